@@ -1,0 +1,101 @@
+"""Manifest: what a run folder holds, by digest, and the base model it belongs to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.identity import file_digest, files_digest, values_digest
+from llmrec_peft.options import Options, one_line
+
+FORMAT = 1
+"""Version of the run folder's layout; a folder of another version is refused."""
+NAME = "manifest.json"
+ANSWERING = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "head.safetensors",
+    "signals.safetensors",
+    "vocabulary.parquet",
+    "items.parquet",
+    "item_vectors.safetensors",
+    "recipe.yaml",
+)
+"""Files that can change an answer; their digests make the run's version."""
+
+
+class Manifest(Options):
+    """What a run folder is.
+
+    The digest covers the base model and every file that can change an answer; caches, slots and answers
+    are keyed by it, never by a path.
+    """
+
+    format: int
+    """Version of the layout."""
+    version: str
+    """Version of the package that wrote it."""
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Identity of the run."""
+    base: dict[str, str | None]
+    """Identity of the base model: weights' SHA-256, quantization, computation; name and revision for people."""
+    files: dict[str, str]
+    """SHA-256 of every file that can change an answer."""
+
+
+def make_manifest(folder: Path, base: dict[str, str | None], version: str) -> Manifest:
+    """Digest a folder's files."""
+    files = {name: file_digest(folder / name) for name in ANSWERING if (folder / name).is_file()}
+    identity = {key: base[key] for key in ("weights_sha256", "quantization", "compute")} if base else {}
+    digest = values_digest([identity, files_digest(files)])
+    return Manifest(format=FORMAT, version=version, digest=digest, base=base, files=files)
+
+
+def read_manifest(folder: Path, verify: bool = True) -> Manifest:
+    """Read a run folder's manifest and check every file against it.
+
+    Args:
+        folder: Run folder.
+        verify: Whether to digest the files.
+
+    Raises:
+        InputError: When it is no run folder, of another version, or a file is missing or changed.
+    """
+    path = folder / NAME
+    if not folder.is_dir():
+        raise InputError(f"no run folder {folder}")
+    if not path.is_file():
+        raise InputError(f"{folder} is no run folder: it has no {NAME}")
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: unreadable ({error})") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: not a manifest")
+    if values.get("format") != FORMAT:
+        raise InputError(
+            f"{folder} is a run folder of format {values.get('format')!r}, written by version"
+            f" {values.get('version')!r}; this version reads format {FORMAT}: train it again"
+        )
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error, Manifest)}") from None
+    if verify:
+        for name, expected in manifest.files.items():
+            if name not in ANSWERING:
+                raise InputError(f"{path}: names a file {name!r} that no run folder holds")
+            if not (folder / name).is_file():
+                raise InputError(f"{folder}: {name} is missing")
+            if file_digest(folder / name) != expected:
+                raise InputError(f"{folder / name} is not what the run wrote: its SHA-256 does not match {NAME}")
+    return manifest
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as readable JSON."""
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

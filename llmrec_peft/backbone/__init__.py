@@ -1,0 +1,1 @@
+"""The frozen language model: found, verified, loaded, quantized, pooled."""

@@ -1,0 +1,43 @@
+"""Contract of a backbone alias: a name for one set of weights, known by its digest."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class BackboneAlias:
+    """One set of weights under a short name.
+
+    Attributes:
+        summary: One line for `llmrec list`.
+        kind: Whether tokens see what follows them (encoder) or not (decoder).
+        hub_id: Repository on the Hugging Face Hub.
+        revision: Commit of that repository whose weights are meant.
+        weights: SHA-256 of each weight file.
+        package: Python package that carries the files, if any.
+        package_folder: Folder inside that package.
+        install: Command that installs the package.
+    """
+
+    summary: str
+    kind: Literal["encoder", "decoder"]
+    hub_id: str
+    revision: str
+    weights: dict[str, str] = field(default_factory=dict)
+    package: str | None = None
+    package_folder: str = "."
+    install: str = ""
+
+    def embedded(self) -> Path | None:
+        """Folder of the files inside the installed package, found without importing a line of it."""
+        if self.package is None:
+            return None
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        folder = Path(next(iter(spec.submodule_search_locations))) / self.package_folder
+        return folder if folder.is_dir() else None

@@ -1,0 +1,1 @@
+"""Backbone aliases: a few lines each."""

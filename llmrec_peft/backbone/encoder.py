@@ -1,0 +1,150 @@
+"""TextEncoder: vectors of texts from the frozen model and the adapter inside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from llmrec_peft.backbone.pooling import pool
+from llmrec_peft.backbone.trunk import Trunk
+from llmrec_peft.data.tokens import TokenTable
+
+
+class TextEncoder(nn.Module):
+    """Encodes keys (items) by their texts; what cannot change is computed once.
+
+    With an adapter whose lowest layer is above the first, the states below it are computed once (`Trunk`)
+    where they fit in memory. Each distinct text is encoded once a call, in chunks of rows of similar length.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        frozen: list[nn.Module],
+        tokens: TokenTable,
+        pooling: str,
+        normalize: bool,
+        lowest_layer: int | None,
+        chunk: int = 64,
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            model: Transformer with or without an adapter attached.
+            frozen: Modules of the bare transformer: they stay in evaluation mode, so that their dropout
+                never blurs a text.
+            tokens: Texts of all keys.
+            pooling: See `llmrec_peft.backbone.pooling.pool`.
+            normalize: Whether vectors are scaled to length 1.
+            lowest_layer: Lowest layer that the adapter touches; None where nothing is adapted.
+            chunk: Rows a forward pass.
+        """
+        super().__init__()
+        self.model = model
+        self._frozen = frozen
+        self.tokens = tokens
+        self._pooling = pooling
+        self._normalize = normalize
+        self._lowest = lowest_layer
+        self._chunk = chunk
+        self._vectors: Tensor | None = None
+        self._trunk: Trunk | None = None
+        self.held = False
+        """Whether the adapter's vectors are computed once and kept for now."""
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """Put the adapter into training mode, never the frozen model."""
+        super().train(mode)
+        for module in self._frozen:
+            module.training = False
+        return self
+
+    def store_trunk(self, limit_mb: float) -> bool:
+        """Compute and keep the states below the adapter if they take at most `limit_mb`."""
+        if not self._lowest or self.tokens.num_distinct == 0:
+            return False
+        parameter = next(self.model.parameters())
+        width = int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        if Trunk.megabytes(self.tokens, width, parameter.dtype) > limit_mb:
+            return False
+        self._trunk = Trunk(self.model, self.tokens, self._lowest, self._chunk)
+        return True
+
+    def forward(self, keys: Tensor) -> Tensor:
+        """Vectors of keys.
+
+        Args:
+            keys: Key numbers, int64 [n].
+
+        Returns:
+            float32 [n, width]; differentiable with respect to the adapter in training mode.
+        """
+        if self._vectors is not None:
+            return self._vectors[keys]
+        rows = torch.as_tensor(self.tokens.row_of, device=keys.device)[keys]
+        distinct, place = torch.unique(rows, return_inverse=True)
+        return self.encode(distinct.cpu().numpy())[place]
+
+    @contextlib.contextmanager
+    def fixed(self) -> Iterator[Tensor]:
+        """Inside the block, vectors of all keys are computed once, without gradient, and looked up."""
+        before = self._vectors
+        if before is None:
+            training = self.training
+            self.eval()
+            with torch.no_grad():
+                all_rows = self.encode(np.arange(self.tokens.num_distinct))
+            row_of = torch.as_tensor(self.tokens.row_of, device=all_rows.device)
+            self._vectors = all_rows[row_of]
+            self.train(training)
+        assert self._vectors is not None  # noqa: S101 - set above
+        try:
+            yield self._vectors
+        finally:
+            self._vectors = before
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Inside the block the adapter stands still: its vectors are computed once, also in training mode."""
+        with self.fixed():
+            self.held = True
+            try:
+                yield
+            finally:
+                self.held = False
+
+    def encode(self, rows: NDArray[np.int64], tokens: TokenTable | None = None) -> Tensor:
+        """Encode distinct texts by their row numbers.
+
+        Args:
+            rows: Distinct texts, [n].
+            tokens: Another table of texts (new items); the trunk's store is not used then.
+
+        Returns:
+            float32 [n, width] in the order of `rows`.
+        """
+        table = self.tokens if tokens is None else tokens
+        order = np.argsort(table.lengths(rows), kind="stable")
+        parts = [
+            self._encode_chunk(rows[order[at : at + self._chunk]], table, tokens is None)
+            for at in range(0, len(order), self._chunk)
+        ]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        stacked = torch.cat(parts)
+        return stacked[torch.as_tensor(back, device=stacked.device)]
+
+    def _encode_chunk(self, rows: NDArray[np.int64], table: TokenTable, stored: bool) -> Tensor:
+        device = next(self.model.parameters()).device
+        ids, mask = table.padded(rows)
+        ids, mask = ids.to(device), mask.to(device)
+        replay = self._trunk.replayed(rows) if self._trunk and stored else contextlib.nullcontext()
+        with replay:
+            states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        vectors = pool(states, mask, self._pooling)
+        return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors

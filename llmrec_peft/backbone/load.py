@@ -1,0 +1,190 @@
+"""Load a language model frozen, in the precision and quantization that a recipe asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmrec_peft.backbone.locate import Location, locate
+from llmrec_peft.backbone.precision import resolve_precision
+from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from llmrec_peft.recipe import BackboneSection
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """What a base model is: the weights by digest, and how they are held and computed.
+
+    Attributes:
+        name: Hub id or folder, for people.
+        revision: Commit on the Hub, for people.
+        weights_sha256: Digest of the weight files.
+        quantization: ``none``, ``int8`` or ``nf4``.
+        compute: Number format of the computation, ``fp32`` or ``bf16``.
+    """
+
+    name: str
+    revision: str | None
+    weights_sha256: str
+    quantization: str
+    compute: str
+
+    def plain(self) -> dict[str, str | None]:
+        """As plain values."""
+        return asdict(self)
+
+
+@dataclass
+class Backbone:
+    """A frozen language model with its tokenizer.
+
+    Attributes:
+        model: The bare transformer, no task head, every parameter frozen, in evaluation mode.
+        tokenizer: Its tokenizer.
+        identity: What it is.
+        kind: Encoder or decoder.
+        width: Size of a token's state.
+        depth: Number of transformer layers.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    identity: BaseIdentity
+    kind: Literal["encoder", "decoder"]
+    width: int
+    depth: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    def tokenize(self, texts: list[str], max_length: int) -> list[list[int]]:
+        """Token ids of texts, special tokens included, cut to `max_length`."""
+        rows: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+        return [row or [self.pad_id] for row in rows]
+
+    @property
+    def pad_id(self) -> int:
+        """Token id used for padding; masked, so any id serves where the tokenizer has none."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id or 0)
+
+
+def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
+    """Locate, verify and load a language model for training small modules inside it.
+
+    Raises:
+        InputError: When it cannot be found, is not what it should be, or cannot be quantized here.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    location = locate(section.name, section.revision)
+    dtype = resolve_precision(section.precision, device)
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
+    if section.quantization != "none":
+        options["quantization_config"] = _quantization(section.quantization, dtype)
+        options["device_map"] = {"": str(device)}
+    remote = section.trust_remote_code
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(location.folder, trust_remote_code=remote)
+            if _has_pooler(config):
+                options["add_pooling_layer"] = False  # else a target named `dense` also matches `pooler.dense`
+            model = AutoModel.from_pretrained(
+                location.folder, config=config, trust_remote_code=remote, **options
+            )
+            tokenizer = AutoTokenizer.from_pretrained(location.folder, trust_remote_code=remote)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"backbone {section.name}: {str(error).strip().splitlines()[0]}") from error
+    if section.quantization == "none":
+        model.to(device)
+    _keep_trainable_on_cpu(model)
+    model.requires_grad_(False)
+    model.eval()
+    compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+    identity = BaseIdentity(
+        location.name, location.revision, location.weights_sha256, section.quantization, compute
+    )
+    causal = bool(getattr(config, "is_decoder", False)) or "CausalLM" in " ".join(config.architectures or [])
+    return Backbone(
+        model=model,
+        tokenizer=tokenizer,
+        identity=identity,
+        kind="decoder" if causal else "encoder",
+        width=int(config.hidden_size),
+        depth=int(config.num_hidden_layers),
+    )
+
+
+def same_base(location: Location, weights_sha256: str) -> None:
+    """Refuse a base whose weights are not the ones that an adapter was trained on.
+
+    Raises:
+        InputError: When the digests differ.
+    """
+    if location.weights_sha256 != weights_sha256:
+        raise InputError(
+            f"the base model at {location.folder} has weights {location.weights_sha256[:12]}…, but the adapter was"
+            f" trained on {weights_sha256[:12]}…"
+        )
+
+
+def _quantization(kind: str, dtype: torch.dtype) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise InputError(f"backbone.quantization: {kind} needs bitsandbytes: pip install 'llmrec-peft[quantization]'") from None
+    from transformers import BitsAndBytesConfig
+
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_use_double_quant=True,
+    )
+
+
+def _keep_trainable_on_cpu(model: nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights in an evaluation pass.
+
+    On processors with AVX512-BF16 the first evaluation repacks `Linear4bit` weights for the inference
+    kernel and never unpacks them; training after that silently loses gradients through frozen layers.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit" and hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _has_pooler(config: Any) -> bool:
+    from transformers import MODEL_MAPPING
+
+    model_class = MODEL_MAPPING.get(type(config), None)
+    return model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' loading bars and reports of unused pooler weights off the terminal."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,101 @@
+"""Locate the files of a backbone by alias, folder or Hub id, and verify what they are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrec_peft import registry
+from llmrec_peft.backbone.alias import BackboneAlias
+from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.identity import file_digest, files_digest
+
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a backbone's files lie and what they are.
+
+    Attributes:
+        folder: Folder that transformers loads.
+        name: Name that an adapter records as its base: a Hub id, or the folder.
+        revision: Commit on the Hub, where the weights come from there.
+        weights_sha256: Digest over all weight files; names and paths do not enter it.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None
+    weights_sha256: str
+
+
+def locate(name: str, revision: str | None = None) -> Location:
+    """Find and verify a backbone.
+
+    Args:
+        name: Alias, local folder (recognized by a leading ``.``, ``/`` or ``~``, or by being one), or Hub id.
+        revision: Full commit of a Hub id.
+
+    Raises:
+        InputError: For an unknown name, weights that are not those of the alias, a Hub id without a
+            commit, weights that are not safetensors, or an unreachable Hub.
+    """
+    if name in registry.plugins("backbones"):
+        return _aliased(name, registry.get("backbones", name), revision)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Location(folder, str(folder), None, weights_digest(folder))
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        known = nearest(name, registry.plugins("backbones"))
+        raise InputError(f"backbone.name: {name!r} is no alias, no folder and no Hub id (owner/name): {known}")
+    if revision is None or not _COMMIT.match(revision):
+        raise InputError(f"backbone.revision: give the full commit (40 hex digits) of {name}, since a branch moves")
+    folder = _from_hub(name, revision, "")
+    return Location(folder, name, revision, weights_digest(folder))
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest over the safetensors files of a folder.
+
+    Raises:
+        InputError: When there are none (a pickle is never loaded).
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"backbone: {folder} holds no *.safetensors weights (pickled weights are not loaded)")
+    digests = {file.name: file_digest(file) for file in files}
+    return next(iter(digests.values())) if len(digests) == 1 else files_digest(digests)
+
+
+def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
+    if revision not in (None, alias.revision):
+        raise InputError(f"backbone.revision: alias {name!r} stands for revision {alias.revision}, not {revision}")
+    folder = alias.embedded()
+    if folder is None:
+        hint = f"; its files also come with: {alias.install}" if alias.install else ""
+        folder = _from_hub(alias.hub_id, alias.revision, hint)
+    for file, expected in alias.weights.items():
+        if not (folder / file).is_file():
+            raise InputError(f"backbone {name!r}: {folder} lacks {file}; reinstall it: {alias.install}")
+        found = file_digest(folder / file)
+        if found != expected:
+            raise InputError(
+                f"backbone {name!r}: {folder / file} has SHA-256 {found[:12]}…, not {expected[:12]}…;"
+                f" these are not its weights and they are not loaded"
+            )
+    return Location(folder, alias.hub_id, alias.revision, weights_digest(folder))
+
+
+def _from_hub(hub_id: str, revision: str, hint: str) -> Path:
+    """Fetch one commit's configuration, tokenizer and safetensors into the Hub cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_FILES))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        cause = str(error).splitlines()[0]
+        raise InputError(f"backbone {hub_id}@{revision[:8]} cannot be fetched from the Hub ({cause}){hint}") from None

@@ -1,0 +1,1 @@
+"""`llmrec`: one file a command, each a few lines over the library."""

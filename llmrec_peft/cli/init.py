@@ -1,0 +1,36 @@
+"""`llmrec init`: copy a recipe to own and edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.errors import InputError
+from llmrec_peft.recipe import recipe_path
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="Registered recipe.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write [default: NAME.yaml].")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """Copy a recipe's YAML, comments and all, into a file of your own."""
+    source = recipe_path(name)
+    target = out or Path(f"{Path(name).stem}.yaml")
+    if target.exists() and not overwrite:
+        raise InputError(f"{target} exists already: --overwrite replaces it, --out names another file")
+    with whole_file(target) as partial:
+        partial.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    typer.echo(f"{target} written; edit it, then: llmrec train {_as_path(target)} --data DIR")
+
+
+def _as_path(target: Path) -> str:
+    return str(target) if target.suffix in (".yaml", ".yml") else f"./{target}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("init")(init)

@@ -1,0 +1,97 @@
+"""Entry point of `llmrec`: commands, and errors as one line with exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from llmrec_peft import __version__
+from llmrec_peft.cli import (
+    doctor,
+    download,
+    evaluate,
+    init,
+    list_plugins,
+    predict,
+    recommend,
+    show,
+    train,
+    validate,
+)
+from llmrec_peft.errors import InputError
+
+_CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""Typer carries its own copy of click, or uses the installed one, by version; either way this is the base of its errors."""
+
+app = typer.Typer(
+    name="llmrec",
+    help="Tune small modules inside a frozen language model into a recommender.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (train, evaluate, recommend, predict, list_plugins, show, init, validate, download, doctor):
+    command.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"llmrec-peft {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `llmrec` and exit: 0 done, 1 something is wrong here, 2 wrong input, 130 interrupted.
+
+    ``--debug`` may stand anywhere, since people add it to the command that just failed.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run([argument for argument in given if argument != "--debug"], debug="--debug" in given))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        code = app(args=arguments or ["--help"], standalone_mode=False)
+    except InputError as error:
+        return _fail(str(error), debug)
+    except _CLICK_ERROR as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "llmrec"
+        return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
+    except (typer.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return _fail(f"no room on the disk: {error.strerror}", debug)
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            return _fail(f"{error.filename or 'the disk'}: {error.strerror}", debug)
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    return 2
+
+
+if __name__ == "__main__":
+    main()

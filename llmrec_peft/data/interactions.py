@@ -1,0 +1,53 @@
+"""Interactions as numbered arrays: what training, baselines and metrics compute on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.dataset import RecDataset, column
+from llmrec_peft.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Parallel arrays over n interactions.
+
+    Attributes:
+        user: User indices, int64 [n].
+        item: Item indices, int64 [n].
+        label: Ratings, float32 [n].
+        timestamp: Seconds, int64 [n].
+    """
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    label: NDArray[np.float32]
+    timestamp: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
+        """Number a dataset's interactions."""
+        return cls(
+            user=vocabulary.user_indices(column(dataset.interactions, "user_id")),
+            item=vocabulary.item_indices(column(dataset.interactions, "item_id")),
+            label=np.asarray(column(dataset.interactions, "rating"), dtype=np.float32),
+            timestamp=np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: NDArray[np.int64]) -> Interactions:
+        """The interactions at some rows."""
+        return Interactions(self.user[rows], self.item[rows], self.label[rows], self.timestamp[rows])
+
+    def counts_by_item(self, num_items: int) -> NDArray[np.int64]:
+        """How often each item index occurs, [num_items]."""
+        return np.bincount(self.item, minlength=num_items).astype(np.int64)
+
+    def counts_by_user(self, num_users: int) -> NDArray[np.int64]:
+        """How often each user index occurs, [num_users]."""
+        return np.bincount(self.user, minlength=num_users).astype(np.int64)

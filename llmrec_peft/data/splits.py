@@ -1,0 +1,111 @@
+"""Splits: which interactions train, which choose, which are reported once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.dataset import RecDataset, column
+from llmrec_peft.errors import InputError
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of a dataset's interactions, each row in at most one part."""
+
+    train: Rows
+    valid: Rows
+    test: Rows
+
+    @property
+    def fit(self) -> Rows:
+        """Train and validation rows together: what a refit learns from."""
+        return np.sort(np.concatenate([self.train, self.valid]))
+
+
+def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: float, seed: int) -> Split:
+    """Divide a dataset's interactions; validation is carved from training only, by the same kind of split.
+
+    Args:
+        dataset: What to divide.
+        kind: ``official`` (the owner's parts; validation at random), ``random``, ``temporal`` (a global cut
+            in time), ``leave-last-out`` (each user's last, the one before for validation) or ``cold-item``
+            (whole items held out).
+        test_fraction: Share of interactions (items for ``cold-item``) in the test part.
+        valid_fraction: Share of what remains.
+        seed: Seed of random choices.
+
+    Raises:
+        InputError: When the data cannot be divided so, or a part would be empty.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(dataset.interactions), dtype=np.int64)
+    if kind == "official":
+        part = np.asarray(column(dataset.interactions, "part"))
+        if not (part == "test").any():
+            raise InputError(
+                f"data.split: {dataset.name} comes without an official split here;"
+                " choose random, temporal, leave-last-out or cold-item"
+            )
+        rest, test = rows[part == "train"], rows[part == "test"]
+        train, valid = _random(dataset, rest, valid_fraction, rng)
+    else:
+        divide = _KINDS.get(kind)
+        if divide is None:
+            raise InputError(f"data.split: unknown split {kind!r}. Known: official, {', '.join(_KINDS)}")
+        rest, test = divide(dataset, rows, test_fraction, rng)
+        train, valid = divide(dataset, rest, valid_fraction, rng)
+    for name, part_rows in (("training", train), ("validation", valid), ("test", test)):
+        if len(part_rows) == 0:
+            raise InputError(f"data.split: {kind} leaves no {name} interactions of {len(rows)}")
+    return Split(np.sort(train), np.sort(valid), np.sort(test))
+
+
+def _random(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Hold out a random share of the interactions."""
+    order = rng.permutation(rows)
+    held = round(len(rows) * fraction)
+    return order[held:], order[:held]
+
+
+def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Hold out what came after a moment; interactions at that very moment stay in training."""
+    time = np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
+    cut = np.sort(time)[min(len(rows) - 1, round(len(rows) * (1.0 - fraction)))]
+    late = time > cut if (time > cut).any() else time >= cut
+    return rows[~late], rows[late]
+
+
+def _leave_last_out(
+    dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator
+) -> tuple[Rows, Rows]:
+    """Hold out the last interaction of each user who has more than one."""
+    user = np.asarray(column(dataset.interactions, "user_id"))[rows]
+    time = np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
+    order = np.lexsort((rows, time, user))
+    last = np.append(user[order][1:] != user[order][:-1], True)
+    first = np.insert(user[order][1:] != user[order][:-1], 0, True)
+    held = last & ~first
+    return rows[order[~held]], rows[order[held]]
+
+
+def _cold_item(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Hold out all interactions of a random share of the items."""
+    item = np.asarray(column(dataset.interactions, "item_id"))[rows]
+    items = np.unique(item)
+    cold = rng.permutation(items)[: round(len(items) * fraction)]
+    held = np.isin(item, cold)
+    return rows[~held], rows[held]
+
+
+_KINDS: dict[str, Callable[[RecDataset, Rows, float, np.random.Generator], tuple[Rows, Rows]]] = {
+    "random": _random,
+    "temporal": _temporal,
+    "leave-last-out": _leave_last_out,
+    "cold-item": _cold_item,
+}

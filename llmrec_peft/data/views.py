@@ -1,0 +1,52 @@
+"""Text views: an item's columns rendered by a Jinja2 template into the text that the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from llmrec_peft.errors import InputError
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)
+_MAX_CHARACTERS = 20_000
+
+
+class ViewTemplate:
+    """One compiled template; it may come from a stranger's recipe, so it runs in Jinja2's sandbox.
+
+    >>> ViewTemplate("{{ title }} ({{ year }})").render({"title": "Heat", "year": 1995})
+    'Heat (1995)'
+    """
+
+    def __init__(self, source: str) -> None:
+        """Compile a template.
+
+        Raises:
+            InputError: With the line of a syntax error.
+        """
+        self.source = source
+        try:
+            self._template: Template = _ENVIRONMENT.from_string(source)
+        except TemplateSyntaxError as error:
+            raise InputError(f"views: line {error.lineno} of the template: {error.message}") from None
+
+    def render(self, row: Mapping[str, Any]) -> str:
+        """Render one row; runs of white space become single spaces.
+
+        Raises:
+            InputError: When the template names a column that is not there, or fails.
+        """
+        try:
+            text = self._template.render(row)
+        except UndefinedError as error:
+            raise InputError(f"views: {error.message}; the columns are {', '.join(sorted(row))}") from None
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise InputError(f"views: the template failed on {dict(row)!r:.80}: {error}") from None
+        return " ".join(text[:_MAX_CHARACTERS].split())
+
+    def render_all(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Render many rows in order."""
+        return [self.render(row) for row in rows]

@@ -1,0 +1,40 @@
+"""Metrics of predicted ratings, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def rmse(predicted: Floats, observed: Floats) -> float:
+    """Root of the mean squared error.
+
+    Args:
+        predicted: [n], n > 0.
+        observed: [n].
+    """
+    difference = np.asarray(predicted, np.float64) - np.asarray(observed, np.float64)
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def mae(predicted: Floats, observed: Floats) -> float:
+    """Mean absolute error.
+
+    Args:
+        predicted: [n], n > 0.
+        observed: [n].
+    """
+    return float(np.mean(np.abs(np.asarray(predicted, np.float64) - np.asarray(observed, np.float64))))
+
+
+RATING_METRICS: dict[str, Callable[[Floats, Floats], float]] = {"rmse": rmse, "mae": mae}
+"""Metrics that every rating report carries."""
+
+
+def rating_report(predicted: Floats, observed: Floats) -> dict[str, float]:
+    """All rating metrics of one prediction."""
+    return {name: metric(predicted, observed) for name, metric in RATING_METRICS.items()}

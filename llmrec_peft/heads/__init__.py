@@ -1,0 +1,1 @@
+"""Task heads: the question that a recommender answers, one file each."""

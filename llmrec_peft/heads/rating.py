@@ -1,0 +1,58 @@
+"""Rating: how many stars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead
+from llmrec_peft.losses import loss
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmrec_peft.data.batches import Batch
+
+
+class RatingOptions(Options):
+    """Options of the rating head."""
+
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    """What is minimised."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Dropout on the joined user and item vectors."""
+
+
+class RatingHead(TaskHead[RatingOptions]):
+    """ŷ = μ + offsets + ⟨user, item⟩; scores are clamped to the rating scale, the loss is not.
+
+    References:
+        Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 42(8), 2009.
+    """
+
+    summary: ClassVar[str] = "rating: predicted stars, trained by squared, absolute or Huber error"
+    Config: ClassVar[type[Options]] = RatingOptions
+    metric: ClassVar[str] = "rmse"
+    lower_is_better: ClassVar[bool] = True
+
+    def build(self, context: HeadContext) -> nn.ModuleDict:
+        """Make μ, which starts at the training mean and is trained, and the frozen range."""
+        import torch
+        from torch import nn
+
+        mean = nn.Parameter(torch.tensor([context.label_mean]))
+        span = nn.Parameter(torch.tensor(context.label_range), requires_grad=False)
+        scale = nn.ParameterDict({"mean": mean, "range": span})
+        return nn.ModuleDict({"scale": scale, "dropout": nn.Dropout(self.config.dropout)})
+
+    def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
+        """Predict ratings [B]."""
+        scale, dropout = self.parts["scale"], self.parts["dropout"]
+        predicted = scale["mean"] + user.offset + item.offset  # type: ignore[index]
+        if user.vector is not None and item.vector is not None:
+            predicted = predicted + (dropout(user.vector) * dropout(item.vector)).sum(-1)
+        value = None if batch.label is None else loss(self.config.loss)(predicted, batch.label)
+        low, high = scale["range"]  # type: ignore[index, misc]
+        return HeadOutput(loss=value, scores=predicted.detach().clamp(float(low), float(high)))

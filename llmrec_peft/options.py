@@ -1,0 +1,92 @@
+"""Blocks of validated options: unknown fields rejected, every field documented, errors in one line."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llmrec_peft.errors import InputError, nearest
+
+
+class Options(BaseModel):
+    """A block of options in a recipe; a docstring under each field is its documentation."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
+    """List the fields of an option block: name, type, default, documentation and, when required, so."""
+    schema = options.model_json_schema()
+    rows = []
+    for name, field in options.model_fields.items():
+        prop = schema.get("properties", {}).get(name, {})
+        annotation = field.annotation
+        kind = getattr(annotation, "__name__", None) if not get_args(annotation) else None
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        limits = {
+            key: prop[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in prop
+        }
+        rows.append(
+            {
+                "name": name,
+                "type": kind or str(annotation).replace("typing.", ""),
+                "default": default.model_dump(mode="json") if isinstance(default, BaseModel) else default,
+                "required": field.is_required(),
+                "limits": limits,
+                "description": " ".join((field.description or "").split()),
+            }
+        )
+    return rows
+
+
+def one_line(error: ValidationError, options: type[BaseModel], where: str = "") -> str:
+    """Turn pydantic's report into one line that names the field and, for a typing error, the right name.
+
+    Args:
+        error: What pydantic raised.
+        options: The block that was being validated.
+        where: Dotted path of that block inside the recipe, such as ``adapter``.
+    """
+    first = error.errors(include_url=False)[0]
+    path = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        block = _block_at(options, first["loc"][:-1])
+        known = nearest(str(first["loc"][-1]), block.model_fields) if block else ""
+        return f"unknown field {path!r}: {known}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] in {"missing", "value_error"} else f" (given: {_short(first['input'])})"
+    return f"{path or 'recipe'}: {message}{given}"
+
+
+def validated(options: type[Options], values: Any, where: str) -> Options:
+    """Build an option block from plain values.
+
+    Raises:
+        InputError: With the field, its place and what would be right.
+    """
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected a block of options, got {_short(values)}")
+    try:
+        return options.model_validate(values)
+    except ValidationError as error:
+        raise InputError(one_line(error, options, where)) from None
+
+
+def _block_at(options: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Follow a location down nested option blocks."""
+    block: type[BaseModel] | None = options
+    for part in path:
+        field = block.model_fields.get(str(part)) if block else None
+        candidates = [field.annotation, *get_args(field.annotation)] if field else []
+        block = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return block
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004

@@ -1,0 +1,1 @@
+"""Signals: representations of users and items that the recipe joins."""

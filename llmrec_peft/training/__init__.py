@@ -1,0 +1,1 @@
+"""Training: one Accelerate loop, early stopping, exact checkpoints, trackers."""

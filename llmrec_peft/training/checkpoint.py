@@ -1,0 +1,159 @@
+"""Checkpoints: everything an interrupted fit needs to go on exactly, in safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import AdamW
+    from torch.optim.lr_scheduler import LambdaLR
+
+    from llmrec_peft.model import RecModel
+    from llmrec_peft.training.optimizer import Average
+
+
+@dataclass
+class Progress:
+    """Where a fit stands.
+
+    Attributes:
+        epoch: Epochs finished.
+        batch: Batches of the running epoch that are done.
+        step: Optimizer steps taken.
+        loss: Summed loss of the running epoch's batches.
+        seconds: Fitting time so far, over all interruptions.
+        peak_rss_mb: Highest resident memory so far, over all interruptions.
+        history: Validation figures.
+        finished: Whether the fit is over.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+    history: list[float] = field(default_factory=list)
+    finished: bool = False
+
+
+class Checkpoint:
+    """One fit's checkpoint: a folder that is replaced as a whole, so that a kill leaves the former one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def exists(self) -> bool:
+        """Whether there is anything to resume from."""
+        self._recover()
+        return (self._folder / "progress.json").is_file()
+
+    def finished(self) -> bool:
+        """Whether the fit that was saved is over."""
+        plain = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
+        return bool(plain["finished"])
+
+    def save(
+        self,
+        progress: Progress,
+        model: RecModel,
+        optimizer: AdamW | None,
+        schedule: LambdaLR | None,
+        average: Average | None,
+        best: dict[str, Tensor] | None,
+    ) -> None:
+        """Write state and progress; the former checkpoint stands until the new one is whole."""
+        tensors = {f"model/{name}": tensor for name, tensor in model.trained_state().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in (best or {}).items()}
+        if average is not None:
+            tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
+        if optimizer is not None:
+            tensors |= _optimizer_tensors(optimizer)
+        tensors["random/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random/cuda"] = torch.cuda.get_rng_state()
+        plain = {**asdict(progress), "schedule_step": schedule.last_epoch if schedule is not None else 0}
+        partial = self._folder.with_name(self._folder.name + ".new")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, partial / "state.safetensors")
+        (partial / "progress.json").write_text(json.dumps(plain), encoding="utf-8")
+        _sync(partial)
+        old = self._folder.with_name(self._folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self._folder.exists():
+            self._folder.rename(old)
+        partial.rename(self._folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def load(
+        self,
+        model: RecModel,
+        optimizer: AdamW | None = None,
+        schedule: LambdaLR | None = None,
+        average: Average | None = None,
+    ) -> tuple[Progress, dict[str, Tensor] | None]:
+        """Put state back into place; returns the progress and the best state so far."""
+        plain: dict[str, Any] = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
+        tensors = load_file(self._folder / "state.safetensors")
+        model.load_trained_state(_part(tensors, "model/"))
+        if average is not None:
+            average.load(_part(tensors, "average/"))
+        schedule_step = int(plain.pop("schedule_step"))
+        if schedule is not None and optimizer is not None:
+            schedule.last_epoch = schedule_step
+            rates = [base * rate(schedule_step) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+            for group, value in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = value
+        if optimizer is not None:
+            _load_optimizer(optimizer, tensors)
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random/cuda"])
+        best = _part(tensors, "best/")
+        return Progress(**plain), best or None
+
+    def _recover(self) -> None:
+        """Finish a replacement that a kill cut in two."""
+        old = self._folder.with_name(self._folder.name + ".old")
+        if not self._folder.exists() and old.exists():
+            old.rename(self._folder)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_tensors(optimizer: AdamW) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer/{index}/{name}": torch.as_tensor(value).reshape(-1) if torch.as_tensor(value).ndim == 0 else value
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def _load_optimizer(optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
+    whole = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _part(tensors, "optimizer/").items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = value.reshape(()) if name == "step" else value
+    whole["state"] = state
+    optimizer.load_state_dict(whole)
+
+
+def _sync(folder: Path) -> None:
+    """Ask the disk to hold the files before they replace the former ones."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

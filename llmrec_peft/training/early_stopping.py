@@ -1,0 +1,37 @@
+"""Early stopping: keep the best validation figure and say when waiting is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class EarlyStopping:
+    """Watches a validation figure.
+
+    Attributes:
+        patience: Epochs without improvement before `stop`; None never stops.
+        lower_is_better: Direction of the figure.
+        best: Best figure so far.
+        best_epoch: Number of epochs trained when it was reached, 0 before any.
+        history: All figures in order.
+    """
+
+    patience: int | None
+    lower_is_better: bool
+    best: float | None = None
+    best_epoch: int = 0
+    history: list[float] = field(default_factory=list)
+
+    def update(self, figure: float) -> bool:
+        """Record one epoch's figure; returns whether it is the best so far."""
+        self.history.append(figure)
+        better = self.best is None or (figure < self.best if self.lower_is_better else figure > self.best)
+        if better:
+            self.best, self.best_epoch = figure, len(self.history)
+        return better
+
+    @property
+    def stop(self) -> bool:
+        """Whether patience is used up."""
+        return self.patience is not None and len(self.history) - self.best_epoch >= self.patience

@@ -1,0 +1,250 @@
+"""The training loop: epochs of batches through Accelerate, validation, early stopping, exact checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+
+from llmrec_peft.data.batches import Batch, BatchOrder
+from llmrec_peft.progress import Bar, bar
+from llmrec_peft.training.checkpoint import Checkpoint, Progress
+from llmrec_peft.training.early_stopping import EarlyStopping
+from llmrec_peft.training.memory import peak_rss_mb
+from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrec_peft.backbone.adapter import AdapterMethod
+    from llmrec_peft.data.interactions import Interactions
+    from llmrec_peft.model import RecModel
+    from llmrec_peft.recipe import TrainingSection
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit gave.
+
+    Attributes:
+        best_epoch: Epochs trained when validation was best; all of them without validation.
+        best: Validation figure then; None without validation.
+        history: Validation figure after each epoch.
+        seconds: Fitting time, over all interruptions.
+        peak_rss_mb: Highest resident memory, over all interruptions.
+    """
+
+    best_epoch: int
+    best: float | None
+    history: tuple[float, ...]
+    seconds: float
+    peak_rss_mb: float
+
+
+def fit(
+    model: RecModel,
+    train: Interactions,
+    section: TrainingSection,
+    seed: int,
+    accelerator: Accelerator,
+    checkpoint: Checkpoint,
+    title: str,
+    method: AdapterMethod[Any] | None = None,
+    validate: Callable[[RecModel], float] | None = None,
+    epochs: int | None = None,
+    show: bool = True,
+) -> FitResult:
+    """Train a model in place and leave its best weights in it.
+
+    Args:
+        model: Model on the accelerator's device, freshly initialised.
+        train: Interactions.
+        section: Rates, batches, schedule.
+        seed: Seed of batch order; dropout goes on from torch's generator, which the checkpoint holds.
+        accelerator: Device, processes and trackers.
+        checkpoint: Where to save, and where to go on from if there is something.
+        title: What the progress bar says.
+        method: Adapter method, for its penalty and its after-step work.
+        validate: Validation figure of the model; None trains all epochs and keeps the last weights.
+        epochs: Epochs to train at most; the schedule keeps the length of `section.epochs`.
+        show: Whether to show a progress bar.
+    """
+    run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs)
+    return run.go(title, show)
+
+
+class _Run:
+    """State of one fit; `go` is the loop."""
+
+    def __init__(
+        self,
+        model: RecModel,
+        train: Interactions,
+        section: TrainingSection,
+        seed: int,
+        accelerator: Accelerator,
+        checkpoint: Checkpoint,
+        method: AdapterMethod[Any] | None,
+        validate: Callable[[RecModel], float] | None,
+        epochs: int | None,
+    ) -> None:
+        self.model, self.train, self.section, self.method = model, train, section, method
+        self.accelerator, self.checkpoint, self.validate = accelerator, checkpoint, validate
+        self.epochs = section.epochs if epochs is None else epochs
+        self.order = BatchOrder(train, section.batching, section.batch_size, section.items_per_batch, seed)
+        self.steps_per_epoch = -(-len(self.order) // section.accumulate)
+        self.optimizer = build_optimizer(model, section)
+        self.schedule = build_schedule(self.optimizer, section, section.epochs * self.steps_per_epoch)
+        self.average = Average(model, section.average) if section.average else None
+        lower = model.head.lower_is_better
+        self.stopping = EarlyStopping(section.patience if validate else None, lower)
+        self.best: dict[str, Tensor] | None = None
+        self.progress = Progress()
+        self.held = contextlib.ExitStack()
+        self.saved_at = time.monotonic()
+
+    def go(self, title: str, show: bool) -> FitResult:
+        """Train until validation or the number of epochs says enough."""
+        self._resume()
+        if not self.progress.finished:
+            prepared, optimizer = self.accelerator.prepare(self.model, self.optimizer)
+            total, done = self.epochs * len(self.order), self.progress.epoch * len(self.order) + self.progress.batch
+            with self.held, bar(title, total, done, show and self.accelerator.is_main_process) as shown:
+                while self.progress.epoch < self.epochs and not self.stopping.stop:
+                    self._hold_adapter()
+                    self._epoch(prepared, optimizer, shown)
+                    self._validate(shown)
+                self._finish()
+            self.accelerator.free_memory(prepared, optimizer)
+        best_epoch = self.stopping.best_epoch if self.validate else self.progress.epoch
+        return FitResult(
+            best_epoch=best_epoch,
+            best=self.stopping.best,
+            history=tuple(self.stopping.history),
+            seconds=self.progress.seconds,
+            peak_rss_mb=self.progress.peak_rss_mb,
+        )
+
+    def _epoch(self, prepared: torch.nn.Module, optimizer: Any, shown: Bar) -> None:
+        """One pass over the batches that are left of the running epoch."""
+        progress, section = self.progress, self.section
+        self.model.train()
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        started = time.monotonic()
+        for rows in self.order.epoch(progress.epoch, skip=progress.batch):
+            progress.batch += 1
+            last = progress.batch == len(self.order)
+            step_now = last or progress.batch % section.accumulate == 0
+            loss = self._loss(prepared, Batch.of(self.train, rows[rank::world], self.accelerator.device))
+            self.accelerator.backward(loss / section.accumulate)
+            progress.loss += loss.item()
+            if step_now:
+                if section.clip_norm is not None:
+                    self.accelerator.clip_grad_norm_(self.model.parameters(), section.clip_norm)
+                optimizer.step()
+                self.schedule.step()
+                progress.step += 1
+                if self.method is not None and self.model.encoder is not None:
+                    total = section.epochs * self.steps_per_epoch
+                    self.method.after_step(self.model.encoder.model, progress.step, total)
+                optimizer.zero_grad()
+                if self.average is not None:
+                    self.average.update(progress.step)
+            shown.advance(text=f"loss {progress.loss / progress.batch:.4f}{self._figure()}")
+            if step_now and not last and self._save_is_due():
+                progress.seconds += time.monotonic() - started
+                self._save()
+                started = time.monotonic()
+        progress.seconds += time.monotonic() - started
+
+    def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
+        loss: Tensor = prepared(batch).loss
+        if self.method is not None and self.model.encoder is not None:
+            penalty = self.method.regularization(self.model.encoder.model)
+            loss = loss if penalty is None else loss + penalty
+        return loss
+
+    def _validate(self, shown: Bar) -> None:
+        """Close the running epoch: validation figure, best weights, trackers, checkpoint."""
+        started = time.monotonic()
+        progress = self.progress
+        mean_loss = progress.loss / max(1, progress.batch)
+        progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
+        logged = {"loss": mean_loss, "epoch": progress.epoch}
+        if self.validate is not None:
+            with self._averaged():
+                figure = self.validate(self.model)
+                if self.stopping.update(figure):
+                    self.best = {name: t.clone() for name, t in self.model.trained_state().items()}
+            logged[f"valid_{self.model.head.metric}"] = figure
+        progress.history = self.stopping.history
+        shown.advance(0, text=f"loss {mean_loss:.4f}{self._figure()}")
+        self.accelerator.log(logged, step=progress.step)
+        progress.seconds += time.monotonic() - started
+        if self._save_is_due():
+            self._save()
+
+    def _finish(self) -> None:
+        """Leave the weights that are kept in the model and mark the fit as over."""
+        if self.best is not None:
+            self.model.load_trained_state(self.best)
+        elif self.average is not None:
+            self.average.swap()
+        self.progress.finished = True
+        self._save(last=True)
+
+    def _hold_adapter(self) -> None:
+        """After the epochs in which the adapter is trained, compute its vectors once and keep them."""
+        limit = self.section.adapter_epochs
+        encoder = self.model.encoder
+        if limit is None or self.progress.epoch < limit or encoder is None or encoder.held:
+            return
+        if self.average is not None:
+            self.average.settle("encoder.")
+        self.held.enter_context(encoder.hold())
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Any:
+        """Inside the block the model has the averaged weights, where there are such."""
+        if self.average is not None:
+            self.average.swap()
+        try:
+            yield
+        finally:
+            if self.average is not None:
+                self.average.swap()
+
+    def _figure(self) -> str:
+        best = self.stopping.best
+        last = self.stopping.history[-1] if self.stopping.history else None
+        metric = self.model.head.metric
+        return "" if last is None else f"  valid {metric} {last:.4f} (best {best:.4f})"
+
+    def _save_is_due(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.section.checkpoint_seconds
+
+    def _save(self, last: bool = False) -> None:
+        self.progress.peak_rss_mb = max(self.progress.peak_rss_mb, peak_rss_mb())
+        if not self.accelerator.is_main_process:
+            return
+        if last:
+            self.checkpoint.save(self.progress, self.model, None, None, None, None)
+        else:
+            self.checkpoint.save(
+                self.progress, self.model, self.optimizer, self.schedule, self.average, self.best
+            )
+        self.saved_at = time.monotonic()
+
+    def _resume(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        whole = not self.checkpoint.finished()
+        parts = (self.optimizer, self.schedule, self.average) if whole else (None, None, None)
+        self.progress, self.best = self.checkpoint.load(self.model, *parts)
+        for figure in self.progress.history:
+            self.stopping.update(figure)

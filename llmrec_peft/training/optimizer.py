@@ -1,0 +1,95 @@
+"""Optimizer and schedule: AdamW with one rate and decay for adapter, embeddings and head."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+if TYPE_CHECKING:
+    from llmrec_peft.model import RecModel
+    from llmrec_peft.recipe import TrainingSection
+
+
+def build_optimizer(model: RecModel, section: TrainingSection) -> AdamW:
+    """AdamW over the model's parameter groups.
+
+    Biases (parameters with fewer than two dimensions, tables of width 1) are not decayed: pulling a bias to
+    zero pulls a rating to the mean.
+    """
+    groups = []
+    for name, members in model.parameter_groups().items():
+        options = getattr(section, name)
+        wide = [parameter for _, parameter in members if not _is_bias(parameter)]
+        biases = [parameter for _, parameter in members if _is_bias(parameter)]
+        for parameters, decay in ((wide, options.weight_decay), (biases, 0.0)):
+            if parameters:
+                groups.append({"params": parameters, "lr": options.learning_rate, "weight_decay": decay})
+    return AdamW(groups, foreach=True)
+
+
+def build_schedule(optimizer: AdamW, section: TrainingSection, total_steps: int) -> LambdaLR:
+    """Warm-up from zero, then constant, linear or cosine to zero at `total_steps`."""
+    warmup = round(section.warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if section.schedule == "constant":
+            return 1.0
+        done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+        return 1.0 - done if section.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+    return LambdaLR(optimizer, factor)
+
+
+def _is_bias(parameter: nn.Parameter) -> bool:
+    return parameter.ndim < 2 or 1 in parameter.shape  # noqa: PLR2004 - a matrix has two dimensions
+
+
+class Average:
+    """Exponential moving average of the trained parameters, the weights that are evaluated and kept.
+
+    The decay rises as (1 + step) / (10 + step) up to `decay`, so that the start is forgotten quickly.
+    """
+
+    def __init__(self, model: RecModel, decay: float) -> None:
+        self._decay = decay
+        self._parameters = [p for group in model.parameter_groups().values() for _, p in group]
+        self._names = [name for group in model.parameter_groups().values() for name, _ in group]
+        self.values = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the parameters."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.values, [p.detach() for p in self._parameters], 1.0 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange average and parameters; a second call undoes the first."""
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(kept)
+
+    @torch.no_grad()
+    def settle(self, prefix: str) -> None:
+        """Give parameters whose name starts so their averages, where they stay once they are held."""
+        for name, value, parameter in zip(self._names, self.values, self._parameters, strict=True):
+            if name.startswith(prefix):
+                parameter.copy_(value)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Averages by parameter name."""
+        return dict(zip(self._names, self.values, strict=True))
+
+    @torch.no_grad()
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Copy averages back."""
+        for name, value in zip(self._names, self.values, strict=True):
+            value.copy_(state[name])

@@ -1,0 +1,1 @@
+"""Workflows: one job a file, from recipe to result."""

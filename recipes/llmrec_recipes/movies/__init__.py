@@ -1,0 +1,1 @@
+"""Films: MovieLens-100K, with Freebase triples around the films."""

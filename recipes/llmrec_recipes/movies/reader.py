@@ -1,0 +1,176 @@
+"""Reader of MovieLens-100K in GroupLens' layout, with Freebase triples where they are given."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from llmrec_peft.data.source import Download, RecipeSource
+from llmrec_peft.errors import InputError
+from llmrec_recipes.lines import required_file, rows, whole_number
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
+
+_LICENCE = (
+    "MovieLens 100K (c) GroupLens, University of Minnesota. Research use; no redistribution without permission;\n"
+    "no commercial use without permission. Cite: F. M. Harper and J. A. Konstan, The MovieLens Datasets: History\n"
+    "and Context, ACM TiiS 5(4), 2015, doi:10.1145/2827872."
+)
+_RATINGS = (1, 5)
+_ITEM_FIELDS = 24
+_YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)\s*$")
+_ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|Il|Los|Das|Der|Die|El)(?P<more>(?: \(.*\))?)$")
+
+
+class Movies(RecipeSource):
+    """Ratings of films from MovieLens-100K, film texts, and optionally Freebase triples around the films."""
+
+    summary: ClassVar[str] = "MovieLens-100K ratings with film texts and, optionally, Freebase triples"
+    download: ClassVar[Download | None] = Download(
+        url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
+        md5="0e33842e24a9c977be4e0107933c0723",
+        folder="ml-100k",
+        sha256={
+            "README": "0be24b7f62d9c14ed654236a7d48c3cdf7cd1e78b70a580bd0212e1b69136a34",
+            "u.data": "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
+            "u.genre": "9757e0d3e6b298159a80dd48eaf938114690e911e39af97a76949ef1663610bb",
+            "u.info": "5b0a40b2e47a729ee6203063f6dcf8790c2e63f5a18663e6ee318a72c5f3c27b",
+            "u.item": "553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701",
+            "u.occupation": "94176a530a47df7fe1208410894caf4805dd6b902b1148fb65fb7592b2cc79b2",
+            "u.user": "f120e114da2e8cf314fd28f99417c94ae9ddf1cb6db8ce0e4b5995d40e90e62c",
+            "u1.base": "ce253ec86c448b44fb3ba9a30d12dcfc2e9210cbde71efada3730c22e9ac212a",
+            "u1.test": "18c6014a4b2c7324f250a63f8904a7b16b2b19f911129e346141507b0cbac950",
+        },
+        licence=_LICENCE,
+    )
+
+    @classmethod
+    def folder(cls) -> Path:
+        """Folder of this recipe."""
+        return Path(__file__).parent
+
+    def read(self, path: Path, graph: Path | None) -> RecDataset:
+        """Read ``u1.base`` and ``u1.test`` (or ``u.data`` alone), ``u.item``, ``u.genre`` and ``u.user``."""
+        from llmrec_peft.data.dataset import RecDataset
+
+        genres = [name for _, (name, _) in rows(required_file(path, "u.genre"), "|", 2, "latin-1")]
+        items = _items(required_file(path, "u.item"), genres)
+        users = _users(required_file(path, "u.user"))
+        if (path / "u1.base").is_file() or not (path / "u.data").is_file():
+            parts = [(required_file(path, "u1.base"), "train"), (required_file(path, "u1.test"), "test")]
+        else:
+            parts = [(required_file(path, "u.data"), "")]
+        return RecDataset(
+            name="MovieLens-100K",
+            interactions=_interactions(parts, set(items["item_id"]), set(users["user_id"])),
+            items=items,
+            users=users,
+            rating_range=_RATINGS,
+            graph=_graph(graph, set(items["item_id"])) if graph else None,
+            licence=_LICENCE,
+        )
+
+    def demo(self, seed: int) -> RecDataset:
+        """Made-up films whose descriptions predict who likes them; see `llmrec_recipes.movies.demo`."""
+        from llmrec_recipes.movies.demo import demo_dataset
+
+        return demo_dataset(seed)
+
+
+def title_and_year(text: str) -> tuple[str, int | None]:
+    """Split MovieLens' title into the title as people say it and the year.
+
+    >>> title_and_year("Postino, Il (1994)")
+    ('Il Postino', 1994)
+    >>> title_and_year("unknown")
+    ('unknown', None)
+    """
+    found = _YEAR.search(text)
+    title = _YEAR.sub("", text).strip()
+    moved = _ARTICLE.match(title)
+    if moved:
+        title = f"{moved['article']} {moved['rest']}{moved['more']}"
+    return title, int(found[1]) if found else None
+
+
+def _items(path: Path, genres: list[str]) -> Dataset:
+    from llmrec_peft.data.dataset import table
+
+    columns: dict[str, list[Any]] = {"item_id": [], "title": [], "year": [], "genres": []}
+    seen: set[str] = set()
+    for line, fields in rows(path, "|", _ITEM_FIELDS, "latin-1"):
+        if fields[0] in seen:
+            raise InputError(f"{path}, line {line}: item {fields[0]!r} is there twice")
+        seen.add(fields[0])
+        flags = fields[5:]
+        if set(flags) - {"0", "1"}:
+            raise InputError(f"{path}, line {line}: genre flags must be 0 or 1")
+        title, year = title_and_year(fields[1])
+        columns["item_id"].append(fields[0])
+        columns["title"].append(title)
+        columns["year"].append(year)
+        named = [genre for genre, flag in zip(genres, flags, strict=False) if flag == "1" and genre != "unknown"]
+        columns["genres"].append(named)
+    return table(columns)
+
+
+def _users(path: Path) -> Dataset:
+    from llmrec_peft.data.dataset import table
+
+    columns: dict[str, list[Any]] = {"user_id": [], "age": [], "gender": [], "occupation": []}
+    for line, (user, age, gender, occupation, _zip) in rows(path, "|", 5, "latin-1"):
+        columns["user_id"].append(user)
+        columns["age"].append(whole_number(age, path, line, "age"))
+        columns["gender"].append(gender)
+        columns["occupation"].append(occupation)
+    return table(columns)
+
+
+def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str]) -> Dataset:
+    from llmrec_peft.data.dataset import interactions_table
+
+    columns: dict[str, list[Any]] = {"user_id": [], "item_id": [], "rating": [], "timestamp": [], "part": []}
+    for path, part in parts:
+        for line, (user, item, rating, timestamp) in rows(path, "\t", 4):
+            if item not in items:
+                raise InputError(f"{path}, line {line}: item {item[:20]!r} is not in u.item")
+            if user not in users:
+                raise InputError(f"{path}, line {line}: user {user[:20]!r} is not in u.user")
+            value = whole_number(rating, path, line, "rating")
+            if not _RATINGS[0] <= value <= _RATINGS[1]:
+                raise InputError(f"{path}, line {line}: rating {value} is outside {_RATINGS[0]} to {_RATINGS[1]}")
+            columns["user_id"].append(user)
+            columns["item_id"].append(item)
+            columns["rating"].append(float(value))
+            columns["timestamp"].append(whole_number(timestamp, path, line, "timestamp"))
+            columns["part"].append(part)
+    return interactions_table(**columns)
+
+
+def _graph(folder: Path, items: set[str]) -> KnowledgeGraph:
+    """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header."""
+    from llmrec_peft.data.dataset import KnowledgeGraph, table
+
+    if not folder.is_dir():
+        raise InputError(f"no graph folder {folder}")
+    found = {ending: sorted(folder.glob(f"*.{ending}")) for ending in ("kg", "link")}
+    for ending, paths in found.items():
+        if len(paths) != 1:
+            raise InputError(f"{folder}: {len(paths)} files end in .{ending} where one belongs")
+    links: dict[str, list[Any]] = {"item_id": [], "entity_id": []}
+    for _line, (item, entity) in rows(found["link"][0], "\t", 2, header=True):
+        if item in items:  # the linkage also covers films that later editions dropped
+            links["item_id"].append(item)
+            links["entity_id"].append(entity)
+    triples: dict[str, list[Any]] = {"head": [], "relation": [], "tail": []}
+    for _line, (head, relation, tail) in rows(found["kg"][0], "\t", 3, header=True):
+        triples["head"].append(head)
+        triples["relation"].append(relation)
+        triples["tail"].append(tail)
+    if not links["item_id"] or not triples["head"]:
+        raise InputError(f"{folder}: the graph links no item of this data")
+    return KnowledgeGraph(table(triples), table(links))
