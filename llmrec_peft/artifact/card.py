@@ -37,7 +37,7 @@ A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, 
 
 ## Data
 
-{{ m.data.name }}: {{ m.data.users }} users, {{ m.data.items }} items, {{ m.data.train }} training,
+{{ m.data.name }}: {{ m.data.users }} users, {{ m["data"]["items"] }} items, {{ m.data.train }} training,
 {{ m.data.valid }} validation and {{ m.data.test }} test ratings, {{ recipe.data.split }} split.
 {{ m.data.licence }}
 

@@ -36,6 +36,7 @@ def whole_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
         partial.chmod(0o755)
         for path in sorted(partial.rglob("*")):
             if path.is_file():
+                path.chmod(0o644)  # safetensors writes files that only their owner reads
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         _exchange(partial, target)
