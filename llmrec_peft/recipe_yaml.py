@@ -78,7 +78,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not field or not all(field.split(".")):
         raise InputError(f"--set {text!r}: write it as field=value, such as training.epochs=3")
     parsed = parse_yaml(value, f"--set {field}")
-    if isinstance(parsed, str):
+    if isinstance(parsed, str) and parsed == value.strip():  # a quoted number is meant as text
         # YAML 1.1 reads 1e-3 as text because it lacks a dot; people who set learning rates mean a number.
         try:
             number = float(parsed)

@@ -99,3 +99,22 @@ def llmrec() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up MovieLens folder that `tiny_run` was trained on; copy it before changing anything."""
+    return write_movielens(tmp_path_factory.mktemp("tiny-data") / "ml")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder: one epoch of LoRA in the tiny backbone; copy it before changing anything."""
+    from llmrec_peft.recipe import load_recipe
+    from llmrec_peft.workflows.train import train
+
+    overrides = [f"backbone.name={tiny_backbone}", "training.epochs=1", "training.refit=false"]
+    recipe = load_recipe("movies", overrides, {"data.path": str(tiny_data)})
+    run = tmp_path_factory.mktemp("tiny-run") / "run"
+    train(recipe, run, show=False)
+    return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from llmrec_peft.artifact.tensors import read_tensors
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def load_peft(backbone: Backbone, folder: Path) -> nn.Module:
         InputError: When tensors are missing, unknown or of another shape.
     """
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
 
     config = PeftConfig.from_pretrained(folder)
     config.inference_mode = False
+    config.base_model_name_or_path = None  # verified by digest; PEFT would warn that the folder has another name
     model: nn.Module = get_peft_model(backbone.model, config)
-    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors = read_tensors(folder / "adapter_model.safetensors")
     own = get_peft_model_state_dict(model, save_embedding_layers=False)
     for name in sorted(own.keys() ^ tensors.keys()):
         raise InputError(f"{folder}: adapter tensor {name} is {'missing' if name in own else 'unknown'}")

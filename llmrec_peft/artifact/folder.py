@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, disk_is_full
 
 
 @contextlib.contextmanager
@@ -40,9 +39,9 @@ def whole_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         _exchange(partial, target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(f"{target}: no room on the disk ({error.strerror}); nothing was written") from None
+    except Exception as error:
+        if disk_is_full(error):
+            raise InputError(f"{target}: no room on the disk; nothing was written") from error
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

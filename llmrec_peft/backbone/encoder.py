@@ -61,7 +61,8 @@ class TextEncoder(nn.Module):
         """Put the adapter into training mode, never the frozen model."""
         super().train(mode)
         for module in self._frozen:
-            module.training = False
+            # a layer recomputes its activations only in training mode; dropout is in modules of its own
+            module.training = mode and bool(getattr(module, "gradient_checkpointing", False))
         return self
 
     def store_trunk(self, limit_mb: float) -> bool:

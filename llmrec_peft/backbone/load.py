@@ -86,6 +86,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         InputError: When it cannot be found, is not what it should be, or cannot be quantized here.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     location = locate(section.name, section.revision)
@@ -104,7 +105,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
                 location.folder, config=config, trust_remote_code=remote, **options
             )
             tokenizer = AutoTokenizer.from_pretrained(location.folder, trust_remote_code=remote)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(f"backbone {section.name}: {str(error).strip().splitlines()[0]}") from error
     if section.quantization == "none":
         model.to(device)

@@ -22,7 +22,7 @@ from llmrec_peft.cli import (
     train,
     validate,
 )
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, disk_is_full
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Typer carries its own copy of click, or uses the installed one, by version; either way this is the base of its errors."""
@@ -78,8 +78,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _fail(f"no room on the disk: {error.strerror}", debug)
+        if disk_is_full(error):
+            return _fail(f"{error.filename or 'the disk'}: no room on the disk", debug)
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             return _fail(f"{error.filename or 'the disk'}: {error.strerror}", debug)
         raise

@@ -19,7 +19,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Show what a plugin is and which options it takes."""
-    plural = kind if kind in registry.KINDS else f"{kind}s"
+    plural = f"{kind}s" if f"{kind}s" in registry.KINDS else kind
     plugin = registry.get(plural, name)
     answer: dict[str, Any] = {"kind": plural, "name": name, "summary": str(getattr(plugin, "summary", ""))}
     if plural == "recipes":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,8 @@ def train(
     from llmrec_peft.workflows.train import train as train_recipe
 
     metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return  # the first of several processes reports
     if as_json:
         print_json(metrics)
     else:

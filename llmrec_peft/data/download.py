@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import shutil
 import tempfile
@@ -37,21 +38,35 @@ def fetch(download: Download, target: Path) -> None:
     found = hashlib.md5(archive, usedforsecurity=False).hexdigest()
     if found != download.md5:
         raise InputError(f"{download.url}: MD5 {found}, not {download.md5} as its owner publishes; nothing was kept")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
+    contents = _unpacked(download, archive)
+    partial: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        partial.chmod(0o755)
+        partial.rename(target)
+    except OSError as error:
+        raise InputError(f"{target}: {error.strerror or error}; nothing was kept") from None
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unpacked(download: Download, archive: bytes) -> dict[str, bytes]:
+    """The archive's known files, each checked by its digest."""
+    contents = {}
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
             for name, expected in download.sha256.items():
                 content = files.read(f"{download.folder}/{name}")
                 if hashlib.sha256(content).hexdigest() != expected:
                     raise InputError(f"{download.url}: {name} is not the file that is known; nothing was kept")
-                (partial / name).write_bytes(content)
-        partial.chmod(0o755)
-        partial.rename(target)
+                contents[name] = content
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(f"{download.url}: not the archive it should be ({error}); nothing was kept") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return contents
 
 
 def _read(download: Download) -> bytes:
@@ -68,7 +83,7 @@ def _read(download: Download) -> bytes:
                     shown.advance(len(chunk))
                     if content.tell() > _MAX_BYTES:
                         raise InputError(f"{download.url}: over {_MAX_BYTES >> 20} MiB, which is not the known archive")
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         cause = getattr(error, "reason", None) or error
         raise InputError(
             f"{download.url} cannot be reached ({cause}); fetch it elsewhere, unpack it, and give its folder with --data"

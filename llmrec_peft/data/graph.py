@@ -68,13 +68,15 @@ class Neighbours:
 
 def _around(graph: KnowledgeGraph) -> tuple[dict[str, set[tuple[str, str]]], dict[str, set[tuple[str, str]]]]:
     """(relation, entity) pairs of triples that start at each item, and of those that end at it."""
-    item_of = dict(zip(column(graph.links, "entity_id"), column(graph.links, "item_id"), strict=True))
+    items_of: dict[str, list[str]] = defaultdict(list)  # an owner may list one film under two ids
+    for item, entity in zip(column(graph.links, "item_id"), column(graph.links, "entity_id"), strict=True):
+        items_of[entity].append(item)
     outward: dict[str, set[tuple[str, str]]] = defaultdict(set)
     inward: dict[str, set[tuple[str, str]]] = defaultdict(set)
     columns = (column(graph.triples, "head"), column(graph.triples, "relation"), column(graph.triples, "tail"))
     for head, relation, tail in zip(*columns, strict=True):
-        if head in item_of:
-            outward[item_of[head]].add((relation, tail))
-        if tail in item_of:
-            inward[item_of[tail]].add((f"inverse of {relation}", head))
+        for item in items_of.get(head, ()):
+            outward[item].add((relation, tail))
+        for item in items_of.get(tail, ()):
+            inward[item].add((f"inverse of {relation}", head))
     return outward, inward

@@ -75,6 +75,8 @@ def _random(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Gen
 
 def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Hold out what came after a moment; interactions at that very moment stay in training."""
+    if len(rows) == 0:
+        return rows, rows
     time = np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
     cut = np.sort(time)[min(len(rows) - 1, round(len(rows) * (1.0 - fraction)))]
     late = time > cut if (time > cut).any() else time >= cut

@@ -20,23 +20,23 @@ class GraphOptions(Options):
 
     vectors: bool = True
     """Whether neighbours shape the item's vector (taste), beside its offset (how well it is liked)."""
-    min_items: int = Field(default=2, ge=1)
-    """Entities beside fewer items than this are left out."""
+    min_items: int = Field(default=4, ge=1)
+    """Entities beside fewer items than this are left out: they would be learnt by heart."""
     max_neighbours: int = Field(default=32, ge=1, le=1024)
     """Neighbours kept of an item, rarest first."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Chance that a neighbour is left out in a step."""
     init_std: float = Field(default=0.05, ge=0.0)
     """Spread of the entities' initial vectors."""
-    relation_init: float = Field(default=0.3)
+    relation_init: float = Field(default=1.0)
     """Initial weight of every relation."""
 
 
 class Graph(Signal[GraphOptions]):
-    """item = Σ_r n_r^-1/2 Σ_{e in N_r(i)} R_r ∘ E_e and offset = the same with one weight for each r and e.
+    """item = mean of R_r ∘ E_e over the neighbours (r, e) of i, and offset = mean of w_r b_e over them.
 
-    N_r(i) are the entities that relation r joins to item i, n_r their number. R_r ∘ E_e is DistMult's
-    reading of a relation.
+    R_r ∘ E_e is DistMult's reading of a relation. The mean, not a sum: an item with many neighbours would
+    otherwise move many times as far in a step as its own row does, and overfit (docs/experiments.md).
 
     References:
         Yang et al., Embedding Entities and Relations for Learning and Inference in Knowledge Bases, ICLR 2015.
@@ -72,27 +72,27 @@ class Graph(Signal[GraphOptions]):
             parts["entities"] = nn.Embedding(entities, context.dim)
             nn.init.constant_(parts["relations"].weight, self.config.relation_init)  # type: ignore[arg-type]
             nn.init.normal_(parts["entities"].weight, std=self.config.init_std)  # type: ignore[arg-type]
-        same = (relation.unsqueeze(2) == relation.unsqueeze(1)).sum(-1).clamp(min=1)
+        count = (entity > 0).sum(1, keepdim=True).clamp(min=1)
         parts["neighbours"] = nn.ParameterDict(
             {
                 "relation": nn.Parameter(relation, requires_grad=False),
                 "entity": nn.Parameter(entity, requires_grad=False),
-                "weight": nn.Parameter((entity > 0) * same.float().rsqrt(), requires_grad=False),
+                "weight": nn.Parameter((entity > 0) / count, requires_grad=False),
             }
         )
         parts["dropout"] = nn.Dropout(self.config.dropout)
         return nn.ModuleDict(parts)
 
     def item(self, batch: Batch) -> Tensor | None:
-        """Sums over neighbours, [B, dim]."""
-        return self._sum(batch, "relations", "entities") if self.config.vectors else None
+        """Means over neighbours, [B, dim]."""
+        return self._mean(batch, "relations", "entities") if self.config.vectors else None
 
     def offset(self, batch: Batch) -> Tensor:
         """How well liked items beside such neighbours are, [B]."""
-        return self._sum(batch, "relation_offset", "entity_offset").squeeze(-1)
+        return self._mean(batch, "relation_offset", "entity_offset").squeeze(-1)
 
-    def _sum(self, batch: Batch, relations: str, entities: str) -> Tensor:
-        """Weighted sum of relation ∘ entity over the neighbours of each distinct item, [B, d]."""
+    def _mean(self, batch: Batch, relations: str, entities: str) -> Tensor:
+        """Mean of relation ∘ entity over the neighbours of each distinct item, [B, d]."""
         import torch
 
         items, place = torch.unique(batch.item, return_inverse=True)
@@ -100,5 +100,5 @@ class Graph(Signal[GraphOptions]):
         relation = self.parts[relations](neighbours["relation"][items])  # type: ignore[index]
         entity = self.parts[entities](neighbours["entity"][items])  # type: ignore[index]
         weight = self.parts["dropout"](neighbours["weight"][items])  # type: ignore[index]
-        sums: Tensor = (weight.unsqueeze(-1) * relation * entity).sum(1)
-        return sums[place]
+        means: Tensor = (weight.unsqueeze(-1) * relation * entity).sum(1)
+        return means[place]

@@ -140,7 +140,8 @@ class _Run:
             progress.batch += 1
             last = progress.batch == len(self.order)
             step_now = last or progress.batch % section.accumulate == 0
-            loss = self._loss(prepared, Batch.of(self.train, rows[rank::world], self.accelerator.device))
+            own = rows[rank % len(rows) :: world]  # a last batch may hold fewer rows than there are processes
+            loss = self._loss(prepared, Batch.of(self.train, own, self.accelerator.device))
             self.accelerator.backward(loss / section.accumulate)
             progress.loss += loss.item()
             if step_now:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from numpy.typing import NDArray
 
 from llmrec_peft import __version__, registry
 from llmrec_peft.artifact.card import model_card
-from llmrec_peft.artifact.folder import whole_folder
+from llmrec_peft.artifact.folder import whole_file, whole_folder
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.backbone.adapter import require_capabilities
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, disk_is_full
 from llmrec_peft.evaluation.baselines import Baseline, fit_baselines
 from llmrec_peft.identity import values_digest
 from llmrec_peft.progress import bar, note
@@ -54,8 +55,22 @@ def train(
         The run's metrics, as in ``metrics.json``.
 
     Raises:
-        InputError: When anything the user gave is not right; nothing is left on disk then.
+        InputError: When anything the user gave is not right, or the disk is full; nothing is left on disk
+            then but the checkpoints of a run that was to be resumed.
     """
+    work = run.with_name(f".{run.name}.training")
+    resumes = resume and work.exists()
+    try:
+        return _train(recipe, run, work, resume, overwrite, show)
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        if not resumes:
+            shutil.rmtree(work, ignore_errors=True)
+        raise InputError(f"{run}: no room on the disk; the run was not written") from None
+
+
+def _train(recipe: Recipe, run: Path, work: Path, resume: bool, overwrite: bool, show: bool) -> dict[str, Any]:
     started = time.monotonic()
     if run.exists() and not overwrite:
         if resume and (run / "metrics.json").is_file():
@@ -63,7 +78,6 @@ def train(
                 note(f"{run} is finished; nothing to resume")
             return dict(json.loads((run / "metrics.json").read_text(encoding="utf-8")))
         raise InputError(f"{run} exists already: --overwrite replaces it, --out names another folder")
-    work = run.with_name(f".{run.name}.training")
     if work.exists() and not resume and not overwrite:
         raise InputError(f"an interrupted run of {run} is there: --resume goes on, --overwrite starts over")
     variants = {part: without(recipe, part) for part in recipe.evaluation.ablations}
@@ -77,7 +91,11 @@ def train(
     require_capabilities(recipe.adapter.method, method, recipe.backbone.quantization, backbone.kind)
     if show and accelerator.is_main_process:
         _introduce(recipe, prepared, backbone.identity.compute, str(accelerator.device))
-    earlier = _claim(work, recipe, prepared, location.weights_sha256, resume)
+    accelerator.wait_for_everyone()  # every process has looked for a run in the way before one takes the place
+    earlier = 0.0
+    if accelerator.is_main_process:
+        earlier = _claim(work, recipe, prepared, location.weights_sha256, resume)
+    accelerator.wait_for_everyone()
     accelerator.init_trackers("llmrec-peft", config={"recipe": recipe.to_yaml()})
 
     clock = time.monotonic()
@@ -89,13 +107,14 @@ def train(
     recommender = _recommender(recipe, prepared, texts, after)
     after_test = _test_scores(recommender, prepared)
     parameters = _parameters(after, texts)
-    _stage(work / "artifact", recommender, prepared, texts, after)
+    if accelerator.is_main_process:
+        _stage(work / "artifact", recommender, prepared, texts, after)
     baselines = _baselines(prepared, recipe, show and accelerator.is_main_process)
     ablations: dict[str, tuple[NDArray[np.float32], Fitted]] = {}
     for part, variant in variants.items():
         fitted = fit_variant(variant, prepared, texts, accelerator, work / f"without_{part}", f"without {part}", show)
         ablations[f"without_{part}"] = (fitted.model.scores(prepared.test.user, prepared.test.item), fitted)
-    accelerator.end_training()
+    accelerator.end_training()  # closes trackers, whose files are published, and the process group
 
     on_test: dict[str, NDArray[np.floating]] = {"before": before_test, "after": after_test}
     on_test |= {baseline.name: baseline.test for baseline in baselines}
@@ -132,11 +151,10 @@ def train(
         "data": _data_report(prepared),
         "base": backbone.identity.plain(),
         "versions": versions(),
-        "hardware": hardware(str(accelerator.device)),
+        "hardware": {**hardware(str(accelerator.device)), "processes": accelerator.num_processes},
     }
     if accelerator.is_main_process:
         _publish(work, run, overwrite, recipe, metrics, backbone.identity.plain())
-    accelerator.wait_for_everyone()
     return metrics
 
 
@@ -147,11 +165,20 @@ def _accelerator(recipe: Recipe, work: Path) -> Accelerator:
     trackers = list(recipe.training.trackers)
     for tracker in trackers:
         _require_tracker(tracker)
-    return Accelerator(
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # without it Accelerate starts no process group on processors
         log_with=trackers or None,  # type: ignore[arg-type]
         project_config=ProjectConfiguration(project_dir=str(work), logging_dir=str(logs)),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        # buffers are the same in all processes, and sparse ones cannot be broadcast
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
     )
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != asked:
+        raise InputError(
+            f"{asked} processes were started, but each would train alone ({accelerator.num_processes} together):"
+            f" start them with python -m torch.distributed.run --nproc_per_node {asked} -m llmrec_peft.cli.main train"
+        )
+    return accelerator
 
 
 def _require_tracker(tracker: str) -> None:
@@ -188,10 +215,11 @@ def _claim(work: Path, recipe: Recipe, prepared: Prepared, weights: str, resume:
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)
-        write_json(path, {"identity": identity, "started": time.time()})
-    except OSError as error:
+        with whole_file(path) as partial:
+            write_json(partial, {"identity": identity, "started": time.time()})
+    except (OSError, InputError) as error:
         shutil.rmtree(work, ignore_errors=True)
-        raise InputError(f"cannot write beside {work.parent}: {error.strerror or error}") from None
+        raise InputError(f"cannot write beside {work}: {getattr(error, 'strerror', None) or error}") from None
     return 0.0
 
 

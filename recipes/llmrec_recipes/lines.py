@@ -7,6 +7,9 @@ from pathlib import Path
 
 from llmrec_peft.errors import InputError
 
+_WHOLE_LIMIT = 1 << 63
+"""Arrow holds whole numbers in 64 bits."""
+
 
 def required_file(folder: Path, name: str) -> Path:
     """A file that has to be in a folder.
@@ -42,11 +45,11 @@ def rows(
     """
     number = 0
     try:
-        with path.open(encoding=encoding, newline="\n") as file:
+        with path.open("rb") as file:  # decoded line by line: a text file decodes blocks, and the line is lost
             for number, line in enumerate(file, start=1):
                 if header and number == 1:
                     continue
-                text = line.rstrip("\r\n")
+                text = line.decode(encoding).rstrip("\r\n")
                 if not text:
                     continue
                 parts = text.split(delimiter)
@@ -54,7 +57,7 @@ def rows(
                     raise InputError(f"{path}, line {number}: {len(parts)} fields where {fields} belong: {text[:60]!r}")
                 yield number, parts
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number + 1}: not {encoding} text ({error.reason})") from None
+        raise InputError(f"{path}, line {number}: not {encoding} text ({error.reason})") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
 
@@ -66,6 +69,9 @@ def whole_number(text: str, path: Path, line: int, what: str) -> int:
         InputError: Naming file, line and field.
     """
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise InputError(f"{path}, line {line}: {what} {text[:20]!r} is no whole number") from None
+    if abs(number) >= _WHOLE_LIMIT:
+        raise InputError(f"{path}, line {line}: {what} {text[:20]}… is too large")
+    return number

@@ -1,0 +1,216 @@
+"""Killed at any moment and resumed, a training ends exactly as if it had never been killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.training.checkpoint import Checkpoint
+from llmrec_peft.workflows.fitting import Fitted
+
+KILLS = 10
+TENSORS = ("adapter_model.safetensors", "head.safetensors", "signals.safetensors", "item_vectors.safetensors")
+
+
+class _Killed(Exception):
+    """Stands for a kill inside this process."""
+
+
+def _killer(monkeypatch: pytest.MonkeyPatch, saves: int, after: bool) -> None:
+    """Let the n-th save raise, before or after it has written."""
+    real, left = Checkpoint.save, [saves]
+
+    def save(self: Checkpoint, *arguments: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0 and not after:
+            raise _Killed
+        real(self, *arguments)
+        if left[0] == 0:
+            raise _Killed
+
+    monkeypatch.setattr(Checkpoint, "save", save)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="average-and-held-adapter"),
+        pytest.param({"training__average": 0.0, "training__adapter_epochs": None}, id="plain"),
+        pytest.param({"training__batching": "random", "training__batch_size": 64}, id="random-batches"),
+        pytest.param({"training__accumulate": 3, "training__refit": False}, id="accumulation"),
+        pytest.param({"training__epochs": 6, "training__patience": 1}, id="early-stopping"),
+    ],
+)
+def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
+    changes: dict[str, Any],
+    setting: Callable[..., Any],
+    digest_of: Callable[[Fitted], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = setting(**changes)
+    expected = digest_of(chosen.fit(tmp_path / "whole"))
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(40):
+        with monkeypatch.context() as patch:
+            _killer(patch, rng.randint(1, 9), after=rng.random() < 0.5)
+            try:
+                resumed = chosen.fit(tmp_path / "killed")
+                break
+            except _Killed:
+                kills += 1
+    else:
+        resumed = chosen.fit(tmp_path / "killed")
+    assert kills >= 4
+    assert digest_of(resumed) == expected
+
+
+def test_uninterrupted_fits_agree_and_another_seed_does_not(
+    setting: Callable[..., Any], digest_of: Callable[[Fitted], Any], tmp_path: Path
+) -> None:
+    """Without it the comparisons of this file could hold by comparing nothing."""
+    first = digest_of(setting().fit(tmp_path / "a"))
+    assert digest_of(setting().fit(tmp_path / "b")) == first
+    other = digest_of(setting(seed=2).fit(tmp_path / "c"))
+    assert other[0] != first[0]
+    assert other[1] != first[1]
+
+
+def test_finished_fit_is_taken_up_without_training(
+    setting: Callable[..., Any],
+    digest_of: Callable[[Fitted], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = digest_of(setting().fit(tmp_path))
+    saves: list[Any] = []
+    monkeypatch.setattr(Checkpoint, "save", lambda *arguments: saves.append(arguments))
+    assert digest_of(setting().fit(tmp_path)) == expected
+    assert saves == []
+
+
+def _command(data: Path, backbone: Path, out: Path, *more: str) -> list[str]:
+    settings = [
+        f"backbone.name={backbone}",
+        "backbone.precision=fp32",
+        "adapter.layers=top-2",
+        "adapter.dropout=0.1",
+        "signals.text.dropout=0.2",
+        "signals.collaborative.item_dropout=0.1",
+        "head.dropout=0.2",
+        "training.epochs=4",
+        "training.patience=null",
+        "training.adapter_epochs=2",
+        "training.average=0.99",
+        "training.batching=random",
+        "training.batch_size=4",
+        "training.checkpoint_seconds=0",
+        "evaluation.ablations=[adapter]",
+        "evaluation.bootstrap=50",
+    ]
+    sets = [argument for setting in settings for argument in ("--set", setting)]
+    command = [sys.executable, "-m", "llmrec_peft.cli.main", "train", "movies", "--data", str(data), "--quiet"]
+    return [*command, "--out", str(out), *sets, *more]
+
+
+def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    with log.open("ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+
+
+def _newest(work: Path) -> float:
+    """When anything under the hidden folder was last written, 0 without it."""
+    times = [0.0]
+    for path in work.rglob("*"):
+        try:
+            times.append(path.stat().st_mtime)
+        except FileNotFoundError:
+            continue  # the training replaced it
+    return max(times)
+
+
+def _kill_after(process: subprocess.Popen[bytes], work: Path, delay: float) -> bool:
+    """Kill -9 a while after the process first writes into the hidden folder; False where it ended before."""
+    began = time.time()
+    while process.poll() is None and _newest(work) < began:
+        time.sleep(0.02)
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return {name: metrics[name] for name in ("test", "valid", "slices", "comparisons", "training")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_run_killed_ten_times_and_resumed_is_the_uninterrupted_run(
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    log = tmp_path / "log"
+    uninterrupted = _start(_command(tiny_data, tiny_backbone, whole), tmp_path / "whole-log")
+    rng = random.Random(20)
+    delays = [round(rng.uniform(0.1, 2.2), 2) for _ in range(KILLS)]
+    print("delays:", delays)  # noqa: T201
+    work = tmp_path / ".killed.training"
+    stages = []
+    for delay in delays:
+        process = _start(_command(tiny_data, tiny_backbone, killed, "--resume"), log)
+        assert _kill_after(process, work, delay), f"ended before the kill: {log.read_text()[-2000:]}"
+        stages.append(sorted(str(path.parent.relative_to(work)) for path in work.rglob("progress.json")))
+    print("stages:", stages)  # noqa: T201
+    record_property("stages", stages)
+    assert not killed.exists()
+    last = _start(_command(tiny_data, tiny_backbone, killed, "--resume"), log)
+    assert last.wait(240) == 0, log.read_text()[-2000:]
+    assert uninterrupted.wait(240) == 0, (tmp_path / "whole-log").read_text()[-2000:]
+    for name in TENSORS:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    assert _figures(killed) == _figures(whole)
+    assert not work.exists()
+
+
+def test_interrupted_run_is_not_taken_for_a_new_one_nor_for_another_recipe(
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    from llmrec_peft.recipe import load_recipe
+    from llmrec_peft.workflows.train import train
+
+    changes = {"data.path": str(tiny_data), "backbone.name": str(tiny_backbone), "training.epochs": 1}
+    recipe = load_recipe("movies", changes=changes)
+    run, calls = tmp_path / "run", [0]
+
+    def interrupt(*_: object, **__: object) -> None:
+        calls[0] += 1
+        raise _Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmrec_peft.workflows.train.fit_variant", interrupt)
+        with pytest.raises(_Killed):
+            train(recipe, run, show=False)
+    assert calls == [1]
+    assert not run.exists()
+    with pytest.raises(InputError, match="an interrupted run of .* is there: --resume goes on, --overwrite starts over"):
+        train(recipe, run, show=False)
+    with pytest.raises(InputError, match="had another recipe, data, base model or version"):
+        train(recipe.changed({"seed": 9}), run, resume=True, show=False)
