@@ -126,7 +126,8 @@ class RecModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the trained parts lie."""
-        return next(self.head_parts.parameters()).device
+        device: torch.device = next(self.head_parts.parameters()).device
+        return device
 
     def trained_state(self) -> dict[str, Tensor]:
         """Every tensor outside the frozen backbone: adapter weights, signals and head, by name."""

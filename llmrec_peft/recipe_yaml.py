@@ -20,7 +20,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=self.peek_event().start_mark)
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
         return super().compose_node(parent, index)
 
 
@@ -77,6 +77,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     field = field.strip()
     if not equals or not field or not all(field.split(".")):
         raise InputError(f"--set {text!r}: write it as field=value, such as training.epochs=3")
+    if value.lstrip().startswith(("{{", "{%")):  # a template, which YAML takes for a broken mapping
+        return field, value.strip()
     parsed = parse_yaml(value, f"--set {field}")
     if isinstance(parsed, str) and parsed == value.strip():  # a quoted number is meant as text
         # YAML 1.1 reads 1e-3 as text because it lacks a dot; people who set learning rates mean a number.

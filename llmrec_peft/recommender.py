@@ -205,9 +205,7 @@ class Recommender:
             raise InputError(f"unknown item {unknown!r}: add its text first (Recommender.add_items)")
         rows = np.fromiter((self.catalogue.row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
-        parts = [
-            self._score(user[at : at + chunk], rows[at : at + chunk]) for at in range(0, len(rows), chunk)
-        ]
+        parts = [self._score(user[at : at + chunk], rows[at : at + chunk]) for at in range(0, len(rows), chunk)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
@@ -271,7 +269,11 @@ class Recommender:
         return distinct[torch.as_tensor(table.row_of, device=distinct.device)]
 
     def save(
-        self, folder: Path, method: AdapterMethod[Any], tuned: torch.nn.Module | None, backbone: Backbone | None,
+        self,
+        folder: Path,
+        method: AdapterMethod[Any],
+        tuned: torch.nn.Module | None,
+        backbone: Backbone | None,
         seen: Interactions,
     ) -> None:
         """Write everything that can change an answer into an empty folder, and the private seen pairs.
@@ -311,7 +313,9 @@ class Recommender:
         user = int(self.vocabulary.user_indices([user_id])[0])
         rows = np.arange(len(self.catalogue.ids), dtype=np.int64)
         if not seen:
-            rows = rows[~np.isin(self.catalogue.table_index, self._seen[user]) | (self.catalogue.table_index == UNKNOWN)]
+            rows = rows[
+                ~np.isin(self.catalogue.table_index, self._seen[user]) | (self.catalogue.table_index == UNKNOWN)
+            ]
         scores = self._score(np.full(len(rows), user, np.int64), rows)
         personal = user != UNKNOWN
         key = scores if personal else self.catalogue.popularity[rows]

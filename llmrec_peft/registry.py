@@ -41,7 +41,7 @@ class Plugin:
         """
         try:
             return self.entry_point.load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may do anything on import
+        except (Exception, SystemExit) as error:
             cause = f"{type(error).__name__}: {error}".splitlines()[0]
             raise InputError(
                 f"{KINDS[self.kind]} {self.name!r} of package {self.package} cannot be imported ({cause})"

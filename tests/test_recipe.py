@@ -110,9 +110,7 @@ def test_unknown_name_anywhere_is_refused_with_the_nearest(tmp_path: Path, overr
         ("seed.x=1", ["--set seed.x", "'seed' is a single value"]),
     ],
 )
-def test_wrong_value_names_field_and_what_would_be_right(
-    tmp_path: Path, override: str, words: list[str]
-) -> None:
+def test_wrong_value_names_field_and_what_would_be_right(tmp_path: Path, override: str, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         load_recipe(written(tmp_path, SMALL + "seed: 3\n"), [override])
     assert "\n" not in str(caught.value)
@@ -255,13 +253,9 @@ def test_demo_overlay_lies_between_file_and_overrides(recipe_with_demo: str) -> 
     assert demo.adapter.config.rank == 4, "what the overlay leaves out stays"  # type: ignore[attr-defined]
 
 
-def test_demo_overlay_is_laid_for_an_override_and_for_a_file_of_ones_own(
-    recipe_with_demo: str, tmp_path: Path
-) -> None:
+def test_demo_overlay_is_laid_for_an_override_and_for_a_file_of_ones_own(recipe_with_demo: str, tmp_path: Path) -> None:
     assert load_recipe(recipe_with_demo, ["data.path=demo"]).training.epochs == 7
-    own = written(
-        tmp_path, SMALL.replace("reader: movies", "reader: fake\n  path: demo") + "seed: 9\n", "own.yaml"
-    )
+    own = written(tmp_path, SMALL.replace("reader: movies", "reader: fake\n  path: demo") + "seed: 9\n", "own.yaml")
     assert load_recipe(own).training.epochs == 7
     assert load_recipe(own, ["data.path=elsewhere"]).seed == 9, "no overlay for other data"
 
@@ -310,9 +304,7 @@ def test_run_holds_the_resolved_recipe_of_a_training_from_a_file(
     assert recipe.to_yaml() == (tiny_run / "recipe.yaml").read_text(encoding="utf-8")
 
 
-def test_training_takes_a_yaml_file(
-    llmrec: Command, tmp_path: Path, tiny_data: Path, tiny_backbone: Path
-) -> None:
+def test_training_takes_a_yaml_file(llmrec: Command, tmp_path: Path, tiny_data: Path, tiny_backbone: Path) -> None:
     text = SMALL + f"backbone: {{name: {tiny_backbone}, precision: fp32}}\ntraining: {{epochs: 1, refit: false}}\n"
     done = llmrec("train", written(tmp_path, text), "--data", tiny_data, "--out", tmp_path / "run", "--json", "-q")
     assert done.returncode == 0, done.stderr

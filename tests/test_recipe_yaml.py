@@ -37,6 +37,8 @@ from llmrec_peft.recipe_yaml import (
         ("a=nan", ("a", "nan")),
         ("a=/path/to=it", ("a", "/path/to=it")),
         (" a.b = 2", ("a.b", 2)),
+        ("a={{ title }} ({{ year }})", ("a", "{{ title }} ({{ year }})")),
+        ("a={% if x %}y{% endif %}", ("a", "{% if x %}y{% endif %}")),
     ],
 )
 def test_override_is_a_dotted_field_and_a_yaml_value(text: str, expected: tuple[str, Any]) -> None:

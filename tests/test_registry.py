@@ -132,9 +132,7 @@ def test_a_name_that_two_packages_claim_is_refused_naming_both(
     assert listed["recipes", "other"]["error"] is None
 
 
-def test_a_recipe_that_asks_for_a_broken_plugin_is_refused_in_one_line(
-    llmrec: Command, strangers: Path
-) -> None:
+def test_a_recipe_that_asks_for_a_broken_plugin_is_refused_in_one_line(llmrec: Command, strangers: Path) -> None:
     done = llmrec("validate", "movies", "--set", "adapter.method=raises", PYTHONPATH=str(strangers))
     assert done.returncode == 2
     assert done.stderr.startswith("error: adapter method 'raises' of package stranger-one 1.2 cannot be imp")
@@ -213,9 +211,7 @@ def test_show_for_people_prints_the_options(llmrec: Command) -> None:
         (["show", "signals", "grpah"], "unknown signal 'grpah': did you mean 'graph'?"),
     ],
 )
-def test_show_of_an_unknown_thing_names_the_nearest(
-    llmrec: Command, arguments: list[str], message: str
-) -> None:
+def test_show_of_an_unknown_thing_names_the_nearest(llmrec: Command, arguments: list[str], message: str) -> None:
     done = llmrec(*arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -40,7 +40,7 @@ class Lora(AdapterMethod[LoraOptions]):
         Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, section 4.
     """
 
-    summary: ClassVar[str] = "LoRA: low-rank updates beside the attention's projections"
+    summary: ClassVar[str] = "low-rank updates beside the attention's projections"
     Config: ClassVar[type[Options]] = LoraOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
         encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True

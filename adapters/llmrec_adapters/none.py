@@ -22,7 +22,7 @@ class NoOptions(Options):
 class NoAdapter(AdapterMethod[NoOptions]):
     """The reference every adapter is measured against: frozen text, trained head."""
 
-    summary: ClassVar[str] = "none: the frozen model, only the head and the tables are trained"
+    summary: ClassVar[str] = "the frozen model as it is; only head and tables are trained"
     Config: ClassVar[type[Options]] = NoOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
         encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True

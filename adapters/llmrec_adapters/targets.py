@@ -10,7 +10,14 @@ from llmrec_peft.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-_QUERY_VALUE = (("query", "value"), ("q_proj", "v_proj"), ("q_lin", "v_lin"), ("Wqkv",), ("c_attn",), ("query_key_value",))
+_QUERY_VALUE = (
+    ("query", "value"),
+    ("q_proj", "v_proj"),
+    ("q_lin", "v_lin"),
+    ("Wqkv",),
+    ("c_attn",),
+    ("query_key_value",),
+)
 """Names that families give to the attention's query and value projections, separate or fused."""
 _TOP = re.compile(r"^top-(\d+)$")
 
@@ -57,5 +64,5 @@ def layer_stack_name(model: nn.Module) -> str:
     from llmrec_peft.backbone.trunk import transformer_layers
 
     stack = transformer_layers(model)
-    name = next(name for name, module in model.named_modules() if module is stack)
+    name: str = next(name for name, module in model.named_modules() if module is stack)
     return name.rsplit(".", 1)[-1]

@@ -26,7 +26,8 @@ tags:
 
 A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, weights
 `{{ m.base.weights_sha256[:16] }}`, quantization {{ m.base.quantization }}, {{ m.base.compute }}) with a
-{{ recipe.adapter.method }} adapter, joined with the signals {{ signals }} under a {{ recipe.head.name }} head, trained by
+{{ recipe.adapter.method }} adapter, joined with the signals {{ signals }}
+under a {{ recipe.head.name }} head, trained by
 [llmrec-peft](https://pypi.org/project/llmrec-peft/) {{ m.versions["llmrec-peft"] }}.
 
 | parameters | number |
@@ -52,7 +53,8 @@ A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, 
 
 {% endfor %}
 
-Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation; trained in {{ "%.0f"|format(m.seconds.train) }} s
+Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
+trained in {{ "%.0f"|format(m.seconds.train) }} s
 on {{ m.hardware.cuda or m.hardware.processor }}.
 
 ## Use

@@ -50,9 +50,12 @@ class Manifest(Options):
 def make_manifest(folder: Path, base: dict[str, str | None], version: str) -> Manifest:
     """Digest a folder's files."""
     files = {name: file_digest(folder / name) for name in ANSWERING if (folder / name).is_file()}
-    identity = {key: base[key] for key in ("weights_sha256", "quantization", "compute")} if base else {}
-    digest = values_digest([identity, files_digest(files)])
-    return Manifest(format=FORMAT, version=version, digest=digest, base=base, files=files)
+    return Manifest(format=FORMAT, version=version, digest=_digest(base, files), base=base, files=files)
+
+
+def _digest(base: dict[str, str | None], files: dict[str, str]) -> str:
+    identity = {key: base.get(key) for key in ("weights_sha256", "quantization", "compute")} if base else {}
+    return values_digest([identity, files_digest(files)])
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
@@ -93,6 +96,8 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
                 raise InputError(f"{folder}: {name} is missing")
             if file_digest(folder / name) != expected:
                 raise InputError(f"{folder / name} is not what the run wrote: its SHA-256 does not match {NAME}")
+        if _digest(manifest.base, manifest.files) != manifest.digest:
+            raise InputError(f"{path} was changed: its digest does not match the files and the base model it names")
     return manifest
 
 

@@ -28,7 +28,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: no safetensors file ({str(error).splitlines()[0]})") from None
 

@@ -101,9 +101,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
             config = AutoConfig.from_pretrained(location.folder, trust_remote_code=remote)
             if _has_pooler(config):
                 options["add_pooling_layer"] = False  # else a target named `dense` also matches `pooler.dense`
-            model = AutoModel.from_pretrained(
-                location.folder, config=config, trust_remote_code=remote, **options
-            )
+            model = AutoModel.from_pretrained(location.folder, config=config, trust_remote_code=remote, **options)
             tokenizer = AutoTokenizer.from_pretrained(location.folder, trust_remote_code=remote)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise InputError(f"backbone {section.name}: {str(error).strip().splitlines()[0]}") from error
@@ -113,9 +111,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     model.requires_grad_(False)
     model.eval()
     compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    identity = BaseIdentity(
-        location.name, location.revision, location.weights_sha256, section.quantization, compute
-    )
+    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, section.quantization, compute)
     causal = bool(getattr(config, "is_decoder", False)) or "CausalLM" in " ".join(config.architectures or [])
     return Backbone(
         model=model,
@@ -144,7 +140,9 @@ def _quantization(kind: str, dtype: torch.dtype) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
-        raise InputError(f"backbone.quantization: {kind} needs bitsandbytes: pip install 'llmrec-peft[quantization]'") from None
+        raise InputError(
+            f"backbone.quantization: {kind} needs bitsandbytes: pip install 'llmrec-peft[quantization]'"
+        ) from None
     from transformers import BitsAndBytesConfig
 
     if kind == "int8":
@@ -165,7 +163,7 @@ def _keep_trainable_on_cpu(model: nn.Module) -> None:
     """
     for module in model.modules():
         if type(module).__name__ == "Linear4bit" and hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - nn.Module types it as a tensor
 
 
 def _has_pooler(config: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,10 +91,8 @@ class Trunk:
             for at in range(0, len(order), chunk):
                 rows = order[at : at + chunk]
                 ids, mask = self._tokens.padded(rows)
-                try:
+                with suppress(_Enough):
                     self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
-                except _Enough:
-                    pass
                 states = caught.pop()
                 if self._states is None:
                     self._states = states.new_empty(len(self._tokens.ids), states.shape[-1])

@@ -29,7 +29,9 @@ def evaluate(
             [name, f"{value:.6f}", f"{report['stored'][name]:.6f}"] for name, value in report["test"]["after"].items()
         ]
         print_table(f"{run}: test part", ["metric", "now", "stored"], rows, (1, 2))
-        typer.echo("the stored figures are repeated" if report["repeats"] else "the figures differ from the stored ones")
+        typer.echo(
+            "the stored figures are repeated" if report["repeats"] else "the figures differ from the stored ones"
+        )
     raise typer.Exit(0 if report["repeats"] else 1)
 
 

@@ -25,7 +25,7 @@ from llmrec_peft.cli import (
 from llmrec_peft.errors import InputError, disk_is_full
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
-"""Typer carries its own copy of click, or uses the installed one, by version; either way this is the base of its errors."""
+"""Base of usage errors, whether typer carries its own copy of click or uses the installed one."""
 
 app = typer.Typer(
     name="llmrec",
@@ -48,7 +48,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
 ) -> None:
     """Options before the command."""
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        code = app(args=arguments or ["--help"], standalone_mode=False)
+        code = app(args=arguments or ["--help"], prog_name="llmrec", standalone_mode=False)
     except InputError as error:
         return _fail(str(error), debug)
     except _CLICK_ERROR as error:
@@ -78,12 +80,21 @@ def _run(arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        if disk_is_full(error):
-            return _fail(f"{error.filename or 'the disk'}: no room on the disk", debug)
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            return _fail(f"{error.filename or 'the disk'}: {error.strerror}", debug)
-        raise
+        message = _about_the_disk(error)
+        if message is None:
+            raise
+        return _fail(message, debug)
     return code if isinstance(code, int) else 0
+
+
+def _about_the_disk(error: OSError) -> str | None:
+    """What to tell the user of a full or write-protected disk; None for other errors, which are ours."""
+    where = error.filename or "the disk"
+    if disk_is_full(error):
+        return f"{where}: no room on the disk"
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"{where}: {error.strerror}"
+    return None
 
 
 def _fail(message: str, debug: bool) -> int:

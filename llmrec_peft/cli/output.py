@@ -43,5 +43,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> None:
         interval = f"{against['difference']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]" if against else ""
         cells = [f"{on_valid[metrics['primary_metric']]:.4f}", *(f"{on_test[name]:.4f}" for name in names)]
         body.append([label, *cells, interval])
-    columns = ["model", f"valid {metrics['primary_metric']}", *(f"test {name}" for name in names), "tuned minus it (95 %, items)"]
+    columns = [
+        "model",
+        f"valid {metrics['primary_metric']}",
+        *(f"test {name}" for name in names),
+        "tuned minus it (95 %, items)",
+    ]
     print_table(f"{metrics['recipe']} on {metrics['data']['name']}, seed {metrics['seed']}", columns, body, range(1, 5))

@@ -26,7 +26,9 @@ def recommend(
         return
     personal = answer.basis == "personal"
     title = f"for user {user}" if personal else f"user {user} is unknown: the items most often rated"
-    rows = [[str(rank), item.item_id, item.title, f"{item.score:.2f}"] for rank, item in enumerate(answer.items, start=1)]
+    rows = [
+        [str(rank), item.item_id, item.title, f"{item.score:.2f}"] for rank, item in enumerate(answer.items, start=1)
+    ]
     print_table(title, ["", "item", "title", "predicted"], rows, (0, 3))
 
 

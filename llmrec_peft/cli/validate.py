@@ -27,7 +27,9 @@ def validate(
     elif resolved:
         typer.echo(checked.to_yaml(), nl=False)
     else:
-        typer.echo(f"{recipe} is a valid recipe: {checked.adapter.method} in {checked.backbone.name}, {checked.head.name}")
+        typer.echo(
+            f"{recipe} is a valid recipe: {checked.adapter.method} in {checked.backbone.name}, {checked.head.name}"
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -83,8 +84,8 @@ class BatchOrder:
     def __len__(self) -> int:
         """Batches an epoch."""
         if self._by_item:
-            return -(-(len(self._bounds) - 1) // self._items_per_batch)
-        return -(-self._count // self._batch_size)
+            return math.ceil((len(self._bounds) - 1) / self._items_per_batch)
+        return math.ceil(self._count / self._batch_size)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[NDArray[np.int64]]:
         """Rows of each batch of an epoch.

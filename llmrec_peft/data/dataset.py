@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def column(table: Dataset, name: str) -> list[Any]:
     return values
 
 
-def table(columns: dict[str, Sequence[Any]]) -> Dataset:
+def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     """Make an Arrow table through `datasets`, identifiers and texts as strings."""
     from datasets import Dataset
 

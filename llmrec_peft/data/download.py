@@ -86,6 +86,7 @@ def _read(download: Download) -> bytes:
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         cause = getattr(error, "reason", None) or error
         raise InputError(
-            f"{download.url} cannot be reached ({cause}); fetch it elsewhere, unpack it, and give its folder with --data"
+            f"{download.url} cannot be reached ({cause}); fetch it elsewhere, unpack it,"
+            " and give its folder with --data"
         ) from None
     return content.getvalue()

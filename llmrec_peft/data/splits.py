@@ -83,9 +83,7 @@ def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.G
     return rows[~late], rows[late]
 
 
-def _leave_last_out(
-    dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator
-) -> tuple[Rows, Rows]:
+def _leave_last_out(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Hold out the last interaction of each user who has more than one."""
     user = np.asarray(column(dataset.interactions, "user_id"))[rows]
     time = np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64)[rows]

@@ -30,9 +30,7 @@ class TokenTable:
     pad_id: int
 
     @classmethod
-    def of(
-        cls, texts: Sequence[str], tokenize: Callable[[list[str]], list[list[int]]], pad_id: int
-    ) -> TokenTable:
+    def of(cls, texts: Sequence[str], tokenize: Callable[[list[str]], list[list[int]]], pad_id: int) -> TokenTable:
         """Tokenize texts, each distinct one once.
 
         Args:

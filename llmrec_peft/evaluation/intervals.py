@@ -60,9 +60,7 @@ def paired_rmse_interval(
     """
     _, place = np.unique(cluster, return_inverse=True)
     clusters = int(place.max()) + 1
-    sums = [
-        np.bincount(place, (np.asarray(model, np.float64) - observed) ** 2, clusters) for model in (first, second)
-    ]
+    sums = [np.bincount(place, (np.asarray(model, np.float64) - observed) ** 2, clusters) for model in (first, second)]
     count = np.bincount(place, minlength=clusters).astype(np.float64)
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.options import Options
@@ -72,7 +72,8 @@ class TaskHead(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
-        self.parts: nn.ModuleDict
+        self.parts: Any = None
+        """The `nn.ModuleDict` that `build` made, set by who calls it; loosely typed, since parts differ."""
 
     @abstractmethod
     def build(self, context: HeadContext) -> nn.ModuleDict:

@@ -32,7 +32,7 @@ class RatingHead(TaskHead[RatingOptions]):
         Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 42(8), 2009.
     """
 
-    summary: ClassVar[str] = "rating: predicted stars, trained by squared, absolute or Huber error"
+    summary: ClassVar[str] = "predicted stars, trained by squared, absolute or Huber error"
     Config: ClassVar[type[Options]] = RatingOptions
     metric: ClassVar[str] = "rmse"
     lower_is_better: ClassVar[bool] = True
@@ -50,9 +50,9 @@ class RatingHead(TaskHead[RatingOptions]):
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
         """Predict ratings [B]."""
         scale, dropout = self.parts["scale"], self.parts["dropout"]
-        predicted = scale["mean"] + user.offset + item.offset  # type: ignore[index]
+        predicted = scale["mean"] + user.offset + item.offset
         if user.vector is not None and item.vector is not None:
             predicted = predicted + (dropout(user.vector) * dropout(item.vector)).sum(-1)
         value = None if batch.label is None else loss(self.config.loss)(predicted, batch.label)
-        low, high = scale["range"]  # type: ignore[index, misc]
+        low, high = scale["range"]
         return HeadOutput(loss=value, scores=predicted.detach().clamp(float(low), float(high)))

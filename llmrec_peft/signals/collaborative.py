@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,7 +42,7 @@ class Collaborative(Signal[CollaborativeOptions]):
     leaves the example itself out while training (see `llmrec_peft.signals.history.SideHistory`).
     """
 
-    summary: ClassVar[str] = "collaborative: user and item matrices, biases and rating histories"
+    summary: ClassVar[str] = "user and item matrices, biases and rating histories"
     Config: ClassVar[type[Options]] = CollaborativeOptions
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
@@ -50,22 +50,22 @@ class Collaborative(Signal[CollaborativeOptions]):
         from torch import nn
 
         users, items, dim = context.num_users, context.num_items, context.dim
-        tables: dict[str, nn.Module] = {
+        tables: dict[str, Any] = {
             "user_bias": nn.Embedding(users, 1),
             "item_bias": nn.Embedding(items, 1),
         }
         for bias in tables.values():
-            nn.init.zeros_(bias.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(bias.weight)
         if self.config.factors:
             sizes = {"user": users, **{f"user_{kind}": items for kind in _kinds(self.config.user_history)}}
             if self.config.items:
                 sizes |= {"item": items, **{f"item_{kind}": users for kind in _kinds(self.config.item_history)}}
             for name, rows in sizes.items():
                 tables[name] = nn.Embedding(rows, dim)
-                nn.init.normal_(tables[name].weight, std=self.config.init_std)  # type: ignore[arg-type]
+                nn.init.normal_(tables[name].weight, std=self.config.init_std)
         for side in ("user", "item"):
             tables[f"{side}_statistics"] = nn.Linear(3, 1, bias=False)
-            nn.init.zeros_(tables[f"{side}_statistics"].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(tables[f"{side}_statistics"].weight)
         if context.train is not None:
             from llmrec_peft.signals.history import RatingHistory
 
@@ -114,7 +114,8 @@ class Collaborative(Signal[CollaborativeOptions]):
         tables = {}
         with torch.no_grad():
             for side in ("user", "item"):
-                rows = torch.arange(len(self.parts[f"{side}_bias"].weight), device=self.parts["user_bias"].weight.device)  # type: ignore[arg-type]
+                bias = self.parts[f"{side}_bias"].weight
+                rows = torch.arange(len(bias), device=bias.device)
                 whole = Batch(user=rows, item=rows)
                 kept = side == "user" or self.config.items
                 if self.config.factors and kept:
@@ -137,20 +138,22 @@ class Collaborative(Signal[CollaborativeOptions]):
                 vectors = vectors + history.implicit(table, own, left_out)
             else:
                 vectors = vectors + history.explicit(table, own, left_out, residual)
-        return vectors * (history.count[own] > 0).unsqueeze(-1)
+        masked: Tensor = vectors * (history.count[own] > 0).unsqueeze(-1)
+        return masked
 
     def _bias(self, side: str, own: Tensor, batch: Batch) -> Tensor:
         """Bias and weighted statistics of one side, [B]; zero without training interactions."""
         history = getattr(self.parts["history"], f"{side}s")
         statistics = history.statistics(own, self._residual(side, batch))
         bias: Tensor = (self.parts[f"{side}_bias"](own) + self.parts[f"{side}_statistics"](statistics)).squeeze(-1)
-        return bias * (history.count[own] > 0)
+        masked: Tensor = bias * (history.count[own] > 0)
+        return masked
 
     def _residual(self, side: str, batch: Batch) -> Tensor | None:
         """The examples' residuals where they are part of the histories: while training."""
         if not self.parts.training or batch.label is None:
             return None
-        of_user, of_item = self.parts["history"].residuals(batch.user, batch.item, batch.label)  # type: ignore[operator]
+        of_user, of_item = self.parts["history"].residuals(batch.user, batch.item, batch.label)
         residual: Tensor = of_user if side == "user" else of_item
         return residual
 
@@ -160,13 +163,13 @@ class Collaborative(Signal[CollaborativeOptions]):
 
         self._hidden = None
         if self.parts.training and self.config.item_dropout > 0.0:
-            rows = len(self.parts["item_bias"].weight)  # type: ignore[arg-type]
+            rows = len(self.parts["item_bias"].weight)
             shown = torch.rand(rows, device=batch.item.device) >= self.config.item_dropout
             self._hidden = shown[batch.item].float()
 
     def _folded(self, side: str, index: Tensor) -> Tensor | None:
         folded = self.parts["folded"]
-        return folded[side][index] if side in folded else None  # type: ignore[index, operator]
+        return folded[side][index] if side in folded else None
 
     def _empty_tables(self, context: SignalContext) -> nn.ParameterDict:
         import torch

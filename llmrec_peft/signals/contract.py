@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.graph import Neighbours
@@ -60,7 +60,8 @@ class Signal(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
-        self.parts: nn.ModuleDict
+        self.parts: Any = None
+        """The `nn.ModuleDict` that `build` made, set by who calls it; loosely typed, since parts differ."""
 
     @abstractmethod
     def build(self, context: SignalContext) -> nn.ModuleDict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -43,7 +43,7 @@ class Graph(Signal[GraphOptions]):
         Wang et al., Knowledge Graph Convolutional Networks for Recommender Systems, WWW 2019.
     """
 
-    summary: ClassVar[str] = "graph: relations and neighbours of an item in a knowledge graph"
+    summary: ClassVar[str] = "relations and neighbours of an item in a knowledge graph"
     Config: ClassVar[type[Options]] = GraphOptions
     reads_graph: ClassVar[bool] = True
 
@@ -61,17 +61,17 @@ class Graph(Signal[GraphOptions]):
             relation = torch.from_numpy(context.neighbours.relation)
             entity = torch.from_numpy(context.neighbours.entity)
             relations, entities = len(context.neighbours.relations) + 1, len(context.neighbours.entities) + 1
-        parts: dict[str, nn.Module] = {
+        parts: dict[str, Any] = {
             "relation_offset": nn.Embedding(relations, 1),
             "entity_offset": nn.Embedding(entities, 1),
         }
-        nn.init.constant_(parts["relation_offset"].weight, self.config.relation_init)  # type: ignore[arg-type]
-        nn.init.zeros_(parts["entity_offset"].weight)  # type: ignore[arg-type]
+        nn.init.constant_(parts["relation_offset"].weight, self.config.relation_init)
+        nn.init.zeros_(parts["entity_offset"].weight)
         if self.config.vectors:
             parts["relations"] = nn.Embedding(relations, context.dim)
             parts["entities"] = nn.Embedding(entities, context.dim)
-            nn.init.constant_(parts["relations"].weight, self.config.relation_init)  # type: ignore[arg-type]
-            nn.init.normal_(parts["entities"].weight, std=self.config.init_std)  # type: ignore[arg-type]
+            nn.init.constant_(parts["relations"].weight, self.config.relation_init)
+            nn.init.normal_(parts["entities"].weight, std=self.config.init_std)
         count = (entity > 0).sum(1, keepdim=True).clamp(min=1)
         parts["neighbours"] = nn.ParameterDict(
             {
@@ -97,8 +97,8 @@ class Graph(Signal[GraphOptions]):
 
         items, place = torch.unique(batch.item, return_inverse=True)
         neighbours = self.parts["neighbours"]
-        relation = self.parts[relations](neighbours["relation"][items])  # type: ignore[index]
-        entity = self.parts[entities](neighbours["entity"][items])  # type: ignore[index]
-        weight = self.parts["dropout"](neighbours["weight"][items])  # type: ignore[index]
+        relation = self.parts[relations](neighbours["relation"][items])
+        entity = self.parts[entities](neighbours["entity"][items])
+        weight = self.parts["dropout"](neighbours["weight"][items])
         means: Tensor = (weight.unsqueeze(-1) * relation * entity).sum(1)
         return means[place]

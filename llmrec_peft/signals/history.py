@@ -21,7 +21,7 @@ class _SparseProduct(torch.autograd.Function):
         return matrix @ table
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
         return None, None, ctx.transposed @ gradient.contiguous()
 
 

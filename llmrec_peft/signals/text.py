@@ -31,7 +31,7 @@ class Text(Signal[TextOptions]):
     untuned vectors and scaling by their mean length lets the projection start from what differs.
     """
 
-    summary: ClassVar[str] = "text: the language model's vector of an item's text"
+    summary: ClassVar[str] = "the language model's vector of an item's text"
     Config: ClassVar[type[Options]] = TextOptions
     reads_text: ClassVar[bool] = True
 

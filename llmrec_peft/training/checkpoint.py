@@ -85,7 +85,9 @@ class Checkpoint:
         partial = self._folder.with_name(self._folder.name + ".new")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, partial / "state.safetensors")
+        save_file(
+            {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, partial / "state.safetensors"
+        )
         (partial / "progress.json").write_text(json.dumps(plain), encoding="utf-8")
         _sync(partial)
         old = self._folder.with_name(self._folder.name + ".old")
@@ -111,7 +113,9 @@ class Checkpoint:
         schedule_step = int(plain.pop("schedule_step"))
         if schedule is not None and optimizer is not None:
             schedule.last_epoch = schedule_step
-            rates = [base * rate(schedule_step) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+            rates = [
+                base * rate(schedule_step) for base, rate in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+            ]
             for group, value in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = value
         if optimizer is not None:

@@ -236,9 +236,7 @@ class _Run:
         if last:
             self.checkpoint.save(self.progress, self.model, None, None, None, None)
         else:
-            self.checkpoint.save(
-                self.progress, self.model, self.optimizer, self.schedule, self.average, self.best
-            )
+            self.checkpoint.save(self.progress, self.model, self.optimizer, self.schedule, self.average, self.best)
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:

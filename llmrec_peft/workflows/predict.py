@@ -101,7 +101,7 @@ def _scored(recommender: Recommender, table: pa.Table, source: Path, done: int) 
     known = recommender.catalogue.row_of
     new: dict[str, dict[str, Any]] = {}
     for at, item in enumerate(items):
-        if item is None or users[at] is None:
+        if not item or not users[at]:
             raise InputError(f"{source}, row {done + at + 1}: user_id or item_id is empty")
         if item not in known and item not in new:
             new[item] = {name: table.column(name)[at].as_py() for name in text_columns}

@@ -128,6 +128,4 @@ def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
             if registry.get("signals", name).reads_graph:
                 width, least = getattr(options, "max_neighbours", 32), getattr(options, "min_items", 2)
                 neighbours = Neighbours.of(dataset.graph, vocabulary, least, width)
-    return recipe, Prepared(
-        dataset, vocabulary, Interactions.of(dataset, vocabulary), parts, texts, neighbours
-    )
+    return recipe, Prepared(dataset, vocabulary, Interactions.of(dataset, vocabulary), parts, texts, neighbours)

@@ -167,7 +167,7 @@ def _accelerator(recipe: Recipe, work: Path) -> Accelerator:
         _require_tracker(tracker)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # without it Accelerate starts no process group on processors
-        log_with=trackers or None,  # type: ignore[arg-type]
+        log_with=trackers or None,
         project_config=ProjectConfiguration(project_dir=str(work), logging_dir=str(logs)),
         # buffers are the same in all processes, and sparse ones cannot be broadcast
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
@@ -278,9 +278,7 @@ def _stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Te
     method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
     reads = recommender.catalogue.vectors is not None
     tuned = after.model.encoder.model if after.model.encoder is not None else texts.backbone.model
-    recommender.save(
-        folder, method, tuned if reads else None, texts.backbone, prepared.learned(recipe.training.refit)
-    )
+    recommender.save(folder, method, tuned if reads else None, texts.backbone, prepared.learned(recipe.training.refit))
 
 
 def _parameters(after: Fitted, texts: Texts) -> dict[str, int]:

@@ -81,9 +81,7 @@ def test_chunks_hold_rows_of_similar_length(tiny_backbone: Path, encoder_of: Mak
 def test_training_mode_reaches_the_adapter_and_never_the_frozen_model(tiny_backbone: Path, encoder_of: Make) -> None:
     backbone, encoder = encoder_of(str(tiny_backbone), dropout=0.5)
     encoder.train()
-    adapter_dropouts = [
-        module for name, module in encoder.named_modules() if name.endswith("lora_dropout.default")
-    ]
+    adapter_dropouts = [module for name, module in encoder.named_modules() if name.endswith("lora_dropout.default")]
     assert len(adapter_dropouts) == 4
     assert all(module.training for module in adapter_dropouts)
     assert not any(module.training for module in backbone.model.embeddings.modules())

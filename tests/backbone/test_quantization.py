@@ -37,14 +37,12 @@ def _train(model: torch.nn.Module, steps: int, rate: float = 2e-2) -> list[float
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses
 
 
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
-def test_quantized_minilm_stays_near_the_whole_one(
-    kind: str, minilm: Backbone, load: Callable[..., Backbone]
-) -> None:
+def test_quantized_minilm_stays_near_the_whole_one(kind: str, minilm: Backbone, load: Callable[..., Backbone]) -> None:
     small = load(name="minilm", quantization=kind)
     assert len(_quantized(small.model, kind)) == 6 * 6
     assert small.identity.quantization == kind

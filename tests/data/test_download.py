@@ -65,9 +65,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes | Exception], None
     return answer_with
 
 
-def test_known_files_and_nothing_else_are_unpacked(
-    tmp_path: Path, serve: Callable[[bytes | Exception], None]
-) -> None:
+def test_known_files_and_nothing_else_are_unpacked(tmp_path: Path, serve: Callable[[bytes | Exception], None]) -> None:
     content = archive({**FILES, "mku.sh": b"#!/bin/sh\n", "../../escaped": b"x"})
     serve(content)
     fetch(described(content), tmp_path / "data" / "ml")
@@ -123,9 +121,7 @@ def test_what_is_not_the_owners_archive_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_exists_is_left_alone(
-    tmp_path: Path, serve: Callable[[bytes | Exception], None]
-) -> None:
+def test_folder_that_exists_is_left_alone(tmp_path: Path, serve: Callable[[bytes | Exception], None]) -> None:
     serve(AssertionError("not asked for"))
     (tmp_path / "mine").write_text("precious", encoding="utf-8")
     with pytest.raises(InputError, match=r"exists already"):
@@ -133,9 +129,7 @@ def test_folder_that_exists_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_place_that_cannot_be_written_is_named(
-    tmp_path: Path, serve: Callable[[bytes | Exception], None]
-) -> None:
+def test_place_that_cannot_be_written_is_named(tmp_path: Path, serve: Callable[[bytes | Exception], None]) -> None:
     serve(GOOD)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file/ml: .*nothing was kept"):

@@ -25,9 +25,7 @@ def ratings(seed: int, users: int = 25, items: int = 30, rows: int = 400, moment
     )
 
 
-def dataset(
-    users: list[str], items: list[str], timestamps: list[int], parts: list[str] | None = None
-) -> RecDataset:
+def dataset(users: list[str], items: list[str], timestamps: list[int], parts: list[str] | None = None) -> RecDataset:
     return RecDataset(
         name="made up",
         interactions=interactions_table(users, items, [3.0] * len(users), timestamps, parts),
@@ -42,9 +40,7 @@ def of(data: RecDataset, name: str, rows: np.ndarray) -> np.ndarray:
 
 
 def same(one: Split, other: Split) -> bool:
-    return all(
-        np.array_equal(getattr(one, part), getattr(other, part)) for part in ("train", "valid", "test")
-    )
+    return all(np.array_equal(getattr(one, part), getattr(other, part)) for part in ("train", "valid", "test"))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -84,9 +80,7 @@ def test_random_test_part_has_the_share_asked_for(fraction: float) -> None:
 
 @pytest.mark.parametrize("moments", [2, 3, 10, 10_000])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_temporal_training_never_comes_after_validation_nor_validation_after_test(
-    seed: int, moments: int
-) -> None:
+def test_temporal_training_never_comes_after_validation_nor_validation_after_test(seed: int, moments: int) -> None:
     data = ratings(seed, moments=moments)
     if moments == 2:
         with pytest.raises(InputError, match="temporal leaves no"):

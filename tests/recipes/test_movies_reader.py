@@ -176,9 +176,7 @@ def graph_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_graph_folder_is_read_and_links_to_other_items_are_left_out(
-    movielens_folder: Path, graph_folder: Path
-) -> None:
+def test_graph_folder_is_read_and_links_to_other_items_are_left_out(movielens_folder: Path, graph_folder: Path) -> None:
     graph = Movies().read(movielens_folder, graph_folder).graph
     assert graph is not None
     assert graph.links[:] == {"item_id": ["1"], "entity_id": ["m.1"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,6 +21,8 @@ from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.workflows.fitting import Fitted
 
 KILLS = 10
+LEAST_STEPS = 14 * 27
+"""Fewer steps than the run below takes: three fits of 4 epochs and three refits of at least one, 27 steps each."""
 TENSORS = ("adapter_model.safetensors", "head.safetensors", "signals.safetensors", "item_vectors.safetensors")
 
 
@@ -48,7 +51,7 @@ def _killer(monkeypatch: pytest.MonkeyPatch, saves: int, after: bool) -> None:
         pytest.param({}, id="average-and-held-adapter"),
         pytest.param({"training__average": 0.0, "training__adapter_epochs": None}, id="plain"),
         pytest.param({"training__batching": "random", "training__batch_size": 64}, id="random-batches"),
-        pytest.param({"training__accumulate": 3, "training__refit": False}, id="accumulation"),
+        pytest.param({"training__accumulate": 3, "training__items_per_batch": 3}, id="accumulation"),
         pytest.param({"training__epochs": 6, "training__patience": 1}, id="early-stopping"),
     ],
 )
@@ -65,7 +68,7 @@ def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
     kills = 0
     for _ in range(40):
         with monkeypatch.context() as patch:
-            _killer(patch, rng.randint(1, 9), after=rng.random() < 0.5)
+            _killer(patch, rng.randint(1, 6), after=rng.random() < 0.5)
             try:
                 resumed = chosen.fit(tmp_path / "killed")
                 break
@@ -115,7 +118,7 @@ def _command(data: Path, backbone: Path, out: Path, *more: str) -> list[str]:
         "training.adapter_epochs=2",
         "training.average=0.99",
         "training.batching=random",
-        "training.batch_size=4",
+        "training.batch_size=16",
         "training.checkpoint_seconds=0",
         "evaluation.ablations=[adapter]",
         "evaluation.bootstrap=50",
@@ -131,22 +134,19 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, stdout=file, stderr=file, env=environment)
 
 
-def _newest(work: Path) -> float:
-    """When anything under the hidden folder was last written, 0 without it."""
-    times = [0.0]
-    for path in work.rglob("*"):
-        try:
-            times.append(path.stat().st_mtime)
-        except FileNotFoundError:
-            continue  # the training replaced it
-    return max(times)
+def _steps(work: Path) -> int:
+    """Optimizer steps in all checkpoints so far."""
+    steps = 0
+    for path in [*work.glob("*/fit/progress.json"), *work.glob("*/refit/progress.json")]:
+        with contextlib.suppress(OSError, ValueError):  # the training is replacing it
+            steps += json.loads(path.read_text(encoding="utf-8"))["step"]
+    return steps
 
 
-def _kill_after(process: subprocess.Popen[bytes], work: Path, delay: float) -> bool:
-    """Kill -9 a while after the process first writes into the hidden folder; False where it ended before."""
-    began = time.time()
-    while process.poll() is None and _newest(work) < began:
-        time.sleep(0.02)
+def _killed_past(process: subprocess.Popen[bytes], work: Path, steps: int, delay: float) -> bool:
+    """Kill -9 a moment after so many steps are done; False where the process ended before."""
+    while process.poll() is None and _steps(work) < steps:
+        time.sleep(0.005)
     try:
         process.wait(delay)
     except subprocess.TimeoutExpired:
@@ -164,22 +164,21 @@ def _figures(run: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_run_killed_ten_times_and_resumed_is_the_uninterrupted_run(
-    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     log = tmp_path / "log"
     uninterrupted = _start(_command(tiny_data, tiny_backbone, whole), tmp_path / "whole-log")
     rng = random.Random(20)
-    delays = [round(rng.uniform(0.1, 2.2), 2) for _ in range(KILLS)]
-    print("delays:", delays)  # noqa: T201
+    moments = [(step, round(rng.uniform(0.0, 0.15), 3)) for step in sorted(rng.sample(range(1, LEAST_STEPS), KILLS))]
+    print("killed after (steps, seconds):", moments)  # noqa: T201
     work = tmp_path / ".killed.training"
-    stages = []
-    for delay in delays:
+    phases: set[str] = set()
+    for step, delay in moments:
         process = _start(_command(tiny_data, tiny_backbone, killed, "--resume"), log)
-        assert _kill_after(process, work, delay), f"ended before the kill: {log.read_text()[-2000:]}"
-        stages.append(sorted(str(path.parent.relative_to(work)) for path in work.rglob("progress.json")))
-    print("stages:", stages)  # noqa: T201
-    record_property("stages", stages)
+        assert _killed_past(process, work, step, delay), f"ended before the kill: {log.read_text()[-2000:]}"
+        phases |= {str(path.parent.relative_to(work)) for path in work.glob("*/*fit/progress.json")}
+    assert phases >= {"before/fit", "before/refit", "after/fit"}
     assert not killed.exists()
     last = _start(_command(tiny_data, tiny_backbone, killed, "--resume"), log)
     assert last.wait(240) == 0, log.read_text()[-2000:]
@@ -210,7 +209,9 @@ def test_interrupted_run_is_not_taken_for_a_new_one_nor_for_another_recipe(
             train(recipe, run, show=False)
     assert calls == [1]
     assert not run.exists()
-    with pytest.raises(InputError, match="an interrupted run of .* is there: --resume goes on, --overwrite starts over"):
+    with pytest.raises(
+        InputError, match="an interrupted run of .* is there: --resume goes on, --overwrite starts over"
+    ):
         train(recipe, run, show=False)
     with pytest.raises(InputError, match="had another recipe, data, base model or version"):
         train(recipe.changed({"seed": 9}), run, resume=True, show=False)

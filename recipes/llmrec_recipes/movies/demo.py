@@ -9,6 +9,7 @@ the films is never rated in the training part: of them only description and grap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,9 @@ class _Films:
             ("has theme", self.theme, THEMES),
         )
         rows = [
-            (f"film {film + 1}", relation, names[which[film]]) for film in range(FILMS) for relation, which, names in facts
+            (f"film {film + 1}", relation, names[which[film]])
+            for film in range(FILMS)
+            for relation, which, names in facts
         ]
         head, relation, tail = zip(*rows, strict=True)
         items = self.columns["item_id"]
@@ -154,8 +157,8 @@ def _description(rng: np.random.Generator, pace: int, mood: int) -> str:
     return f"The story of {story}, {tone}."
 
 
-def _quality(rng: np.random.Generator, words: dict[int, tuple[str, ...]], sign: int) -> str:
-    """"slow" or, less often, "never fast": the same meaning in opposite words."""
+def _quality(rng: np.random.Generator, words: Mapping[int, tuple[str, ...]], sign: int) -> str:
+    """ "slow" or, less often, "never fast": the same meaning in opposite words."""
     if rng.random() >= DENIED_SHARE:
         return str(rng.choice(words[sign]))
     return f"{rng.choice(DENIALS)} {rng.choice(words[-sign])}"

