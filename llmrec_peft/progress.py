@@ -38,7 +38,7 @@ class Bar:
 
 @contextmanager
 def bar(title: str, total: int, done: int = 0, show: bool = True) -> Iterator[Bar]:
-    """Show a progress bar with count, text and time left while the block runs.
+    """Show a progress bar with count, text and time left while the block runs; none where stderr is a file.
 
     Args:
         title: What is being done.
@@ -53,5 +53,5 @@ def bar(title: str, total: int, done: int = 0, show: bool = True) -> Iterator[Ba
         TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal, disable=not show) as progress:
+    with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, text=""))

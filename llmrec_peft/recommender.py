@@ -235,10 +235,12 @@ class Recommender:
         Raises:
             InputError: For a missing column, an id that is known already, or a run without text.
         """
+        given = list(rows)
+        if not given:
+            return []
         if self.catalogue.vectors is None:
             raise InputError("this run does not read texts: an item without ratings cannot be scored")
         template = ViewTemplate(self.recipe.views.item.template)
-        given = list(rows)
         ids = [str(row.get("item_id", "")) for row in given]
         for at, item in enumerate(ids):
             if not item:
@@ -246,8 +248,6 @@ class Recommender:
             if item in self.catalogue.row_of or item in ids[:at]:
                 raise InputError(f"item {item!r} is known already")
         texts = template.render_all(given)
-        if not texts:
-            return []
         vectors = self.encode(texts)
         old = self.catalogue
         self.catalogue = Catalogue(

@@ -302,13 +302,3 @@ def test_run_holds_the_resolved_recipe_of_a_training_from_a_file(
     assert (recipe.training.epochs, recipe.training.refit) == (1, False)
     assert recipe.signals.off == ("graph",), "no graph was given"
     assert recipe.to_yaml() == (tiny_run / "recipe.yaml").read_text(encoding="utf-8")
-
-
-def test_training_takes_a_yaml_file(llmrec: Command, tmp_path: Path, tiny_data: Path, tiny_backbone: Path) -> None:
-    text = SMALL + f"backbone: {{name: {tiny_backbone}, precision: fp32}}\ntraining: {{epochs: 1, refit: false}}\n"
-    done = llmrec("train", written(tmp_path, text), "--data", tiny_data, "--out", tmp_path / "run", "--json", "-q")
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)
-    assert metrics["recipe"] == "mine"
-    assert metrics == json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
-    assert load_recipe(str(tmp_path / "run" / "recipe.yaml")).adapter.config.rank == 4  # type: ignore[attr-defined]

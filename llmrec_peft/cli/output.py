@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,35 +19,36 @@ def print_json(values: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
     """Print rows under a title; columns whose number is in `right` stand to the right."""
-    table = Table(title=title or None, title_justify="left", header_style="bold")
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(highlight=False).print(table)
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> None:
-    """Print a run's figures: every model on validation and test, and how `after` compares."""
-    test, valid = metrics["test"], metrics["valid"]
-    names = list(test["after"])
+    """Print a run's figures: every model on validation and test, and how `after` compares with it."""
+    test, valid, primary = metrics["test"], metrics["valid"], metrics["primary_metric"]
     rows = [
-        *((f"baseline: {name.replace('_', ' ')}", name, "baselines") for name in test["baselines"]),
-        ("before: frozen text and biases", "before", None),
+        *((name.replace("_", " "), name, "baselines") for name in test["baselines"]),
+        ("before: frozen text", "before", None),
         ("after: tuned", "after", None),
-        *((f"ablation: {name.replace('_', ' ')}", name, "ablations") for name in test.get("ablations", {})),
+        *((name.replace("_", " "), name, "ablations") for name in test.get("ablations", {})),
     ]
     body = []
     for label, key, group in rows:
         on_valid, on_test = (valid[group][key], test[group][key]) if group else (valid[key], test[key])
-        against = metrics.get("comparisons", {}).get(f"after_minus_{key}", {}).get("by_item")
-        interval = f"{against['difference']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]" if against else ""
-        cells = [f"{on_valid[metrics['primary_metric']]:.4f}", *(f"{on_test[name]:.4f}" for name in names)]
+        against = metrics["comparisons"].get(f"after_minus_{key}", {}).get("by_item")
+        interval = f"{against['difference']:+.3f} [{against['low']:+.3f}, {against['high']:+.3f}]" if against else ""
+        cells = [f"{on_valid[primary]:.4f}", *(f"{on_test[name]:.4f}" for name in test["after"])]
         body.append([label, *cells, interval])
-    columns = [
-        "model",
-        f"valid {metrics['primary_metric']}",
-        *(f"test {name}" for name in names),
-        "tuned minus it (95 %, items)",
-    ]
-    print_table(f"{metrics['recipe']} on {metrics['data']['name']}, seed {metrics['seed']}", columns, body, range(1, 5))
+    columns = ["model", f"valid {primary}", *(f"test {name}" for name in test["after"]), "after minus it, 95 %"]
+    title = f"{metrics['recipe']} on {metrics['data']['name']}, seed {metrics['seed']}"
+    print_table(title, columns, body, range(1, len(columns)))
+    parameters, seconds = metrics["parameters"], metrics["seconds"]
+    Console(highlight=False, soft_wrap=True).print(
+        f"{parameters['adapter']:,} adapter parameters inside {parameters['total'] - parameters['trainable']:,} frozen ones;"
+        f" tuned in {seconds['train']:.0f} s of {seconds['total']:.0f} s,"
+        f" peak memory {metrics['peak_memory_mb']['rss'] / 1024:.1f} GiB"
+    )

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from llmrec_peft.data.batches import Batch, BatchOrder
-from llmrec_peft.progress import Bar, bar
+from llmrec_peft.progress import Bar, bar, note
 from llmrec_peft.training.checkpoint import Checkpoint, Progress
 from llmrec_peft.training.early_stopping import EarlyStopping
 from llmrec_peft.training.memory import peak_rss_mb
@@ -75,7 +75,11 @@ def fit(
         show: Whether to show a progress bar.
     """
     run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs)
-    return run.go(title, show)
+    result = run.go(title, show)
+    if show and accelerator.is_main_process:
+        best = "" if result.best is None else f", best validation {model.head.metric} {result.best:.4f}"
+        note(f"{title}: {result.best_epoch} epochs{best} ({result.seconds:.0f} s)")
+    return result
 
 
 class _Run:

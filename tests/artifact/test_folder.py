@@ -114,19 +114,32 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.mark.parametrize("small_disk", [40, 160], indirect=True)
-def test_training_onto_a_full_disk_says_so_and_leaves_nothing(
+def settings(backbone: Path) -> list[str]:
+    return [f"backbone.name={backbone}", "training.epochs=1", "training.refit=false"]
+
+
+@pytest.mark.parametrize("small_disk", [160], indirect=True)
+def test_publishing_onto_a_full_disk_is_one_line_and_leaves_nothing(
     llmrec: Callable[..., subprocess.CompletedProcess[str]],
     small_disk: Path,
     tiny_data: Path,
     tiny_backbone: Path,
 ) -> None:
-    settings = [f"backbone.name={tiny_backbone}", "training.epochs=1", "training.refit=false"]
-    overrides = [argument for setting in settings for argument in ("--set", setting)]
-    done = llmrec("train", "movies", "--data", tiny_data, *overrides, "--out", small_disk / "run", "--quiet")
+    overrides = [argument for setting in settings(tiny_backbone) for argument in ("--set", setting)]
+    run = small_disk / "run"
+    done = llmrec("train", "movies", "--data", tiny_data, *overrides, "--out", run, "--quiet")
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "space" in last.lower() or "room" in last.lower()
+    assert done.stderr.splitlines()[-1] == f"error: {run}: no room on the disk; the run was not written"
+    assert names(small_disk) == []
+
+
+@pytest.mark.parametrize("small_disk", [4, 40], indirect=True)
+def test_training_onto_a_full_disk_leaves_nothing(small_disk: Path, tiny_data: Path, tiny_backbone: Path) -> None:
+    from llmrec_peft.recipe import load_recipe
+    from llmrec_peft.workflows.train import train
+
+    recipe = load_recipe("movies", settings(tiny_backbone), {"data.path": str(tiny_data)})
+    with pytest.raises(InputError, match=r"no room on the disk|No space left on device"):
+        train(recipe, small_disk / "run", show=False)
     assert names(small_disk) == []

@@ -205,17 +205,24 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(name: str, plac
     assert listing(place.folder) == before
 
 
-def test_duplicate_ratings_are_counted_said_and_no_error(place: Place, llmrec: Command) -> None:
+def test_training_from_a_file_counts_duplicate_ratings_and_says_so(place: Place, llmrec: Command) -> None:
     first = (place.ml / "u1.base").read_text(encoding="utf-8").splitlines()[0]
     user, item, _, _ = first.split("\t")
     place.append("u1.base", f"{user}\t{item}\t5\t881000000\n{user}\t{item}\t1\t882000000\n")
-    recipe = ["train", "run/recipe.yaml", "--data", "ml", "--out", "new"]
-    done = llmrec(*recipe, "--set", "evaluation.bootstrap=0", cwd=place.folder)
+    text = (place.run / "recipe.yaml").read_text(encoding="utf-8").replace("name: movies\n", "name: mine\n", 1)
+    place.write("mine.yaml", text.replace("rank: 8", "rank: 4"))
+    command = ["train", "mine.yaml", "--data", "ml", "--set", "evaluation.bootstrap=0", "--out", "new", "--json"]
+    done = llmrec(*command, cwd=place.folder)
     assert done.returncode == 0, done.stderr
     said = "2 duplicate user-item pairs: the last rating of each was kept"
     assert said in done.stderr
-    metrics = json.loads((place.folder / "new" / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(done.stdout)
+    assert metrics == json.loads((place.folder / "new" / "metrics.json").read_text(encoding="utf-8"))
     assert said in metrics["data"]["notes"]
+    assert metrics["recipe"] == "mine"
+    assert "rank: 4" in (place.folder / "new" / "recipe.yaml").read_text(encoding="utf-8")
+    names = {path.name for path in place.folder.iterdir()}
+    assert names == {"ml", "run", "new", "mine.yaml"}, "the hidden folder of the training is gone"
 
 
 def test_debug_shows_the_traceback_before_the_line(llmrec: Command, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmrec_recipes.movies.reader import Movies
 
 from llmrec_peft.data.download import fetch
 from llmrec_peft.data.source import Download
 from llmrec_peft.errors import InputError
-from llmrec_recipes.movies.reader import Movies
 
 FILES = {"u.item": b"1|Film\n", "u.data": b"1\t1\t5\t0\n"}
 URL = "https://data.example/ml.zip"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from llmrec_recipes.movies.reader import Movies, title_and_year
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError
-from llmrec_recipes.movies.reader import Movies, title_and_year
 
 
 @pytest.fixture(scope="module")
