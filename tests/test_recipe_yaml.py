@@ -144,3 +144,8 @@ def test_merge_lays_one_tree_over_another_and_changes_neither() -> None:
     merged["a"]["y"]["z"] = merged["d"]["e"] = 9
     assert base["a"]["y"] == {"z": 2}  # type: ignore[index]
     assert over["d"] == {"e": 6}
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line() -> None:
+    with pytest.raises(InputError, match=r"line 2.*'seed' stands twice"):
+        parse_yaml("seed: 1\nseed: 2\n", "recipe.yaml")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from llmrec_adapters.peft_files import load_peft, save_peft
+from llmrec_adapters.peft_files import attach_peft, load_peft, save_peft
 from llmrec_adapters.targets import adapted_layers, layer_stack_name, query_and_value
 from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.options import Options
@@ -47,8 +47,8 @@ class Lora(AdapterMethod[LoraOptions]):
     )
 
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through `peft.get_peft_model`."""
-        from peft import LoraConfig, get_peft_model
+        """Attach through PEFT."""
+        from peft import LoraConfig
 
         restricted: dict[str, Any] = {}
         layers = adapted_layers(self.config.layers, backbone.depth)
@@ -62,8 +62,7 @@ class Lora(AdapterMethod[LoraOptions]):
             target_modules=list(self.config.targets or query_and_value(backbone.model)),
             **restricted,
         )
-        model: nn.Module = get_peft_model(backbone.model, config)
-        return model
+        return attach_peft(backbone.model, config)
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
         """The lowest of the adapted layers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from torch import nn
 
     from llmrec_peft.backbone.load import Backbone
+
+
+def attach_peft(model: nn.Module, config: Any) -> nn.Module:
+    """`peft.get_peft_model` without its notice about a name that transformers is about to change."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        attached: nn.Module = get_peft_model(model, config)
+    return attached
 
 
 def save_peft(model: nn.Module, backbone: Backbone, folder: Path) -> None:
@@ -34,12 +45,12 @@ def load_peft(backbone: Backbone, folder: Path) -> nn.Module:
     Raises:
         InputError: When tensors are missing, unknown or of another shape.
     """
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import PeftConfig, get_peft_model_state_dict, set_peft_model_state_dict
 
     config = PeftConfig.from_pretrained(folder)
     config.inference_mode = False
     config.base_model_name_or_path = None  # verified by digest; PEFT would warn that the folder has another name
-    model: nn.Module = get_peft_model(backbone.model, config)
+    model = attach_peft(backbone.model, config)
     tensors = read_tensors(folder / "adapter_model.safetensors")
     own = get_peft_model_state_dict(model, save_embedding_layers=False)
     for name in sorted(own.keys() ^ tensors.keys()):

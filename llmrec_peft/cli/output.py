@@ -47,8 +47,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> None:
     title = f"{metrics['recipe']} on {metrics['data']['name']}, seed {metrics['seed']}"
     print_table(title, columns, body, range(1, len(columns)))
     parameters, seconds = metrics["parameters"], metrics["seconds"]
+    frozen, peak = parameters["total"] - parameters["trainable"], metrics["peak_memory_mb"]["rss"] / 1024
     Console(highlight=False, soft_wrap=True).print(
-        f"{parameters['adapter']:,} adapter parameters inside {parameters['total'] - parameters['trainable']:,} frozen ones;"
-        f" tuned in {seconds['train']:.0f} s of {seconds['total']:.0f} s,"
-        f" peak memory {metrics['peak_memory_mb']['rss'] / 1024:.1f} GiB"
+        f"{parameters['adapter']:,} adapter parameters inside {frozen:,} frozen ones;"
+        f" tuned in {seconds['train']:.0f} s of {seconds['total']:.0f} s, peak memory {peak:.1f} GiB"
     )

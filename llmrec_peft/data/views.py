@@ -6,11 +6,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec_peft.errors import InputError
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=True)
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja2's sandbox, which bounds `range` but not ``"a" * 10**11``: products and powers are refused."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        raise SecurityError(f"a text template has no need of {operator!r}")
+
+
+_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, autoescape=False, trim_blocks=True)
 _MAX_CHARACTERS = 20_000
 
 

@@ -35,7 +35,7 @@ def item_mean(train: Interactions, num_users: int, num_items: int) -> Predictor:
     return lambda user, item: means[item]
 
 
-def bias_model(train: Interactions, num_users: int, num_items: int, shrink: float, rounds: int = 15) -> Predictor:
+def bias_model(train: Interactions, num_users: int, num_items: int, shrink: float, rounds: int = 100) -> Predictor:
     """ŷ = μ + b_u + b_i, squared error with a ridge of `shrink` ratings on each bias, by alternation.
 
     References:

@@ -63,3 +63,8 @@ def test_syntax_error_names_its_line() -> None:
 def test_unknown_filter_is_refused_when_compiled() -> None:
     with pytest.raises(InputError, match=r"views: line 1 of the template: .*shout"):
         ViewTemplate("{{ title | shout }}")
+
+
+def test_a_product_that_would_fill_memory_is_refused() -> None:
+    with pytest.raises(InputError, match="has no need of"):
+        ViewTemplate("{{ 'a' * 10000000000 }}").render({"title": "Heat"})

@@ -22,7 +22,7 @@ _LICENCE = (
 )
 _RATINGS = (1, 5)
 _ITEM_FIELDS = 24
-_YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)\s*$")
+_YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)(?:\s*\(T?V\))?\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|Il|Los|Das|Der|Die|El)(?P<more>(?: \(.*\))?)$")
 
 
