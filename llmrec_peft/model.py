@@ -91,15 +91,15 @@ class RecModel(nn.Module):
         return item, offset
 
     @contextlib.contextmanager
-    def scoring(self) -> Iterator[None]:
-        """Evaluation mode without gradient, every text encoded once and looked up."""
+    def scoring(self, items: NDArray[np.int64] | None = None) -> Iterator[None]:
+        """Evaluation mode without gradient, every text of `items` (None: of all) encoded once and looked up."""
         training = self.training
         self.eval()
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(torch.no_grad())
                 if self.encoder is not None:
-                    stack.enter_context(self.encoder.fixed())
+                    stack.enter_context(self.encoder.fixed(items))
                 yield
         finally:
             self.train(training)
@@ -113,15 +113,17 @@ class RecModel(nn.Module):
             chunk: Pairs at a time.
         """
         device = self.device
+        if len(user) == 0:
+            return np.empty(0, np.float32)
         parts = []
-        with self.scoring():
+        with self.scoring(item):
             for at in range(0, len(user), chunk):
                 batch = Batch(
                     user=torch.from_numpy(user[at : at + chunk]).to(device),
                     item=torch.from_numpy(item[at : at + chunk]).to(device),
                 )
                 parts.append(self(batch).scores.float().cpu().numpy())
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        return np.concatenate(parts)
 
     @property
     def device(self) -> torch.device:

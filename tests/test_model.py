@@ -13,8 +13,8 @@ import torch
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.graph import Neighbours
-from llmrec_peft.model import RecModel, build_head, build_signals, reads_text
 from llmrec_peft.heads.contract import HeadContext
+from llmrec_peft.model import RecModel, build_head, build_signals, reads_text
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.workflows.fitting import Texts

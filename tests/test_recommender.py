@@ -64,7 +64,7 @@ def test_evaluate_repeats_stored_figures_and_refuses_other_data(
     user, item, rating, time = lines[0].split("\t")
     lines[0] = "\t".join([user, item, str(6 - int(rating) if rating != "3" else 4), time])
     (other / "u1.test").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match="is not what .* was trained on: its digest differs"):
+    with pytest.raises(InputError, match=r"is not what .* was trained on: its digest differs"):
         evaluate(tiny_run, str(other))
 
 
@@ -75,7 +75,7 @@ def test_figures_that_do_not_repeat_are_said_not_to(tiny_run: Path, tmp_path: Pa
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     assert not evaluate(run)["repeats"]
     (run / "metrics.json").unlink()
-    with pytest.raises(InputError, match="metrics.json is missing"):
+    with pytest.raises(InputError, match=r"metrics.json is missing"):
         evaluate(run)
 
 
@@ -193,7 +193,7 @@ def test_base_model_with_other_weights_is_refused(run_on_a_copy: Callable[..., t
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     recommender = Recommender.from_pretrained(run)
     known = recommender.score(["1"], ["1"])  # stored vectors need no base model
-    with pytest.raises(InputError, match="the base model found here has weights .*, but the run was trained on"):
+    with pytest.raises(InputError, match=r"the base model found here has weights .*, but the run was trained on"):
         recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
     assert recommender.score(["1"], ["1"]) == known
     with pytest.raises(InputError, match="unknown item 'n'"):

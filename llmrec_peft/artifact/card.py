@@ -28,7 +28,7 @@ A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, 
 `{{ m.base.weights_sha256[:16] }}`, quantization {{ m.base.quantization }}, {{ m.base.compute }}) with a
 {{ recipe.adapter.method }} adapter, joined with the signals {{ signals }}
 under a {{ recipe.head.name }} head, trained by
-[llmrec-peft](https://pypi.org/project/llmrec-peft/) {{ m.versions["llmrec-peft"] }}.
+llmrec-peft {{ m.versions["llmrec-peft"] }}.
 
 | parameters | number |
 | --- | ---: |

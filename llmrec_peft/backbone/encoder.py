@@ -92,16 +92,23 @@ class TextEncoder(nn.Module):
         return self.encode(distinct.cpu().numpy())[place]
 
     @contextlib.contextmanager
-    def fixed(self) -> Iterator[Tensor]:
-        """Inside the block, vectors of all keys are computed once, without gradient, and looked up."""
+    def fixed(self, keys: NDArray[np.int64] | None = None) -> Iterator[Tensor]:
+        """Inside the block, vectors of keys are computed once, without gradient, and looked up.
+
+        Args:
+            keys: Keys that will be asked for; None for all. The others' vectors are zero.
+        """
         before = self._vectors
         if before is None:
             training = self.training
             self.eval()
+            row_of = self.tokens.row_of
+            rows = np.arange(self.tokens.num_distinct) if keys is None else np.unique(row_of[keys])
             with torch.no_grad():
-                all_rows = self.encode(np.arange(self.tokens.num_distinct))
-            row_of = torch.as_tensor(self.tokens.row_of, device=all_rows.device)
-            self._vectors = all_rows[row_of]
+                encoded = self.encode(rows)
+            distinct = encoded.new_zeros(self.tokens.num_distinct, encoded.shape[1])
+            distinct[torch.as_tensor(rows, device=encoded.device)] = encoded
+            self._vectors = distinct[torch.as_tensor(row_of, device=encoded.device)]
             self.train(training)
         assert self._vectors is not None  # noqa: S101 - set above
         try:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-
 from llmrec_adapters.lora import Lora, LoraOptions
 from llmrec_adapters.targets import adapted_layers, layer_stack_name, query_and_value
+from safetensors.torch import load_file, save_file
+
 from llmrec_peft.backbone.adapter import require_capabilities
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.errors import InputError
@@ -188,13 +188,13 @@ def test_extra_tensor_is_refused_by_name(saved: Path, fresh: Fresh) -> None:
 def test_truncated_weights_are_refused_in_one_line(saved: Path, fresh: Fresh) -> None:
     path = saved / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="adapter_model.safetensors") as caught:
+    with pytest.raises(InputError, match=r"adapter_model.safetensors") as caught:
         Lora(LoraOptions(layers="top-1")).load(fresh(), saved)
     assert "\n" not in str(caught.value)
 
 
 def test_adapter_of_a_deeper_model_is_refused(saved: Path, fresh: Fresh) -> None:
-    with pytest.raises(InputError, match="adapter tensor .*layer.3.* has shape"):
+    with pytest.raises(InputError, match=r"adapter tensor .*layer.3.* has shape"):
         Lora(LoraOptions(layers="top-1")).load(fresh("minilm"), saved)
 
 

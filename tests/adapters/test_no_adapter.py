@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from llmrec_adapters.none import NoAdapter, NoOptions
 from safetensors import safe_open
 
-from llmrec_adapters.none import NoAdapter, NoOptions
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.identity import tensors_digest
 

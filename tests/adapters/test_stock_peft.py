@@ -30,13 +30,12 @@ def test_script_with_stock_peft_reproduces_item_vectors(minilm_run: Path) -> Non
 
 def test_adapter_matters_to_the_item_vectors_that_the_script_reproduces(minilm_run: Path) -> None:
     """Without it the test above could pass on a bare base model."""
+    import pyarrow.parquet as pq
     from safetensors.torch import load_file
 
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.backbone.pooling import pool
     from llmrec_peft.recipe import BackboneSection
-
-    import pyarrow.parquet as pq
 
     backbone = load_backbone(BackboneSection(name="minilm", precision="fp32"), torch.device("cpu"))
     texts = pq.read_table(minilm_run / "items.parquet")["text"].to_pylist()

@@ -88,7 +88,7 @@ def test_broken_manifest_is_one_line(content: str, said: str, run: Path) -> None
 def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run folder"):
         Recommender.from_pretrained(tmp_path / "none")
-    with pytest.raises(InputError, match="is no run folder: it has no manifest.json"):
+    with pytest.raises(InputError, match=r"is no run folder: it has no manifest.json"):
         Recommender.from_pretrained(tmp_path)
 
 
@@ -134,9 +134,9 @@ def test_strange_tensors_are_refused_by_name_and_nothing_is_loaded(kind: str, sa
 
 def test_file_that_is_no_safetensors_is_one_line(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "some.safetensors")
-    with pytest.raises(InputError, match="some.safetensors: no safetensors file"):
+    with pytest.raises(InputError, match=r"some.safetensors: no safetensors file"):
         read_tensors(tmp_path / "some.safetensors")
-    with pytest.raises(InputError, match="none.safetensors: no safetensors file"):
+    with pytest.raises(InputError, match=r"none.safetensors: no safetensors file"):
         read_tensors(tmp_path / "none.safetensors")
 
 
@@ -166,7 +166,10 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="no room on the disk"), whole_folder(tmp_path / "run"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(InputError, match="No space left on device; nothing was written"), whole_file(tmp_path / "f") as p:
+    with (
+        pytest.raises(InputError, match="No space left on device; nothing was written"),
+        whole_file(tmp_path / "f") as p,
+    ):
         p.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from llmrec_adapters.lora import Lora, LoraOptions
+
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.data.tokens import TokenTable

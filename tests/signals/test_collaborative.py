@@ -174,7 +174,7 @@ def test_item_dropout_hides_whole_items_in_training_only(ratings: Interactions, 
 
 @pytest.mark.parametrize("option", ["user_history", "item_history"])
 def test_history_that_is_off_has_no_table(option: str, ratings: Interactions, collaborative: Make) -> None:
-    side = option.split("_")[0]
+    side = option.split("_", maxsplit=1)[0]
     names = {name.split(".")[0] for name, _ in collaborative(ratings, **{option: "none"}).parts.named_parameters()}
     assert not {f"{side}_implicit", f"{side}_explicit"} & names
     assert side in names

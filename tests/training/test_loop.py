@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.evaluation.metrics import rmse
 from llmrec_peft.identity import tensors_digest
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import fit
@@ -132,8 +133,6 @@ def test_best_epoch_on_validation_is_kept_and_refit_on_train_and_validation_for_
 def test_kept_weights_are_those_of_the_best_epoch(setting: Callable[..., Any], tmp_path: Path) -> None:
     chosen = setting(**OVERFITTING, training__refit=False, training__epochs=5)
     fitted = chosen.fit(tmp_path)
-    from llmrec_peft.evaluation.metrics import rmse
-
     valid = chosen.prepared.valid
     assert fitted.search.best_epoch < 5
     assert rmse(fitted.model.scores(valid.user, valid.item), valid.label) == pytest.approx(fitted.search.best, abs=1e-6)
@@ -152,3 +151,22 @@ def test_adapter_stands_still_after_its_epochs(setting: Callable[..., Any], tmp_
     name = "signal_parts.collaborative.user.weight"
     assert not torch.equal(first[name], later[name])
     assert one.keys() == first.keys()
+
+
+def test_held_vectors_are_those_of_the_adapter_that_is_kept(setting: Callable[..., Any], tmp_path: Path) -> None:
+    """With averaged weights the adapter has to take its average before its vectors are computed and held."""
+    chosen = setting(training__adapter_epochs=1, training__adapter__learning_rate=0.05)
+    model, valid = chosen.model(), chosen.prepared.valid
+    seen: list[Any] = []
+
+    def validate(held: Any) -> float:
+        seen.append(held.scores(valid.user, valid.item))
+        return -float(len(seen))  # the last epoch is the best
+
+    section, accelerator = chosen.recipe.training, Accelerator(cpu=True)
+    result = fit(
+        model, chosen.prepared.train, section, 1, accelerator, Checkpoint(tmp_path), "t", None, validate, show=False
+    )
+    assert result.best_epoch == len(seen) == 4
+    anew = model.scores(valid.user, valid.item)  # from the texts, by the adapter that was kept
+    assert abs(anew - seen[-1]).max() < 1e-5

@@ -26,7 +26,7 @@ LEAST_STEPS = 14 * 27
 TENSORS = ("adapter_model.safetensors", "head.safetensors", "signals.safetensors", "item_vectors.safetensors")
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     """Stands for a kill inside this process."""
 
 
@@ -37,10 +37,10 @@ def _killer(monkeypatch: pytest.MonkeyPatch, saves: int, after: bool) -> None:
     def save(self: Checkpoint, *arguments: Any) -> None:
         left[0] -= 1
         if left[0] == 0 and not after:
-            raise _Killed
+            raise _KilledError
         real(self, *arguments)
         if left[0] == 0:
-            raise _Killed
+            raise _KilledError
 
     monkeypatch.setattr(Checkpoint, "save", save)
 
@@ -72,7 +72,7 @@ def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
             try:
                 resumed = chosen.fit(tmp_path / "killed")
                 break
-            except _Killed:
+            except _KilledError:
                 kills += 1
     else:
         resumed = chosen.fit(tmp_path / "killed")
@@ -201,16 +201,16 @@ def test_interrupted_run_is_not_taken_for_a_new_one_nor_for_another_recipe(
 
     def interrupt(*_: object, **__: object) -> None:
         calls[0] += 1
-        raise _Killed
+        raise _KilledError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("llmrec_peft.workflows.train.fit_variant", interrupt)
-        with pytest.raises(_Killed):
+        with pytest.raises(_KilledError):
             train(recipe, run, show=False)
     assert calls == [1]
     assert not run.exists()
     with pytest.raises(
-        InputError, match="an interrupted run of .* is there: --resume goes on, --overwrite starts over"
+        InputError, match=r"an interrupted run of .* is there: --resume goes on, --overwrite starts over"
     ):
         train(recipe, run, show=False)
     with pytest.raises(InputError, match="had another recipe, data, base model or version"):

@@ -76,7 +76,16 @@ def test_wandb_offline_keeps_its_run_on_this_machine(short: Callable[..., Recipe
     (tmp_path / "recipe.yaml").write_text(short("wandb").to_yaml(), encoding="utf-8")
     places = {"WANDB_DIR": tmp_path, "WANDB_CACHE_DIR": tmp_path / "cache", "WANDB_CONFIG_DIR": tmp_path / "config"}
     done = subprocess.run(
-        [sys.executable, "-m", "llmrec_peft.cli.main", "train", tmp_path / "recipe.yaml", "--out", tmp_path / "run", "-q"],
+        [
+            sys.executable,
+            "-m",
+            "llmrec_peft.cli.main",
+            "train",
+            tmp_path / "recipe.yaml",
+            "--out",
+            tmp_path / "run",
+            "-q",
+        ],
         env={**os.environ, "WANDB_MODE": "offline", **{name: str(path) for name, path in places.items()}},
         cwd=tmp_path,
         capture_output=True,

@@ -22,7 +22,11 @@ from llmrec_peft.workflows.predict import predict
 def pairs() -> dict[str, list[Any]]:
     """Known and unknown users over known items."""
     users = [str(1 + at % 33) for at in range(200)]
-    return {"user_id": users, "item_id": [str(1 + at * 7 % 40) for at in range(200)], "note": [f"n{at}" for at in range(200)]}
+    return {
+        "user_id": users,
+        "item_id": [str(1 + at * 7 % 40) for at in range(200)],
+        "note": [f"n{at}" for at in range(200)],
+    }
 
 
 def _write(path: Path, columns: dict[str, list[Any]]) -> Path:
@@ -48,7 +52,7 @@ def test_scores_are_those_of_the_recommender_and_columns_are_handed_on(
     assert {name: result[name] for name in pairs} == pairs
     expected = Recommender.from_pretrained(tiny_run).score(pairs["user_id"], pairs["item_id"])
     np.testing.assert_allclose(result["score"], expected, rtol=0, atol=1e-5)
-    bases = {user: basis for user, basis in zip(result["user_id"], result["basis"], strict=True)}
+    bases = dict(zip(result["user_id"], result["basis"], strict=True))
     assert bases["1"] == "personal"
     assert bases["31"] == bases["33"] == "unknown-user"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,17 +37,22 @@ def test_two_processes_train_together_and_leave_one_run(
     tiny_data: Path, tiny_backbone: Path, tmp_path: Path, llmrec: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     arguments = ["train", "movies", "--data", str(tiny_data), *_sets(tiny_backbone), "--json"]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
-    done = subprocess.run(
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with subprocess.Popen(
         [sys.executable, *launcher, "-m", "llmrec_peft.cli.main", *arguments, "--out", str(tmp_path / "two")],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    printed = json.loads(done.stdout)  # one process reports
+        start_new_session=True,
+    ) as launched:
+        try:
+            stdout, stderr = launched.communicate(timeout=180)
+        except subprocess.TimeoutExpired:
+            os.killpg(launched.pid, signal.SIGKILL)  # the workers outlive a launcher that is killed alone
+            raise
+    assert launched.returncode == 0, stderr[-3000:]
+    printed = json.loads(stdout)  # one process reports
     stored = json.loads((tmp_path / "two" / "metrics.json").read_text(encoding="utf-8"))
     assert printed == stored
     assert stored["hardware"]["processes"] == 2
@@ -60,11 +67,17 @@ def test_two_processes_train_together_and_leave_one_run(
     assert one["training"]["history"] == pytest.approx(history, abs=0.05)
 
 
+@pytest.mark.parametrize("address", [None, "localhost"])
 def test_processes_that_do_not_train_together_are_refused(
-    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str | None, tiny_data: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process, silently."""
+    """As when Accelerate starts no process group where a launcher started several processes."""
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    if address is not None:
+        monkeypatch.setenv("MASTER_ADDR", address)
+        alone = SimpleNamespace(num_processes=1)
+        monkeypatch.setattr("llmrec_peft.training.accelerator.Accelerator", lambda **_: alone)
     changes = {"data.path": str(tiny_data), "backbone.name": str(tiny_backbone), "training.epochs": 1}
     with pytest.raises(InputError, match="2 processes were started, but each would train alone"):
         train(load_recipe("movies", changes=changes), tmp_path / "run", show=False)
