@@ -76,6 +76,10 @@ class TextEncoder(nn.Module):
         self._trunk = Trunk(self.model, self.tokens, self._lowest, self._chunk)
         return True
 
+    def share_trunk(self, other: TextEncoder) -> None:
+        """Use the states that another encoder of the same frozen model and texts has stored."""
+        self._trunk = other._trunk
+
     def forward(self, keys: Tensor) -> Tensor:
         """Vectors of keys.
 

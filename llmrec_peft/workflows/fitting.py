@@ -47,7 +47,10 @@ class Texts:
         self.tokens = TokenTable.of(prepared.texts, lambda texts: backbone.tokenize(texts, length), backbone.pad_id)
         frozen = list(backbone.model.modules())
         self._frozen = frozen
-        with self._encoder(backbone.model, None).fixed() as vectors:
+        lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
+        self._plain = self._encoder(backbone.model, lowest)
+        self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
+        with self._plain.fixed() as vectors:
             self.untuned: Tensor = vectors.clone()
         self.method: AdapterMethod[Any] | None = None
         self._tuned: TextEncoder | None = None
@@ -71,7 +74,7 @@ class Texts:
             tuned = self._encoder(method.attach(self.backbone), lowest)
             tuned.to(self.backbone.device)
             tuned.eval()
-            tuned.store_trunk(recipe.training.trunk_mb)
+            tuned.share_trunk(self._plain)
             self.method, self._tuned = method, tuned
             self._start = {n: p.detach().clone() for n, p in tuned.named_parameters() if p.requires_grad}
         with torch.no_grad():

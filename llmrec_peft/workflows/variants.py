@@ -7,8 +7,13 @@ from llmrec_peft.recipe import Recipe
 
 
 def untuned(recipe: Recipe) -> Recipe:
-    """`before`: adapter at zero, the head fitted on frozen text with biases; no U, I, R."""
+    """`before`: adapter at zero, the head fitted on frozen text with biases; no U, I, R.
+
+    A linear head alone stands faster steps than the whole does, and needs them to converge in as many epochs:
+    at the whole's rate of 0.001 it stopped at 0.942 on ML-100K's validation part, at 0.01 it reaches 0.938.
+    """
     changes: dict[str, object] = {"adapter.method": "none"}
+    changes["training.head.learning_rate"] = max(recipe.training.head.learning_rate, 0.01)
     for name in recipe.signals.active:
         if name not in ("text", "collaborative"):
             changes[f"signals.{name}"] = False
