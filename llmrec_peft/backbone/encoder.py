@@ -53,6 +53,7 @@ class TextEncoder(nn.Module):
         self._lowest = lowest_layer
         self._chunk = chunk
         self._vectors: Tensor | None = None
+        self._partial = False
         self._trunk: Trunk | None = None
         self.held = False
         """Whether the adapter's vectors are computed once and kept for now."""
@@ -102,8 +103,8 @@ class TextEncoder(nn.Module):
         Args:
             keys: Keys that will be asked for; None for all. The others' vectors are zero.
         """
-        before = self._vectors
-        if before is None:
+        before, partial = self._vectors, self._partial
+        if before is None or partial:
             training = self.training
             self.eval()
             row_of = self.tokens.row_of
@@ -113,12 +114,13 @@ class TextEncoder(nn.Module):
             distinct = encoded.new_zeros(self.tokens.num_distinct, encoded.shape[1])
             distinct[torch.as_tensor(rows, device=encoded.device)] = encoded
             self._vectors = distinct[torch.as_tensor(row_of, device=encoded.device)]
+            self._partial = keys is not None
             self.train(training)
         assert self._vectors is not None  # noqa: S101 - set above
         try:
             yield self._vectors
         finally:
-            self._vectors = before
+            self._vectors, self._partial = before, partial
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

@@ -88,6 +88,7 @@ def _require_keys(names: list[str], source: Path) -> None:
 
 
 def _with_text_ids(table: pa.Table) -> pa.Table:
+    table = table.drop_columns([name for name in ("score", "basis") if name in table.schema.names])
     for key in _KEYS:
         at = table.schema.get_field_index(key)
         table = table.set_column(at, key, table.column(key).cast(pa.string()))

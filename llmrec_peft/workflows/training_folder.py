@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import time
@@ -35,6 +36,7 @@ def refuse_occupied(run: Path, resume: bool, overwrite: bool) -> dict[str, Any] 
     """
     if run.exists() and not overwrite:
         if resume and (run / "metrics.json").is_file():
+            shutil.rmtree(training_folder(run), ignore_errors=True)  # a kill came between publishing and tidying up
             return dict(json.loads((run / "metrics.json").read_text(encoding="utf-8")))
         raise InputError(f"{run} exists already: --overwrite replaces it, --out names another folder")
     if training_folder(run).exists() and not resume and not overwrite:
@@ -51,6 +53,9 @@ def claim(work: Path, recipe: Recipe, prepared: Prepared, weights: str, resume: 
     Raises:
         InputError: When the interrupted one was another, or the place cannot be written.
     """
+    name = work.name.removesuffix(".training")
+    for left in work.parent.glob(f"{glob.escape(name)}.*.new"):  # a kill came while a run was being published
+        shutil.rmtree(left, ignore_errors=True)
     identity = values_digest([recipe.plain(), prepared.digest(), weights, __version__])
     path = work / "identity.json"
     if resume and path.is_file():

@@ -178,3 +178,14 @@ def test_gradient_checkpointing_recomputes_and_gives_the_same_gradients(
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_scoring_other_items_inside_a_partly_fixed_block_encodes_them(tiny_backbone: Path, encoder_of: Make) -> None:
+    _, encoder = encoder_of(str(tiny_backbone))
+    encoder.eval()
+    expected = encoder(torch.tensor([5])).detach()
+    with encoder.fixed(np.array([0, 1])):
+        with encoder.fixed(np.array([5])):
+            torch.testing.assert_close(encoder(torch.tensor([5])), expected, rtol=0, atol=1e-6)
+        with encoder.fixed() as table:
+            torch.testing.assert_close(table[5:6], expected, rtol=0, atol=1e-6)

@@ -159,3 +159,13 @@ def test_unreadable_input_is_one_line(make: Callable[[Path], Path], said: str, t
         predict(tiny_run, make(tmp_path), tmp_path / "out.csv")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_columns_of_an_earlier_prediction_are_replaced(
+    pairs: dict[str, list[Any]], tiny_run: Path, tmp_path: Path
+) -> None:
+    again = {**pairs, "score": [9.0] * 200, "basis": ["old"] * 200}
+    predict(tiny_run, _write(tmp_path / "in.parquet", again), tmp_path / "out.parquet")
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert written.schema.names == ["user_id", "item_id", "note", "score", "basis"]
+    assert "old" not in written.column("basis").to_pylist()
