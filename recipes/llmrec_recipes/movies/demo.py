@@ -140,7 +140,7 @@ def _title(rng: np.random.Generator) -> str:
         f"The {adjective} {noun}",
         f"{adjective} {noun}",
         f"The {noun} of {name}",
-        f"A {noun} for {name}",
+        f"{noun} for {name}",
         f"{name} and the {noun}",
         f"The {noun} and the {other}",
     ]
