@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.tokens import TokenTable
@@ -42,65 +42,6 @@ from llmrec_peft.signals.contract import SignalContext
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.backbone.load import Backbone
-
-
-@dataclass(frozen=True)
-class ScoredItem:
-    """One recommended item.
-
-    Attributes:
-        item_id: Its id.
-        title: Its title.
-        score: Predicted label, on the owner's scale.
-    """
-
-    item_id: str
-    title: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Recommendations:
-    """What one user is recommended.
-
-    Attributes:
-        user_id: The user.
-        basis: ``personal``, or ``popularity`` for a user that training did not know: the items most often
-            rated, in that order, each with the score it has for the average user.
-        items: Best first.
-    """
-
-    user_id: str
-    basis: Literal["personal", "popularity"]
-    items: tuple[ScoredItem, ...]
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-
-@dataclass
-class Catalogue:
-    """Items that can be scored: those of the run, then those added since.
-
-    Attributes:
-        ids: Item ids.
-        titles: Titles.
-        table_index: Row of each item in the signals' tables; 0 for items added since, which only their text
-            speaks for.
-        popularity: Training ratings of each item.
-        vectors: Text vectors, float32 [n, width]; None where no signal reads text.
-    """
-
-    ids: list[str]
-    titles: list[str]
-    table_index: NDArray[np.int64]
-    popularity: NDArray[np.int64]
-    vectors: Tensor | None
-    row_of: dict[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.row_of = {item: row for row, item in enumerate(self.ids)}
 
 
 class Recommender:
