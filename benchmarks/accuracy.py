@@ -73,11 +73,8 @@ def _cell(matrix: dict[str, Any], variant: str, values: dict[str, Any], given: a
     metrics = train(recipe, run, resume=True)
     recommender = Recommender.from_pretrained(run)
     _, prepared = prepare(recommender.recipe)
-    test, vocabulary = prepared.test, prepared.vocabulary
-    scores = recommender.score(
-        [vocabulary.users[index - 1] for index in test.user], [vocabulary.items[index - 1] for index in test.item]
-    )
-    return {"variant": variant, "values": values, "metrics": metrics, "scores": scores, "test": test}
+    scores = recommender.score(*prepared.ids(prepared.test))
+    return {"variant": variant, "values": values, "metrics": metrics, "scores": scores, "test": prepared.test}
 
 
 def _models(metrics: dict[str, Any], part: str) -> dict[str, float]:

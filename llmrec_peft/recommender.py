@@ -24,7 +24,7 @@ from llmrec_peft.artifact.tables import (
 )
 from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
 from llmrec_peft.backbone.encoder import TextEncoder
-from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.load import load_backbone, same_base
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.data.batches import Batch
@@ -61,6 +61,7 @@ class Recommender:
         seen: list[NDArray[np.int64]],
         folder: Path | None = None,
         manifest: Manifest | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         """Put the parts together; `from_pretrained` is the usual way.
 
@@ -73,6 +74,7 @@ class Recommender:
             seen: Item indices that each user index has met.
             folder: Run folder, for loading the language model later.
             manifest: The folder's manifest.
+            trust_remote_code: Whether Python code of the base model may run, whatever the recipe says.
         """
         self.recipe = recipe
         self.model = model.eval()
@@ -81,6 +83,7 @@ class Recommender:
         self.manifest = manifest
         self._seen = seen
         self._folder = folder
+        self._trust_remote_code = trust_remote_code
         self._language_model: tuple[Backbone, TextEncoder] | None = None
         self.catalogue = Catalogue(
             ids=list(vocabulary.items),
@@ -91,12 +94,16 @@ class Recommender:
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | torch.device | None = None) -> Recommender:
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device | None = None, trust_remote_code: bool = False
+    ) -> Recommender:
         """Load a run folder after verifying every file against its manifest.
 
         Args:
             folder: Run folder.
             device: Where to compute; the first CUDA device or the CPU by default.
+            trust_remote_code: Run Python code that comes with the base model. A run's own recipe cannot ask
+                for it: whoever shared the run wrote that recipe.
 
         Raises:
             InputError: When the folder is not a whole run of this version.
@@ -118,6 +125,7 @@ class Recommender:
             read_seen(folder / "seen.parquet", vocabulary.num_users),
             folder,
             manifest,
+            trust_remote_code,
         )
 
     @property
@@ -272,17 +280,13 @@ class Recommender:
         if self._language_model is None:
             if self._folder is None or self.manifest is None:
                 raise InputError("this recommender was not loaded from a run folder")
-            section = self.recipe.backbone
+            # who shared the run asked for remote code, not who uses it
+            section = self.recipe.backbone.model_copy(update={"trust_remote_code": self._trust_remote_code})
             computed = self.manifest.base.get("compute")
             if section.precision == "auto" and computed:
                 section = section.model_copy(update={"precision": computed})
             backbone = load_backbone(section, self.device)
-            expected = self.manifest.base.get("weights_sha256")
-            if backbone.identity.weights_sha256 != expected:
-                raise InputError(
-                    f"the base model found here has weights {backbone.identity.weights_sha256[:12]}…, but the run was"
-                    f" trained on {str(expected)[:12]}…"
-                )
+            same_base(backbone.identity, self.manifest.base.get("weights_sha256"), "run")
             frozen = list(backbone.model.modules())
             method = registry.get("adapters", self.recipe.adapter.method)(self.recipe.adapter.config)
             tuned = method.load(backbone, self._folder)

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -227,3 +228,20 @@ def test_without_text_the_run_scores_and_refuses_new_items(
         recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
     (tmp_path / "pairs.csv").write_text("user_id,item_id\n1,1\n2,3\n", encoding="utf-8")
     assert predict(run, tmp_path / "pairs.csv", tmp_path / "scores.csv") == 2
+
+
+def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmrec_peft import recommender as module
+
+    asked: list[bool] = []
+    load = module.load_backbone
+
+    def watched(section: Any, device: Any) -> Any:
+        asked.append(section.trust_remote_code)
+        return load(section, device)
+
+    monkeypatch.setattr(module, "load_backbone", watched)
+    shared = Recommender.from_pretrained(tiny_run)
+    shared.recipe = shared.recipe.changed({"backbone.trust_remote_code": True})  # as a stranger's recipe may say
+    shared.encode(["a film"])
+    assert asked == [False]

@@ -123,16 +123,16 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     )
 
 
-def same_base(location: Location, weights_sha256: str) -> None:
-    """Refuse a base whose weights are not the ones that an adapter was trained on.
+def same_base(found: BaseIdentity | Location, weights_sha256: str | None, trained: str = "adapter") -> None:
+    """Refuse a base whose weights are not the ones that an adapter or a run (`trained`) was trained on.
 
     Raises:
-        InputError: When the digests differ.
+        InputError: When the digests differ, or the adapter names none.
     """
-    if location.weights_sha256 != weights_sha256:
+    if found.weights_sha256 != weights_sha256:
         raise InputError(
-            f"the base model at {location.folder} has weights {location.weights_sha256[:12]}…, but the adapter was"
-            f" trained on {weights_sha256[:12]}…"
+            f"the base model found here has weights {found.weights_sha256[:12]}…, but the {trained} was"
+            f" trained on {str(weights_sha256)[:12]}…"
         )
 
 

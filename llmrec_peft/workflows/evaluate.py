@@ -36,12 +36,9 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
         raise InputError(f"{run}: metrics.json is missing or not what a run writes") from None
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     _, prepared = prepare(recipe)
-    if prepared.digest() != digest:
+    if prepared.digest != digest:
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
-    users, items = prepared.vocabulary.users, prepared.vocabulary.items
-    scores = recommender.score(
-        [users[index - 1] for index in prepared.test.user], [items[index - 1] for index in prepared.test.item]
-    )
+    scores = recommender.score(*prepared.ids(prepared.test))
     now = rating_report(scores, prepared.test.label)
     repeats = all(abs(now[name] - figures[name]) <= TOLERANCE for name in now)
     return {"test": {"after": now}, "stored": figures, "repeats": repeats}

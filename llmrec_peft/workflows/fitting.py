@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +66,8 @@ class Texts:
         lowest = method.lowest_layer(self.backbone)
         if lowest is None:
             return None
+        if recipe.adapter != self._recipe.adapter:
+            raise ValueError(f"these texts are tuned by {self._recipe.adapter}, not by {recipe.adapter}")
         if self._tuned is None:
             torch.manual_seed(recipe.seed)
             if recipe.training.gradient_checkpointing:
@@ -130,7 +131,6 @@ def fit_variant(
     work: Path,
     title: str,
     show: bool,
-    on_valid: Callable[[RecModel], None] | None = None,
 ) -> Fitted:
     """Train a variant: epochs chosen on validation, then, by recipe, a refit on train + validation.
 
@@ -142,7 +142,6 @@ def fit_variant(
         work: Folder for the checkpoints of this variant.
         title: Name on the progress bars.
         show: Whether to show them.
-        on_valid: Called with the best model of the first fit, before the refit replaces it.
     """
     section, device = recipe.training, accelerator.device
     valid = prepared.valid
@@ -171,14 +170,10 @@ def fit_variant(
             show,
         )
         setup = time.monotonic() - started - result.seconds
-        return model, FitResult(
-            result.best_epoch, result.best, result.history, result.seconds + max(0.0, setup), result.peak_rss_mb
-        )
+        return model, replace(result, seconds=result.seconds + max(0.0, setup))
 
     model, search = run(prepared.train, "fit", True, None)
     predicted = model.scores(valid.user, valid.item)
-    if on_valid is not None:
-        on_valid(model)
     seconds, peak = search.seconds, search.peak_rss_mb
     if section.refit:
         model, final = run(prepared.learned(True), "refit", False, search.best_epoch)

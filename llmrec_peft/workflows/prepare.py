@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,17 @@ class Prepared:
         """What the final model learns from: train + validation, or train where it is not refit."""
         return self.interactions.take(self.split.fit if refit else self.split.train)
 
+    def ids(self, part: Interactions) -> tuple[list[str], list[str]]:
+        """User ids and item ids of numbered interactions, as `Recommender.score` takes them."""
+        users, items = self.vocabulary.users, self.vocabulary.items
+        return [users[index - 1] for index in part.user], [items[index - 1] for index in part.item]
+
     @property
     def titles(self) -> list[str]:
         """Title of each item in vocabulary order."""
         return [str(title) for title in column(self.dataset.items, "title")]
 
+    @cached_property
     def digest(self) -> str:
         """Digest of everything that training reads."""
         parts: list[NDArray[np.generic]] = [

@@ -104,7 +104,7 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
         without(recipe, part)
     method, quantization = registry.get("adapters", recipe.adapter.method), recipe.backbone.quantization
     require_capabilities(recipe.adapter.method, method, quantization, None)
-    location = locate(recipe.backbone.name, recipe.backbone.revision)
+    locate(recipe.backbone.name, recipe.backbone.revision)  # a wrong name or digest is said before data is read
     recipe, prepared = prepare(recipe)
     accelerator = make_accelerator(recipe.training.trackers, work)
     backbone = load_backbone(recipe.backbone, accelerator.device)
@@ -115,7 +115,7 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
     accelerator.wait_for_everyone()  # every process has looked for a run in the way before one takes the place
     earlier = 0.0
     if accelerator.is_main_process:
-        earlier = claim(work, recipe, prepared, location.weights_sha256, resume)
+        earlier = claim(work, recipe, prepared, backbone.identity.plain(), resume)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("llmrec-peft", config={"recipe": recipe.to_yaml()})
     clock = time.monotonic()
@@ -148,7 +148,7 @@ def _fit_all(
     test: dict[str, Scores] = {"before": before.model.scores(user, item)}
     after = fit_variant(recipe, prepared, texts, accelerator, work / "after", "tuned", show)
     recommender = _recommender(recipe, prepared, after)
-    test["after"] = _test_scores(recommender, prepared)
+    test["after"] = recommender.score(*prepared.ids(prepared.test))  # as `llmrec evaluate` will
     parameters = _parameters(after, texts)
     if accelerator.is_main_process:
         _stage(work / "artifact", recommender, prepared, texts, after)
@@ -247,14 +247,6 @@ def _recommender(recipe: Recipe, prepared: Prepared, after: Fitted) -> Recommend
     return Recommender(recipe, model, prepared.vocabulary, items, vectors, seen)
 
 
-def _test_scores(recommender: Recommender, prepared: Prepared) -> NDArray[np.float32]:
-    """Score the test part through the recommender, exactly as `llmrec evaluate` will."""
-    users, items = prepared.vocabulary.users, prepared.vocabulary.items
-    return recommender.score(
-        [users[index - 1] for index in prepared.test.user], [items[index - 1] for index in prepared.test.item]
-    )
-
-
 def _stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Texts, after: Fitted) -> None:
     """Write the artifact's files before another variant trains the same adapter anew."""
     recipe = recommender.recipe
@@ -279,7 +271,7 @@ def _data_report(prepared: Prepared) -> dict[str, Any]:
     parts = prepared.split
     return {
         "name": prepared.dataset.name,
-        "digest": prepared.digest(),
+        "digest": prepared.digest,
         "users": len(prepared.vocabulary.users),
         "items": len(prepared.vocabulary.items),
         "train": len(parts.train),

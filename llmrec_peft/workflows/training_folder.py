@@ -44,7 +44,7 @@ def refuse_occupied(run: Path, resume: bool, overwrite: bool) -> dict[str, Any] 
     return None
 
 
-def claim(work: Path, recipe: Recipe, prepared: Prepared, weights: str, resume: bool) -> float:
+def claim(work: Path, recipe: Recipe, prepared: Prepared, base: Mapping[str, str | None], resume: bool) -> float:
     """Make the hidden folder, or take an interrupted training of the same recipe, data and base up.
 
     Returns:
@@ -56,7 +56,7 @@ def claim(work: Path, recipe: Recipe, prepared: Prepared, weights: str, resume: 
     name = work.name.removesuffix(".training")
     for left in work.parent.glob(f"{glob.escape(name)}.*.new"):  # a kill came while a run was being published
         shutil.rmtree(left, ignore_errors=True)
-    identity = values_digest([recipe.plain(), prepared.digest(), weights, __version__])
+    identity = values_digest([recipe.plain(), prepared.digest, base, __version__])
     path = work / "identity.json"
     if resume and path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
