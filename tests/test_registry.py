@@ -14,11 +14,13 @@ from llmrec_peft.errors import InputError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 FIRST_PARTY = {
-    "adapters": {"lora", "none"},
+    "adapters": set(
+        "adalora bitfit bottleneck dora full ia3 layernorm loha lokr lora none oft prefix prompt vera".split()
+    ),
     "heads": {"rating"},
     "signals": {"text", "collaborative", "graph"},
     "recipes": {"movies"},
-    "backbones": {"minilm"},
+    "backbones": {"minilm", "smollm2"},
 }
 HEAVY = {"torch", "peft", "transformers", "datasets", "accelerate", "pandas"}
 

@@ -3,75 +3,113 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llmrec_adapters.peft_files import attach_peft, load_peft, save_peft
-from llmrec_adapters.targets import adapted_layers, layer_stack_name, query_and_value
-from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, target_linears, transposed
+from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from torch import nn
 
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
 
 
-class LoraOptions(Options):
+class LoraOptions(TargetOptions):
     """Options of LoRA."""
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the update."""
     alpha: float = Field(default=16.0, gt=0.0)
-    """Scale: the update is multiplied by alpha / rank."""
+    """Scale: the update is multiplied by alpha / rank, or by alpha / √rank with `rslora`."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the update's input."""
-    targets: tuple[str, ...] | None = None
-    """Names of linear layers to adapt; null for the attention's query and value."""
-    layers: Literal["all"] | str | tuple[int, ...] = "all"
-    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+    rslora: bool = False
+    """Rank-stabilized scale alpha / √rank, so that higher ranks learn as fast as low ones."""
+    start: Literal["zero", "pissa", "olora"] = "zero"
+    """`zero`: A random, B zero; `pissa`: the principal singular vectors of W; `olora`: the first columns of
+    W's QR decomposition. With the latter two the start is taken off again, so that the model begins as it was."""
+    rate_ratio: float = Field(default=1.0, ge=1.0, le=256.0)
+    """LoRA+: how many times faster B learns than A; 1 for plain LoRA, 16 in the paper."""
+
+    @model_validator(mode="after")
+    def _no_dropout_on_a_start(self) -> LoraOptions:
+        if self.start != "zero" and self.dropout > 0.0:
+            raise ValueError(f"dropout blurs what start={self.start} takes off again; set dropout to 0")
+        return self
 
 
-class Lora(AdapterMethod[LoraOptions]):
-    """W x + (alpha / rank) B A x with A [rank, in] random and B [out, rank] zero, W frozen.
+class Lora(PeftMethod[LoraOptions]):
+    """W x + s B A x with A [rank, in], B [out, rank], W frozen and s = alpha / rank.
+
+    Parameters: rank · (in + out) for each adapted layer.
 
     References:
         Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, section 4.
+        Kalajdzievski, A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA, 2023 (`rslora`).
+        Meng et al., PiSSA, NeurIPS 2024; Büyükakyüz, OLoRA, 2024 (`start`).
+        Hayou et al., LoRA+: Efficient Low Rank Adaptation of Large Models, ICML 2024 (`rate_ratio`).
     """
 
     summary: ClassVar[str] = "low-rank updates beside the attention's projections"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
     Config: ClassVar[type[Options]] = LoraOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
         encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
     )
+    peft_type: ClassVar[str] = "LORA"
 
-    def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through PEFT."""
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration."""
         from peft import LoraConfig
 
-        restricted: dict[str, Any] = {}
-        layers = adapted_layers(self.config.layers, backbone.depth)
-        if len(layers) < backbone.depth:
-            restricted = {"layers_to_transform": layers, "layers_pattern": layer_stack_name(backbone.model)}
-        config = LoraConfig(
+        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        return LoraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
-            target_modules=list(self.config.targets or query_and_value(backbone.model)),
-            **restricted,
+            use_rslora=self.config.rslora,
+            target_modules=pattern(found),
+            fan_in_fan_out=transposed(found),
         )
-        return attach_peft(backbone.model, config)
 
-    def lowest_layer(self, backbone: Backbone) -> int | None:
-        """The lowest of the adapted layers."""
-        return min(adapted_layers(self.config.layers, backbone.depth))
+    def attach(self, backbone: Backbone) -> nn.Module:
+        """Attach through PEFT; a start other than zero is laid in and taken off again beside it."""
+        model = super().attach(backbone)
+        if self.config.start != "zero":
+            from llmrec_adapters.lora_start import lay_in
+
+            lay_in(model, self.config.start)
+        return model
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
-        """Save as PEFT does."""
-        save_peft(model, backbone, folder)
+        """Save as PEFT does; with a start laid in, as a plain LoRA of twice the rank that holds the difference."""
+        from llmrec_adapters.lora_start import is_laid_in, save_difference
 
-    def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load as PEFT does, every tensor checked."""
-        return load_peft(backbone, folder)
+        if is_laid_in(model):
+            save_difference(model, backbone, folder)
+        else:
+            super().save(model, backbone, folder)
+
+    def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Merge through PEFT; with a start laid in, what was taken off is merged too."""
+        from llmrec_adapters.lora_start import fold_in, is_laid_in
+
+        if is_laid_in(model):
+            fold_in(model)
+        return super().merge(model, backbone)
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """rank · (in + out) for each adapted layer."""
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.rank * (module.inputs + module.outputs) for module in found)
+
+    def learning_rate_factor(self, parameter: str) -> float:
+        """`rate_ratio` for B."""
+        return self.config.rate_ratio if ".lora_B." in parameter else 1.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from llmrec_adapters.peft_files import read_adapter, require_tensors, write_adapter
 from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.options import Options
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
 
 
 class NoOptions(Options):
@@ -38,17 +39,27 @@ class NoAdapter(AdapterMethod[NoOptions]):
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
         """Write the two files of an adapter without tensors, so that the folder says what it is."""
-        from safetensors.torch import save_file
-
-        config = {
-            "peft_type": "NONE",
-            "base_model_name_or_path": backbone.identity.name,
-            "revision": backbone.identity.revision,
-            "task_type": "FEATURE_EXTRACTION",
-        }
-        (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file({}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = {"peft_type": "NONE", "task_type": "FEATURE_EXTRACTION", "inference_mode": True}
+        write_adapter(folder, backbone, config, {})
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
+        """Return the model untouched, if the folder is one of its."""
+        _, tensors = read_adapter(folder, backbone, ("NONE",))
+        require_tensors(folder, {}, tensors)
+        return backbone.model
+
+    def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Return the model untouched."""
         return backbone.model
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """0."""
+        return 0
+
+    @classmethod
+    def register_with_peft(cls) -> None:
+        """Let stock PEFT open the folder, to which it adds nothing."""
+        from llmrec_adapters.none_tuner import NoneConfig, NoneModel
+        from llmrec_adapters.peft_types import register
+
+        register("none", NoneConfig, NoneModel, NoneModel.prefix)

@@ -1,41 +1,42 @@
-"""Targets: which layers of a transformer an adapter goes into."""
+"""Targets: which modules of a transformer an adapter goes into, by name, by role and by layer."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from llmrec_peft.backbone.facts import BackboneFacts
+    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
 
-_QUERY_VALUE = (
-    ("query", "value"),
-    ("q_proj", "v_proj"),
-    ("q_lin", "v_lin"),
-    ("Wqkv",),
-    ("c_attn",),
-    ("query_key_value",),
-)
-"""Names that families give to the attention's query and value projections, separate or fused."""
+Role = Literal["query-value", "key-value", "attention", "mlp", "all-linear"]
+Layers = Literal["all"] | str | tuple[int, ...]
+
+_FUSED = ("Wqkv", "c_attn", "query_key_value", "qkv_proj")
+_ATTENTION = re.compile(r"^(self_attn|self_attention|attention|attn)\b")
+_OUTPUT = re.compile(r"(^|\.)(o_proj|out_lin|out_proj|Wo|c_proj|attention\.output\.dense|attention\.dense|dense)$")
 _TOP = re.compile(r"^top-(\d+)$")
+_PROJECTIONS = {
+    "query": ("query", "q_proj", "q_lin"),
+    "key": ("key", "k_proj", "k_lin"),
+    "value": ("value", "v_proj", "v_lin"),
+}
+"""Names that families give to the attention's separate projections; fused ones stand for all three."""
 
 
-def query_and_value(model: nn.Module) -> tuple[str, ...]:
-    """Names of the query and value projections in this model.
+class TargetOptions(Options):
+    """Where an adapter goes."""
 
-    Raises:
-        InputError: When none of the known names occurs.
-    """
-    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    for candidates in _QUERY_VALUE:
-        if set(candidates) <= names:
-            return candidates
-    raise InputError(
-        f"adapter.targets: {type(model).__name__} names its attention layers in an unknown way;"
-        f" list the linear layers to adapt, such as [{', '.join(sorted(names)[:3])}]"
-    )
+    targets: Role | tuple[str, ...] | None = Field(default=None)
+    """`query-value`, `key-value`, `attention`, `mlp`, `all-linear`, or names of linear layers; null for the
+    method's own choice."""
+    layers: Layers = "all"
+    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
 
 
 def adapted_layers(layers: str | tuple[int, ...], depth: int) -> list[int]:
@@ -59,10 +60,126 @@ def adapted_layers(layers: str | tuple[int, ...], depth: int) -> list[int]:
     return sorted(set(layers))
 
 
-def layer_stack_name(model: nn.Module) -> str:
-    """Last part of the name of the stack of layers, which PEFT asks for beside layer numbers."""
-    from llmrec_peft.backbone.trunk import transformer_layers
+def layers_refusal(layers: str | tuple[int, ...], facts: BackboneFacts) -> str | None:
+    """What is wrong with `layers` in a model known by its configuration, or None."""
+    try:
+        adapted_layers(layers, facts.depth)
+    except InputError as error:
+        return str(error)
+    return None
 
-    stack = transformer_layers(model)
-    name: str = next(name for name, module in model.named_modules() if module is stack)
-    return name.rsplit(".", 1)[-1]
+
+def rank_refusal(rank: int, facts: BackboneFacts, field: str = "rank") -> str | None:
+    """What is wrong with a rank: above the width an update is larger than the matrix it stands for."""
+    return None if rank <= facts.width else f"adapter.{field}: {rank} is above the model's width {facts.width}"
+
+
+def target_linears(
+    shapes: ModelShapes, targets: str | tuple[str, ...], layers: str | tuple[int, ...]
+) -> list[ModuleShape]:
+    """Linear layers that a role or a list of names means.
+
+    Args:
+        shapes: The model.
+        targets: A role, or names: a last part (``query``), a dotted end (``output.dense``) or a whole name.
+        layers: Which transformer layers.
+
+    Raises:
+        InputError: When nothing matches, or one of the names matches nothing.
+    """
+    chosen = set(adapted_layers(layers, shapes.depth))
+    linears = [module for module in shapes.linears if module.layer in chosen]
+    if isinstance(targets, str):
+        return _by_role(shapes, linears, targets)
+    found: dict[str, ModuleShape] = {}
+    for name in targets:
+        matching = [m for m in linears if m.name == name or m.name.endswith(f".{name}")]
+        if not matching:
+            raise InputError(
+                f"adapter.targets: nothing in layers {layers} of this {shapes.model_type} is called {name!r};"
+                f" its linear layers are {_known(shapes)}"
+            )
+        found |= {module.name: module for module in matching}
+    if not found:
+        raise InputError(f"adapter.targets: the list is empty; the linear layers are {_known(shapes)}")
+    return [module for module in linears if module.name in found]
+
+
+def norms_of(shapes: ModelShapes, layers: str | tuple[int, ...]) -> list[ModuleShape]:
+    """Norms inside the chosen layers.
+
+    Raises:
+        InputError: When there are none.
+    """
+    chosen = set(adapted_layers(layers, shapes.depth))
+    norms = [module for module in shapes.norms if module.layer in chosen]
+    if not norms:
+        raise InputError(f"adapter.layers: this {shapes.model_type} has no norms in layers {layers}")
+    return norms
+
+
+def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, ModuleShape]]:
+    """First and last linear layer of a layer's ``attention`` and ``mlp``.
+
+    Raises:
+        InputError: When the layer is not built of these two, as layers with experts are not.
+    """
+    inside = [module for module in shapes.linears if module.layer == layer]
+    attention = [m for m in inside if _ATTENTION.match(m.inside)]
+    mlp = [m for m in inside if m not in attention]
+    found = {}
+    for name, parts in (("attention", attention), ("mlp", mlp)):
+        last = next((m for m in reversed(parts) if name == "mlp" or _OUTPUT.search(m.inside)), None)
+        first = next((m for m in parts if m.inputs == shapes.width and m is not last), None)
+        if last is None or first is None or last.outputs != shapes.width or len(parts) > 6:  # noqa: PLR2004
+            raise InputError(
+                f"adapter: layer {layer} of this {shapes.model_type} has no {name} block that can be told"
+                f" (linear layers: {', '.join(m.inside for m in inside)})"
+            )
+        found[name] = (first, last)
+    return found
+
+
+def pattern(modules: list[ModuleShape]) -> str:
+    """A regular expression that matches the full names of these modules and no others, for PEFT's configs.
+
+    Whole names, so that `dense` does not also match ``pooler.dense``; an outer prefix is allowed, so that the
+    same adapter fits the transformer inside a model with a task head.
+    """
+    layers = sorted({module.layer for module in modules if module.layer is not None})
+    inside = list(dict.fromkeys(module.inside for module in modules))
+    regular = len(modules) == len(layers) * len(inside) and all(m.layer is not None for m in modules)
+    if regular:
+        stack = modules[0].name.split(f".{modules[0].layer}.", 1)[0]
+        numbers = "|".join(str(layer) for layer in layers)
+        names = "|".join(re.escape(name) for name in inside)
+        return rf"(?:.*\.)?{re.escape(stack)}\.(?:{numbers})\.(?:{names})"
+    return rf"(?:.*\.)?(?:{'|'.join(re.escape(module.name) for module in modules)})"
+
+
+def transposed(modules: list[ModuleShape]) -> bool:
+    """Whether the weights lie as [inputs, outputs] (GPT-2's ``Conv1D``), PEFT's ``fan_in_fan_out``."""
+    return any(module.kind == "conv1d" for module in modules)
+
+
+def _by_role(shapes: ModelShapes, linears: list[ModuleShape], role: str) -> list[ModuleShape]:
+    attention = [m for m in linears if _ATTENTION.match(m.inside)]
+    if role == "all-linear":
+        return linears
+    if role == "attention":
+        found = attention
+    elif role == "mlp":
+        found = [m for m in linears if m not in attention]
+    else:
+        wanted = {leaf for part in role.split("-") for leaf in _PROJECTIONS[part]}
+        found = [m for m in attention if m.leaf in wanted or m.leaf in _FUSED]
+    if not found:
+        raise InputError(
+            f"adapter.targets: {shapes.model_type} names its {role} layers in an unknown way;"
+            f" list the linear layers to adapt, of {_known(shapes)}"
+        )
+    return found
+
+
+def _known(shapes: ModelShapes) -> str:
+    return ", ".join(dict.fromkeys(module.inside for module in shapes.linears)) or "none"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
 
 C = TypeVar("C", bound=Options)
 
@@ -28,7 +30,10 @@ class Capabilities:
         int8: Trains on 8-bit weights.
         nf4: Trains on 4-bit weights.
         mergeable: Can be folded into the base weights.
-        batchable: Rows of one batch may belong to adapters of several tenants.
+        batchable: Rows of one batch may belong to adapters of several tenants (declared; serving proves it).
+        starts_as_identity: A fresh adapter changes no state of the model.
+        gradient_checkpointing: Trains with activations recomputed in the backward pass.
+        mergeable_quantized: Where it is mergeable, into 8-bit and 4-bit weights too.
     """
 
     encoder: bool
@@ -37,17 +42,32 @@ class Capabilities:
     nf4: bool
     mergeable: bool
     batchable: bool
+    starts_as_identity: bool = True
+    gradient_checkpointing: bool = True
+    mergeable_quantized: bool = True
+
+    def merges(self, quantization: str) -> bool:
+        """Whether the method can be folded into weights of this quantization."""
+        return self.mergeable and (self.mergeable_quantized or quantization == "none")
+
+    @property
+    def quantizations(self) -> tuple[str, ...]:
+        """Quantizations of the base that the method trains on."""
+        return ("none", *(["int8"] if self.int8 else []), *(["nf4"] if self.nf4 else []))
 
 
 class AdapterMethod(ABC, Generic[C]):
     """One way of tuning a frozen model with few parameters.
 
     A method is one file: its options, this class, and one entry-point line. Torch and peft are imported
-    inside the functions that compute.
+    inside the functions that compute. A method never writes into the base model's own weights: the base is
+    shared, and `Backbone.detach` puts its module tree back as it was.
     """
 
     summary: ClassVar[str]
     """One line for `llmrec list`."""
+    paper: ClassVar[str] = ""
+    """Where the method was published."""
     Config: ClassVar[type[Options]]
     """The method's options."""
     capabilities: ClassVar[Capabilities]
@@ -58,10 +78,11 @@ class AdapterMethod(ABC, Generic[C]):
 
     @abstractmethod
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Put fresh modules into a frozen model; they start as identity.
+        """Put fresh modules into a frozen model.
 
         Returns:
-            A module that is called as the bare transformer is.
+            A module that is called as the bare transformer is, with `input_ids` and `attention_mask`, and
+            answers `last_hidden_state` [n, length, width] for the tokens it was given.
         """
 
     @abstractmethod
@@ -77,32 +98,56 @@ class AdapterMethod(ABC, Generic[C]):
         """Attach the modules that `save` wrote.
 
         Raises:
-            InputError: When the files do not fit the model.
+            InputError: When the files do not fit the model, which then stays as it was.
         """
+
+    @abstractmethod
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """Number of trained parameters in a model of these shapes, by formula."""
+
+    def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
+        """Why these options cannot work on a model that is known by its configuration alone; None if they can.
+
+        What `capabilities` declares needs no word here; this is for the rest (no biases to tune, a rank above
+        the width).
+        """
+        return None
+
+    def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Fold the attached modules into the base weights and return the bare transformer.
+
+        The base in memory is changed: reload it before another adapter goes in. Only where
+        `capabilities.merges` says so for the base's quantization.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be merged")
 
     def regularization(self, model: nn.Module) -> Tensor | None:
         """A penalty that the method adds to the loss, if any."""
         return None
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Called after every optimizer step with gradients still in place."""
+        """Called after every optimizer step that trained the adapter, with gradients still in place.
 
+        Args:
+            model: What `attach` returned.
+            step: Steps done, from 1.
+            total_steps: Steps in which the adapter is to be trained.
+        """
 
-def require_capabilities(name: str, method: type[AdapterMethod[Options]], quantization: str, kind: str | None) -> None:
-    """Refuse a pair of method and base that cannot work.
+    def learning_rate_factor(self, parameter: str) -> float:
+        """What the adapter's learning rate is multiplied by for a parameter of this name (LoRA+)."""
+        return 1.0
 
-    Args:
-        name: The method's registered name.
-        method: The method.
-        quantization: ``none``, ``int8`` or ``nf4``.
-        kind: ``encoder`` or ``decoder``, or None where it is not known yet.
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        """What a checkpoint has to hold beside the trained parameters for an exact resume."""
+        return {}
 
-    Raises:
-        InputError: Saying what would work.
-    """
-    able = method.capabilities
-    precisions = ["none", *(["int8"] if able.int8 else []), *(["nf4"] if able.nf4 else [])]
-    if quantization not in precisions:
-        raise InputError(f"adapter {name!r} cannot train on {quantization} weights; it can on {', '.join(precisions)}")
-    if kind is not None and not getattr(able, kind):
-        raise InputError(f"adapter {name!r} does not work in a {kind}")
+    def load_state(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+
+    def reset(self, model: nn.Module) -> None:
+        """Forget what training left in the method besides parameters: the same modules are trained anew."""
+
+    @classmethod
+    def register_with_peft(cls) -> None:
+        """Teach stock `peft` to load what `save` writes, where it cannot by itself."""

@@ -7,6 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from llmrec_peft.backbone.facts import BackboneFacts
+
+
+@dataclass(frozen=True)
+class GgufFile:
+    """A model in one GGUF file that a Python package carries; it is turned into safetensors once.
+
+    Attributes:
+        file: Name of the file in the package's folder.
+        sha256: Its digest.
+        converted_sha256: Digest of the ``model.safetensors`` that it becomes: the identity of these weights.
+        seconds: About how long the conversion takes, for the note that announces it.
+    """
+
+    file: str
+    sha256: str
+    converted_sha256: str
+    seconds: int = 20
+
 
 @dataclass(frozen=True)
 class BackboneAlias:
@@ -17,10 +36,13 @@ class BackboneAlias:
         kind: Whether tokens see what follows them (encoder) or not (decoder).
         hub_id: Repository on the Hugging Face Hub.
         revision: Commit of that repository whose weights are meant.
-        weights: SHA-256 of each weight file.
+        weights: SHA-256 of each weight file on the Hub, and in the package unless it carries a GGUF file.
         package: Python package that carries the files, if any.
         package_folder: Folder inside that package.
         install: Command that installs the package.
+        facts: What its configuration says, where no ``config.json`` lies in the package.
+        gguf: The GGUF file, where the package carries one. Its weights were rounded once more than the
+            Hub's, so they are another base: an adapter of one does not load on the other.
     """
 
     summary: str
@@ -31,6 +53,8 @@ class BackboneAlias:
     package: str | None = None
     package_folder: str = "."
     install: str = ""
+    facts: BackboneFacts | None = None
+    gguf: GgufFile | None = None
 
     def embedded(self) -> Path | None:
         """Folder of the files inside the installed package, found without importing a line of it."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmrec_peft.backbone.pooling import pool
-from llmrec_peft.backbone.trunk import Trunk
+from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
 from llmrec_peft.data.tokens import TokenTable
 
 
@@ -67,15 +67,27 @@ class TextEncoder(nn.Module):
         return self
 
     def store_trunk(self, limit_mb: float) -> bool:
-        """Compute and keep the states below the adapter if they take at most `limit_mb`."""
+        """Compute and keep the states below the adapter if they take at most `limit_mb`.
+
+        Returns:
+            Whether they are kept: not where nothing lies below the adapter, and not in a model in which
+            replayed states would not give the full pass's result.
+        """
         if not self._lowest or self.tokens.num_distinct == 0:
             return False
-        parameter = next(self.model.parameters())
-        width = int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        if Trunk.megabytes(self.tokens, width, parameter.dtype) > limit_mb:
+        if Trunk.megabytes(self.tokens, state_width(self.model), next(self.model.parameters()).dtype) > limit_mb:
             return False
-        self._trunk = Trunk(self.model, self.tokens, self._lowest, self._chunk)
-        return True
+        training = self.training
+        self.eval()
+        try:
+            trunk = Trunk(self.model, self.tokens, self._lowest, self._chunk)
+            if trunk.holds():
+                self._trunk = trunk
+        except UnknownLayersError:
+            return False
+        finally:
+            self.train(training)
+        return self._trunk is not None
 
     def share_trunk(self, other: TextEncoder) -> None:
         """Use the states that another encoder of the same frozen model and texts has stored."""

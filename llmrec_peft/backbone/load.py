@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmrec_peft.backbone.bare import BareTree
+from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
+from llmrec_peft.backbone.quiet import quiet_transformers
+from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ class BaseIdentity:
         name: Hub id or folder, for people.
         revision: Commit on the Hub, for people.
         weights_sha256: Digest of the weight files.
-        quantization: ``none``, ``int8`` or ``nf4``.
+        quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales held in 8 bits as well).
         compute: Number format of the computation, ``fp32`` or ``bf16``.
     """
 
@@ -62,6 +65,39 @@ class Backbone:
     width: int
     depth: int
 
+    def __post_init__(self) -> None:
+        self._bare = BareTree(self.model)
+
+    @cached_property
+    def shapes(self) -> ModelShapes:
+        """Names and sizes of the bare transformer's modules."""
+        return shapes_of(self.model)
+
+    @property
+    def facts(self) -> BackboneFacts:
+        """What the model's configuration says."""
+        biased = any(module.bias for module in self.shapes.modules if module.layer is not None)
+        return BackboneFacts(self.shapes.model_type, self.kind, self.width, self.depth, biased)
+
+    def detach(self) -> None:
+        """Take whatever adapter is inside out again: the bare transformer is as it was loaded."""
+        self._bare.restore()
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Let each layer recompute its activations in the backward pass instead of keeping them.
+
+        The reentrant variant gives no gradient where a layer's input needs none, as below an adapter it does
+        not; `detach` switches it off again.
+
+        Raises:
+            InputError: When the model's code cannot do it.
+        """
+        if not getattr(self.model, "supports_gradient_checkpointing", False):
+            raise InputError(
+                f"training.gradient_checkpointing: {type(self.model).__name__} cannot recompute its layers"
+            )
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
@@ -93,12 +129,17 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     dtype = resolve_precision(section.precision, device)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     if section.quantization != "none":
-        options["quantization_config"] = _quantization(section.quantization, dtype)
+        options["quantization_config"] = _quantization(section, dtype)
         options["device_map"] = {"": str(device)}
     remote = section.trust_remote_code
     try:
-        with _quiet():
+        with quiet_transformers():
             config = AutoConfig.from_pretrained(location.folder, trust_remote_code=remote)
+            facts = facts_of_config(config.to_dict())
+            if facts is None:
+                raise InputError(f"backbone {section.name}: its configuration names no width and depth")
+            if facts.kind == "decoder":
+                config.use_cache = False  # nothing is generated: keys and values of past tokens would only take room
             if _has_pooler(config):
                 options["add_pooling_layer"] = False  # else a target named `dense` also matches `pooler.dense`
             model = AutoModel.from_pretrained(location.folder, config=config, trust_remote_code=remote, **options)
@@ -110,16 +151,17 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     _keep_trainable_on_cpu(model)
     model.requires_grad_(False)
     model.eval()
+    tokenizer.padding_side = "right"  # as `TokenTable` pads: a token's position is its place in the text
     compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, section.quantization, compute)
-    causal = bool(getattr(config, "is_decoder", False)) or "CausalLM" in " ".join(config.architectures or [])
+    held = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
+    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, held, compute)
     return Backbone(
         model=model,
         tokenizer=tokenizer,
         identity=identity,
-        kind="decoder" if causal else "encoder",
-        width=int(config.hidden_size),
-        depth=int(config.num_hidden_layers),
+        kind=facts.kind,
+        width=facts.width,
+        depth=facts.depth,
     )
 
 
@@ -136,22 +178,22 @@ def same_base(found: BaseIdentity | Location, weights_sha256: str | None, traine
         )
 
 
-def _quantization(kind: str, dtype: torch.dtype) -> Any:
+def _quantization(section: BackboneSection, dtype: torch.dtype) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
         raise InputError(
-            f"backbone.quantization: {kind} needs bitsandbytes: pip install 'llmrec-peft[quantization]'"
+            f"backbone.quantization: {section.quantization} needs bitsandbytes: pip install 'llmrec-peft[quantization]'"
         ) from None
     from transformers import BitsAndBytesConfig
 
-    if kind == "int8":
+    if section.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=dtype,
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_use_double_quant=section.double_quantization,
     )
 
 
@@ -171,19 +213,3 @@ def _has_pooler(config: Any) -> bool:
 
     model_class = MODEL_MAPPING.get(type(config), None)
     return model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' loading bars and reports of unused pooler weights off the terminal."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

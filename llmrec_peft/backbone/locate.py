@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.alias import BackboneAlias
+from llmrec_peft.backbone.gguf import convert_once
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.identity import file_digest, files_digest
 
@@ -22,7 +23,7 @@ class Location:
     Attributes:
         folder: Folder that transformers loads.
         name: Name that an adapter records as its base: a Hub id, or the folder.
-        revision: Commit on the Hub, where the weights come from there.
+        revision: Commit on the Hub; of weights that a package carries as GGUF, the commit they were rounded from.
         weights_sha256: Digest over all weight files; names and paths do not enter it.
     """
 
@@ -74,6 +75,9 @@ def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
     if revision not in (None, alias.revision):
         raise InputError(f"backbone.revision: alias {name!r} stands for revision {alias.revision}, not {revision}")
     folder = alias.embedded()
+    if folder is not None and alias.gguf is not None:
+        converted = convert_once(name, alias)  # verified there
+        return Location(converted, alias.hub_id, alias.revision, alias.gguf.converted_sha256)
     if folder is None:
         hint = f"; its files also come with: {alias.install}" if alias.install else ""
         folder = _from_hub(alias.hub_id, alias.revision, hint)

@@ -16,34 +16,82 @@ if TYPE_CHECKING:
     from llmrec_peft.data.tokens import TokenTable
 
 
+class UnknownLayersError(TypeError):
+    """The model has no stack of layers, or one whose layers are not called one after the other."""
+
+
 def transformer_layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of transformer layers: the longest module list whose members share one class."""
+    """The stack of transformer layers: the longest outermost module list whose members share one class.
+
+    Outermost, since a layer may hold a list of its own (experts) that is longer than the stack.
+
+    Raises:
+        UnknownLayersError: When there is none.
+    """
     stacks = [
         module
         for module in model.modules()
         if isinstance(module, nn.ModuleList) and len({type(layer) for layer in module}) == 1
     ]
-    if not stacks:
-        raise TypeError(f"{type(model).__name__} has no stack of layers")
-    return max(stacks, key=len)
+    inner = {id(below) for stack in stacks for layer in stack for below in layer.modules()}
+    outermost = [stack for stack in stacks if id(stack) not in inner]
+    if not outermost:
+        raise UnknownLayersError(f"{type(model).__name__} has no stack of layers")
+    return max(outermost, key=len)
 
 
-class _Skip(nn.Module):
+def state_width(model: nn.Module) -> int:
+    """Size of a token's state, whatever the architecture's configuration calls it."""
+    config: Any = model.config
+    return int(config.get_text_config().hidden_size)
+
+
+class _StandIn(nn.Module):
+    """Stands for a layer while the model runs, and has whatever attributes the model reads from that layer.
+
+    Models choose a mask or a position table by `layer.attention_type`, for example.
+    """
+
+    def __init__(self, layer: nn.Module, answers_tuple: bool) -> None:
+        super().__init__()
+        self.__dict__["_layer"] = layer  # not as a child: it is no part of this module
+        self.__dict__["_answers_tuple"] = answers_tuple
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_layer"], name)
+
+    def answer(self, states: Tensor) -> Any:
+        """States in the form in which the layer answers."""
+        return (states,) if self.__dict__["_answers_tuple"] else states
+
+
+class _Skip(_StandIn):
     """Stands for a layer whose work is done already."""
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return hidden_states
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.answer(_states_of(args, kwargs))
 
 
-class _Replay(nn.Module):
-    """Stands for the lowest layer and answers with stored states, whatever it is given."""
+class _Replay(_StandIn):
+    """Stands for the layer under the lowest adapted one and answers with stored states, whatever it is given."""
 
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = states
+    def __init__(self, layer: nn.Module, answers_tuple: bool, states: Tensor) -> None:
+        super().__init__(layer, answers_tuple)
+        self.__dict__["_stored"] = states
 
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.states
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.answer(self.__dict__["_stored"])
+
+
+def _states_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """States that a layer is called with: first, or by one of the names that architectures give them."""
+    given = args[0] if args else kwargs.get("hidden_states", kwargs.get("hidden_state"))
+    if not isinstance(given, Tensor):
+        raise UnknownLayersError("a layer is called without states")
+    return given
 
 
 class Trunk:
@@ -67,6 +115,9 @@ class Trunk:
         self._tokens = tokens
         self._lowest = lowest
         self._states: Tensor | None = None
+        self._answers_tuple = False
+        if not 0 < lowest < len(transformer_layers(model)):
+            raise UnknownLayersError(f"{type(model).__name__} has no layer {lowest} above another")
         self._fill(chunk)
 
     @staticmethod
@@ -80,12 +131,19 @@ class Trunk:
 
         caught: list[Tensor] = []
 
-        def catch(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            caught.append(args[0])
+        def catch(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            caught.append(_states_of(args, kwargs))
             raise _Enough
 
+        def look(_module: nn.Module, _args: tuple[Any, ...], answer: Any) -> None:
+            self._answers_tuple = isinstance(answer, tuple)
+
         device = next(self._model.parameters()).device
-        hook = transformer_layers(self._model)[self._lowest].register_forward_pre_hook(catch)
+        layers = transformer_layers(self._model)
+        hooks = [
+            layers[self._lowest].register_forward_pre_hook(catch, with_kwargs=True),
+            layers[self._lowest - 1].register_forward_hook(look),
+        ]
         order = np.argsort(self._tokens.lengths(np.arange(self._tokens.num_distinct)), kind="stable")
         try:
             for at in range(0, len(order), chunk):
@@ -93,6 +151,10 @@ class Trunk:
                 ids, mask = self._tokens.padded(rows)
                 with suppress(_Enough):
                     self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
+                if len(caught) != 1 or caught[0].shape[:2] != ids.shape:
+                    raise UnknownLayersError(
+                        f"{type(self._model).__name__} does not hand each text's states to its layers"
+                    )
                 states = caught.pop()
                 if self._states is None:
                     self._states = states.new_empty(len(self._tokens.ids), states.shape[-1])
@@ -100,7 +162,36 @@ class Trunk:
                     start = self._tokens.start[row]
                     self._states[start : start + length] = own[:length]
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
+
+    @torch.no_grad()
+    def holds(self) -> bool:
+        """Whether a replay gives the full pass's result, tried on the shortest, a middle and the longest text.
+
+        An architecture may hand its upper layers more than the states (what another layer attended to, a
+        table that the first layer fills); then a replay would be silently wrong, and this says no.
+        """
+        import numpy as np
+
+        order = np.argsort(self._tokens.lengths(np.arange(self._tokens.num_distinct)), kind="stable")
+        rows = np.unique(order[[0, len(order) // 2, -1]])
+        ids, mask = self._tokens.padded(rows)
+        device = next(self._model.parameters()).device
+        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        full = self._model(**inputs).last_hidden_state
+        try:
+            with self.replayed(rows):
+                replayed = self._model(**inputs).last_hidden_state
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+            return False  # the model asks of its layers what only their own work gives
+        if replayed.shape != full.shape:
+            return False
+        inside = mask.bool().to(device)
+        exact, found = full[inside].float(), replayed[inside].float()
+        # Half precision rounds differently in a batch of another shape; a wrong replay is off by far more.
+        allowed = 1e-3 if full.dtype == torch.float32 else 5e-2
+        return bool(torch.linalg.vector_norm(found - exact) <= allowed * torch.linalg.vector_norm(exact))
 
     def padded(self, rows: NDArray[np.int64]) -> Tensor:
         """Stored states of some texts, zero beyond each text's end, [len(rows), longest, width]."""
@@ -119,9 +210,9 @@ class Trunk:
         """Let the model's lower layers answer from the store inside the block."""
         layers = transformer_layers(self._model)
         below = list(layers[: self._lowest])
-        for index in range(self._lowest):
-            layers[index] = _Skip()
-        layers[self._lowest - 1] = _Replay(self.padded(rows))
+        for index in range(self._lowest - 1):
+            layers[index] = _Skip(below[index], self._answers_tuple)
+        layers[self._lowest - 1] = _Replay(below[-1], self._answers_tuple, self.padded(rows))
         try:
             yield
         finally:

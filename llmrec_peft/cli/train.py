@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmrec_peft.backbone.preflight import require_possible
 from llmrec_peft.cli.output import metrics_table, print_json
 from llmrec_peft.recipe import load_recipe
 
@@ -33,6 +34,8 @@ def train(
     changes: dict[str, Any] = {} if data is None else {"data.path": data}
     resolved = load_recipe(recipe, overrides or [], changes)
     run = out or Path("runs") / f"{resolved.name.replace(' ', '-')}-seed{resolved.seed}"
+
+    require_possible(resolved)  # before torch is imported: an impossible pair is said at once
 
     from llmrec_peft.workflows.train import train as train_recipe
 

@@ -70,14 +70,19 @@ class Checkpoint:
         schedule: LambdaLR | None,
         average: Average | None,
         best: dict[str, Tensor] | None,
+        method_state: dict[str, Tensor] | None = None,
     ) -> None:
-        """Write state and progress; the former checkpoint stands until the new one is whole."""
+        """Write state and progress; the former checkpoint stands until the new one is whole.
+
+        `method_state` is what the adapter method keeps beside its parameters.
+        """
         tensors = {f"model/{name}": tensor for name, tensor in model.trained_state().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (best or {}).items()}
         if average is not None:
             tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
         if optimizer is not None:
             tensors |= _optimizer_tensors(optimizer)
+        tensors |= {f"method/{name}": tensor for name, tensor in (method_state or {}).items()}
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
@@ -125,6 +130,10 @@ class Checkpoint:
             torch.cuda.set_rng_state(tensors["random/cuda"])
         best = _part(tensors, "best/")
         return Progress(**plain), best or None
+
+    def method_state(self) -> dict[str, Tensor]:
+        """What the adapter method kept beside its parameters."""
+        return _part(load_file(self._folder / "state.safetensors"), "method/")
 
     def _recover(self) -> None:
         """Finish a replacement that a kill cut in two."""

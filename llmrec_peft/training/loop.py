@@ -102,7 +102,9 @@ class _Run:
         self.epochs = section.epochs if epochs is None else epochs
         self.order = BatchOrder(train, section.batching, section.batch_size, section.items_per_batch, seed)
         self.steps_per_epoch = -(-len(self.order) // section.accumulate)
-        self.optimizer = build_optimizer(model, section)
+        adapter_epochs = section.epochs if section.adapter_epochs is None else section.adapter_epochs
+        self.adapter_steps = min(section.epochs, adapter_epochs) * self.steps_per_epoch
+        self.optimizer = build_optimizer(model, section, method)
         self.schedule = build_schedule(self.optimizer, section, section.epochs * self.steps_per_epoch)
         self.average = Average(model, section.average) if section.average else None
         lower = model.head.lower_is_better
@@ -154,9 +156,9 @@ class _Run:
                 optimizer.step()
                 self.schedule.step()
                 progress.step += 1
-                if self.method is not None and self.model.encoder is not None:
-                    total = section.epochs * self.steps_per_epoch
-                    self.method.after_step(self.model.encoder.model, progress.step, total)
+                tuned = self._tuned()
+                if self.method is not None and tuned is not None:
+                    self.method.after_step(tuned, progress.step, self.adapter_steps)
                 optimizer.zero_grad()
                 if self.average is not None:
                     self.average.update(progress.step)
@@ -169,10 +171,16 @@ class _Run:
 
     def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = prepared(batch).loss
-        if self.method is not None and self.model.encoder is not None:
-            penalty = self.method.regularization(self.model.encoder.model)
+        tuned = self._tuned()
+        if self.method is not None and tuned is not None:
+            penalty = self.method.regularization(tuned)
             loss = loss if penalty is None else loss + penalty
         return loss
+
+    def _tuned(self) -> torch.nn.Module | None:
+        """The model with the adapter inside, while it is being trained."""
+        encoder = self.model.encoder
+        return None if encoder is None or encoder.held else encoder.model
 
     def _validate(self, shown: Bar) -> None:
         """Close the running epoch: validation figure, best weights, trackers, checkpoint."""
@@ -240,7 +248,11 @@ class _Run:
         if last:
             self.checkpoint.save(self.progress, self.model, None, None, None, None)
         else:
-            self.checkpoint.save(self.progress, self.model, self.optimizer, self.schedule, self.average, self.best)
+            encoder = self.model.encoder
+            kept = self.method.state(encoder.model) if self.method is not None and encoder is not None else {}
+            self.checkpoint.save(
+                self.progress, self.model, self.optimizer, self.schedule, self.average, self.best, kept
+            )
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
@@ -249,5 +261,7 @@ class _Run:
         whole = not self.checkpoint.finished()
         parts = (self.optimizer, self.schedule, self.average) if whole else (None, None, None)
         self.progress, self.best = self.checkpoint.load(self.model, *parts)
+        if self.method is not None and self.model.encoder is not None and whole:
+            self.method.load_state(self.model.encoder.model, self.checkpoint.method_state())
         for figure in self.progress.history:
             self.stopping.update(figure)

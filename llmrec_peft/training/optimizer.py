@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,25 +11,27 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 if TYPE_CHECKING:
+    from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.model import RecModel
     from llmrec_peft.recipe import TrainingSection
 
 
-def build_optimizer(model: RecModel, section: TrainingSection) -> AdamW:
+def build_optimizer(model: RecModel, section: TrainingSection, method: AdapterMethod[Any] | None = None) -> AdamW:
     """AdamW over the model's parameter groups.
 
     Biases (parameters with fewer than two dimensions, tables of width 1) are not decayed: pulling a bias to
-    zero pulls a rating to the mean.
+    zero pulls a rating to the mean. An adapter method may have some of its parameters learn faster (LoRA+).
     """
-    groups = []
+    groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
     for name, members in model.parameter_groups().items():
         options = getattr(section, name)
-        wide = [parameter for _, parameter in members if not _is_bias(parameter)]
-        biases = [parameter for _, parameter in members if _is_bias(parameter)]
-        for parameters, decay in ((wide, options.weight_decay), (biases, 0.0)):
-            if parameters:
-                groups.append({"params": parameters, "lr": options.learning_rate, "weight_decay": decay})
-    return AdamW(groups, foreach=True)
+        for parameter_name, parameter in members:
+            factor = method.learning_rate_factor(parameter_name) if method is not None and name == "adapter" else 1.0
+            decay = 0.0 if _is_bias(parameter) else options.weight_decay
+            groups.setdefault((name, options.learning_rate * factor, decay), []).append(parameter)
+    return AdamW(
+        [{"params": p, "lr": rate, "weight_decay": decay} for (_, rate, decay), p in groups.items()], foreach=True
+    )
 
 
 def build_schedule(optimizer: AdamW, section: TrainingSection, total_steps: int) -> LambdaLR:

@@ -8,12 +8,16 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from packaging.requirements import Requirement
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.alias import BackboneAlias
 
 _MEMORY_GB = 2.0
 _DISK_GB = 1.0
@@ -107,11 +111,34 @@ def _backbones() -> list[Check]:
             found = f"not installed; loaded from the Hub as {alias.hub_id}@{alias.revision[:8]}"
             checks.append(Check(f"backbone {name}", True, found))
             continue
+        if alias.gguf is not None:
+            checks.append(_gguf(name, alias, folder / alias.gguf.file))
+            continue
         wrong = [file for file, digest in alias.weights.items() if not _is(folder / file, digest)]
         digests = ", ".join(file_digest(folder / file)[:16] for file in alias.weights if (folder / file).is_file())
         remedy = f"its weights are not the known ones ({', '.join(wrong)}): pip uninstall and {alias.install}"
         checks.append(Check(f"backbone {name}", not wrong, f"embedded, SHA-256 {digests}…", remedy))
     return checks
+
+
+def _gguf(name: str, alias: BackboneAlias, source: Path) -> Check:
+    from llmrec_peft.backbone.gguf import converted_folder, what_is_wrong
+
+    title, gguf = f"backbone {name}", alias.gguf
+    assert gguf is not None  # noqa: S101 - the caller asked
+    if not _is(source, gguf.sha256):
+        remedy = f"{source.name} is not the known one: pip uninstall and {alias.install}"
+        return Check(title, False, "embedded GGUF, changed", remedy)
+    found = f"embedded GGUF, SHA-256 {gguf.sha256[:16]}…"
+    folder = converted_folder(gguf)
+    wrong = what_is_wrong(folder, gguf)
+    if wrong is None:
+        return Check(title, True, f"{found}, converted in {folder}")
+    if importlib.util.find_spec("gguf") is None:
+        remedy = "its file is read with gguf: pip install 'llmrec-peft[gguf]'"
+        return Check(title, False, f"{found}, not converted and no gguf", remedy)
+    state = f"damaged in {folder} ({wrong}): converted anew" if folder.is_dir() else "not converted yet: done once"
+    return Check(title, True, f"{found}, {state} at the next use, about {gguf.seconds} s")
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -71,13 +71,14 @@ class Texts:
         if self._tuned is None:
             torch.manual_seed(recipe.seed)
             if recipe.training.gradient_checkpointing:
-                self.backbone.model.gradient_checkpointing_enable()  # type: ignore[operator]
+                self.backbone.enable_gradient_checkpointing()
             tuned = self._encoder(method.attach(self.backbone), lowest)
             tuned.to(self.backbone.device)
             tuned.eval()
             tuned.share_trunk(self._plain)
             self.method, self._tuned = method, tuned
             self._start = {n: p.detach().clone() for n, p in tuned.named_parameters() if p.requires_grad}
+        method.reset(self._tuned.model)
         with torch.no_grad():
             for parameter_name, parameter in self._tuned.named_parameters():
                 if parameter.requires_grad:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from llmrec_peft import registry
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.artifact.tables import ItemTable
-from llmrec_peft.backbone.adapter import require_capabilities
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
+from llmrec_peft.backbone.preflight import require_method, require_possible
 from llmrec_peft.errors import InputError, disk_is_full
 from llmrec_peft.evaluation.baselines import Baseline, fit_baselines
 from llmrec_peft.progress import bar, note
@@ -102,13 +102,12 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
     work = training_folder(run)
     for part in recipe.evaluation.ablations:
         without(recipe, part)
-    method, quantization = registry.get("adapters", recipe.adapter.method), recipe.backbone.quantization
-    require_capabilities(recipe.adapter.method, method, quantization, None)
+    require_possible(recipe)
     locate(recipe.backbone.name, recipe.backbone.revision)  # a wrong name or digest is said before data is read
     recipe, prepared = prepare(recipe)
     accelerator = make_accelerator(recipe.training.trackers, work)
     backbone = load_backbone(recipe.backbone, accelerator.device)
-    require_capabilities(recipe.adapter.method, method, quantization, backbone.kind)
+    require_method(recipe.adapter.method, recipe.adapter.config, backbone.facts, recipe.backbone.quantization)
     shows = show and accelerator.is_main_process
     if shows:
         _introduce(recipe, prepared, backbone.identity.compute, str(accelerator.device))

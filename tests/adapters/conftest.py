@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.recipe import BackboneSection
+from llmrec_peft.testing.backbones import make_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a tiny seeded model of one architecture, such as ``tiny-llama``; made once."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = make_tiny(name, tmp_path_factory.mktemp(name) / name)
+        return made[name]
+
+    return folder
 
 
 @pytest.fixture
-def fresh(tiny_backbone: Path) -> Callable[..., Backbone]:
-    """Load the tiny backbone, or another by name."""
+def fresh(tiny_backbone: Path, tiny_folders: Callable[[str], Path]) -> Callable[..., Backbone]:
+    """Load the tiny BERT, a tiny model of another architecture, or a real one by name."""
 
-    def make(name: str | None = None) -> Backbone:
-        section = BackboneSection(name=name or str(tiny_backbone), precision="fp32")
-        return load_backbone(section, torch.device("cpu"))
+    def make(name: str | None = None, **fields: Any) -> Backbone:
+        where = str(tiny_folders(name)) if name and name.startswith("tiny-") else name or str(tiny_backbone)
+        return load_backbone(BackboneSection(name=where, **{"precision": "fp32", **fields}), torch.device("cpu"))
 
     return make
 

@@ -35,6 +35,7 @@ def test_none_saves_two_files_that_say_what_they_are(fresh: Callable[..., Backbo
         "base_model_name_or_path": "sentence-transformers/all-MiniLM-L6-v2",
         "revision": "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         "task_type": "FEATURE_EXTRACTION",
+        "inference_mode": True,
     }
     with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
         assert list(file.keys()) == []

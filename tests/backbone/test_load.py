@@ -84,3 +84,13 @@ def test_broken_weights_are_refused_in_one_line(
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match=r"backbone .*broken"):
         load(name=str(folder))
+
+
+def test_without_the_cure_a_pooler_would_be_there_for_dense_to_match(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., Backbone]
+) -> None:
+    from llmrec_peft.backbone import load as loading
+
+    monkeypatch.setattr(loading, "_has_pooler", lambda _config: False)
+    names = {name for name, _ in load(name="minilm").model.named_modules()}
+    assert "pooler.dense" in names

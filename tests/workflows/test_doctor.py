@@ -6,10 +6,12 @@ import dataclasses
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from llmrec_peft.backbone.aliases import minilm
+from llmrec_peft.backbone import gguf
+from llmrec_peft.backbone.aliases import minilm, smollm2
 from llmrec_peft.cli.main import main
 from llmrec_peft.workflows import doctor
 
@@ -78,3 +80,37 @@ def test_requirement_that_is_not_met_names_the_command_that_meets_it(monkeypatch
     assert not checks["not-a-package"].ok
     assert checks["numpy"].ok
     assert "wandb" not in checks, "an extra is no requirement"
+
+
+def _smollm2() -> doctor.Check:
+    return next(check for check in doctor.examine() if check.name == "backbone smollm2")
+
+
+def test_embedded_decoder_is_found_and_whether_it_is_converted_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    check = _smollm2()
+    assert check.ok
+    assert "embedded GGUF, SHA-256 b179c9523d0e6a0f…, not converted yet" in check.found
+    (tmp_path / "gguf" / "b179c9523d0e6a0f").mkdir(parents=True)
+    assert "damaged in" in _smollm2().found
+    monkeypatch.setattr(gguf, "what_is_wrong", lambda *_: None)
+    assert f"converted in {tmp_path}" in _smollm2().found
+
+
+def test_decoder_that_cannot_be_read_or_is_another_names_the_cure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
+    real = doctor.importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor.importlib.util, "find_spec", lambda name, *_: None if name == "gguf" else real(name))
+        check = _smollm2()
+    assert (check.ok, check.remedy) == (False, "its file is read with gguf: pip install 'llmrec-peft[gguf]'")
+    assert smollm2.SMOLLM2.gguf is not None
+    other = dataclasses.replace(smollm2.SMOLLM2.gguf, sha256="0" * 64)
+    monkeypatch.setattr(smollm2, "SMOLLM2", dataclasses.replace(smollm2.SMOLLM2, gguf=other))
+    check = _smollm2()
+    assert not check.ok
+    assert smollm2.SMOLLM2.install in check.remedy

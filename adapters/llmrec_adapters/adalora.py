@@ -1,0 +1,253 @@
+"""AdaLoRA: LoRA in singular-value form whose ranks are given out by importance during training, through PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field, model_validator
+
+from llmrec_adapters.peft_files import save_peft, write_adapter
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, rank_refusal, target_linears, transposed
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import Tensor, nn
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
+
+_NAME = "default"
+_AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+
+
+class AdaLoraOptions(TargetOptions):
+    """Options of AdaLoRA."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Mean rank of a layer at the end: the budget is rank · layers."""
+    initial_rank: int = Field(default=12, ge=1, le=1536)
+    """Rank of every layer at the start."""
+    alpha: float = Field(default=16.0, gt=0.0)
+    """Scale: the update is multiplied by alpha / initial_rank."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout on the update's input."""
+    warmup: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the adapter's steps before ranks begin to fall."""
+    settled: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Share of the adapter's steps, at the end, in which ranks stand still."""
+    interval: int = Field(default=1, ge=1)
+    """Steps between two allocations."""
+    smoothing: float = Field(default=0.85, gt=0.0, lt=1.0)
+    """Decay of the moving averages of importance and of its uncertainty (β₁ = β₂)."""
+    orthogonality: float = Field(default=0.5, ge=0.0)
+    """Weight of the penalty that keeps singular vectors orthogonal."""
+    save_as_lora: bool = False
+    """Save as plain LoRA of the largest rank that is left, for servers that know no AdaLoRA."""
+
+    @model_validator(mode="after")
+    def _room_to_fall(self) -> AdaLoraOptions:
+        if self.rank > self.initial_rank:
+            raise ValueError(f"rank {self.rank} is above initial_rank {self.initial_rank}, from which it falls")
+        if self.warmup + self.settled >= 1.0:
+            raise ValueError("warmup and settled leave no step in which ranks could fall")
+        return self
+
+
+class AdaLora(PeftMethod[AdaLoraOptions]):
+    """W x + s B Λ A x with the diagonal Λ [initial_rank], whose least important entries are set to zero.
+
+    Parameters: initial_rank · (in + out + 1) for each adapted layer while it is trained. The penalty
+    mean ‖P Pᵀ - I‖_F over all A and B is ours to add, since PEFT adds it only to a loss of the model's own.
+
+    References:
+        Zhang et al., AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning, ICLR 2023.
+    """
+
+    summary: ClassVar[str] = "LoRA whose ranks are given to the layers where they matter"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2303.10512"
+    Config: ClassVar[type[Options]] = AdaLoraOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "ADALORA"
+    loads: ClassVar[tuple[str, ...]] = ("LORA",)
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration; the number of steps is set at the first step, when it is known."""
+        from peft import AdaLoraConfig
+
+        config = self.config
+        found = target_linears(backbone.shapes, config.targets or "query-value", config.layers)
+        return AdaLoraConfig(
+            task_type="FEATURE_EXTRACTION",
+            target_r=config.rank,
+            init_r=config.initial_rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            deltaT=config.interval,
+            beta1=config.smoothing,
+            beta2=config.smoothing,
+            orth_reg_weight=config.orthogonality,
+            total_step=1,
+            target_modules=pattern(found),
+            fan_in_fan_out=transposed(found),
+        )
+
+    def attach(self, backbone: Backbone) -> nn.Module:
+        """Attach through PEFT, the divisor of the scale frozen."""
+        return _with_frozen_divisor(super().attach(backbone))
+
+    def load(self, backbone: Backbone, folder: Path) -> nn.Module:
+        """Load through PEFT, the divisor of the scale frozen."""
+        return _with_frozen_divisor(super().load(backbone, folder))
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """initial_rank · (in + out + 1) for each adapted layer."""
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.initial_rank * (module.inputs + module.outputs + 1) for module in found)
+
+    def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
+        """Layers that the model has not, an initial rank above its width."""
+        return super().refusal(facts, quantization) or rank_refusal(self.config.initial_rank, facts, "initial_rank")
+
+    def regularization(self, model: nn.Module) -> Tensor | None:
+        """orthogonality · mean ‖P Pᵀ - I‖_F over all A and B; None for an adapter loaded as plain LoRA."""
+        import torch
+
+        if self.config.orthogonality == 0.0 or not hasattr(_tuner(model), "rankallocator"):
+            return None
+        norms = []
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                gram = parameter @ parameter.T if "lora_A" in name else parameter.T @ parameter
+                norms.append(torch.linalg.norm(gram - torch.eye(len(gram), device=gram.device, dtype=gram.dtype)))
+        return self.config.orthogonality * torch.stack(norms).mean()
+
+    def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
+        """Give ranks out anew."""
+        tuner = _tuner(model)
+        if not hasattr(tuner, "rankallocator"):
+            return  # loaded as plain LoRA: ranks stay
+        config = tuner.peft_config[_NAME]
+        config.tinit, config.tfinal = int(self.config.warmup * total_steps), int(self.config.settled * total_steps)
+        tuner.rankallocator.set_total_step(total_steps)
+        tuner.update_and_allocate(step)
+
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        """Moving averages of importance, and which ranks are left."""
+        import torch
+
+        tuner = _tuner(model)
+        if not hasattr(tuner, "rankallocator"):
+            return {}
+        found = {
+            f"{average}/{name}": tensor
+            for average in _AVERAGES
+            for name, tensor in getattr(tuner.rankallocator, average).items()
+        }
+        pattern_of = tuner.peft_config[_NAME].rank_pattern or {}
+        return found | {f"rank_pattern/{name}": torch.tensor(kept).view(-1) for name, kept in pattern_of.items()}
+
+    def load_state(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put averages and ranks back."""
+        self.reset(model)
+        tuner = _tuner(model)
+        ranks = {}
+        for key, tensor in state.items():
+            kind, name = key.split("/", 1)
+            if kind == "rank_pattern":
+                ranks[name] = tensor.bool().tolist()
+            else:
+                getattr(tuner.rankallocator, kind)[name] = tensor.clone()
+        tuner.peft_config[_NAME].rank_pattern = ranks or None
+
+    def reset(self, model: nn.Module) -> None:
+        """Forget importances and ranks."""
+        tuner = _tuner(model)
+        if hasattr(tuner, "rankallocator"):
+            tuner.rankallocator.reset_ipt()
+            tuner.peft_config[_NAME].rank_pattern = None
+
+    def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
+        """Save the ranks that are left: those whose entry in Λ is not zero, so that what was trained is kept.
+
+        The allocator's own pattern would not do: a moving average of weights, or a step after the last
+        allocation, leaves entries alive that it counts as dropped.
+        """
+        tuner = _tuner(model)
+        if not hasattr(tuner, "rankallocator"):
+            save_peft(cast(Any, model), backbone, folder)
+            return
+        if self.config.save_as_lora:
+            _save_as_lora(model, backbone, folder)
+            return
+        config = tuner.peft_config[_NAME]
+        former = config.rank_pattern
+        config.rank_pattern = {f"{name}.lora_E.{_NAME}": _alive(layer).tolist() for name, layer in _layers(tuner.model)}
+        try:
+            save_peft(cast(Any, model), backbone, folder)
+        finally:
+            config.rank_pattern = former
+
+
+def _tuner(model: nn.Module) -> Any:
+    return cast(Any, model).base_model
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    from peft.tuners.adalora import AdaLoraLayer
+
+    for name, module in model.named_modules():
+        if isinstance(module, AdaLoraLayer):
+            yield name, module
+
+
+def _with_frozen_divisor(model: nn.Module) -> nn.Module:
+    """Freeze `ranknum`, which PEFT 0.21 turns trainable when it casts a bf16 adapter to fp32.
+
+    It is never saved, so a trained one would make the saved adapter another than the trained one.
+    """
+    for _, layer in _layers(model):
+        layer.ranknum[_NAME].requires_grad_(False)
+    return model
+
+
+def _alive(layer: Any) -> Tensor:
+    """Which ranks a layer has left, bool [initial_rank]; at least one, since PEFT saves no empty matrix."""
+    alive: Tensor = layer.lora_E[_NAME].detach().view(-1) != 0
+    if not bool(alive.any()):
+        alive[0] = True
+    return alive
+
+
+def _save_as_lora(model: nn.Module, backbone: Backbone, folder: Path) -> None:
+    """A' = A Λ s / (ranknum + 1e-5) and B' = B, zero-padded to the largest rank that is left."""
+    import torch
+    from peft import LoraConfig
+
+    config = _tuner(model).peft_config[_NAME]
+    kept = {name: _alive(layer) for name, layer in _layers(model)}
+    rank = max(int(alive.sum()) for alive in kept.values())
+    tensors = {}
+    for name, layer in _layers(model):
+        alive, scale = kept[name], layer.scaling[_NAME] / (float(layer.ranknum[_NAME]) + 1e-5)
+        a = (layer.lora_A[_NAME] * layer.lora_E[_NAME] * scale).detach()[alive]
+        b = layer.lora_B[_NAME].detach()[:, alive]
+        empty = rank - len(a)
+        tensors[f"{name}.lora_A.weight"] = torch.cat([a, a.new_zeros(empty, a.shape[1])])
+        tensors[f"{name}.lora_B.weight"] = torch.cat([b, b.new_zeros(b.shape[0], empty)], dim=1)
+    plain = LoraConfig(
+        task_type="FEATURE_EXTRACTION",
+        r=rank,
+        lora_alpha=rank,
+        target_modules=config.target_modules,
+        fan_in_fan_out=config.fan_in_fan_out,
+        inference_mode=True,
+    )
+    write_adapter(folder, backbone, plain.to_dict(), tensors)

@@ -1,0 +1,77 @@
+"""BitFit: biases alone are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import Layers, adapted_layers, pattern
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+
+
+class BitFitOptions(Options):
+    """Options of BitFit."""
+
+    layers: Layers = "all"
+    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+
+
+class BitFit(PeftMethod[BitFitOptions]):
+    """W x + b + δ with δ trained for every bias of linear layers and norms inside the layers.
+
+    Parameters: one for each bias entry. Llama-shaped models have none and are refused.
+
+    References:
+        Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+        Language-models, ACL 2022.
+    """
+
+    summary: ClassVar[str] = "the biases alone"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2106.10199"
+    Config: ClassVar[type[Options]] = BitFitOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "BITFIT"
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """Our tuner's configuration."""
+        from llmrec_adapters.delta_tuner import BitFitConfig
+
+        self.register_with_peft()
+        found = self._found(backbone.shapes)
+        return BitFitConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(found))
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """Entries of all biases in the chosen layers."""
+        return sum(module.outputs for module in self._found(shapes))
+
+    def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
+        """Models without biases."""
+        if not facts.biased:
+            return f"a {facts.model_type} of this configuration has no biases to tune"
+        return super().refusal(facts, quantization)
+
+    def _found(self, shapes: ModelShapes) -> list[ModuleShape]:
+        chosen = set(adapted_layers(self.config.layers, shapes.depth))
+        found = [m for m in shapes.modules if m.layer in chosen and m.bias and m.kind != "other"]
+        if not found:
+            raise InputError(f"adapter: this {shapes.model_type} has no biases in layers {self.config.layers}")
+        return found
+
+    @classmethod
+    def register_with_peft(cls) -> None:
+        """Let stock PEFT load the deltas."""
+        from llmrec_adapters.delta_tuner import BitFitConfig, BitFitModel
+        from llmrec_adapters.peft_types import register
+
+        register("bitfit", BitFitConfig, BitFitModel, BitFitModel.prefix)

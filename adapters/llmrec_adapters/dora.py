@@ -1,0 +1,68 @@
+"""DoRA: LoRA on the direction of a weight, with its magnitude trained apart, through PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, target_linears, transposed
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
+
+
+class DoraOptions(TargetOptions):
+    """Options of DoRA."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Rank of the update."""
+    alpha: float = Field(default=16.0, gt=0.0)
+    """Scale: the update is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout on the update's input."""
+
+
+class Dora(PeftMethod[DoraOptions]):
+    """m · (W + s B A) / ‖W + s B A‖ with the magnitude m [out] trained and the norm taken by output.
+
+    Parameters: rank · (in + out) + out for each adapted layer. PEFT cannot compute the norm of 8-bit weights
+    on every device, so int8 is refused.
+
+    References:
+        Liu et al., DoRA: Weight-Decomposed Low-Rank Adaptation, ICML 2024, section 4.
+    """
+
+    summary: ClassVar[str] = "LoRA on a weight's direction, its magnitude trained apart"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2402.09353"
+    Config: ClassVar[type[Options]] = DoraOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=False, nf4=True, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "LORA"
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration."""
+        from peft import LoraConfig
+
+        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        return LoraConfig(
+            task_type="FEATURE_EXTRACTION",
+            r=self.config.rank,
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
+            use_dora=True,
+            target_modules=pattern(found),
+            fan_in_fan_out=transposed(found),
+        )
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """rank · (in + out) + out for each adapted layer."""
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.rank * (module.inputs + module.outputs) + module.outputs for module in found)

@@ -1,0 +1,63 @@
+"""Full fine-tuning: every parameter is trained; the reference everyone asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import Layers, adapted_layers, pattern
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+
+
+class FullOptions(Options):
+    """Options of full fine-tuning."""
+
+    layers: Layers = "all"
+    """`all` (embeddings and outer norms too), `top-N`, or a list of layer numbers from 0."""
+
+
+class Full(PeftMethod[FullOptions]):
+    """θ + δ with δ trained for every parameter θ, held in fp32 beside the untouched base.
+
+    Parameters: all of the model, or of the chosen layers. Quantized weights cannot be trained.
+    """
+
+    summary: ClassVar[str] = "every parameter: the reference that adapters are compared with"
+    Config: ClassVar[type[Options]] = FullOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=False, nf4=False, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "FULL"
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """Our tuner's configuration."""
+        from llmrec_adapters.delta_tuner import FullConfig
+
+        self.register_with_peft()
+        found = self._found(backbone.shapes)
+        return FullConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(found))
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """All parameters of the chosen modules."""
+        return sum(module.parameters for module in self._found(shapes))
+
+    def _found(self, shapes: ModelShapes) -> list[ModuleShape]:
+        if self.config.layers == "all":
+            return list(shapes.modules)
+        chosen = set(adapted_layers(self.config.layers, shapes.depth))
+        return [module for module in shapes.modules if module.layer in chosen]
+
+    @classmethod
+    def register_with_peft(cls) -> None:
+        """Let stock PEFT load the deltas."""
+        from llmrec_adapters.delta_tuner import FullConfig, FullModel
+        from llmrec_adapters.peft_types import register
+
+        register("full", FullConfig, FullModel, FullModel.prefix)

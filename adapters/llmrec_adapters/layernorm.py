@@ -1,0 +1,104 @@
+"""LayerNorm tuning: copies of the norms are trained, through PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import Layers, norms_of, pattern
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from peft import PeftConfig
+    from torch import Tensor, nn
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
+
+
+class LayerNormOptions(Options):
+    """Options of LayerNorm tuning."""
+
+    layers: Layers = "all"
+    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+
+
+class LayerNorm(PeftMethod[LayerNormOptions]):
+    """Scale and shift of the norms inside the layers.
+
+    PEFT trains copies in the base's own number format. In bf16 a weight near 1 is next to 0.996 and 1.008, so
+    that a step of 0.001 is rounded away; the copies are therefore held and computed in fp32.
+
+    Parameters: those of the norms (width, and width again where they have a bias).
+
+    References:
+        Zhao et al., Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning, ICLR 2024.
+    """
+
+    summary: ClassVar[str] = "the norms alone"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2312.11420"
+    Config: ClassVar[type[Options]] = LayerNormOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "LN_TUNING"
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration."""
+        from peft import LNTuningConfig
+
+        found = norms_of(backbone.shapes, self.config.layers)
+        return LNTuningConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(found))
+
+    def attach(self, backbone: Backbone) -> nn.Module:
+        """Attach through PEFT, the copies in fp32."""
+        return _in_fp32(super().attach(backbone))
+
+    def load(self, backbone: Backbone, folder: Path) -> nn.Module:
+        """Load through PEFT, the copies in fp32 with the values that were saved."""
+        from peft import set_peft_model_state_dict
+
+        from llmrec_adapters.peft_files import read_adapter
+
+        model = _in_fp32(super().load(backbone, folder))
+        _, tensors = read_adapter(folder, backbone, (self.peft_type,))
+        set_peft_model_state_dict(model, tensors)  # the first time they were rounded to the base's format
+        return model
+
+    def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put the trained norms in place of the base's, in its number format."""
+        for layer in _layers(model):
+            layer.widening.remove()
+            layer.ln_tuning_layers["default"].to(next(layer.base_layer.parameters()).dtype)
+        return super().merge(model, backbone)
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """Those of the norms."""
+        return sum(module.parameters for module in norms_of(shapes, self.config.layers))
+
+
+def _layers(model: nn.Module) -> Iterator[Any]:
+    from peft.tuners.ln_tuning.layer import LNTuningLayer
+
+    return (module for module in model.modules() if isinstance(module, LNTuningLayer))
+
+
+def _in_fp32(model: nn.Module) -> nn.Module:
+    for layer in _layers(model):
+        copy: nn.Module = cast(Any, layer).ln_tuning_layers["default"]
+        copy.float()
+        layer.widening = copy.register_forward_pre_hook(_widen)
+        layer.register_forward_hook(_narrow)
+    return model
+
+
+def _widen(_module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(arg.float() for arg in args)
+
+
+def _narrow(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.to(args[0].dtype)

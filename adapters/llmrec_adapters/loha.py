@@ -1,0 +1,73 @@
+"""LoHa: the update is a Hadamard product of two low-rank matrices, through PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, target_linears
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
+
+
+class LohaOptions(TargetOptions):
+    """Options of LoHa."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Rank of each factor; the product's rank is up to its square."""
+    alpha: float = Field(default=16.0, gt=0.0)
+    """Scale: the update is multiplied by alpha / rank."""
+    rank_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of output rows whose update is dropped in a step."""
+
+
+class Loha(PeftMethod[LohaOptions]):
+    """W + s (B₁ A₁) ⊙ (B₂ A₂).
+
+    Parameters: 2 · rank · (in + out) for each adapted layer.
+
+    References:
+        Hyeon-Woo et al., FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning,
+        ICLR 2022, section 2.
+    """
+
+    summary: ClassVar[str] = "Hadamard product of two low-rank updates"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2108.06098"
+    Config: ClassVar[type[Options]] = LohaOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True,
+        decoder=True,
+        int8=True,
+        nf4=False,
+        mergeable=True,
+        batchable=False,
+        mergeable_quantized=False,
+    )
+    peft_type: ClassVar[str] = "LOHA"
+    conv1d: ClassVar[bool] = False
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration."""
+        from peft import LoHaConfig
+
+        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        return LoHaConfig(
+            task_type="FEATURE_EXTRACTION",
+            r=self.config.rank,
+            alpha=self.config.alpha,
+            rank_dropout=self.config.rank_dropout,
+            target_modules=pattern(found),
+        )
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """2 · rank · (in + out) for each adapted layer."""
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(2 * self.config.rank * (module.inputs + module.outputs) for module in found)

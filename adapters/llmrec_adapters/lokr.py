@@ -1,0 +1,99 @@
+"""LoKr: the update is a Kronecker product of a small and a low-rank matrix, through PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, target_linears
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+
+
+class LokrOptions(TargetOptions):
+    """Options of LoKr."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Rank of the larger factor; where it is not below half its sides, the factor is trained whole."""
+    alpha: float = Field(default=16.0, gt=0.0)
+    """Scale: the update is multiplied by alpha / rank."""
+    factor: int = Field(default=-1, ge=-1, le=4096)
+    """Side of the smaller factor where it divides a layer's sides; -1 for the divisor nearest their root."""
+    rank_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of output rows whose update is dropped in a step."""
+
+
+class Lokr(PeftMethod[LokrOptions]):
+    """W + s C ⊗ (B A) with C [m_out, m_in] and B A [out / m_out, in / m_in].
+
+    Parameters: m_out · m_in + rank · (out / m_out + in / m_in) for each adapted layer; where the rank reaches
+    half of the second factor's sides, out · in / (m_out · m_in) stand for the product.
+
+    References:
+        Yeh et al., Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation,
+        ICLR 2024, section 3.
+    """
+
+    summary: ClassVar[str] = "Kronecker product of a small and a low-rank matrix"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2309.14859"
+    Config: ClassVar[type[Options]] = LokrOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True,
+        decoder=True,
+        int8=True,
+        nf4=False,
+        mergeable=True,
+        batchable=False,
+        mergeable_quantized=False,
+    )
+    peft_type: ClassVar[str] = "LOKR"
+    conv1d: ClassVar[bool] = False
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration."""
+        from peft import LoKrConfig
+
+        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        return LoKrConfig(
+            task_type="FEATURE_EXTRACTION",
+            r=self.config.rank,
+            alpha=self.config.alpha,
+            decompose_factor=self.config.factor,
+            rank_dropout=self.config.rank_dropout,
+            target_modules=pattern(found),
+        )
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """The class's formula."""
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self._of_one(module) for module in found)
+
+    def _of_one(self, module: ModuleShape) -> int:
+        small_in, large_in = factors(module.inputs, self.config.factor)
+        small_out, large_out = factors(module.outputs, self.config.factor)
+        rank = self.config.rank
+        whole = rank >= max(large_in, large_out) / 2
+        return small_in * small_out + (large_in * large_out if whole else rank * (large_in + large_out))
+
+
+def factors(side: int, factor: int) -> tuple[int, int]:
+    """The two factors of a matrix' side, the smaller first.
+
+    >>> factors(384, -1)
+    (16, 24)
+    >>> factors(384, 8)
+    (8, 48)
+    """
+    if factor > 0 and side % factor == 0:
+        return factor, side // factor
+    limit = side if factor == -1 else factor
+    small = max(m for m in range(1, int(side**0.5) + 1) if side % m == 0 and m <= limit)
+    return small, side // small

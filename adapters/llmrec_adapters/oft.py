@@ -1,0 +1,85 @@
+"""OFT: weights turned by block-diagonal orthogonal matrices, through PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, target_linears
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+
+
+class OftOptions(TargetOptions):
+    """Options of OFT."""
+
+    block_size: int = Field(default=32, ge=2, le=1024)
+    """Side of a rotation block; it has to divide the width of every adapted layer's input."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of rotation blocks that are left out in a step."""
+    terms: int = Field(default=5, ge=1, le=64)
+    """Terms of the Neumann series by which the rotation is computed."""
+
+
+class Oft(PeftMethod[OftOptions]):
+    """W R x with R block-diagonal, each block the Cayley transform of a skew-symmetric matrix.
+
+    Parameters: in / block_size · block_size · (block_size - 1) / 2 for each adapted layer.
+
+    References:
+        Qiu et al., Controlling Text-to-Image Diffusion by Orthogonal Finetuning, NeurIPS 2023, section 3;
+        Qiu et al., Orthogonal Finetuning Made Scalable, 2025 (the input-centric form that is computed).
+    """
+
+    summary: ClassVar[str] = "inputs turned by block-diagonal rotations"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2306.07280"
+    Config: ClassVar[type[Options]] = OftOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "OFT"
+    conv1d: ClassVar[bool] = False
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration."""
+        from peft import OFTConfig
+
+        return OFTConfig(
+            task_type="FEATURE_EXTRACTION",
+            r=0,
+            oft_block_size=self.config.block_size,
+            module_dropout=self.config.dropout,
+            num_cayley_neumann_terms=self.config.terms,
+            target_modules=pattern(self._found(backbone.shapes)),
+        )
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """in · (block_size - 1) / 2 for each adapted layer."""
+        return sum(module.inputs * (self.config.block_size - 1) // 2 for module in self._found(shapes))
+
+    def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
+        """Layers that the model has not, blocks that do not divide its width."""
+        said = super().refusal(facts, quantization)
+        if said is None and facts.width % self.config.block_size:
+            said = f"adapter.block_size: {self.config.block_size} does not divide the model's width {facts.width}"
+        return said
+
+    def _found(self, shapes: ModelShapes) -> list[ModuleShape]:
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        for module in found:
+            if module.inputs % self.config.block_size:
+                raise InputError(
+                    f"adapter.block_size: {self.config.block_size} does not divide the input of"
+                    f" {module.name} ({module.inputs})"
+                )
+        return found

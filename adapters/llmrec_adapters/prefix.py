@@ -1,0 +1,94 @@
+"""Prefix tuning: trained keys and values stand before every text in each layer's attention, through PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from pydantic import Field
+
+from llmrec_adapters.peft_files import save_peft
+from llmrec_adapters.virtual_method import VirtualTokenMethod, VirtualTokenOptions
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import nn
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
+
+_CACHING_ENCODERS = frozenset("bert camembert electra ernie roberta xlm-roberta".split())
+"""Encoders whose layers take cached keys and values; the others have nowhere to put a prefix."""
+
+
+class PrefixOptions(VirtualTokenOptions):
+    """Options of prefix tuning."""
+
+    projection: bool = False
+    """Train the prefix through a two-layer network, as the paper does; saved folded, as a plain prefix."""
+    hidden: int = Field(default=128, ge=1, le=65_536)
+    """Width of that network."""
+
+
+class Prefix(VirtualTokenMethod[PrefixOptions]):
+    """Attention over [P_k; K] and [P_v; V] with trained P_k, P_v [num_virtual_tokens, kv width] in each layer.
+
+    A prefix takes a share of the attention from the start, so a fresh one is not the identity. It cannot be
+    trained with recomputed activations, which the cache it lives in does not stand.
+
+    Parameters: num_virtual_tokens · 2 · layers · kv width; with `projection`, num_virtual_tokens · kv width
+    and the network's two matrices and biases.
+
+    References:
+        Li and Liang, Prefix-Tuning: Optimizing Continuous Prompts for Generation, ACL 2021, section 4.
+    """
+
+    summary: ClassVar[str] = "trained keys and values before every text in each layer"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2101.00190"
+    Config: ClassVar[type[Options]] = PrefixOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True,
+        decoder=True,
+        int8=True,
+        nf4=True,
+        mergeable=False,
+        batchable=False,
+        starts_as_identity=False,
+        gradient_checkpointing=False,
+    )
+    peft_type: ClassVar[str] = "PREFIX_TUNING"
+    in_sequence: ClassVar[bool] = False
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration; PEFT itself finds the width of grouped keys and values."""
+        from peft import PrefixTuningConfig
+
+        return PrefixTuningConfig(
+            task_type="FEATURE_EXTRACTION",
+            num_virtual_tokens=self.config.num_virtual_tokens,
+            prefix_projection=self.config.projection,
+            encoder_hidden_size=self.config.hidden,
+            num_layers=backbone.depth,
+        )
+
+    def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
+        """Save as PEFT does; a projection is folded into the prefix that it gives."""
+        save_peft(cast(Any, model).peft_model, backbone, folder, prefix_projection=False)
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """The class's formula."""
+        tokens, width = self.config.num_virtual_tokens, shapes.kv_heads * shapes.head_dim
+        whole = 2 * shapes.depth * width
+        if not self.config.projection:
+            return tokens * whole
+        hidden = self.config.hidden
+        return tokens * width + (width + 1) * hidden + (hidden + 1) * whole
+
+    def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
+        """Encoders whose layers take no cached keys."""
+        if facts.kind == "encoder" and facts.model_type not in _CACHING_ENCODERS:
+            return f"the layers of {facts.model_type} take no cached keys, so a prefix has no place in it"
+        return None

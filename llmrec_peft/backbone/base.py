@@ -1,0 +1,67 @@
+"""Base: whether a loaded model is the one that a run was trained on, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llmrec_peft.errors import InputError
+
+FIELDS = ("weights_sha256", "revision", "quantization", "compute")
+"""What must agree; a name is for people, and the same weights may lie under another."""
+SHOWN = 12
+"""Digits of a digest that a message shows."""
+MEASURABLE = {
+    "quantization": "`llmrec parity RUN --quantization {}` measures what that would change",
+    "compute": "`llmrec parity RUN --precision {}` measures what that would change",
+}
+"""What to say of the fields in which the same weights may differ."""
+
+
+def base_differences(found: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:
+    """Fields in which two identities differ, each as ``field: found, not recorded``.
+
+    A revision is compared where both are known: a local folder of the same weights has none.
+
+    >>> base_differences({"weights_sha256": "a", "compute": "bf16"}, {"weights_sha256": "a", "compute": "fp32"})
+    ['compute is bf16, not fp32']
+    """
+    differ = []
+    for field in FIELDS:
+        here, there = found.get(field), recorded.get(field)
+        if field == "revision" and (here is None or there is None):
+            continue
+        if here != there or (field == "weights_sha256" and not there):
+            differ.append(f"{field} is {_short(here)}, not {_short(there)}")
+    return differ
+
+
+def require_base(found: Mapping[str, str | None], recorded: Mapping[str, str | None], run: str) -> None:
+    """Refuse a base that is not in every field the one that a run was trained on.
+
+    Args:
+        found: Identity of the loaded model, as `BaseIdentity.plain` gives it.
+        recorded: Identity in the run's manifest.
+        run: What to call the run.
+
+    Raises:
+        InputError: Naming every field that differs.
+    """
+    if not recorded.get("weights_sha256"):
+        raise InputError(f"{run} names no base model by hash, so the one found here cannot be verified")
+    differ = base_differences(found, recorded)
+    if differ:
+        names = [line.split()[0] for line in differ]
+        hints = [MEASURABLE[name].format(_asked(found.get(name))) for name in names if name in MEASURABLE]
+        hint = f" ({hints[0]})" if len(hints) == len(names) else ""
+        raise InputError(
+            f"the base model found here is not the one that {run} was trained on: {'; '.join(differ)}{hint}"
+        )
+
+
+def _asked(value: str | None) -> str:
+    """How a recipe writes what an identity records: ``nf4-double`` is its ``nf4``."""
+    return str(value).removesuffix("-double")
+
+
+def _short(value: str | None) -> str:
+    return str(value) if value is None or len(value) <= SHOWN else f"{value[:SHOWN]}…"

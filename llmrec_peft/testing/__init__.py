@@ -1,0 +1,1 @@
+"""Testing: what a third party needs to try a plugin of its own."""
