@@ -1,0 +1,1 @@
+"""An adapter method and a task head that llmrec-peft finds by their entry points."""

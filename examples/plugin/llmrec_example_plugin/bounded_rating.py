@@ -1,0 +1,48 @@
+"""Bounded rating: stars that cannot leave the scale, by a sigmoid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmrec_peft.data.batches import Batch
+
+
+class BoundedRatingOptions(Options):
+    """There is nothing to choose."""
+
+
+class BoundedRating(TaskHead[BoundedRatingOptions]):
+    """ŷ = low + (high − low) · σ(b + offsets + ⟨user, item⟩), trained by squared error."""
+
+    summary: ClassVar[str] = "predicted stars inside the scale, by a sigmoid"
+    Config: ClassVar[type[Options]] = BoundedRatingOptions
+    metric: ClassVar[str] = "rmse"
+    lower_is_better: ClassVar[bool] = True
+
+    def build(self, context: HeadContext) -> nn.ModuleDict:
+        """Make b, which starts where the training mean is, and the frozen range."""
+        import torch
+        from torch import nn
+
+        low, high = context.label_range
+        share = min(max((context.label_mean - low) / (high - low), 0.01), 0.99)
+        bias = nn.Parameter(torch.logit(torch.tensor([share])))
+        span = nn.Parameter(torch.tensor([low, high]), requires_grad=False)
+        return nn.ModuleDict({"scale": nn.ParameterDict({"bias": bias, "range": span})})
+
+    def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
+        """Predict ratings [B]."""
+        scale = self.parts["scale"]
+        score = scale["bias"] + user.offset + item.offset
+        if user.vector is not None and item.vector is not None:
+            score = score + (user.vector * item.vector).sum(-1)
+        low, high = scale["range"]
+        predicted = low + (high - low) * score.sigmoid()
+        loss = None if batch.label is None else ((predicted - batch.label) ** 2).mean()
+        return HeadOutput(loss=loss, scores=predicted.detach())

@@ -1,0 +1,55 @@
+"""MiSS: one small matrix a layer, added to every block of the weight's columns, through PEFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from llmrec_adapters.peft_method import PeftMethod
+from llmrec_adapters.targets import TargetOptions, pattern, target_linears
+from pydantic import Field
+
+from llmrec_peft.backbone.adapter import Capabilities
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.shapes import ModelShapes
+
+
+class MissOptions(TargetOptions):
+    """Options of MiSS."""
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    """Rows of the shared matrix."""
+
+
+class Miss(PeftMethod[MissOptions]):
+    """W x + D S(x) with D [out, rank] from zero and S(x) the sum of the blocks of `rank` inputs.
+
+    Parameters: rank · out for each adapted layer.
+
+    References:
+        Kang and Yin, MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure, 2024.
+    """
+
+    summary: ClassVar[str] = "one small matrix a layer, shared by blocks of its inputs"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2409.15371"
+    Config: ClassVar[type[Options]] = MissOptions
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
+    )
+    peft_type: ClassVar[str] = "MISS"
+
+    def peft_config(self, backbone: Backbone) -> PeftConfig:
+        """PEFT's configuration: all that a method which PEFT has needs to say."""
+        from peft import MissConfig
+
+        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        return MissConfig(task_type="FEATURE_EXTRACTION", r=self.config.rank, target_modules=pattern(found))
+
+    def parameter_count(self, shapes: ModelShapes) -> int:
+        """rank · out for each adapted layer."""
+        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.rank * module.outputs for module in found)

@@ -1,0 +1,143 @@
+"""Results: the file that says what the suite proved, one cell a method, backbone and precision; no torch here."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from llmrec_peft import registry
+from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.errors import InputError
+
+FILE = "conformance.json"
+PRECISIONS = ("fp32", "bf16", "int8", "nf4")
+SUITE = 1
+"""Number of the suite's rules; a cell that was proved under other rules is run again."""
+_STACK = ("torch", "transformers", "peft", "bitsandbytes")
+
+Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
+"""method → backbone → precision → cell."""
+
+
+def read_results(path: Path) -> Results:
+    """Read a result file; nothing where there is none.
+
+    Raises:
+        InputError: When it is not such a file.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        results: Results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: unreadable ({str(error).splitlines()[0]})") from None
+    if not isinstance(results, dict) or not all(isinstance(cells, dict) for cells in results.values()):
+        raise InputError(f"{path}: not a result file of the conformance suite")
+    return results
+
+
+def add_cell(path: Path, method: str, backbone: str, precision: str, cell: dict[str, Any]) -> None:
+    """Put one cell into a result file, which is whole at any time.
+
+    Raises:
+        InputError: When the file cannot be read or written.
+    """
+    results = read_results(path)
+    results.setdefault(method, {}).setdefault(backbone, {})[precision] = cell
+    text = json.dumps(results, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def is_current(cell: dict[str, Any] | None, method: str) -> bool:
+    """Whether a cell was proved by these rules, with this code of the method and these versions."""
+    return (
+        cell is not None
+        and cell.get("suite") == SUITE
+        and cell.get("code") == code_digest(method)
+        and cell.get("versions") == versions(method)
+    )
+
+
+def versions(method: str) -> dict[str, str]:
+    """Versions of what a cell's outcome hangs on: the method's package and the stack below."""
+    name, _, version = registry.plugins("adapters")[method].package.partition(" ")
+    found = {name: version}
+    for package in _STACK:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def shipped_results(method: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Cells of a method in the result file that its package carries; empty where it carries none.
+
+    Found without importing a line of that package.
+    """
+    folder = _package_folder(method)
+    if folder is None:
+        return {}
+    try:
+        return read_results(folder / FILE).get(method, {})
+    except InputError:
+        return {}
+
+
+def code_digest(method: str) -> str:
+    """Digest of the module that defines a method and of those that it imports from its own package."""
+    module = registry.plugins("adapters")[method].entry_point.module
+    top = module.partition(".")[0]
+    folder = _package_folder(method)
+    if folder is None:
+        spec = importlib.util.find_spec(top)
+        origin = Path(spec.origin) if spec is not None and spec.origin else None
+        return hashlib.sha256(origin.read_bytes()).hexdigest()[:16] if origin and origin.is_file() else ""
+    waiting, seen = [module], dict[str, bytes]()
+    while waiting:
+        name = waiting.pop()
+        file = folder.joinpath(*name.split(".")[1:])
+        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        if name in seen or not file.is_file():
+            continue
+        seen[name] = file.read_bytes()
+        waiting += [found for found in _imports(seen[name], name) if found.partition(".")[0] == top]
+    sha = hashlib.sha256()
+    for name in sorted(seen):
+        sha.update(name.encode() + b"\0" + seen[name] + b"\0")
+    return sha.hexdigest()[:16]
+
+
+def _package_folder(method: str) -> Path | None:
+    """Folder of the top-level package that a method's entry point names."""
+    plugin = registry.plugins("adapters").get(method)
+    if plugin is None:
+        return None
+    try:
+        spec = importlib.util.find_spec(plugin.entry_point.module.partition(".")[0])
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _imports(source: bytes, module: str) -> list[str]:
+    """Names of modules that a source imports, at any depth of it."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")[: -node.level]
+                base = ".".join([*above, *([base] if base else [])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found

@@ -1,0 +1,92 @@
+"""A third party's package: installed into a throw-away environment, it is listed, proved and trained with no edit."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "examples" / "plugin"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment that sees this one's packages and has the example installed on top."""
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("the example is built with setuptools, which is not installed here")
+    folder = tmp_path_factory.mktemp("throw-away")
+    python = folder / "env" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True, timeout=60)
+    source = shutil.copytree(PACKAGE, folder / "source")
+    packages = next((folder / "env" / "lib").glob("python*")) / "site-packages"
+    ours = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
+    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(ours)]
+    (packages / "parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([python, "-m", "pip", "install", *options, source], check=True, timeout=120)
+    return folder / "env"
+
+
+def run(environment: Path, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [environment / "bin" / "python", *(str(argument) for argument in arguments)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
+        cwd=cwd or environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def test_listed_like_any_other(environment: Path) -> None:
+    done = run(environment, "-m", "llmrec_peft.cli.main", "list", "--json")
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["miss"]["package"] == rows["bounded-rating"]["package"] == "llmrec-example-plugin 0.1.0"
+    assert rows["miss"]["error"] is rows["bounded-rating"]["error"] is None
+    assert str(environment) in run(environment, "-c", "import llmrec_example_plugin as p; print(p.__file__)").stdout
+
+
+def test_method_passes_the_suite_and_its_package_carries_the_proof(environment: Path) -> None:
+    code = "import llmrec_example_plugin as p, pathlib; print(pathlib.Path(p.__file__).with_name('conformance.json'))"
+    proof = run(environment, "-c", code).stdout.strip()
+    done = run(environment, "-m", "llmrec_peft.testing", "miss", "--backbone", "tiny-bert", "--out", proof)
+    assert done.returncode == 0, done.stderr
+    listed = run(environment, "-m", "llmrec_peft.cli.main", "list", "adapters", "--json")
+    matrix = {row["name"]: row for row in json.loads(listed.stdout)}["miss"]["matrix"]
+    assert matrix["encoder"] == {"fp32": "proved", "bf16": "declared", "int8": "declared", "nf4": "declared"}
+    assert matrix["mergeable"] == "proved"
+
+
+def test_its_own_tests_pass_by_the_pytest_plugin(environment: Path) -> None:
+    tests = environment.parent / "source"
+    done = run(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_method_and_head_train(environment: Path, tiny_data: Path, tiny_backbone: Path) -> None:
+    out = environment.parent / "run"
+    settings = {
+        "backbone.name": tiny_backbone,
+        "training.epochs": 1,
+        "training.refit": "false",
+        "evaluation.bootstrap": 0,
+        "adapter": "{method: miss, layers: top-2}",
+        "head": "{name: bounded-rating}",
+    }
+    changes = [part for field, value in settings.items() for part in ("--set", f"{field}={value}")]
+    done = run(
+        environment, "-m", "llmrec_peft.cli.main", "train", "movies", "--data", tiny_data, "--out", out, *changes
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "MISS"
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["parameters"]["adapter"] > 0
