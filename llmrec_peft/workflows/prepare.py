@@ -15,6 +15,7 @@ from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.source import RecipeSource
 from llmrec_peft.data.splits import Split, split
+from llmrec_peft.data.subset import with_fewer_items
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
@@ -103,9 +104,12 @@ def read_dataset(section: DataSection) -> RecDataset:
             f" or fetch it with `llmrec download {section.reader}`"
         )
     if section.path == DEMO:
-        return without_duplicates(source.demo(DEMO_SEED))
-    graph = Path(section.graph) if section.graph else None
-    return without_duplicates(source.read(Path(section.path), graph))
+        dataset = source.demo(DEMO_SEED)
+    else:
+        dataset = source.read(Path(section.path), Path(section.graph) if section.graph else None)
+    if section.max_items is not None:
+        dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
+    return without_duplicates(dataset)
 
 
 def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:

@@ -1,0 +1,177 @@
+"""Latency: training steps against the frozen forward in turns, and what an answer of a trained run takes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llmrec_peft import registry
+from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.data.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.adapter import AdapterMethod
+    from llmrec_peft.benchmark.matrix import Timing
+    from llmrec_peft.recipe import Recipe
+    from llmrec_peft.recommender import Recommender
+
+LEAST = 5
+"""Repetitions that are made however long they take."""
+WARM_UP = 2
+"""Repetitions that are not counted: the first ones fill caches and allocate moments."""
+
+
+def in_turns(parts: dict[str, Callable[[], object]], timing: Timing) -> dict[str, list[float]]:
+    """Milliseconds of several pieces of work, done in turns (A B C A B C), so that all see the same machine."""
+    taken: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(WARM_UP):
+        for work in parts.values():
+            work()
+    began = time.monotonic()
+    for done in range(timing.repeats):
+        if done >= LEAST and time.monotonic() - began > timing.seconds:
+            break
+        for name, work in parts.items():
+            _finish_queue()
+            started = time.perf_counter()
+            work()
+            _finish_queue()
+            taken[name].append(1000.0 * (time.perf_counter() - started))
+    return taken
+
+
+def summary(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile and number of measurements."""
+    return {
+        "p50_ms": round(statistics.median(milliseconds), 3),
+        "p95_ms": round(float(np.percentile(milliseconds, 95)), 3),
+        "n": len(milliseconds),
+    }
+
+
+def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[str, Any]:
+    """Time optimizer steps of an adapter against the frozen forward over the same texts.
+
+    A step is what training does: encode, a squared error, backward, clip, AdamW, the method's own work.
+    `with_trunk` computes only what lies above the stored states below the adapter.
+
+    Args:
+        recipe: Backbone, adapter, lengths and rates.
+        texts: Texts of one step.
+        timing: Repetitions.
+
+    Returns:
+        ``forward``, ``step`` and ``step_with_trunk`` as `summary` gives them, and the medians of the ratios of
+        each step to the forward that came just before it; steps are None where the method trains nothing.
+    """
+    device = best_device()
+    frozen = load_backbone(recipe.backbone, device)
+    length = recipe.views.item.max_length
+    tokens = TokenTable.of(list(texts), lambda some: frozen.tokenize(some, length), frozen.pad_id)
+    keys = torch.arange(len(texts), device=device)
+    section = recipe.backbone
+    bare = TextEncoder(
+        frozen.model, list(frozen.model.modules()), tokens, section.pooling, section.normalize, None
+    ).eval()
+
+    def forward() -> None:
+        with torch.no_grad():
+            bare(keys)
+
+    parts: dict[str, Callable[[], object]] = {"forward": forward}
+    method: AdapterMethod[Any] = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
+    if method.lowest_layer(frozen) is not None:
+        step, step_with_trunk = _steps(recipe, method, tokens, keys, timing)
+        parts["step"] = step
+        if step_with_trunk is not None:
+            parts["step_with_trunk"] = step_with_trunk
+    taken = in_turns(parts, timing)
+    report: dict[str, Any] = {"texts": len(texts), "tokens": len(tokens.ids)}
+    for name in ("forward", "step", "step_with_trunk"):
+        report[name] = summary(taken[name]) if name in taken else None
+    for name in ("step", "step_with_trunk"):
+        ratios = [own / base for own, base in zip(taken.get(name, []), taken["forward"], strict=False)]
+        report[f"{name}_over_forward"] = round(statistics.median(ratios), 3) if ratios else None
+    return report
+
+
+def _steps(
+    recipe: Recipe, method: AdapterMethod[Any], tokens: TokenTable, keys: torch.Tensor, timing: Timing
+) -> tuple[Callable[[], None], Callable[[], None] | None]:
+    """Steps without and with stored states, in a model of their own: the bare one stays bare."""
+    section = recipe.backbone
+    backbone = load_backbone(section, keys.device)
+    modules = list(backbone.model.modules())
+    torch.manual_seed(recipe.seed)
+    model = method.attach(backbone)
+    lowest = method.lowest_layer(backbone)
+    encoders = [
+        TextEncoder(model, modules, tokens, section.pooling, section.normalize, lowest).to(keys.device)
+        for _ in range(2)
+    ]
+    for encoder in encoders:
+        encoder.eval()
+    stored = encoders[1].store_trunk(recipe.training.trunk_mb)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=True)
+    wanted = torch.randn(len(keys), backbone.width, device=keys.device)
+    # AdaLoRA plans its budget over all steps; more than will be done, or it would end in the middle
+    total = 2 * (timing.repeats + WARM_UP) + 1
+    done = 0
+
+    def step(encoder: TextEncoder) -> None:
+        nonlocal done
+        encoder.train()
+        loss = (encoder(keys).float() - wanted).pow(2).mean()
+        penalty = method.regularization(model)
+        loss = loss if penalty is None else loss + penalty
+        loss.backward()
+        if recipe.training.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, recipe.training.clip_norm)
+        optimizer.step()
+        done += 1
+        method.after_step(model, done, total)
+        optimizer.zero_grad()
+
+    return (lambda: step(encoders[0])), (lambda: step(encoders[1])) if stored else None
+
+
+def answer_latency(recommender: Recommender, texts: Sequence[str], timing: Timing) -> dict[str, Any]:
+    """Time what a user of a trained run waits for.
+
+    Args:
+        recommender: Trained run, loaded.
+        texts: Texts to take for new ones, in turn.
+        timing: Repetitions and pairs.
+
+    Returns:
+        ``new_text``: one text encoded and one pair scored; ``known_pairs``: that many pairs of known items.
+    """
+    users = [recommender.vocabulary.users[at % len(recommender.vocabulary.users)] for at in range(timing.pairs)]
+    items = [recommender.vocabulary.items[at % len(recommender.vocabulary.items)] for at in range(timing.pairs)]
+    turn = 0
+
+    def new_text() -> None:
+        nonlocal turn
+        recommender.encode([texts[turn % len(texts)]])
+        recommender.score(users[:1], items[:1])
+        turn += 1
+
+    parts: dict[str, Callable[[], object]] = {"known_pairs": lambda: recommender.score(users, items)}
+    if recommender.catalogue.vectors is not None:
+        parts["new_text"] = new_text
+    taken = in_turns(parts, timing)
+    return {"pairs": timing.pairs, **{name: summary(milliseconds) for name, milliseconds in taken.items()}}
+
+
+def _finish_queue() -> None:
+    """Wait for the accelerator, which works behind Python's back."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,69 @@
+"""`llmrec bench`: a matrix of cells becomes one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.errors import InputError
+
+
+def bench(
+    matrix: Annotated[Path, typer.Argument(help="Matrix of the benchmark.", metavar="MATRIX.yaml")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the rows and the report.")],
+    data: Annotated[Path, typer.Option("--data", envvar="LLMREC_DATA", help="Folder that holds the datasets.")] = Path(
+        "data"
+    ),
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="PATTERN", help="Cells whose name holds this, or matches it (*).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure finished cells again.")] = False,
+    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Do not try failed cells again.")] = False,
+    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Leave the run folders of the cells.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time; they disturb each other's times.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and what would be done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress bar.")] = False,
+) -> None:
+    """Measure every cell of a matrix and report them in one table; finished cells are not run again.
+
+    A cell is trained, weighed and timed in a process of its own, under limits of time and memory. One that fails
+    or cannot work becomes a row with its reason.
+
+    Examples:
+      llmrec bench benchmarks/methods.yaml --data data --out runs/methods
+      llmrec bench benchmarks/methods.yaml --out runs/methods --only "*minilm lora*" --dry-run
+    """
+    from llmrec_peft.benchmark.matrix import chosen, load_matrix
+    from llmrec_peft.benchmark.report import write_report
+    from llmrec_peft.benchmark.runner import Choices, plan, run_cells
+
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is no folder")
+    described, cells = load_matrix(matrix, data)
+    if only is not None:
+        cells = chosen(cells, only)
+    choices = Choices(overwrite, keep_failed, keep_runs, jobs, not quiet)
+    if dry_run:
+        planned = plan(cells, out, choices)
+        if as_json:
+            print_json([{**cell.axes, "would": state} for cell, state in planned])
+        else:
+            print_table(f"{len(cells)} cells", ["cell", "would"], [[cell.title, state] for cell, state in planned])
+        return
+    rows = run_cells(cells, out, choices)
+    write_report(described, rows, out)
+    if as_json:
+        print_json(rows)
+        return
+    counts = Counter(row["status"] for row in rows)
+    typer.echo(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {out / 'results.md'}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bench")(bench)

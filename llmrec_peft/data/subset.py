@@ -1,0 +1,39 @@
+"""Subset: a dataset with fewer items, so that a slow model can be tried on real data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from llmrec_peft.data.dataset import RecDataset, column
+
+
+def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
+    """Keep at most `count` items, drawn at random, with what is known of them.
+
+    Users stay as they are, those who have no interaction left included.
+
+    Args:
+        dataset: What to take from.
+        count: Items kept at most, at least 1.
+        seed: Seed of the draw.
+    """
+    ids = np.asarray(column(dataset.items, "item_id"))
+    if len(ids) <= count:
+        return dataset
+    rows = np.sort(np.random.default_rng(seed).permutation(len(ids))[:count])
+    kept = ids[rows]
+    graph = dataset.graph
+    if graph is not None:
+        linked = np.isin(np.asarray(column(graph.links, "item_id")), kept)
+        graph = replace(graph, links=graph.links.select(np.flatnonzero(linked)))
+    rated = np.isin(np.asarray(column(dataset.interactions, "item_id")), kept)
+    note = f"{count} of {len(ids)} items were drawn, with {int(rated.sum())} of {len(rated)} interactions"
+    return replace(
+        dataset,
+        items=dataset.items.select(rows),
+        interactions=dataset.interactions.select(np.flatnonzero(rated)),
+        graph=graph,
+        notes=(*dataset.notes, note),
+    )

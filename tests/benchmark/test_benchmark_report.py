@@ -1,0 +1,117 @@
+"""The report of made-up rows: trivial lines first, means over seeds, losers marked, failures with their reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.report import as_csv, as_markdown, write_report
+
+MATRIX = Matrix.from_plain(
+    {"name": "tiny", "recipes": ["movies"], "backbones": ["minilm"], "adapters": ["lora"], "seeds": [1, 2]}, "m.yaml"
+)
+LATENCY = {"p50_ms": 8.0, "p95_ms": 9.0, "n": 5}
+
+
+def row(adapter: str, seed: int, test: float, status: str = "ok", reason: str | None = None) -> dict[str, Any]:
+    axes = {"recipe": "films", "backbone": "minilm", "adapter": adapter, "precision": "fp32", "seed": seed}
+    head = {"axes": axes, "key": f"{adapter}{seed}", "status": status, "reason": reason, "recipe": {"seed": seed}}
+    if status != "ok":
+        return head
+    figures = {"after": test, "before": 1.0, "global_mean": 1.2, "bias": 0.95}
+    return {
+        **head,
+        "accuracy": {
+            "metric": "rmse",
+            "lower_is_better": True,
+            "slice": "items_with_0_ratings",
+            "n": 1234,
+            "trivial": ["global_mean", "bias"],
+            "valid": {**figures, "after": test - 0.1},
+            "test": figures,
+        },
+        "parameters": {"adapter": 24_576, "trainable": 30_000, "total": 10**6},
+        "adapter_bytes": 2048,
+        "steps": {
+            "forward": LATENCY,
+            "step": {**LATENCY, "p50_ms": 16.0},
+            "step_with_trunk": None,
+            "step_over_forward": 2.0,
+            "step_with_trunk_over_forward": None,
+        },
+        "answers": {"pairs": 10, "known_pairs": LATENCY, "new_text": LATENCY},
+        "peak_memory_mb": {"rss": 512.0, "cuda": None},
+        "seconds": {"train": 3.0, "cell": 5.0},
+        "hardware": {"cuda": None, "processor": "A chip", "cores": 2, "threads": 2, "memory_gb": 8.0},
+        "versions": {"llmrec-peft": "0", "torch": "2", "transformers": "5", "peft": "0"},
+    }
+
+
+ROWS = [
+    row("lora", 1, 0.90),
+    row("lora", 2, 0.92),
+    row("ia3", 1, 0.96),
+    row("oft", 1, 0.0, "failed", "over 5 s"),
+    row("dora", 1, 0.0, "refused", "cannot train on int8 | weights"),
+    row("dora", 2, 0.0, "refused", "cannot train on int8 | weights"),
+]
+
+
+def lines(rows: list[dict[str, Any]]) -> list[list[str]]:
+    text = as_markdown(MATRIX, rows)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_markdown_gives_trivial_lines_then_means_and_marks_what_loses() -> None:
+    table = lines(ROWS)
+    assert len({len(line) for line in table}) == 1, "every line has every column"
+    names = [line[0] for line in table[2:]]
+    assert names == ["*global mean*", "*bias*", "*before: frozen text, linear head*", "lora", "ia3", "oft", "dora"]
+    of = {line[0]: line for line in table}
+    assert of["*bias*"][-1] == "0.9500 ± 0.0000"
+    assert of["lora"][-2:] == ["0.8100 ± 0.0141", "0.9100 ± 0.0141"]
+    assert of["lora"][1:6] == ["1, 2", "24,576", "2.0", "16.0 (9.0)", "2.00"]
+    assert of["ia3"][-1] == "0.9600 †"
+    assert of["oft"][1:3] == ["1", "failed: over 5 s"]
+    assert of["dora"][1:3] == ["1, 2", "refused: cannot train on int8 / weights"]
+
+
+def test_a_higher_metric_is_better_where_the_head_says_so() -> None:
+    rows = [row("lora", 1, 0.90), row("ia3", 1, 1.30)]
+    for one in rows:
+        one["accuracy"]["lower_is_better"] = False
+    of = {line[0]: line[-1] for line in lines(rows)}
+    assert of["lora"].endswith("†")
+    assert not of["ia3"].endswith("†")
+
+
+def test_csv_has_a_line_a_cell() -> None:
+    read = list(csv.DictReader(io.StringIO(as_csv(ROWS))))
+    assert [(one["adapter"], one["seed"], one["status"]) for one in read] == [
+        (one["axes"]["adapter"], str(one["axes"]["seed"]), one["status"]) for one in ROWS
+    ]
+    assert (read[0]["test_after"], read[0]["best_trivial"], read[0]["beats_trivial"]) == ("0.9", "bias", "True")
+    assert read[2]["beats_trivial"] == "False"
+    assert (read[3]["reason"], read[3]["test_after"]) == ("over 5 s", "")
+    assert float(read[0]["step_over_forward"]) == pytest.approx(2.0)
+
+
+def test_three_files_are_written_and_the_json_says_on_what_and_from_what(tmp_path: Path) -> None:
+    write_report(MATRIX, ROWS, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.csv", "results.md", "results.json"}
+    report = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert report["matrix"]["seeds"] == [1, 2]
+    assert report["hardware"] == [ROWS[0]["hardware"]]
+    assert [one["status"] for one in report["rows"]] == ["ok", "ok", "ok", "failed", "refused", "refused"]
+    assert "A chip, 2 cores" in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
+def test_a_report_without_any_measured_cell_is_a_report() -> None:
+    assert lines(ROWS[3:])[2][2] == "failed: over 5 s"
+    assert "No cell was measured." in as_markdown(MATRIX, ROWS[3:])
