@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrec_peft import registry
-from llmrec_peft.artifact.manifest import Manifest, read_manifest
-from llmrec_peft.artifact.tables import (
-    ItemTable,
-    read_items,
-    read_seen,
-    read_vocabulary,
-    write_items,
-    write_seen,
-    write_vocabulary,
-)
-from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
-from llmrec_peft.backbone.encoder import TextEncoder
-from llmrec_peft.backbone.load import load_backbone, same_base
+from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.tables import ItemTable, write_items, write_seen, write_vocabulary
+from llmrec_peft.artifact.tensors import write_tensors
 from llmrec_peft.backbone.precision import best_device
-from llmrec_peft.catalogue import Catalogue, Recommendations, ScoredItem
-from llmrec_peft.data.batches import Batch
+from llmrec_peft.catalogue import Catalogue, Recommendations
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
-from llmrec_peft.errors import InputError
-from llmrec_peft.heads.contract import HeadContext
-from llmrec_peft.model import RecModel, build_head
+from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.language_model import LanguageModel
+from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe_yaml import read_yaml
-from llmrec_peft.signals.contract import SignalContext
+from llmrec_peft.tenant import Tenant, catalogue_of, read_tenant
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
@@ -45,10 +33,11 @@ if TYPE_CHECKING:
 
 
 class Recommender:
-    """Scores and recommends with a trained run.
+    """Scores and recommends with a trained run, or with one of several on the same base.
 
     Known items are scored from their stored vectors; the language model is loaded when the first new text
-    comes.
+    comes. Further runs can be attached beside the first: each brings its own adapter, head, signals, users and
+    items, and all share one base in memory.
     """
 
     def __init__(
@@ -59,11 +48,8 @@ class Recommender:
         items: ItemTable,
         vectors: Tensor | None,
         seen: list[NDArray[np.int64]],
-        folder: Path | None = None,
-        manifest: Manifest | None = None,
-        trust_remote_code: bool = False,
     ) -> None:
-        """Put the parts together; `from_pretrained` is the usual way.
+        """Put the parts of a run that was just trained together; `from_pretrained` is the usual way.
 
         Args:
             recipe: Resolved recipe of the run.
@@ -72,31 +58,23 @@ class Recommender:
             items: Titles, texts and popularity in vocabulary order.
             vectors: Text vectors of all item indices, [num_items, width], index 0 first.
             seen: Item indices that each user index has met.
-            folder: Run folder, for loading the language model later.
-            manifest: The folder's manifest.
-            trust_remote_code: Whether Python code of the base model may run, whatever the recipe says.
         """
-        self.recipe = recipe
-        self.model = model.eval()
-        self.vocabulary = vocabulary
-        self.items = items
-        self.manifest = manifest
-        self._seen = seen
-        self._folder = folder
-        self._trust_remote_code = trust_remote_code
-        self._language_model: tuple[Backbone, TextEncoder] | None = None
-        self.catalogue = Catalogue(
-            ids=list(vocabulary.items),
-            titles=list(items.titles),
-            table_index=np.arange(1, vocabulary.num_items, dtype=np.int64),
-            popularity=items.popularity,
-            vectors=None if vectors is None else vectors[1:],
-        )
+        catalogue = catalogue_of(vocabulary, items, vectors)
+        self._begin(Tenant(recipe, model.eval(), vocabulary, items, catalogue, seen), "trained", None)
+
+    def _begin(self, tenant: Tenant, name: str, base: LanguageModel | None) -> None:
+        self._tenants = {name: tenant}
+        self._current = name
+        self._base = base
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device | None = None, trust_remote_code: bool = False
-    ) -> Recommender:
+        cls,
+        folder: str | Path,
+        device: str | torch.device | None = None,
+        trust_remote_code: bool = False,
+        base: Recommender | None = None,
+    ) -> Self:
         """Load a run folder after verifying every file against its manifest.
 
         Args:
@@ -104,29 +82,136 @@ class Recommender:
             device: Where to compute; the first CUDA device or the CPU by default.
             trust_remote_code: Run Python code that comes with the base model. A run's own recipe cannot ask
                 for it: whoever shared the run wrote that recipe.
+            base: Another recommender whose base model is to be shared, on its device.
 
         Raises:
-            InputError: When the folder is not a whole run of this version.
+            InputError: When the folder is not a whole run of this version, or its base is not that of `base`.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder)
-        recipe = Recipe.from_plain(read_yaml(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
-        vocabulary = read_vocabulary(folder / "vocabulary.parquet")
-        where = torch.device(device) if device is not None else best_device()
-        model = _load_model(folder, recipe, vocabulary)
-        stored = read_tensors(folder / "item_vectors.safetensors")
-        vectors = stored["text"].to(where) if "text" in stored else None
-        return cls(
-            recipe,
-            model.to(where),
-            vocabulary,
-            read_items(folder / "items.parquet"),
-            vectors,
-            read_seen(folder / "seen.parquet", vocabulary.num_users),
-            folder,
-            manifest,
-            trust_remote_code,
-        )
+        if base is not None:
+            where = base.device
+        else:
+            where = torch.device(device) if device is not None else best_device()
+        tenant = read_tenant(folder, where)
+        assert tenant.manifest is not None  # noqa: S101 - read from a folder
+        if base is None:
+            # who shared the run asked for remote code, not who uses it
+            section = tenant.recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
+            shared = LanguageModel(section, tenant.manifest.base, where)
+        else:
+            shared = base._shared_base()
+            shared.require(tenant.manifest, str(folder))
+        found = cls.__new__(cls)
+        found._begin(tenant, tenant.manifest.digest[:12], shared)
+        return found
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the runs in memory, in the order in which they came."""
+        return tuple(self._tenants)
+
+    @property
+    def current(self) -> str:
+        """Name of the run that answers."""
+        return self._current
+
+    def attach(self, folder: str | Path, name: str | None = None) -> str:
+        """Take a further run on the same base into memory; `switch` lets it answer.
+
+        Args:
+            folder: Run folder.
+            name: What to call it; the first 12 digits of its digest by default.
+
+        Returns:
+            Its name.
+
+        Raises:
+            InputError: When the folder is no whole run, was trained on another base, its adapter does not fit
+                (told now where the base is loaded, else with the first text), or the name is taken by
+                another run. Everything is as it was then.
+        """
+        base = self._shared_base()
+        tenant = read_tenant(Path(folder), self.device)
+        assert tenant.manifest is not None and tenant.adapter is not None  # noqa: S101 - read from a folder
+        base.require(tenant.manifest, str(folder))
+        name = tenant.manifest.digest[:12] if name is None else name
+        if name in self._tenants:
+            known = self._tenants[name].manifest
+            if known is None or known.digest != tenant.manifest.digest:
+                raise InputError(f"the name {name!r} is taken by another run: detach that one, or give another name")
+            return name
+        if base.loaded and tenant.catalogue.vectors is not None:
+            try:
+                with base.inside(tenant.adapter):
+                    pass
+            except BaseException:
+                base.drop(tenant.adapter)
+                raise
+        self._tenants[name] = tenant
+        return name
+
+    def switch(self, name: str) -> None:
+        """Let another attached run answer; the base is not read again.
+
+        Raises:
+            InputError: For a name that is not attached.
+        """
+        self._require_attached(name)
+        self._current = name
+
+    def detach(self, name: str) -> None:
+        """Forget an attached run and give its memory back.
+
+        Raises:
+            InputError: For a name that is not attached, or the run that answers at the moment.
+        """
+        self._require_attached(name)
+        if name == self._current:
+            raise InputError(f"run {name!r} answers at the moment: switch to another one before it is detached")
+        tenant = self._tenants.pop(name)
+        if tenant.adapter is not None and self._base is not None:
+            self._base.drop(tenant.adapter)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Resolved recipe of the run."""
+        return self._tenant.recipe
+
+    @property
+    def model(self) -> RecModel:
+        """Trained and folded model."""
+        return self._tenant.model
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Known users and items."""
+        return self._tenant.vocabulary
+
+    @property
+    def items(self) -> ItemTable:
+        """Titles, texts and popularity in vocabulary order."""
+        return self._tenant.items
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the run folder says of itself."""
+        return self._tenant.manifest
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What can be recommended."""
+        return self._tenant.catalogue
+
+    @property
+    def _tenant(self) -> Tenant:
+        return self._tenants[self._current]
+
+    def with_vectors(self, vectors: Tensor) -> Recommender:
+        """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
+        tenant = replace(self._tenant, catalogue=replace(self.catalogue, vectors=vectors.to(self.device)))
+        other = type(self).__new__(type(self))
+        other._begin(tenant, self._current, self._base)
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +239,7 @@ class Recommender:
             raise InputError(f"unknown item {unknown!r}: add its text first (Recommender.add_items)")
         rows = np.fromiter((self.catalogue.row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
-        parts = [self._score(user[at : at + chunk], rows[at : at + chunk]) for at in range(0, len(rows), chunk)]
+        parts = [self._tenant.score(user[at : at + chunk], rows[at : at + chunk]) for at in range(0, len(rows), chunk)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
@@ -170,7 +255,7 @@ class Recommender:
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        return [self._recommend(user, k, seen) for user in users]
+        return [self._tenant.recommend(user, k, seen) for user in users]
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make items scorable by their texts alone.
@@ -199,7 +284,7 @@ class Recommender:
         texts = template.render_all(given)
         vectors = self.encode(texts)
         old = self.catalogue
-        self.catalogue = Catalogue(
+        self._tenant.catalogue = Catalogue(
             ids=[*old.ids, *ids],
             titles=[*old.titles, *(str(row.get("title") or text) for row, text in zip(given, texts, strict=True))],
             table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
@@ -210,10 +295,12 @@ class Recommender:
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts from the tuned language model, float32 [len(texts), width]."""
-        backbone, encoder = self._loaded_language_model()
+        adapter = self._tenant.adapter
+        if adapter is None:
+            raise InputError("this recommender was not loaded from a run folder")
         length = self.recipe.views.item.max_length
-        table = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
-        with torch.no_grad():
+        with self._shared_base().inside(adapter) as (backbone, encoder), torch.no_grad():
+            table = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
             distinct = encoder.encode(np.arange(table.num_distinct), table)
         return distinct[torch.as_tensor(table.row_of, device=distinct.device)]
 
@@ -246,71 +333,11 @@ class Recommender:
         write_seen(folder / "seen.parquet", seen)
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
-    def _score(self, user: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        vectors = self.catalogue.vectors
-        device = self.device
-        batch = Batch(
-            user=torch.from_numpy(user).to(device),
-            item=torch.from_numpy(self.catalogue.table_index[rows]).to(device),
-            item_text=None if vectors is None else vectors[torch.from_numpy(rows).to(device)],
-        )
-        with torch.no_grad():
-            scores: NDArray[np.float32] = self.model(batch).scores.float().cpu().numpy()
-        return scores
+    def _shared_base(self) -> LanguageModel:
+        if self._base is None:
+            raise InputError("this recommender was not loaded from a run folder")
+        return self._base
 
-    def _recommend(self, user_id: str, k: int, seen: bool) -> Recommendations:
-        user = int(self.vocabulary.user_indices([user_id])[0])
-        rows = np.arange(len(self.catalogue.ids), dtype=np.int64)
-        if not seen:
-            rows = rows[
-                ~np.isin(self.catalogue.table_index, self._seen[user]) | (self.catalogue.table_index == UNKNOWN)
-            ]
-        scores = self._score(np.full(len(rows), user, np.int64), rows)
-        personal = user != UNKNOWN
-        key = scores if personal else self.catalogue.popularity[rows]
-        best = np.argsort(-key, kind="stable")[:k]
-        chosen = tuple(
-            ScoredItem(self.catalogue.ids[rows[at]], self.catalogue.titles[rows[at]], round(float(scores[at]), 4))
-            for at in best
-        )
-        return Recommendations(user_id, "personal" if personal else "popularity", chosen)
-
-    def _loaded_language_model(self) -> tuple[Backbone, TextEncoder]:
-        """Load the base model on first use, refuse another than the run's, put the adapter in."""
-        if self._language_model is None:
-            if self._folder is None or self.manifest is None:
-                raise InputError("this recommender was not loaded from a run folder")
-            # who shared the run asked for remote code, not who uses it
-            section = self.recipe.backbone.model_copy(update={"trust_remote_code": self._trust_remote_code})
-            computed = self.manifest.base.get("compute")
-            if section.precision == "auto" and computed:
-                section = section.model_copy(update={"precision": computed})
-            backbone = load_backbone(section, self.device)
-            same_base(backbone.identity, self.manifest.base.get("weights_sha256"), "run")
-            frozen = list(backbone.model.modules())
-            method = registry.get("adapters", self.recipe.adapter.method)(self.recipe.adapter.config)
-            tuned = method.load(backbone, self._folder)
-            empty = TokenTable.of([], lambda some: [], backbone.pad_id)
-            encoder = TextEncoder(tuned, frozen, empty, section.pooling, section.normalize, None)
-            self._language_model = (backbone, encoder.to(self.device).eval())
-        return self._language_model
-
-
-def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:
-    """Build signals and head in the sizes of the saved tensors and fill them."""
-    saved = read_tensors(folder / "signals.safetensors")
-    signals = {}
-    for name, options in recipe.signals.active.items():
-        own = {key.removeprefix(f"{name}."): t for key, t in saved.items() if key.startswith(f"{name}.")}
-        signal = registry.get("signals", name)(options)
-        context = SignalContext(vocabulary.num_users, vocabulary.num_items, recipe.fusion.dim, None, None, None, own)
-        try:
-            signal.parts = signal.build(context)
-        except KeyError as error:
-            raise InputError(f"{folder / 'signals.safetensors'}: tensor {name}.{error.args[0]} is missing") from None
-        signals[name] = signal
-    head = build_head(recipe, HeadContext(recipe.fusion.dim, 0.0, (0.0, 0.0)))
-    model = RecModel(signals, head, None)
-    load_into(model.signal_parts, saved, folder / "signals.safetensors")
-    load_into(model.head_parts, read_tensors(folder / "head.safetensors"), folder / "head.safetensors")
-    return model
+    def _require_attached(self, name: str) -> None:
+        if name not in self._tenants:
+            raise InputError(f"no run {name!r} is attached: {nearest(name, list(self._tenants))}")

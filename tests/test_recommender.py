@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from llmrec_peft.artifact.manifest import make_manifest
+from llmrec_peft.backbone.base import require_base
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.metrics import rating_report
-from llmrec_peft.recipe import load_recipe
+from llmrec_peft.recipe import Recipe, load_recipe
+from llmrec_peft.recipe_yaml import read_yaml
 from llmrec_peft.recommender import Recommender
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.prepare import prepare
@@ -194,7 +197,7 @@ def test_base_model_with_other_weights_is_refused(run_on_a_copy: Callable[..., t
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     recommender = Recommender.from_pretrained(run)
     known = recommender.score(["1"], ["1"])  # stored vectors need no base model
-    with pytest.raises(InputError, match=r"the base model found here has weights .*, but the run was trained on"):
+    with pytest.raises(InputError, match=r"the base model found here is not the one .*: weights_sha256 is"):
         recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
     assert recommender.score(["1"], ["1"]) == known
     with pytest.raises(InputError, match="unknown item 'n'"):
@@ -230,8 +233,8 @@ def test_without_text_the_run_scores_and_refuses_new_items(
     assert predict(run, tmp_path / "pairs.csv", tmp_path / "scores.csv") == 2
 
 
-def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrec_peft import recommender as module
+def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmrec_peft import language_model as module
 
     asked: list[bool] = []
     load = module.load_backbone
@@ -241,7 +244,55 @@ def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, monkeypatch: pyte
         return load(section, device)
 
     monkeypatch.setattr(module, "load_backbone", watched)
-    shared = Recommender.from_pretrained(tiny_run)
-    shared.recipe = shared.recipe.changed({"backbone.trust_remote_code": True})  # as a stranger's recipe may say
-    shared.encode(["a film"])
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    recipe = Recipe.from_plain(read_yaml(run / "recipe.yaml")).changed({"backbone.trust_remote_code": True})
+    (run / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")  # as a stranger's recipe may say
+    renewed(run)
+    Recommender.from_pretrained(run).encode(["a film"])
     assert asked == [False]
+
+
+def renewed(run: Path, **base: str | None) -> None:
+    """Let the manifest say what now lies in the folder, and another base."""
+    recorded = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["base"]
+    manifest = make_manifest(run, {**recorded, **base}, "0")
+    (run / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("quantization", "nf4", r"quantization is none, not nf4 \(`llmrec parity RUN --quantization none` measures"),
+        ("weights_sha256", "0" * 64, r"weights_sha256 is [0-9a-f]{12}…, not 000000000000…$"),
+    ],
+)
+def test_base_held_otherwise_than_in_training_is_refused_with_the_field_named(
+    tiny_run: Path, tmp_path: Path, field: str, value: str, message: str
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    renewed(run, **{field: value})
+    recommender = Recommender.from_pretrained(run)
+    with pytest.raises(InputError, match=message):
+        recommender.encode(["a film"])
+
+
+def test_recorded_computation_is_used_whatever_the_recipe_says(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    for compute, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        renewed(run, compute=compute)
+        recommender = Recommender.from_pretrained(run)
+        adapter = recommender._tenant.adapter
+        assert adapter is not None
+        with recommender._shared_base().inside(adapter) as (backbone, _):
+            assert backbone.model.dtype == dtype
+
+
+def test_revision_is_compared_where_both_are_known() -> None:
+    found = {"weights_sha256": "a", "revision": "1", "quantization": "none", "compute": "fp32"}
+    require_base(found, {**found, "revision": None}, "run")
+    with pytest.raises(InputError, match=r"revision is 1, not 2$"):
+        require_base(found, {**found, "revision": "2"}, "run")
+    with pytest.raises(InputError, match=r"compute is fp32, not bf16 .*--precision fp32"):
+        require_base(found, {**found, "compute": "bf16"}, "run")
+    with pytest.raises(InputError, match="names no base model by hash"):
+        require_base(found, {**found, "weights_sha256": ""}, "run")

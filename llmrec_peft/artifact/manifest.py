@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +90,33 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error, Manifest)}") from None
     if verify:
-        for name, expected in manifest.files.items():
+        for name in manifest.files:
             if name not in ANSWERING:
                 raise InputError(f"{path}: names a file {name!r} that no run folder holds")
-            if not (folder / name).is_file():
-                raise InputError(f"{folder}: {name} is missing")
-            if file_digest(folder / name) != expected:
-                raise InputError(f"{folder / name} is not what the run wrote: its SHA-256 does not match {NAME}")
+        require_files(folder, manifest, manifest.files)
+        if "adapter_model.safetensors" in manifest.files and not manifest.base.get("weights_sha256"):
+            raise InputError(f"{path}: base.weights_sha256 is empty: it is not said what the adapter was trained on")
         if _digest(manifest.base, manifest.files) != manifest.digest:
             raise InputError(f"{path} was changed: its digest does not match the files and the base model it names")
     return manifest
+
+
+def require_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    """Digest files of a run folder.
+
+    Args:
+        folder: Run folder.
+        manifest: Its manifest.
+        names: Files to look at.
+
+    Raises:
+        InputError: Naming one that is missing, or is not what the run wrote.
+    """
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: {name} is missing")
+        if file_digest(folder / name) != manifest.files.get(name):
+            raise InputError(f"{folder / name} is not what the run wrote: its SHA-256 does not match {NAME}")
 
 
 def write_json(path: Path, values: Any) -> None:

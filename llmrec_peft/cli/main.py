@@ -12,11 +12,14 @@ import typer
 
 from llmrec_peft import __version__
 from llmrec_peft.cli import (
+    bench,
     doctor,
     download,
     evaluate,
+    fit,
     init,
     list_plugins,
+    parity,
     predict,
     recommend,
     show,
@@ -37,7 +40,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (train, evaluate, recommend, predict, list_plugins, show, init, validate, download, doctor):
+for command in (
+    train,
+    fit,
+    evaluate,
+    parity,
+    recommend,
+    predict,
+    list_plugins,
+    show,
+    init,
+    validate,
+    download,
+    doctor,
+    bench,
+):
     command.register(app)
 
 

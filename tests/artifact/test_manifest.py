@@ -83,3 +83,12 @@ def test_what_cannot_be_verified_is_refused(run: Path, spoil: Callable[[Path], o
     spoil(run)
     with pytest.raises(InputError, match=message):
         read_manifest(run)
+
+
+def test_adapter_whose_base_has_no_hash_is_refused(run: Path) -> None:
+    manifest = read_manifest(run)
+    for empty in ("", None):
+        nameless = make_manifest(run, {**manifest.base, "weights_sha256": empty}, __version__)
+        (run / "manifest.json").write_text(nameless.model_dump_json(), encoding="utf-8")
+        with pytest.raises(InputError, match=r"base\.weights_sha256 is empty"):
+            read_manifest(run)

@@ -1,0 +1,165 @@
+"""Drift: how far another set of item vectors moves a run's scores, rankings and primary metric."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec_peft import registry
+from llmrec_peft.errors import InputError
+from llmrec_peft.evaluation.metrics import RATING_METRICS
+from llmrec_peft.recipe import DEMO
+from llmrec_peft.recommender import Recommender
+from llmrec_peft.workflows.prepare import prepare
+
+RANKED_USERS = 100
+"""Users whose lists are compared."""
+RANKED = 10
+"""Length of a list."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is scored with each set of vectors.
+
+    Attributes:
+        items: Rows of the catalogue whose texts are encoded, ascending.
+        users: User index of each pair.
+        places: Place in `items` of each pair's item.
+        labels: Observed label of each pair; None where the data is absent.
+        ranked: User indices whose lists over `items` are compared.
+        source: ``validation``, or ``sample`` where the data is absent.
+        metric: Primary metric; None without labels.
+        lower_is_better: Its direction.
+        label_range: Lowest and highest label.
+    """
+
+    items: NDArray[np.int64]
+    users: NDArray[np.int64]
+    places: NDArray[np.int64]
+    labels: NDArray[np.float32] | None
+    ranked: NDArray[np.int64]
+    source: str
+    metric: str | None
+    lower_is_better: bool
+    label_range: tuple[float, float]
+
+
+def pairs_of(recommender: Recommender, run: Path, data: str | None, limit: int | None, seed: int) -> Pairs:
+    """Draw items and users and find the validation pairs among them.
+
+    Raises:
+        InputError: When the data is there but is not what the run was trained on.
+    """
+    rng = np.random.default_rng(seed)
+    count, users = len(recommender.items.texts), recommender.vocabulary.num_users
+    items = np.arange(count) if limit is None or limit >= count else np.sort(rng.choice(count, limit, replace=False))
+    ranked = np.sort(rng.choice(np.arange(1, users), min(RANKED_USERS, users - 1), replace=False))
+    head = registry.get("heads", recommender.recipe.head.name)
+    path = recommender.recipe.data.path
+    label_range = _label_range(recommender)
+    if data is None and path != DEMO and (path is None or not Path(path).exists()):
+        pairs = np.repeat(ranked, len(items)), np.tile(np.arange(len(items)), len(ranked))
+        return Pairs(items, *pairs, None, ranked, "sample", None, head.lower_is_better, label_range)
+    recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
+    _, prepared = prepare(recipe)
+    if prepared.digest != _data_digest(run):
+        raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
+    valid = prepared.valid
+    place = np.full(count, -1, np.int64)
+    place[items] = np.arange(len(items))
+    found = place[valid.item - 1]
+    kept = found >= 0
+    if not kept.any():
+        raise InputError("no validation pair is about the items drawn: raise --limit")
+    metric = head.metric if head.metric in RATING_METRICS else None
+    labels = valid.label[kept].astype(np.float32)
+    user = valid.user[kept].astype(np.int64)
+    return Pairs(items, user, found[kept], labels, ranked, "validation", metric, head.lower_is_better, label_range)
+
+
+def drift(recommender: Recommender, pairs: Pairs, vectors: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Compare two sets of vectors of the drawn items, each float32 [items, width]."""
+    now, before = (_scores(recommender, pairs, given) for given in (vectors, reference))
+    moved = np.abs(now[0] - before[0]).astype(np.float64)
+    cosine = torch.nn.functional.cosine_similarity(vectors, reference, dim=-1).double().cpu().numpy()
+    distance = np.maximum(0.0, 1.0 - cosine)
+    return {
+        "vectors": {"cosine_distance_mean": float(distance.mean()), "cosine_distance_max": float(distance.max())},
+        "scores": {
+            "mean": float(moved.mean()),
+            "p95": float(np.quantile(moved, 0.95)),
+            "max": float(moved.max()),
+        },
+        "top_10_kept": _kept(now[1], before[1]),
+        "metric": _metric(pairs, now[0], before[0]),
+    }
+
+
+def within(found: dict[str, Any], pairs: Pairs, scores: float, metric: float) -> bool:
+    """Whether a drift passes; one that is not a number never does.
+
+    Args:
+        found: What `drift` gave.
+        pairs: What it was measured on.
+        scores: Largest mean change of a score, as a share of the label range.
+        metric: Largest relative worsening of the primary metric.
+    """
+    low, high = pairs.label_range
+    passes = found["scores"]["mean"] <= scores * (high - low)
+    if found["metric"] is not None:
+        passes = passes and found["metric"]["worsening"] <= metric
+    return bool(passes)
+
+
+def _scores(recommender: Recommender, pairs: Pairs, vectors: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores of the pairs, and of all drawn items for each ranked user, [users, items]."""
+    catalogue = recommender.catalogue
+    assert catalogue.vectors is not None  # noqa: S101 - refused before
+    replaced = catalogue.vectors.clone()
+    replaced[torch.from_numpy(pairs.items).to(replaced.device)] = vectors.to(replaced)
+    other = recommender.with_vectors(replaced)
+    ids, names = other.catalogue.ids, other.vocabulary.users
+    items = [ids[row] for row in pairs.items]
+    own = other.score([names[user - 1] for user in pairs.users], [items[place] for place in pairs.places])
+    lists = other.score([names[user - 1] for user in pairs.ranked for _ in items], items * len(pairs.ranked))
+    return own, lists.reshape(len(pairs.ranked), len(items))
+
+
+def _kept(now: NDArray[Any], before: NDArray[Any]) -> float:
+    """Mean share of each user's ten best items that are the same."""
+    k = min(RANKED, now.shape[1])
+    tops = zip(*(np.argsort(-scores, axis=1, kind="stable")[:, :k] for scores in (now, before)), strict=True)
+    return float(np.mean([len(np.intersect1d(one, other)) / k for one, other in tops]))
+
+
+def _metric(pairs: Pairs, now: NDArray[Any], before: NDArray[Any]) -> dict[str, float] | None:
+    if pairs.labels is None or pairs.metric is None:
+        return None
+    value, reference = (RATING_METRICS[pairs.metric](scores, pairs.labels) for scores in (now, before))
+    change = value - reference if pairs.lower_is_better else reference - value
+    worsening = change / abs(reference) if reference else float(change > 0)
+    return {"value": value, "reference": reference, "worsening": worsening}
+
+
+def _label_range(recommender: Recommender) -> tuple[float, float]:
+    """The owner's scale where the head keeps one, else probabilities'."""
+    for name, tensor in recommender.model.head_parts.state_dict().items():
+        if name.rsplit(".", 1)[-1] == "range" and tensor.numel() == 2:  # noqa: PLR2004 - lowest and highest
+            low, high = tensor.tolist()
+            return float(low), float(high)
+    return 0.0, 1.0
+
+
+def _data_digest(run: Path) -> str:
+    try:
+        return str(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["data"]["digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{run}: metrics.json is missing or not what a run writes") from None

@@ -1,0 +1,243 @@
+"""Parity: whether what is served is what was trained; drift of vectors, scores and figures between bases."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec_peft import registry
+from llmrec_peft.artifact.folder import whole_folder
+from llmrec_peft.artifact.manifest import write_json
+from llmrec_peft.backbone.base import require_base
+from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.preflight import known_facts, require_method
+from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.errors import InputError
+from llmrec_peft.recommender import Recommender
+from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.recipe import BackboneSection
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What is to be compared with the training base.
+
+    Attributes:
+        quantization: How the serving base is held; None as in training.
+        precision: How it computes; None as in training.
+        merge: Whether the adapter is also folded into its weights.
+        out: Folder for the merged model; None to measure only.
+    """
+
+    quantization: str | None = None
+    precision: str | None = None
+    merge: bool = False
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much drift is still the same model.
+
+    Attributes:
+        scores: Mean change of a score, as a share of the label range.
+        metric: Worsening of the primary metric on validation, relative.
+    """
+
+    scores: float = 0.01
+    metric: float = 0.005
+
+
+def parity(
+    run: Path,
+    serving: Serving | None = None,
+    tolerance: Tolerance | None = None,
+    data: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Encode a run's item texts on the training base, the serving base and merged weights, and compare.
+
+    The training base is the control: it has to give the vectors that the run stored. The others are held against
+    the control. Validation pairs are scored with each set of vectors; where the data is gone, a sample of
+    users takes their place and no metric is given. A run that was refit has seen its validation part: read the
+    change of the metric, not its height.
+
+    Args:
+        run: Run folder.
+        serving: What to compare with.
+        tolerance: Largest drift that passes.
+        data: Where the data lies now; by default where the run found it.
+        limit: Items whose texts are encoded, drawn at random; None for all.
+        seed: Seed of that draw and of the sample of users.
+
+    Returns:
+        A report of plain values; ``within`` says whether every way is within the tolerance.
+
+    Raises:
+        InputError: When the folder is no run that reads texts, the base is not the recorded one, the method does
+            not work on the serving base or cannot be merged, or `out` was asked for and the drift is too large.
+    """
+    serving, tolerance = serving or Serving(), tolerance or Tolerance()
+    recommender = Recommender.from_pretrained(run)
+    section = _serving_section(recommender, serving)
+    pairs = pairs_of(recommender, run, data, limit, seed)
+    recorded = recommender.manifest.base if recommender.manifest is not None else {}
+    compute = recorded.get("compute")
+    trained = recommender.recipe.backbone.model_copy(update={"precision": compute})
+    stored = _stored(recommender)[pairs.items]
+    with _loaded(trained, recommender) as base:
+        require_base(base.identity.plain(), recorded, str(run))
+        control = _encode(base, _attached(recommender, base, run), recommender, pairs)
+    report: dict[str, Any] = {
+        "run": recommender.manifest.digest if recommender.manifest is not None else None,
+        "adapter": recommender.recipe.adapter.method,
+        "base": recorded,
+        "texts": len(pairs.items),
+        "pairs": {"from": pairs.source, "number": len(pairs.users)},
+        "label_range": list(pairs.label_range),
+        "metric": pairs.metric,
+        "tolerance": {"scores": tolerance.scores, "metric": tolerance.metric},
+        "ways": {},
+    }
+
+    def add(way: str, vectors: Tensor, reference: Tensor, identity: dict[str, str | None]) -> None:
+        found = drift(recommender, pairs, vectors, reference)
+        passes = within(found, pairs, tolerance.scores, tolerance.metric)
+        held = {"quantization": identity["quantization"], "compute": identity["compute"]}
+        report["ways"][way] = {**held, **found, "within": passes}
+
+    add("training", control, stored, recorded)
+    if serving.quantization is not None or serving.precision is not None:
+        with _loaded(section, recommender) as base:
+            _require_weights(base, recorded)
+            vectors = _encode(base, _attached(recommender, base, run), recommender, pairs)
+            add("serving", vectors, control, base.identity.plain())
+    if serving.merge:
+        with _loaded(section, recommender) as base:
+            _require_weights(base, recorded)
+            method = registry.get("adapters", recommender.recipe.adapter.method)(recommender.recipe.adapter.config)
+            merged = method.merge(_attached(recommender, base, run), base)
+            add("merged", _encode(base, merged, recommender, pairs), control, base.identity.plain())
+            if serving.out is not None:
+                _write(serving.out, merged, base, report, lambda again: _encode(base, again, recommender, pairs))
+    report["within"] = all(way["within"] for way in report["ways"].values())
+    return report
+
+
+def _serving_section(recommender: Recommender, serving: Serving) -> BackboneSection:
+    """The serving base's section, refused before anything is loaded where it cannot work."""
+    recipe = recommender.recipe
+    if recommender.catalogue.vectors is None or recommender.manifest is None:
+        raise InputError("this run does not read texts: there is no language model whose precision could matter")
+    if serving.out is not None and not serving.merge:
+        raise InputError("--out is where merged weights go: give --merge too")
+    if serving.out is not None and serving.out.exists():
+        raise InputError(f"{serving.out} exists already")
+    method = registry.get("adapters", recipe.adapter.method)
+    if serving.merge and not method.capabilities.mergeable:
+        raise InputError(f"adapter {recipe.adapter.method!r} cannot be merged into the base's weights")
+    changes: dict[str, Any] = {"precision": serving.precision or recommender.manifest.base.get("compute")}
+    if serving.quantization is not None:
+        changes["quantization"] = serving.quantization
+    section = recipe.backbone.model_copy(update=changes)
+    facts = known_facts(section.name, section.revision)
+    require_method(recipe.adapter.method, recipe.adapter.config, facts, section.quantization)
+    return section
+
+
+def _stored(recommender: Recommender) -> Tensor:
+    vectors = recommender.catalogue.vectors
+    assert vectors is not None  # noqa: S101 - `_serving_section` has refused a run without
+    return vectors
+
+
+@contextmanager
+def _loaded(section: BackboneSection, recommender: Recommender) -> Iterator[Backbone]:
+    """A base for one measurement; it is given back before the next one is loaded."""
+    backbone = load_backbone(section.model_copy(update={"trust_remote_code": False}), recommender.device)
+    try:
+        yield backbone
+    finally:
+        backbone.detach()
+        del backbone
+        gc.collect()
+
+
+def _require_weights(base: Backbone, recorded: dict[str, str | None]) -> None:
+    """The same weights, however they are held."""
+    found = base.identity.plain()
+    free = {name: recorded.get(name) for name in ("quantization", "compute")}
+    require_base({**found, **free}, recorded, "the run")
+
+
+def _attached(recommender: Recommender, base: Backbone, run: Path) -> nn.Module:
+    recipe = recommender.recipe
+    tuned: nn.Module = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).load(base, run)
+    return tuned
+
+
+def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: Pairs) -> Tensor:
+    """Vectors of the drawn items' texts, float32 [items, width], the same texts in the same order each time."""
+    section, length = recommender.recipe.backbone, recommender.recipe.views.item.max_length
+    texts = [recommender.items.texts[row] for row in pairs.items]
+    table = TokenTable.of(texts, lambda some: base.tokenize(some, length), base.pad_id)
+    frozen = list(base.model.modules())
+    encoder = TextEncoder(model, frozen, table, section.pooling, section.normalize, None).eval()
+    with torch.no_grad():
+        distinct = encoder.encode(np.arange(table.num_distinct))
+    rows: NDArray[np.int64] = table.row_of
+    return distinct[torch.as_tensor(rows, device=distinct.device)].float()
+
+
+def _write(
+    out: Path, merged: Any, base: Backbone, report: dict[str, Any], encode: Callable[[nn.Module], Tensor]
+) -> None:
+    """Write merged weights as a plain transformers folder, if they passed and still answer the same when read again.
+
+    Raises:
+        InputError: When they did not; no folder is left then.
+    """
+    from transformers import AutoModel
+
+    way = report["ways"]["merged"]
+    if not way["within"]:
+        raise InputError(
+            f"{out} was not written: merged weights drift beyond the tolerance ({said(report, 'merged')});"
+            " serve the adapter unmerged, or merge with --quantization none --precision fp32"
+        )
+    before = encode(merged)
+    with whole_folder(out) as partial:
+        merged.save_pretrained(partial)
+        base.tokenizer.save_pretrained(partial)
+        again = AutoModel.from_pretrained(partial, dtype=merged.dtype, use_safetensors=True).eval()
+        change = float((encode(again) - before).abs().max())
+        del again
+        way["change_when_read_again"] = change
+        if change > torch.finfo(merged.dtype).eps:
+            raise InputError(f"{out} was not written: read again, merged weights give other vectors (by {change:.2g})")
+        write_json(partial / "parity.json", report)
+
+
+def said(report: dict[str, Any], way: str) -> str:
+    """One way's drift in a few words."""
+    found = report["ways"][way]
+    words = f"scores move by {found['scores']['mean']:.4g} on average, {found['scores']['max']:.4g} at most"
+    if found["metric"] is not None:
+        words += f", validation {report['metric']} {found['metric']['reference']:.4f} → {found['metric']['value']:.4f}"
+    return words

@@ -1,0 +1,157 @@
+"""Parity: drift between training, serving and merged weights is measured, and refused where it is too large."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llmrec_peft import registry
+from llmrec_peft.errors import InputError
+from llmrec_peft.evaluation.metrics import rmse
+from llmrec_peft.recommender import Recommender
+from llmrec_peft.workflows.parity import Serving, Tolerance, parity
+from llmrec_peft.workflows.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def merged(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], Path]:
+    """A report with every way, and the merged folder."""
+    out = tmp_path_factory.mktemp("merged") / "model"
+    return parity(tiny_run, Serving(precision="fp32", merge=True, out=out)), out
+
+
+def test_control_gives_the_stored_vectors_and_the_run_its_metric(tiny_run: Path) -> None:
+    report = parity(tiny_run)
+    assert list(report["ways"]) == ["training"]
+    control = report["ways"]["training"]
+    assert control["vectors"]["cosine_distance_max"] < 1e-5
+    assert control["scores"]["mean"] < 1e-3
+    assert report["within"]
+    recommender = Recommender.from_pretrained(tiny_run)
+    _, prepared = prepare(recommender.recipe)
+    expected = rmse(recommender.score(*prepared.ids(prepared.valid)), prepared.valid.label)
+    assert report["metric"] == "rmse"
+    assert control["metric"]["reference"] == pytest.approx(expected, abs=1e-6)
+    assert report["pairs"] == {"from": "validation", "number": len(prepared.valid)}
+
+
+def test_merged_fp32_weights_answer_as_the_adapter_and_are_written_as_a_plain_model(
+    merged: tuple[dict[str, object], Path], tiny_run: Path
+) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    report, out = merged
+    assert report["within"]
+    assert list(report["ways"]) == ["training", "serving", "merged"]  # type: ignore[call-overload]
+    assert not list(out.glob("adapter*"))
+    assert not list(out.parent.glob(".*"))
+    recommender = Recommender.from_pretrained(tiny_run)
+    texts = list(recommender.items.texts[:4])
+    batch = AutoTokenizer.from_pretrained(out)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(out, dtype=torch.float32).eval()(**batch).last_hidden_state
+    mask = batch["attention_mask"].unsqueeze(-1)
+    vectors = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+    torch.testing.assert_close(vectors, recommender.encode(texts).float(), rtol=0, atol=2e-2)
+    untuned = AutoModel.from_pretrained(recommender.recipe.backbone.name, dtype=torch.float32)
+    written = AutoModel.from_pretrained(out, dtype=torch.float32)
+    changed = {
+        name.rsplit(".", 2)[-2]
+        for (name, one), other in zip(written.named_parameters(), untuned.parameters(), strict=True)
+        if "pooler" not in name and not torch.equal(one, other)
+    }
+    assert changed == {"query", "value"}
+
+
+def test_drift_beyond_the_tolerance_is_said_and_nothing_is_written(tiny_run: Path, tmp_path: Path) -> None:
+    none = Tolerance(scores=0.0, metric=1.0)
+    report = parity(tiny_run, Serving(quantization="nf4"), none)
+    assert not report["ways"]["serving"]["within"]
+    assert not report["within"]
+    assert report["ways"]["serving"]["quantization"].startswith("nf4")
+    assert report["ways"]["serving"]["scores"]["mean"] > report["ways"]["training"]["scores"]["mean"]
+    out = tmp_path / "merged"
+    with pytest.raises(InputError, match=r"merged was not written: merged weights drift beyond the tolerance"):
+        parity(tiny_run, Serving(quantization="nf4", merge=True, out=out), none)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drift_is_what_the_scores_of_the_drawn_items_say(tiny_run: Path) -> None:
+    from llmrec_peft.workflows.drift import drift, pairs_of, within
+
+    recommender = Recommender.from_pretrained(tiny_run)
+    pairs = pairs_of(recommender, tiny_run, None, 7, seed=1)
+    assert len(pairs.items) == 7
+    stored = recommender.catalogue.vectors
+    assert stored is not None
+    turned = stored.clone()
+    turned[pairs.items] = turned[pairs.items].flip(0)
+    found = drift(recommender, pairs, turned[pairs.items], stored[pairs.items])
+    names = [recommender.vocabulary.users[user - 1] for user in pairs.users]
+    items = [recommender.catalogue.ids[pairs.items[place]] for place in pairs.places]
+    before, after = recommender.score(names, items), recommender.with_vectors(turned).score(names, items)
+    assert found["scores"]["mean"] == pytest.approx(float(np.abs(after - before).mean()), rel=1e-5)
+    assert found["scores"]["max"] == pytest.approx(float(np.abs(after - before).max()), rel=1e-5)
+    assert found["metric"]["worsening"] == pytest.approx(
+        rmse(after, pairs.labels) / rmse(before, pairs.labels) - 1,
+        rel=1e-4,  # type: ignore[arg-type]
+    )
+    assert found["scores"]["mean"] > 0
+    broken = {**found, "scores": {**found["scores"], "mean": float("nan")}}
+    assert not within(broken, pairs, 1.0, 1.0)
+    low, high = pairs.label_range
+    assert (low, high) == (1.0, 5.0)
+    share = found["scores"]["mean"] / (high - low)
+    assert within({**found, "metric": None}, pairs, share * 1.01, 0.0)
+    assert not within({**found, "metric": None}, pairs, share * 0.99, 0.0)
+
+
+def test_without_the_data_a_sample_of_users_is_scored_and_no_metric_given(
+    tiny_run: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tiny_data.with_name("moved")
+    tiny_data.rename(moved)
+    try:
+        report = parity(tiny_run, limit=5)
+        assert report["pairs"] == {"from": "sample", "number": 5 * 30}
+        assert report["metric"] is None
+        assert report["ways"]["training"]["metric"] is None
+        assert parity(tiny_run, data=str(moved), limit=5)["metric"] == "rmse"
+    finally:
+        moved.rename(tiny_data)
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is_loaded(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmrec_peft.workflows import parity as module
+
+    def never(*_: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(module, "load_backbone", never)
+    with pytest.raises(InputError, match="--out is where merged weights go: give --merge too"):
+        parity(tiny_run, Serving(out=tmp_path / "x"))
+    with pytest.raises(InputError, match="exists already"):
+        parity(tiny_run, Serving(merge=True, out=tmp_path))
+    lora = registry.get("adapters", "lora")
+    fixed = type(lora.capabilities)(encoder=True, decoder=True, int8=True, nf4=False, mergeable=False, batchable=True)
+    monkeypatch.setattr(lora, "capabilities", fixed)
+    with pytest.raises(InputError, match="adapter 'lora' cannot be merged"):
+        parity(tiny_run, Serving(merge=True))
+    with pytest.raises(InputError, match="cannot train on nf4 weights"):
+        parity(tiny_run, Serving(quantization="nf4"))
+
+
+def test_base_with_other_weights_is_not_measured(tiny_run: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    from llmrec_peft.artifact.manifest import make_manifest, read_manifest
+
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    other = {**read_manifest(run).base, "weights_sha256": "2" * 64}
+    (run / "manifest.json").write_text(make_manifest(run, other, "0").model_dump_json(), encoding="utf-8")
+    with pytest.raises(InputError, match="weights_sha256 is "):
+        parity(run, Serving(precision="fp32"), limit=4)
