@@ -73,7 +73,13 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2303.10512"
     Config: ClassVar[type[Options]] = AdaLoraOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
+        encoder=True,
+        decoder=True,
+        int8=True,
+        nf4=True,
+        mergeable=True,
+        batchable=False,
+        mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "ADALORA"
     loads: ClassVar[tuple[str, ...]] = ("LORA",)

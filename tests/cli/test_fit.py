@@ -1,0 +1,37 @@
+"""`llmrec fit` through the real command: exit codes, JSON, wrong inputs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_what_does_not_fit_exits_1_and_says_by_how_much(llmrec: Command, tiny_backbone: Path) -> None:
+    given = ("fit", "movies", "--data", "demo", "--set", f"backbone.name={tiny_backbone}", "--json")
+    small, large = llmrec(*given, "--gpu", "100MiB"), llmrec(*given, "--gpu", "12GB")
+    assert (small.returncode, large.returncode) == (1, 0), small.stderr + large.stderr
+    answer = json.loads(small.stdout)
+    assert answer["spare"] == 100 * 2**20 - answer["total"] < 0
+    assert answer["total"] == sum(answer["parts"].values())
+    assert json.loads(large.stdout)["fits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--gpu", "twelve"), "--gpu"),
+        (("--data", "demo", "--users", "5"), "--users"),
+        (("--set", "backbone.name=./nowhere"), "backbone.name"),
+    ],
+)
+def test_wrong_input_exits_2_with_one_line(llmrec: Command, arguments: tuple[str, ...], said: str) -> None:
+    done = llmrec("fit", "movies", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
