@@ -194,12 +194,16 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
             _save_as_lora(model, backbone, folder)
             return
         config = tuner.peft_config[_NAME]
-        former = config.rank_pattern
-        config.rank_pattern = {f"{name}.lora_E.{_NAME}": _alive(layer).tolist() for name, layer in _layers(tuner.model)}
-        try:
-            save_peft(cast(Any, model), backbone, folder)
-        finally:
-            config.rank_pattern = former
+        tensors, kept = {}, {}
+        for name, layer in _layers(model):
+            alive = _alive(layer)
+            tensors[f"{name}.lora_A"] = layer.lora_A[_NAME][alive]
+            tensors[f"{name}.lora_E"] = layer.lora_E[_NAME][alive]
+            tensors[f"{name}.lora_B"] = layer.lora_B[_NAME][:, alive]
+            dropped = [False] * (config.init_r - len(alive))  # of an adapter that was loaded with fewer
+            kept[f"{name.removeprefix('base_model.model.')}.lora_E"] = alive.tolist() + dropped
+        plain = {**config.to_dict(), "inference_mode": True, "rank_pattern": kept}
+        write_adapter(folder, backbone, plain, tensors)
 
 
 def _tuner(model: nn.Module) -> Any:

@@ -123,6 +123,7 @@ def quiet_peft() -> Iterator[None]:
             ".*Adapter .default. was active which is now deleted.*",
             ".*invalid shape.*",
             ".*rank_pattern keys did not match.*",
+            ".*may get different generations due to rounding errors.*",
         ):
             warnings.filterwarnings("ignore", message=message)
         yield

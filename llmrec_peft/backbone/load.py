@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -186,6 +187,10 @@ def _quantization(section: BackboneSection, dtype: torch.dtype) -> Any:
             f"backbone.quantization: {section.quantization} needs bitsandbytes: pip install 'llmrec-peft[quantization]'"
         ) from None
     from transformers import BitsAndBytesConfig
+
+    # at every product of an int8 layer it says that the input is cast, and once that a kernel is not installed
+    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
     if section.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)

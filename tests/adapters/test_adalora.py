@@ -80,6 +80,9 @@ def test_ranks_fall_to_the_budget_and_come_back_from_disk(fresh: Fresh, tmp_path
     config = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
     kept = [sum(kept) for kept in config["rank_pattern"].values()]
     assert kept == [max(1, rank) for rank in _ranks(model)]  # no matrix without rows
+    loaded = method.load(fresh(), tmp_path)
+    assert torch.allclose(_states(loaded), tuned, atol=1e-5)
+    method.save(loaded, backbone, tmp_path)  # a loaded one is saved again, as after further training
     assert torch.allclose(_states(method.load(fresh(), tmp_path)), tuned, atol=1e-5)
 
 
