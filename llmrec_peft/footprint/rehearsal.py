@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from llmrec_peft.backbone.facts import facts_of_config
 from llmrec_peft.backbone.load import Backbone, BaseIdentity
 from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.errors import InputError
@@ -102,6 +103,11 @@ def bare_on_meta(folder: Path, dtype: torch.dtype, remote: bool = False) -> Back
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
+        facts = facts_of_config(config.to_dict())
+        if facts is None:
+            raise InputError(f"backbone {folder}: its configuration names no width and depth")
+        if facts.kind == "decoder":
+            config.use_cache = False  # as `load_backbone` has it
         options = {"add_pooling_layer": False} if _has_pooler(config) else {}
         with torch.device("meta"):
             model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=remote, **options)
@@ -109,10 +115,8 @@ def bare_on_meta(folder: Path, dtype: torch.dtype, remote: bool = False) -> Back
         raise InputError(f"backbone {folder}: {str(error).strip().splitlines()[0]}") from error
     model.requires_grad_(False)
     model.eval()
-    causal = bool(getattr(config, "is_decoder", False)) or "CausalLM" in " ".join(config.architectures or [])
-    kind: Literal["encoder", "decoder"] = "decoder" if causal else "encoder"
     identity = BaseIdentity(str(folder), None, "", "none", "bf16" if dtype == torch.bfloat16 else "fp32")
-    return Backbone(model, None, identity, kind, int(config.hidden_size), int(config.num_hidden_layers))
+    return Backbone(model, None, identity, facts.kind, facts.width, facts.depth)
 
 
 def rehearse(
