@@ -20,7 +20,7 @@ from llmrec_peft.testing.suite import CellResult, check_method, default_precisio
 
 _ALL = {
     "tiny-bert": ("fp32",),
-    "tiny-llama": ("fp32",),
+    "tiny-llama": ("fp32", "int8"),
     "minilm": PRECISIONS,
     "smollm2": ("bf16", "nf4"),
 }

@@ -9,14 +9,14 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft import registry
 from llmrec_peft.backbone import preflight
+from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
 from llmrec_peft.testing.outcome import Outcome
@@ -107,7 +107,7 @@ def check_method(
         chosen.setdefault("layers", _TOP.get(backbone, "top-2"))
     config = validated(method.Config, chosen, "adapter")
     started = time.monotonic()
-    with warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")
         result = _run(name, config, section, CellResult(name, backbone, "", precision))
     result.seconds = time.monotonic() - started
@@ -144,22 +144,6 @@ def _tiny(name: str) -> Path:
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="llmrec-testing-")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' reports about models that are loaded on purpose as they are off the terminal."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _run(name: str, config: Any, section: BackboneSection, result: CellResult) -> CellResult:

@@ -149,13 +149,14 @@ def _serving_section(recommender: Recommender, serving: Serving) -> BackboneSect
         raise InputError("--out is where merged weights go: give --merge too")
     if serving.out is not None and serving.out.exists():
         raise InputError(f"{serving.out} exists already")
-    method = registry.get("adapters", recipe.adapter.method)
-    if serving.merge and not method.capabilities.mergeable:
-        raise InputError(f"adapter {recipe.adapter.method!r} cannot be merged into the base's weights")
     changes: dict[str, Any] = {"precision": serving.precision or recommender.manifest.base.get("compute")}
     if serving.quantization is not None:
         changes["quantization"] = serving.quantization
     section = recipe.backbone.model_copy(update=changes)
+    able = registry.get("adapters", recipe.adapter.method).capabilities
+    if serving.merge and not able.merges(section.quantization):
+        hint = " in 8 or 4 bits; give --quantization none" if able.mergeable else ""
+        raise InputError(f"adapter {recipe.adapter.method!r} cannot be merged into the base's weights{hint}")
     facts = known_facts(section.name, section.revision)
     require_method(recipe.adapter.method, recipe.adapter.config, facts, section.quantization)
     return section
@@ -222,6 +223,8 @@ def _write(
             " serve the adapter unmerged, or merge with --quantization none --precision fp32"
         )
     before = encode(merged)
+    if base.kind == "decoder":
+        merged.config.use_cache = True  # switched off for training alone
     with whole_folder(out) as partial:
         merged.save_pretrained(partial)
         base.tokenizer.save_pretrained(partial)
