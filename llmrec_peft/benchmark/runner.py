@@ -20,7 +20,7 @@ import psutil
 
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.backbone.preflight import known_facts, refusal
-from llmrec_peft.benchmark.matrix import Cell
+from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar, note
 

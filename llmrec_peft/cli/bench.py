@@ -38,7 +38,7 @@ def bench(
       llmrec bench benchmarks/methods.yaml --data data --out runs/methods
       llmrec bench benchmarks/methods.yaml --out runs/methods --only "*minilm lora*" --dry-run
     """
-    from llmrec_peft.benchmark.matrix import chosen, load_matrix
+    from llmrec_peft.benchmark.cells import chosen, load_matrix
     from llmrec_peft.benchmark.report import write_report
     from llmrec_peft.benchmark.runner import Choices, plan, run_cells
 

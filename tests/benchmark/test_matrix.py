@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from llmrec_peft.benchmark.matrix import Matrix, chosen, expand, load_matrix
+from llmrec_peft.benchmark.cells import chosen, expand, load_matrix
+from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe_yaml import dump_yaml
 

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from llmrec_peft.benchmark.matrix import Cell, Limits, Matrix, expand
+from llmrec_peft.benchmark.cells import Cell, expand
+from llmrec_peft.benchmark.matrix import Limits, Matrix
 from llmrec_peft.benchmark.runner import Choices, plan, run_cells
 
 GOOD = """
