@@ -32,8 +32,8 @@ class DoraOptions(TargetOptions):
 class Dora(PeftMethod[DoraOptions]):
     """m · (W + s B A) / ‖W + s B A‖ with the magnitude m [out] trained and the norm taken by output.
 
-    Parameters: rank · (in + out) + out for each adapted layer. PEFT cannot compute the norm of 8-bit weights
-    on every device, so int8 is refused.
+    Parameters: rank · (in + out) + out for each adapted layer. On 8-bit weights PEFT 0.21 loses the layer's
+    scales when it takes the norm, and the next step fails, so int8 is refused.
 
     References:
         Liu et al., DoRA: Weight-Decomposed Low-Rank Adaptation, ICML 2024, section 4.

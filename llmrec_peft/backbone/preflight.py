@@ -52,6 +52,8 @@ def require_method(name: str, config: Options, facts: BackboneFacts | None, quan
     why = refusal(name, config, facts, quantization)
     if why is None:
         return
+    if why.startswith("adapter."):  # an option is wrong, not the pair
+        raise InputError(why)
     precisions = [q for q in QUANTIZATIONS if q != quantization and refusal(name, config, facts, q) is None]
     others = [other for other in registry.plugins("adapters") if other != name and _works(other, facts, quantization)]
     hints = []

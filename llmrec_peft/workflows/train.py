@@ -108,6 +108,8 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
     accelerator = make_accelerator(recipe.training.trackers, work)
     backbone = load_backbone(recipe.backbone, accelerator.device)
     require_method(recipe.adapter.method, recipe.adapter.config, backbone.facts, recipe.backbone.quantization)
+    # finds the targets, so that names which match nothing are said before anything is written
+    registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).parameter_count(backbone.shapes)
     shows = show and accelerator.is_main_process
     if shows:
         _introduce(recipe, prepared, backbone.identity.compute, str(accelerator.device))

@@ -119,6 +119,27 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
         [*TRAIN, "--set", "adapter.method=lroa"],
         ["unknown adapter method 'lroa': did you mean 'lora'?"],
     ),
+    "rank of 0": (nothing, [*TRAIN, "--set", "adapter.rank=0"], ["adapter.rank: ", "greater than or equal to 1"]),
+    "rank above the width": (
+        nothing,
+        [*TRAIN, "--set", "adapter.rank=385"],
+        ["adapter.rank: 385 is above the model's width 384"],
+    ),
+    "target modules that match nothing": (
+        nothing,
+        [*TRAIN, "--set", "adapter.targets=[qury]"],
+        ["adapter.targets: nothing in layers top-2 of this bert is called 'qury'", "attention.self.query"],
+    ),
+    "layers that the model has not": (
+        nothing,
+        [*TRAIN, "--set", "adapter.layers=top-9"],
+        ["adapter.layers: 'top-9' is neither all, nor top-1 to top-6, nor a list"],
+    ),
+    "method that cannot train on the quantization": (
+        nothing,
+        [*TRAIN, "--set", "adapter.method=full", "--set", "backbone.quantization=int8"],
+        ["'full': cannot train on int8 weights", "backbone.quantization=none", "these work: adalora"],
+    ),
     "unknown backbone alias": (
         nothing,
         [*TRAIN, "--set", "backbone.name=minilmm"],

@@ -73,7 +73,8 @@ def setting(tiny_data: Path, tiny_backbone: Path) -> Callable[..., Setting]:
 
     def make(**changes: Any) -> Setting:
         given = {name.replace("__", "."): value for name, value in changes.items()}
-        recipe, prepared = prepare(load_recipe("movies", changes={**base, **given}))
+        kept = {name: value for name, value in base.items() if not ("adapter" in given and name.startswith("adapter."))}
+        recipe, prepared = prepare(load_recipe("movies", changes={**kept, **given}))
         return Setting(recipe, prepared)
 
     return make

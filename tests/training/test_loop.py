@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from llmrec_adapters.lora import Lora, LoraOptions
 
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.evaluation.metrics import rmse
@@ -50,6 +51,50 @@ def test_training_never_changes_the_base_model(name: str, setting: Callable[...,
     inside = {id(parameter) for parameter in fitted.model.encoder.model.parameters()}
     assert all(id(parameter) in inside for parameter in base.values())
     assert tensors_digest(base) == before
+
+
+class _Watched(Lora):
+    """LoRA that writes down when the loop asks for its penalty and reports its steps."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.penalties = 0
+        self.steps: list[tuple[int, int]] = []
+
+    def regularization(self, model: torch.nn.Module) -> torch.Tensor:
+        self.penalties += 1
+        return torch.stack([p.pow(2).sum() for n, p in model.named_parameters() if "lora_A" in n]).sum()
+
+    def after_step(self, model: torch.nn.Module, step: int, total_steps: int) -> None:
+        assert all(p.grad is not None for n, p in model.named_parameters() if "lora_" in n)
+        self.steps.append((step, total_steps))
+
+
+def test_method_is_asked_only_in_the_epochs_that_train_the_adapter(setting: Callable[..., Any], tmp_path: Path) -> None:
+    """Four epochs, two of them with the adapter: AdaLoRA's ranks have to be given out within these."""
+    chosen = setting(**CALM)
+    model = chosen.model()
+    watched = _Watched(LoraOptions(layers="top-2"))
+    section = chosen.recipe.training
+    fit(model, chosen.prepared.train, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path), "t", watched, show=False)
+    steps = len(watched.steps)
+    assert watched.penalties == steps
+    assert watched.steps == [(step, steps) for step in range(1, steps + 1)]
+    assert steps == 2 * (steps // 2)
+    unpenalised = chosen.model()
+    torch.manual_seed(0)
+    fit(
+        unpenalised,
+        chosen.prepared.train,
+        section,
+        1,
+        Accelerator(cpu=True),
+        Checkpoint(tmp_path / "u"),
+        "t",
+        show=False,
+    )
+    sizes = [sum(float(p.pow(2).sum()) for n, p in m.named_parameters() if "lora_A" in n) for m in (model, unpenalised)]
+    assert sizes[0] < 0.9 * sizes[1]  # the penalty did reach the loss
 
 
 def _weights(setting: Any, tmp_path: Path, **fields: Any) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from llmrec_adapters.lora import Lora, LoraOptions
 
 from llmrec_peft.recipe import GroupSection, TrainingSection
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
@@ -36,6 +37,20 @@ def test_each_group_has_its_rate_and_only_matrices_decay(setting: Callable[..., 
             seen.add((name, matrix))
     assert seen >= {("adapter", True), ("embeddings", True), ("embeddings", False), ("head", True), ("head", False)}
     assert len(settings) == sum(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_method_may_have_some_of_its_parameters_learn_faster(setting: Callable[..., Any]) -> None:
+    """LoRA+: B at a multiple of A's rate, the rest of the model as ever."""
+    model = setting().model()
+    method = Lora(LoraOptions(rate_ratio=16))
+    groups = build_optimizer(model, SECTION, method).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    found = {
+        name.split(".lora_")[1][0]: rates[id(parameter)] for name, parameter in model.parameter_groups()["adapter"]
+    }
+    assert found == {"A": pytest.approx(0.1), "B": pytest.approx(1.6)}
+    others = [p for name in ("embeddings", "head") for _, p in model.parameter_groups()[name]]
+    assert {round(rates[id(parameter)], 6) for parameter in others} == {0.2, 0.3}
 
 
 def _rates(section: TrainingSection, steps: int) -> list[float]:

@@ -53,6 +53,12 @@ def _killer(monkeypatch: pytest.MonkeyPatch, saves: int, after: bool) -> None:
         pytest.param({"training__batching": "random", "training__batch_size": 64}, id="random-batches"),
         pytest.param({"training__accumulate": 3, "training__items_per_batch": 3}, id="accumulation"),
         pytest.param({"training__epochs": 6, "training__patience": 1}, id="early-stopping"),
+        pytest.param(
+            {"adapter": {"method": "adalora", "rank": 2, "initial_rank": 4, "layers": "top-2"}}, id="ranks-given-out"
+        ),
+        pytest.param(
+            {"adapter": {"method": "lora", "start": "pissa", "rate_ratio": 4, "layers": "top-2"}}, id="start-and-rates"
+        ),
     ],
 )
 def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
