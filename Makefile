@@ -6,7 +6,7 @@ STAMP := $(VENV)/.setup-stamp
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench conformance docs clean
+.PHONY: help setup demo test lint bench methods conformance docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,8 +34,14 @@ lint: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## compare with plain peft + transformers.Trainer; results in benchmarks/results
+bench: setup  ## speed and memory against plain peft, with and without its k-bit preparation, against llmrec fit
 	$(BIN)/python benchmarks/train_against_plain_peft.py --data $(DATA)
+	$(BIN)/python benchmarks/wrapping.py
+	$(BIN)/python benchmarks/kbit_memory.py
+	$(BIN)/python benchmarks/footprint.py
+
+methods: setup  ## the table of all adapter methods, about an hour; goes on where it stopped
+	$(BIN)/llmrec bench benchmarks/methods.yaml --data $(DATA) --out runs/methods
 
 conformance: setup  ## prove every adapter method on every backbone and precision; goes on where it stopped
 	HF_HUB_OFFLINE=1 $(BIN)/python -m llmrec_peft.testing --all --out adapters/llmrec_adapters/conformance.json
