@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,7 @@ from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
-from llmrec_peft.backbone.quiet import quiet_transformers
+from llmrec_peft.backbone.quiet import quiet_bitsandbytes, quiet_transformers
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.errors import InputError
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from llmrec_peft.recipe import BackboneSection
+
+quiet_bitsandbytes()  # before peft or transformers import it
 
 
 @dataclass(frozen=True)
@@ -187,10 +188,6 @@ def _quantization(section: BackboneSection, dtype: torch.dtype) -> Any:
             f"backbone.quantization: {section.quantization} needs bitsandbytes: pip install 'llmrec-peft[quantization]'"
         ) from None
     from transformers import BitsAndBytesConfig
-
-    # at every product of an int8 layer it says that the input is cast, and once that a kernel is not installed
-    for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
     if section.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +25,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    # a pipe or a file has no width; folding to 80 columns would break words for nobody
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    Console(highlight=False, width=width).print(table)
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from llmrec_peft.backbone.base import require_base
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
+from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.recommender import Recommender
@@ -226,9 +227,10 @@ def _write(
     if base.kind == "decoder":
         merged.config.use_cache = True  # switched off for training alone
     with whole_folder(out) as partial:
-        merged.save_pretrained(partial)
-        base.tokenizer.save_pretrained(partial)
-        again = AutoModel.from_pretrained(partial, dtype=merged.dtype, use_safetensors=True).eval()
+        with quiet_transformers():
+            merged.save_pretrained(partial)
+            base.tokenizer.save_pretrained(partial)
+            again = AutoModel.from_pretrained(partial, dtype=merged.dtype, use_safetensors=True).eval()
         change = float((encode(again) - before).abs().max())
         del again
         way["change_when_read_again"] = change
