@@ -172,9 +172,10 @@ def _rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [cell for cell in cells if (cell["backbone"], cell["quantization"], cell["way"]) == key]
         last = [cell["losses"][-1] for cell in own]
         measured = (
-            "resident_mb_added_by_preparing",
+            "weights_mb",
+            "weights_mb_added_by_preparing",
+            "held_mb_after_loading",
             "peak_mb_of_training",
-            "resident_mb_after_training",
             "seconds_a_step",
         )
         rows.append(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.artifact.tensors import read_tensors
+from llmrec_peft.artifact.tensors import read_tensors, write_tensors
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tens
     The base is recorded by Hub id and commit, never by a path that weights were loaded from, and by the hash
     of its weights in the header of the tensors' file.
     """
-    from safetensors.torch import save_file
-
     named = {
         **config,
         "base_model_name_or_path": backbone.identity.name,
@@ -39,8 +37,7 @@ def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tens
     text = json.dumps(named, indent=2, sort_keys=True, default=_listed)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     metadata = {"format": "pt", BASE: json.dumps(backbone.identity.plain(), sort_keys=True)}
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    save_file(plain, folder / WEIGHTS, metadata=metadata)
+    write_tensors(folder / WEIGHTS, tensors, metadata)
 
 
 def save_peft(peft_model: Any, backbone: Backbone, folder: Path, **changed: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,32 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors, each in memory of its own."""
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors, each in memory of its own; the same tensors and metadata always give the same bytes.
+
+    Args:
+        path: File to write.
+        tensors: Tensors by name.
+        metadata: Texts for the file's header.
+    """
     from safetensors.torch import save_file
 
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata=metadata)
+    if metadata is not None:
+        _put_in_order(path)
+
+
+def _put_in_order(path: Path) -> None:
+    """Sort the metadata in a file's header, which safetensors writes in an order of the moment."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:  # the same words in another order; spaces fill what is left, as the format allows
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -57,6 +57,21 @@ def test_base_is_named_by_hash_revision_and_precision(saved: Path, fresh: Fresh)
     assert len(base["weights_sha256"]) == 64
 
 
+def test_same_adapter_gives_the_same_bytes(fresh: Fresh, tmp_path: Path) -> None:
+    """safetensors writes the metadata of a header in an order of the moment; a digest would change with it."""
+    backbone = fresh()
+    model = METHOD.attach(backbone)
+    seen = set()
+    for at in range(12):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        METHOD.save(model, backbone, folder)
+        seen.add((folder / "adapter_model.safetensors").read_bytes())
+    assert len(seen) == 1
+    header = next(iter(seen))[8:]
+    assert header.startswith(b'{"__metadata__":{"format":"pt","llmrec_base":')
+
+
 def test_adapter_that_names_no_base_is_refused(saved: Path, fresh: Fresh) -> None:
     for metadata in ({"format": "pt"}, {"llmrec_base": "{}"}, {"llmrec_base": "no json"}, {"llmrec_base": "[]"}):
         _with_metadata(saved, metadata)
