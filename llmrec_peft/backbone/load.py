@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,7 @@ from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
-from llmrec_peft.backbone.quiet import quiet_bitsandbytes, quiet_transformers
+from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.errors import InputError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from llmrec_peft.recipe import BackboneSection
 
-quiet_bitsandbytes()  # before peft or transformers import it
+quiet_notices()  # before peft or transformers import it
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,10 @@ class Backbone:
             raise InputError(
                 f"training.gradient_checkpointing: {type(self.model).__name__} cannot recompute its layers"
             )
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        self.model.config.use_cache = False  # type: ignore[union-attr] # nothing is generated; it would only warn
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing_enable.*", category=FutureWarning)
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
     @property
     def device(self) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
 
 
@@ -23,11 +24,15 @@ def quiet_transformers() -> Iterator[None]:
             reports.enable_progress_bar()
 
 
-def quiet_bitsandbytes() -> None:
-    """Let bitsandbytes report errors alone.
+def quiet_notices() -> None:
+    """Silence what libraries say of things that are as they should be, whatever is asked of them.
 
-    On import it warns of an optional kernel that is not installed, and at every product of an 8-bit layer that
-    the input is cast.
+    bitsandbytes warns on import of an optional kernel that is not installed, and at every product of an 8-bit
+    layer that the input is cast; transformers, that prefix tuning uses a name which the pinned versions have;
+    PEFT, that a norm is no linear layer.
     """
     for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*`past_key_values` is deprecated.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="Unsupported layer type .*LayerNorm.*", category=UserWarning)
+    warnings.filterwarnings("ignore", message="Unsupported layer type .*RMSNorm.*", category=UserWarning)
