@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
@@ -118,8 +119,11 @@ class AdapterMethod(ABC, Generic[C]):
 
         The base in memory is changed: reload it before another adapter goes in. Only where
         `capabilities.merges` says so for the base's quantization.
+
+        Raises:
+            InputError: Where it does not.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot be merged")
+        raise InputError(f"{type(self).__name__} cannot be merged into {backbone.identity.quantization} weights")
 
     def regularization(self, model: nn.Module) -> Tensor | None:
         """A penalty that the method adds to the loss, if any."""

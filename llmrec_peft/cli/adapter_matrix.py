@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.testing.results import PRECISIONS, shipped_results
+from llmrec_peft.testing.results import PRECISIONS, SUITE, code_digest, shipped_results
 
 KINDS = ("encoder", "decoder")
 _MARKS = {"proved": "yes", "refused": "no", "declared": "(yes)", "undeclared": "(no)", "failed": "FAILED"}
@@ -17,7 +17,7 @@ def matrix_of(name: str, capabilities: Capabilities) -> dict[str, Any]:
 
     A pair of kind and precision is ``proved`` where every check of some backbone passed, ``refused`` where the
     method says no and trying it all the same came to nothing, and ``failed`` where a check did not hold. Pairs that
-    the suite did not run are ``declared`` or ``undeclared``, as the method has it.
+    the suite did not run, or ran on other code of the method, are ``declared`` or ``undeclared``, as the method has it.
 
     Args:
         name: Registered method.
@@ -26,7 +26,15 @@ def matrix_of(name: str, capabilities: Capabilities) -> dict[str, Any]:
     Returns:
         ``encoder`` and ``decoder``, each with a word a precision; ``mergeable`` and ``batchable`` with one word each.
     """
-    cells = [(p, cell) for precisions in shipped_results(name).values() for p, cell in precisions.items()]
+    shipped = shipped_results(name)
+    code = code_digest(name) if shipped else ""
+    # a proof of other code or by other rules proves nothing of what would run here
+    cells = [
+        (p, cell)
+        for precisions in shipped.values()
+        for p, cell in precisions.items()
+        if (cell.get("suite", SUITE), cell.get("code", code)) == (SUITE, code)
+    ]
     matrix: dict[str, Any] = {
         kind: {precision: _word(cells, kind, precision, capabilities) for precision in PRECISIONS} for kind in KINDS
     }

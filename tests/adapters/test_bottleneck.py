@@ -10,6 +10,7 @@ import torch
 from llmrec_adapters.bottleneck import Bottleneck, BottleneckOptions
 
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.errors import InputError
 
 Fresh = Callable[..., Backbone]
 
@@ -77,5 +78,5 @@ def test_merging_is_refused(fresh: Fresh) -> None:
     backbone = fresh()
     method = Bottleneck(BottleneckOptions())
     model = method.attach(backbone)
-    with pytest.raises(NotImplementedError, match="cannot be merged"):
+    with pytest.raises(InputError, match="cannot be merged"):
         method.merge(model, backbone)

@@ -64,7 +64,7 @@ def test_merging_into_quantized_weights_is_refused_where_peft_cannot(name: str, 
     method = registry.get("adapters", name)(registry.get("adapters", name).Config())
     assert not method.capabilities.merges(quantization)
     assert method.capabilities.merges("none")
-    with pytest.raises(NotImplementedError, match="cannot be merged"):
+    with pytest.raises(InputError, match="cannot be merged"):
         method.merge(method.attach(backbone), backbone)
 
 

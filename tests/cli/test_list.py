@@ -53,6 +53,20 @@ def test_results_decide_by_kind_and_precision(shipped: Callable[[dict], dict]) -
     assert matrix["mergeable"] == "proved"
 
 
+def test_proof_of_other_code_or_by_other_rules_proves_nothing(shipped: Callable[[dict], dict]) -> None:
+    now = {"suite": results.SUITE, "code": results.code_digest("lora")}
+    proofs = {
+        "minilm": {"fp32": {**cell("passed"), **now}, "bf16": {**cell("passed"), **now, "code": "0" * 16}},
+        "tiny-bert": {"nf4": {**cell("refused"), **now, "suite": results.SUITE - 1}},
+    }
+    assert shipped(proofs)["encoder"] == {
+        "fp32": "proved",
+        "bf16": "declared",
+        "int8": "declared",
+        "nf4": "declared",
+    }
+
+
 def test_one_wrong_merge_is_not_hidden_by_a_right_one(shipped: Callable[[dict], dict]) -> None:
     matrix = shipped({"minilm": {"fp32": cell("passed", merged=True), "bf16": cell("failed", merged=False)}})
     assert matrix["mergeable"] == "failed"
