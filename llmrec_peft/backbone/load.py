@@ -17,6 +17,8 @@ from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
@@ -129,7 +131,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer
 
     location = locate(section.name, section.revision)
     dtype = resolve_precision(section.precision, device)
@@ -140,14 +142,8 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     remote = section.trust_remote_code
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(location.folder, trust_remote_code=remote)
-            facts = facts_of_config(config.to_dict())
-            if facts is None:
-                raise InputError(f"backbone {section.name}: its configuration names no width and depth")
-            if facts.kind == "decoder":
-                config.use_cache = False  # nothing is generated: keys and values of past tokens would only take room
-            if _has_pooler(config):
-                options["add_pooling_layer"] = False  # else a target named `dense` also matches `pooler.dense`
+            config, facts, parts = bare_config(location.folder, section.name, remote)
+            options |= parts
             model = AutoModel.from_pretrained(location.folder, config=config, trust_remote_code=remote, **options)
             tokenizer = AutoTokenizer.from_pretrained(location.folder, trust_remote_code=remote)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
@@ -169,6 +165,32 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         width=facts.width,
         depth=facts.depth,
     )
+
+
+def bare_config(folder: Path, name: str, remote: bool = False) -> tuple[Any, BackboneFacts, dict[str, Any]]:
+    """A model's configuration as a bare transformer for training is built from it, without caches and poolers.
+
+    Args:
+        folder: Where ``config.json`` lies.
+        name: What to call the backbone in a message.
+        remote: Whether Python code that comes with the model may run.
+
+    Returns:
+        The configuration, what it says, and further arguments for `AutoModel`.
+
+    Raises:
+        InputError: When it names no width and depth.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
+    facts = facts_of_config(config.to_dict())
+    if facts is None:
+        raise InputError(f"backbone {name}: its configuration names no width and depth")
+    if facts.kind == "decoder":
+        config.use_cache = False  # nothing is generated: keys and values of past tokens would only take room
+    # else a target named `dense` also matches `pooler.dense`
+    return config, facts, {"add_pooling_layer": False} if _has_pooler(config) else {}
 
 
 def same_base(found: BaseIdentity | Location, weights_sha256: str | None, trained: str = "adapter") -> None:

@@ -16,8 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from llmrec_peft.backbone.facts import facts_of_config
-from llmrec_peft.backbone.load import Backbone, BaseIdentity
+from llmrec_peft.backbone.load import Backbone, BaseIdentity, bare_config
 from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.quantized import stand_in
@@ -97,18 +96,10 @@ def bare_on_meta(folder: Path, dtype: torch.dtype, remote: bool = False) -> Back
     Raises:
         InputError: When the configuration cannot be read.
     """
-    from transformers import AutoConfig, AutoModel
-
-    from llmrec_peft.backbone.load import _has_pooler
+    from transformers import AutoModel
 
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
-        facts = facts_of_config(config.to_dict())
-        if facts is None:
-            raise InputError(f"backbone {folder}: its configuration names no width and depth")
-        if facts.kind == "decoder":
-            config.use_cache = False  # as `load_backbone` has it
-        options = {"add_pooling_layer": False} if _has_pooler(config) else {}
+        config, facts, options = bare_config(folder, str(folder), remote)
         with torch.device("meta"):
             model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=remote, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -130,3 +130,12 @@ def test_full_is_refused_on_quantized_weights_and_truly_cannot(quantization: str
         require_method("full", FullOptions(), backbone.facts, quantization)
     with pytest.raises(ValueError, match="quantized weights cannot be trained"):
         Full(FullOptions()).attach(backbone)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_quantized_weights_take_no_gradient_in_torch_itself(quantization: str, fresh: Fresh) -> None:
+    """So the refusal of `full` is not ours alone."""
+    pytest.importorskip("bitsandbytes")
+    weight: Any = fresh("tiny-bert", quantization=quantization).model.encoder.layer[0].output.dense.weight  # type: ignore[union-attr, index]
+    with pytest.raises(RuntimeError, match="floating point"):
+        weight.requires_grad_(True)
