@@ -156,8 +156,9 @@ def _train(recipe: Any, work: Path) -> None:
 
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.training.accelerator import make_accelerator
-    from llmrec_peft.workflows.fitting import Texts, fit_variant
+    from llmrec_peft.workflows.fitting import fit_variant
     from llmrec_peft.workflows.prepare import prepare
+    from llmrec_peft.workflows.texts import Texts
 
     recipe, prepared = prepare(recipe)
     accelerator = make_accelerator((), work)

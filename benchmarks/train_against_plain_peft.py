@@ -95,8 +95,9 @@ def ours(data: Path, layers: str, steps: int) -> dict[str, float]:
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.training.checkpoint import Checkpoint
     from llmrec_peft.training.loop import fit
-    from llmrec_peft.workflows.fitting import Texts, new_model
+    from llmrec_peft.workflows.fitting import new_model
     from llmrec_peft.workflows.prepare import prepare
+    from llmrec_peft.workflows.texts import Texts
 
     recipe, prepared = prepare(_recipe(data, layers))
     accelerator = Accelerator()

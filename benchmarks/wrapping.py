@@ -57,7 +57,7 @@ def compare(name: str, repeats: int) -> dict[str, Any]:
     """Alternate both sides' steps over the same texts; the median of the ratios of neighbours."""
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.backbone.precision import best_device
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
     section = BackboneSection(name=name, normalize=False)
     device = best_device()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _CHUNK = 1 << 20
@@ -32,6 +33,15 @@ def values_digest(values: Any) -> str:
     """SHA-256 of plain values (numbers, strings, lists, mappings) in canonical JSON."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
+    """SHA-256 over dtypes, shapes and bytes of arrays in their order."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(f"{array.dtype.str}|{array.shape}|".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

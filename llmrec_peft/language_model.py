@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 """Files of an adapter in a run folder."""

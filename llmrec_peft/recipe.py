@@ -4,146 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options, one_line, validated
+from llmrec_peft.recipe_sections import (
+    BackboneSection,
+    DataSection,
+    EvaluationSection,
+    FusionSection,
+    TrainingSection,
+    ViewsSection,
+)
 from llmrec_peft.recipe_yaml import apply_override, dump_yaml, merge, parse_override, read_yaml
 
-Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 DEMO = "demo"
 """The value of ``data.path`` that asks for the recipe's own made-up data."""
-
-
-class DataSection(Options):
-    """Where the data comes from and how it is divided."""
-
-    reader: str
-    """Registered recipe whose reader reads the files."""
-    path: str | None = None
-    """Folder in its owner's layout, or `demo` for a small made-up set. On the command line: --data."""
-    graph: str | None = None
-    """Folder with knowledge-graph triples and item links; without it the graph signal is off."""
-    split: Literal["official", "random", "temporal", "leave-last-out", "cold-item"] = "official"
-    """How test interactions are chosen; `cold-item` holds whole items out of training."""
-    test_fraction: Fraction = 0.2
-    """Share of interactions (of items for `cold-item`) in the test part, where the split is ours."""
-    valid_fraction: Fraction = 0.1
-    """Share of what remains for training that is held out for validation, by the same kind of split."""
-    split_seed: int = Field(default=0, ge=0)
-    """Seed of the division, apart from `seed` so that runs of several seeds share one division."""
-    max_items: int | None = Field(default=None, ge=1)
-    """Items kept at most, drawn by `split_seed`, with their interactions; null for all."""
-
-
-class TextView(Options):
-    """How one text is made of an item's columns."""
-
-    template: str = Field(min_length=1)
-    """Jinja2 template over the columns of the items table, such as `{{ title }} ({{ year }})`."""
-    max_length: int = Field(default=48, ge=4, le=8192)
-    """Tokens kept of a text."""
-
-
-class ViewsSection(Options):
-    """The texts that the language model reads."""
-
-    item: TextView
-    """Text of an item."""
-
-
-class BackboneSection(Options):
-    """The frozen language model."""
-
-    name: str = "minilm"
-    """Registered alias, local folder, or Hub id."""
-    revision: str | None = None
-    """Commit of a Hub id; required for one (a branch name moves). An alias brings its own."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the frozen weights; `auto` takes bf16 where the processor computes in it."""
-    quantization: Literal["none", "int8", "nf4"] = "none"
-    """Weights held in 8 or 4 bits by bitsandbytes."""
-    double_quantization: bool = True
-    """With `nf4`: hold the scales of the 4-bit blocks in 8 bits too, about 0.4 bits a weight less."""
-    pooling: Literal["mean", "cls", "last-token"] = "mean"
-    """How the states of a text's tokens become one vector."""
-    normalize: bool = True
-    """Scale pooled vectors to length 1, as sentence encoders are trained to be used."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with a Hub model. Leave it off unless you have read that code."""
-
-
-class FusionSection(Options):
-    """How the signals' vectors of a user and of an item are joined: they are added."""
-
-    dim: int = Field(default=32, ge=1, le=4096)
-    """Width of each signal's user and item vectors."""
-
-
-class GroupSection(Options):
-    """Learning rate and decay of one group of parameters."""
-
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
-    """AdamW's rate at its highest."""
-    weight_decay: float = Field(default=0.0, ge=0.0, le=100.0)
-    """AdamW's decoupled weight decay: the λ of the model's formula."""
-
-
-class TrainingSection(Options):
-    """The training loop."""
-
-    epochs: int = Field(default=10, ge=1, le=100_000)
-    """Passes over the training interactions at most."""
-    batching: Literal["random", "by-item"] = "random"
-    """`random` shuffles interactions; `by-item` puts all interactions of some items into one batch, so that
-    each text is encoded once an epoch."""
-    batch_size: int = Field(default=1024, ge=1)
-    """Interactions a step (`random`)."""
-    items_per_batch: int = Field(default=64, ge=1)
-    """Items a step (`by-item`)."""
-    accumulate: int = Field(default=1, ge=1)
-    """Batches whose gradients are summed before a step."""
-    adapter: GroupSection = GroupSection()
-    """Rate and decay of the adapter."""
-    embeddings: GroupSection = GroupSection()
-    """Rate and decay of U, I, R and the biases."""
-    head: GroupSection = GroupSection()
-    """Rate and decay of the projections and the head."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Course of the rates after warm-up, over `epochs` epochs."""
-    warmup: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of all steps in which the rates rise from zero."""
-    clip_norm: float | None = Field(default=1.0, gt=0.0)
-    """Largest gradient norm; null for no clipping."""
-    average: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Decay of a moving average of the weights, which is then evaluated and kept; 0 for none."""
-    adapter_epochs: int | None = Field(default=None, ge=0)
-    """Epochs, from the first, in which the adapter is trained; then its vectors are computed once and kept.
-    null for all: a pass over all texts is most of an epoch's time, so spend passes where they pay."""
-    trunk_mb: int = Field(default=1024, ge=0)
-    """Memory allowed for states below the adapted layers, computed once; 0 computes them every time."""
-    patience: int | None = Field(default=3, ge=1)
-    """Epochs without a better validation figure before training stops; null to run all epochs."""
-    refit: bool = True
-    """Train again on train + validation for the number of epochs that validation chose."""
-    checkpoint_seconds: float = Field(default=30.0, ge=0.0)
-    """Least time between two checkpoints; 0 writes one every step."""
-    gradient_checkpointing: bool = False
-    """Recompute the language model's activations in the backward pass to save memory."""
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Experiment trackers that receive loss and validation figures."""
-
-
-class EvaluationSection(Options):
-    """What a run reports beside its own figure."""
-
-    ablations: tuple[Literal["text", "collaborative", "graph", "adapter"], ...] = ()
-    """Parts to leave out, one further training each."""
-    bootstrap: int = Field(default=2000, ge=0, le=100_000)
-    """Resamples of the paired intervals; 0 for none."""
 
 
 class AdapterChoice(Options):
@@ -169,17 +48,26 @@ class HeadChoice(Options):
 
     name: str
     """Registered task head."""
+    weight: float = Field(default=1.0, gt=0.0, le=1000.0)
+    """What its loss counts beside the other heads'."""
     config: Options
     """The head's options."""
 
     @model_validator(mode="before")
     @classmethod
     def _choose(cls, values: Any) -> Any:
-        return _chosen("heads", "name", values, "head")
+        if isinstance(values, str):
+            values = {"name": values}
+        weight = {}
+        if isinstance(values, dict) and not isinstance(values.get("config"), Options) and "weight" in values:
+            weight = {"weight": values["weight"]}
+            values = {field: value for field, value in values.items() if field != "weight"}
+        return {**_chosen("heads", "name", values, "head"), **weight}
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
-        return {"name": self.name, **self.config.model_dump(mode="json")}
+        weight = {} if self.weight == 1.0 else {"weight": self.weight}
+        return {"name": self.name, **weight, **self.config.model_dump(mode="json")}
 
 
 class SignalChoices(Options):
@@ -234,15 +122,47 @@ class Recipe(Options):
     fusion: FusionSection = FusionSection()
     """How they are joined."""
     head: HeadChoice
-    """The question that is answered."""
+    """The question that is answered; of several, the one whose metric chooses epochs."""
+    heads: tuple[HeadChoice, ...] = ()
+    """Several questions, trained together on one backbone and adapter: names or blocks, the first is `head`."""
     training: TrainingSection = TrainingSection()
     """The training loop."""
     evaluation: EvaluationSection = EvaluationSection()
     """What is reported."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        """`heads` names all heads; a block under `head` gives the options of the one it names."""
+        if not isinstance(values, dict) or not values.get("heads"):
+            return values
+        if not isinstance(values["heads"], list | tuple):
+            raise InputError("heads: expected a list of head names or blocks")
+        blocks = [{"name": given} if isinstance(given, str) else given for given in values["heads"]]
+        single = values.get("head")
+        if isinstance(single, dict):
+            blocks = [single if block == {"name": single.get("name")} else block for block in blocks]
+        names = [block.get("name") if isinstance(block, dict) else getattr(block, "name", None) for block in blocks]
+        if len(set(names)) < len(names):
+            raise InputError(f"heads: each head once, not {', '.join(map(str, names))}")
+        return {**values, "head": blocks[0], "heads": blocks if len(blocks) > 1 else ()}
+
+    @property
+    def all_heads(self) -> tuple[HeadChoice, ...]:
+        """Every head that is trained, the primary one first."""
+        return self.heads or (self.head,)
+
+    @property
+    def refits(self) -> bool:
+        """Whether the final model learns from validation, too."""
+        return self.training.refit and self.data.protocol != "train"
+
     def plain(self) -> dict[str, Any]:
         """The recipe as plain values, every default written out."""
-        return self.model_dump(mode="json")
+        values = self.model_dump(mode="json")
+        if self.heads:
+            values["heads"][0] = self.head.name  # its options stand under `head`, where overrides find them
+        return values
 
     def to_yaml(self) -> str:
         """The recipe as YAML, every default written out."""

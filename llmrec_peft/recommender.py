@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.artifact.manifest import Manifest
-from llmrec_peft.artifact.tables import ItemTable, write_items, write_seen, write_vocabulary
+from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
 from llmrec_peft.artifact.tensors import write_tensors
+from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.catalogue import Catalogue, Recommendations
-from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.histories import Histories, given
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.language_model import LanguageModel
 from llmrec_peft.model import RecModel
+from llmrec_peft.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.tenant import Tenant, catalogue_of, read_tenant
 
@@ -47,7 +49,9 @@ class Recommender:
         vocabulary: Vocabulary,
         items: ItemTable,
         vectors: Tensor | None,
-        seen: list[NDArray[np.int64]],
+        seen: Histories,
+        users: Sequence[Mapping[str, Any]] = (),
+        user_vectors: Tensor | None = None,
     ) -> None:
         """Put the parts of a run that was just trained together; `from_pretrained` is the usual way.
 
@@ -57,10 +61,13 @@ class Recommender:
             vocabulary: Known users and items.
             items: Titles, texts and popularity in vocabulary order.
             vectors: Text vectors of all item indices, [num_items, width], index 0 first.
-            seen: Item indices that each user index has met.
+            seen: What each user index has met, oldest first.
+            users: What the owner says of each user index, where prompts name it.
+            user_vectors: Vectors of users' texts, [num_users, width], where they are read.
         """
         catalogue = catalogue_of(vocabulary, items, vectors)
-        self._begin(Tenant(recipe, model.eval(), vocabulary, items, catalogue, seen), "trained", None)
+        tenant = Tenant(recipe, model.eval(), vocabulary, items, catalogue, seen, users, user_vectors)
+        self._begin(tenant, "trained", None)
 
     def _begin(self, tenant: Tenant, name: str, base: LanguageModel | None) -> None:
         self._tenants = {name: tenant}
@@ -218,16 +225,24 @@ class Recommender:
         """Where scores are computed."""
         return self.model.device
 
-    def score(self, users: Sequence[str], items: Sequence[str], chunk: int = 65_536) -> NDArray[np.float32]:
-        """Predicted labels of pairs.
+    def score(
+        self,
+        users: Sequence[str],
+        items: Sequence[str],
+        chunk: int = 65_536,
+        histories: Sequence[Sequence[tuple[str, float]]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Predicted labels of pairs, by the run's first head.
 
         Args:
             users: User ids [n]; an unknown one is scored as the average user.
             items: Item ids [n], of the run or added by `add_items`.
-            chunk: Pairs at a time.
+            chunk: Pairs at a time; fewer where histories are read.
+            histories: Item ids and labels that each user had met, oldest first; by default what the run knows
+                of them. Only for runs that read histories.
 
         Returns:
-            float32 [n].
+            float32 [n]: stars, probabilities, or scores whose order alone has a meaning.
 
         Raises:
             InputError: For an item that is neither known nor added.
@@ -239,8 +254,26 @@ class Recommender:
             raise InputError(f"unknown item {unknown!r}: add its text first (Recommender.add_items)")
         rows = np.fromiter((self.catalogue.row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
-        parts = [self._tenant.score(user[at : at + chunk], rows[at : at + chunk]) for at in range(0, len(rows), chunk)]
+        told = None if histories is None else self._numbered(histories, len(users))
+        if self.model.plan.history_length is not None:
+            chunk = max(1, chunk // self.model.plan.history_length)
+        parts = []
+        for at in range(0, len(rows), chunk):
+            some = slice(at, at + chunk)
+            own = None if told is None else told.take(np.arange(len(users))[some])
+            parts.append(self._tenant.score(user[some], rows[some], own, self._encode_examples))
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
+        """Histories as given by a caller, numbered; items that the run does not know are left out."""
+        if len(histories) != count:
+            raise InputError(f"score: {len(histories)} histories for {count} users")
+        known = [
+            [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
+            for history in histories
+        ]
+        items = [[item for item, _ in history] for history in known]
+        return given(items, [[label for _, label in history] for history in known], self.vocabulary.item_indices)
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
         """The best items of each user.
@@ -255,7 +288,7 @@ class Recommender:
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        return [self._tenant.recommend(user, k, seen) for user in users]
+        return [self._tenant.recommend(user, k, seen, self._encode_examples) for user in users]
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make items scorable by their texts alone.
@@ -304,13 +337,44 @@ class Recommender:
             distinct = encoder.encode(np.arange(table.num_distinct), table)
         return distinct[torch.as_tensor(table.row_of, device=distinct.device)]
 
+    def _encode_examples(
+        self,
+        view: str,
+        users: Sequence[int],
+        rows: Sequence[int],
+        histories: Histories,
+        inserted: Tensor | None,
+    ) -> Tensor:
+        """Vectors of examples' texts from the tuned language model, see `tenant.EncodeExamples`."""
+        tenant = self._tenant
+        if tenant.adapter is None:
+            raise InputError("this recommender was not loaded from a run folder")
+        columns = [{}, *tenant.items.columns]
+        index = self.catalogue.table_index
+        with self._shared_base().inside(tenant.adapter) as (backbone, encoder), torch.no_grad():
+            prompting = Prompting.of(self.recipe, backbone)
+            writer = prompting.user if view == "user" else prompting.prompt
+            assert writer is not None  # noqa: S101 - the plan says that there is one
+            of_users = [tenant.users[user] if user < len(tenant.users) else {} for user in users]
+            of_items = None if view == "user" else [columns[index[row]] for row in rows]
+            texts = writer.of_examples(of_users, of_items, histories, columns).texts
+            table = TokenTable.of(
+                texts,
+                lambda some: backbone.tokenize(some, writer.max_length, special=not writer.chat),
+                backbone.pad_id,
+            )
+            section = self.recipe.backbone
+            plain = Reading(section.pooling, section.normalize)
+            reading = prompt_reading(self.recipe, backbone.kind) if view == "prompt" else plain
+            return encoder.encode_as(table, reading, inserted)
+
     def save(
         self,
         folder: Path,
         method: AdapterMethod[Any],
         tuned: torch.nn.Module | None,
         backbone: Backbone | None,
-        seen: Interactions,
+        seen: Seen,
     ) -> None:
         """Write everything that can change an answer into an empty folder, and the private seen pairs.
 
@@ -319,18 +383,23 @@ class Recommender:
             method: Adapter method that saves itself.
             tuned: Model with the adapter inside; None where no signal reads text.
             backbone: Its frozen model.
-            seen: Interactions that were trained on.
+            seen: What users have met.
         """
         if tuned is not None and backbone is not None:
             method.save(tuned, backbone, folder)
-        write_tensors(folder / "head.safetensors", self.model.head_parts.state_dict())
+        fusion = {f"fusion.{name}": tensor for name, tensor in self.model.fusion.state_dict().items()}
+        write_tensors(folder / "head.safetensors", {**self.model.head_parts.state_dict(), **fusion})
         write_tensors(folder / "signals.safetensors", self.model.signal_parts.state_dict())
         write_vocabulary(folder / "vocabulary.parquet", self.vocabulary)
         write_items(folder / "items.parquet", self.vocabulary, self.items)
         vectors = self.catalogue.vectors
-        unknown = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
-        write_tensors(folder / "item_vectors.safetensors", unknown)
+        stored = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
+        if self._tenant.user_vectors is not None:
+            stored["user"] = self._tenant.user_vectors
+        write_tensors(folder / "item_vectors.safetensors", stored)
         write_seen(folder / "seen.parquet", seen)
+        if self._tenant.users:
+            write_users(folder / "users.parquet", self._tenant.users[1:])
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _shared_base(self) -> LanguageModel:

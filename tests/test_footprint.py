@@ -14,7 +14,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.quantized import quantized_bytes
 from llmrec_peft.footprint.rehearsal import Rehearsal, bare_on_meta, rehearse
 from llmrec_peft.footprint.sizes import parse_memory
-from llmrec_peft.recipe import BackboneSection, load_recipe
+from llmrec_peft.recipe import load_recipe
+from llmrec_peft.recipe_sections import BackboneSection
 from llmrec_peft.workflows.fit import check, footprint_of
 
 

@@ -14,11 +14,12 @@ from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.heads.contract import HeadContext
-from llmrec_peft.model import RecModel, build_head, build_signals, reads_text
+from llmrec_peft.model import RecModel, reads_text
+from llmrec_peft.model.build import build_heads, build_model, build_signals
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.signals.contract import SignalContext
-from llmrec_peft.workflows.fitting import Texts
 from llmrec_peft.workflows.prepare import Prepared, prepare
+from llmrec_peft.workflows.texts import Texts
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
             prepared.vocabulary.num_users, items, recipe.fusion.dim, prepared.train, texts.untuned, neighbours
         )
         torch.manual_seed(0)
-        head = build_head(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0)))
+        heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0)))
         table = texts.untuned if encoder is None and reads_text(recipe) else None
-        return RecModel(build_signals(recipe, context), head, encoder, table), prepared
+        return build_model(recipe, build_signals(recipe, context), heads, encoder, table), prepared
 
     return make
 
@@ -62,7 +63,7 @@ def test_groups_hold_every_trainable_parameter_once(model_of: Make) -> None:
     assert all("lora_" in name for name in names["adapter"])
     assert len(names["adapter"]) == 2 * 2 * 2
     assert {"signal_parts.collaborative.user.weight", "signal_parts.graph.relations.weight"} <= names["embeddings"]
-    assert {"signal_parts.text.projection.weight", "head_parts.scale.mean"} <= names["head"]
+    assert {"signal_parts.text.projection.weight", "head_parts.rating.scale.mean"} <= names["head"]
     assert not any("embeddings.word" in name for members in names.values() for name in members)
 
 
@@ -75,7 +76,7 @@ def test_signal_that_is_off_leaves_no_parameters(signal: str, model_of: Make) ->
     if signal == "text":
         assert model.encoder is None
         assert model.parameter_groups()["adapter"] == []
-    scores = model.scores(prepared.valid.user, prepared.valid.item)
+    scores = model.scores(prepared.valid)
     assert scores.shape == prepared.valid.label.shape
     assert np.isfinite(scores).all()
 
@@ -107,8 +108,8 @@ def test_score_is_mean_plus_offsets_plus_inner_product_of_summed_vectors(model_o
         of_item = signals["text"].item(batch) + signals["collaborative"].item(batch) + signals["graph"].item(batch)
         of_user = signals["collaborative"].user(batch)
         offset = sum(signal.offset(batch) for signal in signals.values())
-        expected = model.head_parts["scale"]["mean"] + offset + (of_user * of_item).sum(-1)
-    scores = model.scores(part.user, part.item, chunk=7)
+        expected = model.head_parts["rating"]["scale"]["mean"] + offset + (of_user * of_item).sum(-1)
+    scores = model.scores(part, chunk=7)
     np.testing.assert_allclose(scores, expected.clamp(1.0, 5.0).numpy(), rtol=0, atol=1e-5)
 
 
@@ -120,7 +121,7 @@ def test_state_round_trip_is_exact_and_a_strange_state_is_refused(model_of: Make
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.add_(1.0)
-    assert not torch.equal(model.trained_state()["head_parts.scale.mean"], kept["head_parts.scale.mean"])
+    assert not torch.equal(model.trained_state()["head_parts.rating.scale.mean"], kept["head_parts.rating.scale.mean"])
     model.load_trained_state(kept)
     for name, tensor in model.trained_state().items():
         assert torch.equal(tensor, kept[name]), name
@@ -133,7 +134,7 @@ def test_scoring_leaves_the_mode_and_the_random_state_as_they_were(model_of: Mak
     model.train()
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    model.scores(prepared.valid.user, prepared.valid.item)
+    model.scores(prepared.valid)
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
-    assert model.scores(np.empty(0, np.int64), np.empty(0, np.int64)).shape == (0,)
+    assert model.scores(prepared.valid.take(np.empty(0, np.int64))).shape == (0,)

@@ -16,7 +16,7 @@ import torch
 from llmrec_peft.artifact.manifest import make_manifest
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.errors import InputError
-from llmrec_peft.evaluation.metrics import rating_report
+from llmrec_peft.evaluation.rating_metrics import rating_report
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.recipe_yaml import read_yaml
 from llmrec_peft.recommender import Recommender

@@ -39,7 +39,7 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.
 ## Data
 
 {{ m.data.name }}: {{ m.data.users }} users, {{ m["data"]["items"] }} items, {{ m.data.train }} training,
-{{ m.data.valid }} validation and {{ m.data.test }} test ratings, {{ recipe.data.split }} split.
+{{ m.data.valid }} validation and {{ m.data.test }} test examples, {{ recipe.data.split }} split.
 {{ m.data.licence }}
 
 ## Figures on the test part
@@ -49,11 +49,12 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.
 | --- |{% for name in names %} ---: |{% endfor %}
 
 {% for label, row in rows %}
-| {{ label }} |{% for name in names %} {{ "%.4f"|format(row[name]) }} |{% endfor %}
+| {{ label }} |{% for name in names %} {{ "%.4f"|format(row[name]) if name in row else "–" }} |{% endfor %}
 
 {% endfor %}
 
-Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
+{% if m.line %}Rows marked ▼ are no better than the trivial line, {{ m.line.replace("_", " ") }}.
+{% endif %}Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
 trained in {{ "%.0f"|format(m.seconds.train) }} s
 on {{ m.hardware.cuda or m.hardware.processor }}.
 
@@ -71,12 +72,15 @@ recommender.recommend(["1"], k=10)
 def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
     """Render the card from the resolved recipe and the run's metrics."""
     test = metrics["test"]
-    rows = [
-        *((name.replace("_", " "), row) for name, row in test["baselines"].items()),
-        ("before: frozen text and biases", test["before"]),
-        ("after: tuned", test["after"]),
-        *((name.replace("_", " "), row) for name, row in test.get("ablations", {}).items()),
+    named = [
+        *((name, name.replace("_", " "), row) for name, row in test["baselines"].items()),
+        ("before", "before: frozen text and biases", test["before"]),
+        ("after", "after: tuned", test["after"]),
+        *([("blend", "after, with the line blended in", test["blend"])] if "blend" in test else []),
+        *((name, name.replace("_", " "), row) for name, row in test.get("ablations", {}).items()),
     ]
+    losing = metrics.get("no_better_than_the_line", ())
+    rows = [(f"{label} ▼" if name in losing else label, row) for name, label, row in named]
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_CARD).render(
         recipe=recipe,

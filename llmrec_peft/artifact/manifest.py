@@ -13,7 +13,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.identity import file_digest, files_digest, values_digest
 from llmrec_peft.options import Options, one_line
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder's layout; a folder of another version is refused."""
 NAME = "manifest.json"
 ANSWERING = (

@@ -1,18 +1,70 @@
-"""Vocabulary, items and seen pairs of a run folder, as Parquet."""
+"""Vocabulary, items, users and seen pairs of a run folder, as Parquet."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What users have met, each user's entries oldest first.
+
+    Attributes:
+        user: User indices, int64 [m].
+        item: Item indices, int64 [m].
+        label: Labels, float32 [m].
+    """
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    label: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, learned: Interactions, everything: Interactions) -> Seen:
+        """What a run knows of its users: what they were given as histories, then what was learnt from, by time.
+
+        Args:
+            learned: Interactions that were trained on.
+            everything: Interactions of all parts; where the owner gives histories, each user's longest is taken.
+        """
+        order = np.lexsort((learned.timestamp, learned.user))
+        user, item, label = learned.user[order], learned.item[order], learned.label[order]
+        told = everything.history
+        if told is None or not len(told):
+            return cls(user, item, label)
+        longest = np.lexsort((told.lengths, everything.user))
+        last = longest[np.append(np.diff(everything.user[longest]) != 0, True)]
+        entries = [told.of(row) for row in last]
+        told_user = np.repeat(everything.user[last], [len(own) for own, _ in entries])
+        told_item = np.concatenate([own for own, _ in entries])
+        told_label = np.concatenate([own for _, own in entries])
+        width = np.int64(max(item.max(initial=0), told_item.max(initial=0)) + 1)
+        fresh = ~np.isin(user * width + item, told_user * width + told_item)
+        return cls(
+            np.concatenate([told_user, user[fresh]]),
+            np.concatenate([told_item, item[fresh]]),
+            np.concatenate([told_label, label[fresh]]).astype(np.float32),
+        )
+
+    def by_user(self, num_users: int) -> Histories:
+        """As one history a user index."""
+        order = np.argsort(self.user, kind="stable")
+        bounds = np.searchsorted(self.user[order], np.arange(num_users + 1)).astype(np.int64)
+        return Histories(self.item[order], self.label[order], bounds[:-1], bounds[1:])
 
 
 @dataclass(frozen=True)
@@ -22,12 +74,14 @@ class ItemTable:
     Attributes:
         titles: Title of each item.
         texts: Text that the language model read of it.
-        popularity: Training ratings of it.
+        popularity: Training interactions with it.
+        columns: What the owner says of it, where prompts name it; else empty.
     """
 
     titles: tuple[str, ...]
     texts: tuple[str, ...]
     popularity: NDArray[np.int64]
+    columns: tuple[Mapping[str, Any], ...] = ()
 
 
 def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
@@ -53,33 +107,59 @@ def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
         "text": list(items.texts),
         "popularity": items.popularity,
     }
+    if items.columns:
+        columns["columns"] = [json.dumps(row, ensure_ascii=False, default=str) for row in items.columns]
     pq.write_table(pa.table(columns), path)
 
 
 def read_items(path: Path) -> ItemTable:
     """Read what `write_items` wrote."""
     table = _read(path, ("item_id", "title", "text", "popularity"))
+    told = _read(path, ("columns",))["columns"].to_pylist() if _has(path, "columns") else []
+    try:
+        columns = tuple(dict(json.loads(row)) for row in told)
+    except (ValueError, TypeError):
+        raise InputError(f"{path}: not the table it should be (a row of columns is no JSON object)") from None
     return ItemTable(
         tuple(table["title"].to_pylist()),
         tuple(table["text"].to_pylist()),
         table["popularity"].to_numpy().astype(np.int64),
+        columns,
     )
 
 
-def write_seen(path: Path, seen: Interactions) -> None:
-    """Write which user has met which item, by index; private, never published."""
-    pq.write_table(pa.table({"user": seen.user, "item": seen.item}), path)
+def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:
+    """Write what the owner says of users, in index order; private, never published."""
+    pq.write_table(pa.table({"columns": [json.dumps(row, ensure_ascii=False, default=str) for row in users]}), path)
 
 
-def read_seen(path: Path, num_users: int) -> list[NDArray[np.int64]]:
-    """Items that each user index has met; empty where the file was not handed on."""
+def read_users(path: Path, num_users: int) -> list[Mapping[str, Any]]:
+    """What the owner says of each user index; empty where the file was not handed on."""
     if not path.is_file():
-        return [np.empty(0, np.int64)] * num_users
-    table = _read(path, ("user", "item"))
-    user, item = table["user"].to_numpy(), table["item"].to_numpy()
-    order = np.argsort(user, kind="stable")
-    bounds = np.searchsorted(user[order], np.arange(num_users + 1))
-    return [item[order[bounds[row] : bounds[row + 1]]].astype(np.int64) for row in range(num_users)]
+        return [{}] * num_users
+    rows = [dict(json.loads(row)) for row in _read(path, ("columns",))["columns"].to_pylist()]
+    return [{}, *rows]
+
+
+def write_seen(path: Path, seen: Seen) -> None:
+    """Write what each user has met, oldest first; private, never published."""
+    pq.write_table(pa.table({"user": seen.user, "item": seen.item, "label": seen.label}), path)
+
+
+def read_seen(path: Path, num_users: int) -> Histories:
+    """What each user index has met, oldest first; nothing where the file was not handed on."""
+    if not path.is_file():
+        return Histories.empty(num_users)
+    table = _read(path, ("user", "item", "label"))
+    user, item, label = (table[name].to_numpy() for name in ("user", "item", "label"))
+    return Seen(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32)).by_user(num_users)
+
+
+def _has(path: Path, column: str) -> bool:
+    try:
+        return column in pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return False  # reading says what is wrong with it
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +17,21 @@ from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
 from llmrec_peft.data.tokens import TokenTable
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the states of a kind of texts become vectors.
+
+    Attributes:
+        pooling: See `llmrec_peft.backbone.pooling.pool`.
+        normalize: Whether vectors are scaled to length 1.
+    """
+
+    pooling: str
+    normalize: bool
+
+
 class TextEncoder(nn.Module):
-    """Encodes keys (items) by their texts; what cannot change is computed once.
+    """Encodes keys (items, users, prompts) by their texts; what cannot change is computed once.
 
     With an adapter whose lowest layer is above the first, the states below it are computed once (`Trunk`)
     where they fit in memory. Each distinct text is encoded once a call, in chunks of rows of similar length.
@@ -31,6 +46,8 @@ class TextEncoder(nn.Module):
         normalize: bool,
         lowest_layer: int | None,
         chunk: int = 64,
+        further: Sequence[Reading] = (),
+        word_dropout: float = 0.0,
     ) -> None:
         """Wrap a model.
 
@@ -43,17 +60,21 @@ class TextEncoder(nn.Module):
             normalize: Whether vectors are scaled to length 1.
             lowest_layer: Lowest layer that the adapter touches; None where nothing is adapted.
             chunk: Rows a forward pass.
+            further: How texts of kind 1, 2, ... (`TokenTable.kind`) are read; `pooling` and `normalize` are for kind 0.
+            word_dropout: Chance that a token of an item's text is left out while training.
         """
         super().__init__()
         self.model = model
         self._frozen = frozen
         self.tokens = tokens
-        self._pooling = pooling
-        self._normalize = normalize
+        self._readings = (Reading(pooling, normalize), *further)
+        self._word_dropout = word_dropout
+        self._row_of = tokens.row_of
+        self._last: Tensor | None = None
         self._lowest = lowest_layer
         self._chunk = chunk
         self._vectors: Tensor | None = None
-        self._partial = False
+        self._covered: NDArray[np.bool_] | None = None
         self._trunk: Trunk | None = None
         self.held = False
         """Whether the adapter's vectors are computed once and kept for now."""
@@ -104,9 +125,93 @@ class TextEncoder(nn.Module):
         """
         if self._vectors is not None:
             return self._vectors[keys]
-        rows = torch.as_tensor(self.tokens.row_of, device=keys.device)[keys]
+        row_of = self._row_of if self.training else self.tokens.row_of
+        rows = torch.as_tensor(row_of, device=keys.device)[keys]
         distinct, place = torch.unique(rows, return_inverse=True)
-        return self.encode(distinct.cpu().numpy())[place]
+        vectors = self.encode(distinct.cpu().numpy())
+        if self._last is not None:
+            self._last[distinct] = vectors.detach()
+        return vectors[place]
+
+    def draw_wordings(self, seed: int, epoch: int) -> None:
+        """Choose the wording of each key for an epoch, where texts have several; evaluation reads the first."""
+        if self.tokens.variants is not None:
+            wordings = np.concatenate([self.tokens.row_of[None], self.tokens.variants])
+            which = np.random.default_rng([seed, 2, epoch]).integers(0, len(wordings), wordings.shape[1])
+            self._row_of = wordings[which, np.arange(wordings.shape[1])]
+
+    def remember(self, vectors: Tensor | None) -> None:
+        """Keep each text's vector as it was when last encoded, from these [keys, width] on; None for no longer."""
+        if vectors is None:
+            self._last = None
+            return
+        distinct = vectors.new_zeros(self.tokens.num_distinct, vectors.shape[1])
+        distinct[torch.as_tensor(self.tokens.row_of, device=vectors.device)] = vectors
+        self._last = distinct
+
+    @property
+    def remembered(self) -> Tensor | None:
+        """What `remember` keeps, by distinct text: part of a checkpoint."""
+        return self._last
+
+    def last(self, keys: Tensor) -> Tensor:
+        """Vectors of keys as they were when last encoded, without gradient."""
+        if self._vectors is not None:
+            return self._vectors[keys]
+        assert self._last is not None  # noqa: S101 - `remember` was called by whoever trains with stored texts
+        return self._last[torch.as_tensor(self.tokens.row_of, device=keys.device)[keys]]
+
+    def with_inserted(self, keys: Tensor, inserted: Tensor) -> Tensor:
+        """Vectors of texts into which other vectors are put behind their first token; nothing is stored or shared.
+
+        Args:
+            keys: Key numbers of texts of one kind, int64 [n].
+            inserted: Vectors of the model's token width, float32 [n, k, hidden].
+
+        Returns:
+            float32 [n, width]; differentiable with respect to adapter and inserted vectors.
+        """
+        rows = self.tokens.row_of[keys.cpu().numpy()]
+        return self._with_inserted(rows, self.tokens, self._readings[int(self.tokens.kind[rows[0]])], inserted)
+
+    def encode_as(self, tokens: TokenTable, reading: Reading, inserted: Tensor | None = None) -> Tensor:
+        """Vectors of new texts that are read in a way of their own.
+
+        Args:
+            tokens: Texts.
+            reading: How their states become vectors.
+            inserted: Vectors to be put into each text, float32 [keys, k, hidden].
+
+        Returns:
+            float32 [keys, width].
+        """
+        if inserted is None:
+            tokens = replace(tokens, kind=np.full(tokens.num_distinct, len(self._readings)))
+            kept, self._readings = self._readings, (*self._readings, reading)
+            try:
+                vectors = self.encode(np.arange(tokens.num_distinct), tokens)
+            finally:
+                self._readings = kept
+            return vectors[torch.as_tensor(tokens.row_of, device=vectors.device)]
+        return self._with_inserted(tokens.row_of, tokens, reading, inserted)
+
+    def _with_inserted(self, rows: NDArray[np.int64], table: TokenTable, reading: Reading, inserted: Tensor) -> Tensor:
+        order = np.argsort(table.lengths(rows), kind="stable")
+        device = next(self.model.parameters()).device
+        embed = self.model.get_input_embeddings()  # type: ignore[operator]
+        parts = []
+        for at in range(0, len(order), self._chunk):
+            chosen = order[at : at + self._chunk]
+            ids, mask = (tensor.to(device) for tensor in table.padded(rows[chosen]))
+            tokens = embed(ids)
+            between = inserted[torch.as_tensor(chosen, device=inserted.device)].to(tokens.dtype)
+            tokens = torch.cat([tokens[:, :1], between, tokens[:, 1:]], dim=1)
+            mask = torch.cat([mask.new_ones(len(chosen), between.shape[1]), mask], dim=1)
+            states = self.model(inputs_embeds=tokens, attention_mask=mask).last_hidden_state
+            parts.append(_read(states, mask, reading))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return torch.cat(parts)[torch.as_tensor(back, device=device)]
 
     @contextlib.contextmanager
     def fixed(self, keys: NDArray[np.int64] | None = None) -> Iterator[Tensor]:
@@ -115,24 +220,29 @@ class TextEncoder(nn.Module):
         Args:
             keys: Keys that will be asked for; None for all. The others' vectors are zero.
         """
-        before, partial = self._vectors, self._partial
-        if before is None or partial:
+        before, covered = self._vectors, self._covered
+        row_of = self.tokens.row_of
+        rows = np.unique(row_of if keys is None else row_of[keys])
+        missing = rows if covered is None else rows[~covered[rows]]
+        if before is None or len(missing):
             training = self.training
             self.eval()
-            row_of = self.tokens.row_of
-            rows = np.arange(self.tokens.num_distinct) if keys is None else np.unique(row_of[keys])
             with torch.no_grad():
-                encoded = self.encode(rows)
+                encoded = self.encode(missing)
+            place = torch.as_tensor(row_of, device=encoded.device)
             distinct = encoded.new_zeros(self.tokens.num_distinct, encoded.shape[1])
-            distinct[torch.as_tensor(rows, device=encoded.device)] = encoded
-            self._vectors = distinct[torch.as_tensor(row_of, device=encoded.device)]
-            self._partial = keys is not None
+            if before is not None:
+                distinct[place] = before
+            distinct[torch.as_tensor(missing, device=encoded.device)] = encoded
+            self._vectors = distinct[place]
+            self._covered = np.zeros(self.tokens.num_distinct, bool) if covered is None else covered.copy()
+            self._covered[missing] = True
             self.train(training)
         assert self._vectors is not None  # noqa: S101 - set above
         try:
             yield self._vectors
         finally:
-            self._vectors, self._partial = before, partial
+            self._vectors, self._covered = before, covered
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -155,10 +265,13 @@ class TextEncoder(nn.Module):
             float32 [n, width] in the order of `rows`.
         """
         table = self.tokens if tokens is None else tokens
-        order = np.argsort(table.lengths(rows), kind="stable")
+        order = np.lexsort((table.lengths(rows), table.kind[rows]))
+        kinds = table.kind[rows[order]]
+        bounds = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(order)]
         parts = [
-            self._encode_chunk(rows[order[at : at + self._chunk]], table, tokens is None)
-            for at in range(0, len(order), self._chunk)
+            self._encode_chunk(rows[order[at : min(end, at + self._chunk)]], table, tokens is None)
+            for start, end in itertools.pairwise(bounds)
+            for at in range(start, end, self._chunk)
         ]
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
@@ -168,9 +281,22 @@ class TextEncoder(nn.Module):
     def _encode_chunk(self, rows: NDArray[np.int64], table: TokenTable, stored: bool) -> Tensor:
         device = next(self.model.parameters()).device
         ids, mask = table.padded(rows)
+        kind = int(table.kind[rows[0]])
+        if self.training and self._word_dropout > 0.0 and kind == 0:
+            mask = self._thinned(mask)
         ids, mask = ids.to(device), mask.to(device)
         replay = self._trunk.replayed(rows) if self._trunk and stored else contextlib.nullcontext()
         with replay:
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        vectors = pool(states, mask, self._pooling)
-        return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors
+        return _read(states, mask, self._readings[kind])
+
+    def _thinned(self, mask: Tensor) -> Tensor:
+        """Hide words at random, never a text's first or last token; layers that are replayed have read them."""
+        place, length = torch.arange(mask.shape[1])[None, :], mask.sum(1, keepdim=True)
+        inner = (place > 0) & (place < length - 1)
+        return torch.where(inner & (torch.rand(mask.shape) < self._word_dropout), torch.zeros_like(mask), mask)
+
+
+def _read(states: Tensor, mask: Tensor, reading: Reading) -> Tensor:
+    vectors = pool(states, mask, reading.pooling)
+    return nn.functional.normalize(vectors, dim=-1) if reading.normalize else vectors

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
 quiet_notices()  # before peft or transformers import it
 
@@ -61,6 +61,7 @@ class Backbone:
         kind: Encoder or decoder.
         width: Size of a token's state.
         depth: Number of transformer layers.
+        folder: Where its files lie.
     """
 
     model: nn.Module
@@ -69,6 +70,7 @@ class Backbone:
     kind: Literal["encoder", "decoder"]
     width: int
     depth: int
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         self._bare = BareTree(self.model)
@@ -111,10 +113,48 @@ class Backbone:
         """Where the weights lie."""
         return next(self.model.parameters()).device
 
-    def tokenize(self, texts: list[str], max_length: int) -> list[list[int]]:
-        """Token ids of texts, special tokens included, cut to `max_length`."""
-        rows: list[list[int]] = self.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+    def tokenize(self, texts: list[str], max_length: int | None, special: bool = True) -> list[list[int]]:
+        """Token ids of texts, cut to `max_length` where one is given.
+
+        Args:
+            texts: What to tokenize.
+            max_length: Tokens kept.
+            special: Whether the tokenizer's special tokens are added; a chat format brings its own.
+        """
+        cut = max_length is not None
+        with quiet_transformers():  # a text over the window is said by whoever may not cut it
+            found = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
+        rows: list[list[int]] = found["input_ids"]
         return [row or [self.pad_id] for row in rows]
+
+    @property
+    def window(self) -> int:
+        """Tokens that the model can read at once."""
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+
+    @property
+    def chats(self) -> bool:
+        """Whether the model is a decoder with a chat format."""
+        return self.kind == "decoder" and bool(getattr(self.tokenizer, "chat_template", None))
+
+    def chat(self, text: str) -> str:
+        """A text as a user's message, up to where the model's answer begins."""
+        messages = [{"role": "user", "content": text}]
+        wrapped: str = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return wrapped
+
+    def output_rows(self, words: list[str]) -> torch.Tensor:
+        """Rows of the output embedding for the first token of some words, float32 [len(words), width].
+
+        Raises:
+            InputError: When the model has no output embedding (encoders), or the words start alike.
+        """
+        from llmrec_peft.backbone.output_embedding import output_rows
+
+        ids = [self.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
+        if len(set(ids)) < len(ids):
+            raise InputError(f"backbone {self.identity.name}: its tokenizer starts {' and '.join(words)} alike")
+        return output_rows(self, ids)
 
     @property
     def pad_id(self) -> int:
@@ -164,6 +204,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         kind=facts.kind,
         width=facts.width,
         depth=facts.depth,
+        folder=location.folder,
     )
 
 

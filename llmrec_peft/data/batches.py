@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 
 if TYPE_CHECKING:
@@ -19,30 +20,74 @@ if TYPE_CHECKING:
 
 @dataclass
 class Batch:
-    """Examples of one step.
+    """Examples of one step; what nothing reads is None.
 
     Attributes:
         user: User indices, int64 [B].
         item: Item indices, int64 [B].
-        label: Ratings, float32 [B]; None when scoring.
-        item_text: Vectors of the items' texts, float32 [B, width]; filled in by the model.
+        label: Ratings or clicks, float32 [B]; None when scoring.
+        item_text: Vectors of the items' texts, float32 [B, width]; filled in by the model, as are all texts.
+        history: Items that the user had met before, newest last, int64 [B, L]; 0 where there is none.
+        history_label: Their labels, float32 [B, L].
+        history_text: Vectors of their texts, float32 [B, L, width].
+        user_text: Vectors of the users' texts, float32 [B, width].
+        prompt_text: Vectors of the examples' prompts, float32 [B, width].
+        example: Row of each example in the whole dataset, int64 [B]: the key of its prompt.
+        candidates: Items among which all examples' items are ranked, int64 [C].
+        log_q: Log of how often each candidate is expected in a step, float32 [C].
+        target: Place of each example's item in `candidates`, int64 [B].
     """
 
     user: Tensor
     item: Tensor
     label: Tensor | None = None
     item_text: Tensor | None = None
+    history: Tensor | None = None
+    history_label: Tensor | None = None
+    history_text: Tensor | None = None
+    user_text: Tensor | None = None
+    prompt_text: Tensor | None = None
+    example: Tensor | None = None
+    candidates: Tensor | None = None
+    log_q: Tensor | None = None
+    target: Tensor | None = None
 
     @classmethod
-    def of(cls, interactions: Interactions, rows: NDArray[np.int64], device: torch.device) -> Batch:
-        """Gather some interactions."""
+    def of(
+        cls,
+        interactions: Interactions,
+        rows: NDArray[np.int64],
+        device: torch.device,
+        history_length: int | None = None,
+    ) -> Batch:
+        """Gather some interactions.
+
+        Args:
+            interactions: Where from.
+            rows: Which.
+            device: Where to.
+            history_length: Entries kept of a history; None where no history is read.
+        """
         import torch
 
-        return cls(
+        batch = cls(
             user=torch.from_numpy(interactions.user[rows]).to(device),
             item=torch.from_numpy(interactions.item[rows]).to(device),
             label=torch.from_numpy(interactions.label[rows]).to(device),
+            example=torch.from_numpy(interactions.rows[rows]).to(device),
         )
+        if history_length is not None and interactions.history is not None:
+            batch.read(interactions.history.take(rows), history_length)
+        return batch
+
+    def read(self, histories: Histories, length: int) -> None:
+        """Give every example its history, its newest `length` entries."""
+        import torch
+
+        item, label = histories.newest(length).padded()
+        device = self.item.device
+        self.history = torch.from_numpy(item).to(device)
+        self.history_label = torch.from_numpy(label).to(device)
 
     def __len__(self) -> int:
         return len(self.user)

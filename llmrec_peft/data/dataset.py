@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+Feedback = Literal["rating", "click", "implicit"]
+"""What a label says: stars on a scale, 1 or 0 for liked or not, or (always 1) that user and item met."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,19 @@ class RecDataset:
     Attributes:
         name: What the data is called in reports.
         interactions: Columns ``user_id``, ``item_id`` (strings), ``rating`` (float32), ``timestamp``
-            (int64, seconds), ``part`` (``train`` or ``test`` where the owner divides the data, else empty).
-        items: Column ``item_id``, ``title``, and whatever the text views may name.
+            (int64, seconds, or any order), ``part`` (``train``, ``valid`` or ``test`` where the owner divides
+            the data, else empty), ``history`` (item ids, oldest first) and ``history_rating`` (their labels)
+            where the owner gives each record's history, ``kind`` where he sorts his records (such as ``warm``
+            and ``cold``), and ``review`` where a user says in words what he thinks.
+        items: Column ``item_id``, ``title``, and whatever the text views and `features` may name.
         users: Column ``user_id`` and whatever is known of users.
-        rating_range: Lowest and highest rating that the owner's scale allows.
+        rating_range: Lowest and highest label that the owner's scale allows.
         graph: Knowledge graph, where there is one.
         licence: One line on what may be done with the data.
         notes: What the reader had to put up with (duplicates and the like), one line each.
+        feedback: What a label says.
+        repeats: Whether a user meets an item several times (sequences of purchases); else only the last of
+            several labels for one pair is kept.
     """
 
     name: str
@@ -49,6 +58,13 @@ class RecDataset:
     graph: KnowledgeGraph | None = None
     licence: str = ""
     notes: tuple[str, ...] = ()
+    feedback: Feedback = "rating"
+    repeats: bool = False
+
+    @property
+    def gives_histories(self) -> bool:
+        """Whether the owner gives each record's history."""
+        return "history" in self.interactions.column_names
 
 
 def column(table: Dataset, name: str) -> list[Any]:
@@ -71,42 +87,56 @@ def interactions_table(
     rating: Sequence[float],
     timestamp: Sequence[int],
     part: Sequence[str] | None = None,
+    history: Sequence[Sequence[str]] | None = None,
+    history_rating: Sequence[Sequence[float]] | None = None,
+    kind: Sequence[str] | None = None,
+    review: Sequence[str] | None = None,
 ) -> Dataset:
-    """Make the interactions table with the column types that `RecDataset` promises."""
-    from datasets import Dataset, Features, Value
+    """Make the interactions table with the column types that `RecDataset` promises.
 
-    features = Features(
-        {
-            "user_id": Value("string"),
-            "item_id": Value("string"),
-            "rating": Value("float32"),
-            "timestamp": Value("int64"),
-            "part": Value("string"),
-        }
-    )
-    columns = {
+    `history` and `history_rating` are given together or not at all.
+    """
+    from datasets import Dataset, Features, List, Value
+
+    types: dict[str, Any] = {
+        "user_id": Value("string"),
+        "item_id": Value("string"),
+        "rating": Value("float32"),
+        "timestamp": Value("int64"),
+        "part": Value("string"),
+    }
+    columns: dict[str, list[Any]] = {
         "user_id": list(user_id),
         "item_id": list(item_id),
         "rating": list(rating),
         "timestamp": list(timestamp),
         "part": list(part) if part is not None else [""] * len(user_id),
     }
-    return Dataset.from_dict(columns, features=features)
+    if history is not None and history_rating is not None:
+        types |= {"history": List(Value("string")), "history_rating": List(Value("float32"))}
+        columns |= {"history": [list(row) for row in history], "history_rating": [list(row) for row in history_rating]}
+    for name, texts in (("kind", kind), ("review", review)):
+        if texts is not None:
+            types[name], columns[name] = Value("string"), list(texts)
+    return Dataset.from_dict(columns, features=Features(types))
 
 
 def without_duplicates(dataset: RecDataset) -> RecDataset:
-    """Keep the last of several ratings of one item by one user, in file order, and say how many went.
+    """Keep the last of several labels of one item by one user, in file order, and say how many went.
+
+    Where the owner divides the data, a pair in two parts is left alone: that is for the leakage check to say.
 
     Raises:
         InputError: When nothing is left to learn from.
     """
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: there are no interactions")
-    last: dict[tuple[str, str], int] = {}
-    for row, pair in enumerate(
-        zip(column(dataset.interactions, "user_id"), column(dataset.interactions, "item_id"), strict=True)
-    ):
-        last[pair] = row
+    if dataset.repeats:
+        return dataset
+    last: dict[tuple[str, str, str], int] = {}
+    keys = (column(dataset.interactions, name) for name in ("user_id", "item_id", "part"))
+    for row, key in enumerate(zip(*keys, strict=True)):
+        last[key] = row
     dropped = len(dataset.interactions) - len(last)
     if dropped == 0:
         return dataset

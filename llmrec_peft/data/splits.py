@@ -27,16 +27,26 @@ class Split:
         """Train and validation rows together: what a refit learns from."""
         return np.sort(np.concatenate([self.train, self.valid]))
 
+    @property
+    def used(self) -> Rows:
+        """All rows of any part, in order."""
+        return np.sort(np.concatenate([self.train, self.valid, self.test]))
+
+    def renumbered(self) -> Split:
+        """The same parts among the used rows alone, numbered from 0."""
+        used = self.used
+        return Split(*(np.searchsorted(used, part).astype(np.int64) for part in (self.train, self.valid, self.test)))
+
 
 def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: float, seed: int) -> Split:
     """Divide a dataset's interactions; validation is carved from training only, by the same kind of split.
 
     Args:
         dataset: What to divide.
-        kind: ``official`` (the owner's parts; validation at random), ``random``, ``temporal`` (a global cut
-            in time), ``leave-last-out`` (each user's last, the one before for validation) or ``cold-item``
-            (whole items held out).
-        test_fraction: Share of interactions (items for ``cold-item``) in the test part.
+        kind: ``official`` (the owner's parts; validation at random where he has none), ``random``, ``temporal``
+            (a global cut in time), ``leave-last-out`` (each user's last, the one before for validation),
+            ``cold-item`` or ``cold-user`` (whole items or users held out).
+        test_fraction: Share of interactions (of items or users for the cold ones) in the test part.
         valid_fraction: Share of what remains.
         seed: Seed of random choices.
 
@@ -50,10 +60,11 @@ def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: 
         if not (part == "test").any():
             raise InputError(
                 f"data.split: {dataset.name} comes without an official split here;"
-                " choose random, temporal, leave-last-out or cold-item"
+                f" choose {', '.join(list(_KINDS)[:-1])} or {list(_KINDS)[-1]}"
             )
-        rest, test = rows[part == "train"], rows[part == "test"]
-        train, valid = _random(dataset, rest, valid_fraction, rng)
+        test, train, valid = rows[part == "test"], rows[part == "train"], rows[part == "valid"]
+        if len(valid) == 0:
+            train, valid = _random(dataset, train, valid_fraction, rng)
     else:
         divide = _KINDS.get(kind)
         if divide is None:
@@ -64,6 +75,25 @@ def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: 
         if len(part_rows) == 0:
             raise InputError(f"data.split: {kind} leaves no {name} interactions of {len(rows)}")
     return Split(np.sort(train), np.sort(valid), np.sort(test))
+
+
+def drawn(parts: Split, train_size: int, seed: int) -> Split:
+    """The same division with fewer training interactions, drawn at random.
+
+    Args:
+        parts: Division.
+        train_size: Training interactions kept.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: When there are not as many.
+    """
+    if train_size > len(parts.train):
+        raise InputError(
+            f"data.train_size: {train_size} training interactions were asked for, there are {len(parts.train)}"
+        )
+    kept = np.random.default_rng([seed, 256]).permutation(parts.train)[:train_size]
+    return Split(np.sort(kept), parts.valid, parts.test)
 
 
 def _random(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
@@ -94,18 +124,23 @@ def _leave_last_out(dataset: RecDataset, rows: Rows, fraction: float, rng: np.ra
     return rows[order[~held]], rows[order[held]]
 
 
-def _cold_item(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Hold out all interactions of a random share of the items."""
-    item = np.asarray(column(dataset.interactions, "item_id"))[rows]
-    items = np.unique(item)
-    cold = rng.permutation(items)[: round(len(items) * fraction)]
-    held = np.isin(item, cold)
-    return rows[~held], rows[held]
+def _cold(which: str) -> Callable[[RecDataset, Rows, float, np.random.Generator], tuple[Rows, Rows]]:
+    """Hold out all interactions of a random share of the items or users."""
+
+    def divide(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        ids = np.asarray(column(dataset.interactions, which))[rows]
+        distinct = np.unique(ids)
+        cold = rng.permutation(distinct)[: round(len(distinct) * fraction)]
+        held = np.isin(ids, cold)
+        return rows[~held], rows[held]
+
+    return divide
 
 
 _KINDS: dict[str, Callable[[RecDataset, Rows, float, np.random.Generator], tuple[Rows, Rows]]] = {
     "random": _random,
     "temporal": _temporal,
     "leave-last-out": _leave_last_out,
-    "cold-item": _cold_item,
+    "cold-item": _cold("item_id"),
+    "cold-user": _cold("user_id"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Ragged token rows of the distinct texts among m keys (items).
+    """Ragged token rows of the distinct texts among m keys (items, then users and prompts where they are read).
 
     Attributes:
         ids: Token ids of all distinct texts, one after the other, int64 [total].
         start: Where each distinct text starts in `ids`, with the end last, int64 [distinct + 1].
         row_of: Distinct text of each key, int64 [m].
         pad_id: Token id of padding.
+        kind: Kind of each distinct text (0 for items), which says how it is read, int64 [distinct].
+        variants: Distinct texts of each key in further wordings, int64 [variants, m]; None where there are none.
     """
 
     ids: NDArray[np.int64]
     start: NDArray[np.int64]
     row_of: NDArray[np.int64]
     pad_id: int
+    kind: NDArray[np.int64]
+    variants: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, texts: Sequence[str], tokenize: Callable[[list[str]], list[list[int]]], pad_id: int) -> TokenTable:
@@ -44,7 +48,34 @@ class TokenTable:
         start = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=start[1:])
         ids = np.fromiter((token for row in rows for token in row), np.int64, int(start[-1]))
-        return cls(ids, start, row_of, pad_id)
+        return cls(ids, start, row_of, pad_id, np.zeros(len(rows), np.int64))
+
+    @classmethod
+    def joined(cls, tables: Sequence[TokenTable]) -> TokenTable:
+        """Several tables as one: keys and distinct texts of each after those of the former; kinds 0, 1, ..."""
+        texts = np.cumsum([0, *(table.num_distinct for table in tables)])
+        tokens = np.cumsum([0, *(len(table.ids) for table in tables)])
+        starts = [table.start[:-1] + at for table, at in zip(tables, tokens[:-1], strict=True)]
+        return cls(
+            np.concatenate([table.ids for table in tables]),
+            np.concatenate([*starts, tokens[-1:]]).astype(np.int64),
+            np.concatenate([table.row_of + at for table, at in zip(tables, texts[:-1], strict=True)]),
+            tables[0].pad_id,
+            np.repeat(np.arange(len(tables)), [table.num_distinct for table in tables]).astype(np.int64),
+        )
+
+    def worded(self, others: Sequence[TokenTable]) -> TokenTable:
+        """This table with further wordings of its first keys, each table holding one wording of them."""
+        whole = self.joined([self, *others])
+        at = self.num_distinct
+        rows = []
+        for other in others:
+            row_of = self.row_of.copy()
+            row_of[: len(other.row_of)] = other.row_of + at
+            rows.append(row_of)
+            at += other.num_distinct
+        kind = np.concatenate([self.kind, np.zeros(at - self.num_distinct, np.int64)])
+        return replace(whole, row_of=self.row_of, kind=kind, variants=np.stack(rows) if rows else None)
 
     @property
     def num_distinct(self) -> int:

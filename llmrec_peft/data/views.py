@@ -44,8 +44,12 @@ class ViewTemplate:
         except TemplateSyntaxError as error:
             raise InputError(f"views: line {error.lineno} of the template: {error.message}") from None
 
-    def render(self, row: Mapping[str, Any]) -> str:
+    def render(self, row: Mapping[str, Any], lines: bool = False) -> str:
         """Render one row; runs of white space become single spaces.
+
+        Args:
+            row: Columns that the template may name.
+            lines: Keep the ends of lines, as prompts need them.
 
         Raises:
             InputError: When the template names a column that is not there, or fails.
@@ -56,7 +60,10 @@ class ViewTemplate:
             raise InputError(f"views: {error.message}; the columns are {', '.join(sorted(row))}") from None
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise InputError(f"views: the template failed on {dict(row)!r:.80}: {error}") from None
-        return " ".join(text[:_MAX_CHARACTERS].split())
+        text = text[:_MAX_CHARACTERS]
+        if lines:
+            return "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+        return " ".join(text.split())
 
     def render_all(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Render many rows in order."""

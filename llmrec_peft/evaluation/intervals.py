@@ -1,19 +1,95 @@
-"""Paired intervals: is one model's error lower than another's on the same examples?"""
+"""Intervals: is the difference of two models' figures more than chance over users, items and seeds would give?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.evaluation.click_metrics import Labels, auc_by_user, binary_examples, log_losses
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+Weights = NDArray[np.float64]
+
+Figure = Callable[[Weights], float]
+"""A metric of fixed predictions, from a weight of each example, float64 [n], non-negative: what the metric would be
+with each example there as often as its weight says. Not a number where the weighted examples leave it undefined."""
+
+Verdict = Literal["first is lower", "first is higher", "no difference"]
+
+
+def rmse_figure(predicted: Floats, observed: Floats) -> Figure:
+    """Root mean squared error of predictions [n] of ratings [n]."""
+    squares = (np.asarray(predicted, np.float64) - observed) ** 2
+    return lambda weights: float(np.sqrt(weights @ squares / weights.sum()))
+
+
+def mae_figure(predicted: Floats, observed: Floats) -> Figure:
+    """Mean absolute error of predictions [n] of ratings [n]."""
+    return mean_figure(np.abs(np.asarray(predicted, np.float64) - observed))
+
+
+def mean_figure(gains: Floats) -> Figure:
+    """Mean of what each example gains, [n]: hit rate, NDCG or MRR, by `hits_at_k`, `gains_at_k`, `reciprocal_ranks`."""
+    own = np.asarray(gains, np.float64)
+    return lambda weights: float(weights @ own / weights.sum())
+
+
+def log_loss_figure(probability: Floats, labels: Labels) -> Figure:
+    """Logarithmic loss of probabilities [n] of labels [n]."""
+    return mean_figure(log_losses(probability, labels))
+
+
+def auc_figure(scores: Floats, labels: Labels) -> Figure:
+    """Area under the ROC curve of scores [n] on labels [n]; ties count half.
+
+    Scores are sorted once, so that a weighting costs O(n). With whole weights all sums are exact, and the
+    figure is `auc` of the repeated examples to the last digit.
+    """
+    score, positive = binary_examples(scores, labels)
+    hit, miss = np.flatnonzero(positive), np.flatnonzero(~positive)
+    miss = miss[np.argsort(score[miss], kind="stable")]
+    below, up_to = (np.searchsorted(score[miss], score[hit], side) for side in ("left", "right"))
+
+    def figure(weights: Weights) -> float:
+        negatives = np.concatenate([[0.0], np.cumsum(weights[miss])])  # total weight of the k lowest negatives
+        positives = weights[hit]
+        wins = positives @ (negatives[below] + negatives[up_to]) / 2.0
+        pairs = positives.sum() * negatives[-1]
+        return float(wins / pairs) if pairs > 0.0 else np.nan
+
+    return figure
+
+
+def user_auc_figure(scores: Floats, labels: Labels, user: Ints) -> Figure:
+    """Mean over users of AUC within a user, of scores [n], labels [n] and user indices [n].
+
+    The figure takes weights that are constant within a user, for whole users are what can be there more than
+    once; it raises ValueError on others, such as those of resampled items.
+    """
+    names, values = auc_by_user(scores, labels, user)
+    every, first, place = np.unique(user, return_index=True, return_inverse=True)
+    at = first[np.isin(every, names)]
+
+    def figure(weights: Weights) -> float:
+        if not np.array_equal(weights, weights[first][place]):
+            raise ValueError("AUC by user is resampled by whole users: examples of one user have unequal weights")
+        own = weights[at]
+        return float(own @ values / own.sum()) if own.any() else np.nan
+
+    return figure
+
 
 @dataclass(frozen=True)
 class PairedInterval:
-    """Difference of two models' RMSE, first less second, with a 95 % bootstrap interval.
+    """Difference of two models' figures, first less second, with a 95 % bootstrap interval.
 
     Attributes:
-        difference: Negative where the first model errs less.
+        difference: Of the figures on all examples.
         low: 2.5 % quantile over resamples.
         high: 97.5 % quantile.
         clusters: How many units were resampled.
@@ -29,45 +105,128 @@ class PairedInterval:
         """Whether the interval lies on one side of zero."""
         return self.high < 0.0 or self.low > 0.0
 
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval says of the first figure, at the two-sided level of 5 %."""
+        if not self.excludes_zero:
+            return "no difference"
+        return "first is lower" if self.high < 0.0 else "first is higher"
+
     def plain(self) -> dict[str, float | int | bool]:
         """As plain values."""
         return {**asdict(self), "excludes_zero": self.excludes_zero}
 
 
-def paired_rmse_interval(
-    first: NDArray[np.floating],
-    second: NDArray[np.floating],
-    observed: NDArray[np.floating],
-    cluster: NDArray[np.int64],
-    resamples: int,
-    seed: int = 0,
-) -> PairedInterval:
-    """Bootstrap the difference in RMSE by resampling whole clusters (users, items, or single ratings).
+@dataclass(frozen=True)
+class GroupInterval(PairedInterval):
+    """Difference of two groups' mean figures, first less second, with a 95 % bootstrap interval.
 
-    Ratings of one item err together, so resampling ratings one by one would promise too much where items
-    are what is new.
+    Attributes:
+        first_seeds: Models in the first group.
+        second_seeds: Models in the second group.
+    """
+
+    first_seeds: int
+    second_seeds: int
+
+
+def paired_interval(first: Figure, second: Figure, cluster: Ints, resamples: int, seed: int = 0) -> PairedInterval:
+    """Bootstrap the difference of two figures by resampling whole clusters (users, items, or single examples).
+
+    Examples of one item err together, so resampling examples one by one would promise too much where items
+    are what is new. Resamples in which a figure is undefined are left out.
 
     Args:
-        first: Predictions of the first model, [n].
-        second: Predictions of the second model, [n].
-        observed: Ratings, [n].
+        first: Figure of the first model.
+        second: Figure of the second model, of the same examples.
         cluster: Cluster of each example, [n].
         resamples: Number of resamples, at least 1.
         seed: Seed of the resampling.
 
+    Raises:
+        ValueError: When a figure is undefined on all examples, or the difference in every resample.
+
     References:
-        Field and Welsh, Bootstrapping clustered data, JRSS B 69(3), 2007.
+        Field and Welsh, Bootstrapping Clustered Data, JRSS B 69(3), 2007.
     """
-    _, place = np.unique(cluster, return_inverse=True)
-    clusters = int(place.max()) + 1
-    sums = [np.bincount(place, (np.asarray(model, np.float64) - observed) ** 2, clusters) for model in (first, second)]
-    count = np.bincount(place, minlength=clusters).astype(np.float64)
+    place, clusters = _places(cluster)
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)
     for index in range(resamples):
-        weight = np.bincount(rng.integers(0, clusters, clusters), minlength=clusters)
-        size = weight @ count
-        differences[index] = np.sqrt(weight @ sums[0] / size) - np.sqrt(weight @ sums[1] / size)
-    whole = float(np.sqrt(sums[0].sum() / count.sum()) - np.sqrt(sums[1].sum() / count.sum()))
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return PairedInterval(whole, float(low), float(high), clusters)
+        weights = _drawn(rng, place, clusters)
+        differences[index] = first(weights) - second(weights)
+    even = np.ones(len(place))
+    return PairedInterval(*_summary(first(even) - second(even), differences), clusters)
+
+
+def paired_rmse_interval(
+    first: Floats, second: Floats, observed: Floats, cluster: Ints, resamples: int, seed: int = 0
+) -> PairedInterval:
+    """`paired_interval` of the RMSE of two models' predictions [n] of ratings [n]."""
+    return paired_interval(rmse_figure(first, observed), rmse_figure(second, observed), cluster, resamples, seed)
+
+
+def group_interval(
+    first: Sequence[Figure], second: Sequence[Figure], cluster: Ints, resamples: int, seed: int = 0
+) -> GroupInterval:
+    """Bootstrap the difference of two groups' mean figures over clusters and over seeds at once.
+
+    A group is one recipe trained with several seeds. Each resample draws clusters, which all models share, and
+    within each group, independently, seeds with replacement: S - 1 of S, so that the variance over the draws
+    is that of a mean of S seeds and not (S - 1) / S of it. Where a group has one seed, its spread is unknown
+    and counts as none. Where nearly all spread is the seeds', few of them promise too much: in 600 simulated
+    pairs of equal groups the interval held zero in 82, 90, 91 and 94 % at 2, 3, 5 and 10 seeds (by drawing S
+    of S in 74, 83, 87 and 92 %); where users or items spread more than seeds, in 94 to 98 %.
+
+    Args:
+        first: Figures of the first group's models, at least one.
+        second: Figures of the second group's models, of the same examples.
+        cluster: Cluster of each example, [n].
+        resamples: Number of resamples, at least 1.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: When a figure is undefined on all examples, or the difference in every resample.
+
+    References:
+        Owen and Eckles, Bootstrapping Data Arrays of Arbitrary Order, Annals of Applied Statistics 6(3), 2012
+        (crossed factors resampled independently). Rao and Wu, Resampling Inference with Complex Survey Data,
+        JASA 83(401), 1988 (drawing S - 1).
+    """
+    place, clusters = _places(cluster)
+    rng = np.random.default_rng(seed)
+    differences = np.empty(resamples)
+    for index in range(resamples):
+        weights = _drawn(rng, place, clusters)
+        means = [_mean_of_drawn(rng, group, weights) for group in (first, second)]
+        differences[index] = means[0] - means[1]
+    even = np.ones(len(place))
+    whole = [float(np.mean([figure(even) for figure in group])) for group in (first, second)]
+    return GroupInterval(*_summary(whole[0] - whole[1], differences), clusters, len(first), len(second))
+
+
+def _mean_of_drawn(rng: np.random.Generator, group: Sequence[Figure], weights: Weights) -> float:
+    drawn = rng.integers(0, len(group), max(1, len(group) - 1))
+    values = {at: group[at](weights) for at in np.unique(drawn)}
+    return float(np.mean([values[at] for at in drawn]))
+
+
+def _places(cluster: Ints) -> tuple[NDArray[np.int64], int]:
+    """Place of each example's cluster among all, [n], and their number."""
+    names, place = np.unique(cluster, return_inverse=True)
+    return place.astype(np.int64), len(names)
+
+
+def _drawn(rng: np.random.Generator, place: NDArray[np.int64], clusters: int) -> Weights:
+    """Weights of the examples of as many clusters as there are, drawn with replacement, [n]."""
+    times = np.bincount(rng.integers(0, clusters, clusters), minlength=clusters)
+    return times.astype(np.float64)[place]
+
+
+def _summary(difference: float, differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The difference and the bounds of its interval."""
+    defined = differences[~np.isnan(differences)]
+    if np.isnan(difference) or not len(defined):
+        raise ValueError("a figure is undefined on these examples: AUC needs both classes")
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return float(difference), float(low), float(high)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.options import Options
@@ -12,7 +15,13 @@ from llmrec_peft.options import Options
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from llmrec_peft.data.negatives import Negatives
+
 C = TypeVar("C", bound=Options)
+
+
+Task = Literal["rating", "click", "ranking"]
+"""What a head answers, which says how it is measured: stars of pairs, clicks of pairs, ranks in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +32,20 @@ class HeadContext:
         dim: Width of user and item vectors.
         label_mean: Mean label of the training interactions.
         label_range: Lowest and highest label of the owner's scale.
+        text_width: Width of prompt vectors; None where no prompt is read.
+        decodes: Whether prompts are read by a decoder.
+        yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, text_width]; None when a trained
+            head is built to be loaded.
+        labels: Labels of the training interactions, float32 [n]; None when loading.
     """
 
     dim: int
     label_mean: float
     label_range: tuple[float, float]
+    text_width: int | None = None
+    decodes: bool = False
+    yes_no: Tensor | None = None
+    labels: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -36,7 +54,7 @@ class HeadOutput:
 
     Attributes:
         loss: Scalar to minimise; None without labels.
-        scores: float32 [B], in the label's unit.
+        scores: float32 [B], in the label's unit, or [B, C] against shared candidates; higher is better.
     """
 
     loss: Tensor | None
@@ -48,12 +66,30 @@ class Joined:
     """One side's vectors, joined over the signals.
 
     Attributes:
-        vector: float32 [B, dim]; None where no signal speaks of this side.
-        offset: What signals add to the score by themselves, float32 [B]; zero on the user's side.
+        vector: float32 [rows, dim]; None where no signal speaks of this side.
+        offset: What signals add to the score by themselves, float32 [rows]; zero on the user's side.
+        cross: What signals add for each example and candidate together, float32 [B, C]; for candidates alone.
     """
 
     vector: Tensor | None
     offset: Tensor
+    cross: Tensor | None = None
+
+
+def pair_scores(user: Joined, item: Joined) -> Tensor:
+    """Inner products of rows with equal numbers plus offsets, [B]."""
+    score = user.offset + item.offset
+    if user.vector is not None and item.vector is not None:
+        score = score + (user.vector * item.vector).sum(-1)
+    return score
+
+
+def matrix_scores(user: Joined, item: Joined) -> Tensor:
+    """Inner products of every user with every item plus offsets, [B, C]."""
+    score = user.offset[:, None] + item.offset[None, :]
+    if user.vector is not None and item.vector is not None:
+        score = score + user.vector @ item.vector.T
+    return score if item.cross is None else score + item.cross
 
 
 class TaskHead(ABC, Generic[C]):
@@ -63,12 +99,16 @@ class TaskHead(ABC, Generic[C]):
     """One line for `llmrec list`."""
     Config: ClassVar[type[Options]]
     """The head's options."""
+    task: ClassVar[Task] = "rating"
+    """Which metrics and which trivial lines belong to it."""
     views: ClassVar[tuple[str, ...]] = ("item",)
     """Text views that it reads."""
     metric: ClassVar[str]
     """Primary metric, by which epochs are chosen."""
     lower_is_better: ClassVar[bool]
     """Direction of the primary metric."""
+    listwise: ClassVar[bool] = False
+    """Whether it is trained against `Batch.candidates` and scores them all at once."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -81,4 +121,39 @@ class TaskHead(ABC, Generic[C]):
 
     @abstractmethod
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Loss and scores of a batch."""
+        """Loss and scores of a batch.
+
+        Where the head is listwise and `batch.candidates` is there, `item` has a row for each candidate and
+        the scores are [B, C]; else `item` has a row for each example and the scores are [B].
+        """
+
+    def reads_prompt(self) -> bool:
+        """Whether `Batch.prompt_text` has to be there."""
+        return False
+
+    def negatives(self) -> Negatives | None:
+        """How the candidates of a step are drawn; None for heads that are not listwise."""
+        return None
+
+    def observed(self, label: NDArray[np.floating], label_range: tuple[float, float]) -> NDArray[np.floating]:
+        """Labels as the loss and the metrics want them, [n].
+
+        Args:
+            label: Labels as the owner gives them, [n].
+            label_range: Lowest and highest label of the owner's scale.
+
+        Raises:
+            InputError: When the head cannot learn from labels like these.
+        """
+        return label
+
+    def calibrate(self, scores: NDArray[np.floating], observed: NDArray[np.floating]) -> None:
+        """Fit the calibrator, whose tensors live in `parts`, on scores of the validation part, [n] each.
+
+        Heads without one do nothing.
+        """
+        return
+
+    def report(self) -> dict[str, Any]:
+        """Plain figures of the trained head for ``metrics.json``, such as a learnt temperature."""
+        return {}

@@ -11,9 +11,17 @@ if TYPE_CHECKING:
 
 RATING_LOSSES = ("mse", "mae", "huber")
 """Losses of a predicted against an observed rating."""
+CLICK_LOSSES = ("bce", "focal")
+"""Losses of a logit against whether something happened."""
+RANKING_LOSSES = ("bpr", "softmax", "info_nce")
+"""Losses of the target's score against other items' scores."""
 
 
-def loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss function of a name: predicted [B] and observed [B] to a scalar."""
-    function: Callable[[Tensor, Tensor], Tensor] = getattr(import_module(f"llmrec_peft.losses.{name}"), name)
+def loss(name: str) -> Callable[..., Tensor]:
+    """The loss function of a name, whose file says what it takes; torch is imported here and no earlier.
+
+    Args:
+        name: One of the names above.
+    """
+    function: Callable[..., Tensor] = getattr(import_module(f"llmrec_peft.losses.{name}"), name)
     return function

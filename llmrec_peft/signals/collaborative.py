@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from llmrec_peft.data.batches import Batch
+from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
@@ -39,7 +40,7 @@ class Collaborative(Signal[CollaborativeOptions]):
     """user = U_u + history of u, item = I_i + history of i, offset = b_u + b_i + weights · statistics.
 
     Items and users without training interactions get zeros, whatever their table rows hold. A history
-    leaves the example itself out while training (see `llmrec_peft.signals.history.SideHistory`).
+    leaves the example itself out while training (see `llmrec_peft.signals.rating_history.SideHistory`).
     """
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
@@ -49,6 +50,8 @@ class Collaborative(Signal[CollaborativeOptions]):
         """Make U, I, biases, one table for each kind of history, and the training interactions' sums."""
         from torch import nn
 
+        self._sizes = (context.num_users, context.num_items)
+        self._ranks = context.task == "ranking"
         users, items, dim = context.num_users, context.num_items, context.dim
         tables: dict[str, Any] = {
             "user_bias": nn.Embedding(users, 1),
@@ -57,9 +60,9 @@ class Collaborative(Signal[CollaborativeOptions]):
         for bias in tables.values():
             nn.init.zeros_(bias.weight)
         if self.config.factors:
-            sizes = {"user": users, **{f"user_{kind}": items for kind in _kinds(self.config.user_history)}}
+            sizes = {"user": users, **{f"user_{kind}": items for kind in self._kinds("user")}}
             if self.config.items:
-                sizes |= {"item": items, **{f"item_{kind}": users for kind in _kinds(self.config.item_history)}}
+                sizes |= {"item": items, **{f"item_{kind}": users for kind in self._kinds("item")}}
             for name, rows in sizes.items():
                 tables[name] = nn.Embedding(rows, dim)
                 nn.init.normal_(tables[name].weight, std=self.config.init_std)
@@ -67,7 +70,7 @@ class Collaborative(Signal[CollaborativeOptions]):
             tables[f"{side}_statistics"] = nn.Linear(3, 1, bias=False)
             nn.init.zeros_(tables[f"{side}_statistics"].weight)
         if context.train is not None:
-            from llmrec_peft.signals.history import RatingHistory
+            from llmrec_peft.signals.rating_history import RatingHistory
 
             tables["history"] = RatingHistory(context.train, users, items)
         else:
@@ -126,13 +129,49 @@ class Collaborative(Signal[CollaborativeOptions]):
         )
         del self.parts["history"]
 
+    def remember(self, train: Interactions) -> None:
+        """Take interactions as the histories, in place of folded tables or of those trained on."""
+        from llmrec_peft.signals.rating_history import RatingHistory
+
+        device = self.parts["user_bias"].weight.device
+        history = RatingHistory(train, *self._sizes).to(device)
+        for side in ("user", "item"):
+            getattr(history, f"{side}s").settle(*self._tables(side))
+        self.parts["history"] = history
+        if "folded" in self.parts:
+            del self.parts["folded"]
+
+    def follow(self, batch: Batch) -> None:
+        """Let statistics and history sums follow the batch's labels."""
+        import torch
+
+        assert batch.label is not None  # noqa: S101 - outcomes are what is followed
+        history = self.parts["history"]
+        with torch.no_grad():
+            of_user, of_item = history.residuals(batch.user, batch.item, batch.label)
+            history.users.add(batch.user, batch.item, of_user, *self._tables("user"))
+            history.items.add(batch.item, batch.user, of_item, *self._tables("item"))
+
+    def _tables(self, side: str) -> list[Tensor | None]:
+        """Tables over which a side's implicit and explicit sums go."""
+        names = (f"{side}_implicit", f"{side}_explicit")
+        return [self.parts[name].weight.detach() if name in self.parts else None for name in names]
+
+    def _kinds(self, side: str) -> tuple[str, ...]:
+        """Kinds of histories of one side; a ranked item must not tell who met it, nor labels that are all alike."""
+        chosen: _Side = self.config.user_history if side == "user" else self.config.item_history
+        kinds = {"none": (), "implicit": ("implicit",), "explicit": ("explicit",), "both": ("implicit", "explicit")}
+        if self._ranks:
+            return () if side == "item" or "implicit" not in kinds[chosen] else ("implicit",)
+        return kinds[chosen]
+
     def _vectors(self, side: str, own: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """Table row plus history sums of one side, [B, dim]; zero without training interactions."""
         tables, history = self.parts, getattr(self.parts["history"], f"{side}s")
         residual = self._residual(side, batch)
         left_out = None if residual is None else other
         vectors: Tensor = tables[side](own)
-        for kind in _kinds(self.config.user_history if side == "user" else self.config.item_history):
+        for kind in self._kinds(side):
             table = tables[f"{side}_{kind}"].weight
             if kind == "implicit":
                 vectors = vectors + history.implicit(table, own, left_out)
@@ -185,7 +224,3 @@ class Collaborative(Signal[CollaborativeOptions]):
         return torch.nn.ParameterDict(
             {name: torch.nn.Parameter(torch.zeros(shape), requires_grad=False) for name, shape in shapes.items()}
         )
-
-
-def _kinds(side: _Side) -> tuple[str, ...]:
-    return {"none": (), "implicit": ("implicit",), "explicit": ("explicit",), "both": ("implicit", "explicit")}[side]

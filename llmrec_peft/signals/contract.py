@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -30,6 +30,13 @@ class SignalContext:
         text: Vectors of all items' texts from the untuned model, float32 [num_items, width].
         neighbours: Knowledge graph around the items, if any.
         saved: Tensors of the trained signal where it is built to be loaded: they tell the tables' sizes.
+        task: What is learnt: ``rating``, ``click`` or ``ranking``.
+        users: Columns that describe users, in vocabulary order from index 1; None when loading.
+        items: Columns that describe items, in vocabulary order from index 1; None when loading.
+        hidden: Width of the language model's states; None where the recipe does not use it.
+        history_length: Entries of a history that a batch carries at most.
+        user_text: Vectors of users' or examples' texts from the untuned model, float32 [rows, width].
+        seed: Seed of the run, for what a signal computes before training.
     """
 
     num_users: int
@@ -39,6 +46,13 @@ class SignalContext:
     text: Tensor | None
     neighbours: Neighbours | None
     saved: Mapping[str, Tensor] | None = None
+    task: str = "rating"
+    users: Mapping[str, Sequence[Any]] | None = None
+    items: Mapping[str, Sequence[Any]] | None = None
+    hidden: int | None = None
+    history_length: int = 50
+    user_text: Tensor | None = None
+    seed: int = 0
 
 
 class Signal(ABC, Generic[C]):
@@ -47,6 +61,9 @@ class Signal(ABC, Generic[C]):
     A signal is one file: its options, this class, and one entry-point line. `build` makes its trained
     parts; `user`, `item` and `offset` read them for a batch. Tables (`nn.Embedding`) are trained with the
     rate of embeddings, everything else with that of the head. Torch is imported inside functions.
+
+    Under a listwise head `item` and `offset` are asked for candidates by themselves: a batch whose users are all
+    unknown (0), without labels and histories. They must not tell there who met which item.
     """
 
     summary: ClassVar[str]
@@ -55,8 +72,14 @@ class Signal(ABC, Generic[C]):
     """The signal's options."""
     reads_text: ClassVar[bool] = False
     """Whether `Batch.item_text` has to be there."""
+    reads_user_text: ClassVar[bool] = False
+    """Whether it reads `Batch.user_text`, where the recipe has a view of users."""
     reads_graph: ClassVar[bool] = False
     """Whether it is of use only beside a knowledge graph."""
+    reads_history: ClassVar[bool] = False
+    """Whether `Batch.history` has to be there (and `Batch.history_text`, where the signal uses text)."""
+    inserts_tokens: ClassVar[bool] = False
+    """Whether `tokens` gives vectors to be put into the language model's prompt."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -78,6 +101,40 @@ class Signal(ABC, Generic[C]):
     def offset(self, batch: Batch) -> Tensor | None:
         """What the signal adds to each score by itself, float32 [B], or None."""
         return None
+
+    def uses_text(self) -> bool:
+        """Whether the texts that it could read have to be encoded for this choice of options."""
+        return self.reads_text
+
+    def tokens(self, batch: Batch) -> Tensor | None:
+        """Vectors to be put into each example's prompt, float32 [B, k, hidden], or None."""
+        return None
+
+    def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
+        """What the signal adds for each example and candidate together, float32 [B, C], or None.
+
+        For what no product of a user and an item vector can say, such as that a candidate stands in the
+        example's own history. Asked for pairs with one candidate a row.
+
+        Args:
+            batch: Examples, with histories where the signal reads them.
+            candidates: Item indices, int64 [B, C], or [1, C] where all examples share them.
+        """
+        return None
+
+    def penalty(self, batch: Batch) -> Tensor | None:
+        """A scalar added to the loss of a training step, or None."""
+        return None
+
+    def remember(self, train: Interactions) -> None:
+        """Take interactions as what is known, in place of what `fold` left: who explains or follows needs them."""
+
+    def follow(self, batch: Batch) -> None:
+        """Take note of outcomes (`batch.label`) after `remember`: statistics and histories follow, weights stay."""
+
+    def report(self) -> dict[str, Any]:
+        """Plain figures of the trained signal for ``metrics.json``, such as learnt weights."""
+        return {}
 
     def fold(self) -> None:
         """Replace what depends on single training interactions by plain tables.

@@ -1,13 +1,14 @@
-"""Text: what the language model reads in an item's text."""
+"""Text: what the language model reads in an item's text, and in a user's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.signals.standard import empty_standard, standard, standardized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,64 +20,76 @@ class TextOptions(Options):
     """Options of the text signal."""
 
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Dropout on the text vector."""
+    """Dropout on the text vectors."""
     init_std: float = Field(default=0.02, ge=0.0)
-    """Spread of the projection's initial weights."""
+    """Spread of the projections' initial weights."""
+    users: bool = True
+    """Whether users' texts are read too, where the recipe has a view of them (views.user)."""
 
 
 class Text(Signal[TextOptions]):
-    """item = W z and offset = w · z, where z is the item's text vector, centred and scaled.
+    """item = W z and offset = w · z of an item's text vector z, user = V z and offset += v · z of a user's.
 
-    Sentence encoders put all texts of one kind close together; centring on the mean of the training items'
-    untuned vectors and scaling by their mean length lets the projection start from what differs.
+    Sentence encoders put all texts of one kind close together; z is centred on the mean of the training items'
+    untuned vectors (of all users' texts for users) and scaled by their mean length, so that the projections
+    start from what differs.
     """
 
-    summary: ClassVar[str] = "the language model's vector of an item's text"
+    summary: ClassVar[str] = "the language model's vectors of items' texts, and of users' where there are such"
     Config: ClassVar[type[Options]] = TextOptions
     reads_text: ClassVar[bool] = True
+    reads_user_text: ClassVar[bool] = True
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Make the projection [dim, width], the offset's weights [1, width] and the frozen centre and scale."""
+        """Make projections [dim, width], the offsets' weights [1, width] and the frozen centres and scales."""
         import torch
         from torch import nn
 
+        parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
         if context.saved is not None:
-            width = len(context.saved["standard.centre"])
-            centre, scale = torch.zeros(width), torch.ones(1)
+            parts["standard"] = empty_standard(context.saved["standard.centre"])
+            if "user_standard.centre" in context.saved:
+                parts["user_standard"] = empty_standard(context.saved["user_standard.centre"])
         else:
             assert context.text is not None  # noqa: S101 - the model encodes texts for a signal that reads them
             assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
-            width = context.text.shape[1]
             trained = torch.from_numpy(context.train.counts_by_item(context.num_items) > 0)
-            vectors = context.text.cpu()[trained]
-            centre = vectors.mean(0)
-            scale = (vectors - centre).norm(dim=1).mean().clamp(min=1e-6).reshape(1)
-        projection = nn.Linear(width, context.dim)
-        offset = nn.Linear(width, 1, bias=False)
-        nn.init.normal_(projection.weight, std=self.config.init_std)
-        nn.init.zeros_(projection.bias)
-        nn.init.zeros_(offset.weight)
-        frozen = nn.ParameterDict(
-            {
-                "centre": nn.Parameter(centre, requires_grad=False),
-                "scale": nn.Parameter(scale, requires_grad=False),
-            }
-        )
-        dropout = nn.Dropout(self.config.dropout)
-        return nn.ModuleDict({"projection": projection, "offset": offset, "standard": frozen, "dropout": dropout})
+            parts["standard"] = standard(context.text.cpu()[trained])
+            if context.user_text is not None and self.config.users:
+                parts["user_standard"] = standard(context.user_text.cpu())
+        for side in ("", "user_"):
+            if f"{side}standard" in parts:
+                width = len(parts[f"{side}standard"]["centre"])
+                projection, offset = nn.Linear(width, context.dim), nn.Linear(width, 1, bias=False)
+                nn.init.normal_(projection.weight, std=self.config.init_std)
+                nn.init.zeros_(projection.bias)
+                nn.init.zeros_(offset.weight)
+                parts |= {f"{side}projection": projection, f"{side}offset": offset}
+        return nn.ModuleDict(parts)
 
-    def _standardized(self, batch: Batch) -> Tensor:
+    def _item(self, batch: Batch) -> Tensor:
         assert batch.item_text is not None  # noqa: S101 - see `reads_text`
-        standard = self.parts["standard"]
-        vectors: Tensor = self.parts["dropout"]((batch.item_text - standard["centre"]) / standard["scale"])
+        vectors: Tensor = self.parts["dropout"](standardized(self.parts["standard"], batch.item_text))
+        return vectors
+
+    def _user(self, batch: Batch) -> Tensor | None:
+        if "user_standard" not in self.parts or batch.user_text is None:
+            return None
+        vectors: Tensor = self.parts["dropout"](standardized(self.parts["user_standard"], batch.user_text))
         return vectors
 
     def item(self, batch: Batch) -> Tensor:
-        """Projected text vectors [B, dim]."""
-        vectors: Tensor = self.parts["projection"](self._standardized(batch))
+        """Projected vectors of items' texts [B, dim]."""
+        vectors: Tensor = self.parts["projection"](self._item(batch))
         return vectors
 
+    def user(self, batch: Batch) -> Tensor | None:
+        """Projected vectors of users' texts [B, dim]; None where none are read."""
+        texts = self._user(batch)
+        return None if texts is None else self.parts["user_projection"](texts)
+
     def offset(self, batch: Batch) -> Tensor:
-        """How well liked an item with such a text is, [B]."""
-        offset: Tensor = self.parts["offset"](self._standardized(batch)).squeeze(-1)
-        return offset
+        """How well liked an item with such a text is, and how much a user with such a text likes, [B]."""
+        offset: Tensor = self.parts["offset"](self._item(batch)).squeeze(-1)
+        texts = self._user(batch)
+        return offset if texts is None else offset + self.parts["user_offset"](texts).squeeze(-1)

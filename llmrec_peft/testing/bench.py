@@ -24,7 +24,7 @@ from llmrec_peft.testing.task import SENTENCES, Task
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.options import Options
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
 SEED = 7
 MAX_LENGTH = 16

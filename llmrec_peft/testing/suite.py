@@ -23,7 +23,7 @@ from llmrec_peft.testing.outcome import Outcome
 from llmrec_peft.testing.results import PRECISIONS, SUITE, code_digest, versions
 
 if TYPE_CHECKING:
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
 _TOP = {"smollm2": "top-4"}
 """Layers that are adapted in the checks, where a method lets them be chosen; people choose them too. Else top-2."""
@@ -121,7 +121,7 @@ def section_of(backbone: str, precision: str) -> BackboneSection:
     Raises:
         InputError: For an unknown precision or made-up backbone.
     """
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
     if precision not in PRECISIONS:
         raise InputError(f"precision: {precision!r} is none of {', '.join(PRECISIONS)}")

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.data.interactions import Interactions
+    from llmrec_peft.data.negatives import CandidateSampler
     from llmrec_peft.model import RecModel
-    from llmrec_peft.recipe import TrainingSection
+    from llmrec_peft.recipe_sections import TrainingSection
+
+
+REMEMBERED = "texts as last encoded"
+"""Name of the encoder's remembered vectors in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ def fit(
     validate: Callable[[RecModel], float] | None = None,
     epochs: int | None = None,
     show: bool = True,
+    sampler: CandidateSampler | None = None,
 ) -> FitResult:
     """Train a model in place and leave its best weights in it.
 
@@ -73,8 +79,9 @@ def fit(
         validate: Validation figure of the model; None trains all epochs and keeps the last weights.
         epochs: Epochs to train at most; the schedule keeps the length of `section.epochs`.
         show: Whether to show a progress bar.
+        sampler: Draws candidates for heads that are listwise.
     """
-    run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs)
+    run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs, sampler)
     result = run.go(title, show)
     if show and accelerator.is_main_process:
         best = "" if result.best is None else f", best validation {model.head.metric} {result.best:.4f}"
@@ -96,7 +103,9 @@ class _Run:
         method: AdapterMethod[Any] | None,
         validate: Callable[[RecModel], float] | None,
         epochs: int | None,
+        sampler: CandidateSampler | None = None,
     ) -> None:
+        self.seed, self.sampler = seed, sampler
         self.model, self.train, self.section, self.method = model, train, section, method
         self.accelerator, self.checkpoint, self.validate = accelerator, checkpoint, validate
         self.epochs = section.epochs if epochs is None else epochs
@@ -140,6 +149,8 @@ class _Run:
         """One pass over the batches that are left of the running epoch."""
         progress, section = self.progress, self.section
         self.model.train()
+        if self.model.encoder is not None:
+            self.model.encoder.draw_wordings(self.seed, progress.epoch)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         started = time.monotonic()
         for rows in self.order.epoch(progress.epoch, skip=progress.batch):
@@ -147,7 +158,10 @@ class _Run:
             last = progress.batch == len(self.order)
             step_now = last or progress.batch % section.accumulate == 0
             own = rows[rank % len(rows) :: world]  # a last batch may hold fewer rows than there are processes
-            loss = self._loss(prepared, Batch.of(self.train, own, self.accelerator.device))
+            batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)
+            if self.sampler is not None:
+                self.sampler.add(batch, progress.epoch, progress.batch)
+            loss = self._loss(prepared, batch)
             self.accelerator.backward(loss / section.accumulate)
             progress.loss += loss.item()
             if step_now:
@@ -250,6 +264,8 @@ class _Run:
         else:
             encoder = self.model.encoder
             kept = self.method.state(encoder.model) if self.method is not None and encoder is not None else {}
+            if encoder is not None and encoder.remembered is not None:
+                kept = {**kept, REMEMBERED: encoder.remembered}
             self.checkpoint.save(
                 self.progress, self.model, self.optimizer, self.schedule, self.average, self.best, kept
             )
@@ -261,7 +277,12 @@ class _Run:
         whole = not self.checkpoint.finished()
         parts = (self.optimizer, self.schedule, self.average) if whole else (None, None, None)
         self.progress, self.best = self.checkpoint.load(self.model, *parts)
-        if self.method is not None and self.model.encoder is not None and whole:
-            self.method.load_state(self.model.encoder.model, self.checkpoint.method_state())
+        encoder = self.model.encoder
+        if encoder is not None and whole:
+            kept = self.checkpoint.method_state()
+            if REMEMBERED in kept and encoder.remembered is not None:
+                encoder.remembered.copy_(kept.pop(REMEMBERED))
+            if self.method is not None:
+                self.method.load_state(encoder.model, kept)
         for figure in self.progress.history:
             self.stopping.update(figure)

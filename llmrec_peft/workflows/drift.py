@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
-from llmrec_peft.evaluation.metrics import RATING_METRICS
+from llmrec_peft.evaluation.rating_metrics import RATING_METRICS
 from llmrec_peft.recipe import DEMO
 from llmrec_peft.recommender import Recommender
 from llmrec_peft.workflows.prepare import prepare

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.evaluation.metrics import rating_report
+from llmrec_peft.evaluation.rating_metrics import rating_report
 from llmrec_peft.recommender import Recommender
 from llmrec_peft.workflows.prepare import prepare
 

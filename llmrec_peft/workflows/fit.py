@@ -257,7 +257,7 @@ def _outside(recipe: Recipe, data: Data, width: int) -> tuple[int, int]:
 
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.heads.contract import HeadContext
-    from llmrec_peft.model import RecModel, build_head, build_signals
+    from llmrec_peft.model.build import build_heads, build_model, build_signals
     from llmrec_peft.signals.contract import SignalContext
 
     prepared = data.prepared
@@ -274,8 +274,8 @@ def _outside(recipe: Recipe, data: Data, width: int) -> tuple[int, int]:
         text=torch.zeros(1, width).expand(data.items + 1, width),
         neighbours=None if prepared is None else prepared.neighbours,
     )
-    head = build_head(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0)))
-    groups = RecModel(build_signals(recipe, context), head, None, context.text).parameter_groups()
+    heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0), text_width=width))
+    groups = build_model(recipe, build_signals(recipe, context), heads, None, context.text).parameter_groups()
     count = {name: sum(p.numel() for _, p in members) for name, members in groups.items()}
     return count["embeddings"], count["head"]
 

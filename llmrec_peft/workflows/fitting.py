@@ -2,88 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
-from torch import Tensor
 
-from llmrec_peft import registry
-from llmrec_peft.backbone.adapter import AdapterMethod
-from llmrec_peft.backbone.encoder import TextEncoder
-from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.data.tokens import TokenTable
-from llmrec_peft.evaluation.metrics import RATING_METRICS
+from llmrec_peft.data.negatives import CandidateSampler
+from llmrec_peft.errors import InputError
+from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
+from llmrec_peft.evaluation.outcomes import Outcome, rank_targets
 from llmrec_peft.heads.contract import HeadContext
-from llmrec_peft.model import RecModel, build_head, build_signals, reads_text
+from llmrec_peft.model import RecModel, reads_prompt, reads_text
+from llmrec_peft.model.build import build_heads, build_model, build_signals
+from llmrec_peft.model.text_plan import bare_heads
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import FitResult, fit
 from llmrec_peft.workflows.prepare import Prepared
-
-
-class Texts:
-    """The language model over one dataset: untuned vectors once, an adapter attached when first asked for."""
-
-    def __init__(self, backbone: Backbone, prepared: Prepared, recipe: Recipe) -> None:
-        """Tokenize all texts and encode them with the untuned model.
-
-        Args:
-            backbone: Frozen model.
-            prepared: Texts.
-            recipe: Pooling, lengths, adapter method.
-        """
-        self.backbone = backbone
-        self._recipe = recipe
-        length = recipe.views.item.max_length
-        self.tokens = TokenTable.of(prepared.texts, lambda texts: backbone.tokenize(texts, length), backbone.pad_id)
-        frozen = list(backbone.model.modules())
-        self._frozen = frozen
-        lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
-        self._plain = self._encoder(backbone.model, lowest)
-        self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
-        with self._plain.fixed() as vectors:
-            self.untuned: Tensor = vectors.clone()
-        self.method: AdapterMethod[Any] | None = None
-        self._tuned: TextEncoder | None = None
-        self._start: dict[str, Tensor] = {}
-
-    def _encoder(self, model: torch.nn.Module, lowest: int | None) -> TextEncoder:
-        section = self._recipe.backbone
-        return TextEncoder(model, self._frozen, self.tokens, section.pooling, section.normalize, lowest)
-
-    def encoder(self, recipe: Recipe) -> TextEncoder | None:
-        """Encoder of a variant with its adapter fresh; None where `untuned` says all."""
-        name = recipe.adapter.method
-        method: AdapterMethod[Any] = registry.get("adapters", name)(recipe.adapter.config)
-        lowest = method.lowest_layer(self.backbone)
-        if lowest is None:
-            return None
-        if recipe.adapter != self._recipe.adapter:
-            raise ValueError(f"these texts are tuned by {self._recipe.adapter}, not by {recipe.adapter}")
-        if self._tuned is None:
-            torch.manual_seed(recipe.seed)
-            if recipe.training.gradient_checkpointing:
-                self.backbone.enable_gradient_checkpointing()
-            tuned = self._encoder(method.attach(self.backbone), lowest)
-            tuned.to(self.backbone.device)
-            tuned.eval()
-            tuned.share_trunk(self._plain)
-            self.method, self._tuned = method, tuned
-            self._start = {n: p.detach().clone() for n, p in tuned.named_parameters() if p.requires_grad}
-        method.reset(self._tuned.model)
-        with torch.no_grad():
-            for parameter_name, parameter in self._tuned.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(self._start[parameter_name])
-        return self._tuned
+from llmrec_peft.workflows.texts import Texts
 
 
 @dataclass
@@ -93,35 +35,125 @@ class Fitted:
     Attributes:
         model: The final model.
         search: The fit that validation watched.
-        valid: Predictions on validation by the best model of that fit.
+        valid: What the best model of that fit said of validation, by head.
         seconds: Fitting time, refit included.
         peak_rss_mb: Highest resident memory.
+        searched: The best model's own state of that fit, where the final model is another.
     """
 
     model: RecModel
     search: FitResult
-    valid: NDArray[np.float32]
+    valid: dict[str, Outcome]
     seconds: float
     peak_rss_mb: float
+    searched: dict[str, torch.Tensor]
+
+
+def measures(recipe: Recipe, prepared: Prepared) -> dict[str, Measure]:
+    """How each head of a recipe is measured."""
+    popularity = prepared.learned(recipe.refits).counts_by_item(prepared.vocabulary.num_items)
+    span = prepared.dataset.rating_range
+    return {
+        name: measure_of(head.task, functools.partial(head.observed, label_range=span), popularity)
+        for name, head in bare_heads(recipe).items()
+    }
 
 
 def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> RecModel:
     """A fresh model of a recipe, its initial values drawn from the recipe's seed."""
     vocabulary = prepared.vocabulary
-    encoder = texts.encoder(recipe) if texts is not None and reads_text(recipe) else None
+    reads = texts is not None and reads_text(recipe)
+    encoder = texts.encoder(recipe) if reads and texts is not None else None
     torch.manual_seed(recipe.seed)
+    heads = build_heads(recipe, _head_context(recipe, prepared, train, texts))
     context = SignalContext(
         num_users=vocabulary.num_users,
         num_items=vocabulary.num_items,
         dim=recipe.fusion.dim,
         train=train,
-        text=texts.untuned if texts is not None else None,
+        text=texts.items if texts is not None else None,
         neighbours=prepared.neighbours,
+        task=next(iter(heads.values())).task,
+        users=_columns(prepared.dataset.users),
+        items=_columns(prepared.dataset.items),
+        hidden=texts.backbone.width if texts is not None else None,
+        history_length=recipe.data.history_length,
+        user_text=texts.users if texts is not None else None,
+        seed=recipe.seed,
     )
-    low, high = prepared.dataset.rating_range
-    head = build_head(recipe, HeadContext(recipe.fusion.dim, float(train.label.mean()), (low, high)))
-    table = texts.untuned if texts is not None and encoder is None and reads_text(recipe) else None
-    return RecModel(build_signals(recipe, context), head, encoder, table)
+    signals = build_signals(recipe, context)
+    plan = texts.plan_for(recipe) if texts is not None else None
+    table = texts.untuned if texts is not None and encoder is None and reads else None
+    return build_model(recipe, signals, heads, encoder, table, plan)
+
+
+def _columns(table: object) -> dict[str, list[object]]:
+    columns: dict[str, list[object]] = table.with_format("arrow")[:].to_pydict()  # type: ignore[attr-defined]
+    return columns
+
+
+def _head_context(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> HeadContext:
+    backbone = texts.backbone if texts is not None and reads_prompt(recipe) else None
+    decodes = backbone is not None and backbone.kind == "decoder"
+    return HeadContext(
+        dim=recipe.fusion.dim,
+        label_mean=float(train.label.mean()),
+        label_range=prepared.dataset.rating_range,
+        text_width=None if backbone is None else backbone.width,
+        decodes=decodes,
+        yes_no=backbone.output_rows(["Yes", "No"]).cpu() if backbone is not None and decodes else None,
+        labels=train.label,
+    )
+
+
+def outcome_of(
+    model: RecModel,
+    head: str,
+    part: Interactions,
+    recipe: Recipe,
+    prepared: Prepared,
+    learned: Interactions,
+    sampled: int | None = None,
+) -> Outcome:
+    """What one head of a model says of a part, in the form that its task is measured in.
+
+    Args:
+        model: Trained model.
+        head: Name of the head.
+        part: Examples.
+        recipe: Protocol of the evaluation.
+        prepared: Data.
+        learned: Interactions that the model was trained on.
+        sampled: Rank among so many random items, too.
+    """
+    if model.heads[head].task == "ranking":
+        num_items = prepared.vocabulary.num_items
+        with model.ranking(part, num_items, head) as scores:
+            return rank_targets(part, scores, num_items, own_items=recipe.evaluation.own_items, sampled=sampled)
+    if recipe.data.protocol == "prequential":
+        return model.scores_in_time(part, learned, head)
+    return model.scores(part, head)
+
+
+def sampler_of(
+    recipe: Recipe, model: RecModel, prepared: Prepared, train: Interactions, texts: Texts | None
+) -> CandidateSampler | None:
+    """What draws candidates for a recipe's listwise heads; None where no head is listwise.
+
+    Raises:
+        InputError: When hard negatives are asked for and nothing is read.
+    """
+    asked = [negatives for head in model.heads.values() if (negatives := head.negatives()) is not None]
+    if not asked:
+        return None
+    widest = max(asked, key=lambda one: (one.kind == "catalogue", one.count, one.hard))
+    hard = max(one.hard for one in asked)
+    alike = None
+    if hard:
+        if texts is None or not model.plan.item:
+            raise InputError("head.hard_negatives: they are found by text, and no signal of the recipe reads any")
+        alike = texts.alike()
+    return CandidateSampler(replace(widest, hard=hard), train, prepared.vocabulary.num_items, recipe.seed, alike)
 
 
 def fit_variant(
@@ -135,6 +167,9 @@ def fit_variant(
 ) -> Fitted:
     """Train a variant: epochs chosen on validation, then, by recipe, a refit on train + validation.
 
+    What else validation decides (weights of a late fusion, calibration) is chosen for the best model of the
+    first fit and kept for the refit one.
+
     Args:
         recipe: Variant.
         prepared: Data.
@@ -144,18 +179,21 @@ def fit_variant(
         title: Name on the progress bars.
         show: Whether to show them.
     """
-    section, device = recipe.training, accelerator.device
-    valid = prepared.valid
-    metric = RATING_METRICS[registry.get("heads", recipe.head.name).metric]
+    section, device, valid = recipe.training, accelerator.device, prepared.valid
+    measured = measures(recipe, prepared)
+    primary = recipe.head.name
+    metric = bare_heads(recipe)[primary].metric
 
-    def validate(model: RecModel) -> float:
-        return metric(model.scores(valid.user, valid.item), valid.label)
+    def figure(model: RecModel) -> float:
+        outcome = outcome_of(model, primary, valid, recipe, prepared, prepared.train)
+        return measured[primary].report(outcome, valid)[metric]
 
     def run(train: Interactions, phase: str, watch: bool, epochs: int | None) -> tuple[RecModel, FitResult]:
         started = time.monotonic()
         model = new_model(recipe, prepared, train, texts)
         model.to(device)
         method = texts.method if texts is not None and model.encoder is not None else None
+        sampler = sampler_of(recipe, model, prepared, train, texts)
         torch.manual_seed(recipe.seed)
         result = fit(
             model,
@@ -166,17 +204,40 @@ def fit_variant(
             Checkpoint(work / phase),
             f"{title} {phase}",
             method,
-            validate if watch else None,
+            figure if watch else None,
             epochs,
             show,
+            sampler,
         )
         setup = time.monotonic() - started - result.seconds
         return model, replace(result, seconds=result.seconds + max(0.0, setup))
 
+    started = time.monotonic()
     model, search = run(prepared.train, "fit", True, None)
-    predicted = model.scores(valid.user, valid.item)
+    with model.scoring(model.plan.keys(valid)):  # every text of validation is encoded once for all that follows
+        model.fusion.choose(lambda: figure(model), metric in LOWER_IS_BETTER)
+        outcomes = _outcomes(model, recipe, prepared)
+        for name, head in model.heads.items():
+            if isinstance(scores := outcomes[name], np.ndarray):
+                head.calibrate(scores, head.observed(valid.label, prepared.dataset.rating_range))
+        outcomes = _outcomes(model, recipe, prepared)
+    decided = {name: tensor.clone() for name, tensor in model.trained_state().items() if _by_validation(name)}
+    searched = {name: tensor.clone() for name, tensor in model.trained_state().items()}
     seconds, peak = search.seconds, search.peak_rss_mb
-    if section.refit:
+    seconds += max(0.0, time.monotonic() - started - search.seconds)
+    if recipe.refits:
         model, final = run(prepared.learned(True), "refit", False, search.best_epoch)
+        model.load_trained_state({**model.trained_state(), **decided})
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)
-    return Fitted(model, search, predicted, seconds, peak)
+    return Fitted(model, search, outcomes, seconds, peak, searched)
+
+
+def _outcomes(model: RecModel, recipe: Recipe, prepared: Prepared) -> dict[str, Outcome]:
+    """What each head says of validation."""
+    valid, train = prepared.valid, prepared.train
+    return {name: outcome_of(model, name, valid, recipe, prepared, train) for name in model.heads}
+
+
+def _by_validation(name: str) -> bool:
+    """Whether a tensor is decided on validation: a late fusion's weights, a calibrator."""
+    return name == "fusion.weights" or ".calibration." in name

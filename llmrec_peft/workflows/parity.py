@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.recipe import BackboneSection
+    from llmrec_peft.recipe_sections import BackboneSection
 
 
 @dataclass(frozen=True)

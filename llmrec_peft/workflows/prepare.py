@@ -1,10 +1,13 @@
-"""Prepare: from a recipe to numbered, divided interactions and rendered texts."""
+"""Prepare: from a recipe to numbered, divided interactions and what texts are made of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +15,19 @@ from numpy.typing import NDArray
 from llmrec_peft import registry
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.data.graph import Neighbours
+from llmrec_peft.data.histories import Histories, earlier, given
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
 from llmrec_peft.data.source import RecipeSource
-from llmrec_peft.data.splits import Split, split
+from llmrec_peft.data.splits import Split, drawn, split
 from llmrec_peft.data.subset import with_fewer_items
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
-from llmrec_peft.identity import values_digest
-from llmrec_peft.recipe import DEMO, DataSection, Recipe
+from llmrec_peft.identity import arrays_digest, values_digest
+from llmrec_peft.model.text_plan import bare_signals, reads_history
+from llmrec_peft.recipe import DEMO, Recipe
+from llmrec_peft.recipe_sections import DataSection
 
 DEMO_SEED = 0
 """Seed of made-up data; not the run's seed, so that runs of several seeds share one dataset."""
@@ -33,10 +40,13 @@ class Prepared:
     Attributes:
         dataset: As it was read.
         vocabulary: Numbers of users and items.
-        interactions: All interactions, numbered.
+        interactions: The interactions of all parts, numbered, with histories where the recipe reads them.
         split: Rows of training, validation and test.
         texts: Text of each item index; index 0 (unknown) has an empty one.
+        wordings: Further texts of each item index, from the view's variants.
         neighbours: Knowledge graph around the items, where the recipe uses one.
+        leaks: What gives test examples away, where the recipe allows it.
+        used_rows: Row of each interaction in the dataset, int64 [n].
     """
 
     dataset: RecDataset
@@ -45,6 +55,9 @@ class Prepared:
     split: Split
     texts: tuple[str, ...]
     neighbours: Neighbours | None
+    wordings: tuple[tuple[str, ...], ...] = ()
+    leaks: tuple[Leak, ...] = ()
+    used_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def train(self) -> Interactions:
@@ -76,19 +89,36 @@ class Prepared:
         return [str(title) for title in column(self.dataset.items, "title")]
 
     @cached_property
+    def item_rows(self) -> list[Mapping[str, Any]]:
+        """Columns of each item index; index 0 has none."""
+        return [{}, *self.dataset.items]
+
+    @cached_property
+    def user_rows(self) -> list[Mapping[str, Any]]:
+        """Columns of each user index; index 0 has none."""
+        return [{}, *self.dataset.users]
+
+    @cached_property
     def digest(self) -> str:
         """Digest of everything that training reads."""
-        parts: list[NDArray[np.generic]] = [
-            self.interactions.user,
-            self.interactions.item,
-            self.interactions.label,
-            self.split.train,
-            self.split.valid,
-            self.split.test,
+        numbers, parts = self.interactions, self.split
+        arrays: list[NDArray[Any]] = [
+            numbers.user,
+            numbers.item,
+            numbers.label,
+            numbers.timestamp,
+            parts.train,
+            parts.valid,
+            parts.test,
         ]
-        arrays = [values_digest(part.tolist()) for part in parts]
-        graph = [] if self.neighbours is None else [self.neighbours.entity.tolist()]
-        return values_digest([arrays, list(self.texts), graph, self.vocabulary.users, self.vocabulary.items])
+        if numbers.history is not None:
+            told = numbers.history
+            arrays += [told.item, told.label, told.begin, told.end]
+        if self.neighbours is not None:
+            arrays += [self.neighbours.entity, self.neighbours.relation]
+        columns = json.dumps([self.user_rows, self.item_rows], sort_keys=True, default=str)
+        names = [self.vocabulary.users, self.vocabulary.items]
+        return values_digest([arrays_digest(arrays), list(self.texts), self.wordings, columns, names])
 
 
 def read_dataset(section: DataSection) -> RecDataset:
@@ -113,30 +143,144 @@ def read_dataset(section: DataSection) -> RecDataset:
 
 
 def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
-    """Read, number, divide and render.
+    """Read, number, divide, look for leaks, and render items.
 
     Returns:
         The recipe with signals that the data cannot feed switched off, and the prepared data.
 
     Raises:
-        InputError: When the data or the templates are not what they should be.
+        InputError: When the data or the templates are not what they should be, or give answers away.
     """
     dataset = read_dataset(recipe.data)
-    if dataset.graph is None:
-        needing = [name for name in recipe.signals.active if registry.get("signals", name).reads_graph]
-        recipe = recipe.changed({f"signals.{name}": False for name in needing})
-        if needing:
-            note = f"no knowledge graph given: signal {', '.join(needing)} is off (data.graph=DIR turns it on)"
-            dataset = replace(dataset, notes=(*dataset.notes, note))
+    _require_labels(dataset)
+    recipe, dataset = _without_graph(recipe, dataset)
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     section = recipe.data
     parts = split(dataset, section.split, section.test_fraction, section.valid_fraction, section.split_seed)
-    template = ViewTemplate(recipe.views.item.template)
-    texts = ("", *template.render_all(dataset.items))
-    neighbours = None
-    if dataset.graph is not None:
-        for name, options in recipe.signals.active.items():
-            if registry.get("signals", name).reads_graph:
-                width, least = getattr(options, "max_neighbours", 32), getattr(options, "min_items", 2)
-                neighbours = Neighbours.of(dataset.graph, vocabulary, least, width)
-    return recipe, Prepared(dataset, vocabulary, Interactions.of(dataset, vocabulary), parts, texts, neighbours)
+    if section.train_size != "all":
+        parts = drawn(parts, section.train_size, recipe.seed)
+    used = parts.used
+    interactions = Interactions.of(dataset, vocabulary)
+    interactions = replace(interactions.take(used), row=None)
+    divided = parts.renumbered()
+    if reads_history(recipe):
+        interactions = replace(
+            interactions, history=_histories(recipe, dataset, vocabulary, interactions, divided, used)
+        )
+    texts, wordings = _item_texts(recipe, dataset)
+    leaks = find_leaks(
+        interactions,
+        divided,
+        texts,
+        ["", *(str(title) for title in column(dataset.items, "title"))],
+        repeats=dataset.repeats,
+        in_time=section.split == "temporal",
+        user_texts=_user_texts(recipe, dataset),
+    )
+    if not section.allow_leakage:
+        require_no_leaks(leaks)
+    if section.liked_above is None and (recipe.views.user is not None or recipe.views.prompt is not None):
+        recipe = recipe.changed({"data.liked_above": sum(dataset.rating_range) / 2.0})
+    empty = sum(not text for text in texts[1:])
+    if empty:
+        dataset = replace(dataset, notes=(*dataset.notes, f"{empty} items have no text: nothing can be read of them"))
+    return recipe, Prepared(
+        dataset,
+        vocabulary,
+        interactions,
+        divided,
+        texts,
+        _neighbours(recipe, dataset, vocabulary),
+        wordings,
+        tuple(leaks),
+        used,
+    )
+
+
+def _require_labels(dataset: RecDataset) -> None:
+    """Refuse labels that the owner's scale does not have."""
+    label = np.asarray(column(dataset.interactions, "rating"), np.float64)
+    low, high = dataset.rating_range
+    wrong = np.flatnonzero(~((label >= low) & (label <= high)))
+    if len(wrong):
+        raise InputError(
+            f"{dataset.name}: label {label[wrong[0]]:g} of interaction {wrong[0]} lies outside {low:g} to {high:g}"
+            f" ({len(wrong)} such)"
+        )
+
+
+def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecDataset]:
+    """Switch signals off that need a graph where there is none, and say so."""
+    needing = [name for name in recipe.signals.active if registry.get("signals", name).reads_graph]
+    if dataset.graph is not None or not needing:
+        return recipe, dataset
+    note = f"no knowledge graph given: signal {', '.join(needing)} is off (data.graph=DIR turns it on)"
+    off = recipe.changed({f"signals.{name}": False for name in needing})
+    if not off.signals.active:
+        raise InputError(f"signals: {', '.join(needing)} need a knowledge graph, and there is none: give data.graph")
+    return off, replace(dataset, notes=(*dataset.notes, note))
+
+
+def _histories(
+    recipe: Recipe,
+    dataset: RecDataset,
+    vocabulary: Vocabulary,
+    interactions: Interactions,
+    parts: Split,
+    used: NDArray[np.int64],
+) -> Histories:
+    """What each example's user had met before, by what the recipe's protocol lets be known."""
+    section = recipe.data
+    if section.history == "given" and not dataset.gives_histories:
+        raise InputError(f"data.history: {dataset.name} gives no histories; choose earlier")
+    if dataset.gives_histories and section.history != "earlier":
+        table = dataset.interactions.select(used)
+        return given(column(table, "history"), column(table, "history_rating"), vocabulary.item_indices)
+    if section.protocol == "prequential":
+        known = {"train": parts.train, "valid": parts.fit, "test": parts.used}
+    else:
+        known = {"train": parts.train, "valid": parts.train}
+        known["test"] = parts.train if section.protocol == "train" else parts.fit
+    numbers = interactions
+    asked = {name: getattr(parts, name) for name in ("train", "valid", "test")}
+    found = [
+        earlier(numbers.user, numbers.item, numbers.label, numbers.timestamp, rows, known[name])
+        for name, rows in asked.items()
+    ]
+    joined = found[0].joined(found[1]).joined(found[2])
+    order = np.argsort(np.concatenate(list(asked.values())), kind="stable")
+    histories = joined.take(order)
+    if not (histories.lengths > 0).any():
+        raise InputError(
+            f"{dataset.name} has no histories: nobody met anything before, by its timestamps; switch off what reads"
+            " histories (signals.history=false, a head or a view that tells them)"
+        )
+    return histories
+
+
+def _user_texts(recipe: Recipe, dataset: RecDataset) -> list[str]:
+    """Texts of users that tell no history, rendered to look for titles in them."""
+    view = recipe.views.user
+    reads = any(signal.reads_user_text for signal in bare_signals(recipe).values())
+    if view is None or not reads or "history" in view.template:
+        return []
+    template = ViewTemplate(view.template)
+    return ["", *(template.render({"user": row, "history": []}) for row in dataset.users)]
+
+
+def _item_texts(recipe: Recipe, dataset: RecDataset) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    view = recipe.views.item
+    texts, *wordings = (
+        ("", *ViewTemplate(template).render_all(dataset.items)) for template in (view.template, *view.variants)
+    )
+    return texts, tuple(wordings)
+
+
+def _neighbours(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary) -> Neighbours | None:
+    if dataset.graph is None:
+        return None
+    for name, options in recipe.signals.active.items():
+        if registry.get("signals", name).reads_graph:
+            width, least = getattr(options, "max_neighbours", 32), getattr(options, "min_items", 2)
+            return Neighbours.of(dataset.graph, vocabulary, least, width)
+    return None

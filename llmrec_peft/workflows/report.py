@@ -1,61 +1,97 @@
-"""Report: the figures of a run's predictions, in the layout of ``metrics.json``."""
+"""Report: the figures of a run's outcomes, in the layout of ``metrics.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.evaluation.intervals import paired_rmse_interval
-from llmrec_peft.evaluation.metrics import rating_report
-from llmrec_peft.evaluation.slices import item_slices
+from llmrec_peft.evaluation.intervals import paired_interval
+from llmrec_peft.evaluation.measures import Measure, better
+from llmrec_peft.evaluation.outcomes import Outcome
+from llmrec_peft.evaluation.slices import slices
 
-Predictions = Mapping[str, NDArray[np.floating]]
-
-
-def figures(
-    predictions: Predictions, observed: NDArray[np.float32], baselines: Sequence[str], ablations: Sequence[str]
-) -> dict[str, Any]:
-    """Figures of every model: ``before``, ``after``, ``baselines`` and ``ablations``."""
-    return _nested({name: rating_report(p, observed) for name, p in predictions.items()}, baselines, ablations)
+Outcomes = Mapping[str, Outcome]
 
 
-def item_figures(
-    predictions: Predictions,
-    test: Interactions,
+@dataclass(frozen=True)
+class Rows:
+    """Which of a report's models are what.
+
+    Attributes:
+        baselines: Names of baselines.
+        ablations: Names of ablations.
+        line: The trivial baseline that is best on validation; None where there is none.
+    """
+
+    baselines: Sequence[str]
+    ablations: Sequence[str]
+    line: str | None = None
+
+
+def figures(outcomes: Outcomes, part: Interactions, measure: Measure, rows: Rows) -> dict[str, Any]:
+    """Figures of every model: ``before``, ``after``, ``blend``, ``baselines`` and ``ablations``."""
+    return nested({name: measure.report(outcome, part) for name, outcome in outcomes.items()}, rows)
+
+
+def slice_figures(
+    outcomes: Outcomes,
+    part: Interactions,
+    measure: Measure,
     training_count: NDArray[np.int64],
-    baselines: Sequence[str],
-    ablations: Sequence[str],
+    kinds: Sequence[str] | None,
+    rows: Rows,
 ) -> dict[str, Any]:
-    """Figures on items with no, few and many training ratings."""
+    """Figures on items with no, few and many training interactions, and on the owner's kinds of records."""
     report = {}
-    for name, rows in item_slices(predictions, test.label, test.item, training_count).items():
-        size = rows.pop("n")
-        report[name] = {"n": size, **(_nested(rows, baselines, ablations) if rows else {})}
+    for name, found in slices(outcomes, part, measure, training_count, kinds).items():
+        size = found.pop("n")
+        report[name] = {"n": size, **(nested(found, rows) if found else {})}
     return report
 
 
-def comparisons(predictions: Predictions, test: Interactions, resamples: int) -> dict[str, Any]:
-    """Paired intervals of `after` against every other model, resampling users and items."""
+def comparisons(
+    outcomes: Outcomes, part: Interactions, measure: Measure, metric: str, resamples: int, rows: Rows
+) -> dict[str, Any]:
+    """Paired intervals of the primary metric, resampling users and items.
+
+    `after` against every other model, and where there is a blend with the trivial line, the blend against that
+    line alone: what the model adds to it.
+    """
     if resamples == 0:
         return {}
-    clusters = {"by_user": test.user, "by_item": test.item}
+    pairs = [("after", name) for name in outcomes if name not in ("after", "blend")]
+    if "blend" in outcomes and rows.line is not None:
+        pairs += [("blend", rows.line), ("blend", "after")]
+    weighted = {name: measure.weighted(metric, outcome, part) for name, outcome in outcomes.items()}
     return {
-        f"after_minus_{name}": {
-            unit: paired_rmse_interval(predictions["after"], other, test.label, cluster, resamples).plain()
-            for unit, cluster in clusters.items()
+        f"{first}_minus_{second}": {
+            unit: paired_interval(weighted[first], weighted[second], cluster, resamples).plain()
+            for unit, cluster in measure.clusters(metric, part).items()
         }
-        for name, other in predictions.items()
-        if name != "after"
+        for first, second in pairs
     }
 
 
-def _nested(reports: Mapping[str, Any], baselines: Sequence[str], ablations: Sequence[str]) -> dict[str, Any]:
-    nested: dict[str, Any] = {name: reports[name] for name in ("before", "after")}
-    nested["baselines"] = {name: reports[name] for name in baselines}
-    if ablations:
-        nested["ablations"] = {name: reports[name] for name in ablations}
-    return nested
+def losing(report: Mapping[str, Any], metric: str, rows: Rows) -> list[str]:
+    """Models whose primary figure is no better than that of the trivial line."""
+    if rows.line is None:
+        return []
+    line = report["baselines"][rows.line][metric]
+    named = {name: report[name] for name in ("before", "after", "blend") if name in report}
+    named |= report.get("ablations", {})
+    named |= {name: row for name, row in report["baselines"].items() if name != rows.line}
+    return [name for name, row in named.items() if metric not in row or not better(metric, row[metric], line)]
+
+
+def nested(reports: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+    """Reports of all models in the layout of ``metrics.json``."""
+    found: dict[str, Any] = {name: reports[name] for name in ("before", "after", "blend") if name in reports}
+    found["baselines"] = {name: reports[name] for name in rows.baselines}
+    if rows.ablations:
+        found["ablations"] = {name: reports[name] for name in rows.ablations}
+    return found

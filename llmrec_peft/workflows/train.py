@@ -11,28 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 
 from llmrec_peft import registry
 from llmrec_peft.artifact.hardware import hardware, versions
-from llmrec_peft.artifact.tables import ItemTable
+from llmrec_peft.artifact.tables import ItemTable, Seen
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.preflight import require_method, require_possible
 from llmrec_peft.errors import InputError, disk_is_full
-from llmrec_peft.evaluation.baselines import Baseline, fit_baselines
-from llmrec_peft.progress import bar, note
+from llmrec_peft.model import RecModel
+from llmrec_peft.model.text_plan import bare_heads
+from llmrec_peft.progress import note
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recommender import Recommender
 from llmrec_peft.training.accelerator import make_accelerator
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
-from llmrec_peft.workflows.fitting import Fitted, Texts, fit_variant
+from llmrec_peft.workflows.fitting import Fitted, fit_variant
+from llmrec_peft.workflows.head_outcomes import HeadOutcomes
 from llmrec_peft.workflows.prepare import Prepared, prepare
-from llmrec_peft.workflows.report import comparisons, figures, item_figures
+from llmrec_peft.workflows.texts import Texts
 from llmrec_peft.workflows.training_folder import claim, publish, refuse_occupied, training_folder
-from llmrec_peft.workflows.variants import untuned, without
-
-Scores = NDArray[np.floating[Any]]
+from llmrec_peft.workflows.trivial import baselines_of
+from llmrec_peft.workflows.variants import collaborative_only, untuned, without
 
 
 def train(
@@ -74,26 +74,26 @@ def train(
 
 
 @dataclass
-class _Outcome:
-    """Predictions and costs of everything that was fitted.
+class _Results:
+    """Outcomes and costs of everything that was fitted.
 
     Attributes:
         before: The untuned reference.
         after: The tuned whole.
-        baselines: Baselines.
-        ablations: The whole without each part, by name.
-        test: Predictions on the test part by model name.
+        variants: The collaborative part alone and the whole without each part, by name.
+        heads: What each head's models said.
         parameters: Numbers of parameters by group.
         encoding: Seconds that encoding all texts with the untuned model took.
+        weights: Plain figures of the trained parts.
     """
 
     before: Fitted
     after: Fitted
-    baselines: list[Baseline]
-    ablations: dict[str, Fitted]
-    test: dict[str, Scores]
+    variants: dict[str, Fitted]
+    heads: dict[str, HeadOutcomes]
     parameters: dict[str, int]
     encoding: float
+    weights: dict[str, Any]
 
 
 def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool) -> dict[str, Any]:
@@ -122,9 +122,13 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
     clock = time.monotonic()
     texts = Texts(backbone, prepared, recipe)
     encoding = time.monotonic() - clock
-    outcome = _fit_all(recipe, prepared, texts, accelerator, work, shows, encoding)
+    if shows:
+        for line in texts.notes:
+            note(line)
+    results = _fit_all(recipe, prepared, texts, accelerator, work, shows, encoding)
     accelerator.end_training()  # closes trackers, whose files are published, and the process group
-    metrics = _metrics(recipe, prepared, outcome)
+    metrics = _metrics(recipe, prepared, results)
+    metrics["data"]["notes"] += texts.notes
     metrics["seconds"]["total"] = round(earlier + time.monotonic() - started, 3)
     metrics["base"] = backbone.identity.plain()
     metrics["versions"] = versions()
@@ -142,110 +146,154 @@ def _fit_all(
     work: Path,
     show: bool,
     encoding: float,
-) -> _Outcome:
-    """Fit the untuned reference, the whole, the baselines and the ablations, and predict test with each once."""
-    user, item = prepared.test.user, prepared.test.item
-    before = fit_variant(untuned(recipe), prepared, texts, accelerator, work / "before", "before", show)
-    test: dict[str, Scores] = {"before": before.model.scores(user, item)}
-    after = fit_variant(recipe, prepared, texts, accelerator, work / "after", "tuned", show)
-    recommender = _recommender(recipe, prepared, after)
-    test["after"] = recommender.score(*prepared.ids(prepared.test))  # as `llmrec evaluate` will
+) -> _Results:
+    """Fit the untuned reference, the whole, the baselines and the variants, and predict test with each once."""
+    heads = bare_heads(recipe)
+    found = {name: HeadOutcomes.empty(name, recipe, prepared) for name in heads}
+
+    def fitted(variant: Recipe, name: str, title: str) -> Fitted:
+        return fit_variant(variant, prepared, texts, accelerator, work / name, title, show)
+
+    for name, outcomes in found.items():
+        outcomes.baselines = baselines_of(heads[name], recipe, prepared, texts, show)
+    before = fitted(untuned(recipe), "before", "before")
+    _collect(found, "before", before, recipe, prepared)
+    after = fitted(recipe, "after", "tuned")
+    _collect(found, "after", after, recipe, prepared)
+    if recipe.evaluation.blend:
+        for outcomes in found.values():
+            outcomes.blend(after, recipe, prepared)
+    weights = {**after.model.report(), **{name: head.report() for name, head in after.model.heads.items()}}
+    recommender = _recommender(recipe, prepared, after, texts)
     parameters = _parameters(after, texts)
     if accelerator.is_main_process:
         _stage(work / "artifact", recommender, prepared, texts, after)
-    baselines = _baselines(prepared, recipe, show)
-    test |= {baseline.name: baseline.test for baseline in baselines}
-    ablations: dict[str, Fitted] = {}
+    variants: dict[str, Fitted] = {}
+    alone = collaborative_only(recipe) if recipe.evaluation.collaborative_only else None
+    if alone is not None and heads[recipe.head.name].task != "rating":
+        variants["collaborative_only"] = fitted(alone, "collaborative_only", "collaborative only")
+        _collect(found, "collaborative_only", variants["collaborative_only"], alone, prepared)
     for part in recipe.evaluation.ablations:
         if part != "adapter" and part not in recipe.signals.active:
             continue  # the graph, where the data came without one
         variant, name = without(recipe, part), f"without_{part}"
-        ablations[name] = fit_variant(variant, prepared, texts, accelerator, work / name, f"without {part}", show)
-        test[name] = ablations[name].model.scores(user, item)
-    return _Outcome(before, after, baselines, ablations, test, parameters, encoding)
+        variants[name] = fitted(variant, name, f"without {part}")
+        _collect(found, name, variants[name], variant, prepared)
+    return _Results(before, after, variants, found, parameters, encoding, weights)
 
 
-def _metrics(recipe: Recipe, prepared: Prepared, outcome: _Outcome) -> dict[str, Any]:
+def _collect(found: dict[str, HeadOutcomes], name: str, fitted: Fitted, recipe: Recipe, prepared: Prepared) -> None:
+    """Predict test with a fitted variant, once for each head that it has."""
+    for head in fitted.model.heads:
+        found[head].add(name, fitted, recipe, prepared)
+
+
+def _metrics(recipe: Recipe, prepared: Prepared, results: _Results) -> dict[str, Any]:
     """The report of a run but for what the machine was."""
-    valid: dict[str, Scores] = {"before": outcome.before.valid, "after": outcome.after.valid}
-    valid |= {baseline.name: baseline.valid for baseline in outcome.baselines}
-    valid |= {name: fitted.valid for name, fitted in outcome.ablations.items()}
-    baselines, ablations = [baseline.name for baseline in outcome.baselines], list(outcome.ablations)
-    counts = prepared.learned(recipe.training.refit).counts_by_item(prepared.vocabulary.num_items)
-    after = outcome.after
+    after = results.after
+    primary, *others = results.heads
+    report = results.heads[primary].report(recipe, prepared)
+    further = {name: results.heads[name].report(recipe, prepared) for name in others}
     return {
         "recipe": recipe.name,
-        "head": recipe.head.name,
-        "primary_metric": registry.get("heads", recipe.head.name).metric,
+        "head": primary,
         "seed": recipe.seed,
-        "test": figures(outcome.test, prepared.test.label, baselines, ablations),
-        "valid": figures(valid, prepared.valid.label, baselines, ablations),
-        "slices": item_figures(outcome.test, prepared.test, counts, baselines, ablations),
-        "comparisons": comparisons(outcome.test, prepared.test, recipe.evaluation.bootstrap),
-        "baseline_settings": {baseline.name: baseline.settings for baseline in outcome.baselines},
+        "protocol": _protocol(recipe, results.heads[primary].task),
+        **report,
+        **({"heads": further} if further else {}),
+        "weights": results.weights,
         "training": {
             "epochs": after.search.best_epoch,
             "history": list(after.search.history),
-            "refit": recipe.training.refit,
+            "refit": recipe.refits,
         },
         "seconds": {
-            "train": round(outcome.encoding + after.seconds, 3),
-            "before": round(outcome.before.seconds, 3),
-            "ablations": round(sum(fitted.seconds for fitted in outcome.ablations.values()), 3),
+            "train": round(results.encoding + after.seconds, 3),
+            "before": round(results.before.seconds, 3),
+            "ablations": round(sum(fitted.seconds for fitted in results.variants.values()), 3),
         },
         "peak_memory_mb": {
-            "rss": round(max(peak_rss_mb(), after.peak_rss_mb, outcome.before.peak_rss_mb), 1),
+            "rss": round(max(peak_rss_mb(), after.peak_rss_mb, results.before.peak_rss_mb), 1),
             "cuda": peak_cuda_mb(),
         },
-        "parameters": outcome.parameters,
+        "parameters": results.parameters,
         "data": _data_report(prepared),
     }
+
+
+def _protocol(recipe: Recipe, task: str) -> dict[str, Any]:
+    """What decides how the figures are to be read."""
+    told: dict[str, Any] = {"split": recipe.data.split, "labels_counted": recipe.data.protocol}
+    if task == "ranking":
+        told |= {"candidates": "whole catalogue", "own_items": recipe.evaluation.own_items}
+    return told
 
 
 def _introduce(recipe: Recipe, prepared: Prepared, compute: str, device: str) -> None:
     parts, dataset = prepared.split, prepared.dataset
     note(
         f"{dataset.name}: {len(prepared.vocabulary.users)} users, {len(prepared.vocabulary.items)} items;"
-        f" {len(parts.train)} training, {len(parts.valid)} validation, {len(parts.test)} test ratings"
-        f" ({recipe.data.split} split)"
+        f" {len(parts.train)} training, {len(parts.valid)} validation, {len(parts.test)} test"
+        f" {_CALLED[dataset.feedback]} ({recipe.data.split} split)"
     )
     for line in dataset.notes:
         note(line)
+    for leak in prepared.leaks:
+        note(f"leak that data.allow_leakage lets pass: {leak}")
     note(f"{recipe.backbone.name} in {compute} on {device}, quantization {recipe.backbone.quantization}, frozen")
 
 
-def _baselines(prepared: Prepared, recipe: Recipe, show: bool) -> list[Baseline]:
-    fit = prepared.learned(recipe.training.refit)
-    vocabulary = prepared.vocabulary
-    found = []
-    with bar("baselines", 5, show=show) as shown:
-        for baseline in fit_baselines(
-            prepared.train,
-            prepared.valid,
-            fit,
-            prepared.test,
-            vocabulary.num_users,
-            vocabulary.num_items,
-            prepared.dataset.rating_range,
-        ):
-            found.append(baseline)
-            shown.advance(text=baseline.name)
-    return found
+_CALLED = {"rating": "ratings", "click": "clicks", "implicit": "interactions"}
+"""What examples of each kind of feedback are called."""
 
 
-def _recommender(recipe: Recipe, prepared: Prepared, after: Fitted) -> Recommender:
+def _recommender(recipe: Recipe, prepared: Prepared, after: Fitted, texts: Texts) -> Recommender:
     """Fold the trained model and give it its catalogue."""
     model = after.model
-    vectors: torch.Tensor | None = model.text_table
-    if model.encoder is not None:
-        with model.encoder.fixed() as encoded:
-            vectors = encoded.clone()
+    learned = prepared.learned(recipe.refits)
+    vectors: torch.Tensor | None = None
+    if model.plan.item:
+        keys = np.arange(prepared.vocabulary.num_items)
+        if model.encoder is not None:
+            with model.encoder.fixed(keys) as encoded:
+                vectors = encoded[: len(keys)].clone()
+        else:
+            vectors = texts.items
     model.fold()
-    learned = prepared.learned(recipe.training.refit)
     counts = learned.counts_by_item(prepared.vocabulary.num_items)
-    items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:])
-    seen = [np.empty(0, np.int64)] * prepared.vocabulary.num_users
-    return Recommender(recipe, model, prepared.vocabulary, items, vectors, seen)
+    told = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
+    columns = tuple(prepared.item_rows[1:]) if told else ()
+    items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:], columns)
+    seen = Seen.of(learned, prepared.interactions)
+    return Recommender(
+        recipe,
+        model,
+        prepared.vocabulary,
+        items,
+        vectors,
+        seen.by_user(prepared.vocabulary.num_users),
+        prepared.user_rows if told else (),
+        _user_vectors(prepared, model, texts),
+    )
+
+
+def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Tensor | None:
+    """Vectors of users' texts, [num_users, width]: of their own, or of the latest example that tells a history."""
+    start = model.plan.user
+    if start is None:
+        return None
+    users = prepared.vocabulary.num_users
+    keys = start + np.arange(users)
+    if model.plan.user_by_example:
+        interactions = prepared.interactions
+        order = np.lexsort((interactions.timestamp, interactions.user))
+        last = order[np.append(np.diff(interactions.user[order]) != 0, True)]
+        keys = np.zeros(users, np.int64)  # who has no example gets the empty text of the unknown item
+        keys[interactions.user[last]] = start + last
+    if model.encoder is None:
+        return texts.untuned[torch.from_numpy(keys).to(texts.untuned.device)]
+    with model.encoder.fixed(keys) as encoded:
+        return encoded[torch.from_numpy(keys).to(encoded.device)].clone()
 
 
 def _stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Texts, after: Fitted) -> None:
@@ -254,9 +302,10 @@ def _stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Te
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
-    reads = recommender.catalogue.vectors is not None
+    reads = recommender.model.plan.any
     tuned = after.model.encoder.model if after.model.encoder is not None else texts.backbone.model
-    recommender.save(folder, method, tuned if reads else None, texts.backbone, prepared.learned(recipe.training.refit))
+    seen = Seen.of(prepared.learned(recipe.refits), prepared.interactions)
+    recommender.save(folder, method, tuned if reads else None, texts.backbone, seen)
 
 
 def _parameters(after: Fitted, texts: Texts) -> dict[str, int]:
@@ -280,4 +329,5 @@ def _data_report(prepared: Prepared) -> dict[str, Any]:
         "test": len(parts.test),
         "licence": prepared.dataset.licence,
         "notes": list(prepared.dataset.notes),
+        "leaks": [str(leak) for leak in prepared.leaks],
     }

@@ -1,14 +1,24 @@
-"""Lines of delimited files, read strictly: every error names the file and the line."""
+"""Lines of delimited, CSV and JSON files, read strictly: every error names the file and the line."""
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 from llmrec_peft.errors import InputError
 
 _WHOLE_LIMIT = 1 << 63
 """Arrow holds whole numbers in 64 bits."""
+_LONGEST_LINE = 1 << 24
+"""Bytes of a line; a few bytes of gzip can stand for gigabytes without a line end."""
+_LARGEST_ARRAY = 1 << 28
+"""Bytes of a file that is one JSON array, which has to be read whole."""
 
 
 def required_file(folder: Path, name: str) -> Path:
@@ -28,6 +38,53 @@ def required_file(folder: Path, name: str) -> Path:
     return path
 
 
+def required_match(folder: Path, pattern: str) -> Path:
+    """The one file in a folder whose name matches a pattern such as ``*_users*.tsv``.
+
+    Raises:
+        InputError: When the folder is missing, or no file or several match, or the file is empty.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no data folder {folder}")
+    found = sorted(entry.name for entry in folder.glob(pattern))
+    if len(found) > 1:
+        raise InputError(f"{folder}: {len(found)} files match {pattern} where one belongs: {', '.join(found[:8])}")
+    return required_file(folder, found[0] if found else pattern)
+
+
+def no_graph(graph: Path | None, name: str) -> None:
+    """Refuse a knowledge graph where nothing links items to one.
+
+    Raises:
+        InputError: When one was given.
+    """
+    if graph is not None:
+        raise InputError(f"data.graph: nothing links the items of {name} to a knowledge graph; leave it out")
+
+
+def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yield (line number, text without its line end); a name that ends in ``.gz`` is unpacked as it is read.
+
+    Raises:
+        InputError: Naming the line that is too long or cannot be decoded, or after which the file is damaged.
+    """
+    number = 0
+    try:
+        # decoded line by line: a text file decodes blocks, and the line is lost
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            while line := file.readline(_LONGEST_LINE + 1):
+                number += 1
+                if len(line) > _LONGEST_LINE:
+                    raise InputError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes")
+                yield number, line.decode(encoding).rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}, line {number}: not {encoding} text ({error.reason})") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InputError(f"{path}: damaged or no gzip file (after line {number})") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+
+
 def rows(
     path: Path, delimiter: str, fields: int, encoding: str = "utf-8", header: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
@@ -43,23 +100,185 @@ def rows(
     Raises:
         InputError: Naming the line that has another number of fields or cannot be decoded.
     """
-    number = 0
+    for number, text in text_lines(path, encoding):
+        if not text or (header and number == 1):
+            continue
+        parts = text.split(delimiter)
+        if len(parts) != fields:
+            raise InputError(f"{path}, line {number}: {len(parts)} fields where {fields} belong: {text[:60]!r}")
+        yield number, parts
+
+
+def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, fields) of a comma-separated file in which fields may be quoted.
+
+    Args:
+        path: File to read.
+        header: Column names that the first line must give, in this order.
+
+    Raises:
+        InputError: Naming the line that has another number of fields or is no CSV.
+    """
+    reader = csv.reader((f"{text}\n" for _, text in text_lines(path)), strict=True)
     try:
-        with path.open("rb") as file:  # decoded line by line: a text file decodes blocks, and the line is lost
-            for number, line in enumerate(file, start=1):
-                if header and number == 1:
-                    continue
-                text = line.decode(encoding).rstrip("\r\n")
-                if not text:
-                    continue
-                parts = text.split(delimiter)
-                if len(parts) != fields:
-                    raise InputError(f"{path}, line {number}: {len(parts)} fields where {fields} belong: {text[:60]!r}")
-                yield number, parts
+        for fields in reader:
+            if reader.line_num == 1:
+                if tuple(fields) != header:
+                    raise InputError(f"{path}, line 1: {','.join(fields)[:60]!r} where {','.join(header)!r} belongs")
+                continue
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise InputError(f"{path}, line {reader.line_num}: {len(fields)} fields where {len(header)} belong")
+            yield reader.line_num, fields
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One JSON object of a file, whose fields are read by type.
+
+    Attributes:
+        where: File and line (or place in the array), as errors name it.
+        fields: The object.
+    """
+
+    where: str
+    fields: dict[str, Any]
+
+    def text(self, field: str, default: str | None = None) -> str:
+        """A text; `default` stands in where the field is absent or null."""
+        value = self.fields.get(field)
+        if value is None and default is not None:
+            return default
+        return self._checked_text(value, field)
+
+    def texts(self, field: str) -> list[str]:
+        """A list of texts, empty where the field is absent or null; a single text is a list of one."""
+        value = self.fields.get(field)
+        if value is None:
+            return []
+        return [self._checked_text(one, field) for one in (value if isinstance(value, list) else [value])]
+
+    def name(self, field: str) -> str:
+        """A text that names something: not empty, no white space around it."""
+        value = self.text(field)
+        if not value or value != value.strip():
+            self.refuse(field, "a name")
+        return value
+
+    def whole(self, field: str, low: int = -_WHOLE_LIMIT + 1, high: int = _WHOLE_LIMIT - 1) -> int:
+        """A whole number from `low` to `high`."""
+        return self._checked_whole(self.fields.get(field), field, low, high)
+
+    def wholes(self, field: str, low: int = -_WHOLE_LIMIT + 1, high: int = _WHOLE_LIMIT - 1) -> list[int]:
+        """A list of whole numbers from `low` to `high`."""
+        values = self.fields.get(field)
+        if not isinstance(values, list):
+            self.refuse(field, "a list of whole numbers")
+        return [self._checked_whole(value, field, low, high) for value in values]
+
+    def number(self, field: str, low: float, high: float) -> float:
+        """A number from `low` to `high`."""
+        value = self.fields.get(field)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            self.refuse(field, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def refuse(self, field: str, expected: str, part: str | None = None) -> NoReturn:
+        """Raise the error of a field that is absent or holds something else than what is expected.
+
+        Args:
+            field: Name of the field.
+            expected: What belongs there.
+            part: The part of a long text that is wrong.
+        """
+        if field not in self.fields:
+            raise InputError(f"{self.where}: no field {field!r}")
+        shown = _shown(self.fields[field] if part is None else part)
+        raise InputError(f"{self.where}: {field} {shown} where {expected} belongs")
+
+    def _checked_text(self, value: Any, field: str) -> str:
+        if not isinstance(value, str):
+            self.refuse(field, "a text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # JSON can escape half a character, which no table holds
+            self.refuse(field, "valid Unicode")
+        return value
+
+    def _checked_whole(self, value: Any, field: str, low: int, high: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            bounded = f" from {low} to {high}" if high < _WHOLE_LIMIT - 1 else f" not below {low}" if low >= 0 else ""
+            self.refuse(field, f"a whole number{bounded}")
+        return value
+
+
+def json_lines(path: Path) -> Iterator[Record]:
+    """Yield the records of a file with one JSON object a line, packed by gzip or not.
+
+    Raises:
+        InputError: Naming the line that is no JSON object.
+    """
+    for number, text in text_lines(path):
+        if text.strip():
+            yield _record(_parsed(text, f"{path}, line {number}"), f"{path}, line {number}")
+
+
+def json_array(path: Path) -> Iterator[Record]:
+    """Yield the records of a file that is one JSON array of objects, numbered from 0.
+
+    Raises:
+        InputError: When the file is too large, is no such array, or holds no record.
+    """
+    size = path.stat().st_size
+    if size > _LARGEST_ARRAY:
+        raise InputError(f"{path}: {size} bytes, more than the {_LARGEST_ARRAY} of a JSON array that is read whole")
+    try:
+        values = _parsed(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not {encoding} text ({error.reason})") from None
+        raise InputError(f"{path}: not utf-8 text ({error.reason})") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
+    if not isinstance(values, list):
+        raise InputError(f"{path}: {_shown(values)} where an array of records belongs")
+    if not values:
+        raise InputError(f"{path}: the array holds no record")
+    for number, value in enumerate(values):
+        yield _record(value, f"{path}, record {number}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise InputError(f"{where}: no JSON ({line}column {error.colno}: {error.msg})") from None
+    except RecursionError:
+        raise InputError(f"{where}: no record (too deeply nested)") from None
+    except ValueError as error:
+        raise InputError(f"{where}: no JSON ({error})") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _record(value: Any, where: str) -> Record:
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {_shown(value)} where an object with named fields belongs")
+    return Record(where, value)
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value, for an error's one line; containers are named, not written out."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 - enough to find it
 
 
 def whole_number(text: str, path: Path, line: int, what: str) -> int:

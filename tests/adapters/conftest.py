@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
-from llmrec_peft.recipe import BackboneSection
+from llmrec_peft.recipe_sections import BackboneSection
 from llmrec_peft.testing.backbones import make_tiny
 
 

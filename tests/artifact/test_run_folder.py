@@ -57,7 +57,7 @@ def test_missing_file_is_named(name: str, run: Path) -> None:
 
 def test_folder_of_another_format_says_which_version_wrote_it(run: Path) -> None:
     _edit(run, lambda values: values.update(format=99, version="9.9.9"))
-    with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 1"):
+    with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 2"):
         Recommender.from_pretrained(run)
 
 

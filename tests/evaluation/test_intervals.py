@@ -1,12 +1,37 @@
-"""Paired intervals: they cover, are antisymmetric, and widen where errors are clustered."""
+"""Intervals: weighted figures are the metrics, intervals cover, and widen where errors are clustered."""
 
 from __future__ import annotations
+
+import math
+import time
 
 import numpy as np
 import pytest
 
-from llmrec_peft.evaluation.intervals import PairedInterval, paired_rmse_interval
-from llmrec_peft.evaluation.metrics import rmse
+from llmrec_peft.evaluation.click_metrics import auc, log_loss, user_auc
+from llmrec_peft.evaluation.intervals import (
+    Figure,
+    GroupInterval,
+    PairedInterval,
+    auc_figure,
+    group_interval,
+    log_loss_figure,
+    mae_figure,
+    mean_figure,
+    paired_interval,
+    paired_rmse_interval,
+    rmse_figure,
+    user_auc_figure,
+)
+from llmrec_peft.evaluation.ranking_metrics import (
+    gains_at_k,
+    hit_rate_at_k,
+    hits_at_k,
+    mrr,
+    ndcg_at_k,
+    reciprocal_ranks,
+)
+from llmrec_peft.evaluation.rating_metrics import mae, rmse
 
 
 def clustered(seed: int, clusters: int = 40, size: int = 25, shared: float = 1.0) -> tuple[np.ndarray, ...]:
@@ -85,3 +110,222 @@ def test_interval_of_a_clearly_better_model_excludes_zero() -> None:
     same = paired_rmse_interval(first, first, observed, cluster, 200)
     assert (same.difference, same.low, same.high) == (0.0, 0.0, 0.0)
     assert not same.excludes_zero
+
+
+def as_before(
+    first: np.ndarray, second: np.ndarray, observed: np.ndarray, cluster: np.ndarray, resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """Difference and interval of RMSE from sums by cluster, with the draws that published figures come from."""
+    _, place = np.unique(cluster, return_inverse=True)
+    clusters = int(place.max()) + 1
+    sums = [np.bincount(place, (model - observed) ** 2, clusters) for model in (first, second)]
+    count = np.bincount(place, minlength=clusters).astype(float)
+    rng, differences = np.random.default_rng(seed), []
+    for _ in range(resamples):
+        weight = np.bincount(rng.integers(0, clusters, clusters), minlength=clusters)
+        differences.append(np.subtract(*(np.sqrt(weight @ s / (weight @ count)) for s in sums)))
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return rmse(first, observed) - rmse(second, observed), low, high
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_seed_keeps_giving_the_interval_that_it_gave(seed: int) -> None:
+    first, second, observed, cluster = clustered(seed)
+    found = paired_rmse_interval(first, second, observed, cluster, 500, seed)
+    expected = as_before(first, second, observed, cluster, 500, seed)
+    assert (found.difference, found.low, found.high) == pytest.approx(expected, abs=1e-13)
+    if seed == 0:  # written down from version 0.1.0
+        written = 0.05002417974074436, -0.16205406892773405, 0.21556112985624498
+        assert expected == pytest.approx(written, abs=1e-12)
+
+
+# ---- weighted figures ----
+
+
+def examples(seed: int, size: int = 200) -> dict[str, np.ndarray]:
+    """Predictions of every kind; probabilities and ranks tie."""
+    rng = np.random.default_rng(seed)
+    return {
+        "predicted": rng.uniform(1, 5, size).astype(np.float32),
+        "observed": rng.integers(1, 6, size).astype(np.float32),
+        "probability": rng.integers(0, 8, size) / 7,
+        "label": np.r_[0, 1, rng.integers(0, 2, size - 2)],
+        "rank": rng.integers(2, 60, size) / 2,
+        "user": rng.integers(1, 30, size),
+    }
+
+
+FIGURES = {
+    "rmse": (lambda e: rmse_figure(e["predicted"], e["observed"]), lambda e: rmse(e["predicted"], e["observed"])),
+    "mae": (lambda e: mae_figure(e["predicted"], e["observed"]), lambda e: mae(e["predicted"], e["observed"])),
+    "hr": (lambda e: mean_figure(hits_at_k(e["rank"], 10)), lambda e: hit_rate_at_k(e["rank"], 10)),
+    "ndcg": (lambda e: mean_figure(gains_at_k(e["rank"], 10)), lambda e: ndcg_at_k(e["rank"], 10)),
+    "mrr": (lambda e: mean_figure(reciprocal_ranks(e["rank"])), lambda e: mrr(e["rank"])),
+    "auc": (lambda e: auc_figure(e["probability"], e["label"]), lambda e: auc(e["probability"], e["label"])),
+    "log_loss": (
+        lambda e: log_loss_figure(e["probability"], e["label"]),
+        lambda e: log_loss(e["probability"], e["label"]),
+    ),
+    "uauc": (
+        lambda e: user_auc_figure(e["probability"], e["label"], e["user"]),
+        lambda e: user_auc(e["probability"], e["label"], e["user"]).value,
+    ),
+}
+"""A weighted figure and the plain metric, of `examples`."""
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_with_equal_weights_is_the_metric(name: str, seed: int) -> None:
+    figure, metric = FIGURES[name]
+    given = examples(seed)
+    expected = metric(given)
+    assert figure(given)(np.ones(200)) == pytest.approx(expected, abs=1e-13)
+    assert figure(given)(np.full(200, 0.37)) == pytest.approx(expected, abs=1e-12)
+    if name == "auc":
+        assert figure(given)(np.ones(200)) == expected
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_with_whole_weights_is_the_metric_of_repeated_examples(name: str, seed: int) -> None:
+    figure, metric = FIGURES[name]
+    given, rng = examples(seed), np.random.default_rng(seed)
+    times = rng.integers(0, 4, 30)[given["user"]] if name == "uauc" else rng.integers(0, 4, 200)
+    repeated = {column: np.repeat(values, times) for column, values in given.items()}
+    if name == "uauc":  # a user who is there twice is two users
+        copy = np.concatenate([np.arange(t) for t in times])
+        repeated["user"] = repeated["user"] * 10 + copy
+    expected = metric(repeated)
+    found = figure(given)(times.astype(float))
+    assert found == pytest.approx(expected, abs=1e-12)
+    if name == "auc":
+        assert found == expected, "exact, with ties"
+
+
+def test_auc_by_user_refuses_to_part_a_user() -> None:
+    given = examples(0)
+    figure = user_auc_figure(given["probability"], given["label"], given["user"])
+    item = np.random.default_rng(0).integers(0, 20, 200)
+    with pytest.raises(ValueError, match="resampled by whole users"):
+        paired_interval(figure, figure, item, 10)
+    assert paired_interval(figure, figure, given["user"], 10).difference == 0.0
+
+
+def test_resamples_without_both_classes_are_left_out() -> None:
+    scores, label = np.array([0.9, 0.1, 0.2, 0.3]), np.array([1, 0, 0, 0])
+    found = paired_interval(auc_figure(scores, label), auc_figure(-scores, label), np.arange(4), 400)
+    assert (found.difference, found.low, found.high) == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="both classes"):
+        paired_interval(auc_figure(scores, np.zeros(4)), auc_figure(-scores, np.zeros(4)), np.arange(4), 5)
+    lone = user_auc_figure(scores, label, np.array([1, 1, 2, 3]))
+    found = paired_interval(lone, lone, np.array([1, 1, 2, 3]), 200)
+    assert (found.low, found.high) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="undefined"):
+        paired_interval(lambda weights: math.nan, lone, np.array([1, 1, 2, 3]), 5)
+
+
+def test_two_thousand_resamples_of_auc_take_seconds_at_most() -> None:
+    rng = np.random.default_rng(0)
+    label, user = rng.integers(0, 2, 7331), rng.integers(0, 900, 7331)
+    started = time.monotonic()
+    paired_interval(auc_figure(rng.random(7331), label), auc_figure(rng.random(7331), label), user, 2000)
+    assert time.monotonic() - started < 5.0  # 0.3 s measured
+
+
+# ---- coverage ----
+
+
+def normal_share(x: float) -> float:
+    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+def two_scorers(seed: int) -> tuple[Figure, Figure, np.ndarray]:
+    """AUC figures of two scorers whose true AUCs are known, on 300 examples."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, 300)
+    shared = rng.normal(0, 0.6, 300)
+    scores = [shared + rng.normal(0, 0.8, 300) + shift * label for shift in (1.0, 0.6)]
+    return auc_figure(scores[0], label), auc_figure(scores[1], label), np.arange(300)
+
+
+def test_interval_of_auc_covers_a_known_difference() -> None:
+    truth = normal_share(1.0 / math.sqrt(2)) - normal_share(0.6 / math.sqrt(2))
+    found = [paired_interval(*two_scorers(seed), 200, seed) for seed in range(300)]
+    covered = np.mean([interval.low <= truth <= interval.high for interval in found])
+    assert 0.90 <= covered <= 0.98
+    assert np.mean([interval.difference for interval in found]) == pytest.approx(truth, abs=0.005)
+
+
+def test_verdict_says_which_is_lower() -> None:
+    assert PairedInterval(-1.0, -2.0, -0.5, 9).verdict == "first is lower"
+    assert PairedInterval(1.0, 0.5, 2.0, 9).verdict == "first is higher"
+    for bounds in ((-0.5, 0.5), (0.0, 1.0), (-1.0, 0.0)):
+        assert PairedInterval(0.1, *bounds, 9).verdict == "no difference"
+
+
+# ---- groups of seeds ----
+
+
+def group(rng: np.random.Generator, cluster: np.ndarray, seeds: int, mean: float, spread: float) -> list[Figure]:
+    """Models of one recipe: what the recipe does to each cluster, what a seed does, and noise."""
+    own = rng.normal(0, 0.5, cluster.max() + 1)[cluster]
+    return [mean_figure(mean + own + rng.normal(0, spread) + rng.normal(0, 1, len(cluster))) for _ in range(seeds)]
+
+
+def groups(seed: int, mean: float = 0.0, seeds: int = 5, spread: float = 0.1) -> GroupInterval:
+    rng, cluster = np.random.default_rng(seed), np.repeat(np.arange(60), 5)
+    first, second = group(rng, cluster, seeds, mean, spread), group(rng, cluster, seeds, 0.0, spread)
+    return group_interval(first, second, cluster, 200, seed)
+
+
+def test_groups_of_one_distribution_mostly_show_no_difference() -> None:
+    found = [groups(seed) for seed in range(200)]
+    assert np.mean([interval.verdict == "no difference" for interval in found]) >= 0.90
+
+
+def test_interval_of_groups_covers_a_known_difference() -> None:
+    found = [groups(seed, mean=0.8) for seed in range(200)]
+    assert np.mean([interval.low <= 0.8 <= interval.high for interval in found]) >= 0.90
+    assert np.mean([interval.verdict == "first is higher" for interval in found]) >= 0.95
+    assert found[0].plain() == {
+        "difference": found[0].difference,
+        "low": found[0].low,
+        "high": found[0].high,
+        "clusters": 60,
+        "first_seeds": 5,
+        "second_seeds": 5,
+        "excludes_zero": True,
+    }
+
+
+def test_difference_of_groups_is_that_of_their_means() -> None:
+    rng, cluster = np.random.default_rng(0), np.arange(100) // 4
+    values = [rng.normal(size=100) for _ in range(5)]
+    figures = [mean_figure(v) for v in values]
+    found = group_interval(figures[:2], figures[2:], cluster, 300, seed=3)
+    assert found.difference == pytest.approx(np.mean(values[:2]) - np.mean(values[2:]))
+    assert (found.clusters, found.first_seeds, found.second_seeds) == (25, 2, 3)
+    assert found == group_interval(figures[:2], figures[2:], cluster, 300, seed=3)
+    assert found != group_interval(figures[:2], figures[2:], cluster, 300, seed=4)
+
+
+def test_spread_of_seeds_widens_the_interval_that_examples_alone_would_give() -> None:
+    cluster = np.arange(300) // 5
+    noise = np.random.default_rng(0).normal(0, 1, (2, 300))
+    shifts = np.array([-0.4, 0.0, 0.4])
+    steady = [[mean_figure(row) for _ in shifts] for row in noise]
+    moved = [[mean_figure(row + shift) for shift in shifts] for row in noise]
+    alone = paired_interval(steady[0][0], steady[1][0], cluster, 1000)
+    same = group_interval(*steady, cluster, 1000)
+    assert width(same) == pytest.approx(width(alone), rel=0.1)
+    variance = np.var(shifts, ddof=1) * 2 / 3  # of the difference of two means of three
+    expected = math.hypot(width(same), 2 * 1.96 * math.sqrt(variance))
+    assert width(group_interval(*moved, cluster, 2000)) == pytest.approx(expected, rel=0.1)
+
+
+def test_one_seed_each_is_the_paired_interval() -> None:
+    first, second, cluster = two_scorers(0)
+    found, pair = group_interval([first], [second], cluster, 1000), paired_interval(first, second, cluster, 1000)
+    assert found.difference == pair.difference
+    assert (found.low, found.high) == pytest.approx((pair.low, pair.high), abs=0.01)

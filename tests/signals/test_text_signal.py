@@ -7,6 +7,7 @@ import torch
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.signals.contract import SignalContext
+from llmrec_peft.signals.standard import standardized
 from llmrec_peft.signals.text import Text, TextOptions
 
 
@@ -29,9 +30,9 @@ def test_centre_and_scale_are_those_of_trained_items_alone(ratings: Interactions
     assert not standard["centre"].requires_grad
     assert not standard["scale"].requires_grad
     batch = Batch(torch.tensor(trained), torch.tensor(trained), item_text=vectors[trained])
-    standardized = signal._standardized(batch)
-    torch.testing.assert_close(standardized.mean(0), torch.zeros(16), rtol=0, atol=1e-5)
-    torch.testing.assert_close(standardized.norm(dim=1).mean(), torch.tensor(1.0))
+    found = standardized(signal.parts["standard"], batch.item_text)
+    torch.testing.assert_close(found.mean(0), torch.zeros(16), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.norm(dim=1).mean(), torch.tensor(1.0))
     spoiled = vectors.clone()
     spoiled[[0, 7]] = 1e4  # the unknown and the cold item
     assert torch.equal(_signal(ratings, spoiled).parts["standard"]["centre"], standard["centre"])

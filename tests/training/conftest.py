@@ -16,8 +16,9 @@ from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.identity import tensors_digest
 from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.workflows.fitting import Fitted, Texts, fit_variant, new_model
+from llmrec_peft.workflows.fitting import Fitted, fit_variant, new_model
 from llmrec_peft.workflows.prepare import Prepared, prepare
+from llmrec_peft.workflows.texts import Texts
 
 
 @dataclass
@@ -87,7 +88,7 @@ def digest_of() -> Callable[[Fitted], tuple[str, Any]]:
     def digest(fitted: Fitted) -> tuple[str, Any]:
         search = fitted.search
         return tensors_digest(fitted.model.trained_state()), (
-            fitted.valid.tobytes(),
+            {name: outcome.tobytes() for name, outcome in fitted.valid.items()},
             search.history,
             search.best,
             search.best_epoch,

@@ -13,12 +13,13 @@ from accelerate import Accelerator
 from llmrec_adapters.lora import Lora, LoraOptions
 
 from llmrec_peft.backbone.load import load_backbone
-from llmrec_peft.evaluation.metrics import rmse
+from llmrec_peft.evaluation.rating_metrics import rmse
 from llmrec_peft.identity import tensors_digest
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import fit
 from llmrec_peft.workflows import fitting
-from llmrec_peft.workflows.fitting import Texts, fit_variant
+from llmrec_peft.workflows.fitting import fit_variant
+from llmrec_peft.workflows.texts import Texts
 
 CALM = {
     "head__dropout": 0.0,
@@ -180,7 +181,7 @@ def test_kept_weights_are_those_of_the_best_epoch(setting: Callable[..., Any], t
     fitted = chosen.fit(tmp_path)
     valid = chosen.prepared.valid
     assert fitted.search.best_epoch < 5
-    assert rmse(fitted.model.scores(valid.user, valid.item), valid.label) == pytest.approx(fitted.search.best, abs=1e-6)
+    assert rmse(fitted.model.scores(valid), valid.label) == pytest.approx(fitted.search.best, abs=1e-6)
 
 
 def test_adapter_stands_still_after_its_epochs(setting: Callable[..., Any], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
-from llmrec_peft.evaluation.metrics import rmse
+from llmrec_peft.evaluation.rating_metrics import rmse
 from llmrec_peft.recommender import Recommender
 from llmrec_peft.workflows.parity import Serving, Tolerance, parity
 from llmrec_peft.workflows.prepare import prepare

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.evaluation.metrics import rmse
+from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.rating_metrics import rmse
 
 Floats = NDArray[np.float64]
 Predictor = Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]
@@ -72,23 +72,6 @@ def biased_mf(
     return lambda user, item: mean + np.einsum("nd,nd->n", users[user], items[item])
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """One baseline with the settings that validation chose.
-
-    Attributes:
-        name: Name in reports.
-        settings: What was chosen.
-        valid: Predictions on the validation part, fitted on the training part.
-        test: Predictions on the test part, fitted on training (and validation, where the model is refit).
-    """
-
-    name: str
-    settings: dict[str, float]
-    valid: Floats
-    test: Floats
-
-
 _GRIDS: dict[str, list[dict[str, float]]] = {
     "global_mean": [{}],
     "user_mean": [{}],
@@ -98,7 +81,7 @@ _GRIDS: dict[str, list[dict[str, float]]] = {
 }
 
 
-def fit_baselines(
+def rating_baselines(
     train: Interactions,
     valid: Interactions,
     fit: Interactions,
@@ -135,7 +118,7 @@ def fit_baselines(
                 best = (figure, settings, on_valid)
         assert best is not None  # noqa: S101 - every grid has a point
         on_test = _predict(make, best[1], num_users, num_items, label_range, fit, test)
-        yield Baseline(name, best[1], best[2], on_test)
+        yield Baseline(name, best[1], best[2], on_test, trivial=name != "biased_mf")
 
 
 def _predict(

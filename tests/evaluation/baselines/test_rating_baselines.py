@@ -7,15 +7,15 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.evaluation.baselines import (
+from llmrec_peft.evaluation.baselines.rating import (
     bias_model,
     biased_mf,
-    fit_baselines,
     global_mean,
     item_mean,
+    rating_baselines,
     user_mean,
 )
-from llmrec_peft.evaluation.metrics import rmse
+from llmrec_peft.evaluation.rating_metrics import rmse
 
 USERS, ITEMS = 31, 26
 
@@ -107,7 +107,7 @@ def test_every_baseline_is_tuned_on_validation_alone_and_clamped() -> None:
         *(np.concatenate([getattr(part, name) for part in (train, valid)]) for name in ("user", "item", "label")),
         timestamp=np.arange(len(train) + len(valid)),
     )
-    found = {b.name: b for b in fit_baselines(train, valid, fit, test, 120, 90, (1.0, 5.0))}
+    found = {b.name: b for b in rating_baselines(train, valid, fit, test, 120, 90, (1.0, 5.0))}
     assert list(found) == ["global_mean", "user_mean", "item_mean", "bias", "biased_mf"]
     for baseline in found.values():
         for predicted in (baseline.valid, baseline.test):
@@ -126,8 +126,8 @@ def test_test_ratings_are_never_read() -> None:
     train, valid, test = low_rank(2)
     blind = Interactions(test.user, test.item, np.full(len(test), np.nan, np.float32), test.timestamp)
     for seen, unseen in zip(
-        fit_baselines(train, valid, train, test, 120, 90, (1.0, 5.0)),
-        fit_baselines(train, valid, train, blind, 120, 90, (1.0, 5.0)),
+        rating_baselines(train, valid, train, test, 120, 90, (1.0, 5.0)),
+        rating_baselines(train, valid, train, blind, 120, 90, (1.0, 5.0)),
         strict=True,
     ):
         assert np.array_equal(seen.test, unseen.test)

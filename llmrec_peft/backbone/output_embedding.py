@@ -1,0 +1,62 @@
+"""Output embedding: what a decoder multiplies its last state with to choose the next token."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrec_peft.backbone.load import Backbone
+
+NAMES = ("lm_head.weight", "embed_out.weight", "output.weight")
+"""What architectures call the table where it is not the input embedding itself."""
+
+
+def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:
+    """Rows of the output embedding, read from the weight files where it is not tied to the input's.
+
+    The bare transformer in memory has no output embedding; most small models share it with the input.
+
+    Args:
+        backbone: A decoder.
+        ids: Token ids.
+
+    Returns:
+        float32 [len(ids), width].
+
+    Raises:
+        InputError: For an encoder, or a model whose files hold no such table.
+    """
+    import torch
+
+    config: Any = backbone.model.config
+    if backbone.kind != "decoder":
+        raise InputError(f"backbone {backbone.identity.name} is an encoder: it does not choose words")
+    if getattr(config, "tie_word_embeddings", False):
+        table = backbone.model.get_input_embeddings().weight  # type: ignore[operator]
+        rows: Tensor = table.detach()[torch.tensor(ids, device=table.device)].float()
+        return rows
+    return _stored_rows(backbone, ids).to(backbone.device)
+
+
+def _stored_rows(backbone: Backbone, ids: list[int]) -> Tensor:
+    import torch
+    from safetensors import safe_open
+
+    folder = backbone.folder
+    files = sorted(folder.glob("*.safetensors")) if folder is not None else []
+    if folder is not None and (folder / "model.safetensors.index.json").is_file():
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
+        named = {index[name] for name in NAMES if name in index}
+        files = [file for file in files if file.name in named]
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for name in NAMES:
+                if name in tensors.keys():  # noqa: SIM118 - safetensors' file is no mapping
+                    rows = tensors.get_slice(name)
+                    return torch.cat([rows[index : index + 1] for index in ids]).float()
+    raise InputError(f"backbone {backbone.identity.name}: no output embedding in its files ({', '.join(NAMES)})")

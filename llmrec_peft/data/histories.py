@@ -1,0 +1,154 @@
+"""Histories: what each example's user had met before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Ragged histories of n examples over shared storage, oldest entry first.
+
+    The history of example r is ``item[begin[r]:end[r]]``; several examples of one user can look into one
+    stretch of the storage, so that a long sequence is held once.
+
+    Attributes:
+        item: Item indices, int64 [m].
+        label: Labels of those entries, float32 [m].
+        begin: Where each example's history starts, int64 [n].
+        end: Where it ends, int64 [n].
+    """
+
+    item: NDArray[np.int64]
+    label: NDArray[np.float32]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    @classmethod
+    def empty(cls, count: int) -> Histories:
+        """Histories of examples whose users had met nothing."""
+        none = np.zeros(count, np.int64)
+        return cls(np.empty(0, np.int64), np.empty(0, np.float32), none, none)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Entries of each history, [n]."""
+        return self.end - self.begin
+
+    def take(self, rows: NDArray[np.int64]) -> Histories:
+        """The histories of some examples; the storage is shared."""
+        return Histories(self.item, self.label, self.begin[rows], self.end[rows])
+
+    def newest(self, length: int) -> Histories:
+        """Histories cut to their newest `length` entries."""
+        return Histories(self.item, self.label, np.maximum(self.begin, self.end - length), self.end)
+
+    def padded(self, length: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The newest entries as two arrays, padded on the left, so that the newest always stands last.
+
+        Args:
+            length: Columns; by default the longest history.
+
+        Returns:
+            Item indices, int64 [n, length], 0 where there is none, and labels, float32 [n, length].
+        """
+        width = int(self.lengths.max(initial=0)) if length is None else length
+        if width == 0 or len(self) == 0:
+            return np.zeros((len(self), width), np.int64), np.zeros((len(self), width), np.float32)
+        at = self.end[:, None] - width + np.arange(width)[None, :]
+        there = at >= self.begin[:, None]
+        at = np.where(there, at, 0)
+        if len(self.item) == 0:
+            return np.zeros((len(self), width), np.int64), np.zeros((len(self), width), np.float32)
+        return np.where(there, self.item[at], 0), np.where(there, self.label[at], np.float32(0.0))
+
+    def without(self, item: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Histories, int]:
+        """The same histories, but for entries that are a row's own item, in some rows; and how many rows had such.
+
+        Args:
+            item: Item of each example, int64 [n].
+            rows: Rows that are looked at.
+        """
+        own = [row for row in rows.tolist() if (self.item[self.begin[row] : self.end[row]] == item[row]).any()]
+        items, labels, begin, end = [self.item], [self.label], self.begin.copy(), self.end.copy()
+        at = len(self.item)
+        for row in own:
+            entries, told = self.of(row)
+            kept = entries != item[row]
+            items.append(entries[kept])
+            labels.append(told[kept])
+            begin[row], end[row] = at, at + int(kept.sum())
+            at += int(kept.sum())
+        return Histories(np.concatenate(items), np.concatenate(labels), begin, end), len(own)
+
+    def of(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Item indices and labels of one history."""
+        span = slice(int(self.begin[row]), int(self.end[row]))
+        return self.item[span], self.label[span]
+
+    def joined(self, other: Histories) -> Histories:
+        """These examples, then another's, over one storage."""
+        shift = len(self.item)
+        return Histories(
+            np.concatenate([self.item, other.item]),
+            np.concatenate([self.label, other.label]),
+            np.concatenate([self.begin, other.begin + shift]),
+            np.concatenate([self.end, other.end + shift]),
+        )
+
+
+def earlier(
+    user: NDArray[np.int64],
+    item: NDArray[np.int64],
+    label: NDArray[np.float32],
+    timestamp: NDArray[np.int64],
+    asking: NDArray[np.int64],
+    known: NDArray[np.int64],
+) -> Histories:
+    """What each asking example's user met before the example's own time, among known interactions alone.
+
+    Interactions at the very same time are left out, the example itself among them: their outcomes were not
+    known when it was asked.
+
+    Args:
+        user: User indices of all interactions, [n].
+        item: Item indices, [n].
+        label: Labels, [n].
+        timestamp: Times, [n].
+        asking: Rows whose histories are wanted, [a].
+        known: Rows that may stand in a history.
+
+    Returns:
+        Histories of the `asking` rows in their order.
+    """
+    order = known[np.lexsort((known, timestamp[known], user[known]))]
+    moments = np.lexsort((timestamp, user))
+    new = np.append(True, (np.diff(user[moments]) != 0) | (np.diff(timestamp[moments]) != 0))
+    moment = np.empty(len(user), np.int64)  # number of each row's (user, time), in order
+    moment[moments] = np.cumsum(new)
+    end = np.searchsorted(moment[order], moment[asking])
+    begin = np.searchsorted(user[order], user[asking])
+    return Histories(item[order], label[order].astype(np.float32), begin.astype(np.int64), end.astype(np.int64))
+
+
+def given(
+    items: list[list[str]], labels: list[list[float]], numbered: Callable[[list[str]], NDArray[np.int64]]
+) -> Histories:
+    """Histories as the owner gives them, with each record.
+
+    Args:
+        items: Item ids of each record's history, oldest first.
+        labels: Their labels.
+        numbered: Indices of item ids.
+    """
+    lengths = np.fromiter((len(row) for row in items), np.int64, len(items))
+    end = np.cumsum(lengths).astype(np.int64)
+    flat = numbered([item for row in items for item in row])
+    return Histories(flat, np.asarray([v for row in labels for v in row], np.float32), end - lengths, end)

@@ -1,0 +1,159 @@
+"""Leakage: test examples that training, a history or a text gives away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.splits import Split
+from llmrec_peft.errors import InputError
+
+MIN_TITLE = 8
+"""Characters of a title below which finding it in a text says nothing."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """One way in which examples are given away.
+
+    Attributes:
+        kind: What leaks.
+        part: Part whose examples are given away.
+        count: How many are.
+        row: The first of them.
+    """
+
+    kind: str
+    part: str
+    count: int
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.part} examples: {self.kind} (first: interaction {self.row})"
+
+
+def find_leaks(
+    interactions: Interactions,
+    parts: Split,
+    texts: Sequence[str],
+    titles: Sequence[str],
+    repeats: bool = False,
+    in_time: bool = False,
+    user_texts: Sequence[str] = (),
+) -> list[Leak]:
+    """Look for examples that are given away.
+
+    Args:
+        interactions: All interactions, with histories where they are read.
+        parts: Their division.
+        texts: Text of each item index, by which items under several ids are recognized; index 0 has none.
+        titles: Title of each item index.
+        repeats: Whether users meet items repeatedly, so that a pair in two parts or a target in its own history
+            is no leak.
+        in_time: Whether everything in training has to lie before everything in test.
+        user_texts: Text of each user index; empty where none is read.
+
+    Returns:
+        What was found, nothing where nothing leaks.
+    """
+    found: list[Leak] = []
+    if not repeats:
+        for part, rows, learnt in (
+            ("validation", parts.valid, parts.train),
+            ("test", parts.test, parts.fit),
+        ):
+            leaking = rows[_known_pair(interactions, rows, learnt)]
+            found += _leaks("the same user and item are among what is learnt", part, leaking)
+            if interactions.history is not None:
+                found += _leaks(
+                    "the same history and item are among what is learnt",
+                    part,
+                    rows[_known_record(interactions, rows, learnt)],
+                )
+    for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
+        if interactions.history is not None and not repeats:
+            found += _leaks(
+                "the item, or one of the same text, stands in its own history",
+                part,
+                rows[_in_history(interactions, rows, texts)],
+            )
+        if user_texts:
+            found += _leaks(
+                "the item's title stands in the user's text", part, _in_text(interactions, rows, titles, user_texts)
+            )
+    if in_time and len(parts.train) and len(parts.test):
+        late = parts.train[interactions.timestamp[parts.train] > interactions.timestamp[parts.test].min()]
+        found += _leaks("training goes on after the first test interaction", "training", late)
+    return found
+
+
+def require_no_leaks(leaks: Sequence[Leak]) -> None:
+    """Stop where anything leaks.
+
+    Raises:
+        InputError: Naming all of it.
+    """
+    if leaks:
+        raise InputError(
+            f"the data gives answers away: {'; '.join(map(str, leaks))}."
+            " Mend the split or the texts, or go on regardless with data.allow_leakage=true"
+        )
+
+
+def _leaks(kind: str, part: str, rows: NDArray[np.int64]) -> list[Leak]:
+    return [Leak(kind, part, len(rows), int(rows[0]))] if len(rows) else []
+
+
+def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
+    width = np.int64(interactions.item.max(initial=0) + 1)
+    pair = interactions.user * width + interactions.item
+    return np.isin(pair[rows], pair[learnt])
+
+
+def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether another record has the same item and the same, not empty history."""
+
+    def records(which: NDArray[np.int64]) -> list[bytes]:
+        assert interactions.history is not None  # noqa: S101 - asked before
+        taken = interactions.history.take(which)
+        keys = []
+        for at, item in enumerate(interactions.item[which].tolist()):
+            entries, labels = taken.of(at)
+            pairs = sorted(zip(entries.tolist(), labels.tolist(), strict=True))
+            keys.append(repr((item, pairs)).encode() if pairs else b"")
+        return keys
+
+    known = set(records(learnt)) - {b""}
+    return np.fromiter((key in known for key in records(rows)), bool, len(rows))
+
+
+def _in_history(interactions: Interactions, rows: NDArray[np.int64], texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether an example's item, or one with its text, stands in its history."""
+    assert interactions.history is not None  # noqa: S101 - asked before
+    number: dict[str, int] = {}
+    same = np.fromiter(
+        (number.setdefault(text or f"\0{index}", index) for index, text in enumerate(texts)), np.int64, len(texts)
+    )
+    taken = interactions.history.take(rows)
+    item = same[interactions.item[rows]]
+    return np.fromiter((bool((same[taken.of(at)[0]] == item[at]).any()) for at in range(len(rows))), bool, len(rows))
+
+
+def _in_text(
+    interactions: Interactions, rows: NDArray[np.int64], titles: Sequence[str], user_texts: Sequence[str]
+) -> NDArray[np.int64]:
+    lowered = [text.casefold() for text in user_texts]
+    names = [title.casefold() for title in titles]
+    return np.asarray(
+        [
+            row
+            for row in rows.tolist()
+            if len(names[interactions.item[row]]) >= MIN_TITLE
+            and names[interactions.item[row]] in lowered[interactions.user[row]]
+        ],
+        np.int64,
+    )

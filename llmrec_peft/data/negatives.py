@@ -1,0 +1,105 @@
+"""Negatives: the items among which each step's examples are ranked, and how likely each was to be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.interactions import Interactions
+
+if TYPE_CHECKING:
+    from llmrec_peft.data.batches import Batch
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """What a listwise head asks for.
+
+    Attributes:
+        kind: ``catalogue`` (every item), ``in-batch`` (the batch's own items), ``uniform`` or ``popularity``
+            (items drawn beside the batch's own).
+        count: Items drawn a step beside the batch's own.
+        hard: Items drawn for each example from those most like its own item.
+    """
+
+    kind: Literal["catalogue", "in-batch", "uniform", "popularity"] = "in-batch"
+    count: int = 0
+    hard: int = 0
+
+
+class CandidateSampler:
+    """Puts candidates into batches; what is drawn depends on seed, epoch and batch alone.
+
+    With p_i an item's share of the training interactions, B the batch's size and K the items drawn from a
+    distribution s, an item is among the distinct candidates of a step with probability 1 - (1 - p_i)^B (1 - s_i)^K;
+    its logarithm is the correction that makes a sampled softmax nearly unbiased. Items drawn as hard negatives are
+    left out of it: they are meant to be over-represented.
+
+    References:
+        Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys 2019.
+    """
+
+    def __init__(
+        self,
+        negatives: Negatives,
+        train: Interactions,
+        num_items: int,
+        seed: int,
+        alike: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Prepare to draw.
+
+        Args:
+            negatives: What is asked for.
+            train: What is trained on.
+            num_items: Rows of an item table.
+            seed: Seed of the draws.
+            alike: Items most like each item, int64 [num_items, m], 0 where there are fewer; for hard negatives.
+        """
+        self._negatives = negatives
+        self._seed = seed
+        self._num_items = num_items
+        self._alike = alike
+        counts = train.counts_by_item(num_items).astype(np.float64)
+        self._share = counts / max(1.0, counts.sum())
+        known = np.ones(num_items)
+        known[0] = 0.0
+        self._uniform = known / max(1.0, known.sum())
+        self._drawn_from = self._share if negatives.kind == "popularity" else self._uniform
+        self._cumulated = np.cumsum(self._drawn_from)
+
+    def add(self, batch: Batch, epoch: int, step: int) -> None:
+        """Put candidates, corrections and targets into a batch."""
+        import torch
+
+        item = batch.item.cpu().numpy()
+        candidates = self.candidates(item, epoch, step)
+        target = np.searchsorted(candidates, item)
+        device = batch.item.device
+        batch.candidates = torch.from_numpy(candidates).to(device)
+        batch.target = torch.from_numpy(target.astype(np.int64)).to(device)
+        if self._negatives.kind == "catalogue":
+            batch.log_q = None
+            return
+        missed = len(item) * np.log1p(-np.minimum(self._share[candidates], 1.0 - 1e-12))
+        missed += self._negatives.count * np.log1p(-np.minimum(self._drawn_from[candidates], 1.0 - 1e-12))
+        log_q = np.log(np.maximum(-np.expm1(missed), 1e-12)).astype(np.float32)
+        batch.log_q = torch.from_numpy(log_q).to(device)
+
+    def candidates(self, item: NDArray[np.int64], epoch: int, step: int) -> NDArray[np.int64]:
+        """Distinct candidates of a step, sorted, int64 [C]; the batch's own items are among them."""
+        asked = self._negatives
+        if asked.kind == "catalogue":
+            return np.arange(1, self._num_items, dtype=np.int64)
+        rng = np.random.default_rng([self._seed, 1, epoch, step])
+        pools = [item]
+        if asked.count:
+            pools.append(np.searchsorted(self._cumulated, rng.random(asked.count) * self._cumulated[-1], side="right"))
+        if asked.hard and self._alike is not None:
+            column = rng.integers(0, self._alike.shape[1], (len(item), asked.hard))
+            pools.append(self._alike[item[:, None], column].reshape(-1))
+        found = np.unique(np.concatenate(pools)).astype(np.int64)
+        return found[(found > 0) & (found < self._num_items)]

@@ -1,0 +1,120 @@
+"""Prompts: a user's history and an item, or a user's history alone, as one text that fits the model's window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.histories import Histories
+from llmrec_peft.data.views import ViewTemplate
+from llmrec_peft.errors import InputError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Written:
+    """Prompts and what it took to fit them.
+
+    Attributes:
+        texts: One prompt an example.
+        shortened: How many lost entries of their history.
+        dropped: How many entries were lost in all.
+    """
+
+    texts: list[str]
+    shortened: int
+    dropped: int
+
+
+class PromptWriter:
+    """Renders a template over `user`, `item` and `history` and drops the oldest entries of what is too long.
+
+    `history` is a list of items, oldest first, each with all columns of the items table, ``rating`` (its label)
+    and ``liked`` (whether the label is above the middle of the scale).
+    """
+
+    def __init__(
+        self,
+        template: ViewTemplate,
+        max_length: int,
+        middle: float,
+        count: Callable[[list[str]], list[int]],
+        wrap: Callable[[str], str] = str,
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+            template: Compiled template.
+            max_length: Tokens of a prompt at most.
+            middle: Labels above it count as liked.
+            count: Token counts of wrapped texts.
+            wrap: What a model's chat format puts around a text.
+        """
+        self._template = template
+        self._max_length = max_length
+        self._middle = middle
+        self._count = count
+        self._wrap = wrap
+
+    def write(self, users: Sequence[Row], items: Sequence[Row] | None, histories: Sequence[list[Row]]) -> Written:
+        """Write one prompt an example; lists of equal length.
+
+        Args:
+            users: Columns of each example's user.
+            items: Columns of each example's item; None for texts of users alone.
+            histories: Entries of each example's history, oldest first, as `entries` gives them.
+
+        Raises:
+            InputError: When a prompt is too long even without any history.
+        """
+        kept = [list(history) for history in histories]
+        texts = [self._render(at, users, items, kept) for at in range(len(users))]
+        lengths = self._count(texts)
+        todo = [at for at, length in enumerate(lengths) if length > self._max_length]
+        shortened = len(todo)
+        while todo:
+            for at in todo:
+                if not kept[at]:
+                    raise InputError(
+                        f"a prompt takes {lengths[at]} tokens without any history, over the {self._max_length} of"
+                        " max_length: raise it in views, or shorten the template or the item's text"
+                    )
+                # what an entry takes, from the whole: the first guess seldom drops too much, never too little twice
+                share = lengths[at] / (len(kept[at]) + 1)
+                kept[at] = kept[at][max(1, int((lengths[at] - self._max_length) / max(share, 1.0))) :]
+                texts[at] = self._render(at, users, items, kept)
+            for at, length in zip(todo, self._count([texts[at] for at in todo]), strict=True):
+                lengths[at] = length
+            todo = [at for at in todo if lengths[at] > self._max_length]
+        dropped = sum(len(whole) - len(rest) for whole, rest in zip(histories, kept, strict=True))
+        return Written(texts, shortened, dropped)
+
+    def _render(self, at: int, users: Sequence[Row], items: Sequence[Row] | None, kept: list[list[Row]]) -> str:
+        values: dict[str, Any] = {"user": users[at], "history": kept[at]}
+        if items is not None:
+            values["item"] = items[at]
+        return self._wrap(self._template.render(values, lines=True))
+
+    def entries(self, item: NDArray[np.int64], label: NDArray[np.floating], columns: Sequence[Row]) -> list[Row]:
+        """A history as the template sees it; items without columns (unknown ones) are left out.
+
+        Args:
+            item: Item indices, oldest first.
+            label: Their labels.
+            columns: Columns of each item index; row 0 is nobody's.
+        """
+        return [
+            {**columns[index], "rating": float(value), "liked": bool(value > self._middle)}
+            for index, value in zip(item.tolist(), label.tolist(), strict=True)
+            if index > 0
+        ]
+
+    def histories(self, histories: Histories, length: int, columns: Sequence[Row]) -> list[list[Row]]:
+        """The newest `length` entries of each history, as the template sees them."""
+        newest = histories.newest(length)
+        return [self.entries(*newest.of(row), columns) for row in range(len(newest))]

@@ -1,0 +1,1 @@
+"""Baselines: trivial lines and collaborative models of each task, tuned on validation."""

@@ -1,0 +1,180 @@
+"""Measures: how each task's outcomes become figures, slices and paired differences."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.evaluation.click_metrics import click_report
+from llmrec_peft.evaluation.intervals import (
+    Figure,
+    auc_figure,
+    log_loss_figure,
+    mae_figure,
+    mean_figure,
+    rmse_figure,
+    user_auc_figure,
+)
+from llmrec_peft.evaluation.outcomes import Outcome, Ranks
+from llmrec_peft.evaluation.ranking_metrics import (
+    gains_at_k,
+    hit_rate_at_k,
+    hits_at_k,
+    ndcg_at_k,
+    ranking_report,
+    reciprocal_ranks,
+)
+from llmrec_peft.evaluation.rating_metrics import rating_report
+
+Observe = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+"""Labels as a head's metrics want them."""
+
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss", "ece"})
+"""Metrics of which less is more."""
+
+
+class Measure(ABC):
+    """How one task is measured."""
+
+    metrics: ClassVar[tuple[str, ...]]
+    """Metrics of every report that a report leads with."""
+
+    @abstractmethod
+    def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
+        """All figures of one outcome."""
+
+    @abstractmethod
+    def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
+        """One metric as a function of each example's weight, for resampling."""
+
+    @abstractmethod
+    def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
+        """The outcome of some examples."""
+
+    def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
+        """What is resampled as a whole."""
+        return {"by_user": part.user, "by_item": part.item}
+
+
+@dataclass(frozen=True)
+class RatingMeasure(Measure):
+    """Stars: RMSE and MAE."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae")
+
+    def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
+        """RMSE and MAE."""
+        return rating_report(_scores(outcome), part.label)
+
+    def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
+        """RMSE or MAE."""
+        return (rmse_figure if metric == "rmse" else mae_figure)(_scores(outcome), part.label)
+
+    def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
+        """Scores of some examples."""
+        return np.asarray(_scores(outcome)[rows])
+
+
+@dataclass(frozen=True)
+class ClickMeasure(Measure):
+    """Clicks: AUC, log-loss, AUC by user, calibration error.
+
+    Attributes:
+        observe: Turns labels into 1 and 0.
+    """
+
+    observe: Observe
+    metrics: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "uauc", "ece")
+
+    def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
+        """All of them, and how many users AUC by user leaves out."""
+        return click_report(_scores(outcome), self.observe(part.label), part.user)
+
+    def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
+        """AUC, log-loss or AUC by user."""
+        scores, observed = _scores(outcome), self.observe(part.label)
+        if metric == "uauc":
+            return user_auc_figure(scores, observed, part.user)
+        return (log_loss_figure if metric == "log_loss" else auc_figure)(scores, observed)
+
+    def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
+        """Scores of some examples."""
+        return np.asarray(_scores(outcome)[rows])
+
+    def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
+        """AUC by user is a mean over users: only they are resampled."""
+        return {"by_user": part.user} if metric == "uauc" else super().clusters(metric, part)
+
+
+@dataclass(frozen=True)
+class RankingMeasure(Measure):
+    """Ranks in the whole catalogue: HR, NDCG, MRR, recall, coverage, novelty.
+
+    Attributes:
+        popularity: Training interactions of each item index, [num_items].
+        k: Length of the lists.
+    """
+
+    popularity: NDArray[np.int64]
+    k: int = 10
+    metrics: ClassVar[tuple[str, ...]] = ("hr@10", "ndcg@10", "mrr", "recall@10", "coverage@10", "novelty@10")
+
+    def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
+        """All of them; figures among sampled items, where asked for, say so in their names."""
+        ranks = _ranks(outcome)
+        num_items = len(self.popularity)
+        report = ranking_report(ranks.rank, ranks.top, part.user, self.popularity, num_items, ks=(self.k,))
+        if ranks.sampled is not None:
+            report[f"sampled_hr@{self.k}"] = hit_rate_at_k(ranks.sampled, self.k)
+            report[f"sampled_ndcg@{self.k}"] = ndcg_at_k(ranks.sampled, self.k)
+        return report
+
+    def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
+        """A mean over examples: HR (recall is resampled as such), NDCG or MRR."""
+        rank = _ranks(outcome).rank
+        if metric.startswith("ndcg"):
+            return mean_figure(gains_at_k(rank, self.k))
+        return mean_figure(reciprocal_ranks(rank) if metric == "mrr" else hits_at_k(rank, self.k))
+
+    def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
+        """Ranks of some examples."""
+        return _ranks(outcome).take(rows)
+
+
+def measure_of(task: str, observe: Observe, popularity: NDArray[np.int64]) -> Measure:
+    """The measure of a head's task.
+
+    Args:
+        task: ``rating``, ``click`` or ``ranking``.
+        observe: Turns labels into what the head's metrics want.
+        popularity: Training interactions of each item index.
+    """
+    kinds: Mapping[str, Callable[[], Measure]] = {
+        "rating": RatingMeasure,
+        "click": lambda: ClickMeasure(observe),
+        "ranking": lambda: RankingMeasure(popularity),
+    }
+    return kinds[task]()
+
+
+def better(metric: str, first: float, second: float) -> bool:
+    """Whether the first figure is better than the second."""
+    return first < second if metric in LOWER_IS_BETTER else first > second
+
+
+def _scores(outcome: Outcome) -> NDArray[np.floating]:
+    if isinstance(outcome, Ranks):
+        raise TypeError("ranks in the catalogue are not scores of pairs")
+    return outcome
+
+
+def _ranks(outcome: Outcome) -> Ranks:
+    if not isinstance(outcome, Ranks):
+        raise TypeError("scores of pairs are not ranks in the catalogue")
+    return outcome

@@ -1,0 +1,160 @@
+"""Click: how likely a user is to like or take an item."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.heads.calibration import Calibration, apply, fitted, parameters
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, Task, TaskHead, pair_scores
+from llmrec_peft.losses import loss
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmrec_peft.data.batches import Batch
+
+
+class ClickOptions(Options):
+    """Options of the click head."""
+
+    feed: Literal["pair", "prompt"] = "pair"
+    """How the language model is fed: item and user texts apart, their vectors joined (`pair`), or one text that
+    holds history and candidate (`prompt`, see views.prompt)."""
+    threshold: float | None = None
+    """Labels from here on are positive, such as 4 for stars; null where labels are 0 and 1 already."""
+    loss: Literal["bce", "focal"] = "bce"
+    """What is minimised."""
+    focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
+    """How much less well-classified examples count (`focal`)."""
+    positive_weight: float | Literal["balanced"] = Field(default=1.0)
+    """What a positive example counts; `balanced` for negatives over positives in training."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Labels are moved by half of this towards each other."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout on the joined user and item vectors, and on an encoder's prompt vector."""
+    prompt_scale: float = Field(default=1.0, gt=0.0, le=100.0)
+    """What a decoder's Yes − No starts counting; it is learnt."""
+    calibration: Calibration = "platt"
+    """How scores become probabilities, fitted on validation: `platt`, `isotonic` or `none`."""
+
+
+class ClickHead(TaskHead[ClickOptions]):
+    """P(y = 1) = σ(b + offsets + ⟨user, item⟩ + prompt), with what a prompt says added where one is read.
+
+    A decoder's prompt says s · (logit of "Yes" − logit of "No") at its last token, as TALLRec asks; an encoder's
+    says w · LayerNorm(pooled prompt).
+
+    References:
+        Bao et al., TALLRec: An Effective and Efficient Tuning Framework to Align Large Language Model with
+        Recommendation, RecSys 2023.
+    """
+
+    summary: ClassVar[str] = "probability of a click or a like, calibrated; pairs of vectors, or prompts"
+    Config: ClassVar[type[Options]] = ClickOptions
+    task: ClassVar[Task] = "click"
+    metric: ClassVar[str] = "auc"
+    lower_is_better: ClassVar[bool] = False
+
+    def build(self, context: HeadContext) -> nn.ModuleDict:
+        """Make b (the log-odds of training), the calibrator, and what reads prompts."""
+        import torch
+        from torch import nn
+
+        share, weight = 0.5, 1.0
+        if context.labels is not None:
+            share = float(np.clip(self.observed(context.labels, context.label_range).mean(), 0.01, 0.99))
+        if self.config.positive_weight == "balanced":
+            weight = (1.0 - share) / share
+        else:
+            weight = float(self.config.positive_weight)
+        odds = weight * share / (1.0 - share)
+        scale: dict[str, Any] = {
+            "bias": nn.Parameter(torch.tensor([float(np.log(odds))])),
+            "positive_weight": nn.Parameter(torch.tensor([weight]), requires_grad=False),
+        }
+        parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
+        if self.reads_prompt():
+            assert context.text_width is not None  # noqa: S101 - whoever builds it has read prompts
+            if context.decodes:
+                rows = context.yes_no if context.yes_no is not None else torch.zeros(2, context.text_width)
+                scale["yes_minus_no"] = nn.Parameter((rows[0] - rows[1]).reshape(1, -1), requires_grad=False)
+                scale["prompt_scale"] = nn.Parameter(torch.tensor([self.config.prompt_scale]))
+            else:
+                parts["norm"] = nn.LayerNorm(context.text_width, elementwise_affine=False)
+                parts["prompt"] = nn.Linear(context.text_width, 1, bias=False)
+                nn.init.zeros_(parts["prompt"].weight)
+        parts["scale"] = nn.ParameterDict(scale)
+        parts["calibration"] = parameters(self.config.calibration)
+        return nn.ModuleDict(parts)
+
+    def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
+        """Probabilities [B]."""
+        dropout = self.parts["dropout"]
+        users = Joined(None if user.vector is None else dropout(user.vector), user.offset)
+        items = Joined(None if item.vector is None else dropout(item.vector), item.offset)
+        logit = self.parts["scale"]["bias"] + pair_scores(users, items)
+        if self.reads_prompt():
+            logit = logit + self._prompt(batch)
+        value = None if batch.label is None else self._loss(logit, batch.label)
+        scores = apply(self.config.calibration, self.parts["calibration"], logit.detach().float())
+        return HeadOutput(loss=value, scores=scores)
+
+    def _prompt(self, batch: Batch) -> Tensor:
+        assert batch.prompt_text is not None  # noqa: S101 - see `reads_prompt`
+        scale = self.parts["scale"]
+        said: Tensor
+        if "yes_minus_no" in scale:
+            said = scale["prompt_scale"] * (batch.prompt_text @ scale["yes_minus_no"].T).squeeze(-1)
+        else:
+            said = self.parts["prompt"](self.parts["dropout"](self.parts["norm"](batch.prompt_text))).squeeze(-1)
+        return said
+
+    def _loss(self, logit: Tensor, label: Tensor) -> Tensor:
+        observed = label if self.config.threshold is None else (label >= self.config.threshold).to(label.dtype)
+        smoothed = observed * (1.0 - self.config.label_smoothing) + 0.5 * self.config.label_smoothing
+        weight = float(self.parts["scale"]["positive_weight"])
+        if self.config.loss == "focal":
+            return loss("focal")(logit, smoothed, positive_weight=weight, gamma=self.config.focal_gamma)
+        return loss("bce")(logit, smoothed, positive_weight=weight)
+
+    def reads_prompt(self) -> bool:
+        """Prompts are read where the model is fed with them."""
+        return self.config.feed == "prompt"
+
+    def observed(self, label: NDArray[np.floating], label_range: tuple[float, float]) -> NDArray[np.floating]:
+        """1 for positive labels, else 0."""
+        if self.config.threshold is not None:
+            low, high = label_range
+            if not low < self.config.threshold <= high:
+                raise InputError(
+                    f"head.threshold: {self.config.threshold:g} lies outside the labels' {low:g} to {high:g}"
+                )
+            return (label >= self.config.threshold).astype(np.float32)
+        if not np.isin(label, (0.0, 1.0)).all():
+            low, high = label_range
+            raise InputError(
+                f"head click: labels run from {low:g} to {high:g}; say from which one on an item is liked, such as"
+                f" head.threshold={round(low + 0.75 * (high - low)):g}"
+            )
+        return label
+
+    def calibrate(self, scores: NDArray[np.floating], observed: NDArray[np.floating]) -> None:
+        """Fit the calibrator on probabilities that nothing has calibrated yet."""
+        import torch
+
+        if self.config.calibration == "none":
+            return
+        with torch.no_grad():
+            for name, value in fitted(self.config.calibration, scores, observed).items():
+                self.parts["calibration"][name].copy_(torch.from_numpy(value))
+
+    def report(self) -> dict[str, Any]:
+        """What the prompt counts, where there is one."""
+        scale = self.parts["scale"]
+        return {"prompt_scale": float(scale["prompt_scale"])} if "prompt_scale" in scale else {}

@@ -1,0 +1,72 @@
+"""Build the parts of a `RecModel` from a recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmrec_peft import registry
+from llmrec_peft.heads.contract import HeadContext, TaskHead
+from llmrec_peft.model.augment import Augment
+from llmrec_peft.model.rec_model import RecModel
+from llmrec_peft.model.text_plan import TextPlan, bare_heads
+from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.signals.fusion import Fusion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrec_peft.backbone.encoder import TextEncoder
+    from llmrec_peft.recipe import Recipe
+
+
+def build_model(
+    recipe: Recipe,
+    signals: dict[str, Signal[Any]],
+    heads: dict[str, TaskHead[Any]],
+    encoder: TextEncoder | None = None,
+    text_table: Tensor | None = None,
+    plan: TextPlan | None = None,
+) -> RecModel:
+    """Join built signals and heads as a recipe says."""
+    section, augment = recipe.fusion, recipe.training.augment
+    fusion = Fusion(
+        section.kind,
+        list(signals),
+        dim=section.dim,
+        hidden=section.hidden,
+        dropout=section.dropout,
+        signal_dropout=section.signal_dropout,
+    )
+    return RecModel(
+        signals,
+        heads,
+        encoder,
+        text_table,
+        fusion,
+        {choice.name: choice.weight for choice in recipe.all_heads},
+        plan,
+        Augment(
+            augment.history_mask,
+            augment.history_crop,
+            augment.mixup,
+            recipe.training.history_texts == "stored",
+        ),
+    )
+
+
+def build_signals(recipe: Recipe, context: SignalContext) -> dict[str, Signal[Any]]:
+    """Make the recipe's signals and their parts, in the recipe's order."""
+    signals: dict[str, Signal[Any]] = {}
+    for name, options in recipe.signals.active.items():
+        signal = registry.get("signals", name)(options)
+        signal.parts = signal.build(context)
+        signals[name] = signal
+    return signals
+
+
+def build_heads(recipe: Recipe, context: HeadContext) -> dict[str, TaskHead[Any]]:
+    """Make the recipe's heads and their parts, the primary one first."""
+    heads = bare_heads(recipe)
+    for head in heads.values():
+        head.parts = head.build(context)
+    return heads

@@ -1,0 +1,110 @@
+"""TextPlan: which texts a recipe reads, and where each kind starts among the encoder's keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft import registry
+from llmrec_peft.data.interactions import Interactions
+
+if TYPE_CHECKING:
+    from llmrec_peft.heads.contract import TaskHead
+    from llmrec_peft.recipe import Recipe
+    from llmrec_peft.signals.contract import Signal
+
+
+@dataclass(frozen=True)
+class TextPlan:
+    """Keys of texts: items by their index from 0, then users or examples, then prompts by example.
+
+    Attributes:
+        item: Whether items' texts are read.
+        history: Whether texts of the items in histories are read.
+        user: Key of the first user text; None where there are none.
+        user_by_example: Whether user texts belong to examples (they tell a history) or to users.
+        prompt: Key of the first example's prompt; None where there are none.
+        history_length: Entries of a history that are read; None where nothing reads one.
+    """
+
+    item: bool
+    history: bool = False
+    user: int | None = None
+    user_by_example: bool = False
+    prompt: int | None = None
+    history_length: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether the language model is needed."""
+        return self.item or self.history or self.user is not None or self.prompt is not None
+
+    def keys(self, part: Interactions) -> NDArray[np.int64]:
+        """Keys of all texts that scoring some examples reads, each once."""
+        keys = [np.zeros(1, np.int64)]
+        if self.item:
+            keys.append(part.item)
+        if self.history and part.history is not None and self.history_length is not None:
+            keys.append(part.history.newest(self.history_length).padded()[0].reshape(-1))
+        if self.user is not None:
+            keys.append(self.user + (part.rows if self.user_by_example else part.user))
+        if self.prompt is not None:
+            keys.append(self.prompt + part.rows)
+        return np.unique(np.concatenate(keys))
+
+
+def plan_texts(recipe: Recipe, num_items: int, num_users: int, num_examples: int) -> TextPlan:
+    """Lay out the keys of a recipe's texts.
+
+    Args:
+        recipe: What is read.
+        num_items: Rows of an item table.
+        num_users: Rows of a user table.
+        num_examples: Examples of all parts.
+    """
+    signals = bare_signals(recipe).values()
+    by_example = _user_tells_history(recipe)
+    user = num_items if recipe.views.user is not None and any(s.reads_user_text for s in signals) else None
+    users = 0 if user is None else num_examples if by_example else num_users
+    return TextPlan(
+        item=any(signal.uses_text() for signal in signals),
+        history=any(signal.reads_history and signal.uses_text() for signal in signals),
+        user=user,
+        user_by_example=by_example,
+        prompt=num_items + users if reads_prompt(recipe) else None,
+        history_length=recipe.data.history_length if reads_history(recipe) else None,
+    )
+
+
+def bare_heads(recipe: Recipe) -> dict[str, TaskHead[Any]]:
+    """The recipe's heads without parts, to ask what they read; the primary one first."""
+    return {choice.name: registry.get("heads", choice.name)(choice.config) for choice in recipe.all_heads}
+
+
+def bare_signals(recipe: Recipe) -> dict[str, Signal[Any]]:
+    """The recipe's signals without parts, to ask what they read."""
+    return {name: registry.get("signals", name)(options) for name, options in recipe.signals.active.items()}
+
+
+def reads_prompt(recipe: Recipe) -> bool:
+    """Whether any head of the recipe reads history and candidate as one text."""
+    return any(head.reads_prompt() for head in bare_heads(recipe).values())
+
+
+def reads_text(recipe: Recipe) -> bool:
+    """Whether anything in the recipe needs the language model."""
+    signals = bare_signals(recipe).values()
+    return any(signal.uses_text() for signal in signals) or reads_prompt(recipe)
+
+
+def reads_history(recipe: Recipe) -> bool:
+    """Whether anything in the recipe reads what a user met before."""
+    reads = any(signal.reads_history for signal in bare_signals(recipe).values())
+    return reads or reads_prompt(recipe) or _user_tells_history(recipe)
+
+
+def _user_tells_history(recipe: Recipe) -> bool:
+    return recipe.views.user is not None and "history" in recipe.views.user.template

@@ -1,0 +1,156 @@
+"""Fusion: the signals' vectors of one side, and their offsets, become one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Kind = Literal["sum", "mlp", "gated", "late"]
+GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+"""Weights that a late fusion tries for each signal."""
+
+
+class Fusion(nn.Module):
+    """Joins what signals say of users, of items, and of scores by themselves.
+
+    With u_s, i_s, o_s a signal's user vector, item vector and offset:
+
+        sum    ⟨Σ u_s, Σ i_s⟩ + Σ o_s
+        mlp    ⟨f(u_1 ‖ u_2 ‖ …), g(i_1 ‖ i_2 ‖ …)⟩ + Σ o_s, f and g networks with one hidden layer
+        gated  ⟨Σ a_s u_s, Σ b_s i_s⟩ + Σ c_s o_s, with weights 2 σ(·) that start at 1 and are learnt
+        late   Σ w_s (⟨u_s, i_s⟩ + o_s), each signal scoring by itself; w is chosen on validation
+
+    In a sum, a signal's users meet every signal's items: a user vector of the collaborative signal meets the
+    item vectors of text, which is how items that nobody has met are matched to tastes. In `late` they do not.
+    Whole signals can be left out at random for an example while training, so that the rest learns to do without.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        signals: Sequence[str],
+        dim: int,
+        hidden: int = 64,
+        dropout: float = 0.0,
+        signal_dropout: float = 0.0,
+    ) -> None:
+        """Make the trained parts.
+
+        Args:
+            kind: How signals are joined.
+            signals: Their names, in the recipe's order.
+            dim: Width of their vectors.
+            hidden: Width of the networks' hidden layer (`mlp`).
+            dropout: Dropout inside the networks (`mlp`).
+            signal_dropout: Chance that a signal is left out for an example.
+        """
+        super().__init__()
+        self.kind = kind
+        self.names = list(signals)
+        self._dim = dim
+        self._signal_dropout = signal_dropout
+        count = len(self.names)
+        if kind == "mlp":
+            for side in ("user", "item"):
+                first, second = nn.Linear(count * dim, hidden), nn.Linear(hidden, dim)
+                self.add_module(f"{side}_network", nn.Sequential(first, nn.GELU(), nn.Dropout(dropout), second))
+        elif kind == "gated":
+            self.gates = nn.ParameterDict({part: nn.Parameter(torch.zeros(count)) for part in _PARTS})
+        elif kind == "late":
+            self.weights = nn.Parameter(torch.ones(count), requires_grad=False)
+
+    def join(self, side: Literal["user", "item"], vectors: Mapping[str, Tensor | None], rows: int) -> Tensor | None:
+        """Join one side's vectors.
+
+        Args:
+            side: Whose they are.
+            vectors: Vector of each signal, float32 [rows, dim], or None where it has none for this side.
+            rows: Number of rows.
+
+        Returns:
+            float32 [rows, dim], [rows, signals · dim] for `late`, or None where no signal speaks of this side.
+        """
+        found = {name: self._dropped(vector) for name, vector in vectors.items() if vector is not None}
+        if not found:
+            return None
+        if self.kind in ("mlp", "late"):
+            some = next(iter(found.values()))
+            blocks = [found.get(name, some.new_zeros(rows, self._dim)) for name in self.names]
+            if self.kind == "late":
+                blocks = [w * block for w, block in zip(self._side_weights(side), blocks, strict=True)]
+                return torch.cat(blocks, dim=-1)
+            joined: Tensor = self.get_submodule(f"{side}_network")(torch.cat(blocks, dim=-1))
+            return joined
+        return self._summed(side, found)
+
+    def offset(self, offsets: Mapping[str, Tensor | None]) -> Tensor | None:
+        """Join what signals add to scores by themselves, each of one shape, into that shape, or None."""
+        found = {name: self._dropped(offset) for name, offset in offsets.items() if offset is not None}
+        return self._summed("offset", found) if found else None
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """The weight of each signal, for `gated` by user, item and offset."""
+        if self.kind == "gated":
+            gates = {part: self._gates(part) or {} for part in _PARTS}
+            return {part: {name: round(float(w), 4) for name, w in gates[part].items()} for part in _PARTS}
+        if self.kind == "late":
+            return {"score": {name: float(w) for name, w in zip(self.names, self.weights, strict=True)}}
+        return {}
+
+    def choose(self, figure: Callable[[], float], lower_is_better: bool, rounds: int = 2) -> float | None:
+        """Choose a late fusion's weights by coordinate search.
+
+        Args:
+            figure: Validation figure with the weights as they stand.
+            lower_is_better: Its direction.
+            rounds: Passes over the signals.
+
+        Returns:
+            The best figure; None for other kinds, which have nothing to choose.
+        """
+        if self.kind != "late":
+            return None
+        sign = 1.0 if lower_is_better else -1.0
+        best = sign * figure()
+        with torch.no_grad():
+            for _ in range(rounds):
+                for place in range(len(self.names)):
+                    kept = float(self.weights[place])
+                    for weight in GRID:
+                        self.weights[place] = weight
+                        found = sign * figure()
+                        if found < best:
+                            best, kept = found, weight
+                    self.weights[place] = kept
+        return sign * best
+
+    def _summed(self, part: str, found: Mapping[str, Tensor]) -> Tensor:
+        gates = self._gates(part)
+        terms = [found[name] if gates is None else gates[name] * found[name] for name in found]
+        return functools.reduce(torch.add, terms)
+
+    def _side_weights(self, side: str) -> Sequence[Tensor | float]:
+        """A score's weight is put on the item's side alone."""
+        return list(self.weights) if side == "item" else [1.0] * len(self.names)
+
+    def _gates(self, part: str) -> dict[str, Tensor] | None:
+        """Weight of each signal in one part; None where all are 1."""
+        if self.kind == "gated":
+            return dict(zip(self.names, 2.0 * self.gates[part].sigmoid(), strict=True))
+        if self.kind == "late" and part == "offset":
+            return dict(zip(self.names, self.weights, strict=True))
+        return None
+
+    def _dropped(self, values: Tensor) -> Tensor:
+        """A signal's values with whole rows left out at random while training."""
+        if not self.training or self._signal_dropout == 0.0:
+            return values
+        shown = torch.rand(len(values), device=values.device) >= self._signal_dropout
+        return values * shown.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
+
+
+_PARTS = ("user", "item", "offset")

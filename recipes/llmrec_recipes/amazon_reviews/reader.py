@@ -1,0 +1,164 @@
+"""Reader of Amazon Reviews 2018: the 5-core reviews of one category and what the shop says of its products."""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.data.source import RecipeSource
+from llmrec_recipes.lines import Record, json_lines, no_graph, required_file, required_match
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_LICENCE = (
+    "Amazon review data 2018, collected by J. Ni and J. McAuley, UC San Diego: research use; reviews are their\n"
+    "writers'. Cite: J. Ni, J. Li, J. McAuley, Justifying Recommendations, EMNLP 2019, doi:10.18653/v1/D19-1018."
+)
+_RATINGS = (1, 5)
+_ENDING = "_5.json.gz"
+_DESCRIPTION = 500
+"""Characters of a description, about 100 tokens: what a language model is given of it anyway."""
+_NAME_WORDS = 8
+"""Words of a description that stand in for a title."""
+_MOST = 20_000
+"""Characters of a text that are looked at."""
+_CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(?:/?[a-zA-Z]|!--)[^<>]*>")
+_BROKEN_TAG = re.compile(r"<[a-zA-Z]\w*\s[^<>=]*=[^<>]*\Z")
+_PAGE_CODE = "getTime("
+"""What the crawler took for a title of some thousand products: JavaScript of the page."""
+
+
+class AmazonReviews(RecipeSource):
+    """Stars and words of one category of Amazon Reviews 2018 (5-core), and the products' metadata.
+
+    Any category reads. Texts are plain: markup is taken out and entities are resolved. A product without a
+    usable title is called by the first words of its description, else by brand and category, else by its id.
+    """
+
+    summary: ClassVar[str] = "Amazon Reviews 2018 (5-core) of one category: stars, review texts, product texts"
+
+    @classmethod
+    def folder(cls) -> Path:
+        """Folder of this recipe."""
+        return Path(__file__).parent
+
+    def read(self, path: Path, graph: Path | None) -> RecDataset:
+        """Read ``<category>_5.json.gz`` and ``meta_<category>.json.gz``."""
+        no_graph(graph, "Amazon Reviews")
+        reviews = required_match(path, f"*{_ENDING}")
+        category = reviews.name.removesuffix(_ENDING)
+        metadata = required_file(path, f"meta_{category}.json.gz")
+        columns: dict[str, list[Any]] = {name: [] for name in ("user_id", "item_id", "rating", "timestamp", "review")}
+        for record in json_lines(reviews):
+            columns["user_id"].append(record.name("reviewerID"))
+            columns["item_id"].append(record.name("asin"))
+            columns["rating"].append(record.number("overall", *_RATINGS))
+            columns["timestamp"].append(record.whole("unixReviewTime"))
+            text = plain_text(record.text("reviewText", ""))
+            columns["review"].append(text or plain_text(record.text("summary", "")))
+        items, notes = _items(metadata, list(dict.fromkeys(columns["item_id"])))
+        return RecDataset(
+            name=f"Amazon {category.replace('_', ' ')}",
+            interactions=interactions_table(**columns),
+            items=items,
+            users=table({"user_id": list(dict.fromkeys(columns["user_id"]))}),
+            rating_range=_RATINGS,
+            licence=_LICENCE,
+            notes=tuple(notes),
+            feedback="rating",
+        )
+
+    def demo(self, seed: int) -> RecDataset:
+        """Made-up magazines and their readers' letters; see `llmrec_recipes.amazon_reviews.demo`."""
+        from llmrec_recipes.amazon_reviews.demo import demo_dataset
+
+        return demo_dataset(seed)
+
+
+def plain_text(text: str) -> str:
+    """Text without markup, entities resolved, white space single; a tag broken off at the end is taken out too.
+
+    >>> plain_text('The <i>best</i> of Tom &amp; Jerry,<br />3 < 4')
+    'The best of Tom & Jerry, 3 < 4'
+    >>> plain_text('<span class="a-size-medium a-color-secondary"')
+    ''
+    """
+    text = _CODE.sub(" ", text[:_MOST])
+    text = _BROKEN_TAG.sub(" ", _TAG.sub(_gap, text))
+    return " ".join(html.unescape(text).split())
+
+
+def _gap(tag: re.Match[str]) -> str:
+    """Nothing for a tag that stands inside a line, such as ``<i>``; a blank for one that ends it."""
+    return "" if re.match(r"</?(?:a|b|i|u|em|strong|font|span|sup|sub)\b", tag[0], re.IGNORECASE) else " "
+
+
+def whole_title(text: str) -> str:
+    """A product's title, or nothing where the crawler caught a piece of the page instead.
+
+    A piece is a broken tag, JavaScript, or the end of a ``<meta content="…" />``; what stands in such an end
+    is a title unless it begins with a blank: then only the shop's name was left.
+
+    >>> whole_title("Bahco Round File, 6&quot;"), whole_title('Bahco Round File" />'), whole_title(' Magazines" />')
+    ('Bahco Round File, 6"', 'Bahco Round File', '')
+    """
+    if _PAGE_CODE in text:
+        return ""
+    kept = text.removesuffix('" />')
+    if kept != text and kept.startswith(" "):
+        return ""
+    return plain_text(kept)
+
+
+def _items(path: Path, reviewed: list[str]) -> tuple[Dataset, list[str]]:
+    """Texts of the reviewed products, in the order of their first review, and what was odd about them."""
+    known: dict[str, dict[str, Any]] = {}
+    wanted, seen, doubled = set(reviewed), set[str](), 0
+    for record in json_lines(path):
+        item = record.name("asin")
+        doubled += item in seen
+        if item in wanted and item not in seen:
+            known[item] = _product(record)
+        seen.add(item)
+    nothing: dict[str, Any] = {"title": "", "description": "", "categories": [], "brand": ""}
+    products = [known.get(item, nothing) for item in reviewed]
+    called = [product["title"] or _called(product) for product in products]
+    counts = {
+        f"products of the metadata without a review here, left out, of {len(seen)}": len(seen) - len(known),
+        "lines of the metadata that repeat a product, of which the first was kept": doubled,
+        "reviewed products without metadata": len(reviewed) - len(known),
+        "reviewed products without a usable title, called by their description or by brand and category": sum(
+            not product["title"] and bool(call) for product, call in zip(products, called, strict=True)
+        ),
+        "reviewed products without any text, called by their id": sum(not call for call in called),
+    }
+    notes = [f"{what}: {count}" for what, count in counts.items() if count]
+    columns = {"item_id": reviewed, "title": [call or item for call, item in zip(called, reviewed, strict=True)]}
+    texts = {name: [product[name] for product in products] for name in ("description", "categories", "brand")}
+    return table({**columns, **texts}), notes
+
+
+def _product(record: Record) -> dict[str, Any]:
+    """Texts of one product; its categories lose the shop's pieces of markup."""
+    description = plain_text(" ".join(record.texts("description")))
+    categories = [plain_text(category) for category in record.texts("category")]
+    return {
+        "title": whole_title(record.text("title", "")),
+        "description": textwrap.shorten(description, _DESCRIPTION, placeholder=" …"),
+        "categories": [category for category in categories if category],
+        "brand": plain_text(record.text("brand", "")),
+    }
+
+
+def _called(product: dict[str, Any]) -> str:
+    """What a product without a title is called."""
+    words = product["description"].split()
+    if words:
+        return " ".join(words[:_NAME_WORDS]) + (" …" if len(words) > _NAME_WORDS else "")
+    return ", ".join([text for text in (product["brand"], *product["categories"][-1:]) if text])

@@ -1,0 +1,1 @@
+"""Next purchase: IISAN's sequences of Amazon's Industrial and Scientific shop."""
