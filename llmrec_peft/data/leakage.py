@@ -12,6 +12,8 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
 
+MIN_HISTORY = 5
+"""Entries of a history below which two people may share it by chance."""
 MIN_TITLE = 8
 """Characters of a title below which finding it in a text says nothing."""
 
@@ -115,7 +117,7 @@ def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDA
 
 
 def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether another record has the same item and the same, not empty history."""
+    """Whether another record has the same item and the same history, of so many entries that it is no chance."""
 
     def records(which: NDArray[np.int64]) -> list[bytes]:
         assert interactions.history is not None  # noqa: S101 - asked before
@@ -124,7 +126,7 @@ def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: N
         for at, item in enumerate(interactions.item[which].tolist()):
             entries, labels = taken.of(at)
             pairs = sorted(zip(entries.tolist(), labels.tolist(), strict=True))
-            keys.append(repr((item, pairs)).encode() if pairs else b"")
+            keys.append(repr((item, pairs)).encode() if len(pairs) >= MIN_HISTORY else b"")
         return keys
 
     known = set(records(learnt)) - {b""}

@@ -106,5 +106,10 @@ def reads_history(recipe: Recipe) -> bool:
     return reads or reads_prompt(recipe) or _user_tells_history(recipe)
 
 
+def knows_history(recipe: Recipe) -> bool:
+    """Whether histories are prepared: the model reads them, or the trivial lines of clicks and rankings do."""
+    return reads_history(recipe) or any(head.task != "rating" for head in bare_heads(recipe).values())
+
+
 def _user_tells_history(recipe: Recipe) -> bool:
     return recipe.views.user is not None and "history" in recipe.views.user.template

@@ -25,7 +25,7 @@ from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import arrays_digest, values_digest
-from llmrec_peft.model.text_plan import bare_signals, reads_history
+from llmrec_peft.model.text_plan import bare_signals, knows_history
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recipe_sections import DataSection
 
@@ -163,10 +163,14 @@ def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
     interactions = Interactions.of(dataset, vocabulary)
     interactions = replace(interactions.take(used), row=None)
     divided = parts.renumbered()
-    if reads_history(recipe):
-        interactions = replace(
-            interactions, history=_histories(recipe, dataset, vocabulary, interactions, divided, used)
-        )
+    if knows_history(recipe):
+        history = _histories(recipe, dataset, vocabulary, interactions, divided, used)
+        if not dataset.repeats:
+            history, own = history.without(interactions.item, divided.train)
+            if own:
+                told = f"{own} training examples have their own item in their history: it was taken out of it"
+                dataset = replace(dataset, notes=(*dataset.notes, told))
+        interactions = replace(interactions, history=history)
     texts, wordings = _item_texts(recipe, dataset)
     leaks = find_leaks(
         interactions,

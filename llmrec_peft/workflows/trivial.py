@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from llmrec_peft.evaluation.baselines.baseline import Baseline
@@ -13,6 +14,9 @@ from llmrec_peft.progress import bar
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.workflows.prepare import Prepared
 from llmrec_peft.workflows.texts import Texts
+
+BARS = {"rating": 5, "click": 8, "ranking": 4}
+"""Baselines of each task, for the progress bar."""
 
 
 def baselines_of(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts: Texts, show: bool) -> list[Baseline]:
@@ -26,7 +30,7 @@ def baselines_of(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts:
         show: Whether to show a progress bar.
     """
     found = []
-    with bar("baselines", 5, show=show) as shown:
+    with bar("baselines", BARS[head.task], show=show) as shown:
         for baseline in _fitted(head, recipe, prepared, texts):
             found.append(baseline)
             shown.advance(text=baseline.name)
@@ -39,6 +43,22 @@ def _fitted(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts: Text
     sizes = (vocabulary.num_users, vocabulary.num_items)
     if head.task == "rating":
         yield from rating_baselines(train, valid, fit, test, *sizes, prepared.dataset.rating_range)
+    elif head.task == "click":
+        from llmrec_peft.evaluation.baselines.click import ClickData, click_baselines
+
+        span = prepared.dataset.rating_range
+        parts = [replace(part, label=head.observed(part.label, span)) for part in (train, valid, fit, test)]
+        in_time = recipe.data.protocol == "prequential"
+        yield from click_baselines(
+            ClickData(parts[0], parts[1], parts[2], parts[3], vocabulary.num_items, texts.items, in_time)
+        )
+    else:
+        from llmrec_peft.evaluation.baselines.ranking import RankingData, ranking_baselines
+
+        own = recipe.evaluation.own_items
+        yield from ranking_baselines(
+            RankingData(train, valid, fit, test, vocabulary.num_items, texts.items, own, head.metric)
+        )
 
 
 def best_line(baselines: list[Baseline], metric: str, measure: Measure, prepared: Prepared) -> Baseline | None:

@@ -1,0 +1,150 @@
+"""Trivial lines of ranking, each tuned on validation: popularity, neighbour counts, texts alike, and their blend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.measures import RankingMeasure
+from llmrec_peft.evaluation.outcomes import rank_targets
+from llmrec_peft.model.rec_model import ChunkScores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SAMPLE = 3000
+"""Validation examples that settings are chosen on, at most."""
+LENGTHS = (5, 10)
+"""Entries of a history that are looked at; the p-th newest counts 1 / p."""
+SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
+"""Weights of the counts beside the cosine of texts."""
+
+
+@dataclass(frozen=True)
+class RankingData:
+    """What the lines read.
+
+    Attributes:
+        train: Training part.
+        valid: Validation part, with histories.
+        fit: What the final lines count: train + valid, or train where the model is not refit.
+        test: Test part, with histories.
+        num_items: Rows of an item table.
+        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
+        own_items: Whether items of an example's history are ranked too.
+        metric: Primary metric, by which settings are chosen.
+    """
+
+    train: Interactions
+    valid: Interactions
+    fit: Interactions
+    test: Interactions
+    num_items: int
+    texts: Tensor | None
+    own_items: bool
+    metric: str
+
+
+def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
+    """Tune every line on (a sample of) validation and rank test once."""
+    rules: dict[str, list[dict[str, float]]] = {
+        "popularity": [{}],
+        "neighbour_counts": [{"length": n, "logarithm": g} for n in LENGTHS for g in (0, 1)],
+    }
+    if data.texts is not None:
+        rules["text_cosine"] = [{"length": n} for n in LENGTHS]
+        rules["counts_and_text"] = [
+            {"length": n, "logarithm": g, "counts": w} for n in LENGTHS for g in (0, 1) for w in SHARES
+        ]
+    for name, grid in rules.items():
+        yield _tuned(name, grid, data)
+
+
+def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseline:
+    """Choose a line's settings on validation, then rank both parts with them."""
+    measure = RankingMeasure(data.train.counts_by_item(data.num_items))
+    rows = np.arange(len(data.valid))
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+    some = data.valid.take(rows)
+    best: tuple[float, dict[str, float]] | None = None
+    for settings in grid:
+        figure = 0.0
+        if len(grid) > 1:
+            ranks = rank_targets(
+                some, _scores(name, settings, data.train, some, data), data.num_items, own_items=data.own_items
+            )
+            figure = measure.report(ranks, some)[data.metric]
+        if best is None or figure > best[0]:
+            best = (figure, settings)
+    assert best is not None  # noqa: S101 - every grid has a point
+    settings = best[1]
+    scores = (
+        _scores(name, settings, data.train, data.valid, data),
+        _scores(name, settings, data.fit, data.test, data),
+    )
+    valid, test = (
+        rank_targets(part, own, data.num_items, own_items=data.own_items)
+        for part, own in zip((data.valid, data.test), scores, strict=True)
+    )
+    return Baseline(name, settings, valid, test, scores)
+
+
+def _scores(
+    name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
+) -> ChunkScores:
+    """A line's scores of some examples for the whole catalogue."""
+    import torch
+
+    if name == "popularity":
+        counts = torch.from_numpy(learn.counts_by_item(data.num_items)[1:].astype(np.float32))
+        return lambda rows: counts.expand(len(rows), -1).clone()
+    weights = weighted_histories(ask, data.num_items, int(settings["length"]))
+    beside = neighbour_counts(learn, data.num_items) if "logarithm" in settings else None
+    vectors = _unit(data.texts) if data.texts is not None and name != "neighbour_counts" else None
+
+    def scores(rows: NDArray[np.int64]) -> Tensor:
+        own = weights[rows]
+        found = torch.zeros(len(rows), data.num_items)
+        if beside is not None:
+            counts = torch.from_numpy((own @ beside).toarray())
+            found += settings.get("counts", 1.0) * (counts.log1p() if settings["logarithm"] else counts)
+        if vectors is not None:
+            told = torch.from_numpy(np.asarray(own @ vectors, np.float32))
+            found += told @ torch.from_numpy(vectors).T
+        return found[:, 1:]
+
+    return scores
+
+
+def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
+    """Each example's newest entries, the p-th newest weighing 1 / p: a sparse matrix [n, num_items]."""
+    assert part.history is not None  # noqa: S101 - rankings are prepared with histories
+    item, _ = part.history.newest(length).padded()
+    weight = np.broadcast_to(1.0 / np.arange(item.shape[1], 0, -1, dtype=np.float32), item.shape)
+    row, column = np.nonzero(item)
+    entries = (weight[row, column], (row, item[row, column]))
+    return sparse.csr_matrix(entries, shape=(len(part), num_items), dtype=np.float32)
+
+
+def neighbour_counts(learn: Interactions, num_items: int) -> Any:
+    """How often each item came right before or after each other one, [num_items, num_items], sparse."""
+    order = np.lexsort((np.arange(len(learn)), learn.timestamp, learn.user))
+    user, item = learn.user[order], learn.item[order]
+    follows = user[1:] == user[:-1]
+    first, second = item[:-1][follows], item[1:][follows]
+    ones = np.ones(len(first), np.float32)
+    forward = sparse.csr_matrix((ones, (first, second)), shape=(num_items, num_items))
+    return (forward + forward.T).tocsr()
+
+
+def _unit(vectors: Tensor) -> NDArray[np.float32]:
+    found = vectors.detach().float().cpu().numpy()
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
