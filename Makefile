@@ -43,8 +43,9 @@ bench: setup  ## speed and memory against plain peft, with and without its k-bit
 methods: setup  ## the table of all adapter methods, about an hour; goes on where it stopped
 	$(BIN)/llmrec bench benchmarks/methods.yaml --data $(DATA) --out runs/methods
 
-conformance: setup  ## prove every adapter method on every backbone and precision; goes on where it stopped
-	HF_HUB_OFFLINE=1 $(BIN)/python -m llmrec_peft.testing --all --out adapters/llmrec_adapters/conformance.json
+conformance: setup  ## prove heads, signals, and every adapter method on every backbone; goes on where it stopped
+	$(BIN)/python -m llmrec_peft.testing --all --kind head --kind signal
+	HF_HUB_OFFLINE=1 $(BIN)/python -m llmrec_peft.testing --all --kind adapter --out adapters/llmrec_adapters/conformance.json
 
 docs: setup  ## write the plugin reference and the plots anew
 	$(BIN)/python docs/make_reference.py

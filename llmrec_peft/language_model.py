@@ -129,6 +129,15 @@ class LanguageModel:
                 self._inside = adapter
             yield backbone, adapter.encoder
 
+    @contextlib.contextmanager
+    def bare(self) -> Iterator[Backbone]:
+        """Inside the block the base answers as itself, no adapter inside; others wait."""
+        with self._lock:
+            backbone = self._loaded()
+            backbone.detach()
+            self._inside = None
+            yield backbone
+
     def drop(self, adapter: TenantAdapter) -> None:
         """Take an adapter out for good and give its memory back."""
         with self._lock:

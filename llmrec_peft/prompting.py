@@ -23,7 +23,9 @@ Row = Mapping[str, Any]
 class ViewWriter:
     """One view as its texts are written for one model."""
 
-    def __init__(self, view: PromptView, backbone: Backbone, middle: float, history_length: int) -> None:
+    def __init__(
+        self, view: PromptView, backbone: Backbone, middle: float, history_length: int, inserted: int = 0
+    ) -> None:
         """Compile the template and find how the model is spoken to.
 
         Args:
@@ -31,9 +33,10 @@ class ViewWriter:
             backbone: Model whose window and chat format count.
             middle: Labels above it count as liked.
             history_length: Entries of a history at most.
+            inserted: Vectors that signals put into each text.
         """
         self.chat = view.chat and backbone.chats
-        self.max_length = min(view.max_length, backbone.window)
+        self.max_length = min(view.max_length, backbone.window - inserted)
         self._history_length = history_length
         self._writer = PromptWriter(
             ViewTemplate(view.template),
@@ -84,6 +87,7 @@ class Prompting:
             InputError: When a head reads prompts and the recipe has no view of them.
         """
         from llmrec_peft.model import reads_prompt
+        from llmrec_peft.model.text_plan import bare_signals
 
         views, length, middle = recipe.views, recipe.data.history_length, recipe.data.liked_above or 0.0
         if reads_prompt(recipe) and views.prompt is None:
@@ -91,9 +95,10 @@ class Prompting:
                 "views.prompt: the head reads prompts, and the recipe has no template for them, such as"
                 ' "Liked: {% for film in history if film.liked %}{{ film.title }}; {% endfor %}Next: {{ item.title }}"'
             )
+        inserted = sum(signal.token_count() for signal in bare_signals(recipe).values())
         return cls(
             None if views.user is None else ViewWriter(views.user, backbone, middle, length),
-            None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length),
+            None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted),
         )
 
 

@@ -37,6 +37,9 @@ class DataSection(Options):
     history: Literal["auto", "given", "earlier"] = "auto"
     """Where signals that read a history find it: `given` by the owner in each record, or what the user met
     `earlier` among the interactions that may be known; `auto` takes the owner's where there is one."""
+    expand_histories: bool = False
+    """Whether labelled entries of given histories become training examples of their own: each is left out of its
+    history, and the record's own item put in."""
     history_length: int = Field(default=50, ge=1, le=1000)
     """Entries kept of a history, the newest."""
     liked_above: float | None = None
@@ -136,6 +139,11 @@ class AugmentSection(Options):
     """Chance that an entry of a history is hidden."""
     history_crop: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Chance that a history is cut to a random stretch of its newest entries."""
+    history_empty: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Chance that a whole history is hidden, so that new users work."""
+    history_stale: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Chance that the newest entries of a history are hidden, any number of them: what is predicted lies further
+    from what is known than training examples do."""
     word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Chance that a token of an item's text is left out."""
     mixup: float = Field(default=0.0, ge=0.0, le=10.0)
@@ -184,9 +192,10 @@ class TrainingSection(Options):
     """Least time between two checkpoints; 0 writes one every step."""
     gradient_checkpointing: bool = False
     """Recompute the language model's activations in the backward pass to save memory."""
-    history_texts: Literal["fresh", "stored"] = "fresh"
-    """How an adapter in training reads the texts in histories: encoded anew in each step, with gradient, or as
-    they were when last encoded, so that an epoch encodes each text about once however long histories are."""
+    other_texts: Literal["fresh", "stored"] = "fresh"
+    """How an adapter in training reads texts of histories and of candidates beside a batch's own items: encoded
+    anew in each step, with gradient, or as they were when last encoded. Stored, with batches by item, an epoch
+    encodes each text once, however long histories are and however many the candidates."""
     augment: AugmentSection = AugmentSection()
     """Changes made to training examples."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()

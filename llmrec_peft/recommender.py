@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ from llmrec_peft.language_model import LanguageModel
 from llmrec_peft.model import RecModel
 from llmrec_peft.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.tenant import Tenant, catalogue_of, read_tenant
+from llmrec_peft.retrieval.vectors import ItemVectors, UserVectors, item_vectors, user_vectors
+from llmrec_peft.tenant import SIGNAL_NAMES, Tenant, catalogue_of, read_tenant
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
@@ -182,40 +184,50 @@ class Recommender:
     @property
     def recipe(self) -> Recipe:
         """Resolved recipe of the run."""
-        return self._tenant.recipe
+        return self.tenant.recipe
 
     @property
     def model(self) -> RecModel:
         """Trained and folded model."""
-        return self._tenant.model
+        return self.tenant.model
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Known users and items."""
-        return self._tenant.vocabulary
+        return self.tenant.vocabulary
 
     @property
     def items(self) -> ItemTable:
         """Titles, texts and popularity in vocabulary order."""
-        return self._tenant.items
+        return self.tenant.items
 
     @property
     def manifest(self) -> Manifest | None:
         """What the run folder says of itself."""
-        return self._tenant.manifest
+        return self.tenant.manifest
 
     @property
     def catalogue(self) -> Catalogue:
         """What can be recommended."""
-        return self._tenant.catalogue
+        return self.tenant.catalogue
 
     @property
-    def _tenant(self) -> Tenant:
+    def tenant(self) -> Tenant:
+        """Everything of the run that answers but the base model."""
         return self._tenants[self._current]
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The base, shared by all attached runs.
+
+        Raises:
+            InputError: When this recommender was not loaded from a run folder.
+        """
+        return self._shared_base()
 
     def with_vectors(self, vectors: Tensor) -> Recommender:
         """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
-        tenant = replace(self._tenant, catalogue=replace(self.catalogue, vectors=vectors.to(self.device)))
+        tenant = replace(self.tenant, catalogue=replace(self.catalogue, vectors=vectors.to(self.device)))
         other = type(self).__new__(type(self))
         other._begin(tenant, self._current, self._base)
         return other
@@ -261,7 +273,7 @@ class Recommender:
         for at in range(0, len(rows), chunk):
             some = slice(at, at + chunk)
             own = None if told is None else told.take(np.arange(len(users))[some])
-            parts.append(self._tenant.score(user[some], rows[some], own, self._encode_examples))
+            parts.append(self.tenant.score(user[some], rows[some], own, self.encode_examples))
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
@@ -288,7 +300,7 @@ class Recommender:
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        return [self._tenant.recommend(user, k, seen, self._encode_examples) for user in users]
+        return [self.tenant.recommend(user, k, seen, self.encode_examples) for user in users]
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make items scorable by their texts alone.
@@ -317,7 +329,7 @@ class Recommender:
         texts = template.render_all(given)
         vectors = self.encode(texts)
         old = self.catalogue
-        self._tenant.catalogue = Catalogue(
+        self.tenant.catalogue = Catalogue(
             ids=[*old.ids, *ids],
             titles=[*old.titles, *(str(row.get("title") or text) for row, text in zip(given, texts, strict=True))],
             table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
@@ -326,9 +338,25 @@ class Recommender:
         )
         return ids
 
+    def item_vectors(self) -> ItemVectors:
+        """Vectors of all items, added ones included, for an index of nearest neighbours; see `llmrec_peft.retrieval`.
+
+        Raises:
+            InputError: When the run's scores are no product of a user's and an item's vector.
+        """
+        return item_vectors(self.tenant, self.encode_examples)
+
+    def user_vectors(self, users: Sequence[str]) -> UserVectors:
+        """Vectors of users, whose inner products with `item_vectors` are their scores but for a constant each.
+
+        Raises:
+            InputError: When the run's scores are no product of a user's and an item's vector.
+        """
+        return user_vectors(self.tenant, users, self.encode_examples)
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts from the tuned language model, float32 [len(texts), width]."""
-        adapter = self._tenant.adapter
+        adapter = self.tenant.adapter
         if adapter is None:
             raise InputError("this recommender was not loaded from a run folder")
         length = self.recipe.views.item.max_length
@@ -337,7 +365,7 @@ class Recommender:
             distinct = encoder.encode(np.arange(table.num_distinct), table)
         return distinct[torch.as_tensor(table.row_of, device=distinct.device)]
 
-    def _encode_examples(
+    def encode_examples(
         self,
         view: str,
         users: Sequence[int],
@@ -345,8 +373,16 @@ class Recommender:
         histories: Histories,
         inserted: Tensor | None,
     ) -> Tensor:
-        """Vectors of examples' texts from the tuned language model, see `tenant.EncodeExamples`."""
-        tenant = self._tenant
+        """Vectors of examples' texts from the tuned language model.
+
+        Args:
+            view: ``user`` or ``prompt``.
+            users: User indices, [n].
+            rows: Rows of the catalogue, [n].
+            histories: What each user had met.
+            inserted: Vectors to be put into each text, float32 [n, k, hidden].
+        """
+        tenant = self.tenant
         if tenant.adapter is None:
             raise InputError("this recommender was not loaded from a run folder")
         columns = [{}, *tenant.items.columns]
@@ -389,17 +425,19 @@ class Recommender:
             method.save(tuned, backbone, folder)
         fusion = {f"fusion.{name}": tensor for name, tensor in self.model.fusion.state_dict().items()}
         write_tensors(folder / "head.safetensors", {**self.model.head_parts.state_dict(), **fusion})
-        write_tensors(folder / "signals.safetensors", self.model.signal_parts.state_dict())
+        names = {name: named for name, signal in self.model.signals.items() if (named := signal.names())}
+        texts = {SIGNAL_NAMES: json.dumps(names, ensure_ascii=False)} if names else None
+        write_tensors(folder / "signals.safetensors", self.model.signal_parts.state_dict(), texts)
         write_vocabulary(folder / "vocabulary.parquet", self.vocabulary)
         write_items(folder / "items.parquet", self.vocabulary, self.items)
         vectors = self.catalogue.vectors
         stored = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
-        if self._tenant.user_vectors is not None:
-            stored["user"] = self._tenant.user_vectors
+        if self.tenant.user_vectors is not None:
+            stored["user"] = self.tenant.user_vectors
         write_tensors(folder / "item_vectors.safetensors", stored)
         write_seen(folder / "seen.parquet", seen)
-        if self._tenant.users:
-            write_users(folder / "users.parquet", self._tenant.users[1:])
+        if self.tenant.users:
+            write_users(folder / "users.parquet", self.tenant.users[1:])
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
 
     def _shared_base(self) -> LanguageModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from llmrec_peft import registry
 from llmrec_peft.artifact.manifest import Manifest, read_manifest
 from llmrec_peft.artifact.tables import ItemTable, read_items, read_seen, read_users, read_vocabulary
-from llmrec_peft.artifact.tensors import load_into, read_tensors
+from llmrec_peft.artifact.tensors import load_into, read_tensors, read_texts
 from llmrec_peft.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.histories import Histories
@@ -28,6 +29,8 @@ from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe_yaml import read_yaml
 from llmrec_peft.signals.contract import SignalContext
 
+SIGNAL_NAMES = "signal_names"
+"""Key of the header of ``signals.safetensors`` that holds what signals call their numbers."""
 EncodeExamples = Callable[[str, Sequence[int], Sequence[int], Histories, "torch.Tensor | None"], "torch.Tensor"]
 """Vectors of examples' texts by view (``user`` or ``prompt``), user indices, rows of the catalogue, histories, and
 vectors to be put in."""
@@ -162,6 +165,8 @@ def read_tenant(folder: Path, device: torch.device) -> Tenant:
     """
     manifest = read_manifest(folder)
     recipe = Recipe.from_plain(read_yaml(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
+    if registry.get("heads", recipe.head.name).task == "writing":
+        raise InputError(f"{folder} holds a writer, not a recommender: it is for llmrec explain --generate --writer")
     vocabulary = read_vocabulary(folder / "vocabulary.parquet")
     model = _load_model(folder, recipe, vocabulary)
     stored = read_tensors(folder / "item_vectors.safetensors")
@@ -208,6 +213,7 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
     heads = build_heads(recipe, head_context)
     task = next(iter(heads.values())).task
     signals = {}
+    names = _signal_names(folder / "signals.safetensors")
     for name, options in recipe.signals.active.items():
         own = {key.removeprefix(f"{name}."): t for key, t in saved.items() if key.startswith(f"{name}.")}
         signal = registry.get("signals", name)(options)
@@ -219,7 +225,9 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
             None,
             None,
             own,
+            names=names.get(name),
             task=task,
+            listwise=any(head.listwise for head in heads.values()),
             history_length=recipe.data.history_length,
         )
         try:
@@ -233,6 +241,22 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
     load_into(model.head_parts, of_head, folder / "head.safetensors")
     load_into(model.fusion, fusion, folder / "head.safetensors")
     return model
+
+
+def _signal_names(path: Path) -> dict[str, dict[str, list[str]]]:
+    """What signals call their numbers (`Signal.names`), by signal.
+
+    Raises:
+        InputError: When the header holds something else.
+    """
+    try:
+        found = json.loads(read_texts(path).get(SIGNAL_NAMES, "{}"))
+        return {
+            str(signal): {str(kind): [str(name) for name in listed] for kind, listed in lists.items()}
+            for signal, lists in found.items()
+        }
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None
 
 
 def _head_context(recipe: Recipe, saved: Mapping[str, torch.Tensor]) -> HeadContext:

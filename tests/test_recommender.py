@@ -281,7 +281,7 @@ def test_recorded_computation_is_used_whatever_the_recipe_says(tiny_run: Path, t
     for compute, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         renewed(run, compute=compute)
         recommender = Recommender.from_pretrained(run)
-        adapter = recommender._tenant.adapter
+        adapter = recommender.tenant.adapter
         assert adapter is not None
         with recommender._shared_base().inside(adapter) as (backbone, _):
             assert backbone.model.dtype == dtype

@@ -39,26 +39,60 @@ class VirtualTokens(nn.Module):
         """The base model's configuration."""
         return self.peft_model.config
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **further: Any) -> Any:
-        """Answer as the bare transformer does.
+    def get_input_embeddings(self) -> nn.Module:
+        """The base model's token embeddings."""
+        embeddings: nn.Module = self.peft_model.get_base_model().get_input_embeddings()  # type: ignore[operator]
+        return embeddings
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **further: Any,
+    ) -> Any:
+        """Answer as the bare transformer does, by token ids or by their embeddings.
 
         Raises:
             InputError: When text and virtual tokens together are longer than the model's window.
         """
-        length = input_ids.shape[1]
+        given = inputs_embeds if input_ids is None else input_ids
+        assert given is not None  # noqa: S101 - one of both is there
+        if further.get("past_key_values") is not None:
+            return self._continued(given, attention_mask, **further)
+        length = given.shape[1]
+        further |= {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         if not self._in_sequence:
-            return self.peft_model(input_ids=input_ids, attention_mask=attention_mask, **further)
+            return self.peft_model(attention_mask=attention_mask, **further)
         window = getattr(self.config, "max_position_embeddings", None)
         if window is not None and length + self._tokens > window:
             raise InputError(
                 f"adapter.num_virtual_tokens: {self._tokens} and a text of {length} tokens are more than the"
                 f" model's window of {window}: lower one, or views.item.max_length"
             )
-        output = self.peft_model(input_ids=input_ids, attention_mask=attention_mask, **further)
+        output = self.peft_model(attention_mask=attention_mask, **further)
         output.last_hidden_state = output.last_hidden_state[:, self._tokens :]
         return output
 
+    def _continued(self, input_ids: Tensor, attention_mask: Tensor | None, **further: Any) -> Any:
+        """Go on behind a text whose keys and values a cache holds, those of the virtual tokens in front.
+
+        Args:
+            input_ids: The next tokens, [n, length].
+            attention_mask: 1 for every token of the text so far and of the next ones, [n, all].
+            further: The cache, as an earlier call answered it, and what else the bare transformer takes.
+        """
+        assert attention_mask is not None  # noqa: S101 - it says how long the text is so far
+        rows, length = input_ids.shape
+        before = attention_mask.shape[1] - length + (self._tokens if self._in_sequence else 0)
+        places = torch.arange(before, before + length, device=input_ids.device).expand(rows, -1)
+        whole = torch.cat([attention_mask.new_ones(rows, self._tokens), attention_mask], dim=1)
+        base: Any = self.peft_model.base_model
+        # not called as a module: the hook that lays the first pass's positions out from 0 has no part in this
+        return base.forward(input_ids=input_ids, attention_mask=whole, position_ids=places, **further)
+
 
 def _own_positions(_base: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    ids = kwargs["input_ids"]
-    return args, {**kwargs, "position_ids": torch.arange(ids.shape[1], device=ids.device).expand(len(ids), -1)}
+    given = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+    places = torch.arange(given.shape[1], device=given.device).expand(len(given), -1)
+    return args, {**kwargs, "position_ids": places}

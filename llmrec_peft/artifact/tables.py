@@ -27,11 +27,13 @@ class Seen:
         user: User indices, int64 [m].
         item: Item indices, int64 [m].
         label: Labels, float32 [m].
+        learned: Which entries were learnt from, bool [m]; None for all of them.
     """
 
     user: NDArray[np.int64]
     item: NDArray[np.int64]
     label: NDArray[np.float32]
+    learned: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, learned: Interactions, everything: Interactions) -> Seen:
@@ -53,11 +55,13 @@ class Seen:
         told_item = np.concatenate([own for own, _ in entries])
         told_label = np.concatenate([own for _, own in entries])
         width = np.int64(max(item.max(initial=0), told_item.max(initial=0)) + 1)
-        fresh = ~np.isin(user * width + item, told_user * width + told_item)
+        pair, told_pair = user * width + item, told_user * width + told_item
+        fresh = ~np.isin(pair, told_pair)
         return cls(
             np.concatenate([told_user, user[fresh]]),
             np.concatenate([told_item, item[fresh]]),
             np.concatenate([told_label, label[fresh]]).astype(np.float32),
+            np.concatenate([_among(told_pair, pair), np.ones(int(fresh.sum()), bool)]),
         )
 
     def by_user(self, num_users: int) -> Histories:
@@ -143,7 +147,9 @@ def read_users(path: Path, num_users: int) -> list[Mapping[str, Any]]:
 
 def write_seen(path: Path, seen: Seen) -> None:
     """Write what each user has met, oldest first; private, never published."""
-    pq.write_table(pa.table({"user": seen.user, "item": seen.item, "label": seen.label}), path)
+    learned = np.ones(len(seen.user), bool) if seen.learned is None else seen.learned
+    columns = {"user": seen.user, "item": seen.item, "label": seen.label, "learned": learned}
+    pq.write_table(pa.table(columns), path)
 
 
 def read_seen(path: Path, num_users: int) -> Histories:
@@ -153,6 +159,30 @@ def read_seen(path: Path, num_users: int) -> Histories:
     table = _read(path, ("user", "item", "label"))
     user, item, label = (table[name].to_numpy() for name in ("user", "item", "label"))
     return Seen(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32)).by_user(num_users)
+
+
+def read_learned(path: Path) -> Interactions | None:
+    """Interactions of what users have met that were learnt from; None where the file was not handed on."""
+    if not path.is_file():
+        return None
+    table = _read(path, ("user", "item", "label"))
+    if _has(path, "learned"):
+        table = table.filter(_read(path, ("learned",))["learned"])
+    user, item, label = (table[name].to_numpy() for name in ("user", "item", "label"))
+    times = np.zeros(len(user), np.int64)
+    return Interactions(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32), times)
+
+
+def _among(told: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which told pairs were learnt from, each at most as often as it was, [n]."""
+    names, count = np.unique(learned, return_counts=True)
+    order = np.argsort(told, kind="stable")
+    starts = np.flatnonzero(np.diff(told[order], prepend=-1) != 0)
+    nth = np.empty(len(told), np.int64)
+    nth[order] = np.arange(len(told)) - np.repeat(starts, np.diff(np.append(starts, len(told))))
+    place = np.searchsorted(names, told).clip(0, max(0, len(names) - 1))
+    known = np.zeros(len(told), np.int64) if not len(names) else np.where(names[place] == told, count[place], 0)
+    return np.asarray(nth < known)
 
 
 def _has(path: Path, column: str) -> bool:

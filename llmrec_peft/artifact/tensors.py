@@ -56,6 +56,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: no safetensors file ({str(error).splitlines()[0]})") from None
 
 
+def read_texts(path: Path) -> dict[str, str]:
+    """Texts in a file's header, as `write_tensors` was given them.
+
+    Raises:
+        InputError: When the file is missing or no safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: no safetensors file ({str(error).splitlines()[0]})") from None
+
+
 def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
     """Copy tensors into a module's state.
 

@@ -207,11 +207,20 @@ class TextEncoder(nn.Module):
             between = inserted[torch.as_tensor(chosen, device=inserted.device)].to(tokens.dtype)
             tokens = torch.cat([tokens[:, :1], between, tokens[:, 1:]], dim=1)
             mask = torch.cat([mask.new_ones(len(chosen), between.shape[1]), mask], dim=1)
-            states = self.model(inputs_embeds=tokens, attention_mask=mask).last_hidden_state
+            states = self._states(inputs_embeds=tokens, attention_mask=mask)
             parts.append(_read(states, mask, reading))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return torch.cat(parts)[torch.as_tensor(back, device=device)]
+
+    def _states(self, **given: Tensor) -> Tensor:
+        """States of a pass that no store can answer; an adapter that is held gets no gradient from it."""
+        if not self.held:
+            states: Tensor = self.model(**given).last_hidden_state
+            return states
+        still = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        states = torch.func.functional_call(self.model, still, (), given).last_hidden_state
+        return states
 
     @contextlib.contextmanager
     def fixed(self, keys: NDArray[np.int64] | None = None) -> Iterator[Tensor]:

@@ -157,6 +157,18 @@ class Backbone:
         return output_rows(self, ids)
 
     @property
+    def token_size(self) -> tuple[int, float]:
+        """Width of a token's embedding as the model takes it, and the usual length: the median of some thousand."""
+        import torch
+
+        embed = self.model.get_input_embeddings()  # type: ignore[operator]
+        count = int(embed.num_embeddings)
+        some = torch.arange(0, count, max(1, count // 4096), device=self.device)
+        with torch.no_grad():
+            vectors = embed(some).float()
+        return int(vectors.shape[1]), float(vectors.norm(dim=1).median())
+
+    @property
     def pad_id(self) -> int:
         """Token id used for padding; masked, so any id serves where the tokenizer has none."""
         pad = self.tokenizer.pad_token_id

@@ -16,6 +16,26 @@ NAMES = ("lm_head.weight", "embed_out.weight", "output.weight")
 """What architectures call the table where it is not the input embedding itself."""
 
 
+def output_table(backbone: Backbone) -> Tensor:
+    """The whole output embedding, in the model's number format: what writing a text takes.
+
+    Args:
+        backbone: A decoder.
+
+    Returns:
+        [vocabulary, width]; the input embedding's own memory where the two are tied.
+
+    Raises:
+        InputError: For an encoder, or a model whose files hold no such table.
+    """
+    embedding = backbone.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+    if backbone.kind == "decoder" and getattr(backbone.model.config, "tie_word_embeddings", False):
+        tied: Tensor = embedding
+        return tied
+    found = output_rows(backbone, list(range(len(embedding))))
+    return found.to(embedding.dtype)
+
+
 def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:
     """Rows of the output embedding, read from the weight files where it is not tied to the input's.
 
@@ -58,5 +78,8 @@ def _stored_rows(backbone: Backbone, ids: list[int]) -> Tensor:
             for name in NAMES:
                 if name in tensors.keys():  # noqa: SIM118 - safetensors' file is no mapping
                     rows = tensors.get_slice(name)
+                    if ids == list(range(rows.get_shape()[0])):
+                        whole: Tensor = tensors.get_tensor(name).float()
+                        return whole
                     return torch.cat([rows[index : index + 1] for index in ids]).float()
     raise InputError(f"backbone {backbone.identity.name}: no output embedding in its files ({', '.join(NAMES)})")

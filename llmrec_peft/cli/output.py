@@ -73,7 +73,7 @@ def _head_table(title: str, report: Mapping[str, Any]) -> None:
     columns = ["model", f"valid {primary}", *(f"test {name}" for name in shown), "after minus it, 95 %"]
     print_table(title, columns, body, range(1, len(columns)))
     line = report.get("line")
-    if line is not None:
+    if line is not None and report.get("no_better_than_the_line"):
         figure = _figure(test["baselines"][line], primary)
         told = f"{LOSES} no better than the trivial line, {line.replace('_', ' ')} ({primary} {figure})"
         share = report.get("blend_share_of_line")

@@ -29,13 +29,18 @@ class Batch:
         item_text: Vectors of the items' texts, float32 [B, width]; filled in by the model, as are all texts.
         history: Items that the user had met before, newest last, int64 [B, L]; 0 where there is none.
         history_label: Their labels, float32 [B, L].
+        history_age: Days from them to the example, float32 [B, L]; None where times are not known.
         history_text: Vectors of their texts, float32 [B, L, width].
         user_text: Vectors of the users' texts, float32 [B, width].
         prompt_text: Vectors of the examples' prompts, float32 [B, width].
         example: Row of each example in the whole dataset, int64 [B]: the key of its prompt.
         candidates: Items among which all examples' items are ranked, int64 [C].
+        candidate_text: Vectors of their texts, float32 [C, width].
         log_q: Log of how often each candidate is expected in a step, float32 [C].
         target: Place of each example's item in `candidates`, int64 [B].
+        left_out: Items of each user's remembered interactions (`Signal.remember`) that count as never met, int64
+            [B, K]; 0 for none.
+        left_out_label: Their labels, float32 [B, K].
     """
 
     user: Tensor
@@ -44,13 +49,17 @@ class Batch:
     item_text: Tensor | None = None
     history: Tensor | None = None
     history_label: Tensor | None = None
+    history_age: Tensor | None = None
     history_text: Tensor | None = None
     user_text: Tensor | None = None
     prompt_text: Tensor | None = None
     example: Tensor | None = None
     candidates: Tensor | None = None
+    candidate_text: Tensor | None = None
     log_q: Tensor | None = None
     target: Tensor | None = None
+    left_out: Tensor | None = None
+    left_out_label: Tensor | None = None
 
     @classmethod
     def of(
@@ -77,17 +86,33 @@ class Batch:
             example=torch.from_numpy(interactions.rows[rows]).to(device),
         )
         if history_length is not None and interactions.history is not None:
-            batch.read(interactions.history.take(rows), history_length)
+            batch.read(interactions.history.take(rows), history_length, interactions.timestamp[rows])
         return batch
 
-    def read(self, histories: Histories, length: int) -> None:
-        """Give every example its history, its newest `length` entries."""
+    def read(self, histories: Histories, length: int, now: NDArray[np.int64] | None = None) -> None:
+        """Give every example its history.
+
+        Args:
+            histories: What each user had met.
+            length: Entries kept, the newest.
+            now: The examples' times in seconds, [B]; None where they are not known.
+        """
         import torch
 
-        item, label = histories.newest(length).padded()
+        newest = histories.newest(length)
+        item, label = newest.padded()
+        ages = None if now is None else newest.ages(now)
         device = self.item.device
         self.history = torch.from_numpy(item).to(device)
         self.history_label = torch.from_numpy(label).to(device)
+        self.history_age = None if ages is None else torch.from_numpy(ages).to(device)
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        import torch
+
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return Batch(**{**vars(self), **moved})
 
     def __len__(self) -> int:
         return len(self.user)

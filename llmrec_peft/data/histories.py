@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+DAY = 86_400.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,14 @@ class Histories:
         label: Labels of those entries, float32 [m].
         begin: Where each example's history starts, int64 [n].
         end: Where it ends, int64 [n].
+        time: Times of the entries, int64 [m], in the unit of the interactions'; None where they are not known.
     """
 
     item: NDArray[np.int64]
     label: NDArray[np.float32]
     begin: NDArray[np.int64]
     end: NDArray[np.int64]
+    time: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.begin)
@@ -44,11 +49,11 @@ class Histories:
 
     def take(self, rows: NDArray[np.int64]) -> Histories:
         """The histories of some examples; the storage is shared."""
-        return Histories(self.item, self.label, self.begin[rows], self.end[rows])
+        return replace(self, begin=self.begin[rows], end=self.end[rows])
 
     def newest(self, length: int) -> Histories:
         """Histories cut to their newest `length` entries."""
-        return Histories(self.item, self.label, np.maximum(self.begin, self.end - length), self.end)
+        return replace(self, begin=np.maximum(self.begin, self.end - length))
 
     def padded(self, length: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The newest entries as two arrays, padded on the left, so that the newest always stands last.
@@ -59,14 +64,9 @@ class Histories:
         Returns:
             Item indices, int64 [n, length], 0 where there is none, and labels, float32 [n, length].
         """
-        width = int(self.lengths.max(initial=0)) if length is None else length
-        if width == 0 or len(self) == 0:
-            return np.zeros((len(self), width), np.int64), np.zeros((len(self), width), np.float32)
-        at = self.end[:, None] - width + np.arange(width)[None, :]
-        there = at >= self.begin[:, None]
-        at = np.where(there, at, 0)
-        if len(self.item) == 0:
-            return np.zeros((len(self), width), np.int64), np.zeros((len(self), width), np.float32)
+        at, there = self._places(length)
+        if at.size == 0 or len(self.item) == 0:
+            return np.zeros(at.shape, np.int64), np.zeros(at.shape, np.float32)
         return np.where(there, self.item[at], 0), np.where(there, self.label[at], np.float32(0.0))
 
     def without(self, item: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Histories, int]:
@@ -77,16 +77,40 @@ class Histories:
             rows: Rows that are looked at.
         """
         own = [row for row in rows.tolist() if (self.item[self.begin[row] : self.end[row]] == item[row]).any()]
-        items, labels, begin, end = [self.item], [self.label], self.begin.copy(), self.end.copy()
+        places, begin, end = [np.arange(len(self.item))], self.begin.copy(), self.end.copy()
         at = len(self.item)
         for row in own:
-            entries, told = self.of(row)
-            kept = entries != item[row]
-            items.append(entries[kept])
-            labels.append(told[kept])
-            begin[row], end[row] = at, at + int(kept.sum())
-            at += int(kept.sum())
-        return Histories(np.concatenate(items), np.concatenate(labels), begin, end), len(own)
+            place = np.arange(self.begin[row], self.end[row])
+            kept = place[self.item[place] != item[row]]
+            places.append(kept)
+            begin[row], end[row] = at, at + len(kept)
+            at += len(kept)
+        chosen = np.concatenate(places)
+        time = None if self.time is None else self.time[chosen]
+        return Histories(self.item[chosen], self.label[chosen], begin, end, time), len(own)
+
+    def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
+        """Days from each entry to a moment of its example, float32 [n, length], places as in `padded`.
+
+        Args:
+            now: The examples' own times in seconds, [n].
+            length: Columns; by default the longest history.
+
+        Returns:
+            None where times are not known; 0 where there is no entry.
+        """
+        if self.time is None:
+            return None
+        at, there = self._places(length)
+        days = (now[:, None] - (self.time[at] if len(self.time) else at)) / DAY
+        return np.where(there, days, 0.0).astype(np.float32)
+
+    def _places(self, length: int | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Places in the storage of the newest entries, padded on the left, and whether there is one."""
+        width = int(self.lengths.max(initial=0)) if length is None else length
+        at = self.end[:, None] - width + np.arange(width)[None, :]
+        there = at >= self.begin[:, None]
+        return np.where(there, at, 0), there
 
     def of(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Item indices and labels of one history."""
@@ -101,6 +125,7 @@ class Histories:
             np.concatenate([self.label, other.label]),
             np.concatenate([self.begin, other.begin + shift]),
             np.concatenate([self.end, other.end + shift]),
+            None if self.time is None or other.time is None else np.concatenate([self.time, other.time]),
         )
 
 
@@ -135,7 +160,8 @@ def earlier(
     moment[moments] = np.cumsum(new)
     end = np.searchsorted(moment[order], moment[asking])
     begin = np.searchsorted(user[order], user[asking])
-    return Histories(item[order], label[order].astype(np.float32), begin.astype(np.int64), end.astype(np.int64))
+    bounds = begin.astype(np.int64), end.astype(np.int64)
+    return Histories(item[order], label[order].astype(np.float32), *bounds, timestamp[order])
 
 
 def given(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,44 @@ class Interactions:
         history = None if self.history is None else self.history.take(rows)
         return Interactions(
             self.user[rows], self.item[rows], self.label[rows], self.timestamp[rows], history, self.rows[rows]
+        )
+
+    def expanded(self, rows: NDArray[np.int64]) -> Interactions:
+        """These interactions, and behind them one for each entry of some rows' histories.
+
+        An entry's example has the record's user and time, and as its history the record's other entries and, last,
+        the record's own item.
+
+        Args:
+            rows: Rows whose histories are told.
+        """
+        told = self.history
+        if told is None:
+            return self
+        user, item, label, time, places, lengths = [], [], [], [], [], []
+        extra = len(told.item)  # the records' own items stand behind the storage
+        for number, row in enumerate(rows.tolist()):
+            span = np.arange(told.begin[row], told.end[row])
+            for place in span:
+                others = np.append(span[span != place], extra + number)
+                places.append(others)
+                lengths.append(len(others))
+                user.append(self.user[row])
+                item.append(told.item[place])
+                label.append(told.label[place])
+                time.append(self.timestamp[row])
+        if not item:
+            return self
+        storage_item = np.concatenate([told.item, self.item[rows]])
+        storage_label = np.concatenate([told.label, self.label[rows]])
+        chosen, end = np.concatenate(places), np.cumsum(lengths)
+        new = Histories(storage_item[chosen], storage_label[chosen], end - np.asarray(lengths), end)
+        return Interactions(
+            np.concatenate([self.user, np.asarray(user, np.int64)]),
+            np.concatenate([self.item, np.asarray(item, np.int64)]),
+            np.concatenate([self.label, np.asarray(label, np.float32)]),
+            np.concatenate([self.timestamp, np.asarray(time, np.int64)]),
+            replace(told, time=None).joined(new),
         )
 
     def counts_by_item(self, num_items: int) -> NDArray[np.int64]:

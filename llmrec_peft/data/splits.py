@@ -32,6 +32,10 @@ class Split:
         """All rows of any part, in order."""
         return np.sort(np.concatenate([self.train, self.valid, self.test]))
 
+    def growing(self, before: int, after: int) -> Split:
+        """The same parts, with rows `before` to `after` in training too."""
+        return Split(np.concatenate([self.train, np.arange(before, after, dtype=np.int64)]), self.valid, self.test)
+
     def renumbered(self) -> Split:
         """The same parts among the used rows alone, numbered from 0."""
         used = self.used

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,11 @@ def rank_targets(
         if progress is not None:
             progress(len(rows))
     return Ranks(rank, top, among)
+
+
+def joined(ranks: Sequence[Ranks]) -> Ranks:
+    """Ranks of several parts of a whole, one after the other."""
+    return Ranks(np.concatenate([one.rank for one in ranks]), np.concatenate([one.top for one in ranks]))
 
 
 def _others(item: NDArray[np.int64], num_items: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

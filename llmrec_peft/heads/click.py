@@ -60,6 +60,7 @@ class ClickHead(TaskHead[ClickOptions]):
     task: ClassVar[Task] = "click"
     metric: ClassVar[str] = "auc"
     lower_is_better: ClassVar[bool] = False
+    unit: ClassVar[str] = "log-odds"
 
     def build(self, context: HeadContext) -> nn.ModuleDict:
         """Make b (the log-odds of training), the calibrator, and what reads prompts."""
@@ -104,6 +105,11 @@ class ClickHead(TaskHead[ClickOptions]):
         value = None if batch.label is None else self._loss(logit, batch.label)
         scores = apply(self.config.calibration, self.parts["calibration"], logit.detach().float())
         return HeadOutput(loss=value, scores=scores)
+
+    def base(self, batch: Batch) -> dict[str, Tensor]:
+        """b, and what the prompt says."""
+        bias = {"log-odds of all": self.parts["scale"]["bias"]}
+        return {**bias, "prompt": self._prompt(batch)} if self.reads_prompt() else bias
 
     def _prompt(self, batch: Batch) -> Tensor:
         assert batch.prompt_text is not None  # noqa: S101 - see `reads_prompt`

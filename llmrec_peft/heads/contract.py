@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Options)
 
 
-Task = Literal["rating", "click", "ranking"]
-"""What a head answers, which says how it is measured: stars of pairs, clicks of pairs, ranks in the catalogue."""
+Task = Literal["rating", "click", "ranking", "writing"]
+"""What a head answers, which says how it is measured: stars of pairs, clicks of pairs, ranks in the catalogue, or how
+likely a decoder finds what people wrote; the last is trained by itself (`llmrec_peft.workflows.train_writer`)."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class TaskHead(ABC, Generic[C]):
     """Direction of the primary metric."""
     listwise: ClassVar[bool] = False
     """Whether it is trained against `Batch.candidates` and scores them all at once."""
+    unit: ClassVar[str] = "score"
+    """What `raw` is counted in."""
+    tried_with: ClassVar[Mapping[str, Any]] = {}
+    """Options under which the conformance suite tries it, where the defaults leave out what it needs."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -126,6 +132,24 @@ class TaskHead(ABC, Generic[C]):
         Where the head is listwise and `batch.candidates` is there, `item` has a row for each candidate and
         the scores are [B, C]; else `item` has a row for each example and the scores are [B].
         """
+
+    def base(self, batch: Batch) -> dict[str, Tensor]:
+        """What the head adds to each pair's score by itself, by name, [B] each or one for all."""
+        return {}
+
+    def sides(self, user: Joined, item: Joined) -> tuple[Joined, Joined]:
+        """Both sides as they go into the product while scoring: each row as it is, or multiplied by a number."""
+        return user, item
+
+    def raw(self, batch: Batch, user: Joined, item: Joined) -> Tensor:
+        """Score of pairs before it is clamped or calibrated, [B]: what parts of an explanation add up to.
+
+        Differentiable, unlike the scores of `forward`; without dropout.
+        """
+        score = pair_scores(*self.sides(user, item))
+        for term in self.base(batch).values():
+            score = score + term
+        return score
 
     def reads_prompt(self) -> bool:
         """Whether `Batch.prompt_text` has to be there."""

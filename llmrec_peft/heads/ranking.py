@@ -75,6 +75,12 @@ class RankingHead(TaskHead[RankingOptions]):
             value = self._loss(scores, batch)
         return HeadOutput(loss=value, scores=scores.detach())
 
+    def sides(self, user: Joined, item: Joined) -> tuple[Joined, Joined]:
+        """The item's side divided by t."""
+        temperature = self.parts["scale"]["log_temperature"].exp()
+        vector = None if item.vector is None else item.vector / temperature
+        return Joined(user.vector, user.offset / temperature), Joined(vector, item.offset / temperature)
+
     def _loss(self, scores: Tensor, batch: Batch) -> Tensor:
         assert batch.target is not None and batch.label is not None  # noqa: S101 - asked before
         target = batch.target
@@ -96,4 +102,4 @@ class RankingHead(TaskHead[RankingOptions]):
 
     def report(self) -> dict[str, Any]:
         """The learnt temperature."""
-        return {"temperature": float(self.parts["scale"]["log_temperature"].exp())}
+        return {"temperature": float(self.parts["scale"]["log_temperature"].detach().exp())}

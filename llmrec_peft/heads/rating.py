@@ -11,7 +11,7 @@ from llmrec_peft.losses import loss
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from llmrec_peft.data.batches import Batch
 
@@ -36,6 +36,7 @@ class RatingHead(TaskHead[RatingOptions]):
     Config: ClassVar[type[Options]] = RatingOptions
     metric: ClassVar[str] = "rmse"
     lower_is_better: ClassVar[bool] = True
+    unit: ClassVar[str] = "stars"
 
     def build(self, context: HeadContext) -> nn.ModuleDict:
         """Make μ, which starts at the training mean and is trained, and the frozen range."""
@@ -56,3 +57,7 @@ class RatingHead(TaskHead[RatingOptions]):
         value = None if batch.label is None else loss(self.config.loss)(predicted, batch.label)
         low, high = scale["range"]
         return HeadOutput(loss=value, scores=predicted.detach().clamp(float(low), float(high)))
+
+    def base(self, batch: Batch) -> dict[str, Tensor]:
+        """μ."""
+        return {"mean rating": self.parts["scale"]["mean"]}

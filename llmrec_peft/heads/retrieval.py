@@ -74,6 +74,10 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
             value = self._loss(similarity, batch)
         return HeadOutput(loss=value, scores=similarity.detach())
 
+    def sides(self, user: Joined, item: Joined) -> tuple[Joined, Joined]:
+        """Both towers."""
+        return self.towers(user), self.towers(item)
+
     def towers(self, side: Joined) -> Joined:
         """One side as it goes into the product."""
         import torch
@@ -102,4 +106,4 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
 
     def report(self) -> dict[str, Any]:
         """The learnt temperature."""
-        return {"temperature": float(self.parts["scale"]["log_temperature"].exp())}
+        return {"temperature": float(self.parts["scale"]["log_temperature"].detach().exp())}

@@ -19,13 +19,17 @@ class Augment:
         history_mask: Chance that an entry of a history is hidden.
         history_crop: Chance that a history is cut to a random number of its newest entries.
         mixup: Parameter of the Beta distribution by which pairs are mixed; 0 for none.
-        stored_histories: Whether texts in histories are read as they were last encoded, without gradient.
+        stored_texts: Whether texts beside a batch's own items are read as they were last encoded, without gradient.
+        history_empty: Chance that a whole history is hidden.
+        history_stale: Chance that a random number of a history's newest entries is hidden.
     """
 
     history_mask: float = 0.0
     history_crop: float = 0.0
     mixup: float = 0.0
-    stored_histories: bool = False
+    stored_texts: bool = False
+    history_empty: float = 0.0
+    history_stale: float = 0.0
 
     def histories(self, batch: Batch) -> Batch:
         """Hide entries of histories, by chance; an entry of a history that is cut or hidden becomes item 0."""
@@ -39,13 +43,23 @@ class Augment:
             cut = torch.rand(rows, device=item.device) < self.history_crop
             place = torch.arange(length, device=item.device)
             item = torch.where(cut[:, None] & (place[None, :] < length - keep[:, None]), torch.zeros_like(item), item)
+        if self.history_stale > 0.0:
+            count = (item > 0).sum(1)
+            gone = (torch.rand(rows, device=item.device) * (count + 1)).long()  # of n entries the newest 0 to n
+            stale = torch.rand(rows, device=item.device) < self.history_stale
+            place = torch.arange(length, device=item.device)
+            hidden = stale[:, None] & (place[None, :] >= length - gone[:, None])
+            item = torch.where(hidden, torch.zeros_like(item), item)
+        if self.history_empty > 0.0:
+            empty = torch.rand(rows, 1, device=item.device) < self.history_empty
+            item = torch.where(empty, torch.zeros_like(item), item)
         if self.history_mask > 0.0:
             hidden = torch.rand(item.shape, device=item.device) < self.history_mask
             item = torch.where(hidden, torch.zeros_like(item), item)
         return batch if item is batch.history else replace(batch, history=item)
 
     def mixed(self, batch: Batch, user: Joined, item: Joined) -> tuple[Batch, Joined, Joined]:
-        """Mix each pair's vectors, offsets and label with another pair's of the batch.
+        """Mix each pair's vectors (its prompt's too), offsets and label with another pair's of the batch.
 
         References:
             Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018 (here on vectors, not inputs).
@@ -64,4 +78,5 @@ class Augment:
         def mixed_side(side: Joined) -> Joined:
             return Joined(None if side.vector is None else mix(side.vector), mix(side.offset))
 
-        return replace(batch, label=mix(batch.label)), mixed_side(user), mixed_side(item)
+        prompt = None if batch.prompt_text is None else mix(batch.prompt_text)
+        return replace(batch, label=mix(batch.label), prompt_text=prompt), mixed_side(user), mixed_side(item)

@@ -31,7 +31,7 @@ def build_model(
     section, augment = recipe.fusion, recipe.training.augment
     fusion = Fusion(
         section.kind,
-        list(signals),
+        [name for name, signal in signals.items() if not signal.inserts_tokens],
         dim=section.dim,
         hidden=section.hidden,
         dropout=section.dropout,
@@ -49,7 +49,9 @@ def build_model(
             augment.history_mask,
             augment.history_crop,
             augment.mixup,
-            recipe.training.history_texts == "stored",
+            recipe.training.other_texts == "stored",
+            augment.history_empty,
+            augment.history_stale,
         ),
     )
 

@@ -18,9 +18,10 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
+from llmrec_peft.model.reading import Reader
 from llmrec_peft.model.text_plan import TextPlan
 from llmrec_peft.signals.contract import Signal
-from llmrec_peft.signals.fusion import Fusion
+from llmrec_peft.signals.fusion import Fusion, Shown
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.encoder import TextEncoder
@@ -116,10 +117,12 @@ class RecModel(nn.Module):
             offsets[name] = signal.offset(batch)
         rows = len(batch)
         zero = torch.zeros(rows, device=batch.item.device)
-        offset = self.fusion.offset(offsets)
-        user = Joined(self.fusion.join("user", users, rows), zero)
-        cross = self._cross(batch, batch.item[:, None])
-        item = Joined(self.fusion.join("item", items, rows), zero if offset is None else offset)
+        shown = self.fusion.drawn(rows, batch.item.device)
+        offset = self.fusion.offset(offsets, shown)
+        user = Joined(self.fusion.join("user", users, rows, shown), zero)
+        alone = replace(batch, candidates=None, candidate_text=None, target=None)
+        cross = self._cross(alone, batch.item[:, None], shown)
+        item = Joined(self.fusion.join("item", items, rows, shown), zero if offset is None else offset)
         if cross is not None:
             item = Joined(item.vector, item.offset + cross.squeeze(1))
         return self.augment.mixed(batch, user, item) if self.training else (batch, user, item)
@@ -127,18 +130,23 @@ class RecModel(nn.Module):
     def _lists(self, batch: Batch) -> tuple[Joined, Joined]:
         """Users of the batch, and the candidates that all of them are ranked against."""
         assert batch.candidates is not None  # noqa: S101 - asked before
-        item = self.item_side(batch.candidates)
-        return self.user_side(batch), replace(item, cross=self._cross(batch, batch.candidates[None, :]))
+        item = self.item_side(batch.candidates, batch.candidate_text)
+        shown = self.fusion.drawn(len(batch), batch.user.device)
+        cross = self._cross(batch, batch.candidates[None, :], shown)
+        return self.user_side(batch, shown), replace(item, cross=cross)
 
-    def _cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
+    def _cross(self, batch: Batch, candidates: Tensor, shown: Shown) -> Tensor | None:
         """What signals add for each example and candidate, [B, C]; candidates [B or 1, C]."""
-        return self.fusion.offset({name: signal.cross(batch, candidates) for name, signal in self.signals.items()})
+        given = {name: signal.cross(batch, candidates) for name, signal in self.signals.items()}
+        return self.fusion.offset(given, shown)
 
-    def user_side(self, batch: Batch) -> Joined:
-        """Joined user vectors of a batch, whatever its items."""
+    def user_side(self, batch: Batch, shown: Shown | None = None) -> Joined:
+        """Joined user vectors of a batch, whatever its items; signals left out of it as `shown` says, else as drawn."""
         batch = self.with_texts(batch)
+        shown = self.fusion.drawn(len(batch), batch.user.device) if shown is None else shown
         vectors = {name: signal.user(batch) for name, signal in self.signals.items()}
-        return Joined(self.fusion.join("user", vectors, len(batch)), torch.zeros(len(batch), device=batch.user.device))
+        joined = self.fusion.join("user", vectors, len(batch), shown)
+        return Joined(joined, torch.zeros(len(batch), device=batch.user.device))
 
     def item_side(self, items: Tensor, item_text: Tensor | None = None) -> Joined:
         """Joined item vectors and offsets of items by themselves, whoever asks.
@@ -149,17 +157,26 @@ class RecModel(nn.Module):
         """
         batch = Batch(user=torch.zeros_like(items), item=items, item_text=item_text)
         if self.plan.item and item_text is None:
-            batch.item_text = self._text(items)
+            batch.item_text = self.reader.items(items)
         vectors: dict[str, Tensor | None] = {}
         offsets: dict[str, Tensor | None] = {}
         for name, signal in self.signals.items():
             vectors[name] = signal.item(batch)
             offsets[name] = signal.offset(batch)
-        offset = self.fusion.offset(offsets)
+        shown = self.fusion.drawn(len(items), items.device)
+        offset = self.fusion.offset(offsets, shown)
         zero = torch.zeros(len(items), device=items.device)
-        return Joined(self.fusion.join("item", vectors, len(items)), zero if offset is None else offset)
+        joined = self.fusion.join("item", vectors, len(items), shown)
+        return Joined(joined, zero if offset is None else offset)
 
-    def catalogue_scores(self, batch: Batch, item: Joined, candidates: Tensor, head: str | None = None) -> Tensor:
+    def catalogue_scores(
+        self,
+        batch: Batch,
+        item: Joined,
+        candidates: Tensor,
+        head: str | None = None,
+        item_text: Tensor | None = None,
+    ) -> Tensor:
         """Scores of a batch's users for candidates, [B, C].
 
         Args:
@@ -167,65 +184,32 @@ class RecModel(nn.Module):
             item: What `item_side` gave for the candidates.
             candidates: Their indices, int64 [C].
             head: Head that scores; the primary one by default.
+            item_text: Vectors of the candidates' texts, where they are at hand.
         """
-        batch = self.with_texts(batch)
-        cross = self._cross(batch, candidates[None, :])
-        asked = replace(batch, candidates=candidates, label=None, target=None, log_q=None)
+        asked = replace(batch, candidates=candidates, candidate_text=item_text, label=None, target=None, log_q=None)
+        asked = self.with_texts(asked)
+        cross = self._cross(asked, candidates[None, :], {})
         chosen = self.head if head is None else self.heads[head]
-        return chosen.forward(asked, self.user_side(batch), replace(item, cross=cross)).scores
+        return chosen.forward(asked, self.user_side(asked), replace(item, cross=cross)).scores
+
+    @property
+    def reader(self) -> Reader:
+        """Where vectors of texts come from at the moment."""
+        return Reader(self.plan, self.encoder, self.text_table)
 
     def with_texts(self, batch: Batch) -> Batch:
         """The batch with the vectors of all texts that are read, each distinct text encoded once."""
-        plan = self.plan
-        wanted: dict[str, Tensor] = {}
-        listwise_only = batch.candidates is not None and all(head.listwise for head in self.heads.values())
-        if plan.item and batch.item_text is None and not listwise_only:
-            wanted["item_text"] = batch.item
-        stored = self.training and self.augment.stored_histories
-        if plan.history and batch.history is not None and batch.history_text is None and not stored:
-            wanted["history_text"] = batch.history
-        if plan.user is not None and batch.user_text is None:
-            by_example = batch.example if plan.user_by_example else None
-            if by_example is not None or not plan.user_by_example:
-                wanted["user_text"] = plan.user + (batch.user if by_example is None else by_example)
-        inserted = None
-        if plan.prompt is not None and batch.prompt_text is None and batch.example is not None:
-            inserted = self.inserted(batch)
-            if inserted is None:
-                wanted["prompt_text"] = plan.prompt + batch.example
-        changed: dict[str, Tensor] = {}
-        if wanted:
-            vectors = self._text(torch.cat([asked.reshape(-1) for asked in wanted.values()]))
-            at = 0
-            for name, asked in wanted.items():
-                changed[name] = vectors[at : at + asked.numel()].reshape(*asked.shape, -1)
-                at += asked.numel()
-        if stored and plan.history and batch.history is not None and batch.history_text is None:
-            changed["history_text"] = self._stored(batch.history)
-        if inserted is not None:
-            assert self.encoder is not None and batch.example is not None and plan.prompt is not None  # noqa: S101 - tokens go into a model
-            changed["prompt_text"] = self.encoder.with_inserted(plan.prompt + batch.example, inserted)
-        return replace(batch, **changed) if changed else batch
+        reader = self.reader
+        pairs = batch.candidates is None or not all(head.listwise for head in self.heads.values())
+        puts_in = reader.prompts_lack(batch) and not reader.looks_up
+        inserted = self.inserted(batch) if puts_in else None
+        return reader.read(batch, pairs, self.training and self.augment.stored_texts, inserted)
 
     def inserted(self, batch: Batch) -> Tensor | None:
         """Vectors that signals put into the prompts, float32 [B, k, hidden], or None."""
         given = [signal.tokens(batch) for signal in self.signals.values() if signal.inserts_tokens]
         found = [tokens for tokens in given if tokens is not None]
         return torch.cat(found, dim=1) if found else None
-
-    def _text(self, keys: Tensor) -> Tensor:
-        if self.text_table is not None:
-            return self.text_table[keys]
-        assert self.encoder is not None  # noqa: S101 - whoever builds a model gives one to signals that read text
-        vectors: Tensor = self.encoder(keys)
-        return vectors
-
-    def _stored(self, keys: Tensor) -> Tensor:
-        """Vectors as they were when their texts were last encoded, without gradient."""
-        if self.text_table is not None:
-            return self.text_table[keys]
-        assert self.encoder is not None  # noqa: S101 - see `_text`
-        return self.encoder.last(keys)
 
     @contextlib.contextmanager
     def scoring(self, keys: NDArray[np.int64] | None = None) -> Iterator[None]:
@@ -279,6 +263,7 @@ class RecModel(nn.Module):
             self.weights,
             self.plan,
         )
+        follower.train(self.training)  # heads and fusion are this model's own
         scores = np.empty(len(part), np.float32)
         order = np.argsort(part.timestamp, kind="stable")
         moments = np.flatnonzero(np.diff(part.timestamp[order], prepend=np.nan))
@@ -311,11 +296,12 @@ class RecModel(nn.Module):
         """
         items = torch.arange(1, num_items, device=self.device)
         with self.scoring(np.union1d(self.plan.keys(part), np.arange(num_items))):
-            side = self.item_side(items)
+            texts = self.reader.items(items) if self.plan.item else None
+            side = self.item_side(items, texts)
 
             def scores(rows: NDArray[np.int64]) -> Tensor:
                 batch = Batch.of(part, rows, self.device, self.plan.history_length)
-                return self.catalogue_scores(batch, side, items, head)
+                return self.catalogue_scores(batch, side, items, head, texts)
 
             yield scores
 
@@ -353,6 +339,7 @@ class RecModel(nn.Module):
                 groups[group].append((name, parameter))
         return groups
 
+    @torch.no_grad()
     def report(self) -> dict[str, Any]:
         """Plain figures of the trained parts: weights of signals, of positions, of relations."""
         found = {name: figures for name, signal in self.signals.items() if (figures := signal.report())}

@@ -14,6 +14,8 @@ from llmrec_peft.signals.contract import Signal, SignalContext
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from llmrec_peft.signals.rating_history import LeftOut
+
 _Side = Literal["none", "implicit", "explicit", "both"]
 
 
@@ -34,13 +36,21 @@ class CollaborativeOptions(Options):
     item_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Chance that an item's own entries are hidden in a step, so that text and graph learn to stand in
     for them where an item is new."""
+    start: Literal["none", "mf"] = "none"
+    """Where U, I and biases start: near zero, or (`mf`) from a matrix factorization of what is trained on: of
+    ratings, of clicks in log-odds, or of who met what where items are ranked."""
+    start_rank: int = Field(default=16, ge=1, le=512)
+    """Columns of U and I that the factorization fills (`mf`), at most fusion.dim; the rest start near zero."""
+    start_ridge: float = Field(default=4.0, gt=0.0)
+    """Ridge of that factorization (`mf`); rankings do not read it."""
 
 
 class Collaborative(Signal[CollaborativeOptions]):
     """user = U_u + history of u, item = I_i + history of i, offset = b_u + b_i + weights · statistics.
 
-    Items and users without training interactions get zeros, whatever their table rows hold. A history
-    leaves the example itself out while training (see `llmrec_peft.signals.rating_history.SideHistory`).
+    Items and users without training interactions get zeros, whatever their table rows hold; what is known of
+    them later (`follow`) adds to their histories and statistics alone. A history leaves the example itself out
+    while training (see `llmrec_peft.signals.rating_history.SideHistory`).
     """
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
@@ -51,7 +61,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         from torch import nn
 
         self._sizes = (context.num_users, context.num_items)
-        self._ranks = context.task == "ranking"
+        self._ranks = context.task == "ranking" or context.listwise
         users, items, dim = context.num_users, context.num_items, context.dim
         tables: dict[str, Any] = {
             "user_bias": nn.Embedding(users, 1),
@@ -69,20 +79,39 @@ class Collaborative(Signal[CollaborativeOptions]):
         for side in ("user", "item"):
             tables[f"{side}_statistics"] = nn.Linear(3, 1, bias=False)
             nn.init.zeros_(tables[f"{side}_statistics"].weight)
+        if not self.config.items:  # nothing reads them then
+            for name in ("item_bias", "item_statistics"):
+                tables[name].requires_grad_(False)
         if context.train is not None:
             from llmrec_peft.signals.rating_history import RatingHistory
 
+            if self.config.start == "mf":
+                self._start(tables, context.train, context)
             tables["history"] = RatingHistory(context.train, users, items)
         else:
             tables["folded"] = self._empty_tables(context)
         self._hidden: Tensor | None = None
         return nn.ModuleDict(tables)
 
+    def _start(self, tables: dict[str, Any], train: Interactions, context: SignalContext) -> None:
+        """Fill U, I and biases from a matrix factorization."""
+        import torch
+
+        from llmrec_peft.signals.matrix_factorization import factorized
+
+        rank = min(self.config.start_rank, context.dim)
+        found = factorized(train, *self._sizes, rank, self.config.start_ridge, context.task, context.seed)
+        with torch.no_grad():
+            for side, bias, rows in (("user", found.user_bias, found.user), ("item", found.item_bias, found.item)):
+                tables[f"{side}_bias"].weight[:, 0] = torch.from_numpy(bias)
+                if "user" in tables and "item" in tables:  # factors of one side say nothing without the other's
+                    tables[side].weight[:, :rank] = torch.from_numpy(rows)
+
     def user(self, batch: Batch) -> Tensor | None:
         """User vectors [B, dim]."""
         if "folded" in self.parts:
             return self._folded("user", batch.user)
-        return self._vectors("user", batch.user, batch.item, batch) if self.config.factors else None
+        return self._vectors("user", batch.user, batch) if self.config.factors else None
 
     def item(self, batch: Batch) -> Tensor | None:
         """Item vectors [B, dim]; zero for hidden items."""
@@ -91,7 +120,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         self._hide(batch)
         if not self.config.factors or not self.config.items:
             return None
-        vectors = self._vectors("item", batch.item, batch.user, batch)
+        vectors = self._vectors("item", batch.item, batch)
         return vectors if self._hidden is None else vectors * self._hidden.unsqueeze(-1)
 
     def offset(self, batch: Batch) -> Tensor:
@@ -122,7 +151,7 @@ class Collaborative(Signal[CollaborativeOptions]):
                 whole = Batch(user=rows, item=rows)
                 kept = side == "user" or self.config.items
                 if self.config.factors and kept:
-                    tables[side] = self._vectors(side, rows, rows, whole)
+                    tables[side] = self._vectors(side, rows, whole)
                 tables[f"{side}_offset"] = self._bias(side, rows, whole) * float(kept)
         self.parts["folded"] = torch.nn.ParameterDict(
             {name: torch.nn.Parameter(table, requires_grad=False) for name, table in tables.items()}
@@ -165,36 +194,45 @@ class Collaborative(Signal[CollaborativeOptions]):
             return () if side == "item" or "implicit" not in kinds[chosen] else ("implicit",)
         return kinds[chosen]
 
-    def _vectors(self, side: str, own: Tensor, other: Tensor, batch: Batch) -> Tensor:
-        """Table row plus history sums of one side, [B, dim]; zero without training interactions."""
+    def _vectors(self, side: str, own: Tensor, batch: Batch) -> Tensor:
+        """Table row (zero without training interactions) plus history sums of one side, [B, dim]."""
         tables, history = self.parts, getattr(self.parts["history"], f"{side}s")
-        residual = self._residual(side, batch)
-        left_out = None if residual is None else other
-        vectors: Tensor = tables[side](own)
+        left_out = self._left_out(side, batch)
+        vectors: Tensor = tables[side](own) * history.trained[own].unsqueeze(-1)
         for kind in self._kinds(side):
             table = tables[f"{side}_{kind}"].weight
             if kind == "implicit":
                 vectors = vectors + history.implicit(table, own, left_out)
             else:
-                vectors = vectors + history.explicit(table, own, left_out, residual)
-        masked: Tensor = vectors * (history.count[own] > 0).unsqueeze(-1)
-        return masked
+                vectors = vectors + history.explicit(table, own, left_out)
+        return vectors
 
     def _bias(self, side: str, own: Tensor, batch: Batch) -> Tensor:
-        """Bias and weighted statistics of one side, [B]; zero without training interactions."""
+        """Bias (zero without training interactions) and weighted statistics of one side, [B]."""
         history = getattr(self.parts["history"], f"{side}s")
-        statistics = history.statistics(own, self._residual(side, batch))
-        bias: Tensor = (self.parts[f"{side}_bias"](own) + self.parts[f"{side}_statistics"](statistics)).squeeze(-1)
-        masked: Tensor = bias * (history.count[own] > 0)
-        return masked
+        statistics = history.statistics(own, self._left_out(side, batch))
+        bias: Tensor = self.parts[f"{side}_bias"](own).squeeze(-1) * history.trained[own]
+        counted: Tensor = self.parts[f"{side}_statistics"](statistics).squeeze(-1)
+        return bias + counted
 
-    def _residual(self, side: str, batch: Batch) -> Tensor | None:
-        """The examples' residuals where they are part of the histories: while training."""
-        if not self.parts.training or batch.label is None:
+    def _left_out(self, side: str, batch: Batch) -> LeftOut | None:
+        """What is taken out of histories: the examples themselves while training, else what the batch leaves out."""
+        from llmrec_peft.signals.rating_history import LeftOut
+
+        history = self.parts["history"]
+        if self.parts.training and batch.label is not None:
+            of_user, of_item = history.residuals(batch.user, batch.item, batch.label)
+            if side == "user":
+                return LeftOut.one(batch.item, of_user)
+            return LeftOut.one(batch.user, of_item)
+        if batch.left_out is None or batch.left_out_label is None:
             return None
-        of_user, of_item = self.parts["history"].residuals(batch.user, batch.item, batch.label)
-        residual: Tensor = of_user if side == "user" else of_item
-        return residual
+        users = batch.user[:, None].expand_as(batch.left_out)
+        of_user, of_item = history.residuals(users, batch.left_out, batch.left_out_label)
+        if side == "user":
+            return LeftOut(batch.left_out, of_user, (batch.left_out > 0).float())
+        own = (batch.left_out == batch.item[:, None]) & (batch.left_out > 0)  # the user's own rating of this item
+        return LeftOut(users, of_item, own.float())
 
     def _hide(self, batch: Batch) -> None:
         """Draw which of the batch's items are hidden: one draw an item, so that all its examples agree."""

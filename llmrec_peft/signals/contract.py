@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -30,10 +30,13 @@ class SignalContext:
         text: Vectors of all items' texts from the untuned model, float32 [num_items, width].
         neighbours: Knowledge graph around the items, if any.
         saved: Tensors of the trained signal where it is built to be loaded: they tell the tables' sizes.
+        names: What the trained signal's `names` gave where it is built to be loaded.
         task: What is learnt: ``rating``, ``click`` or ``ranking``.
+        listwise: Whether any head asks for candidates by themselves, see `Signal`.
         users: Columns that describe users, in vocabulary order from index 1; None when loading.
         items: Columns that describe items, in vocabulary order from index 1; None when loading.
-        hidden: Width of the language model's states; None where the recipe does not use it.
+        hidden: Width of the language model's token embeddings; None where the recipe does not use it.
+        token_norm: Mean length of those embeddings; None where it is not known.
         history_length: Entries of a history that a batch carries at most.
         user_text: Vectors of users' or examples' texts from the untuned model, float32 [rows, width].
         seed: Seed of the run, for what a signal computes before training.
@@ -46,10 +49,13 @@ class SignalContext:
     text: Tensor | None
     neighbours: Neighbours | None
     saved: Mapping[str, Tensor] | None = None
+    names: Mapping[str, Sequence[str]] | None = None
     task: str = "rating"
+    listwise: bool = False
     users: Mapping[str, Sequence[Any]] | None = None
     items: Mapping[str, Sequence[Any]] | None = None
     hidden: int | None = None
+    token_norm: float | None = None
     history_length: int = 50
     user_text: Tensor | None = None
     seed: int = 0
@@ -79,7 +85,10 @@ class Signal(ABC, Generic[C]):
     reads_history: ClassVar[bool] = False
     """Whether `Batch.history` has to be there (and `Batch.history_text`, where the signal uses text)."""
     inserts_tokens: ClassVar[bool] = False
-    """Whether `tokens` gives vectors to be put into the language model's prompt."""
+    """Whether `tokens` gives vectors to be put into the language model's prompt; such a signal is no part of the
+    fusion: it gives no vectors of users and items, and no offsets."""
+    tried_with: ClassVar[Mapping[str, Any]] = {}
+    """Options under which the conformance suite tries it, where the defaults leave out what it needs."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -105,6 +114,22 @@ class Signal(ABC, Generic[C]):
     def uses_text(self) -> bool:
         """Whether the texts that it could read have to be encoded for this choice of options."""
         return self.reads_text
+
+    def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
+        """Why the signal cannot be of use in a run, in one line that begins with the field; None if it can.
+
+        Asked once the data is read, before anything is loaded or trained.
+
+        Args:
+            users: Names of the columns that describe users.
+            items: Names of the columns that describe items.
+            reads_prompt: Whether any head reads history and candidate as one text.
+        """
+        return None
+
+    def token_count(self) -> int:
+        """Vectors that `tokens` puts into each prompt, which need as many places of the model's window."""
+        return 0
 
     def tokens(self, batch: Batch) -> Tensor | None:
         """Vectors to be put into each example's prompt, float32 [B, k, hidden], or None."""
@@ -134,6 +159,14 @@ class Signal(ABC, Generic[C]):
 
     def report(self) -> dict[str, Any]:
         """Plain figures of the trained signal for ``metrics.json``, such as learnt weights."""
+        return {}
+
+    def names(self) -> dict[str, list[str]]:
+        """What the signal's numbers are called, list by list, such as relations and entities of a graph.
+
+        Strings are no tensors: a run folder keeps them beside the signal's, and `SignalContext.names` gives them
+        back. Nothing that is computed may depend on them.
+        """
         return {}
 
     def fold(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 Kind = Literal["sum", "mlp", "gated", "late"]
+Shown = Mapping[str, Tensor]
+"""Rows in which each signal is shown, bool [rows] by name; a signal without an entry is shown in all."""
 GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """Weights that a late fusion tries for each signal."""
 
@@ -63,18 +66,34 @@ class Fusion(nn.Module):
         elif kind == "late":
             self.weights = nn.Parameter(torch.ones(count), requires_grad=False)
 
-    def join(self, side: Literal["user", "item"], vectors: Mapping[str, Tensor | None], rows: int) -> Tensor | None:
+    def drawn(self, rows: int, device: torch.device) -> Shown:
+        """Which signals are shown in each row of a training step, bool [rows] by name; empty where all are.
+
+        A signal that is left out of an example has to be left out of its vectors, offset and pairs alike.
+        """
+        if not self.training or self._signal_dropout == 0.0:
+            return {}
+        return {name: torch.rand(rows, device=device) >= self._signal_dropout for name in self.names}
+
+    def join(
+        self,
+        side: Literal["user", "item"],
+        vectors: Mapping[str, Tensor | None],
+        rows: int,
+        shown: Shown = MappingProxyType({}),
+    ) -> Tensor | None:
         """Join one side's vectors.
 
         Args:
             side: Whose they are.
             vectors: Vector of each signal, float32 [rows, dim], or None where it has none for this side.
             rows: Number of rows.
+            shown: What `drawn` gave for these rows.
 
         Returns:
             float32 [rows, dim], [rows, signals · dim] for `late`, or None where no signal speaks of this side.
         """
-        found = {name: self._dropped(vector) for name, vector in vectors.items() if vector is not None}
+        found = {name: _kept(vector, shown.get(name)) for name, vector in vectors.items() if vector is not None}
         if not found:
             return None
         if self.kind in ("mlp", "late"):
@@ -87,16 +106,16 @@ class Fusion(nn.Module):
             return joined
         return self._summed(side, found)
 
-    def offset(self, offsets: Mapping[str, Tensor | None]) -> Tensor | None:
+    def offset(self, offsets: Mapping[str, Tensor | None], shown: Shown = MappingProxyType({})) -> Tensor | None:
         """Join what signals add to scores by themselves, each of one shape, into that shape, or None."""
-        found = {name: self._dropped(offset) for name, offset in offsets.items() if offset is not None}
+        found = {name: _kept(offset, shown.get(name)) for name, offset in offsets.items() if offset is not None}
         return self._summed("offset", found) if found else None
 
     def report(self) -> dict[str, dict[str, float]]:
         """The weight of each signal, for `gated` by user, item and offset."""
         if self.kind == "gated":
             gates = {part: self._gates(part) or {} for part in _PARTS}
-            return {part: {name: round(float(w), 4) for name, w in gates[part].items()} for part in _PARTS}
+            return {part: {name: round(float(w.detach()), 4) for name, w in gates[part].items()} for part in _PARTS}
         if self.kind == "late":
             return {"score": {name: float(w) for name, w in zip(self.names, self.weights, strict=True)}}
         return {}
@@ -145,12 +164,10 @@ class Fusion(nn.Module):
             return dict(zip(self.names, self.weights, strict=True))
         return None
 
-    def _dropped(self, values: Tensor) -> Tensor:
-        """A signal's values with whole rows left out at random while training."""
-        if not self.training or self._signal_dropout == 0.0:
-            return values
-        shown = torch.rand(len(values), device=values.device) >= self._signal_dropout
-        return values * shown.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
+
+def _kept(values: Tensor, shown: Tensor | None) -> Tensor:
+    """A signal's values, zero in rows that are not shown."""
+    return values if shown is None else values * shown.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
 
 
 _PARTS = ("user", "item", "offset")

@@ -9,6 +9,7 @@ from pydantic import Field
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.signals.repeats import repeat_rates, standing, user_repeats
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,15 +27,19 @@ class HistoryOptions(Options):
     """Entries looked at, the newest; at most data.history_length."""
     entries: Literal["text", "ids", "both"] = "text"
     """What stands for an item: its text's vector, a row of a table, or both added."""
-    projection: Literal["linear", "low-rank"] = "linear"
+    projection: Literal["linear", "low-rank", "identity"] = "linear"
     """How text vectors come into the fusion's width: a `linear` map each for entries and items, or, where the
-    fusion is as wide as the text vectors, the identity with a `low-rank` change, the same for both."""
+    fusion is as wide as the text vectors, as they are (`identity`), or with a `low-rank` change, the same for both."""
     rank: int = Field(default=16, ge=1, le=1024)
     """Rank of the change (`low-rank`)."""
     labels: bool = True
     """Whether an entry counts by its label too: a liked one draws near, a disliked one pushes away."""
-    repeats: bool = False
-    """Whether an item that stands in the user's own history gets a learnt bonus for each place it stands at."""
+    repeats: Literal["none", "place", "rates"] = "none"
+    """What an item gets for standing in the user's own history: a learnt bonus for each `place` it stands at, and
+    by `rates` also for how often the item is taken again, how often the user takes items again, and how often
+    he has taken this one."""
+    closest: bool = False
+    """Whether the entry most like the item counts by itself, beside the pooled ones."""
     scale: float = Field(default=1.0, gt=0.0, le=100.0)
     """What the product of user and item vectors starts being multiplied by; it is learnt."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -44,11 +49,11 @@ class HistoryOptions(Options):
 
 
 class History(Signal[HistoryOptions]):
-    """user = s · pool_j(l_j Q z_j) over the last items j, item = P z_i, cross = Σ_j r_j [i = item j].
+    """user = s · pool_j(l_j Q z_j) over the last items j, item = P z_i, cross = Σ r_j [i = j] + m max_j ⟨Q z_j, P z_i⟩.
 
     z is an item's text vector (as the encoder gives it), its row of a table, or both; Q and P are linear, or
-    both I + A B with B from zero, so that training starts from the cosine of texts. l_j is 1, or with labels
-    a + b · (label − mean) with a and b learnt. An empty history is the zero vector.
+    the identity, or both I + A B with B from zero: training then starts from the cosine of texts. l_j is 1, or with
+    labels a + b · (label − mean) with a and b learnt. An empty history is the zero vector.
 
     References:
         Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016 (`gru`).
@@ -70,10 +75,11 @@ class History(Signal[HistoryOptions]):
         from torch import nn
 
         dim, length = context.dim, min(self.config.length, context.history_length)
+        self._dim = dim
         parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
         scale = {"log_scale": nn.Parameter(torch.tensor([self.config.scale]).log())}
         if self.uses_text():
-            parts |= self._maps(_width(context), dim)
+            parts |= self._maps(self._width(context), dim)
         if self.config.entries != "text":
             parts["table"] = nn.Embedding(context.num_items, dim)
             nn.init.normal_(parts["table"].weight, std=self.config.init_std)
@@ -88,8 +94,13 @@ class History(Signal[HistoryOptions]):
             mean = 0.0 if context.train is None else float(context.train.label.mean())
             scale["label"] = nn.Parameter(torch.tensor([0.0, 1.0]))
             scale["mean"] = nn.Parameter(torch.tensor([mean]), requires_grad=False)
-        if self.config.repeats:
+        if self.config.repeats != "none":
             scale["repeat"] = nn.Parameter(torch.zeros(length))
+        if self.config.repeats == "rates":
+            scale["again"] = nn.Parameter(torch.tensor([1.0, 1.0, 0.0]))
+            parts["again"] = repeat_rates(context)
+        if self.config.closest:
+            scale["closest"] = nn.Parameter(torch.zeros(1))
         parts["scale"] = nn.ParameterDict(scale)
         return nn.ModuleDict(parts)
 
@@ -103,9 +114,11 @@ class History(Signal[HistoryOptions]):
             return maps
         if dim != width:
             raise InputError(
-                f"signals.history.projection: low-rank keeps the text vectors' width {width}, the fusion has {dim};"
-                f" set fusion.dim={width}, or projection=linear"
+                f"signals.history.projection: {self.config.projection} keeps the text vectors' width {width},"
+                f" the fusion has {dim}; set fusion.dim={width}, or projection=linear"
             )
+        if self.config.projection == "identity":
+            return {}
         down, up = nn.Linear(width, self.config.rank, bias=False), nn.Linear(self.config.rank, width, bias=False)
         nn.init.normal_(down.weight, std=width**-0.5)
         nn.init.zeros_(up.weight)
@@ -114,7 +127,11 @@ class History(Signal[HistoryOptions]):
     def _mapped(self, texts: Tensor, side: str) -> Tensor:
         parts = self.parts
         texts = parts["dropout"](texts)
-        mapped: Tensor = texts + parts["up"](parts["down"](texts)) if "up" in parts else parts[side](texts)
+        mapped: Tensor = texts
+        if self.config.projection == "low-rank":
+            mapped = texts + parts["up"](parts["down"](texts))
+        elif self.config.projection == "linear":
+            mapped = parts[side](texts)
         return mapped
 
     def _vectors(self, items: Tensor, texts: Tensor | None, side: str) -> Tensor:
@@ -136,8 +153,7 @@ class History(Signal[HistoryOptions]):
         items, texts, labels = self._newest(batch)
         scale = self.parts["scale"]
         if items.shape[1] == 0:
-            width = self.parts["table"].embedding_dim if "table" in self.parts else self._width_out()
-            nothing: Tensor = scale["log_scale"].new_zeros(len(items), width) * scale["log_scale"]
+            nothing: Tensor = scale["log_scale"].new_zeros(len(items), self._dim) * scale["log_scale"]
             return nothing
         entries = self._vectors(items, texts, "entry")
         there = (items > 0).to(entries.dtype)
@@ -167,32 +183,53 @@ class History(Signal[HistoryOptions]):
         return pooled
 
     def _last_state(self, entries: Tensor, there: Tensor) -> Tensor:
-        """The GRU's state after the newest entry; padding stands first and is skipped by rolling it to the end."""
+        """The GRU's state after the newest entry; what is not there, wherever it stands, is moved behind it."""
         import torch
 
-        rows, length, _ = entries.shape
+        rows = len(entries)
         count = there.sum(1).long()
-        place = (torch.arange(length, device=entries.device)[None, :] + (length - count)[:, None]) % length
-        rolled = entries.gather(1, place.unsqueeze(-1).expand_as(entries))
-        states, _ = self.parts["gru"](rolled)
+        place = torch.argsort(there, dim=1, descending=True, stable=True)
+        moved = entries.gather(1, place.unsqueeze(-1).expand_as(entries))
+        states, _ = self.parts["gru"](moved)
         last: Tensor = states[torch.arange(rows, device=entries.device), (count - 1).clamp(min=0)]
         return last * (count > 0).unsqueeze(-1)
 
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
-        """What standing in the own history adds, [B, C]."""
-        import torch
+        """What standing in the own history, and the entry most alike, add, [B, C]."""
+        found = [self._repeats(batch, candidates)] if self.config.repeats != "none" else []
+        if self.config.closest:
+            found.append(self._closest(batch, candidates))
+        return found[0] + found[1] if len(found) > 1 else found[0] if found else None
 
-        if not self.config.repeats:
-            return None
+    def _repeats(self, batch: Batch, candidates: Tensor) -> Tensor:
         items, _, _ = self._newest(batch)
-        bonus = self.parts["scale"]["repeat"][: items.shape[1]].flip(0)
-        if candidates.shape[0] == 1:  # shared, and many: only the entries' own columns are touched
-            highest = max(int(candidates.max()), int(items.max()) if items.numel() else 0)
-            table = bonus.new_zeros(len(items), highest + 1)
-            shared: Tensor = table.scatter_add(1, items, bonus.expand_as(items) * (items > 0))[:, candidates[0]]
-            return shared
-        same = (items.unsqueeze(1) == candidates.unsqueeze(-1)) & (items > 0).unsqueeze(1)
-        return torch.where(same, bonus, torch.zeros_like(bonus)).sum(-1)
+        place = self.parts["scale"]["repeat"][: items.shape[1]].flip(0)
+        summed: Tensor
+        summed, count = standing(items, candidates, place)
+        if self.config.repeats == "rates":
+            assert batch.history is not None  # noqa: S101 - see `reads_history`
+            weight, rates = self.parts["scale"]["again"], self.parts["again"]
+            _, count = standing(batch.history, candidates, place.new_zeros(batch.history.shape[1]))
+            told = weight[0] * rates["item"][candidates] + weight[1] * user_repeats(batch.history, rates["mean"])
+            summed = summed + (count > 0) * told + weight[2] * count.clamp(min=1.0).log()
+        return summed
+
+    def _closest(self, batch: Batch, candidates: Tensor) -> Tensor:
+        items, texts, _ = self._newest(batch)
+        if items.shape[1] == 0:
+            nothing: Tensor = self.parts["scale"]["closest"].new_zeros(len(items), candidates.shape[1])
+            return nothing
+        entries = self._vectors(items, texts, "entry")
+        if batch.candidates is not None:
+            compared = self._vectors(candidates[0], batch.candidate_text, "item")
+            alike = entries @ compared.T  # [B, L, C]
+        else:
+            own = self._vectors(batch.item, batch.item_text, "item")
+            alike = (entries * own.unsqueeze(1)).sum(-1, keepdim=True)
+        alike = alike.masked_fill((items == 0).unsqueeze(-1), -1e4).amax(1)
+        there = (items > 0).any(1, keepdim=True)
+        best: Tensor = self.parts["scale"]["closest"] * alike * there
+        return best
 
     def _newest(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Items, texts and labels of the entries that are looked at, newest last."""
@@ -211,9 +248,13 @@ class History(Signal[HistoryOptions]):
         weight: Tensor = scale["label"][0] + scale["label"][1] * (labels - scale["mean"])
         return weight
 
-    def _width_out(self) -> int:
-        parts = self.parts
-        return int(parts["up"].out_features if "up" in parts else parts["entry"].out_features)
+    def _width(self, context: SignalContext) -> int:
+        """Width of the text vectors."""
+        if context.saved is not None:
+            name = {"linear": "entry.weight", "low-rank": "down.weight"}.get(self.config.projection)
+            return context.dim if name is None else int(context.saved[name].shape[1])
+        assert context.text is not None  # noqa: S101 - the model encodes texts for a signal that reads them
+        return int(context.text.shape[1])
 
     def report(self) -> dict[str, Any]:
         """Scale, weights of places from the newest on, of labels and of repeats."""
@@ -223,18 +264,7 @@ class History(Signal[HistoryOptions]):
         told: dict[str, Any] = {"scale": round(float(scale["log_scale"].exp()), 4)}
         if "place" in scale:
             told["place"] = [round(float(share), 4) for share in torch.softmax(scale["place"], dim=0)]
-        for name in ("label", "repeat"):
+        for name in ("label", "repeat", "again", "closest"):
             if name in scale:
                 told[name] = [round(float(value), 4) for value in scale[name]]
         return told
-
-
-def _width(context: SignalContext) -> int:
-    """Width of the text vectors."""
-    if context.saved is not None:
-        for name in ("down.weight", "entry.weight"):
-            if name in context.saved:
-                return int(context.saved[name].shape[1])
-        raise KeyError("entry.weight")
-    assert context.text is not None  # noqa: S101 - the model encodes texts for a signal that reads them
-    return int(context.text.shape[1])

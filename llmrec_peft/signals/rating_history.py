@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,41 @@ class _SparseProduct(torch.autograd.Function):
         return None, None, ctx.transposed @ gradient.contiguous()
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Entries that are to be taken out of rows' histories: a row's own example while training, or what explains it.
+
+    Attributes:
+        other: Index of each entry on the other side, int64 [B, K].
+        residual: Its residual, float32 [B, K].
+        there: 1 where there is an entry, float32 [B, K].
+    """
+
+    other: Tensor
+    residual: Tensor
+    there: Tensor
+
+    @classmethod
+    def one(cls, other: Tensor, residual: Tensor) -> LeftOut:
+        """One entry a row, [B] each."""
+        return cls(other[:, None], residual[:, None], torch.ones_like(residual)[:, None])
+
+    @property
+    def count(self) -> Tensor:
+        """How many entries a row, [B]."""
+        return self.there.sum(1)
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of their residuals, [B]."""
+        return (self.there * self.residual).sum(1)
+
+    def rows(self, table: Tensor, rated: bool = False) -> Tensor:
+        """Sum of the table's rows that the entries name, each times its residual where `rated`, [B, d]."""
+        weight = self.there * self.residual if rated else self.there
+        return (weight.unsqueeze(-1) * table[self.other]).sum(1)
+
+
 class SideHistory(nn.Module):
     """Histories of one side (users over items, or items over users).
 
@@ -40,17 +77,22 @@ class SideHistory(nn.Module):
         Koren, Factorization Meets the Neighborhood, KDD 2008, sections 4 and 5 (SVD++, asymmetric SVD).
     """
 
-    def __init__(self, own: Tensor, other: Tensor, residual: Tensor, num_own: int, num_other: int) -> None:
+    def __init__(
+        self, own: Tensor, other: Tensor, residual: Tensor, num_own: int, num_other: int, trained: Tensor
+    ) -> None:
         """Build the sparse matrices.
 
         Args:
-            own: This side's index of each training interaction, int64 [n].
+            own: This side's index of each interaction, int64 [n].
             other: The other side's, int64 [n].
             residual: Rating less the other side's mean, float32 [n].
             num_own: Rows of this side.
             num_other: Rows of the other side.
+            trained: Which rows of this side tables and biases were trained for, bool [num_own].
         """
         super().__init__()
+        self.trained: Tensor
+        self.register_buffer("trained", trained, persistent=False)
         self.seen: Tensor
         self.seen_t: Tensor
         self.rated: Tensor
@@ -65,6 +107,15 @@ class SideHistory(nn.Module):
         total = torch.zeros(num_own).index_add_(0, own, residual)
         self.register_buffer("total", total, persistent=False)
         self.settled: dict[str, Tensor] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SideHistory:
+        """A copy that follows ratings of its own; the matrices never change, and torch cannot copy sparse ones."""
+        for matrix in (self.seen, self.seen_t, self.rated, self.rated_t):
+            memo[id(matrix)] = matrix
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def settle(self, implicit: Tensor | None, explicit: Tensor | None) -> None:
         """Compute the sums over these tables once: they no longer change, but `add` lets further ratings follow.
@@ -101,69 +152,75 @@ class SideHistory(nn.Module):
     SHRINK = 5.0
     """Ratings that the shrunk mean holds against the own ones."""
 
-    def counted(self, own: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        """History length and shrunk mean residual of rows, the example itself left out, each [B]."""
+    def counted(self, own: Tensor, left_out: LeftOut | None) -> tuple[Tensor, Tensor]:
+        """History length and shrunk mean residual of rows, without what is left out, each [B]."""
         count, total = self.count[own], self.total[own]
-        if residual is not None:
-            count, total = (count - 1.0).clamp(min=0.0), total - residual
+        if left_out is not None:
+            count, total = (count - left_out.count).clamp(min=0.0), total - left_out.total
         return count, total / (count + self.SHRINK)
 
-    def statistics(self, own: Tensor, residual: Tensor | None) -> Tensor:
+    def statistics(self, own: Tensor, left_out: LeftOut | None) -> Tensor:
         """Mean, length and their product, [B, 3]."""
-        count, mean = self.counted(own, residual)
+        count, mean = self.counted(own, left_out)
         length = torch.log1p(count) / 5.0
         return torch.stack([mean, length, mean * length], dim=1)
 
-    def implicit(self, table: Tensor, own: Tensor, other: Tensor | None) -> Tensor:
+    def implicit(self, table: Tensor, own: Tensor, left_out: LeftOut | None) -> Tensor:
         """Scaled sums of the rows that the history names, [B, d].
 
         Args:
             table: Rows of the other side, [num_other, d].
             own: This side's indices, [B].
-            other: The examples' other side where the examples are part of the history, else None.
+            left_out: What is to be taken out of the histories.
         """
         sums = self._sums("implicit", self.seen, self.seen_t, table)[own]
         count = self.count[own]
-        if other is not None:
-            sums, count = sums - table[other], count - 1.0
+        if left_out is not None:
+            sums, count = sums - left_out.rows(table), count - left_out.count
         scaled: Tensor = sums * torch.rsqrt(count.clamp(min=0.0) + 1.0).unsqueeze(-1)
         return scaled
 
-    def explicit(self, table: Tensor, own: Tensor, other: Tensor | None, residual: Tensor | None) -> Tensor:
+    def explicit(self, table: Tensor, own: Tensor, left_out: LeftOut | None) -> Tensor:
         """As `implicit`, each row weighted by how far its rating stands from the own mean, [B, d]."""
-        count, mean = self.counted(own, residual)
+        count, mean = self.counted(own, left_out)
         rated = self._sums("rated", self.rated, self.rated_t, table)[own]
         seen = self._sums("seen", self.seen, self.seen_t, table)[own]
-        if other is not None and residual is not None:
-            row = table[other]
-            rated, seen = rated - residual.unsqueeze(-1) * row, seen - row
+        if left_out is not None:
+            rated, seen = rated - left_out.rows(table, rated=True), seen - left_out.rows(table)
         sums: Tensor = rated - mean.unsqueeze(-1) * seen
         return sums * torch.rsqrt(count + 1.0).unsqueeze(-1)
 
 
 class RatingHistory(nn.Module):
-    """Both sides' histories of the training interactions."""
+    """Both sides' histories of some interactions, by the means of those that were trained on."""
 
-    def __init__(self, train: Interactions, num_users: int, num_items: int) -> None:
+    def __init__(
+        self, known: Interactions, num_users: int, num_items: int, trained: Interactions | None = None
+    ) -> None:
         """Index the interactions.
 
         Args:
-            train: What is trained on.
+            known: What stands in the histories.
             num_users: Rows of a user table.
             num_items: Rows of an item table.
+            trained: What was trained on, to which means and tables belong; by default `known`.
         """
         super().__init__()
-        self.mean = float(train.label.mean())
-        centred = train.label.astype(np.float64) - self.mean
+        base = known if trained is None else trained
+        self.mean = float(base.label.mean())
+        centred = base.label.astype(np.float64) - self.mean
         self.user_mean: Tensor
         self.item_mean: Tensor
-        for name, index, rows in (("user_mean", train.user, num_users), ("item_mean", train.item, num_items)):
-            sums = np.bincount(index, centred, rows) / (np.bincount(index, minlength=rows) + SideHistory.SHRINK)
-            self.register_buffer(name, torch.from_numpy(sums).float(), persistent=False)
-        user, item = torch.from_numpy(train.user), torch.from_numpy(train.item)
-        label = torch.from_numpy(train.label)
-        self.users = SideHistory(user, item, label - self.mean - self.item_mean[item], num_users, num_items)
-        self.items = SideHistory(item, user, label - self.mean - self.user_mean[user], num_items, num_users)
+        met: dict[str, Tensor] = {}
+        for name, index, rows in (("user", base.user, num_users), ("item", base.item, num_items)):
+            count = np.bincount(index, minlength=rows)
+            sums = np.bincount(index, centred, rows) / (count + SideHistory.SHRINK)
+            self.register_buffer(f"{name}_mean", torch.from_numpy(sums).float(), persistent=False)
+            met[name] = torch.from_numpy(count > 0)
+        user, item, label = (torch.from_numpy(values) for values in (known.user, known.item, known.label))
+        of_user, of_item = self.residuals(user, item, label)
+        self.users = SideHistory(user, item, of_user, num_users, num_items, met["user"])
+        self.items = SideHistory(item, user, of_item, num_items, num_users, met["item"])
 
     def residuals(self, user: Tensor, item: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Residuals of examples as seen from the user's and from the item's history, each [B]."""

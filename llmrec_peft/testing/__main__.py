@@ -1,4 +1,4 @@
-"""`python -m llmrec_peft.testing`: prove what an adapter method declares."""
+"""`python -m llmrec_peft.testing`: prove what adapter methods, heads and signals declare."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import json
 import os
 import sys
 from pathlib import Path
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from typing import Any
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar, note
+from llmrec_peft.recipe_yaml import parse_override
+from llmrec_peft.testing.plugins import PluginResult, check_head, check_signal
 from llmrec_peft.testing.results import PRECISIONS, add_cell, is_current, read_results
 from llmrec_peft.testing.suite import CellResult, check_method, default_precision
+from llmrec_peft.testing.tables import cell_table, plugin_table
 
 _ALL = {
     "tiny-bert": ("fp32",),
@@ -25,6 +25,8 @@ _ALL = {
     "smollm2": ("bf16", "nf4"),
 }
 """Backbones and precisions of a whole run."""
+KINDS = ("adapter", "head", "signal")
+Rows = list[dict[str, Any]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +34,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     if bool(given.names) == given.all:
-        parser.error("name one or more methods, or --all")
+        parser.error("name one or more plugins, or --all")
+    given.kind = given.kind or (list(KINDS) if given.all else ["adapter"])
+    if given.names and len(given.kind) > 1:
+        parser.error("names are of one kind: give --kind once")
+    for option in ("backbone", "precision", "out", "again"):
+        if getattr(given, option) and "adapter" not in given.kind:
+            parser.error(f"--{option} is for adapter methods")
+    if given.set and (given.all or given.kind == ["adapter"]):
+        parser.error("--set is for heads and signals that are named")
     try:
         return _run(given)
     except InputError as error:
@@ -44,6 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    failed, rows = 0, Rows()
+    for kind in given.kind:
+        found, told = _run_adapters(given) if kind == "adapter" else _run_plugins(kind, given)
+        failed += found
+        rows += told
+    if given.json:
+        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    return 1 if failed else 0
+
+
+def _run_adapters(given: argparse.Namespace) -> tuple[int, Rows]:
+    """Cells that failed, and the rows of those that were run."""
     cells = _cells(given)
     known = read_results(given.out) if given.out else {}
     done, failed = [], 0
@@ -63,14 +85,31 @@ def _run(given: argparse.Namespace) -> int:
             if not given.json:
                 _tell(result, given.debug)
             shown.advance()
-    if given.json:
-        rows = [{"method": r.method, "backbone": r.backbone, "precision": r.precision, **r.plain()} for r in done]
-        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-    elif len(cells) == 1 and done:
-        _table(done[0])
-    elif len(done) < len(cells):
+    if len(cells) == 1 and done and not given.json:
+        cell_table(done[0])
+    elif len(done) < len(cells) and not given.json:
         note(f"{len(cells) - len(done)} of {len(cells)} cells were in {given.out} already (--again runs them anew)")
-    return 1 if failed else 0
+    return failed, [{"method": r.method, "backbone": r.backbone, "precision": r.precision, **r.plain()} for r in done]
+
+
+def _run_plugins(kind: str, given: argparse.Namespace) -> tuple[int, Rows]:
+    """Settings of heads or signals that failed, and the rows of all."""
+    names = list(registry.plugins(f"{kind}s")) if given.all else given.names
+    for name in names:
+        registry.get(f"{kind}s", name)
+    options = dict(parse_override(text) for text in given.set) if given.set else None
+    results: list[PluginResult] = []
+    with bar("conformance", len(names)) as shown:
+        for name in names:
+            shown.advance(0, text=f"{kind} {name}")
+            found = check_head(name, options) if kind == "head" else check_signal(name, options)
+            results += found
+            for result in found if not given.json else ():
+                _tell_plugin(result, given.debug)
+            shown.advance()
+    if len(names) == 1 and not given.json:
+        plugin_table(results)
+    return sum(result.status == "failed" for result in results), [result.plain() for result in results]
 
 
 def _cells(given: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -95,6 +134,16 @@ def _tell(result: CellResult, debug: bool) -> None:
     """One line a cell, one more a failed check."""
     where = f"{result.method} on {result.backbone} in {result.precision}"
     note(f"{where}: {result.status} ({result.seconds:.1f} s)")
+    _tell_failures(result, debug)
+
+
+def _tell_plugin(result: PluginResult, debug: bool) -> None:
+    """One line a setting, one more a failed check."""
+    note(f"{result.title}: {result.status} ({result.seconds:.1f} s)" + (f": {result.why}" if result.why else ""))
+    _tell_failures(result, debug)
+
+
+def _tell_failures(result: CellResult | PluginResult, debug: bool) -> None:
     for line in result.failures():
         note(f"  {line}")
     if debug:
@@ -102,30 +151,33 @@ def _tell(result: CellResult, debug: bool) -> None:
             note(text)
 
 
-def _table(result: CellResult) -> None:
-    """Every check of one cell."""
-    title = f"{result.method} on {result.backbone} in {result.precision}: {result.status}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("check", "", "measured", "allowed", "note"):
-        table.add_column(column, justify="right" if column in ("measured", "allowed") else "left", overflow="fold")
-    for name, outcome in result.checks.items():
-        figures = ["" if value is None else f"{value:.3g}" for value in (outcome.measured, outcome.tolerance)]
-        table.add_row(name, "ok" if outcome.ok else "FAILED", *figures, outcome.note)
-    Console(highlight=False).print(table)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m llmrec_peft.testing",
-        description="Prove what an adapter method declares: exit code 0 = passed, or refused as declared.",
+        description="Prove what an adapter method, a head or a signal declares:"
+        " exit code 0 = passed, or refused as declared.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="registered adapter methods")
-    parser.add_argument("--all", action="store_true", help="every registered method")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="registered plugins of one kind")
+    parser.add_argument(
+        "--kind", action="append", choices=KINDS, help="of which kind (default: adapter; with --all every kind)"
+    )
+    parser.add_argument("--all", action="store_true", help="every registered plugin")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="OPTION=VALUE",
+        help="try a head or signal with these options alone (default: its defaults, then each choice of each option)",
+    )
     parser.add_argument(
         "--backbone", action="append", metavar="NAME", help="minilm (default), smollm2, tiny-bert, tiny-llama, …"
     )
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="default: the backbone's own")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="result file; cells that are in it are not run again")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="result file of adapter methods; what it holds is not run again",
+    )
     parser.add_argument("--again", action="store_true", help="run cells again that are in the result file")
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of checks that raised")

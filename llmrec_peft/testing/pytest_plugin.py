@@ -1,11 +1,14 @@
-"""Pytest plugin: `check_adapter_method` for the tests of packages that bring an adapter method."""
+"""Pytest plugin: the suite as fixtures, for the tests of packages that bring adapter methods, heads or signals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from llmrec_peft.testing.plugins import PluginResult
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,38 @@ def check_adapter_method() -> Callable[..., Any]:
         return result
 
     return check
+
+
+@pytest.fixture(scope="session")
+def check_task_head() -> Callable[..., list[PluginResult]]:
+    """The suite of heads as a function: ``check_task_head("my-head")``, or with ``options={...}``.
+
+    Without options the defaults are tried and, one by one, every other choice of each option. It fails the test
+    with one line for each rule that does not hold, and answers the results otherwise.
+    """
+
+    def check(name: str, options: dict[str, Any] | None = None) -> list[PluginResult]:
+        from llmrec_peft.testing.plugins import check_head
+
+        return _passed(check_head(name, options))
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def check_signal() -> Callable[..., list[PluginResult]]:
+    """The suite of signals as a function: ``check_signal("my-signal")``, or with ``options={...}``; as for heads."""
+
+    def check(name: str, options: dict[str, Any] | None = None) -> list[PluginResult]:
+        from llmrec_peft.testing.plugins import check_signal as run
+
+        return _passed(run(name, options))
+
+    return check
+
+
+def _passed(results: Sequence[PluginResult]) -> list[PluginResult]:
+    lines = [f"{result.title}: {line}" for result in results if result.status == "failed" for line in result.failures()]
+    if lines:
+        pytest.fail("\n".join(lines), pytrace=False)
+    return list(results)

@@ -19,7 +19,7 @@ from llmrec_peft.backbone import preflight
 from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
-from llmrec_peft.testing.outcome import Outcome
+from llmrec_peft.testing.outcome import Outcome, failures, raised, tried
 from llmrec_peft.testing.results import PRECISIONS, SUITE, code_digest, versions
 
 if TYPE_CHECKING:
@@ -73,11 +73,7 @@ class CellResult:
 
     def failures(self) -> list[str]:
         """One line for each check that failed."""
-        return [
-            f"{name}: {outcome.note or f'measured {outcome.measured}, allowed {outcome.tolerance}'}"
-            for name, outcome in self.checks.items()
-            if not outcome.ok
-        ]
+        return failures(self.checks)
 
 
 def default_precision(backbone: str) -> str:
@@ -164,7 +160,8 @@ def _run(name: str, config: Any, section: BackboneSection, result: CellResult) -
         try:
             proof = prove(bench, Path(work) / "adapter")
         except Exception as error:  # noqa: BLE001 - a stranger's method may raise anything
-            _raised(result, "attaches_trains_and_saves", error)
+            result.checks["attaches_trains_and_saves"] = raised(error)
+            result.tracebacks["attaches_trains_and_saves"] = "".join(traceback.format_exception(error))
             return result
         result.parameters = sum(p.numel() for p in proof.run.model.parameters() if p.requires_grad) or None
         for check_name, check in {**BEHAVIOUR, **FILES, "merges_as_declared": merges_as_declared}.items():
@@ -176,16 +173,8 @@ def _run(name: str, config: Any, section: BackboneSection, result: CellResult) -
 
 
 def _note(result: CellResult, name: str, check: Callable[[], Outcome | None]) -> None:
-    try:
-        outcome = check()
-    except Exception as error:  # noqa: BLE001 - a stranger's method may raise anything
-        _raised(result, name, error)
-        return
+    outcome, text = tried(check)
     if outcome is not None:
         result.checks[name] = outcome
-
-
-def _raised(result: CellResult, name: str, error: Exception) -> None:
-    cause = (str(error).strip() or "-").splitlines()[0][:200]
-    result.checks[name] = Outcome(False, note=f"raises {type(error).__name__}: {cause}")
-    result.tracebacks[name] = "".join(traceback.format_exception(error))
+    if text:
+        result.tracebacks[name] = text

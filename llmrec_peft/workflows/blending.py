@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.measures import Measure, better
-from llmrec_peft.evaluation.outcomes import CHUNK, Outcome, Ranks, rank_targets
+from llmrec_peft.evaluation.outcomes import CHUNK, Outcome, Ranks, joined, rank_targets
 from llmrec_peft.model.rec_model import ChunkScores
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def choose_share(
         for share, ranks in found.items():
             constant = functools.partial(_constant, _mixed_rows(*sides, share))
             ranks.append(rank_targets(some, constant, num_items, own_items=own_items))
-    joined: dict[float, Outcome] = {share: _joined(ranks) for share, ranks in found.items()}
+    outcomes: dict[float, Outcome] = {share: joined(ranks) for share, ranks in found.items()}
     whole = part.take(rows)
-    return _best(joined, lambda outcome: measure.report(outcome, whole)[metric], metric)
+    return _best(outcomes, lambda outcome: measure.report(outcome, whole)[metric], metric)
 
 
 def _scaled(own: ChunkScores, line: ChunkScores, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -131,10 +131,6 @@ def _mixed_rows(first: Tensor, second: Tensor, share: float) -> Tensor:
 
 def _constant(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
     return scores
-
-
-def _joined(ranks: list[Ranks]) -> Ranks:
-    return Ranks(np.concatenate([one.rank for one in ranks]), np.concatenate([one.top for one in ranks]))
 
 
 def _best(outcomes: dict[float, Outcome], figure: Callable[[Outcome], float], metric: str) -> float:

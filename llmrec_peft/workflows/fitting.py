@@ -19,7 +19,7 @@ from llmrec_peft.evaluation.outcomes import Outcome, rank_targets
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, reads_prompt, reads_text
 from llmrec_peft.model.build import build_heads, build_model, build_signals
-from llmrec_peft.model.text_plan import bare_heads
+from llmrec_peft.model.text_plan import bare_heads, bare_signals
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.training.checkpoint import Checkpoint
@@ -66,6 +66,8 @@ def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Te
     encoder = texts.encoder(recipe) if reads and texts is not None else None
     torch.manual_seed(recipe.seed)
     heads = build_heads(recipe, _head_context(recipe, prepared, train, texts))
+    inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
+    hidden, token_norm = texts.backbone.token_size if texts is not None and inserts else (None, None)
     context = SignalContext(
         num_users=vocabulary.num_users,
         num_items=vocabulary.num_items,
@@ -74,9 +76,11 @@ def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Te
         text=texts.items if texts is not None else None,
         neighbours=prepared.neighbours,
         task=next(iter(heads.values())).task,
+        listwise=any(head.listwise for head in heads.values()),
         users=_columns(prepared.dataset.users),
         items=_columns(prepared.dataset.items),
-        hidden=texts.backbone.width if texts is not None else None,
+        hidden=hidden,
+        token_norm=token_norm,
         history_length=recipe.data.history_length,
         user_text=texts.users if texts is not None else None,
         seed=recipe.seed,

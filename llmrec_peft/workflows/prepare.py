@@ -25,7 +25,7 @@ from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import arrays_digest, values_digest
-from llmrec_peft.model.text_plan import bare_signals, knows_history
+from llmrec_peft.model.text_plan import bare_signals, knows_history, reads_prompt
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recipe_sections import DataSection
 
@@ -46,7 +46,7 @@ class Prepared:
         wordings: Further texts of each item index, from the view's variants.
         neighbours: Knowledge graph around the items, where the recipe uses one.
         leaks: What gives test examples away, where the recipe allows it.
-        used_rows: Row of each interaction in the dataset, int64 [n].
+        used_rows: Row of each interaction in the dataset, int64 [n]; what was made of histories has none.
     """
 
     dataset: RecDataset
@@ -77,6 +77,10 @@ class Prepared:
     def learned(self, refit: bool) -> Interactions:
         """What the final model learns from: train + validation, or train where it is not refit."""
         return self.interactions.take(self.split.fit if refit else self.split.train)
+
+    def records(self, part: Interactions) -> Interactions:
+        """A part without the examples that were made of its histories: what trivial lines count."""
+        return part.take(np.flatnonzero(part.rows < len(self.used_rows)))
 
     def ids(self, part: Interactions) -> tuple[list[str], list[str]]:
         """User ids and item ids of numbered interactions, as `Recommender.score` takes them."""
@@ -154,6 +158,7 @@ def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
     dataset = read_dataset(recipe.data)
     _require_labels(dataset)
     recipe, dataset = _without_graph(recipe, dataset)
+    _require_useful(recipe, dataset)
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     section = recipe.data
     parts = split(dataset, section.split, section.test_fraction, section.valid_fraction, section.split_seed)
@@ -183,6 +188,12 @@ def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
     )
     if not section.allow_leakage:
         require_no_leaks(leaks)
+    if section.expand_histories:
+        if not dataset.gives_histories or section.history == "earlier":
+            raise InputError("data.expand_histories: only histories that the owner gives can be made examples of")
+        size = len(interactions)
+        interactions = interactions.expanded(divided.train)
+        divided = divided.growing(size, len(interactions))
     if section.liked_above is None and (recipe.views.user is not None or recipe.views.prompt is not None):
         recipe = recipe.changed({"data.liked_above": sum(dataset.rating_range) / 2.0})
     empty = sum(not text for text in texts[1:])
@@ -223,6 +234,15 @@ def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecData
     if not off.signals.active:
         raise InputError(f"signals: {', '.join(needing)} need a knowledge graph, and there is none: give data.graph")
     return off, replace(dataset, notes=(*dataset.notes, note))
+
+
+def _require_useful(recipe: Recipe, dataset: RecDataset) -> None:
+    """Refuse signals that can say nothing in this recipe, or of this data."""
+    users, items = dataset.users.column_names, dataset.items.column_names
+    for signal in bare_signals(recipe).values():
+        why = signal.refusal(users, items, reads_prompt(recipe))
+        if why is not None:
+            raise InputError(why)
 
 
 def _histories(

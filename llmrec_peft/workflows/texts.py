@@ -16,6 +16,7 @@ from llmrec_peft.backbone.encoder import Reading, TextEncoder
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.model import TextPlan, plan_texts
+from llmrec_peft.model.text_plan import bare_signals
 from llmrec_peft.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.workflows.prepare import Prepared
@@ -132,7 +133,13 @@ class Texts:
         method: AdapterMethod[Any] = registry.get("adapters", name)(recipe.adapter.config)
         lowest = method.lowest_layer(self.backbone)
         if lowest is None:
-            return None
+            inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
+            if not inserts:
+                return None
+            if self._tuned is not None:  # an earlier variant's adapter lies inside the model that is read here
+                self.backbone.detach()
+                self._tuned = self.method = None
+            return self._plain  # vectors put into a prompt change what is read of it
         if recipe.adapter != self._recipe.adapter:
             raise ValueError(f"these texts are tuned by {self._recipe.adapter}, not by {recipe.adapter}")
         if self._tuned is None:
@@ -150,7 +157,7 @@ class Texts:
             for parameter_name, parameter in self._tuned.named_parameters():
                 if parameter.requires_grad:
                     parameter.copy_(self._start[parameter_name])
-        self._tuned.remember(self.untuned if recipe.training.history_texts == "stored" else None)
+        self._tuned.remember(self.untuned if recipe.training.other_texts == "stored" else None)
         return self._tuned
 
     @property

@@ -28,8 +28,10 @@ from llmrec_peft.training.accelerator import make_accelerator
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
 from llmrec_peft.workflows.fitting import Fitted, fit_variant
 from llmrec_peft.workflows.head_outcomes import HeadOutcomes
+from llmrec_peft.workflows.keep_predictions import keep_predictions
 from llmrec_peft.workflows.prepare import Prepared, prepare
 from llmrec_peft.workflows.texts import Texts
+from llmrec_peft.workflows.train_writer import is_writing, train_writer
 from llmrec_peft.workflows.training_folder import claim, publish, refuse_occupied, training_folder
 from llmrec_peft.workflows.trivial import baselines_of
 from llmrec_peft.workflows.variants import collaborative_only, untuned, without
@@ -64,6 +66,8 @@ def train(
     work = training_folder(run)
     resumes = resume and work.exists()
     try:
+        if is_writing(recipe):
+            return train_writer(recipe, run, resume, overwrite, show)
         return _train(recipe, run, resume, overwrite, show)
     except Exception as error:
         if not disk_is_full(error):
@@ -134,6 +138,7 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
     metrics["versions"] = versions()
     metrics["hardware"] = {**hardware(str(accelerator.device)), "processes": accelerator.num_processes}
     if accelerator.is_main_process:
+        keep_predictions(work / "artifact", results.heads, prepared)
         publish(work, run, overwrite, recipe, metrics, backbone.identity.plain())
     return metrics
 

@@ -39,7 +39,8 @@ def baselines_of(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts:
 
 def _fitted(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts: Texts) -> Iterator[Baseline]:
     vocabulary = prepared.vocabulary
-    train, valid, test, fit = prepared.train, prepared.valid, prepared.test, prepared.learned(recipe.refits)
+    train, valid, test = prepared.records(prepared.train), prepared.valid, prepared.test
+    fit = prepared.records(prepared.learned(recipe.refits))
     sizes = (vocabulary.num_users, vocabulary.num_items)
     if head.task == "rating":
         yield from rating_baselines(train, valid, fit, test, *sizes, prepared.dataset.rating_range)

@@ -24,7 +24,7 @@ def untuned(recipe: Recipe) -> Recipe:
     for name in recipe.signals.active:
         if name not in reading and name != "collaborative":
             changes[f"signals.{name}"] = False
-    if "collaborative" in recipe.signals.active or head.task != "ranking":
+    if "collaborative" in recipe.signals.active or head.task == "rating":
         changes["signals.collaborative.factors"] = False
     if not reading and not reads_prompt(recipe):
         changes["signals.text"] = {}

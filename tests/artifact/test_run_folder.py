@@ -55,6 +55,21 @@ def test_missing_file_is_named(name: str, run: Path) -> None:
         Recommender.from_pretrained(run)
 
 
+def test_names_of_signals_lie_in_the_header_and_nothing_else_may(tmp_path: Path) -> None:
+    from llmrec_peft.tenant import SIGNAL_NAMES, _signal_names
+
+    path = tmp_path / "signals.safetensors"
+    named = {"graph": {"relations": ["directed by"], "entities": ["Zo\u00eb", "b"]}}
+    write_tensors(path, {"x": torch.zeros(1)}, {SIGNAL_NAMES: json.dumps(named)})
+    assert _signal_names(path) == named
+    write_tensors(path, {"x": torch.zeros(1)})
+    assert _signal_names(path) == {}
+    for wrong in ("[1]", "{", '{"graph": [1]}', '{"graph": {"relations": 1}}'):
+        write_tensors(path, {"x": torch.zeros(1)}, {SIGNAL_NAMES: wrong})
+        with pytest.raises(InputError, match="are no lists of names by signal"):
+            _signal_names(path)
+
+
 def test_folder_of_another_format_says_which_version_wrote_it(run: Path) -> None:
     _edit(run, lambda values: values.update(format=99, version="9.9.9"))
     with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 2"):

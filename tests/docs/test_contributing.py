@@ -9,10 +9,15 @@ import re
 import site
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from llmrec_peft import registry
+from llmrec_peft.testing.plugins import check_head, check_signal
+
+PLUGIN = re.compile(r"```python\n# (my_plugins/\S+)\n(.*?)```", re.DOTALL)
 TEXT = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SECTION = TEXT.split("### An adapter that PEFT has")[1].split("\n### ")[0]
 FILES = dict(re.findall(r"```(?:python|toml)\n# (\S+)\n(.*?)```", SECTION, re.DOTALL))
@@ -70,3 +75,29 @@ def test_its_own_test_passes_refusal_included(package: Path) -> None:
     done = run(package, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("title", "kind", "name", "entry"),
+    [
+        ("A signal", "signals", "item-mean", "my_plugins.item_mean:ItemMean"),
+        ("A head", "heads", "log-cosh", "my_plugins.log_cosh:LogCosh"),
+    ],
+)
+def test_signal_and_head_of_the_walk_through_keep_every_rule(
+    title: str, kind: str, name: str, entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = TEXT.split(f"### {title}\n")[1].split("\n### ")[0]
+    [(path, text)] = PLUGIN.findall(section)
+    assert f'{name} = "{entry}"' in section
+    assert f"python -m llmrec_peft.testing {name} --kind {kind[:-1]}" in section
+    file = tmp_path / path
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_plugins", raising=False)
+    plugin = registry.Plugin(kind, name, EntryPoint(name, entry, f"llmrec_peft.{kind}"))
+    monkeypatch.setitem(registry.plugins(kind), name, plugin)
+    results = check_signal(name) if kind == "signals" else check_head(name)
+    assert [line for result in results for line in result.failures()] == []
+    assert {result.status for result in results} == {"passed"}

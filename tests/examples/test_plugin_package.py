@@ -50,8 +50,8 @@ def run(environment: Path, *arguments: object, cwd: Path | None = None) -> subpr
 def test_listed_like_any_other(environment: Path) -> None:
     done = run(environment, "-m", "llmrec_peft.cli.main", "list", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)}
-    assert rows["miss"]["package"] == rows["bounded-rating"]["package"] == "llmrec-example-plugin 0.1.0"
-    assert rows["miss"]["error"] is rows["bounded-rating"]["error"] is None
+    for name in ("miss", "bounded-rating", "item-mean"):
+        assert (rows[name]["package"], rows[name]["error"]) == ("llmrec-example-plugin 0.1.0", None)
     assert str(environment) in run(environment, "-c", "import llmrec_example_plugin as p; print(p.__file__)").stdout
 
 
@@ -70,10 +70,20 @@ def test_its_own_tests_pass_by_the_pytest_plugin(environment: Path) -> None:
     tests = environment.parent / "source"
     done = run(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tests)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "4 passed" in done.stdout
 
 
-def test_method_and_head_train(environment: Path, tiny_data: Path, tiny_backbone: Path) -> None:
+@pytest.mark.parametrize(("kind", "name"), [("head", "bounded-rating"), ("signal", "item-mean")])
+def test_head_and_signal_pass_the_suite_by_the_command(environment: Path, kind: str, name: str) -> None:
+    done = run(environment, "-m", "llmrec_peft.testing", "--kind", kind, name, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(done.stdout)
+    assert {(row["plugin"], row["name"], row["status"]) for row in rows} == {(kind, name, "passed")}
+
+
+def test_method_head_and_signal_train_and_the_run_is_loaded(
+    environment: Path, tiny_data: Path, tiny_backbone: Path
+) -> None:
     out = environment.parent / "run"
     settings = {
         "backbone.name": tiny_backbone,
@@ -82,6 +92,7 @@ def test_method_and_head_train(environment: Path, tiny_data: Path, tiny_backbone
         "evaluation.bootstrap": 0,
         "adapter": "{method: miss, layers: top-2}",
         "head": "{name: bounded-rating}",
+        "signals.item-mean": "true",
     }
     changes = [part for field, value in settings.items() for part in ("--set", f"{field}={value}")]
     done = run(
@@ -89,4 +100,9 @@ def test_method_and_head_train(environment: Path, tiny_data: Path, tiny_backbone
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "MISS"
-    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["parameters"]["adapter"] > 0
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["parameters"]["adapter"] > 0
+    assert metrics["weights"]["item-mean"].keys() == {"weight"}
+    listed = run(environment, "-m", "llmrec_peft.cli.main", "recommend", out, "--user", 1, "-k", 3, "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert all(1.0 <= item["score"] <= 5.0 for item in json.loads(listed.stdout)["items"])

@@ -1,1 +1,1 @@
-"""An adapter method and a task head that llmrec-peft finds by their entry points."""
+"""An adapter method, a task head and a signal that llmrec-peft finds by their entry points."""

@@ -8,7 +8,7 @@ from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from llmrec_peft.data.batches import Batch
 
@@ -24,6 +24,7 @@ class BoundedRating(TaskHead[BoundedRatingOptions]):
     Config: ClassVar[type[Options]] = BoundedRatingOptions
     metric: ClassVar[str] = "rmse"
     lower_is_better: ClassVar[bool] = True
+    unit: ClassVar[str] = "log-odds"
 
     def build(self, context: HeadContext) -> nn.ModuleDict:
         """Make b, which starts where the training mean is, and the frozen range."""
@@ -31,10 +32,15 @@ class BoundedRating(TaskHead[BoundedRatingOptions]):
         from torch import nn
 
         low, high = context.label_range
-        share = min(max((context.label_mean - low) / (high - low), 0.01), 0.99)
+        span = max(high - low, 1e-9)  # a head that is built to be loaded does not know the scale yet
+        share = min(max((context.label_mean - low) / span, 0.01), 0.99)
         bias = nn.Parameter(torch.logit(torch.tensor([share])))
-        span = nn.Parameter(torch.tensor([low, high]), requires_grad=False)
-        return nn.ModuleDict({"scale": nn.ParameterDict({"bias": bias, "range": span})})
+        scale = nn.Parameter(torch.tensor([low, high]), requires_grad=False)
+        return nn.ModuleDict({"scale": nn.ParameterDict({"bias": bias, "range": scale})})
+
+    def base(self, batch: Batch) -> dict[str, Tensor]:
+        """b, which the head adds to every score."""
+        return {"bias": self.parts["scale"]["bias"]}
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
         """Predict ratings [B]."""

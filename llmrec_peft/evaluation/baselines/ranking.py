@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,7 @@ from scipy import sparse
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.measures import RankingMeasure
-from llmrec_peft.evaluation.outcomes import rank_targets
-from llmrec_peft.model.rec_model import ChunkScores
+from llmrec_peft.evaluation.outcomes import CHUNK, Ranks, joined, rank_targets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,27 +69,12 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
 
 def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseline:
     """Choose a line's settings on validation, then rank both parts with them."""
-    measure = RankingMeasure(data.train.counts_by_item(data.num_items))
-    rows = np.arange(len(data.valid))
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
-    some = data.valid.take(rows)
-    best: tuple[float, dict[str, float]] | None = None
-    for settings in grid:
-        figure = 0.0
-        if len(grid) > 1:
-            ranks = rank_targets(
-                some, _scores(name, settings, data.train, some, data), data.num_items, own_items=data.own_items
-            )
-            figure = measure.report(ranks, some)[data.metric]
-        if best is None or figure > best[0]:
-            best = (figure, settings)
-    assert best is not None  # noqa: S101 - every grid has a point
-    settings = best[1]
-    scores = (
-        _scores(name, settings, data.train, data.valid, data),
-        _scores(name, settings, data.fit, data.test, data),
+    settings = grid[0] if len(grid) == 1 else _chosen(name, grid, data)
+    rankers = (
+        _Ranker(name, settings, data.train, data.valid, data),
+        _Ranker(name, settings, data.fit, data.test, data),
     )
+    scores = (rankers[0].scores, rankers[1].scores)
     valid, test = (
         rank_targets(part, own, data.num_items, own_items=data.own_items)
         for part, own in zip((data.valid, data.test), scores, strict=True)
@@ -97,31 +82,76 @@ def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseli
     return Baseline(name, settings, valid, test, scores)
 
 
-def _scores(
-    name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
-) -> ChunkScores:
-    """A line's scores of some examples for the whole catalogue."""
-    import torch
+def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[str, float]:
+    """The settings that are best on (a sample of) validation; what they share is computed once a chunk."""
+    measure = RankingMeasure(data.train.counts_by_item(data.num_items))
+    rows = np.arange(len(data.valid))
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+    some = data.valid.take(rows)
+    found: list[list[Ranks]] = [[] for _ in grid]
+    rankers = {length: _Ranker(name, {**grid[0], "length": length}, data.train, some, data) for length in LENGTHS}
+    for at in range(0, len(some), CHUNK):
+        chosen = np.arange(at, min(at + CHUNK, len(some)))
+        parts = {length: ranker.parts(chosen) for length, ranker in rankers.items()}
+        for settings, ranks in zip(grid, found, strict=True):
+            mixed = functools.partial(_mixed, *parts[int(settings["length"])], settings)
+            own = data.own_items
+            ranks.append(rank_targets(some.take(chosen), lambda _, m=mixed: m(), data.num_items, own_items=own))  # type: ignore[misc]
+    figures = [measure.report(joined(ranks), some)[data.metric] for ranks in found]
+    return grid[int(np.argmax(figures))]
 
-    if name == "popularity":
-        counts = torch.from_numpy(learn.counts_by_item(data.num_items)[1:].astype(np.float32))
-        return lambda rows: counts.expand(len(rows), -1).clone()
-    weights = weighted_histories(ask, data.num_items, int(settings["length"]))
-    beside = neighbour_counts(learn, data.num_items) if "logarithm" in settings else None
-    vectors = _unit(data.texts) if data.texts is not None and name != "neighbour_counts" else None
 
-    def scores(rows: NDArray[np.int64]) -> Tensor:
-        own = weights[rows]
-        found = torch.zeros(len(rows), data.num_items)
-        if beside is not None:
-            counts = torch.from_numpy((own @ beside).toarray())
-            found += settings.get("counts", 1.0) * (counts.log1p() if settings["logarithm"] else counts)
-        if vectors is not None:
-            told = torch.from_numpy(np.asarray(own @ vectors, np.float32))
-            found += told @ torch.from_numpy(vectors).T
-        return found[:, 1:]
+class _Ranker:
+    """One line's scores of a part."""
 
-    return scores
+    def __init__(
+        self, name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
+    ) -> None:
+        import torch
+
+        self._settings, self._num_items = settings, data.num_items
+        self._popularity: Tensor | None = None
+        self._weights: Any = None
+        self._beside: Any = None
+        self._vectors: NDArray[np.float32] | None = None
+        if name == "popularity":
+            self._popularity = torch.from_numpy(learn.counts_by_item(data.num_items)[1:].astype(np.float32))
+            return
+        self._weights = weighted_histories(ask, data.num_items, int(settings["length"]))
+        if "logarithm" in settings:
+            self._beside = neighbour_counts(learn, data.num_items)
+        if data.texts is not None and name != "neighbour_counts":
+            self._vectors = _unit(data.texts)
+
+    def scores(self, rows: NDArray[np.int64]) -> Tensor:
+        """Scores of some examples for the whole catalogue, [rows, num_items - 1]."""
+        if self._popularity is not None:
+            return self._popularity.expand(len(rows), -1).clone()
+        return _mixed(*self.parts(rows), self._settings)
+
+    def parts(self, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
+        """Counts and cosines of some examples, each [rows, num_items - 1], as far as the line reads them."""
+        import torch
+
+        own = self._weights[rows]
+        counts = cosines = None
+        if self._beside is not None:
+            counts = torch.from_numpy((own @ self._beside)[:, 1:].toarray())
+        if self._vectors is not None:
+            told = torch.from_numpy(np.asarray(own @ self._vectors, np.float32))
+            cosines = told @ torch.from_numpy(self._vectors[1:]).T
+        return counts, cosines
+
+
+def _mixed(counts: Tensor | None, cosines: Tensor | None, settings: Mapping[str, float]) -> Tensor:
+    if counts is not None:
+        counts = counts.log1p() if settings["logarithm"] else counts
+        if cosines is None:
+            return counts
+        return cosines + settings["counts"] * counts
+    assert cosines is not None  # noqa: S101 - a line reads at least one of them
+    return cosines
 
 
 def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:

@@ -1,0 +1,165 @@
+"""Seconds and memory of ranking a whole catalogue for many users, and of finding its best items through each index.
+
+    python benchmarks/ranking_speed.py
+    python benchmarks/ranking_speed.py --run runs/scientific --data ../shared/data/iisan-scientific
+
+By default on made-up vectors in the size of IISAN's Scientific sequences: 20,825 items, 12,076 users, width 384. Every
+way runs in a process of its own, whose highest resident memory is taken. `rank_targets` is what evaluation computes:
+the rank of each user's item among all, and the ten first; the indices find the ten first alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmrec_peft.artifact.hardware import hardware, versions
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.evaluation.outcomes import rank_targets
+from llmrec_peft.evaluation.ranking_metrics import ndcg_at_k
+from llmrec_peft.retrieval import KINDS, Index
+
+RESULTS = Path(__file__).parent / "results" / "ranking_speed.json"
+TARGET = {"seconds": 60.0, "peak_rss_gb": 2.0}
+"""What `rank_targets` should stay under on two cores."""
+BEST = 10
+
+
+def main() -> None:
+    """Measure every way and write the summary."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=int, default=20_825)
+    parser.add_argument("--users", type=int, default=12_076)
+    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--run", type=Path, help="also rank a run's own test part")
+    parser.add_argument("--data", help="where that run's data lies now")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.way:
+        print(json.dumps(_measured(given)))
+        return
+    ways = ["rank_targets", *KINDS, *(["run"] if given.run else [])]
+    rows = []
+    for way in ways:
+        done = subprocess.run([sys.executable, *sys.argv, "--way", way], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            rows.append({"way": way, "failed": done.stderr.strip().splitlines()[-1]})
+        else:
+            rows.append({"way": way, **json.loads(done.stdout.splitlines()[-1])})
+        print(json.dumps(rows[-1]))
+    report = {
+        "command": f"python benchmarks/ranking_speed.py --threads {given.threads}"
+        + (" --run RUN" if given.run else ""),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "hardware": hardware("cpu"),
+        "versions": versions(),
+        "items": given.items,
+        "users": given.users,
+        "width": given.width,
+        "target": TARGET,
+        "rows": rows,
+    }
+    given.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _measured(given: argparse.Namespace) -> dict[str, Any]:
+    """One way, in this process."""
+    if given.way == "run":
+        return _of_run(given.run, given.data)
+    users, items, target = _made_up(given.users, given.items, given.width)
+    if given.way == "rank_targets":
+        return {**_ranked(users, items, target), "peak_rss_gb": _peak()}
+    figures: dict[str, Any] = {}
+    with _timed(figures, "build_seconds"):
+        index = Index.build(items, given.way)
+    with _timed(figures, "seconds"):
+        _, rows = index.search(users, BEST)
+    figures["peak_rss_gb"] = _peak()
+    some = slice(0, 500)
+    exact = Index.build(items).search(users[some], BEST)[1]
+    shared = [len(set(a) & set(b)) / BEST for a, b in zip(rows[some], exact, strict=True)]
+    return {**figures, f"recall@{BEST}": round(float(np.mean(shared)), 4)}
+
+
+def _made_up(users: int, items: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors that vary in 32 directions around a common one, as texts of one shop do, and each user's item."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(32, width)).astype(np.float32) / width**0.5
+    common = rng.normal(size=width).astype(np.float32) / width**0.5
+
+    def drawn(count: int) -> np.ndarray:
+        told = rng.normal(size=(count, 32)).astype(np.float32) @ directions
+        own = 0.1 * rng.normal(size=(count, width)).astype(np.float32) / width**0.5
+        return np.asarray(common + told + own, np.float32)
+
+    offsets = 0.3 * rng.normal(size=(items, 1)).astype(np.float32)
+    made = np.hstack([drawn(items), offsets])
+    asked = np.hstack([drawn(users), np.ones((users, 1), np.float32)])
+    return asked, made, rng.integers(1, items + 1, users)
+
+
+def _ranked(users: np.ndarray, items: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+    count = len(users)
+    part = Interactions(
+        np.arange(1, count + 1), target.astype(np.int64), np.ones(count, np.float32), np.zeros(count, np.int64)
+    )
+    asked, catalogue = torch.from_numpy(users), torch.from_numpy(items).T.contiguous()
+    figures: dict[str, Any] = {}
+    with _timed(figures, "seconds"), torch.no_grad():
+        ranks = rank_targets(part, lambda rows: asked[torch.from_numpy(rows)] @ catalogue, len(items) + 1, BEST)
+    return {**figures, f"ndcg@{BEST}": round(ndcg_at_k(ranks.rank, BEST), 6)}
+
+
+def _of_run(run: Path, data: str | None) -> dict[str, Any]:
+    """The same of a run's own test part, with everything that its signals read."""
+    from llmrec_peft.recommender import Recommender
+    from llmrec_peft.workflows.prepare import prepare
+
+    recommender = Recommender.from_pretrained(run)
+    recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
+    _, prepared = prepare(recipe)
+    test, model = prepared.test, recommender.model
+    vectors = recommender.catalogue.vectors
+    if vectors is not None:
+        model.text_table = torch.cat([torch.zeros_like(vectors[:1]), vectors])
+    figures: dict[str, Any] = {
+        "recipe": recipe.name,
+        "head": recipe.head.name,
+        "signals": list(recipe.signals.active),
+        "examples": len(test),
+        "items": prepared.vocabulary.num_items - 1,
+    }
+    with _timed(figures, "seconds"), model.ranking(test, prepared.vocabulary.num_items) as scores:
+        ranks = rank_targets(test, scores, prepared.vocabulary.num_items, own_items=recipe.evaluation.own_items)
+    return {**figures, "peak_rss_gb": _peak(), f"ndcg@{BEST}": round(ndcg_at_k(ranks.rank, BEST), 6)}
+
+
+@contextmanager
+def _timed(figures: dict[str, Any], name: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    figures[name] = round(time.monotonic() - started, 3)
+
+
+def _peak() -> float:
+    """Highest resident memory of this process, in GiB; `getrusage` would count the parent's at the fork."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**20, 3)
+
+
+if __name__ == "__main__":
+    main()

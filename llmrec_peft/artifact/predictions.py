@@ -1,0 +1,118 @@
+"""Predictions of a run's test part: what every model said of each example, for comparisons between runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.identity import values_digest
+
+NAME = "predictions.parquet"
+"""The file in a run folder. It tells who met what: private, never published, and no part of the run's version."""
+_KEY = b"llmrec"
+_OBSERVED = "observed"
+
+
+@dataclass(frozen=True)
+class HeadPredictions:
+    """What the models under one head said of the test examples.
+
+    Attributes:
+        task: ``rating``, ``click`` or ``ranking``.
+        metric: The head's primary metric.
+        line: The trivial baseline that was best on validation; None where there is none.
+        observed: Labels as the head's metrics want them, [n].
+        models: By model, a score for each example, or for rankings the rank of its item, [n].
+    """
+
+    task: str
+    metric: str
+    line: str | None
+    observed: NDArray[np.floating]
+    models: Mapping[str, NDArray[np.floating]]
+
+    def take(self, rows: NDArray[np.int64]) -> HeadPredictions:
+        """The same of some examples."""
+        models = {name: values[rows] for name, values in self.models.items()}
+        return HeadPredictions(self.task, self.metric, self.line, self.observed[rows], models)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was said of the test examples.
+
+    Attributes:
+        user: User ids [n].
+        item: Item ids [n].
+        label: Labels as the owner gives them, float32 [n].
+        heads: What was said under each head, by its name; the primary one first.
+    """
+
+    user: Sequence[str]
+    item: Sequence[str]
+    label: NDArray[np.float32]
+    heads: Mapping[str, HeadPredictions]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the examples, whatever the models said."""
+        return values_digest([list(self.user), list(self.item), [float(label) for label in self.label]])
+
+    def in_order(self) -> Predictions:
+        """The same examples by user, item and label; those that are alike stay in their order."""
+        users, items = np.asarray(self.user), np.asarray(self.item)
+        rows = np.lexsort((self.label, items, users))
+        heads = {name: head.take(rows) for name, head in self.heads.items()}
+        return Predictions(users[rows].tolist(), items[rows].tolist(), self.label[rows], heads)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write them: columns ``user_id``, ``item_id``, ``label``, and ``HEAD/MODEL`` for everything that was said."""
+    columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
+    told: dict[str, Any] = {}
+    for name, head in predictions.heads.items():
+        told[name] = {"task": head.task, "metric": head.metric, "line": head.line}
+        columns[f"{name}/{_OBSERVED}"] = head.observed
+        columns |= {f"{name}/{model}": values for model, values in head.models.items()}
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"part": "test", "heads": told})})
+    pq.write_table(table, path)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote, in the order of `Predictions.in_order`.
+
+    Raises:
+        InputError: When the file is not there, or is something else.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent} has no {path.name}: the run was trained by an earlier version, or came without its private"
+            " files; train it again"
+        )
+    try:
+        table = pq.read_table(path)
+        told = json.loads(table.schema.metadata[_KEY])["heads"]
+        heads = {}
+        for name, facts in told.items():
+            own = [column for column in table.column_names if column.startswith(f"{name}/")]
+            values = {column.removeprefix(f"{name}/"): table[column].to_numpy() for column in own}
+            observed = values.pop(_OBSERVED)
+            heads[name] = HeadPredictions(facts["task"], facts["metric"], facts["line"], observed, values)
+        users, items = table["user_id"].to_pylist(), table["item_id"].to_pylist()
+        label = table["label"].to_numpy().astype(np.float32)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not the table it should be ({str(error).splitlines()[0]})") from None
+    return Predictions(users, items, label, heads).in_order()

@@ -1,0 +1,1 @@
+"""Explanation: what carried a score, whether that is true, and one or two sentences that say it."""

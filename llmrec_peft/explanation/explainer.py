@@ -1,0 +1,333 @@
+"""Explainer: the evidence of pairs, kind by kind, and the deletion test of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.explanation.deletion import Faithfulness, PairDeletion, delete, summarized
+from llmrec_peft.explanation.evidence import Evidence, Explanation, Method, Weighed, by_weight
+from llmrec_peft.explanation.gradients import WordGradients, word_gradients
+from llmrec_peft.explanation.paths import neighbour_pieces, through
+from llmrec_peft.explanation.pieces import KINDS, Kind, Pair, Piece, Variant
+from llmrec_peft.explanation.what_if import WhatIf
+
+if TYPE_CHECKING:
+    from llmrec_peft.data.interactions import Interactions
+    from llmrec_peft.explanation.parts import Terms
+    from llmrec_peft.recommender import Recommender
+
+WordMethod = Literal["leave-one-out", "integrated-gradients", "none"]
+_SEEN = "seen.parquet, which tells who met what and is never published, is not in the run folder"
+
+
+class Explainer:
+    """Explains pairs of one run.
+
+    Attributes:
+        what_if: Scores pairs without pieces.
+        kinds: Kinds of evidence that this run has.
+        notes: Why it does not have others.
+    """
+
+    def __init__(
+        self, recommender: Recommender, learned: Interactions | None = None, words: WordMethod = "leave-one-out"
+    ) -> None:
+        """Find out what can be told of a run.
+
+        Args:
+            recommender: The run that answers.
+            learned: Interactions that it was trained on, from ``seen.parquet``; None where they were not handed on.
+            words: How words are weighed; ``none`` for no words, and no language model to be loaded for them.
+        """
+        self.what_if = WhatIf(recommender, learned)
+        self._recommender = recommender
+        self._tenant = recommender.tenant
+        self._words = words
+        self._integrals: dict[Pair, WordGradients] = {}
+        self.notes: list[str] = []
+        found: dict[Kind, bool] = {
+            "signal": bool(self.what_if.model.signals),
+            "history": self._has_histories(learned),
+            "word": self._has_words(),
+            "path": bool(self.what_if.connecting),
+        }
+        self.kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if found[kind])
+
+    def _has_histories(self, learned: Interactions | None) -> bool:
+        met = len(self._tenant.seen.item) > 0
+        if not met:
+            self.notes.append(f"no history items: {_SEEN}")
+            return False
+        if self.what_if.remembers or self.what_if.reads_histories:
+            if not self.what_if.remembers and learned is not None:
+                self.notes.append(
+                    "history items: what was learnt from them cannot be put back one by one (seen.parquet holds other"
+                    " interactions than the run was trained on), so only the histories that the model reads are told"
+                )
+            return True
+        self.notes.append("no history items: the interactions in seen.parquet do not give the scores of this run")
+        return False
+
+    def _has_words(self) -> bool:
+        if self._words == "none":
+            return False
+        if not self.what_if.model.plan.item:
+            self.notes.append("no words: no signal of this run reads items' texts by themselves")
+            return False
+        return True
+
+    def pair(self, user: str, item: str) -> Pair:
+        """Number a user and an item.
+
+        Raises:
+            InputError: For ids that the run does not know.
+        """
+        index = int(self._tenant.vocabulary.user_indices([user])[0])
+        if index == 0:
+            raise InputError(f"unknown user {user!r}: {_near(user, self._tenant.vocabulary.users)}")
+        row = self._tenant.catalogue.row_of.get(item)
+        if row is None:
+            raise InputError(f"unknown item {item!r}: {_near(item, self._tenant.catalogue.ids)}")
+        return Pair(index, row)
+
+    def explain(self, user: str, item: str) -> Explanation:
+        """All evidence of one pair.
+
+        Raises:
+            InputError: For ids that the run does not know.
+        """
+        pair = self.pair(user, item)
+        terms = self.what_if.terms(pair)
+        notes = list(self.notes)
+        evidence: list[Evidence] = []
+        weights: dict[str | int, float] = {}
+        for kind in self.kinds:
+            if kind == "signal" and terms.exact:
+                evidence += by_weight(_terms(terms))
+                continue
+            weighed = self._weighed([pair], kind)[0]
+            method: Method = "leave-one-out"
+            if kind == "history":
+                weights = {one.piece.key: one.contribution for one in weighed}
+            elif kind == "word" and self._words == "integrated-gradients":
+                method = "integrated gradients"
+                notes += self._gap(pair)
+            elif kind == "path":
+                method = "exact" if self._adds_up(pair, weighed) else method
+                weighed = [through(one, pair, self.what_if, weights) for one in weighed]
+            told = [Evidence(kind, one.piece.what, one.contribution, method, one.piece.details) for one in weighed]
+            evidence += by_weight([one for one in told if one.contribution != 0.0])
+        if not terms.exact:
+            notes.append("signals are mixed by this fusion: each is told by what the score loses without it")
+        raw = float(self.what_if.scores([Variant(pair)])[0])
+        return Explanation(
+            user=user,
+            item=item,
+            title=self._tenant.catalogue.titles[pair.row],
+            score=float(self._recommender.score([user], [item])[0]),
+            raw=raw,
+            unit=self.what_if.model.head.unit,
+            base={name: float(value[0]) for name, value in terms.base.items()},
+            evidence=tuple(evidence),
+            notes=tuple(notes),
+        )
+
+    def weighed(self, pairs: Sequence[Pair], kind: Kind) -> list[list[Weighed]]:
+        """Pieces of one kind of each pair with what the score loses without each (words: by the chosen method)."""
+        return self._weighed(pairs, kind)
+
+    def deletions(
+        self, pairs: Sequence[Pair], kind: Kind, k: int = 3, draws: int = 10, seed: int = 0
+    ) -> list[PairDeletion]:
+        """Deletion test of one kind of evidence, pair by pair, see `llmrec_peft.explanation.deletion.delete`."""
+        anew = kind == "word"
+        return delete(pairs, self._weighed(pairs, kind), lambda some: self.what_if.scores(some, anew), k, draws, seed)
+
+    def faithfulness(
+        self,
+        pairs: Sequence[Pair],
+        k: int = 3,
+        draws: int = 10,
+        seed: int = 0,
+        done: Callable[[int], None] | None = None,
+    ) -> dict[Kind, Faithfulness]:
+        """Deletion test of every kind of evidence over many pairs.
+
+        Args:
+            pairs: Pairs.
+            k: Pieces taken away at once.
+            draws: Draws of other pieces for each pair.
+            seed: Seed of the draws.
+            done: Called with the number of pairs of a kind that were tested.
+        """
+        found: dict[Kind, Faithfulness] = {}
+        for kind in self.kinds:
+            outcomes: list[PairDeletion] = []
+            for at in range(0, len(pairs), _AT_ONCE):
+                some = pairs[at : at + _AT_ONCE]
+                outcomes += self.deletions(some, kind, k, draws, seed + at)
+                if done is not None:
+                    done(len(some))
+            summary = summarized(kind, outcomes, draws, len(pairs))
+            if summary is not None:
+                found[kind] = summary
+        return found
+
+    @property
+    def sampled(self) -> str:
+        """What `sample` draws, in words."""
+        if self.what_if.encodes_examples:
+            return "an item drawn from those that the user has not met, for users drawn at random"
+        return "the item that is recommended first, for users drawn at random"
+
+    def sample(self, count: int, seed: int = 0) -> list[Pair]:
+        """The item that the run would recommend first, for users drawn at random; no user twice.
+
+        Where every score takes a pass of the language model, the whole catalogue is not ranked: an item that the
+        user has not met is drawn instead.
+
+        Args:
+            count: Pairs; fewer where there are fewer users.
+            seed: Seed of the draw.
+        """
+        rng = np.random.default_rng(seed)
+        users = rng.permutation(np.arange(1, self._tenant.vocabulary.num_users))[:count]
+        if self.what_if.encodes_examples:
+            return [Pair(user, self._new_to(user, rng)) for user in users.tolist()]
+        names = [self._tenant.vocabulary.users[user - 1] for user in users]
+        best = self._recommender.recommend(names, k=1)
+        row_of = self._tenant.catalogue.row_of
+        return [
+            Pair(int(user), row_of[answer.items[0].item_id])
+            for user, answer in zip(users, best, strict=True)
+            if answer.items
+        ]
+
+    def _new_to(self, user: int, rng: np.random.Generator) -> int:
+        """Row of an item that a user has not met, or of any where he has met all."""
+        index = self._tenant.catalogue.table_index
+        rows = np.flatnonzero(~np.isin(index, self._tenant.seen.of(user)[0]))
+        return int(rng.choice(rows if len(rows) else np.arange(len(index))))
+
+    def _pieces(self, pair: Pair, kind: Kind) -> list[Piece]:
+        if kind == "signal":
+            return [Piece("signal", name, name) for name in self.what_if.model.signals]
+        if kind == "history":
+            return self._history(pair)
+        if kind == "word":
+            words = self.what_if.worded(pair.row).words
+            return [Piece("word", place, word, {"place": place}) for place, word in enumerate(words)]
+        return neighbour_pieces(pair, self.what_if)
+
+    def _history(self, pair: Pair) -> list[Piece]:
+        """Items that the model learnt or reads of the pair's user, each once, the newest first."""
+        item, label = self.what_if.learned.of(pair.user)
+        length = self.what_if.model.plan.history_length
+        if length is not None:
+            read, told = self._tenant.seen.of(pair.user)
+            item, label = np.concatenate([item, read[-length:]]), np.concatenate([label, told[-length:]])
+        labels = dict(zip(item.tolist(), label.tolist(), strict=True))
+        ids, titles = self._tenant.vocabulary.items, self._tenant.items.titles
+        usual = float(np.mean(list(labels.values()))) if labels else 0.0
+        return [
+            Piece(
+                "history",
+                index,
+                titles[index - 1],
+                {"item_id": ids[index - 1], "label": round(value, 4), "liked": value >= usual},
+            )
+            for index, value in reversed(labels.items())
+            if index > 0
+        ]
+
+    def _weighed(self, pairs: Sequence[Pair], kind: Kind) -> list[list[Weighed]]:
+        pieces = [self._pieces(pair, kind) for pair in pairs]
+        if kind == "word" and self._words == "integrated-gradients":
+            return [self._gradients(pair, own) for pair, own in zip(pairs, pieces, strict=True)]
+        variants = [
+            Variant(pair, without)
+            for pair, own in zip(pairs, pieces, strict=True)
+            for without in ((), *((piece,) for piece in own))
+        ]
+        scores = self.what_if.scores(variants, anew=kind == "word")
+        found, at = [], 0
+        for own in pieces:
+            whole, rest = scores[at], scores[at + 1 : at + 1 + len(own)]
+            found.append([Weighed(piece, float(whole - lower)) for piece, lower in zip(own, rest, strict=True)])
+            at += 1 + len(own)
+        return found
+
+    def _gradients(self, pair: Pair, pieces: Sequence[Piece]) -> list[Weighed]:
+        if not pieces:
+            return []
+        found = self._integrated(pair)
+        return [Weighed(piece, float(found.words[int(piece.key)])) for piece in pieces]
+
+    def _integrated(self, pair: Pair) -> WordGradients:
+        if pair not in self._integrals:
+            self._integrals[pair] = word_gradients(self.what_if, pair)
+        return self._integrals[pair]
+
+    def _gap(self, pair: Pair) -> list[str]:
+        """How far the words are from adding up to what the text does."""
+        if not self.what_if.worded(pair.row).words:
+            return []
+        found = self._integrated(pair)
+        return [
+            f"words add up to {float(found.words.sum()):+.4f}; the text against one without words makes"
+            f" {found.whole:+.4f}"
+        ]
+
+    def _adds_up(self, pair: Pair, weighed: Sequence[Weighed]) -> bool:
+        """Whether single contributions are terms of a sum: all of them left out at once take away their sum."""
+        if not weighed:
+            return True
+        pieces = tuple(one.piece for one in weighed)
+        whole, none = self.what_if.scores([Variant(pair), Variant(pair, pieces)])
+        return bool(abs((whole - none) - sum(one.contribution for one in weighed)) <= _ROUNDING)
+
+
+_AT_ONCE = 25
+"""Pairs that are tested at a time."""
+_ROUNDING = 1e-4
+"""Difference that is rounding in single precision."""
+
+
+def _terms(terms: Terms) -> list[Evidence]:
+    """The terms of a score that is a sum over signals."""
+    alone = [
+        Evidence("signal", f"{name}, by itself", float(value[0]), "exact", {"signal": name})
+        for name, value in terms.alone.items()
+    ]
+    products = [
+        Evidence(
+            "signal",
+            f"{first} of the user × {second} of the item",
+            float(value[0]),
+            "exact",
+            {"user_signal": first, "item_signal": second},
+        )
+        for (first, second), value in terms.products.items()
+    ]
+    return [*alone, *products]
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    """The nearest known id, and a few of them where there are many."""
+    told: str = nearest(name, list(known)[:_SHOWN] if len(known) > _SHOWN else known)
+    return f"{told}, …" if len(known) > _SHOWN else told
+
+
+_SHOWN = 8
+
+
+def plain_faithfulness(found: dict[Kind, Faithfulness]) -> dict[str, Any]:
+    """Figures of each kind, and whether all of them pass."""
+    return {
+        **{kind: summary.plain() for kind, summary in found.items()},
+        "passes": all(summary.passes for summary in found.values()) if found else None,
+    }

@@ -1,0 +1,128 @@
+"""Integrated gradients: what each word of an item's text adds to a score along a path from a text without words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from llmrec_peft.backbone.pooling import pool
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrec_peft.backbone.encoder import TextEncoder
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.explanation.pieces import Pair
+    from llmrec_peft.explanation.what_if import WhatIf
+
+STEPS = 32
+"""Points of the path at which the gradient is taken."""
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class WordGradients:
+    """Attributions of a text's words.
+
+    Attributes:
+        words: What each word adds to the raw score, float64 [words].
+        whole: Score of the text less that of the text whose words are all blanked.
+        gap: What the words' sum lacks of `whole`: the error of the integral, which rounding in bf16 adds to.
+    """
+
+    words: np.ndarray[Any, np.dtype[np.float64]]
+    whole: float
+
+    @property
+    def gap(self) -> float:
+        """`whole` less the sum of all words."""
+        return self.whole - float(self.words.sum())
+
+
+def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradients:
+    """Integrate the gradient of a pair's raw score over its item's token embeddings.
+
+    With x the embeddings of the text's tokens and x0 the same with every word's tokens blanked (the mask token where
+    the model has one, else zero), a token adds ⟨x − x0, ∫ ∂score/∂x (x0 + a (x − x0)) da⟩; the integral is a
+    Gauss-Legendre sum. A word is the sum of its tokens; punctuation and special tokens stay as they are.
+
+    Args:
+        what_if: Scores the pair.
+        pair: The pair; its item has a text that a signal reads.
+        steps: Points of the path.
+
+    References:
+        Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017, section 3.
+    """
+    text = what_if.worded(pair.row)
+    adapter = what_if.recommender.tenant.adapter
+    assert adapter is not None  # noqa: S101 - there is a text, so the run was loaded from a folder
+    places, weights = np.polynomial.legendre.leggauss(steps)
+    shares, weights = (places + 1.0) / 2.0, weights / 2.0
+    word_of = np.array(text.word_of)
+    with what_if.recommender.language_model.inside(adapter) as (backbone, encoder):
+        path = _Path(what_if, pair, backbone, encoder, torch.tensor([text.ids]), torch.from_numpy(word_of >= 0))
+        gradient = torch.zeros_like(path.step)
+        for at in range(0, steps, _CHUNK):
+            share = torch.tensor(shares[at : at + _CHUNK], dtype=torch.float32, device=path.step.device)
+            weight = torch.tensor(weights[at : at + _CHUNK], dtype=torch.float32, device=path.step.device)
+            gradient += (weight[:, None, None] * path.gradients(share)).sum(0)
+        tokens = (gradient * path.step).sum(-1).double().cpu().numpy()
+        end, start = path.scores(torch.tensor([1.0, 0.0], device=path.step.device))
+    words = np.zeros(len(text.words))
+    np.add.at(words, word_of[word_of >= 0], tokens[word_of >= 0])
+    return WordGradients(words, end - start)
+
+
+class _Path:
+    """The way from a text without words to the text, in embeddings."""
+
+    def __init__(
+        self, what_if: WhatIf, pair: Pair, backbone: Backbone, encoder: TextEncoder, ids: Tensor, blank: Tensor
+    ) -> None:
+        self._what_if, self._pair, self._encoder = what_if, pair, encoder
+        self._ids, self._section = ids.to(backbone.device), what_if.recommender.recipe.backbone
+        self._embed: Any = backbone.model.get_input_embeddings()  # type: ignore[operator]
+        mask = getattr(backbone.tokenizer, "mask_token_id", None)
+        with torch.no_grad():
+            end = self._embed(self._ids)[0].float()
+            empty = torch.zeros_like(end[0])
+            if mask is not None:
+                empty = self._embed(torch.tensor([mask], device=end.device))[0].float()
+        self._start = torch.where(blank.to(end.device)[:, None], empty, end)
+        self.step = end - self._start
+
+    def gradients(self, shares: Tensor) -> Tensor:
+        """Gradient of the score at points of the path, [points, tokens, width]."""
+        with torch.enable_grad():
+            at = (self._start + shares[:, None, None] * self.step).requires_grad_()
+            gradient: Tensor = torch.autograd.grad(self._scored(at).sum(), at)[0]
+        return gradient
+
+    def scores(self, shares: Tensor) -> list[float]:
+        """Scores at points of the path."""
+        with torch.no_grad():
+            found: list[float] = self._scored(self._start + shares[:, None, None] * self.step).tolist()
+        return found
+
+    def _scored(self, embeddings: Tensor) -> Tensor:
+        """Raw scores of the pair with the text's embeddings replaced, [points]."""
+        ids = self._ids.expand(len(embeddings), -1)
+        mask = torch.ones_like(ids)
+        # an adapter may have to see token ids (prompt tuning does), so ids go in and their embeddings are exchanged
+
+        def exchanged(_module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+            return embeddings.to(output.dtype) if output.shape == embeddings.shape else None
+
+        handle = self._embed.register_forward_hook(exchanged)
+        try:
+            states = self._encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        finally:
+            handle.remove()
+        vectors = pool(states, mask, self._section.pooling)
+        if self._section.normalize:
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return self._what_if.raw_of_texts(self._pair, vectors)

@@ -1,0 +1,257 @@
+"""WhatIf: a run's scores of pairs as they are and as they would be without history items, words, signals or paths."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llmrec_peft.data.histories import Histories
+from llmrec_peft.explanation.parts import Parts, Terms, parts_of, raw_scores, terms_of, with_item
+from llmrec_peft.explanation.paths import mask_of
+from llmrec_peft.explanation.pieces import Pair, Variant
+from llmrec_peft.explanation.words import WordedText, encoded, worded
+from llmrec_peft.model import RecModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from llmrec_peft.data.batches import Batch
+    from llmrec_peft.data.interactions import Interactions
+    from llmrec_peft.recommender import Recommender
+    from llmrec_peft.signals.paths import Contributions, Path
+
+CHUNK = 1024
+"""Variants scored at a time."""
+TOLERANCE = 2e-3
+"""Largest difference of a score from histories put back that still counts as the score of the folded tables."""
+CHECKED, FEW = 512, 16
+"""Pairs on which that is looked at, and where each takes a pass of the language model."""
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """A signal that knows what stands around items, such as a knowledge graph."""
+
+    def contributions(self, batch: Batch) -> Contributions:
+        """What each neighbour adds to the batch's items."""
+
+    def neighbours_of(self, item: int) -> list[tuple[int, int]]:
+        """(relation, entity) indices around an item."""
+
+    def paths(self, item: int, others: list[int]) -> list[Path]:
+        """What connects an item with others."""
+
+    def names(self) -> dict[str, list[str]]:
+        """Names of relations and entities."""
+
+
+class WhatIf:
+    """Scores variants of pairs, whatever is left out left out at once and the score computed anew.
+
+    Attributes:
+        recommender: The run.
+        model: Its model; with interactions put in place of folded tables where they were given.
+        remembers: Whether they were.
+        learned: What each user index had been met with in training, where it is remembered.
+    """
+
+    def __init__(self, recommender: Recommender, learned: Interactions | None = None) -> None:
+        """Put interactions in place of folded tables, if the scores stay what they were.
+
+        Args:
+            recommender: The run that answers.
+            learned: Interactions that it was trained on; None where they were not handed on.
+        """
+        self.recommender = recommender
+        self._tenant = recommender.tenant
+        self.model = self._tenant.model
+        self.remembers = False
+        users = self._tenant.vocabulary.num_users
+        self.learned = Histories.empty(users)
+        self._worded: dict[int, WordedText] = {}
+        if learned is None or not len(learned):
+            return
+        folded = self.model
+        self.model = _remembering(folded, learned)
+        if self._gives_what(folded):
+            self.remembers, self.learned = True, _by_user(learned, users)
+        else:
+            self.model = folded
+
+    @property
+    def reads_histories(self) -> bool:
+        """Whether the model reads what a user met before, entry by entry."""
+        return self.model.plan.history_length is not None
+
+    @property
+    def encodes_examples(self) -> bool:
+        """Whether every score takes a pass of the language model over a text of the example's own."""
+        plan = self.model.plan
+        return plan.prompt is not None or (plan.user is not None and plan.user_by_example)
+
+    @property
+    def connecting(self) -> dict[str, Connects]:
+        """Signals that know what stands around items, by name."""
+        return {name: signal for name, signal in self.model.signals.items() if isinstance(signal, Connects)}
+
+    def scores(self, variants: Sequence[Variant], anew: bool = False) -> NDArray[np.float64]:
+        """Raw scores of variants, float64 [n].
+
+        Args:
+            variants: Pairs and what each is to do without.
+            anew: Encode every item's text now, instead of taking the vectors that the run stored: so that a text
+                without a word is compared with the whole text as the same machine reads both.
+        """
+        anew = anew or any(variant.keys("word") for variant in variants)
+        found = []
+        for at in range(0, len(variants), CHUNK):
+            some = variants[at : at + CHUNK]
+            with torch.no_grad():
+                batch = self._batch(some, anew)
+                found.append(raw_scores(self.model, batch, self._parts(batch, some)).double().cpu().numpy())
+        return np.concatenate(found) if found else np.empty(0)
+
+    def terms(self, pair: Pair) -> Terms:
+        """The score of one pair taken apart."""
+        with torch.no_grad():
+            batch = self._batch([Variant(pair)], False)
+            return terms_of(self.model, batch, parts_of(self.model, batch))
+
+    def raw_of_texts(self, pair: Pair, vectors: Tensor) -> Tensor:
+        """Raw scores of a pair for several vectors of its item's text, [n]; differentiable.
+
+        Args:
+            pair: The pair.
+            vectors: float32 [n, width].
+        """
+        batch = self._batch([Variant(pair)] * len(vectors), False)
+        batch.item_text = vectors
+        return raw_scores(self.model, batch, parts_of(self.model, batch))
+
+    def worded(self, row: int) -> WordedText:
+        """The words of an item's text; none for one whose text the run does not hold."""
+        if row not in self._worded:
+            index = int(self._tenant.catalogue.table_index[row])
+            adapter = self._tenant.adapter
+            if index == 0 or adapter is None:
+                return WordedText((), (), ())
+            with self.recommender.language_model.inside(adapter) as (backbone, _):
+                length = self.recommender.recipe.views.item.max_length
+                self._worded[row] = worded(self._tenant.items.texts[index - 1], backbone, length)
+        return self._worded[row]
+
+    def _batch(self, variants: Sequence[Variant], anew: bool) -> Batch:
+        user = np.fromiter((variant.pair.user for variant in variants), np.int64, len(variants))
+        rows = np.fromiter((variant.pair.row for variant in variants), np.int64, len(variants))
+        told = self._histories(variants) if self.reads_histories else None
+        batch = self._tenant.batch(user, rows, told, self.recommender.encode_examples)
+        if anew and batch.item_text is not None:
+            batch.item_text = self._texts(variants).to(batch.item_text.device)
+        if self.remembers:
+            self._leave_out(batch, variants)
+        return batch
+
+    def _histories(self, variants: Sequence[Variant]) -> Histories:
+        """What users had met, but for what each variant is to do without."""
+        items, labels, lengths = [], [], []
+        for variant in variants:
+            item, label = self._tenant.seen.of(variant.pair.user)
+            gone = variant.keys("history")
+            if gone:
+                kept = ~np.isin(item, list(gone))
+                item, label = item[kept], label[kept]
+            items.append(item)
+            labels.append(label)
+            lengths.append(len(item))
+        end = np.cumsum(lengths).astype(np.int64)
+        return Histories(np.concatenate(items), np.concatenate(labels), end - np.array(lengths), end)
+
+    def _leave_out(self, batch: Batch, variants: Sequence[Variant]) -> None:
+        """Tell signals that remember which entries of each user's history are to count as never met."""
+        gone = []
+        for variant in variants:
+            item, label = self.learned.of(variant.pair.user)
+            taken = np.isin(item, list(variant.keys("history")))
+            gone.append((item[taken], label[taken]))
+        width = max((len(item) for item, _ in gone), default=0)
+        if width == 0:
+            return
+        items, labels = np.zeros((len(gone), width), np.int64), np.zeros((len(gone), width), np.float32)
+        for at, (item, label) in enumerate(gone):
+            items[at, : len(item)], labels[at, : len(item)] = item, label
+        device = batch.item.device
+        batch.left_out = torch.from_numpy(items).to(device)
+        batch.left_out_label = torch.from_numpy(labels).to(device)
+
+    def _texts(self, variants: Sequence[Variant]) -> Tensor:
+        """Vectors of the items' texts, encoded now, each without the words it is to do without."""
+        rows = [self.worded(variant.pair.row).without(variant.keys("word")) for variant in variants]
+        adapter = self._tenant.adapter
+        assert adapter is not None  # noqa: S101 - `worded` asked for it
+        with self.recommender.language_model.inside(adapter) as (backbone, encoder):
+            return encoded(rows, encoder, backbone.pad_id)
+
+    def _parts(self, batch: Batch, variants: Sequence[Variant]) -> Parts:
+        parts = parts_of(self.model, batch)
+        if any(variant.keys("path") for variant in variants):
+            for name, signal in self.connecting.items():
+                parts = _without_neighbours(parts, name, signal, batch, variants)
+        masks = self._masks(variants, batch.item.device)
+        return parts.kept(masks) if masks else parts
+
+    def _masks(self, variants: Sequence[Variant], device: torch.device) -> Mapping[str, Tensor]:
+        """1 where a signal stays, by the names of those that are left out anywhere."""
+        gone = [variant.keys("signal") for variant in variants]
+        return {
+            name: torch.tensor([float(name not in names) for names in gone], device=device)
+            for name in sorted(set().union(*gone))
+        }
+
+    def _gives_what(self, folded: RecModel) -> bool:
+        """Whether the histories put back give the scores that the folded tables gave."""
+        rng = np.random.default_rng(0)
+        users, rows = self._tenant.vocabulary.num_users, len(self._tenant.catalogue.ids)
+        if users == 1 or rows == 0:
+            return False
+        count = FEW if self.encodes_examples else CHECKED
+        drawn = zip(rng.integers(1, users, count).tolist(), rng.integers(0, rows, count).tolist(), strict=True)
+        with torch.no_grad():
+            batch = self._batch([Variant(Pair(user, row)) for user, row in drawn], False)
+            before, after = (raw_scores(model, batch, parts_of(model, batch)) for model in (folded, self.model))
+        return float((before - after).abs().max()) <= TOLERANCE
+
+
+def _remembering(model: RecModel, learned: Interactions) -> RecModel:
+    """The same model with signals of its own that hold interactions instead of folded tables."""
+    signals = copy.deepcopy(model.signals)
+    for signal in signals.values():
+        signal.remember(learned)
+    plan, table = model.plan, model.text_table
+    return RecModel(signals, model.heads, model.encoder, table, model.fusion, model.weights, plan).eval()
+
+
+def _by_user(learned: Interactions, num_users: int) -> Histories:
+    order = np.argsort(learned.user, kind="stable")
+    bounds = np.searchsorted(learned.user[order], np.arange(num_users + 1)).astype(np.int64)
+    return Histories(learned.item[order], learned.label[order], bounds[:-1], bounds[1:])
+
+
+def _without_neighbours(parts: Parts, name: str, signal: Connects, batch: Batch, variants: Sequence[Variant]) -> Parts:
+    """Take what some neighbours add out of a signal's item vectors and offsets, the other neighbours as they were."""
+    added = signal.contributions(batch)
+    places = added.entity.shape[1]
+    masks = np.stack([mask_of(name, variant.keys("path"), places) for variant in variants])
+    gone = torch.from_numpy(masks).to(added.entity.device)
+    vector, offset = parts.items[name], parts.offsets[name]
+    if vector is not None and added.vector is not None:
+        vector = vector - (gone.unsqueeze(-1) * added.vector).sum(1)
+    if offset is not None:
+        offset = offset - (gone * added.offset).sum(1)
+    return with_item(parts, name, vector, offset)

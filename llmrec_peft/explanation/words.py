@@ -1,0 +1,85 @@
+"""Words: an item's text as a model's tokens, and the same text without some of its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from llmrec_peft.backbone.quiet import quiet_transformers
+from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llmrec_peft.backbone.encoder import TextEncoder
+    from llmrec_peft.backbone.load import Backbone
+
+_WORD = re.compile(r"\w+(?:['’.&/-]\w+)*")
+
+
+@dataclass(frozen=True)
+class WordedText:
+    """A text, its tokens, and which of them spell which word.
+
+    Attributes:
+        ids: Token ids as the model reads them, special ones included.
+        words: The words that tokens were left for when the text was cut, in order.
+        word_of: Number of the word that each token helps to spell, -1 for punctuation and special tokens.
+    """
+
+    ids: tuple[int, ...]
+    words: tuple[str, ...]
+    word_of: tuple[int, ...]
+
+    def without(self, words: Collection[int]) -> list[int]:
+        """Token ids of the text as if some words had not been written."""
+        return [token for token, word in zip(self.ids, self.word_of, strict=True) if word not in words]
+
+
+def worded(text: str, backbone: Backbone, max_length: int) -> WordedText:
+    """Tokenize a text as the encoder does and find its words.
+
+    Raises:
+        InputError: When the model's tokenizer does not say where in the text a token stands.
+    """
+    with quiet_transformers():
+        try:
+            found = backbone.tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
+        except NotImplementedError:
+            raise InputError(
+                f"backbone {backbone.identity.name}: its tokenizer does not say which word a token belongs to, so words"
+                " cannot be explained: --words none leaves them out"
+            ) from None
+    ids, spans = found["input_ids"], found["offset_mapping"]
+    matches = list(_WORD.finditer(text))
+    word_of = [_word_at(start, end, matches) for start, end in spans]
+    number = {word: at for at, word in enumerate(sorted(set(word_of) - {-1}))}
+    words = tuple(matches[word][0] for word in number)
+    if not ids:
+        return WordedText((backbone.pad_id,), (), (-1,))
+    return WordedText(tuple(ids), words, tuple(number.get(word, -1) for word in word_of))
+
+
+def _word_at(start: int, end: int, matches: Sequence[re.Match[str]]) -> int:
+    """The word that shares a character with a span; -1 for none."""
+    if end > start:
+        for number, match in enumerate(matches):
+            if start < match.end() and match.start() < end:
+                return number
+    return -1
+
+
+def encoded(rows: Sequence[Sequence[int]], encoder: TextEncoder, pad_id: int) -> Tensor:
+    """Vectors of token rows, float32 [n, width], each distinct row encoded once."""
+    names = [repr(tuple(row)) for row in rows]
+    spelled = {name: list(row) or [pad_id] for name, row in zip(names, rows, strict=True)}
+    table = TokenTable.of(names, lambda some: [spelled[name] for name in some], pad_id)
+    with torch.no_grad():
+        distinct = encoder.encode(np.arange(table.num_distinct), table)
+    return distinct[torch.as_tensor(table.row_of, device=distinct.device)]

@@ -1,0 +1,160 @@
+"""Features: categorical and numeric columns of users and items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
+from llmrec_peft.signals.contract import Signal, SignalContext
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from torch import Tensor, nn
+
+    from llmrec_peft.data.batches import Batch
+
+SIDES = ("user", "item")
+
+
+class FeaturesOptions(Options):
+    """Options of the features signal."""
+
+    users: tuple[str, ...] = ()
+    """Columns of the users table. Strings and lists of strings are categories, each with a vector of its own;
+    numbers are standardized and mapped."""
+    items: tuple[str, ...] = ()
+    """Columns of the items table."""
+    min_count: int = Field(default=1, ge=1)
+    """Training users (or items) that a category needs; a rarer one counts as absent."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Chance that a category or a number is left out of an example in a step."""
+    init_std: float = Field(default=0.05, ge=0.0)
+    """Spread of the initial vectors."""
+
+
+class Features(Signal[FeaturesOptions]):
+    """side = Σ_c mean_v E_cv + W x + M m, offset = the same sum with vectors of width 1, over both sides.
+
+    c are the side's categorical columns, v a row's values in one, x its standardized numbers and m which of them
+    are missing. Categories and standards are those of users and items that training meets; M starts at zero.
+    A run keeps each known user's and item's values, so that it scores without the data.
+    """
+
+    summary: ClassVar[str] = "categorical and numeric columns of users and items"
+    Config: ClassVar[type[Options]] = FeaturesOptions
+    tried_with: ClassVar[Mapping[str, Any]] = {"users": ("gender", "age"), "items": ("genres", "brand", "year")}
+
+    def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
+        """Columns that are not there, or none chosen."""
+        from llmrec_peft.signals.columns import require_columns
+
+        if not self.config.users and not self.config.items:
+            return (
+                "signals.features: name columns in users or items; the data has"
+                f" users: {', '.join(sorted(users))}; items: {', '.join(sorted(items))}"
+            )
+        try:
+            require_columns(users, self.config.users, "signals.features.users")
+            require_columns(items, self.config.items, "signals.features.items")
+        except InputError as error:
+            return str(error)
+        return None
+
+    def build(self, context: SignalContext) -> nn.ModuleDict:
+        """Make tables of categories, maps of numbers, and each index's frozen values.
+
+        Raises:
+            InputError: For a column that the data lacks or that is neither categorical nor numeric.
+        """
+        import torch
+        from torch import nn
+
+        parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
+        self._names = {name: list(listed) for name, listed in (context.names or {}).items()}
+        for side in SIDES:
+            found = self._values(side, context)
+            if found is None:
+                continue
+            values, categories = found
+            if values["category"].shape[1]:
+                tables = {f"{side}_category": context.dim, f"{side}_category_offset": 1}
+                for name, width in tables.items():
+                    parts[name] = nn.Embedding(categories, width)
+                nn.init.normal_(parts[f"{side}_category"].weight, std=self.config.init_std)
+                nn.init.zeros_(parts[f"{side}_category_offset"].weight)
+            count = values["number"].shape[1]
+            if count:
+                parts[f"{side}_number"] = nn.Linear(count, context.dim, bias=False)
+                parts[f"{side}_number_offset"] = nn.Linear(count, 1, bias=False)
+                with torch.no_grad():
+                    nn.init.normal_(parts[f"{side}_number"].weight, std=self.config.init_std)
+                    parts[f"{side}_number"].weight[:, count // 2 :] = 0.0  # what is missing: untrained, it says nothing
+                nn.init.zeros_(parts[f"{side}_number_offset"].weight)
+            parts[side] = nn.ParameterDict(
+                {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in values.items()}
+            )
+        return nn.ModuleDict(parts)
+
+    def _values(self, side: str, context: SignalContext) -> tuple[dict[str, Tensor], int] | None:
+        """Frozen values of one side and rows of its table of categories; None where it has no columns."""
+        import torch
+
+        chosen = self.config.users if side == "user" else self.config.items
+        if not chosen:
+            return None
+        if context.saved is not None:
+            saved = context.saved
+            values = {name: torch.zeros_like(saved[f"{side}.{name}"]) for name in ("category", "share", "number")}
+            width = values["category"].shape[1]
+            return values, len(saved[f"{side}_category.weight"]) if width else 0
+        from llmrec_peft.signals.columns import Columns
+
+        assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
+        if side == "user":
+            table, met = context.users, context.train.counts_by_user(context.num_users) > 0
+        else:
+            table, met = context.items, context.train.counts_by_item(context.num_items) > 0
+        found = Columns.of(table or {}, chosen, met, self.config.min_count, f"signals.features.{side}s")
+        self._names |= {f"{side}_categories": list(found.categories), f"{side}_numbers": list(found.numbers)}
+        values = {name: torch.from_numpy(getattr(found, name)) for name in ("category", "share", "number")}
+        return values, len(found.categories) + 1
+
+    def user(self, batch: Batch) -> Tensor | None:
+        """Vectors of users' columns, [B, dim]; None where none are read."""
+        return self._sum("user", batch.user, "")
+
+    def item(self, batch: Batch) -> Tensor | None:
+        """Vectors of items' columns, [B, dim]; None where none are read."""
+        return self._sum("item", batch.item, "")
+
+    def offset(self, batch: Batch) -> Tensor | None:
+        """How much users with such columns like, and how well liked items with such columns are, [B]."""
+        found = [self._sum(side, index, "_offset") for side, index in zip(SIDES, (batch.user, batch.item), strict=True)]
+        terms = [offset.squeeze(-1) for offset in found if offset is not None]
+        if not terms:
+            return None
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+
+    def _sum(self, side: str, index: Tensor, kind: str) -> Tensor | None:
+        """Sum over one side's columns, [B, d]; None where it has none."""
+        if side not in self.parts:
+            return None
+        values, dropout = self.parts[side], self.parts["dropout"]
+        terms = []
+        if f"{side}_category{kind}" in self.parts:
+            vectors = self.parts[f"{side}_category{kind}"](values["category"][index])
+            terms.append((dropout(values["share"][index]).unsqueeze(-1) * vectors).sum(1))
+        if f"{side}_number{kind}" in self.parts:
+            terms.append(self.parts[f"{side}_number{kind}"](dropout(values["number"][index])))
+        if not terms:
+            return None
+        found: Tensor = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+        return found
+
+    def names(self) -> dict[str, list[str]]:
+        """Categories (``column=value``, index 1 first) and numeric columns of both sides."""
+        return self._names

@@ -1,0 +1,104 @@
+"""Popularity: how often an item was met, as a learnt weight, each example left out of its own item's count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from llmrec_peft.options import Options
+from llmrec_peft.signals.contract import Signal, SignalContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmrec_peft.data.batches import Batch
+    from llmrec_peft.data.interactions import Interactions
+
+
+class PopularityOptions(Options):
+    """Options of the popularity signal."""
+
+    steps: int = Field(default=12, ge=1, le=40)
+    """Counts 0, 1, 2, 3 to 4, 5 to 8, ... have a weight each, so many at most."""
+    slope: float = 0.0
+    """What log(1 + count) starts being multiplied by, beside the steps; it is learnt."""
+
+
+class Popularity(Signal[PopularityOptions]):
+    """offset = a log(1 + n_i) + w[step of n_i], with n_i the training interactions of item i.
+
+    In training an example's own interaction is left out of its item's count, so that an item met once counts as
+    never met there: what being new is worth is learnt from items that were new, not from their absence.
+    """
+
+    summary: ClassVar[str] = "how often an item was met, learnt by steps, each example left out of its own count"
+    Config: ClassVar[type[Options]] = PopularityOptions
+
+    def build(self, context: SignalContext) -> nn.ModuleDict:
+        """Make the steps' weights, the slope and the frozen counts."""
+        import torch
+        from torch import nn
+
+        if context.saved is not None:
+            counts = torch.zeros(len(context.saved["known.count"]))
+        else:
+            assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
+            counts = torch.from_numpy(context.train.counts_by_item(context.num_items)).float()
+        weights = nn.Embedding(self.config.steps, 1)
+        nn.init.zeros_(weights.weight)
+        slope = nn.ParameterDict({"slope": nn.Parameter(torch.tensor([self.config.slope]))})
+        known = nn.ParameterDict({"count": nn.Parameter(counts, requires_grad=False)})
+        return nn.ModuleDict({"steps": weights, "line": slope, "known": known})
+
+    def offset(self, batch: Batch) -> Tensor:
+        """Weights of the items' counts, [B]."""
+        count = self.parts["known"]["count"][batch.item]
+        if self.parts.training and batch.label is not None:
+            count = (count - 1.0).clamp(min=0.0)
+        return self._weight(count)
+
+    def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
+        """In training against shared candidates, what leaving the example out changes for its own item, [B, C]."""
+        if not self.parts.training or batch.target is None or batch.candidates is None:
+            return None
+        count = self.parts["known"]["count"][batch.item]
+        change = self._weight((count - 1.0).clamp(min=0.0)) - self._weight(count)
+        whole: Tensor = change.new_zeros(len(batch), candidates.shape[1])
+        return whole.scatter(1, batch.target[:, None], change[:, None])
+
+    def remember(self, train: Interactions) -> None:
+        """Count other interactions."""
+        import torch
+
+        count = self.parts["known"]["count"]
+        with torch.no_grad():
+            count.copy_(torch.from_numpy(train.counts_by_item(len(count))).to(count))
+
+    def follow(self, batch: Batch) -> None:
+        """Count the batch's interactions too."""
+        import torch
+
+        with torch.no_grad():
+            count = self.parts["known"]["count"]
+            count.index_add_(0, batch.item, torch.ones_like(batch.item, dtype=count.dtype))
+
+    def _weight(self, count: Tensor) -> Tensor:
+        """Weight of counts, of their shape."""
+        import torch
+
+        step = torch.where(count < 1, torch.zeros_like(count), count.clamp(min=1.0).log2().ceil() + 1.0)
+        index = step.long().clamp(max=self.config.steps - 1)
+        weight: Tensor = self.parts["steps"](index).squeeze(-1) + self.parts["line"]["slope"] * torch.log1p(count)
+        return weight
+
+    def report(self) -> dict[str, Any]:
+        """Weights by count."""
+        import torch
+
+        names = ["0", "1", "2", *(f"{2 ** (s - 2) + 1}-{2 ** (s - 1)}" for s in range(3, self.config.steps))]
+        starts = [0, 1, 2, *(2 ** (s - 2) + 1 for s in range(3, self.config.steps))][: self.config.steps]
+        with torch.no_grad():
+            device = self.parts["line"]["slope"].device
+            weights = self._weight(torch.tensor(starts, dtype=torch.float32, device=device)).tolist()
+        return {name: round(weight, 4) for name, weight in zip(names, weights, strict=False)}

@@ -1,0 +1,73 @@
+"""Repeats: which candidates stand in a history, and how often items and users come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmrec_peft.signals.contract import SignalContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SHRINK = 5.0
+"""Chances to come back that the mean rate weighs beside an item's or a user's own."""
+
+
+def standing(items: Tensor, candidates: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """What each candidate gets for the places at which it stands in a history, and at how many it stands.
+
+    Args:
+        items: Histories, newest last, 0 where there is none, int64 [B, L].
+        candidates: Item indices, int64 [B, C], or [1, C] where all examples share them.
+        place: What each place of the history is worth, float32 [L].
+
+    Returns:
+        Sums and counts, float32 [B, C].
+    """
+    import torch
+
+    there = (items > 0).to(place.dtype)
+    if candidates.shape[0] == 1 and len(items) > 1:  # shared, and often many: entries are put where their items are
+        highest = max(int(candidates.max()), int(items.max()) if items.numel() else 0)
+        empty = place.new_zeros(len(items), highest + 1)
+        summed = empty.scatter_add(1, items, place.expand_as(items) * there)
+        count = empty.scatter_add(1, items, there)
+        return summed[:, candidates[0]], count[:, candidates[0]]
+    same = (items.unsqueeze(1) == candidates.unsqueeze(-1)) & (items > 0).unsqueeze(1)
+    return torch.where(same, place, torch.zeros_like(place)).sum(-1), same.to(place.dtype).sum(-1)
+
+
+def user_repeats(items: Tensor, mean: Tensor) -> Tensor:
+    """Log of how often a user takes items again over how often people do, float32 [B, 1], from histories [B, L]."""
+    import torch
+
+    length = items.shape[1]
+    same = (items.unsqueeze(2) == items.unsqueeze(1)) & (items > 0).unsqueeze(2)
+    earlier = torch.ones(length, length, device=items.device).tril(-1).bool()
+    again = (same & earlier).any(2).sum(1, keepdim=True)
+    chances = ((items > 0).sum(1, keepdim=True) - 1).clamp(min=0)
+    return ((again + SHRINK * mean) / (chances + SHRINK) / mean).log()
+
+
+def repeat_rates(context: SignalContext) -> nn.ParameterDict:
+    """Frozen log of how often each item is taken again over the mean, [num_items], and the mean rate, [1]."""
+    import numpy as np
+    import torch
+    from torch import nn
+
+    rates, mean = np.zeros(context.num_items, np.float32), 1.0
+    if context.train is not None:
+        train = context.train
+        order = np.lexsort((np.arange(len(train)), train.timestamp, train.user))
+        user, item = train.user[order], train.item[order]
+        pair = user * np.int64(context.num_items) + item
+        _, first = np.unique(pair, return_index=True)
+        again = np.ones(len(pair), bool)
+        again[first] = False
+        last = np.append(user[1:] != user[:-1], True)
+        taken = np.bincount(item[again], minlength=context.num_items).astype(np.float64)
+        chances = np.bincount(item[~last], minlength=context.num_items)
+        mean = max(float(taken.sum() / max(1, chances.sum())), 1e-4)
+        rates = np.log((taken + SHRINK * mean) / (chances + SHRINK) / mean).astype(np.float32)
+    tensors = {"item": torch.from_numpy(rates), "mean": torch.tensor([mean])}
+    return nn.ParameterDict({name: nn.Parameter(value, requires_grad=False) for name, value in tensors.items()})

@@ -1,0 +1,222 @@
+"""Taste: what a user's own outcomes say of an item, by a Gaussian process over them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
+from llmrec_peft.signals.contract import Signal, SignalContext
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmrec_peft.data.batches import Batch
+    from llmrec_peft.data.interactions import Interactions
+    from llmrec_peft.signals.kernels import Points
+
+LOGIT_VARIANCE = 0.35
+"""What a logit's variance flattens it by: σ(z / √(1 + π z_var / 8)) is the mean of σ over z's distribution (0.39)."""
+LEAST = 0.03
+"""Probabilities of outcomes are held this far from 0 and 1, so that no single one decides."""
+
+
+class TasteOptions(Options):
+    """Options of the taste signal."""
+
+    length: int = Field(default=100, ge=1, le=1000)
+    """Outcomes of a user that are looked at, the newest; at most data.history_length."""
+    columns: tuple[str, ...] = ()
+    """Numeric columns of items that shape how items are judged and who likes them, such as `year`."""
+    text: bool = True
+    """Whether outcomes on items of similar texts tell more of an item."""
+    text_drift: bool = False
+    """Whether they tell more the nearer they are in time, too."""
+    drift: tuple[float, ...] = ()
+    """Days in which a user's level changes, to start from, such as [0.01, 1, 60]; they are learnt. Where times of
+    outcomes are not known, nothing drifts."""
+    user_ridge: float = Field(default=5.0, gt=0.0)
+    """Judgements held against a user's level while item effects are fitted."""
+    item_ridge: float = Field(default=2.5, gt=0.0)
+    """Judgements held against an item's own deviation."""
+    text_ridge: float = Field(default=8.0, gt=0.0)
+    """Judgements held against a component of the texts."""
+    static_ridge: float = Field(default=1.0, gt=0.0)
+    """Judgements held against popularity and columns."""
+    components: int = Field(default=32, ge=0, le=512)
+    """Principal components of the untuned texts that item effects read."""
+    folds: int = Field(default=8, ge=2, le=100)
+    """Parts into which users are cut: what is trained on sees item effects of the other parts' users alone."""
+    records: bool = False
+    """Whether users who share judgements are one person's records, each judgement counted once."""
+
+
+class Taste(Signal[TasteOptions]):
+    """offset = w · F_i + g μ_ui / √(1 + 0.35 v_ui), with μ and v of a Gaussian process over the user's outcomes.
+
+    F holds how well item i is judged (`item_effects`), by how many, and its columns. An outcome y on item h of which
+    p_h = σ(logit ȳ + w · F_h) was expected tells e_h = (y − p_h) / (p_h (1 − p_h)) with noise n / (p_h (1 − p_h)); for
+    stars, e_h = y − ȳ − w · F_h with noise n. The kernel sums a constant, drifts exp(−|Δt| / τ), the cosine of centred
+    texts, and products and distances of effects, popularity and columns, each with a learnt weight. A user without
+    outcomes is the mean user. Few scalars are learnt, so that there is little to overfit.
+
+    References:
+        Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, sections 2.2 and 3.4.
+        MacKay, The Evidence Framework Applied to Classification Networks, Neural Computation 4(5), 1992 (moderated
+        logits).
+    """
+
+    summary: ClassVar[str] = "what a user's own outcomes say of an item, by a Gaussian process over them"
+    Config: ClassVar[type[Options]] = TasteOptions
+    reads_history: ClassVar[bool] = True
+
+    def uses_text(self) -> bool:
+        """Texts are read for the kernel, or at the start for item effects."""
+        return self.config.text or self.config.text_drift
+
+    def build(self, context: SignalContext) -> nn.ModuleDict:
+        """Fit item effects, and make the kernel's weights."""
+        import torch
+        from torch import nn
+
+        from llmrec_peft.signals.kernels import Kernel
+        from llmrec_peft.signals.taste_tables import fitted_tables, loaded_tables
+
+        if context.task == "ranking":
+            raise InputError("signals.taste: it reads outcomes, good and bad; a ranking has none: use signals.history")
+        self._stars = context.task == "rating"
+        if context.saved is not None:
+            tables = loaded_tables(context.saved)
+        else:
+            tables = fitted_tables(self.config, context)
+        known: Any = tables["known"]
+        columns = known["columns"].shape[1]
+        drift = () if context.task == "rating" and not self.config.drift else self.config.drift
+        kernel = Kernel(columns, self.config.text, self.config.text_drift, drift)
+        weight = torch.zeros(3 + columns)
+        weight[0] = 1.0
+        process = nn.ParameterDict({"prior": nn.Parameter(weight), "log_gain": nn.Parameter(torch.zeros(1))})
+        process["log_noise"] = nn.Parameter(torch.zeros(1))
+        return nn.ModuleDict({**tables, "kernel": kernel, "process": process})
+
+    def offset(self, batch: Batch) -> Tensor:
+        """What is expected of the item, and what the user's outcomes add, [B]."""
+        prior, mean, variance = self._posterior(batch)
+        if self._stars:
+            return prior + self._gain() * mean
+        return prior + self._gain() * mean * (1.0 + LOGIT_VARIANCE * variance).rsqrt()
+
+    def contributions(self, batch: Batch) -> Tensor:
+        """What each entry of the history adds to the offset, float32 [B, L]; they and the prior sum to it."""
+        _, _, variance = self._posterior(batch)
+        weights = self._entry_weights
+        scaled = weights if self._stars else weights * (1.0 + LOGIT_VARIANCE * variance).rsqrt().unsqueeze(-1)
+        return self._gain() * scaled
+
+    def _gain(self) -> Tensor:
+        gain: Tensor = self.parts["process"]["log_gain"].exp()
+        return gain
+
+    def _posterior(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Prior offset, and posterior mean and variance of what the outcomes say, each [B]."""
+        import torch
+
+        assert batch.history is not None  # noqa: S101 - see `reads_history`
+        length = self.config.length
+        items = batch.history[:, -length:]
+        fold = self._fold(batch)
+        own = self._points(batch.item[:, None], None if batch.item_text is None else batch.item_text[:, None], fold)
+        prior = self._prior(own).squeeze(1)
+        if items.shape[1] == 0:
+            self._entry_weights = prior.new_zeros(len(items), 0)
+            return prior, torch.zeros_like(prior), torch.zeros_like(prior)
+        texts = None if batch.history_text is None else batch.history_text[:, -length:]
+        entries = self._points(items, texts, fold, known=True)
+        assert batch.history_label is not None  # noqa: S101 - comes with the history
+        residual, noise = self._residuals(entries, batch.history_label[:, -length:])
+        there = (items > 0).to(prior.dtype)
+        age = None if batch.history_age is None else batch.history_age[:, -length:]
+        kernel = self.parts["kernel"]
+        inside = kernel(entries, entries, age, age) * (there.unsqueeze(1) * there.unsqueeze(2))
+        inside = inside + torch.diag_embed(noise * there + (1.0 - there))
+        across = kernel(entries, own, age, None).squeeze(2) * there  # [B, L]
+        lower = torch.linalg.cholesky(inside)
+        solved = torch.cholesky_solve((residual * there).unsqueeze(-1), lower).squeeze(-1)
+        spread = torch.linalg.solve_triangular(lower, across.unsqueeze(-1), upper=False).squeeze(-1)
+        variance = (kernel.at_once(own).squeeze(1) - spread.pow(2).sum(1)).clamp(min=0.0)
+        self._entry_weights = across * solved
+        return prior, self._entry_weights.sum(1), variance
+
+    def _points(self, items: Tensor, texts: Tensor | None, fold: Tensor | None, known: bool = False) -> Points:
+        """Items as the kernel sees them, [B, n]; `known` ones were judged by the user himself."""
+        from llmrec_peft.signals.kernels import Points
+
+        tables = self.parts["known"]
+        if fold is None:
+            effect = tables["effect"][items]
+        else:
+            effect = self.parts["folds"].effect[fold.unsqueeze(1), items]
+        count = tables["count"][items]
+        if known or fold is not None:  # in training the example's own judgement is counted too
+            count = (count - 1.0).clamp(min=0.0)
+        if texts is not None:
+            texts = texts - tables["centre"]
+            texts = texts / texts.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        return Points(effect, count.log1p(), tables["columns"][items], texts)
+
+    def _prior(self, points: Points) -> Tensor:
+        """w · F of items, [B, n]."""
+        import torch
+
+        facts = torch.stack([points.effect, points.effect * points.popularity, points.popularity / 3.0], dim=-1)
+        facts = torch.cat([facts, points.columns], dim=-1)
+        known = self.parts["known"]
+        prior: Tensor = ((facts - known["mean_fact"]) / known["spread_fact"] * 0.5) @ self.parts["process"]["prior"]
+        return prior
+
+    def _residuals(self, entries: Points, label: Tensor) -> tuple[Tensor, Tensor]:
+        """What outcomes say beyond what was expected, and how noisy that is, each [B, L]."""
+        import torch
+
+        known, noise = self.parts["known"], self.parts["process"]["log_noise"].exp()
+        outcome = (label - known["lowest"]) / (known["highest"] - known["lowest"])
+        prior = self._prior(entries)
+        if self._stars:
+            return label - known["mean"] - prior, noise.expand_as(label)
+        chance = torch.sigmoid(torch.logit(known["mean"]) + prior).clamp(LEAST, 1.0 - LEAST)
+        spread = chance * (1.0 - chance)
+        return (outcome - chance) / spread, noise / spread
+
+    def _fold(self, batch: Batch) -> Tensor | None:
+        """Part to which each example's user belongs while training; None where effects of all users are read."""
+        if not self.parts.training or batch.label is None or "folds" not in self.parts:
+            return None
+        fold: Tensor = self.parts["folds"].of_user[batch.user]
+        return fold
+
+    def fold(self) -> None:
+        """Forget the parts' effects: only training reads them."""
+        if "folds" in self.parts:
+            del self.parts["folds"]
+
+    def remember(self, train: Interactions) -> None:
+        """Take note of users' levels, which tell how to read further outcomes."""
+        from llmrec_peft.signals.taste_tables import Levels
+
+        self.fold()
+        self._levels = Levels(train, self.parts["known"], self.config)
+
+    def follow(self, batch: Batch) -> None:
+        """Let item effects follow the batch's outcomes; users' follow by their histories."""
+        self._levels.follow(batch, self.parts["known"])
+
+    def report(self) -> dict[str, Any]:
+        """The kernel's weights, drifts in days, gain and noise."""
+        process = self.parts["process"]
+        told: dict[str, Any] = self.parts["kernel"].report()
+        told["gain"] = round(math.exp(float(process["log_gain"])), 4)
+        told["noise"] = round(math.exp(float(process["log_noise"])), 4)
+        return told

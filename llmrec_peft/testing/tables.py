@@ -1,0 +1,36 @@
+"""Tables of what the suite found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from llmrec_peft.testing.outcome import Outcome
+from llmrec_peft.testing.plugins import PluginResult
+from llmrec_peft.testing.suite import CellResult
+
+
+def cell_table(result: CellResult) -> None:
+    """Every check of an adapter method on one backbone in one precision."""
+    _print(f"{result.method} on {result.backbone} in {result.precision}: {result.status}", result.checks)
+
+
+def plugin_table(results: Sequence[PluginResult]) -> None:
+    """Every check of a head or signal: as declared, then with the first options that it was tried with."""
+    first = next((result.options for result in results if result.setting != "declarations"), {})
+    for result in results:
+        if result.options == first or result.setting == "declarations":
+            _print(f"{result.title}: {result.status}", result.checks)
+
+
+def _print(title: str, checks: Mapping[str, Outcome]) -> None:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("check", "", "measured", "allowed", "note"):
+        table.add_column(column, justify="right" if column in ("measured", "allowed") else "left", overflow="fold")
+    for name, outcome in checks.items():
+        figures = ["" if value is None else f"{value:.3g}" for value in (outcome.measured, outcome.tolerance)]
+        table.add_row(name, "ok" if outcome.ok else "FAILED", *figures, outcome.note)
+    Console(highlight=False).print(table)
