@@ -155,7 +155,7 @@ class Recipe(Options):
     @property
     def refits(self) -> bool:
         """Whether the final model learns from validation, too."""
-        return self.training.refit and self.data.protocol != "train"
+        return bool(self.training.refit) and self.data.protocol != "train"
 
     def plain(self) -> dict[str, Any]:
         """The recipe as plain values, every default written out."""

@@ -163,6 +163,9 @@ class TrainingSection(Options):
     """Interactions a step (`random`)."""
     items_per_batch: int = Field(default=64, ge=1)
     """Items a step (`by-item`)."""
+    newest: int | None = Field(default=None, ge=1)
+    """Training interactions of each user that are examples, the newest, once the adapter stands still (see
+    `adapter_epochs`); null for all. The others are still known: they stand in histories and counts."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed before a step."""
     adapter: GroupSection = GroupSection()
@@ -186,8 +189,11 @@ class TrainingSection(Options):
     """Memory allowed for states below the adapted layers, computed once; 0 computes them every time."""
     patience: int | None = Field(default=3, ge=1)
     """Epochs without a better validation figure before training stops; null to run all epochs."""
-    refit: bool = True
-    """Train again on train + validation for the number of epochs that validation chose."""
+    refit: bool | Literal["recount"] = True
+    """Train again on train + validation for the number of epochs that validation chose; `recount` keeps the weights
+    and takes validation into what is counted alone (popularity, rates, rating histories)."""
+    validate_on: int | None = Field(default=None, ge=1)
+    """Validation examples, drawn once, on which epochs are chosen; null for all. Reports are on all of them."""
     checkpoint_seconds: float = Field(default=30.0, ge=0.0)
     """Least time between two checkpoints; 0 writes one every step."""
     gradient_checkpointing: bool = False

@@ -132,6 +132,7 @@ class BatchOrder:
         batch_size: int,
         items_per_batch: int,
         seed: int,
+        among: NDArray[np.int64] | None = None,
     ) -> None:
         """Prepare the batches.
 
@@ -141,13 +142,15 @@ class BatchOrder:
             batch_size: Interactions a batch (``random``).
             items_per_batch: Items a batch (``by-item``).
             seed: Seed of the order.
+            among: Rows that are examples; None for all.
         """
         self._seed = seed
         self._batch_size = batch_size
         self._items_per_batch = items_per_batch
-        self._count = len(interactions)
+        self._among = np.arange(len(interactions), dtype=np.int64) if among is None else among
+        self._count = len(self._among)
         self._by_item = batching == "by-item"
-        self._rows = np.argsort(interactions.item, kind="stable").astype(np.int64)
+        self._rows = self._among[np.argsort(interactions.item[self._among], kind="stable")]
         _, starts = np.unique(interactions.item[self._rows], return_index=True)
         self._bounds = np.append(starts, self._count).astype(np.int64)
 
@@ -171,6 +174,6 @@ class BatchOrder:
                 chosen = items[at : at + self._items_per_batch]
                 yield np.concatenate([self._rows[self._bounds[i] : self._bounds[i + 1]] for i in chosen])
         else:
-            order = rng.permutation(self._count).astype(np.int64)
+            order = rng.permutation(self._count)
             for at in range(skip * self._batch_size, self._count, self._batch_size):
-                yield order[at : at + self._batch_size]
+                yield self._among[order[at : at + self._batch_size]]

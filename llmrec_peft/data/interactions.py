@@ -57,6 +57,13 @@ class Interactions:
             self.user[rows], self.item[rows], self.label[rows], self.timestamp[rows], history, self.rows[rows]
         )
 
+    def newest(self, count: int) -> NDArray[np.int64]:
+        """Rows of each user's newest interactions, at most `count` of each, in order."""
+        order = np.lexsort((np.arange(len(self)), self.timestamp, self.user))
+        user = self.user[order]
+        end = np.searchsorted(user, user, side="right")
+        return np.sort(order[end - np.arange(len(order)) <= count]).astype(np.int64)
+
     def expanded(self, rows: NDArray[np.int64]) -> Interactions:
         """These interactions, and behind them one for each entry of some rows' histories.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.deletion import Faithfulness, PairDeletion, delete, summarized
 from llmrec_peft.explanation.evidence import Evidence, Explanation, Method, Weighed, by_weight
 from llmrec_peft.explanation.gradients import WordGradients, word_gradients
@@ -317,12 +318,16 @@ def _terms(terms: Terms) -> list[Evidence]:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    """The nearest known id, and a few of them where there are many."""
-    told: str = nearest(name, list(known)[:_SHOWN] if len(known) > _SHOWN else known)
-    return f"{told}, …" if len(known) > _SHOWN else told
+    """The nearest known id, or where there are few, or none is near, some of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    told = ", ".join(known[:_SHOWN])
+    return f"known are {told}, …" if len(known) > _SHOWN else f"known are {told}"
 
 
-_SHOWN = 8
+_SHOWN = 5
+"""Ids that a message shows."""
 
 
 def plain_faithfulness(found: dict[Kind, Faithfulness]) -> dict[str, Any]:

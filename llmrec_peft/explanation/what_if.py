@@ -160,18 +160,17 @@ class WhatIf:
 
     def _histories(self, variants: Sequence[Variant]) -> Histories:
         """What users had met, but for what each variant is to do without."""
-        items, labels, lengths = [], [], []
+        seen = self._tenant.seen
+        kept = []
         for variant in variants:
-            item, label = self._tenant.seen.of(variant.pair.user)
+            at = np.arange(seen.begin[variant.pair.user], seen.end[variant.pair.user])
             gone = variant.keys("history")
-            if gone:
-                kept = ~np.isin(item, list(gone))
-                item, label = item[kept], label[kept]
-            items.append(item)
-            labels.append(label)
-            lengths.append(len(item))
-        end = np.cumsum(lengths).astype(np.int64)
-        return Histories(np.concatenate(items), np.concatenate(labels), end - np.array(lengths), end)
+            kept.append(at[~np.isin(seen.item[at], list(gone))] if gone else at)
+        lengths = np.array([len(at) for at in kept], np.int64)
+        end = np.cumsum(lengths)
+        at = np.concatenate(kept)
+        time = None if seen.time is None else seen.time[at]
+        return Histories(seen.item[at], seen.label[at], end - lengths, end, time)
 
     def _leave_out(self, batch: Batch, variants: Sequence[Variant]) -> None:
         """Tell signals that remember which entries of each user's history are to count as never met."""

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class RankingOptions(Options):
     """Options of the ranking head."""
 
-    loss: Literal["softmax", "bpr"] = "softmax"
-    """`softmax` of the item against the candidates, corrected by how often each is drawn; `bpr`, pair by pair."""
+    loss: Literal["softmax", "bounded_softmax", "bpr"] = "softmax"
+    """`softmax` of the item against the candidates, corrected by how often each is drawn; `bounded_softmax`, which
+    gives up on examples that are out of reach; `bpr`, pair by pair."""
+    bound: float = Field(default=0.3, gt=0.0, le=1.0)
+    """How early examples are given up (`bounded_softmax`): 0 would be never, 1 leaves the likely ones alone."""
     negatives: Literal["catalogue", "in-batch", "uniform", "popularity"] = "uniform"
     """Whom an item is ranked against: every item (a listwise softmax), the batch's other items, or these and
     `negative_count` items drawn."""
@@ -93,6 +96,8 @@ class RankingHead(TaskHead[RankingOptions]):
             own = scores.gather(1, target[:, None])
             others = target.new_ones(scores.shape).bool().scatter(1, target[:, None], False)
             return loss("bpr")(own.squeeze(1), scores, mask=others)
+        if self.config.loss == "bounded_softmax":
+            return loss("bounded_softmax")(scores, target, q=self.config.bound, log_q=batch.log_q)
         return loss("softmax")(scores, target, log_q=batch.log_q, label_smoothing=self.config.label_smoothing)
 
     def negatives(self) -> Negatives:

@@ -13,7 +13,7 @@ RATING_LOSSES = ("mse", "mae", "huber")
 """Losses of a predicted against an observed rating."""
 CLICK_LOSSES = ("bce", "focal")
 """Losses of a logit against whether something happened."""
-RANKING_LOSSES = ("bpr", "softmax", "info_nce")
+RANKING_LOSSES = ("bpr", "softmax", "bounded_softmax", "info_nce")
 """Losses of the target's score against other items' scores."""
 
 

@@ -9,12 +9,13 @@ from pydantic import Field
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.repeats import repeat_rates, standing, user_repeats
+from llmrec_peft.signals.repeats import item_repeats, repeat_rates, standing, user_repeats
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmrec_peft.data.batches import Batch
+    from llmrec_peft.data.interactions import Interactions
 
 
 class HistoryOptions(Options):
@@ -221,15 +222,35 @@ class History(Signal[HistoryOptions]):
             return nothing
         entries = self._vectors(items, texts, "entry")
         if batch.candidates is not None:
-            compared = self._vectors(candidates[0], batch.candidate_text, "item")
-            alike = entries @ compared.T  # [B, L, C]
+            alike = self._most_alike(entries, items > 0, self._vectors(candidates[0], batch.candidate_text, "item"))
         else:
             own = self._vectors(batch.item, batch.item_text, "item")
-            alike = (entries * own.unsqueeze(1)).sum(-1, keepdim=True)
-        alike = alike.masked_fill((items == 0).unsqueeze(-1), -1e4).amax(1)
-        there = (items > 0).any(1, keepdim=True)
-        best: Tensor = self.parts["scale"]["closest"] * alike * there
+            each = (entries * own.unsqueeze(1)).sum(-1, keepdim=True)
+            there = (items > 0).any(1, keepdim=True)
+            alike = each.masked_fill((items == 0).unsqueeze(-1), -1e4).amax(1) * there
+        best: Tensor = self.parts["scale"]["closest"] * alike
         return best
+
+    @staticmethod
+    def _most_alike(entries: Tensor, there: Tensor, compared: Tensor) -> Tensor:
+        """Largest product of each candidate [C, dim] with an entry [B, L, dim]; 0 where none is there, [B, C]."""
+        import torch
+
+        products = entries[there] @ compared.T  # most histories are short: places without an entry cost nothing
+        row = there.nonzero()[:, 0]
+        index = row.unsqueeze(1).expand_as(products)
+        best = products.new_full((len(entries), len(compared)), -torch.inf).scatter_reduce(0, index, products, "amax")
+        return torch.where(best > -torch.inf, best, torch.zeros_like(best))
+
+    def remember(self, train: Interactions) -> None:
+        """Take other interactions for what is known of how often items come back."""
+        import torch
+
+        if self.config.repeats == "rates":
+            rates = item_repeats(train, len(self.parts["again"]["item"]))
+            with torch.no_grad():
+                for name, value in rates.items():
+                    self.parts["again"][name].copy_(torch.from_numpy(value))
 
     def _newest(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Items, texts and labels of the entries that are looked at, newest last."""

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 from llmrec_peft.signals.contract import SignalContext
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
+
+    from llmrec_peft.data.interactions import Interactions
 
 SHRINK = 5.0
 """Chances to come back that the mean rate weighs beside an item's or a user's own."""
@@ -50,24 +54,38 @@ def user_repeats(items: Tensor, mean: Tensor) -> Tensor:
 
 
 def repeat_rates(context: SignalContext) -> nn.ParameterDict:
-    """Frozen log of how often each item is taken again over the mean, [num_items], and the mean rate, [1]."""
+    """What `item_repeats` gives, as frozen tensors; of nothing where a trained signal is built to be loaded."""
     import numpy as np
     import torch
     from torch import nn
 
-    rates, mean = np.zeros(context.num_items, np.float32), 1.0
+    tensors = {"item": np.zeros(context.num_items, np.float32), "mean": np.ones(1, np.float32)}
     if context.train is not None:
-        train = context.train
-        order = np.lexsort((np.arange(len(train)), train.timestamp, train.user))
-        user, item = train.user[order], train.item[order]
-        pair = user * np.int64(context.num_items) + item
-        _, first = np.unique(pair, return_index=True)
-        again = np.ones(len(pair), bool)
-        again[first] = False
-        last = np.append(user[1:] != user[:-1], True)
-        taken = np.bincount(item[again], minlength=context.num_items).astype(np.float64)
-        chances = np.bincount(item[~last], minlength=context.num_items)
-        mean = max(float(taken.sum() / max(1, chances.sum())), 1e-4)
-        rates = np.log((taken + SHRINK * mean) / (chances + SHRINK) / mean).astype(np.float32)
-    tensors = {"item": torch.from_numpy(rates), "mean": torch.tensor([mean])}
-    return nn.ParameterDict({name: nn.Parameter(value, requires_grad=False) for name, value in tensors.items()})
+        tensors = item_repeats(context.train, context.num_items)
+    frozen = {name: nn.Parameter(torch.from_numpy(value), requires_grad=False) for name, value in tensors.items()}
+    return nn.ParameterDict(frozen)
+
+
+def item_repeats(train: Interactions, num_items: int) -> dict[str, NDArray[np.float32]]:
+    """How often items are taken again.
+
+    Args:
+        train: What is counted.
+        num_items: Rows of an item table.
+
+    Returns:
+        ``item``, the log of each item's rate over the mean, float32 [num_items], and ``mean``, that mean, [1].
+    """
+    import numpy as np
+
+    order = np.lexsort((np.arange(len(train)), train.timestamp, train.user))
+    user, item = train.user[order], train.item[order]
+    _, first = np.unique(user * np.int64(num_items) + item, return_index=True)
+    again = np.ones(len(item), bool)
+    again[first] = False
+    last = np.append(user[1:] != user[:-1], True)
+    taken = np.bincount(item[again], minlength=num_items).astype(np.float64)
+    chances = np.bincount(item[~last], minlength=num_items)
+    mean = max(float(taken.sum() / max(1, chances.sum())), 1e-4)
+    rates = np.log((taken + SHRINK * mean) / (chances + SHRINK) / mean)
+    return {"item": rates.astype(np.float32), "mean": np.array([mean], np.float32)}

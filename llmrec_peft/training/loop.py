@@ -89,6 +89,26 @@ def fit(
     return result
 
 
+class _Orders:
+    """The batches of every epoch: of all examples, or, once the adapter stands still, of each user's newest."""
+
+    def __init__(self, train: Interactions, section: TrainingSection, seed: int, whole_epochs: int) -> None:
+        settings = (section.batching, section.batch_size, section.items_per_batch, seed)
+        self._all = BatchOrder(train, *settings)
+        self._newest = self._all
+        if section.newest is not None:
+            self._newest = BatchOrder(train, *settings, among=train.newest(section.newest))
+        self._whole_epochs = whole_epochs
+
+    def of(self, epoch: int) -> BatchOrder:
+        """The order of an epoch, from 0."""
+        return self._all if epoch < self._whole_epochs else self._newest
+
+    def batches(self, epoch: int) -> int:
+        """Batches of an epoch, from 0."""
+        return len(self.of(epoch))
+
+
 class _Run:
     """State of one fit; `go` is the loop."""
 
@@ -109,12 +129,13 @@ class _Run:
         self.model, self.train, self.section, self.method = model, train, section, method
         self.accelerator, self.checkpoint, self.validate = accelerator, checkpoint, validate
         self.epochs = section.epochs if epochs is None else epochs
-        self.order = BatchOrder(train, section.batching, section.batch_size, section.items_per_batch, seed)
-        self.steps_per_epoch = -(-len(self.order) // section.accumulate)
         adapter_epochs = section.epochs if section.adapter_epochs is None else section.adapter_epochs
-        self.adapter_steps = min(section.epochs, adapter_epochs) * self.steps_per_epoch
+        tuned_epochs = min(section.epochs, adapter_epochs) if model.encoder is not None else 0
+        self.orders = _Orders(train, section, seed, tuned_epochs if section.adapter_epochs is not None else 0)
+        steps = [-(-self.orders.batches(epoch) // section.accumulate) for epoch in range(section.epochs)]
+        self.adapter_steps = sum(steps[:tuned_epochs])
         self.optimizer = build_optimizer(model, section, method)
-        self.schedule = build_schedule(self.optimizer, section, section.epochs * self.steps_per_epoch)
+        self.schedule = build_schedule(self.optimizer, section, sum(steps))
         self.average = Average(model, section.average) if section.average else None
         lower = model.head.lower_is_better
         self.stopping = EarlyStopping(section.patience if validate else None, lower)
@@ -128,7 +149,8 @@ class _Run:
         self._resume()
         if not self.progress.finished:
             prepared, optimizer = self.accelerator.prepare(self.model, self.optimizer)
-            total, done = self.epochs * len(self.order), self.progress.epoch * len(self.order) + self.progress.batch
+            total = sum(map(self.orders.batches, range(self.epochs)))
+            done = sum(map(self.orders.batches, range(self.progress.epoch))) + self.progress.batch
             with self.held, bar(title, total, done, show and self.accelerator.is_main_process) as shown:
                 while self.progress.epoch < self.epochs and not self.stopping.stop:
                     self._hold_adapter()
@@ -153,9 +175,10 @@ class _Run:
             self.model.encoder.draw_wordings(self.seed, progress.epoch)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         started = time.monotonic()
-        for rows in self.order.epoch(progress.epoch, skip=progress.batch):
+        batches = self.orders.batches(progress.epoch)
+        for rows in self.orders.of(progress.epoch).epoch(progress.epoch, skip=progress.batch):
             progress.batch += 1
-            last = progress.batch == len(self.order)
+            last = progress.batch == batches
             step_now = last or progress.batch % section.accumulate == 0
             own = rows[rank % len(rows) :: world]  # a last batch may hold fewer rows than there are processes
             batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)

@@ -192,7 +192,7 @@ def _data(recipe: Recipe, users: int | None, items: int | None) -> tuple[Recipe,
     lengths = tuple(sorted(max(1, len(row)) for row in rows))
     distinct = len({token for row in rows for token in row})
     vocabulary = prepared.vocabulary
-    learned = prepared.learned(recipe.training.refit)
+    learned = prepared.learned(recipe.refits)
     users, items = len(vocabulary.users), len(vocabulary.items)
     return recipe, Data(users, items, lengths, distinct, len(learned), prepared)
 
@@ -220,7 +220,7 @@ def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
         dim=recipe.fusion.dim,
     )
     training = recipe.training
-    plan = Plan(cuda, quantized, stored, dtype.itemsize, training.average > 0, training.refit, training.trunk_mb)
+    plan = Plan(cuda, quantized, stored, dtype.itemsize, training.average > 0, training.refit is True, training.trunk_mb)
     assumptions = (*data.assumptions, *(["on CUDA the formula is not measured"] if cuda else []))
     return estimate(_rehearsed(recipe, backbone, work), work, plan, assumptions)
 
@@ -265,7 +265,7 @@ def _outside(recipe: Recipe, data: Data, width: int) -> tuple[int, int]:
         one = np.ones(1, np.int64)
         train = Interactions(one, one, np.ones(1, np.float32), one)
     else:
-        train = prepared.learned(recipe.training.refit)
+        train = prepared.learned(recipe.refits)
     context = SignalContext(
         num_users=data.users + 1,
         num_items=data.items + 1,

@@ -184,13 +184,20 @@ def fit_variant(
         show: Whether to show them.
     """
     section, device, valid = recipe.training, accelerator.device, prepared.valid
+    watched = valid
+    if section.validate_on is not None and section.validate_on < len(valid):
+        watched = valid.take(np.sort(np.random.default_rng(0).permutation(len(valid))[: section.validate_on]))
     measured = measures(recipe, prepared)
     primary = recipe.head.name
     metric = bare_heads(recipe)[primary].metric
 
     def figure(model: RecModel) -> float:
-        outcome = outcome_of(model, primary, valid, recipe, prepared, prepared.train)
-        return measured[primary].report(outcome, valid)[metric]
+        if recipe.data.protocol == "prequential" and model.heads[primary].task != "ranking":
+            # histories know what came before; that items' rates follow, too, is left to the reports: it takes long
+            scores = model.scores(watched, primary)
+            return measured[primary].report(scores, watched)[metric]
+        outcome = outcome_of(model, primary, watched, recipe, prepared, prepared.train)
+        return measured[primary].report(outcome, watched)[metric]
 
     def run(train: Interactions, phase: str, watch: bool, epochs: int | None) -> tuple[RecModel, FitResult]:
         started = time.monotonic()
@@ -229,7 +236,10 @@ def fit_variant(
     searched = {name: tensor.clone() for name, tensor in model.trained_state().items()}
     seconds, peak = search.seconds, search.peak_rss_mb
     seconds += max(0.0, time.monotonic() - started - search.seconds)
-    if recipe.refits:
+    if recipe.refits and section.refit == "recount":
+        for signal in model.signals.values():
+            signal.remember(prepared.learned(True))
+    elif recipe.refits:
         model, final = run(prepared.learned(True), "refit", False, search.best_epoch)
         model.load_trained_state({**model.trained_state(), **decided})
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)

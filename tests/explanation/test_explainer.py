@@ -136,7 +136,10 @@ def test_without_the_private_file_signals_and_words_are_told_and_said_so(
     assert found.raw == pytest.approx(films.explain(*ids_of(films, pair)).raw, abs=2e-4)
 
 
-@pytest.mark.parametrize(("user", "item", "said"), [("x", None, "unknown user 'x'"), (None, "x", "unknown item 'x'")])
+@pytest.mark.parametrize(
+    ("user", "item", "said"),
+    [("x", None, "unknown user 'x': known are 1, "), (None, "1111", "unknown item '1111': did you mean '11")],
+)
 def test_ids_that_the_run_does_not_know_are_refused(
     user: str | None, item: str | None, said: str, films: Explainer
 ) -> None:

@@ -1,0 +1,36 @@
+"""Bounded softmax: cross-entropy over candidates that gives up on what cannot be ranked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+
+def bounded_softmax(scores: Tensor, target: Tensor, q: float = 0.3, log_q: Tensor | None = None) -> Tensor:
+    """mean of (1 - p^q) / q with p = softmax(s - log q)[target]: `softmax` for q → 0, 1 - p for q = 1.
+
+    Most next items are out of reach of any model, and -log p grows without bound for them: under it they decide
+    the weights, and popularity, all that helps them, is weighed too heavily where a good answer is within reach.
+    Here an example's loss is at most 1 / q and its gradient shrinks by p^q, so that the front of lists decides, which
+    is what NDCG and hit rate look at.
+
+    Args:
+        scores: s, float [B, C], higher is better; computed in float32 at least.
+        target: Column of each row's target, int64 [B].
+        q: In (0, 1].
+        log_q: Logarithm of each candidate's probability of being sampled, see `softmax`; p is then that among the
+            candidates drawn, larger than among all.
+
+    Returns:
+        Scalar.
+
+    References:
+        Zhang and Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels,
+        NeurIPS 2018, equation 6.
+    """
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if log_q is not None:
+        scores = scores - log_q
+    logs = log_softmax(scores, dim=-1).gather(1, target[:, None])[:, 0]
+    return (-torch.expm1(q * logs) / q).mean()
