@@ -218,7 +218,7 @@ def load_recipe(source: str, overrides: Iterable[str] = (), changes: Mapping[str
     where = source if path.suffix and "/" not in source and not Path(source).exists() else str(path)
     if not isinstance(values, dict):
         raise InputError(f"{where}: a recipe is a mapping of fields, got {type(values).__name__}")
-    edits = [*(changes or {}).items(), *(parse_override(override) for override in overrides)]
+    edits = [*merge({}, dict(changes or {})).items(), *(parse_override(override) for override in overrides)]
     edited = merge({}, values)
     for dotted, value in edits:
         apply_override(edited, dotted, value)

@@ -23,7 +23,7 @@ from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.language_model import TenantAdapter
-from llmrec_peft.model import RecModel, plan_texts, reads_prompt
+from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe_yaml import read_yaml
@@ -209,8 +209,10 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
     of_head = read_tensors(folder / "head.safetensors")
     fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
     of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
-    head_context = _head_context(recipe, of_head)
-    heads = build_heads(recipe, head_context)
+    try:
+        heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 0.0, (0.0, 0.0)), of_head)
+    except KeyError as error:
+        raise InputError(f"{folder / 'head.safetensors'}: tensor {error.args[0]} is missing") from None
     task = next(iter(heads.values())).task
     signals = {}
     names = _signal_names(folder / "signals.safetensors")
@@ -257,13 +259,3 @@ def _signal_names(path: Path) -> dict[str, dict[str, list[str]]]:
         }
     except (ValueError, AttributeError, TypeError):
         raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None
-
-
-def _head_context(recipe: Recipe, saved: Mapping[str, torch.Tensor]) -> HeadContext:
-    """Sizes of a saved head that reads prompts: they are the language model's, which is not loaded yet."""
-    width, decodes = None, False
-    if reads_prompt(recipe):
-        for name, tensor in saved.items():
-            if name.endswith(("scale.yes_minus_no", "prompt.weight")):
-                width, decodes = tensor.shape[1], name.endswith("yes_minus_no")
-    return HeadContext(recipe.fusion.dim, 0.0, (0.0, 0.0), text_width=width, decodes=decodes)

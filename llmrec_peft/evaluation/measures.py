@@ -101,7 +101,10 @@ class ClickMeasure(Measure):
         scores, observed = _scores(outcome), self.observe(part.label)
         if metric == "uauc":
             return user_auc_figure(scores, observed, part.user)
-        return (log_loss_figure if metric == "log_loss" else auc_figure)(scores, observed)
+        figures = {"auc": auc_figure, "log_loss": log_loss_figure}
+        if metric not in figures:
+            raise ValueError(f"{metric} cannot be resampled")
+        return figures[metric](scores, observed)
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
         """Scores of some examples."""
@@ -136,11 +139,21 @@ class RankingMeasure(Measure):
         return report
 
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
-        """A mean over examples: HR (recall is resampled as such), NDCG or MRR."""
+        """A mean over examples (HR, NDCG, MRR), or over users (recall)."""
         rank = _ranks(outcome).rank
-        if metric.startswith("ndcg"):
-            return mean_figure(gains_at_k(rank, self.k))
-        return mean_figure(reciprocal_ranks(rank) if metric == "mrr" else hits_at_k(rank, self.k))
+        gains = {
+            f"hr@{self.k}": lambda: hits_at_k(rank, self.k),
+            f"recall@{self.k}": lambda: hits_at_k(rank, self.k),
+            f"ndcg@{self.k}": lambda: gains_at_k(rank, self.k),
+            "mrr": lambda: reciprocal_ranks(rank),
+        }
+        if metric not in gains:
+            raise ValueError(f"{metric} is no mean over examples: it cannot be resampled")
+        if not metric.startswith("recall"):
+            return mean_figure(gains[metric]())
+        _, place, count = np.unique(part.user, return_inverse=True, return_counts=True)
+        share, hits = 1.0 / count[place], gains[metric]()
+        return lambda weights: float((weights * share) @ hits / ((weights * share).sum() or np.nan))
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
         """Ranks of some examples."""

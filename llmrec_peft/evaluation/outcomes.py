@@ -77,7 +77,7 @@ def rank_targets(
     rng = np.random.default_rng(0)
     for at in range(0, n, chunk):
         rows = np.arange(at, min(n, at + chunk))
-        found = scores(rows).float()
+        found = torch.nan_to_num(scores(rows).float(), nan=-torch.inf)  # what is no number ranks last
         target = torch.from_numpy(part.item[rows] - 1).to(found.device)[:, None]
         if not own_items and part.history is not None:
             own = torch.from_numpy(part.history.take(rows).padded()[0]).to(found.device)

@@ -81,14 +81,14 @@ class ClickHead(TaskHead[ClickOptions]):
         }
         parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
         if self.reads_prompt():
-            assert context.text_width is not None  # noqa: S101 - whoever builds it has read prompts
-            if context.decodes:
-                rows = context.yes_no if context.yes_no is not None else torch.zeros(2, context.text_width)
+            width, decodes = _prompts_of(context)
+            if decodes:
+                rows = context.yes_no if context.yes_no is not None else torch.zeros(2, width)
                 scale["yes_minus_no"] = nn.Parameter((rows[0] - rows[1]).reshape(1, -1), requires_grad=False)
                 scale["prompt_scale"] = nn.Parameter(torch.tensor([self.config.prompt_scale]))
             else:
-                parts["norm"] = nn.LayerNorm(context.text_width, elementwise_affine=False)
-                parts["prompt"] = nn.Linear(context.text_width, 1, bias=False)
+                parts["norm"] = nn.LayerNorm(width, elementwise_affine=False)
+                parts["prompt"] = nn.Linear(width, 1, bias=False)
                 nn.init.zeros_(parts["prompt"].weight)
         parts["scale"] = nn.ParameterDict(scale)
         parts["calibration"] = parameters(self.config.calibration)
@@ -164,3 +164,12 @@ class ClickHead(TaskHead[ClickOptions]):
         """What the prompt counts, where there is one."""
         scale = self.parts["scale"]
         return {"prompt_scale": float(scale["prompt_scale"])} if "prompt_scale" in scale else {}
+
+
+def _prompts_of(context: HeadContext) -> tuple[int, bool]:
+    """Width of prompt vectors, and whether a decoder makes them: as the model is, or as the saved head was."""
+    if context.saved is not None:
+        decodes = "scale.yes_minus_no" in context.saved
+        return context.saved["scale.yes_minus_no" if decodes else "prompt.weight"].shape[1], decodes
+    assert context.text_width is not None  # noqa: S101 - whoever builds it has read prompts
+    return context.text_width, context.decodes

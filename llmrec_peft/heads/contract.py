@@ -39,6 +39,7 @@ class HeadContext:
         yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, text_width]; None when a trained
             head is built to be loaded.
         labels: Labels of the training interactions, float32 [n]; None when loading.
+        saved: Tensors of the trained head where it is built to be loaded: they tell sizes that are the model's.
     """
 
     dim: int
@@ -48,6 +49,7 @@ class HeadContext:
     decodes: bool = False
     yes_no: Tensor | None = None
     labels: NDArray[np.float32] | None = None
+    saved: Mapping[str, Tensor] | None = None
 
 
 @dataclass

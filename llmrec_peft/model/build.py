@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft import registry
@@ -66,9 +68,20 @@ def build_signals(recipe: Recipe, context: SignalContext) -> dict[str, Signal[An
     return signals
 
 
-def build_heads(recipe: Recipe, context: HeadContext) -> dict[str, TaskHead[Any]]:
-    """Make the recipe's heads and their parts, the primary one first."""
+def build_heads(
+    recipe: Recipe, context: HeadContext, saved: Mapping[str, Tensor] | None = None
+) -> dict[str, TaskHead[Any]]:
+    """Make the recipe's heads and their parts, the primary one first.
+
+    Args:
+        recipe: Which heads.
+        context: What they may know.
+        saved: Tensors of all trained heads, each under its name, where they are built to be loaded.
+    """
     heads = bare_heads(recipe)
-    for head in heads.values():
+    for name, head in heads.items():
+        if saved is not None:
+            own = {key.removeprefix(f"{name}."): t for key, t in saved.items() if key.startswith(f"{name}.")}
+            context = replace(context, saved=own)
         head.parts = head.build(context)
     return heads

@@ -41,7 +41,8 @@ class Features(Signal[FeaturesOptions]):
 
     c are the side's categorical columns, v a row's values in one, x its standardized numbers and m which of them
     are missing. Categories and standards are those of users and items that training meets; M starts at zero.
-    A run keeps each known user's and item's values, so that it scores without the data.
+    A run keeps each known item's values, so that it scores without the data; of users, who are nobody's business,
+    it keeps the sums alone.
     """
 
     summary: ClassVar[str] = "categorical and numeric columns of users and items"
@@ -75,8 +76,13 @@ class Features(Signal[FeaturesOptions]):
 
         parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
         self._names = {name: list(listed) for name, listed in (context.names or {}).items()}
+        if context.saved is not None and "folded.vector" in context.saved:
+            folded = {name: torch.zeros_like(context.saved[f"folded.{name}"]) for name in ("vector", "offset")}
+            parts["folded"] = nn.ParameterDict(
+                {name: nn.Parameter(table, requires_grad=False) for name, table in folded.items()}
+            )
         for side in SIDES:
-            found = self._values(side, context)
+            found = None if side == "user" and "folded" in parts else self._values(side, context)
             if found is None:
                 continue
             values, categories = found
@@ -98,6 +104,21 @@ class Features(Signal[FeaturesOptions]):
                 {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in values.items()}
             )
         return nn.ModuleDict(parts)
+
+    def fold(self) -> None:
+        """Replace users' values by what they sum to: a published run tells nobody's age."""
+        import torch
+
+        if "user" not in self.parts:
+            return
+        with torch.no_grad():
+            everyone = torch.arange(len(self.parts["user"]["category"]), device=self.parts["user"]["category"].device)
+            sums = {"vector": self._sum("user", everyone, ""), "offset": self._sum("user", everyone, "_offset")}
+        for name in [name for name in self.parts if name == "user" or name.startswith("user_")]:
+            del self.parts[name]
+        self.parts["folded"] = torch.nn.ParameterDict(
+            {name: torch.nn.Parameter(table, requires_grad=False) for name, table in sums.items() if table is not None}
+        )
 
     def _values(self, side: str, context: SignalContext) -> tuple[dict[str, Tensor], int] | None:
         """Frozen values of one side and rows of its table of categories; None where it has no columns."""
@@ -141,6 +162,9 @@ class Features(Signal[FeaturesOptions]):
 
     def _sum(self, side: str, index: Tensor, kind: str) -> Tensor | None:
         """Sum over one side's columns, [B, d]; None where it has none."""
+        if side == "user" and "folded" in self.parts:
+            folded: Tensor = self.parts["folded"]["offset" if kind else "vector"][index]
+            return folded
         if side not in self.parts:
             return None
         values, dropout = self.parts[side], self.parts["dropout"]

@@ -220,7 +220,9 @@ def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
         dim=recipe.fusion.dim,
     )
     training = recipe.training
-    plan = Plan(cuda, quantized, stored, dtype.itemsize, training.average > 0, training.refit is True, training.trunk_mb)
+    plan = Plan(
+        cuda, quantized, stored, dtype.itemsize, training.average > 0, training.refit is True, training.trunk_mb
+    )
     assumptions = (*data.assumptions, *(["on CUDA the formula is not measured"] if cuda else []))
     return estimate(_rehearsed(recipe, backbone, work), work, plan, assumptions)
 
