@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,11 +52,12 @@ def one_line(error: ValidationError, options: type[BaseModel], where: str = "") 
         where: Dotted path of that block inside the recipe, such as ``adapter``.
     """
     first = error.errors(include_url=False)[0]
-    path = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
+    place = first["loc"]
     if first["type"] == "extra_forbidden":
-        block = _block_at(options, first["loc"][:-1])
-        known = nearest(str(first["loc"][-1]), block.model_fields) if block else ""
-        return f"unknown field {path!r}: {known}"
+        block = _block_at(options, place[:-1])
+        known = nearest(str(place[-1]), block.model_fields) if block else ""
+        return f"unknown field {_dotted(where, place)!r}: {known}"
+    path = _dotted(where, _fields_of(options, place))
     message = first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] in {"missing", "value_error"} else f" (given: {_short(first['input'])})"
     return f"{path or 'recipe'}: {message}{given}"
@@ -75,6 +77,23 @@ def validated(options: type[Options], values: Any, where: str) -> Options:
         return options.model_validate(values)
     except ValidationError as error:
         raise InputError(one_line(error, options, where)) from None
+
+
+def _dotted(where: str, place: Sequence[int | str]) -> str:
+    return ".".join([*([where] if where else []), *(str(part) for part in place)])
+
+
+def _fields_of(options: type[BaseModel], place: Sequence[int | str]) -> list[int | str]:
+    """A location without the branches of unions, which pydantic names behind a field that takes several types."""
+    block: type[BaseModel] | None = options
+    found: list[int | str] = []
+    for part in place:
+        if isinstance(part, int):
+            found.append(part)
+        elif block is not None and part in block.model_fields:
+            found.append(part)
+            block = _block_at(block, (part,))
+    return found
 
 
 def _block_at(options: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

@@ -143,7 +143,7 @@ class Recipe(Options):
         if isinstance(single, dict):
             blocks = [single if block == {"name": single.get("name")} else block for block in blocks]
         names = [block.get("name") if isinstance(block, dict) else getattr(block, "name", None) for block in blocks]
-        if len(set(names)) < len(names):
+        if len(set(map(str, names))) < len(names):
             raise InputError(f"heads: each head once, not {', '.join(map(str, names))}")
         return {**values, "head": blocks[0], "heads": blocks if len(blocks) > 1 else ()}
 

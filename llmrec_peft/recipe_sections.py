@@ -199,9 +199,9 @@ class TrainingSection(Options):
     gradient_checkpointing: bool = False
     """Recompute the language model's activations in the backward pass to save memory."""
     other_texts: Literal["fresh", "stored"] = "fresh"
-    """How an adapter in training reads texts of histories and of candidates beside a batch's own items: encoded
-    anew in each step, with gradient, or as they were when last encoded. Stored, with batches by item, an epoch
-    encodes each text once, however long histories are and however many the candidates."""
+    """How an adapter in training reads texts of histories: encoded anew in each step, with gradient, or as they were
+    when last encoded. Stored, with batches by item, an epoch encodes each text once, however long histories are;
+    while the adapter is trained, a batch's own items are then the only candidates."""
     augment: AugmentSection = AugmentSection()
     """Changes made to training examples."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()

@@ -65,7 +65,7 @@ class Interactions:
         return np.sort(order[end - np.arange(len(order)) <= count]).astype(np.int64)
 
     def expanded(self, rows: NDArray[np.int64]) -> Interactions:
-        """These interactions, and behind them one for each entry of some rows' histories.
+        """These interactions, and behind them one for each entry of some rows' histories that has a known item.
 
         An entry's example has the record's user and time, and as its history the record's other entries and, last,
         the record's own item.
@@ -80,7 +80,7 @@ class Interactions:
         extra = len(told.item)  # the records' own items stand behind the storage
         for number, row in enumerate(rows.tolist()):
             span = np.arange(told.begin[row], told.end[row])
-            for place in span:
+            for place in span[told.item[span] > 0]:  # an item that is not there is nothing to predict
                 others = np.append(span[span != place], extra + number)
                 places.append(others)
                 lengths.append(len(others))

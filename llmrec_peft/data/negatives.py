@@ -35,8 +35,9 @@ class CandidateSampler:
 
     With p_i an item's share of the training interactions, B the batch's size and K the items drawn from a
     distribution s, an item is among the distinct candidates of a step with probability 1 - (1 - p_i)^B (1 - s_i)^K;
-    its logarithm is the correction that makes a sampled softmax nearly unbiased. Items drawn as hard negatives are
-    left out of it: they are meant to be over-represented.
+    its logarithm is the correction that makes a sampled softmax nearly unbiased; in batches by item all items that
+    are trained on come up equally often. Items drawn as hard negatives are left out of it: they are meant to be
+    over-represented.
 
     References:
         Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys 2019.
@@ -49,6 +50,7 @@ class CandidateSampler:
         num_items: int,
         seed: int,
         alike: NDArray[np.int64] | None = None,
+        by_item: bool = False,
     ) -> None:
         """Prepare to draw.
 
@@ -58,6 +60,7 @@ class CandidateSampler:
             num_items: Rows of an item table.
             seed: Seed of the draws.
             alike: Items most like each item, int64 [num_items, m], 0 where there are fewer; for hard negatives.
+            by_item: Whether batches are made of items, all of which come up equally often, not of examples.
         """
         self._negatives = negatives
         self._seed = seed
@@ -65,29 +68,49 @@ class CandidateSampler:
         self._alike = alike
         counts = train.counts_by_item(num_items).astype(np.float64)
         self._share = counts / max(1.0, counts.sum())
+        self._by_item = by_item
+        self._met = counts > 0
         known = np.ones(num_items)
         known[0] = 0.0
         self._uniform = known / max(1.0, known.sum())
         self._drawn_from = self._share if negatives.kind == "popularity" else self._uniform
         self._cumulated = np.cumsum(self._drawn_from)
 
-    def add(self, batch: Batch, epoch: int, step: int) -> None:
-        """Put candidates, corrections and targets into a batch."""
+    def add(self, batch: Batch, epoch: int, step: int, own_alone: bool = False) -> None:
+        """Put candidates, corrections and targets into a batch.
+
+        Args:
+            batch: Examples.
+            epoch: Epoch from 0.
+            step: Batch of the epoch.
+            own_alone: Whether the batch's own items alone are candidates, whatever is asked for.
+        """
         import torch
 
         item = batch.item.cpu().numpy()
-        candidates = self.candidates(item, epoch, step)
+        candidates = np.unique(item).astype(np.int64) if own_alone else self.candidates(item, epoch, step)
         target = np.searchsorted(candidates, item)
         device = batch.item.device
         batch.candidates = torch.from_numpy(candidates).to(device)
         batch.target = torch.from_numpy(target.astype(np.int64)).to(device)
-        if self._negatives.kind == "catalogue":
+        if self._negatives.kind == "catalogue" and not own_alone:
             batch.log_q = None
             return
-        missed = len(item) * np.log1p(-np.minimum(self._share[candidates], 1.0 - 1e-12))
-        missed += self._negatives.count * np.log1p(-np.minimum(self._drawn_from[candidates], 1.0 - 1e-12))
-        log_q = np.log(np.maximum(-np.expm1(missed), 1e-12)).astype(np.float32)
+        log_q = self._log_included(item, candidates, own_alone)
         batch.log_q = torch.from_numpy(log_q).to(device)
+
+    def _log_included(
+        self, item: NDArray[np.int64], candidates: NDArray[np.int64], own_alone: bool
+    ) -> NDArray[np.float32]:
+        """Log of the probability with which each candidate is one of a step's, float32 [C]."""
+        if self._by_item:
+            share = len(np.unique(item)) / max(1, int(self._met.sum()))
+            missed = np.where(self._met[candidates], np.log1p(-min(share, 1.0 - 1e-9)), 0.0)
+        else:
+            missed = len(item) * np.log1p(-np.minimum(self._share[candidates], 1.0 - 1e-12))
+        if not own_alone:
+            missed = missed + self._negatives.count * np.log1p(-np.minimum(self._drawn_from[candidates], 1.0 - 1e-12))
+        return np.log(np.maximum(-np.expm1(missed), 1e-12)).astype(np.float32)
 
     def candidates(self, item: NDArray[np.int64], epoch: int, step: int) -> NDArray[np.int64]:
         """Distinct candidates of a step, sorted, int64 [C]; the batch's own items are among them."""

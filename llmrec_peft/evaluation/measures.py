@@ -74,7 +74,10 @@ class RatingMeasure(Measure):
 
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
         """RMSE or MAE."""
-        return (rmse_figure if metric == "rmse" else mae_figure)(_scores(outcome), part.label)
+        figures = {"rmse": rmse_figure, "mae": mae_figure}
+        if metric not in figures:
+            raise ValueError(f"{metric} cannot be resampled")
+        return figures[metric](_scores(outcome), part.label)
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
         """Scores of some examples."""

@@ -86,10 +86,11 @@ def fitted(
             "slope": np.array([np.exp(best[0])], np.float32),
             "intercept": np.array([best[1]], np.float32),
         }
-    order = np.argsort(x, kind="stable")
-    curve = np.clip(isotonic_regression(y[order]).x, 0.5 / len(y), 1.0 - 0.5 / len(y))
-    at = np.unique(np.linspace(0, len(x) - 1, KNOTS).astype(int))
-    knots, heights = x[order][at], curve[at]
+    values, place, count = np.unique(x, return_inverse=True, return_counts=True)  # equal scores get one probability
+    curve = isotonic_regression(np.bincount(place, y) / count, weights=count.astype(np.float64)).x
+    curve = np.clip(curve, 0.5 / len(y), 1.0 - 0.5 / len(y))
+    at = np.unique(np.linspace(0, len(values) - 1, KNOTS).astype(int))
+    knots, heights = values[at], curve[at]
     missing = KNOTS - len(at)
     pad = knots[-1] + 1e-3 * np.arange(1, missing + 1)
     return {

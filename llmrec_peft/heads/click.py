@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.calibration import Calibration, apply, fitted, parameters
@@ -42,6 +42,13 @@ class ClickOptions(Options):
     """What a decoder's Yes − No starts counting; it is learnt."""
     calibration: Calibration = "platt"
     """How scores become probabilities, fitted on validation: `platt`, `isotonic` or `none`."""
+
+    @field_validator("positive_weight")
+    @classmethod
+    def _positive(cls, weight: float | str) -> float | str:
+        if not isinstance(weight, str) and weight <= 0.0:
+            raise ValueError(f"a weight above 0, or balanced (given: {weight:g})")
+        return weight
 
 
 class ClickHead(TaskHead[ClickOptions]):
@@ -163,7 +170,7 @@ class ClickHead(TaskHead[ClickOptions]):
     def report(self) -> dict[str, Any]:
         """What the prompt counts, where there is one."""
         scale = self.parts["scale"]
-        return {"prompt_scale": float(scale["prompt_scale"])} if "prompt_scale" in scale else {}
+        return {"prompt_scale": float(scale["prompt_scale"].detach())} if "prompt_scale" in scale else {}
 
 
 def _prompts_of(context: HeadContext) -> tuple[int, bool]:

@@ -41,20 +41,12 @@ class Reader:
         Args:
             batch: Examples.
             pairs: Whether items are scored one by one, not only against candidates.
-            stored: Whether texts of histories, and of candidates beside the batch's own items, are read as they were
-                last encoded, without gradient.
+            stored: Whether texts of histories are read as they were last encoded, without gradient.
             inserted: Vectors to be put into the prompts, float32 [B, k, hidden].
         """
-        wanted, own = self._wanted(batch, pairs, stored, inserted is not None), None
-        behind = self._candidates_lack(batch) and "candidate_text" not in wanted
-        if behind and batch.target is not None and batch.candidates is not None:
-            own = torch.unique(batch.target)  # the batch's own items, each once, alone encoded anew
-            wanted["own"] = batch.candidates[own]
-        found = self._vectors(wanted)
+        found = self._vectors(self._wanted(batch, pairs, stored, inserted is not None))
         if stored and self._history_lacks(batch) and batch.history is not None:
             found["history_text"] = self._last(batch.history)
-        if own is not None and batch.candidates is not None:
-            found["candidate_text"] = self._last(batch.candidates).index_copy(0, own, found.pop("own"))
         if inserted is not None:
             assert self._encoder is not None and batch.example is not None and self._plan.prompt is not None  # noqa: S101 - vectors are put into a model's prompts
             found["prompt_text"] = self._encoder.with_inserted(self._plan.prompt + batch.example, inserted)
@@ -78,8 +70,7 @@ class Reader:
         wanted: dict[str, Tensor] = {}
         if plan.item and batch.item_text is None and pairs:
             wanted["item_text"] = batch.item
-        fresh = not (stored and batch.target is not None)
-        if fresh and self._candidates_lack(batch) and batch.candidates is not None:
+        if plan.item and batch.candidates is not None and batch.candidate_text is None:
             wanted["candidate_text"] = batch.candidates
         if not stored and self._history_lacks(batch) and batch.history is not None:
             wanted["history_text"] = batch.history
@@ -90,9 +81,6 @@ class Reader:
         if not inserts and self.prompts_lack(batch) and plan.prompt is not None and batch.example is not None:
             wanted["prompt_text"] = plan.prompt + batch.example
         return wanted
-
-    def _candidates_lack(self, batch: Batch) -> bool:
-        return self._plan.item and batch.candidates is not None and batch.candidate_text is None
 
     def _history_lacks(self, batch: Batch) -> bool:
         return self._plan.history and batch.history is not None and batch.history_text is None

@@ -90,14 +90,18 @@ def fit(
 
 
 class _Orders:
-    """The batches of every epoch: of all examples, or, once the adapter stands still, of each user's newest."""
+    """The batches of every epoch: of all examples, or, once the adapter stands still, of each user's newest.
+
+    The latter are shuffled whatever the former are: batches by item spare encoding, which is over then, and under
+    Adam few batches with popular items weigh no more than many without (validation NDCG@10 0.068 instead of 0.115).
+    """
 
     def __init__(self, train: Interactions, section: TrainingSection, seed: int, whole_epochs: int) -> None:
-        settings = (section.batching, section.batch_size, section.items_per_batch, seed)
-        self._all = BatchOrder(train, *settings)
+        sizes = (section.batch_size, section.items_per_batch, seed)
+        self._all = BatchOrder(train, section.batching, *sizes)
         self._newest = self._all
         if section.newest is not None:
-            self._newest = BatchOrder(train, *settings, among=train.newest(section.newest))
+            self._newest = BatchOrder(train, "random", *sizes, among=train.newest(section.newest))
         self._whole_epochs = whole_epochs
 
     def of(self, epoch: int) -> BatchOrder:
@@ -183,7 +187,7 @@ class _Run:
             own = rows[rank % len(rows) :: world]  # a last batch may hold fewer rows than there are processes
             batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)
             if self.sampler is not None:
-                self.sampler.add(batch, progress.epoch, progress.batch)
+                self.sampler.add(batch, progress.epoch, progress.batch, own_alone=self._reads_stored())
             loss = self._loss(prepared, batch)
             self.accelerator.backward(loss / section.accumulate)
             progress.loss += loss.item()
@@ -205,6 +209,15 @@ class _Run:
                 self._save()
                 started = time.monotonic()
         progress.seconds += time.monotonic() - started
+
+    def _reads_stored(self) -> bool:
+        """Whether texts beside a batch's own are read as they were last encoded while the adapter changes.
+
+        An item's stored vector lags behind; against such candidates the adapter would learn to tell what is fresh,
+        which the right answers alone are, from what is stored (it did: hit rate 0.12 became 0.08).
+        """
+        encoder = self.model.encoder
+        return self.section.other_texts == "stored" and encoder is not None and not encoder.held
 
     def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = prepared(batch).loss

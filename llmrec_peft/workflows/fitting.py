@@ -157,7 +157,8 @@ def sampler_of(
         if texts is None or not model.plan.item:
             raise InputError("head.hard_negatives: they are found by text, and no signal of the recipe reads any")
         alike = texts.alike()
-    return CandidateSampler(replace(widest, hard=hard), train, prepared.vocabulary.num_items, recipe.seed, alike)
+    num_items, by_item = prepared.vocabulary.num_items, recipe.training.batching == "by-item"
+    return CandidateSampler(replace(widest, hard=hard), train, num_items, recipe.seed, alike, by_item)
 
 
 def fit_variant(

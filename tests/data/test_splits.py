@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from llmrec_peft.data.dataset import RecDataset, column, interactions_table, table
-from llmrec_peft.data.splits import Split, split
+from llmrec_peft.data.splits import Split, drawn, split
 from llmrec_peft.errors import InputError
 
-KINDS = ["official", "random", "temporal", "leave-last-out", "cold-item"]
+KINDS = ["official", "random", "temporal", "leave-last-out", "cold-item", "cold-user"]
 SEEDS = range(6)
 
 
@@ -126,7 +126,89 @@ def test_cold_items_occur_in_one_part_only(seed: int) -> None:
     assert len(test) == round(0.2 * len(train | valid | test))
 
 
-@pytest.mark.parametrize("kind", ["random", "temporal", "leave-last-out", "cold-item"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cold_users_occur_in_one_part_only(seed: int) -> None:
+    data = ratings(seed)
+    parts = split(data, "cold-user", 0.2, 0.1, seed)
+    train, valid, test = (set(of(data, "user_id", rows)) for rows in (parts.train, parts.valid, parts.test))
+    assert not train & test
+    assert not train & valid
+    assert not valid & test
+    assert len(test) == round(0.2 * 25)
+    assert set(of(data, "item_id", parts.test)) & set(of(data, "item_id", parts.train)), "items are shared"
+    assert not same(parts, split(data, "cold-user", 0.2, 0.1, seed + 50))
+
+
+def test_no_training_row_is_later_than_any_validation_or_test_row_whatever_the_times() -> None:
+    """Five hundred datasets of any size, with any number of ties; what cannot be divided so is refused."""
+    rng = np.random.default_rng(0)
+    divided = refused = 0
+    for case in range(500):
+        rows = int(rng.integers(3, 60))
+        moments = int(rng.choice([1, 2, 3, 5, 20, 10_000]))
+        times = rng.integers(0, moments, rows)
+        if case % 5 == 0:
+            times[rng.random(rows) < 0.7] = times.max()  # most of it happened at the very end
+        users, items = rng.integers(0, 9, rows), np.arange(rows)
+        data = dataset([str(u) for u in users], [str(i) for i in items], times.tolist())
+        fractions = [float(rng.choice([0.01, 0.1, 0.3, 0.5, 0.9, 0.99])) for _ in range(2)]
+        try:
+            parts = split(data, "temporal", *fractions, case)
+        except InputError as error:
+            refused += 1
+            assert "temporal leaves no" in str(error)
+            assert len(np.unique(times)) < 20 or max(fractions) > 0.5, "it could have been divided"
+            continue
+        divided += 1
+        train, valid, test = (times[rows] for rows in (parts.train, parts.valid, parts.test))
+        assert train.max() < valid.min()
+        assert train.max() < test.min()
+        assert valid.max() < test.min()
+    assert divided > 200
+    assert refused > 50
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_owners_validation_part_is_the_validation_part(seed: int) -> None:
+    data = ratings(seed)
+    parts = np.random.default_rng(seed).choice(["train", "valid", "test", ""], 400, p=[0.6, 0.2, 0.1, 0.1])
+    owned = dataset(*(column(data.interactions, n) for n in ("user_id", "item_id", "timestamp")), parts.tolist())
+    for fraction in (0.1, 0.9):
+        found = split(owned, "official", 0.2, fraction, seed)
+        for name in ("train", "valid", "test"):
+            assert getattr(found, name).tolist() == np.flatnonzero(parts == name).tolist()
+    used = found.used
+    assert used.tolist() == np.flatnonzero(parts != "").tolist(), "what the owner puts into no part is not used"
+    numbered = found.renumbered()
+    for name in ("train", "valid", "test"):
+        assert np.array_equal(used[getattr(numbered, name)], getattr(found, name))
+
+
+def test_drawn_training_rows_are_the_seeds_and_the_other_parts_stay_whole() -> None:
+    parts = split(ratings(0), "official", 0.2, 0.1, 0)
+    some = drawn(parts, 64, seed=3)
+    assert len(some.train) == 64
+    assert set(some.train) <= set(parts.train)
+    assert np.all(np.diff(some.train) > 0), "in order, each once"
+    assert np.array_equal(some.valid, parts.valid)
+    assert np.array_equal(some.test, parts.test)
+    assert same(some, drawn(parts, 64, seed=3))
+    assert not same(some, drawn(parts, 64, seed=4))
+    assert same(drawn(parts, len(parts.train), seed=3), parts)
+    assert set(drawn(parts, 16, seed=3).train) <= set(some.train), "fewer are fewer of the same"
+    with pytest.raises(InputError, match=rf"data\.train_size: {len(parts.train) + 1} .* there are {len(parts.train)}$"):
+        drawn(parts, len(parts.train) + 1, seed=3)
+
+
+def test_added_rows_are_training_rows() -> None:
+    parts = split(ratings(0), "official", 0.2, 0.1, 0)
+    grown = parts.growing(400, 403)
+    assert grown.train.tolist() == [*parts.train.tolist(), 400, 401, 402]
+    assert np.array_equal(grown.valid, parts.valid)
+    assert np.array_equal(grown.test, parts.test)
+
+
+@pytest.mark.parametrize("kind", ["random", "temporal", "leave-last-out", "cold-item", "cold-user"])
 def test_data_that_cannot_be_divided_is_refused_with_the_part_that_would_be_empty(kind: str) -> None:
     with pytest.raises(InputError, match=rf"data\.split: {kind} leaves no \w+ interactions of 1"):
         split(dataset(["a"], ["1"], [5]), kind, 0.2, 0.1, 0)

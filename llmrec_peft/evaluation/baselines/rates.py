@@ -49,7 +49,7 @@ def counts_before(
     """
     size = int(max(learn_key.max(initial=0), ask_key.max(initial=0))) + 1
     count: Floats = np.bincount(learn_key, minlength=size)[ask_key].astype(np.float64)
-    total = np.bincount(learn_key, learn_value, size)[ask_key]
+    total: Floats = np.bincount(learn_key, learn_value, size)[ask_key].astype(np.float64)
     if in_time and len(ask_key):
         order = np.lexsort((ask_time, ask_key))
         key, time, value = ask_key[order], ask_time[order], ask_value[order]
