@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ class ScoredItem:
     Attributes:
         item_id: Its id.
         title: Its title.
-        score: Predicted label, on the owner's scale.
+        score: What `Recommender.score` gives: stars, a probability, or a score whose order alone has a meaning.
     """
 
     item_id: str
@@ -33,8 +34,8 @@ class Recommendations:
 
     Attributes:
         user_id: The user.
-        basis: ``personal``, or ``popularity`` for a user that training did not know: the items most often
-            rated, in that order, each with the score it has for the average user.
+        basis: ``personal``, or ``popularity`` for a user that training did not know: the items with most
+            interactions, in that order, each with the score it has for the average user.
         items: Best first.
     """
 
@@ -56,8 +57,9 @@ class Catalogue:
         titles: Titles.
         table_index: Row of each item in the signals' tables; 0 for items added since, which only their text
             speaks for.
-        popularity: Training ratings of each item.
+        popularity: Training interactions of each item.
         vectors: Text vectors, float32 [n, width]; None where no signal reads text.
+        added: What was said of each item added since, where prompts name it.
     """
 
     ids: list[str]
@@ -65,6 +67,7 @@ class Catalogue:
     table_index: NDArray[np.int64]
     popularity: NDArray[np.int64]
     vectors: Tensor | None
+    added: tuple[Mapping[str, Any], ...] = ()
     row_of: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:

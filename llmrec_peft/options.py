@@ -51,14 +51,18 @@ def one_line(error: ValidationError, options: type[BaseModel], where: str = "") 
         options: The block that was being validated.
         where: Dotted path of that block inside the recipe, such as ``adapter``.
     """
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    first = found[0]
     place = first["loc"]
     if first["type"] == "extra_forbidden":
         block = _block_at(options, place[:-1])
         known = nearest(str(place[-1]), block.model_fields) if block else ""
         return f"unknown field {_dotted(where, place)!r}: {known}"
-    path = _dotted(where, _fields_of(options, place))
-    message = first["msg"].removeprefix("Value error, ")
+    fields = _fields_of(options, place)
+    path = _dotted(where, fields)
+    # a field of several types is refused once for each: what else would be right belongs in the line too
+    told = [one["msg"].removeprefix("Value error, ") for one in found if _fields_of(options, one["loc"]) == fields]
+    message = ", or ".join(dict.fromkeys([told[0], *(one.removeprefix("Input should be ") for one in told[1:])]))
     given = "" if first["type"] in {"missing", "value_error"} else f" (given: {_short(first['input'])})"
     return f"{path or 'recipe'}: {message}{given}"
 

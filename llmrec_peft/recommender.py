@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
 from llmrec_peft.artifact.tensors import write_tensors
+from llmrec_peft.attached import AttachedRuns
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.catalogue import Catalogue, Recommendations
@@ -23,7 +23,7 @@ from llmrec_peft.data.histories import Histories, given
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
-from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.errors import InputError
 from llmrec_peft.language_model import LanguageModel
 from llmrec_peft.model import RecModel
 from llmrec_peft.prompting import Prompting, prompt_reading
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
 
 
-class Recommender:
+class Recommender(AttachedRuns):
     """Scores and recommends with a trained run, or with one of several on the same base.
 
     Known items are scored from their stored vectors; the language model is loaded when the first new text
@@ -70,11 +70,6 @@ class Recommender:
         catalogue = catalogue_of(vocabulary, items, vectors)
         tenant = Tenant(recipe, model.eval(), vocabulary, items, catalogue, seen, users, user_vectors)
         self._begin(tenant, "trained", None)
-
-    def _begin(self, tenant: Tenant, name: str, base: LanguageModel | None) -> None:
-        self._tenants = {name: tenant}
-        self._current = name
-        self._base = base
 
     @classmethod
     def from_pretrained(
@@ -114,128 +109,12 @@ class Recommender:
         found._begin(tenant, tenant.manifest.digest[:12], shared)
         return found
 
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names of the runs in memory, in the order in which they came."""
-        return tuple(self._tenants)
-
-    @property
-    def current(self) -> str:
-        """Name of the run that answers."""
-        return self._current
-
-    def attach(self, folder: str | Path, name: str | None = None) -> str:
-        """Take a further run on the same base into memory; `switch` lets it answer.
-
-        Args:
-            folder: Run folder.
-            name: What to call it; the first 12 digits of its digest by default.
-
-        Returns:
-            Its name.
-
-        Raises:
-            InputError: When the folder is no whole run, was trained on another base, its adapter does not fit
-                (told now where the base is loaded, else with the first text), or the name is taken by
-                another run. Everything is as it was then.
-        """
-        base = self._shared_base()
-        tenant = read_tenant(Path(folder), self.device)
-        assert tenant.manifest is not None and tenant.adapter is not None  # noqa: S101 - read from a folder
-        base.require(tenant.manifest, str(folder))
-        name = tenant.manifest.digest[:12] if name is None else name
-        if name in self._tenants:
-            known = self._tenants[name].manifest
-            if known is None or known.digest != tenant.manifest.digest:
-                raise InputError(f"the name {name!r} is taken by another run: detach that one, or give another name")
-            return name
-        if base.loaded and tenant.catalogue.vectors is not None:
-            try:
-                with base.inside(tenant.adapter):
-                    pass
-            except BaseException:
-                base.drop(tenant.adapter)
-                raise
-        self._tenants[name] = tenant
-        return name
-
-    def switch(self, name: str) -> None:
-        """Let another attached run answer; the base is not read again.
-
-        Raises:
-            InputError: For a name that is not attached.
-        """
-        self._require_attached(name)
-        self._current = name
-
-    def detach(self, name: str) -> None:
-        """Forget an attached run and give its memory back.
-
-        Raises:
-            InputError: For a name that is not attached, or the run that answers at the moment.
-        """
-        self._require_attached(name)
-        if name == self._current:
-            raise InputError(f"run {name!r} answers at the moment: switch to another one before it is detached")
-        tenant = self._tenants.pop(name)
-        if tenant.adapter is not None and self._base is not None:
-            self._base.drop(tenant.adapter)
-
-    @property
-    def recipe(self) -> Recipe:
-        """Resolved recipe of the run."""
-        return self.tenant.recipe
-
-    @property
-    def model(self) -> RecModel:
-        """Trained and folded model."""
-        return self.tenant.model
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Known users and items."""
-        return self.tenant.vocabulary
-
-    @property
-    def items(self) -> ItemTable:
-        """Titles, texts and popularity in vocabulary order."""
-        return self.tenant.items
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """What the run folder says of itself."""
-        return self.tenant.manifest
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """What can be recommended."""
-        return self.tenant.catalogue
-
-    @property
-    def tenant(self) -> Tenant:
-        """Everything of the run that answers but the base model."""
-        return self._tenants[self._current]
-
-    @property
-    def language_model(self) -> LanguageModel:
-        """The base, shared by all attached runs.
-
-        Raises:
-            InputError: When this recommender was not loaded from a run folder.
-        """
-        return self._shared_base()
-
     def with_vectors(self, vectors: Tensor) -> Recommender:
         """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
         tenant = replace(self.tenant, catalogue=replace(self.catalogue, vectors=vectors.to(self.device)))
         other = type(self).__new__(type(self))
         other._begin(tenant, self._current, self._base)
         return other
-
-    @property
-    def device(self) -> torch.device:
-        """Where scores are computed."""
-        return self.model.device
 
     def score(
         self,
@@ -306,7 +185,8 @@ class Recommender:
         """Make items scorable by their texts alone.
 
         Args:
-            rows: For each item ``item_id`` and the columns that the recipe's item template names.
+            rows: For each item ``item_id`` and the columns that the recipe's item template names, and its prompt's
+                where it reads one.
 
         Returns:
             The ids that were added.
@@ -317,8 +197,9 @@ class Recommender:
         given = list(rows)
         if not given:
             return []
-        if self.catalogue.vectors is None:
-            raise InputError("this run does not read texts: an item without ratings cannot be scored")
+        old, prompts = self.catalogue, self.model.plan.prompt is not None
+        if old.vectors is None and not prompts:
+            raise InputError("this run does not read texts: an item that training did not know cannot be scored")
         template = ViewTemplate(self.recipe.views.item.template)
         ids = [str(row.get("item_id", "")) for row in given]
         for at, item in enumerate(ids):
@@ -327,14 +208,14 @@ class Recommender:
             if item in self.catalogue.row_of or item in ids[:at]:
                 raise InputError(f"item {item!r} is known already")
         texts = template.render_all(given)
-        vectors = self.encode(texts)
-        old = self.catalogue
+        vectors = None if old.vectors is None else torch.cat([old.vectors, self.encode(texts).to(self.device)])
         self.tenant.catalogue = Catalogue(
             ids=[*old.ids, *ids],
             titles=[*old.titles, *(str(row.get("title") or text) for row, text in zip(given, texts, strict=True))],
             table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
             popularity=np.append(old.popularity, np.zeros(len(ids), np.int64)),
-            vectors=torch.cat([self.catalogue.vectors, vectors.to(self.device)]),
+            vectors=vectors,
+            added=(*old.added, *(dict(row) for row in given)) if prompts else (),
         )
         return ids
 
@@ -386,13 +267,13 @@ class Recommender:
         if tenant.adapter is None:
             raise InputError("this recommender was not loaded from a run folder")
         columns = [{}, *tenant.items.columns]
-        index = self.catalogue.table_index
         with self._shared_base().inside(tenant.adapter) as (backbone, encoder), torch.no_grad():
             prompting = Prompting.of(self.recipe, backbone)
             writer = prompting.user if view == "user" else prompting.prompt
             assert writer is not None  # noqa: S101 - the plan says that there is one
             of_users = [tenant.users[user] if user < len(tenant.users) else {} for user in users]
-            of_items = None if view == "user" else [columns[index[row]] for row in rows]
+            candidates = [*tenant.items.columns, *self.catalogue.added]
+            of_items = None if view == "user" else [candidates[row] for row in rows]
             texts = writer.of_examples(of_users, of_items, histories, columns).texts
             table = TokenTable.of(
                 texts,
@@ -439,12 +320,3 @@ class Recommender:
         if self.tenant.users:
             write_users(folder / "users.parquet", self.tenant.users[1:])
         (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
-
-    def _shared_base(self) -> LanguageModel:
-        if self._base is None:
-            raise InputError("this recommender was not loaded from a run folder")
-        return self._base
-
-    def _require_attached(self, name: str) -> None:
-        if name not in self._tenants:
-            raise InputError(f"no run {name!r} is attached: {nearest(name, list(self._tenants))}")

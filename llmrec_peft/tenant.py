@@ -90,7 +90,7 @@ class Tenant:
         )
         told = self.seen.take(user) if histories is None else histories
         if plan.history_length is not None:
-            batch.read(told, plan.history_length)
+            batch.read(told, plan.history_length, _latest(told, len(user)))
             if plan.history and batch.history is not None:
                 batch.history_text = self._texts_of(batch.history)
         if plan.user is not None:
@@ -151,6 +151,11 @@ class Tenant:
             for at in best
         )
         return Recommendations(user_id, "personal" if personal else "popularity", chosen)
+
+
+def _latest(told: Histories, rows: int) -> NDArray[np.int64] | None:
+    """The moment of asking, where histories know times: that of the latest thing known at all, int64 [rows]."""
+    return None if told.time is None else np.full(rows, told.time.max(initial=0), np.int64)
 
 
 def read_tenant(folder: Path, device: torch.device) -> Tenant:

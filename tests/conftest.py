@@ -119,3 +119,33 @@ def tiny_run(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest.Temp
     run = tmp_path_factory.mktemp("tiny-run") / "run"
     train(recipe, run, show=False)
     return run
+
+
+@pytest.fixture(scope="session")
+def task_runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Run folders of other tasks over demo data in the tiny backbone, each trained when first asked for by name:
+
+    ``click`` (taste), ``prompt`` (click by prompts), ``ranking``, ``joint`` (stars, then clicks). Copy one before
+    changing anything.
+    """
+    folder = tmp_path_factory.mktemp("task-runs")
+    prompt = "views.prompt.template={% for film in history %}{{ film.title }}; {% endfor %}next {{ item.title }}"
+    asked = {
+        "click": ("tallrec-movie",),
+        "prompt": ("tallrec-movie", "head.feed=prompt", prompt, "views.prompt.max_length=48", "signals.taste=false"),
+        "ranking": ("amazon-scientific", "fusion.dim=32"),
+        "joint": ("amazon-reviews", "heads=[rating, {name: click, threshold: 4}]", "adapter.layers=top-1"),
+    }
+
+    def run(name: str) -> Path:
+        if not (folder / name).exists():
+            from llmrec_peft.recipe import load_recipe
+            from llmrec_peft.workflows.train import train
+
+            recipe, *overrides = asked[name]
+            fixed = ["evaluation.bootstrap=0", "evaluation.collaborative_only=false", "evaluation.blend=false"]
+            few = [f"backbone.name={tiny_backbone}", "training.epochs=1", "training.refit=false", *fixed]
+            train(load_recipe(recipe, [*few, *overrides], {"data.path": "demo"}), folder / name, show=False)
+        return folder / name
+
+    return run

@@ -131,6 +131,51 @@ def test_no_weights_are_needed(tmp_path: Path) -> None:
     assert any("no data given" in line for line in few.assumptions)
 
 
+RECIPES = ("movies", "tallrec-movie", "collm-ml-1m", "amazon-scientific", "amazon-reviews")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("data", ["demo", None])
+def test_every_shipped_recipe_can_be_checked(name: str, data: str | None, tiny_backbone: Path) -> None:
+    narrow = ["fusion.dim=32"] if name == "amazon-scientific" else []  # its vectors are the language model's own
+    small = [f"backbone.name={tiny_backbone}", "views.item.max_length=48", *narrow]
+    found = footprint_of(load_recipe(name, small, {"data.path": data}), cuda=False)
+    assert found.parts["base"] > 0
+    assert (data is None) == any("no data given" in line for line in found.assumptions)
+    assert any("columns as in the demo data" in line for line in found.assumptions) == (
+        data is None and name in ("tallrec-movie", "collm-ml-1m")
+    )
+
+
+@pytest.mark.parametrize("data", ["demo", None])
+def test_columns_histories_and_tokens_in_prompts_are_counted(data: str | None, tiny_backbone: Path) -> None:
+    def found(name: str, *overrides: str) -> dict[str, dict[str, int]]:
+        recipe = load_recipe(name, [f"backbone.name={tiny_backbone}", *overrides], {"data.path": data})
+        return footprint_of(recipe, cuda=False).phases
+
+    plain = found("movies")
+    featured = found("movies", "signals.features={items: [genres, year]}")
+    assert featured["checkpoint"]["U, I, R and head"] > plain["checkpoint"]["U, I, R and head"]
+    assert found("movies", "signals.history={}")["step"]["activations"] > plain["step"]["activations"]
+    prompted = ("head.feed=prompt", "views.prompt.max_length=32", "adapter={method: lora}", "signals.taste=false")
+    read = found("tallrec-movie", *prompted)
+    put_in = found("tallrec-movie", *prompted, "signals.soft_tokens={}")
+    assert read["step"]["activations"] > found("tallrec-movie", "adapter={method: lora}")["encoding"]["activations"]
+    assert put_in["checkpoint"]["U, I, R and head"] > read["checkpoint"]["U, I, R and head"]
+
+
+def test_texts_that_the_model_cannot_read_are_refused(tiny_backbone: Path) -> None:
+    recipe = load_recipe("movies", [f"backbone.name={tiny_backbone}", "views.item.max_length=96"])
+    with pytest.raises(InputError, match=r"views\.item\.max_length: .* up to 96 tokens, over the 64 that"):
+        footprint_of(recipe, cuda=False)
+
+
+def test_column_that_nothing_has_is_refused_without_data_too(tiny_backbone: Path) -> None:
+    recipe = load_recipe("movies", [f"backbone.name={tiny_backbone}", "signals.features={items: [colour]}"])
+    with pytest.raises(InputError, match=r"signals\.features\.items: the data has no column 'colour'"):
+        footprint_of(recipe, cuda=False)
+
+
 @pytest.mark.parametrize("text", ["12", "GB", "-3GB", "0GB", "12 parsecs", "1e3GB", "nanGB", ""])
 def test_amounts_that_say_nothing_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="--gpu"):

@@ -28,12 +28,14 @@ class Seen:
         item: Item indices, int64 [m].
         label: Labels, float32 [m].
         learned: Which entries were learnt from, bool [m]; None for all of them.
+        time: Times in seconds, int64 [m]; None where they are not known.
     """
 
     user: NDArray[np.int64]
     item: NDArray[np.int64]
     label: NDArray[np.float32]
     learned: NDArray[np.bool_] | None = None
+    time: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, learned: Interactions, everything: Interactions) -> Seen:
@@ -45,9 +47,10 @@ class Seen:
         """
         order = np.lexsort((learned.timestamp, learned.user))
         user, item, label = learned.user[order], learned.item[order], learned.label[order]
+        time = learned.timestamp[order]
         told = everything.history
         if told is None or not len(told):
-            return cls(user, item, label)
+            return cls(user, item, label, time=time)
         longest = np.lexsort((told.lengths, everything.user))
         last = longest[np.append(np.diff(everything.user[longest]) != 0, True)]
         entries = [told.of(row) for row in last]
@@ -57,18 +60,23 @@ class Seen:
         width = np.int64(max(item.max(initial=0), told_item.max(initial=0)) + 1)
         pair, told_pair = user * width + item, told_user * width + told_item
         fresh = ~np.isin(pair, told_pair)
+        told_time = None
+        if told.time is not None:
+            told_time = np.concatenate([told.time[told.begin[row] : told.end[row]] for row in last])
         return cls(
             np.concatenate([told_user, user[fresh]]),
             np.concatenate([told_item, item[fresh]]),
             np.concatenate([told_label, label[fresh]]).astype(np.float32),
             np.concatenate([_among(told_pair, pair), np.ones(int(fresh.sum()), bool)]),
+            None if told_time is None else np.concatenate([told_time, time[fresh]]),
         )
 
     def by_user(self, num_users: int) -> Histories:
         """As one history a user index."""
         order = np.argsort(self.user, kind="stable")
         bounds = np.searchsorted(self.user[order], np.arange(num_users + 1)).astype(np.int64)
-        return Histories(self.item[order], self.label[order], bounds[:-1], bounds[1:])
+        time = None if self.time is None else self.time[order]
+        return Histories(self.item[order], self.label[order], bounds[:-1], bounds[1:], time)
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,8 @@ def write_seen(path: Path, seen: Seen) -> None:
     """Write what each user has met, oldest first; private, never published."""
     learned = np.ones(len(seen.user), bool) if seen.learned is None else seen.learned
     columns = {"user": seen.user, "item": seen.item, "label": seen.label, "learned": learned}
+    if seen.time is not None:
+        columns["timestamp"] = seen.time
     pq.write_table(pa.table(columns), path)
 
 
@@ -158,7 +168,8 @@ def read_seen(path: Path, num_users: int) -> Histories:
         return Histories.empty(num_users)
     table = _read(path, ("user", "item", "label"))
     user, item, label = (table[name].to_numpy() for name in ("user", "item", "label"))
-    return Seen(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32)).by_user(num_users)
+    time = _read(path, ("timestamp",))["timestamp"].to_numpy() if _has(path, "timestamp") else None
+    return Seen(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32), time=time).by_user(num_users)
 
 
 def read_learned(path: Path) -> Interactions | None:

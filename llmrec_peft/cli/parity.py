@@ -34,7 +34,11 @@ def parity(
     out: Annotated[Path | None, typer.Option(help="Folder for the merged model, written if it passes.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Data folder, if it has moved.")] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest mean change of a score, as a share of the label range.")
+        float,
+        typer.Option(
+            min=0.0,
+            help="Largest mean change of a score, as a share of the label range (rankings: of the scores' spread).",
+        ),
     ] = 0.01,
     metric_tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest relative worsening of the primary metric on validation.")

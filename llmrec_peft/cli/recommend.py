@@ -9,6 +9,9 @@ import typer
 
 from llmrec_peft.cli.output import print_json, print_table
 
+_SCORED = {"rating": "predicted", "click": "probability"}
+"""What scores of a task are called; those of others have an order alone."""
+
 
 def recommend(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
@@ -18,18 +21,21 @@ def recommend(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Recommend items to a user; an unknown user gets the popular ones, and the answer says so."""
+    from llmrec_peft import registry
     from llmrec_peft.recommender import Recommender
 
-    answer = Recommender.from_pretrained(run).recommend([user], k=k, seen=seen)[0]
+    recommender = Recommender.from_pretrained(run)
+    answer = recommender.recommend([user], k=k, seen=seen)[0]
     if as_json:
         print_json(answer.plain())
         return
     personal = answer.basis == "personal"
-    title = f"for user {user}" if personal else f"user {user} is unknown: the items most often rated"
+    title = f"for user {user}" if personal else f"user {user} is unknown: the most popular items"
     rows = [
         [str(rank), item.item_id, item.title, f"{item.score:.2f}"] for rank, item in enumerate(answer.items, start=1)
     ]
-    print_table(title, ["", "item", "title", "predicted"], rows, (0, 3))
+    task = registry.get("heads", recommender.recipe.head.name).task
+    print_table(title, ["", "item", "title", _SCORED.get(task, "score")], rows, (0, 3))
 
 
 def register(app: typer.Typer) -> None:

@@ -74,6 +74,12 @@ def column(table: Dataset, name: str) -> list[Any]:
     return values
 
 
+def columns(table: Dataset) -> dict[str, list[Any]]:
+    """All columns as lists, straight from Arrow."""
+    values: dict[str, list[Any]] = table.with_format("arrow")[:].to_pydict()
+    return values
+
+
 def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     """Make an Arrow table through `datasets`, identifiers and texts as strings."""
     from datasets import Dataset

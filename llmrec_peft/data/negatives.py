@@ -50,7 +50,6 @@ class CandidateSampler:
         num_items: int,
         seed: int,
         alike: NDArray[np.int64] | None = None,
-        by_item: bool = False,
     ) -> None:
         """Prepare to draw.
 
@@ -60,21 +59,28 @@ class CandidateSampler:
             num_items: Rows of an item table.
             seed: Seed of the draws.
             alike: Items most like each item, int64 [num_items, m], 0 where there are fewer; for hard negatives.
-            by_item: Whether batches are made of items, all of which come up equally often, not of examples.
         """
         self._negatives = negatives
         self._seed = seed
         self._num_items = num_items
         self._alike = alike
-        counts = train.counts_by_item(num_items).astype(np.float64)
-        self._share = counts / max(1.0, counts.sum())
-        self._by_item = by_item
-        self._met = counts > 0
+        self.batches_are_of(train.item)
         known = np.ones(num_items)
         known[0] = 0.0
-        self._uniform = known / max(1.0, known.sum())
-        self._drawn_from = self._share if negatives.kind == "popularity" else self._uniform
+        self._drawn_from = self._share if negatives.kind == "popularity" else known / max(1.0, known.sum())
         self._cumulated = np.cumsum(self._drawn_from)
+
+    def batches_are_of(self, item: NDArray[np.int64], by_item: bool = False) -> None:
+        """Say what the next batches are made of; until then it is everything that is trained on, shuffled.
+
+        Args:
+            item: Items of their examples, int64 [N].
+            by_item: Whether batches are made of items, all of which come up equally often, not of examples.
+        """
+        counts = np.bincount(item, minlength=self._num_items).astype(np.float64)
+        self._share = counts / max(1.0, counts.sum())
+        self._met = counts > 0
+        self._by_item = by_item
 
     def add(self, batch: Batch, epoch: int, step: int, own_alone: bool = False) -> None:
         """Put candidates, corrections and targets into a batch.

@@ -167,7 +167,12 @@ def paired_rmse_interval(
 
 
 def group_interval(
-    first: Sequence[Figure], second: Sequence[Figure], cluster: Ints, resamples: int, seed: int = 0
+    first: Sequence[Figure],
+    second: Sequence[Figure],
+    cluster: Ints,
+    resamples: int,
+    seed: int = 0,
+    paired: bool = False,
 ) -> GroupInterval:
     """Bootstrap the difference of two groups' mean figures over clusters and over seeds at once.
 
@@ -184,6 +189,8 @@ def group_interval(
         cluster: Cluster of each example, [n].
         resamples: Number of resamples, at least 1.
         seed: Seed of the resampling.
+        paired: Whether the n-th models of both groups belong together, as a run and its own baseline do: seeds are
+            then drawn once for both.
 
     Raises:
         ValueError: When a figure is undefined on all examples, or the difference in every resample.
@@ -198,15 +205,19 @@ def group_interval(
     differences = np.empty(resamples)
     for index in range(resamples):
         weights = _drawn(rng, place, clusters)
-        means = [_mean_of_drawn(rng, group, weights) for group in (first, second)]
+        drawn = _seeds(rng, len(first))
+        means = [_mean(first, drawn, weights), _mean(second, drawn if paired else _seeds(rng, len(second)), weights)]
         differences[index] = means[0] - means[1]
     even = np.ones(len(place))
     whole = [float(np.mean([figure(even) for figure in group])) for group in (first, second)]
     return GroupInterval(*_summary(whole[0] - whole[1], differences), clusters, len(first), len(second))
 
 
-def _mean_of_drawn(rng: np.random.Generator, group: Sequence[Figure], weights: Weights) -> float:
-    drawn = rng.integers(0, len(group), max(1, len(group) - 1))
+def _seeds(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+    return rng.integers(0, count, max(1, count - 1))
+
+
+def _mean(group: Sequence[Figure], drawn: NDArray[np.int64], weights: Weights) -> float:
     values = {at: group[at](weights) for at in np.unique(drawn)}
     return float(np.mean([values[at] for at in drawn]))
 

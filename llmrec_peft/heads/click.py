@@ -140,6 +140,12 @@ class ClickHead(TaskHead[ClickOptions]):
         """Prompts are read where the model is fed with them."""
         return self.config.feed == "prompt"
 
+    def mixing_refusal(self) -> str | None:
+        """A mixed label would be cut at the threshold again: half of a like would become a like or a dislike."""
+        if self.config.threshold is None:
+            return None
+        return f"head.threshold={self.config.threshold:g} of head click: mixed labels would be cut at it, not mixed"
+
     def observed(self, label: NDArray[np.floating], label_range: tuple[float, float]) -> NDArray[np.floating]:
         """1 for positive labels, else 0."""
         if self.config.threshold is not None:

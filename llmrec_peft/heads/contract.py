@@ -161,6 +161,13 @@ class TaskHead(ABC, Generic[C]):
         """How the candidates of a step are drawn; None for heads that are not listwise."""
         return None
 
+    def mixing_refusal(self) -> str | None:
+        """Why labels between two labels mean nothing to the head, in words that begin with a field; None if they do.
+
+        Asked where ``training.augment.mixup`` mixes pairs and their labels.
+        """
+        return None
+
     def observed(self, label: NDArray[np.floating], label_range: tuple[float, float]) -> NDArray[np.floating]:
         """Labels as the loss and the metrics want them, [n].
 

@@ -20,6 +20,7 @@ from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.reading import Reader
 from llmrec_peft.model.text_plan import TextPlan
+from llmrec_peft.model.trained_parts import TrainedParts
 from llmrec_peft.signals.contract import Signal
 from llmrec_peft.signals.fusion import Fusion, Shown
 
@@ -31,7 +32,7 @@ ChunkScores = Callable[[NDArray[np.int64]], Tensor]
 """Scores of some examples' users for every item, float32 [rows, num_items - 1], columns by item index from 1."""
 
 
-class RecModel(nn.Module):
+class RecModel(TrainedParts):
     """ŷ = head(user vectors of signals joined, item vectors of signals joined, offsets of signals joined).
 
     Vectors of texts come from `encoder` in the computation graph of the adapter, or from `text_table`
@@ -304,40 +305,6 @@ class RecModel(nn.Module):
                 return self.catalogue_scores(batch, side, items, head, texts)
 
             yield scores
-
-    @property
-    def device(self) -> torch.device:
-        """Where the trained parts lie."""
-        device: torch.device = next(self.head_parts.parameters()).device
-        return device
-
-    def trained_state(self) -> dict[str, Tensor]:
-        """Every tensor outside the frozen backbone: adapter, signals, fusion and heads, by name."""
-        state = {name: tensor for name, tensor in self.named_parameters() if tensor.requires_grad}
-        for prefix in ("signal_parts", "head_parts", "fusion"):
-            parts = getattr(self, prefix).state_dict(keep_vars=True)
-            state |= {f"{prefix}.{name}": tensor for name, tensor in parts.items()}
-        return {name: tensor.detach() for name, tensor in state.items()}
-
-    @torch.no_grad()
-    def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """Copy what `trained_state` gave back into place."""
-        own = self.trained_state()
-        if own.keys() != state.keys():
-            raise KeyError(f"state differs in {sorted(own.keys() ^ state.keys())[:3]}")
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
-
-    def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
-        """Trainable parameters by group: ``adapter``, ``embeddings`` (tables) and ``head`` (the rest)."""
-        tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
-        groups: dict[str, list[tuple[str, nn.Parameter]]] = {"adapter": [], "embeddings": [], "head": []}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                inside = name.startswith("encoder.")
-                group = "adapter" if inside else "embeddings" if id(parameter) in tables else "head"
-                groups[group].append((name, parameter))
-        return groups
 
     @torch.no_grad()
     def report(self) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         if not self.config.items:  # nothing reads them then
             for name in ("item_bias", "item_statistics"):
                 tables[name].requires_grad_(False)
+        self._trained_on = context.train
         if context.train is not None:
             from llmrec_peft.signals.rating_history import RatingHistory
 
@@ -159,11 +160,14 @@ class Collaborative(Signal[CollaborativeOptions]):
         del self.parts["history"]
 
     def remember(self, train: Interactions) -> None:
-        """Take interactions as the histories, in place of folded tables or of those trained on."""
+        """Take interactions as the histories, in place of folded tables or of those trained on.
+
+        Means stay those that tables were trained by; rows that were not trained count for nothing.
+        """
         from llmrec_peft.signals.rating_history import RatingHistory
 
         device = self.parts["user_bias"].weight.device
-        history = RatingHistory(train, *self._sizes).to(device)
+        history = RatingHistory(train, *self._sizes, self._trained_on).to(device)
         for side in ("user", "item"):
             getattr(history, f"{side}s").settle(*self._tables(side))
         self.parts["history"] = history

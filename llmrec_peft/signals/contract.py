@@ -115,6 +115,10 @@ class Signal(ABC, Generic[C]):
         """Whether the texts that it could read have to be encoded for this choice of options."""
         return self.reads_text
 
+    def without_text(self) -> C | None:
+        """Options without any text, for the line that a language model has to beat; None if there are none."""
+        return None if self.uses_text() or self.inserts_tokens or self.reads_user_text else self.config
+
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
         """Why the signal cannot be of use in a run, in one line that begins with the field; None if it can.
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.repeats import item_repeats, repeat_rates, standing, user_repeats
+from llmrec_peft.signals.repeats import item_repeats, occurrences, put, repeat_rates, user_repeats
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -69,6 +69,10 @@ class History(Signal[HistoryOptions]):
     def uses_text(self) -> bool:
         """Texts are read unless ids stand for items."""
         return self.config.entries != "ids"
+
+    def without_text(self) -> HistoryOptions:
+        """Rows of a table stand for items."""
+        return self.config.model_copy(update={"entries": "ids"})
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make maps, tables, the pooling's weights, and the weights of labels and repeats."""
@@ -203,17 +207,19 @@ class History(Signal[HistoryOptions]):
         return found[0] + found[1] if len(found) > 1 else found[0] if found else None
 
     def _repeats(self, batch: Batch, candidates: Tensor) -> Tensor:
-        items, _, _ = self._newest(batch)
-        place = self.parts["scale"]["repeat"][: items.shape[1]].flip(0)
-        summed: Tensor
-        summed, count = standing(items, candidates, place)
+        import torch
+
+        assert batch.history is not None  # noqa: S101 - see `reads_history`
+        history, scale = batch.history, self.parts["scale"]
+        bonus = scale["repeat"][: history.shape[1]].flip(0)
+        place = bonus.new_zeros(history.shape[1] - len(bonus))
+        worth = torch.cat([place, bonus]).expand(history.shape)
         if self.config.repeats == "rates":
-            assert batch.history is not None  # noqa: S101 - see `reads_history`
-            weight, rates = self.parts["scale"]["again"], self.parts["again"]
-            _, count = standing(batch.history, candidates, place.new_zeros(batch.history.shape[1]))
-            told = weight[0] * rates["item"][candidates] + weight[1] * user_repeats(batch.history, rates["mean"])
-            summed = summed + (count > 0) * told + weight[2] * count.clamp(min=1.0).log()
-        return summed
+            weight, rates = scale["again"], self.parts["again"]
+            count, first = occurrences(history)
+            told = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, rates["mean"])
+            worth = worth + first * (told + weight[2] * count.log())
+        return put(history, candidates, worth)
 
     def _closest(self, batch: Batch, candidates: Tensor) -> Tensor:
         items, texts, _ = self._newest(batch)

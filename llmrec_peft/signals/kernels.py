@@ -85,11 +85,11 @@ class Kernel(nn.Module):
                 found = found + self.log_weight["text_drift"].exp() * alike * faded
         return found
 
-    def at_once(self, points: Points) -> Tensor:
-        """Kernel of each item with itself, float32 [B, n]."""
+    def at_once(self, points: Points, timed: bool) -> Tensor:
+        """Kernel of each item with itself, float32 [B, n]; drifts are left out where times are not known."""
         slopes = self._sides(points).pow(2) @ self.log_weight["slopes"].exp()
         total: Tensor = slopes
-        for name in ("constant", "drift", "text", "text_drift", "distance"):
+        for name in ("constant", "text", "distance", *(("drift", "text_drift") if timed else ())):
             if name in self.log_weight:
                 total = total + self.log_weight[name].exp().sum()
         return total

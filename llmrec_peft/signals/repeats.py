@@ -17,38 +17,41 @@ SHRINK = 5.0
 """Chances to come back that the mean rate weighs beside an item's or a user's own."""
 
 
-def standing(items: Tensor, candidates: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """What each candidate gets for the places at which it stands in a history, and at how many it stands.
+def put(items: Tensor, candidates: Tensor, worth: Tensor) -> Tensor:
+    """What each candidate gets for the entries of a history that are it.
 
     Args:
-        items: Histories, newest last, 0 where there is none, int64 [B, L].
+        items: Histories, 0 where there is none, int64 [B, L].
         candidates: Item indices, int64 [B, C], or [1, C] where all examples share them.
-        place: What each place of the history is worth, float32 [L].
+        worth: What each entry is worth, float32 [B, L].
 
     Returns:
-        Sums and counts, float32 [B, C].
+        Sums, float32 [B, C].
     """
     import torch
 
-    there = (items > 0).to(place.dtype)
+    worth = worth * (items > 0)
     if candidates.shape[0] == 1 and len(items) > 1:  # shared, and often many: entries are put where their items are
         highest = max(int(candidates.max()), int(items.max()) if items.numel() else 0)
-        empty = place.new_zeros(len(items), highest + 1)
-        summed = empty.scatter_add(1, items, place.expand_as(items) * there)
-        count = empty.scatter_add(1, items, there)
-        return summed[:, candidates[0]], count[:, candidates[0]]
-    same = (items.unsqueeze(1) == candidates.unsqueeze(-1)) & (items > 0).unsqueeze(1)
-    return torch.where(same, place, torch.zeros_like(place)).sum(-1), same.to(place.dtype).sum(-1)
+        return worth.new_zeros(len(items), highest + 1).scatter_add(1, items, worth)[:, candidates[0]]
+    same = items.unsqueeze(1) == candidates.unsqueeze(-1)
+    return torch.where(same, worth.unsqueeze(1), worth.new_zeros(1)).sum(-1)
+
+
+def occurrences(items: Tensor) -> tuple[Tensor, Tensor]:
+    """How often the item of each entry stands in its history, and whether the entry is its first one, [B, L] each."""
+    import torch
+
+    length = items.shape[1]
+    same = items.unsqueeze(2) == items.unsqueeze(1)
+    earlier = torch.ones(length, length, device=items.device).tril(-1).bool()
+    return same.sum(2), ~(same & earlier).any(2)
 
 
 def user_repeats(items: Tensor, mean: Tensor) -> Tensor:
     """Log of how often a user takes items again over how often people do, float32 [B, 1], from histories [B, L]."""
-    import torch
-
-    length = items.shape[1]
-    same = (items.unsqueeze(2) == items.unsqueeze(1)) & (items > 0).unsqueeze(2)
-    earlier = torch.ones(length, length, device=items.device).tril(-1).bool()
-    again = (same & earlier).any(2).sum(1, keepdim=True)
+    _, first = occurrences(items)
+    again = ((items > 0) & ~first).sum(1, keepdim=True)
     chances = ((items > 0).sum(1, keepdim=True) - 1).clamp(min=0)
     return ((again + SHRINK * mean) / (chances + SHRINK) / mean).log()
 

@@ -12,6 +12,8 @@ from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from torch import Tensor, nn
 
     from llmrec_peft.data.batches import Batch
@@ -77,6 +79,20 @@ class Taste(Signal[TasteOptions]):
         """Texts are read for the kernel, or at the start for item effects."""
         return self.config.text or self.config.text_drift
 
+    def without_text(self) -> TasteOptions:
+        """The process over outcomes and columns alone."""
+        return self.config.model_copy(update={"text": False, "text_drift": False, "components": 0})
+
+    def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
+        """Columns that are not there."""
+        from llmrec_peft.signals.columns import require_columns
+
+        try:
+            require_columns(items, self.config.columns, "signals.taste.columns")
+        except InputError as error:
+            return str(error)
+        return None
+
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Fit item effects, and make the kernel's weights."""
         import torch
@@ -94,8 +110,7 @@ class Taste(Signal[TasteOptions]):
             tables = fitted_tables(self.config, context)
         known: Any = tables["known"]
         columns = known["columns"].shape[1]
-        drift = () if context.task == "rating" and not self.config.drift else self.config.drift
-        kernel = Kernel(columns, self.config.text, self.config.text_drift, drift)
+        kernel = Kernel(columns, self.config.text, self.config.text_drift, self.config.drift)
         weight = torch.zeros(3 + columns)
         weight[0] = 1.0
         process = nn.ParameterDict({"prior": nn.Parameter(weight), "log_gain": nn.Parameter(torch.zeros(1))})
@@ -111,8 +126,7 @@ class Taste(Signal[TasteOptions]):
 
     def contributions(self, batch: Batch) -> Tensor:
         """What each entry of the history adds to the offset, float32 [B, L]; they and the prior sum to it."""
-        _, _, variance = self._posterior(batch)
-        weights = self._entry_weights
+        _, weights, variance = self._by_entry(batch)
         scaled = weights if self._stars else weights * (1.0 + LOGIT_VARIANCE * variance).rsqrt().unsqueeze(-1)
         return self._gain() * scaled
 
@@ -122,6 +136,14 @@ class Taste(Signal[TasteOptions]):
 
     def _posterior(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Prior offset, and posterior mean and variance of what the outcomes say, each [B]."""
+        prior, weights, variance = self._by_entry(batch)
+        return prior, weights.sum(1), variance
+
+    def _by_entry(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Prior offset [B], what each outcome adds to the posterior mean [B, L], and the posterior variance [B].
+
+        Nothing is kept: a signal that holds a tensor of a graph cannot be copied to follow outcomes.
+        """
         import torch
 
         assert batch.history is not None  # noqa: S101 - see `reads_history`
@@ -131,8 +153,7 @@ class Taste(Signal[TasteOptions]):
         own = self._points(batch.item[:, None], None if batch.item_text is None else batch.item_text[:, None], fold)
         prior = self._prior(own).squeeze(1)
         if items.shape[1] == 0:
-            self._entry_weights = prior.new_zeros(len(items), 0)
-            return prior, torch.zeros_like(prior), torch.zeros_like(prior)
+            return prior, prior.new_zeros(len(items), 0), torch.zeros_like(prior)
         texts = None if batch.history_text is None else batch.history_text[:, -length:]
         entries = self._points(items, texts, fold, known=True)
         assert batch.history_label is not None  # noqa: S101 - comes with the history
@@ -146,9 +167,8 @@ class Taste(Signal[TasteOptions]):
         lower = torch.linalg.cholesky(inside)
         solved = torch.cholesky_solve((residual * there).unsqueeze(-1), lower).squeeze(-1)
         spread = torch.linalg.solve_triangular(lower, across.unsqueeze(-1), upper=False).squeeze(-1)
-        variance = (kernel.at_once(own).squeeze(1) - spread.pow(2).sum(1)).clamp(min=0.0)
-        self._entry_weights = across * solved
-        return prior, self._entry_weights.sum(1), variance
+        variance = (kernel.at_once(own, age is not None).squeeze(1) - spread.pow(2).sum(1)).clamp(min=0.0)
+        return prior, across * solved, variance
 
     def _points(self, items: Tensor, texts: Tensor | None, fold: Tensor | None, known: bool = False) -> Points:
         """Items as the kernel sees them, [B, n]; `known` ones were judged by the user himself."""

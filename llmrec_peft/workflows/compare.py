@@ -27,6 +27,8 @@ METRICS = {
     "ranking": ("ndcg@10", "hr@10", "mrr", "recall@10"),
 }
 """Metrics of each task that examples can be resampled under."""
+OF_RANKINGS = ("candidates", "own_items")
+"""What of a protocol concerns rankings alone."""
 UNITS = {"by_user": "by user", "by_item": "by item"}
 
 
@@ -63,6 +65,13 @@ class Run:
         except (OSError, ValueError, TypeError):
             raise InputError(f"{folder}: metrics.json is missing or not what a run writes") from None
         return cls(folder, digest, dict(read_yaml(folder / "recipe.yaml")), protocol, predictions)
+
+    def measured(self, task: str) -> dict[str, Any]:
+        """What decides how the figures of a task are to be read; the primary head's task may be another."""
+        told = {key: value for key, value in self.protocol.items() if key not in OF_RANKINGS}
+        if task == "ranking":
+            told["own_items"] = self.recipe.get("evaluation", {}).get("own_items", True)
+        return told
 
     def head(self, name: str | None) -> HeadPredictions:
         """What was said under a head; the primary one by default."""
@@ -152,7 +161,7 @@ def compare(
     )
     try:
         intervals = {
-            unit: group_interval(sides[0].figures, sides[1].figures, cluster, resamples)
+            unit: group_interval(sides[0].figures, sides[1].figures, cluster, resamples, paired=own is not None)
             for unit, cluster in measure.clusters(metric, examples).items()
         }
     except ValueError as error:
@@ -237,13 +246,13 @@ def _require_alike(runs: Sequence[Run], head: str | None) -> None:
         if ours.task != theirs.task or not np.array_equal(ours.observed, theirs.observed):
             told = f"{theirs.task} against {ours.task}" if ours.task != theirs.task else "labels count from elsewhere"
             raise InputError(f"{run.folder} answers another question than {start.folder}: {told}")
-        differing = [key for key in start.protocol if run.protocol.get(key) != start.protocol[key]]
-        if differing:
-            key = differing[0]
-            raise InputError(
-                f"{run.folder} was measured otherwise than {start.folder}: {key} is {run.protocol.get(key)},"
-                f" not {start.protocol[key]}"
-            )
+        found, expected = run.measured(theirs.task), start.measured(ours.task)
+        for key in expected:
+            if found.get(key) != expected[key]:
+                raise InputError(
+                    f"{run.folder} was measured otherwise than {start.folder}: {key} is {found.get(key)},"
+                    f" not {expected[key]}"
+                )
 
 
 def _notes(*groups: Sequence[Run]) -> list[str]:

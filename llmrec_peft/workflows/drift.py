@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
+from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
-from llmrec_peft.evaluation.rating_metrics import RATING_METRICS
-from llmrec_peft.recipe import DEMO
+from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recommender import Recommender
-from llmrec_peft.workflows.prepare import prepare
+from llmrec_peft.workflows.evaluate import take_texts
+from llmrec_peft.workflows.fitting import measures, outcome_of
+from llmrec_peft.workflows.prepare import Prepared, prepare
 
 RANKED_USERS = 100
 """Users whose lists are compared."""
 RANKED = 10
 """Length of a list."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Validation examples, and what it takes to measure them as the run's validation was.
+
+    Attributes:
+        part: The examples.
+        recipe: Resolved recipe, its data where it lies now.
+        prepared: All of the data.
+    """
+
+    part: Interactions
+    recipe: Recipe
+    prepared: Prepared
 
 
 @dataclass(frozen=True)
@@ -33,18 +50,19 @@ class Pairs:
         items: Rows of the catalogue whose texts are encoded, ascending.
         users: User index of each pair.
         places: Place in `items` of each pair's item.
-        labels: Observed label of each pair; None where the data is absent.
+        labelled: The pairs as examples with labels; None where the data is absent.
         ranked: User indices whose lists over `items` are compared.
         source: ``validation``, or ``sample`` where the data is absent.
         metric: Primary metric; None without labels.
         lower_is_better: Its direction.
-        label_range: Lowest and highest label.
+        label_range: Lowest and highest label; where the primary head keeps no such scale, as rankings do not, the
+            5th and 95th percentile of the lists' scores.
     """
 
     items: NDArray[np.int64]
     users: NDArray[np.int64]
     places: NDArray[np.int64]
-    labels: NDArray[np.float32] | None
+    labelled: Labelled | None
     ranked: NDArray[np.int64]
     source: str
     metric: str | None
@@ -64,25 +82,26 @@ def pairs_of(recommender: Recommender, run: Path, data: str | None, limit: int |
     ranked = np.sort(rng.choice(np.arange(1, users), min(RANKED_USERS, users - 1), replace=False))
     head = registry.get("heads", recommender.recipe.head.name)
     path = recommender.recipe.data.path
-    label_range = _label_range(recommender)
     if data is None and path != DEMO and (path is None or not Path(path).exists()):
-        pairs = np.repeat(ranked, len(items)), np.tile(np.arange(len(items)), len(ranked))
-        return Pairs(items, *pairs, None, ranked, "sample", None, head.lower_is_better, label_range)
+        sample = np.repeat(ranked, len(items)), np.tile(np.arange(len(items)), len(ranked))
+        pairs = Pairs(items, *sample, None, ranked, "sample", None, head.lower_is_better, (0.0, 1.0))
+        return replace(pairs, label_range=_label_range(recommender, pairs))
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
-    _, prepared = prepare(recipe)
+    recipe, prepared = prepare(recipe)
     if prepared.digest != _data_digest(run):
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
     valid = prepared.valid
     place = np.full(count, -1, np.int64)
     place[items] = np.arange(len(items))
     found = place[valid.item - 1]
-    kept = found >= 0
-    if not kept.any():
+    kept = np.flatnonzero(found >= 0)
+    if not len(kept):
         raise InputError("no validation pair is about the items drawn: raise --limit")
-    metric = head.metric if head.metric in RATING_METRICS else None
-    labels = valid.label[kept].astype(np.float32)
-    user = valid.user[kept].astype(np.int64)
-    return Pairs(items, user, found[kept], labels, ranked, "validation", metric, head.lower_is_better, label_range)
+    labelled = Labelled(valid.take(kept), recipe, prepared)
+    user = labelled.part.user.astype(np.int64)
+    of_valid = (items, user, found[kept], labelled, ranked, "validation")
+    pairs = Pairs(*of_valid, head.metric, head.lower_is_better, (0.0, 1.0))
+    return replace(pairs, label_range=_label_range(recommender, pairs))
 
 
 def drift(recommender: Recommender, pairs: Pairs, vectors: Tensor, reference: Tensor) -> dict[str, Any]:
@@ -99,7 +118,7 @@ def drift(recommender: Recommender, pairs: Pairs, vectors: Tensor, reference: Te
             "max": float(moved.max()),
         },
         "top_10_kept": _kept(now[1], before[1]),
-        "metric": _metric(pairs, now[0], before[0]),
+        "metric": _metric(recommender, pairs, vectors, reference),
     }
 
 
@@ -109,7 +128,7 @@ def within(found: dict[str, Any], pairs: Pairs, scores: float, metric: float) ->
     Args:
         found: What `drift` gave.
         pairs: What it was measured on.
-        scores: Largest mean change of a score, as a share of the label range.
+        scores: Largest mean change of a score, as a share of `Pairs.label_range`.
         metric: Largest relative worsening of the primary metric.
     """
     low, high = pairs.label_range
@@ -119,18 +138,28 @@ def within(found: dict[str, Any], pairs: Pairs, scores: float, metric: float) ->
     return bool(passes)
 
 
-def _scores(recommender: Recommender, pairs: Pairs, vectors: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scores of the pairs, and of all drawn items for each ranked user, [users, items]."""
+def _with_vectors(recommender: Recommender, pairs: Pairs, vectors: Tensor) -> Recommender:
+    """The run with other vectors of the drawn items."""
     catalogue = recommender.catalogue
     assert catalogue.vectors is not None  # noqa: S101 - refused before
     replaced = catalogue.vectors.clone()
     replaced[torch.from_numpy(pairs.items).to(replaced.device)] = vectors.to(replaced)
-    other = recommender.with_vectors(replaced)
-    ids, names = other.catalogue.ids, other.vocabulary.users
-    items = [ids[row] for row in pairs.items]
+    return recommender.with_vectors(replaced)
+
+
+def _scores(recommender: Recommender, pairs: Pairs, vectors: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores of the pairs, and of all drawn items for each ranked user, [users, items]."""
+    other = _with_vectors(recommender, pairs, vectors)
+    names, items = other.vocabulary.users, [other.catalogue.ids[row] for row in pairs.items]
     own = other.score([names[user - 1] for user in pairs.users], [items[place] for place in pairs.places])
-    lists = other.score([names[user - 1] for user in pairs.ranked for _ in items], items * len(pairs.ranked))
-    return own, lists.reshape(len(pairs.ranked), len(items))
+    return own, _lists(other, pairs)
+
+
+def _lists(recommender: Recommender, pairs: Pairs) -> NDArray[Any]:
+    """Scores of all drawn items for each ranked user, [users, items]."""
+    names, items = recommender.vocabulary.users, [recommender.catalogue.ids[row] for row in pairs.items]
+    lists = recommender.score([names[user - 1] for user in pairs.ranked for _ in items], items * len(pairs.ranked))
+    return lists.reshape(len(pairs.ranked), len(items))
 
 
 def _kept(now: NDArray[Any], before: NDArray[Any]) -> float:
@@ -140,22 +169,47 @@ def _kept(now: NDArray[Any], before: NDArray[Any]) -> float:
     return float(np.mean([len(np.intersect1d(one, other)) / k for one, other in tops]))
 
 
-def _metric(pairs: Pairs, now: NDArray[Any], before: NDArray[Any]) -> dict[str, float] | None:
-    if pairs.labels is None or pairs.metric is None:
+def _metric(recommender: Recommender, pairs: Pairs, vectors: Tensor, reference: Tensor) -> dict[str, float] | None:
+    """The primary metric on validation with each set of vectors, and by which share it is worse with the first."""
+    if pairs.labelled is None or pairs.metric is None:
         return None
-    value, reference = (RATING_METRICS[pairs.metric](scores, pairs.labels) for scores in (now, before))
-    change = value - reference if pairs.lower_is_better else reference - value
-    worsening = change / abs(reference) if reference else float(change > 0)
-    return {"value": value, "reference": reference, "worsening": worsening}
+    now, before = (_figure(recommender, pairs, pairs.labelled, pairs.metric, given) for given in (vectors, reference))
+    change = now - before if pairs.lower_is_better else before - now
+    worsening = change / abs(before) if before else float(change > 0)
+    return {"value": now, "reference": before, "worsening": worsening}
 
 
-def _label_range(recommender: Recommender) -> tuple[float, float]:
-    """The owner's scale where the head keeps one, else probabilities'."""
-    for name, tensor in recommender.model.head_parts.state_dict().items():
+def _figure(recommender: Recommender, pairs: Pairs, labelled: Labelled, metric: str, vectors: Tensor) -> float:
+    """The primary metric on validation, measured as training does: with each example's own history.
+
+    Raises:
+        InputError: When the pairs drawn have none, such as AUC where all are of one class.
+    """
+    other, part, recipe = _with_vectors(recommender, pairs, vectors), labelled.part, labelled.recipe
+    head, prepared = recipe.head.name, labelled.prepared
+    model = other.model
+    take_texts(other, prepared, part)
+    try:
+        outcome = outcome_of(model, head, part, recipe, prepared, prepared.train)
+        report = measures(recipe, prepared)[head].report(outcome, part)
+    finally:
+        model.text_table = None
+    if metric not in report:
+        raise InputError(f"the {len(part)} validation pairs drawn have no {metric}: raise --limit")
+    return report[metric]
+
+
+def _label_range(recommender: Recommender, pairs: Pairs) -> tuple[float, float]:
+    """What a change of scores is held against, see `Pairs.label_range`."""
+    head = recommender.recipe.head.name
+    if registry.get("heads", head).task == "click":
+        return 0.0, 1.0
+    for name, tensor in recommender.model.head_parts[head].state_dict().items():
         if name.rsplit(".", 1)[-1] == "range" and tensor.numel() == 2:  # noqa: PLR2004 - lowest and highest
             low, high = tensor.tolist()
             return float(low), float(high)
-    return 0.0, 1.0
+    low, high = np.quantile(_lists(recommender, pairs), (0.05, 0.95)).tolist()
+    return float(low), float(high)
 
 
 def _data_digest(run: Path) -> str:

@@ -12,42 +12,18 @@ import numpy as np
 from llmrec_peft import registry
 from llmrec_peft.backbone.preflight import refusal, require_possible
 from llmrec_peft.errors import InputError
-from llmrec_peft.footprint.estimate import CHUNK, Footprint, Plan, Workload, estimate
+from llmrec_peft.footprint.estimate import Footprint, Plan, Workload, estimate
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.workflows.fit_data import Data, chunks_of_step, data_of, examples_of_step, told_texts
 
 if TYPE_CHECKING:
     import torch
 
+    from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.footprint.rehearsal import Rehearsal
-    from llmrec_peft.workflows.prepare import Prepared
 
-USERS, ITEMS, RATINGS_PER_ITEM = 10_000, 5_000, 20
-"""What is assumed where no data is given: users, items, and interactions of each item."""
 _MOST = 5
 """Settings that are offered."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """What `fit` has to know of the data.
-
-    Attributes:
-        users: Users.
-        items: Items.
-        lengths: Tokens of each distinct text.
-        distinct_tokens: Different token ids among the texts.
-        interactions: Training interactions.
-        prepared: The data itself, where there is some.
-        assumptions: What was assumed.
-    """
-
-    users: int
-    items: int
-    lengths: tuple[int, ...]
-    distinct_tokens: int
-    interactions: int
-    prepared: Prepared | None = None
-    assumptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +54,7 @@ def footprint_of(
         InputError: When the recipe is impossible, or its backbone's configuration cannot be found.
     """
     require_possible(recipe)
-    recipe, data = _data(recipe, users, items)
+    recipe, data = data_of(recipe, _folder(recipe), users, items)
     return _footprint(recipe, data, _on_cuda() if cuda is None else cuda)
 
 
@@ -93,7 +69,7 @@ def check(recipe: Recipe, budget: int, users: int | None, items: int | None, cud
         cuda: Whether the memory is a card's.
     """
     require_possible(recipe)
-    recipe, data = _data(recipe, users, items)
+    recipe, data = data_of(recipe, _folder(recipe), users, items)
     found = _footprint(recipe, data, cuda)
     fits = found.total <= budget
     settings = [] if fits else settings_that_fit(recipe, data, budget, cuda)
@@ -165,38 +141,6 @@ def _changes(recipe: Recipe) -> list[dict[str, Any]]:
     return ways
 
 
-def _data(recipe: Recipe, users: int | None, items: int | None) -> tuple[Recipe, Data]:
-    """Sizes of the recipe's data, or assumed ones."""
-    length = recipe.views.item.max_length
-    if recipe.data.path is None:
-        needing = [n for n in recipe.signals.active if registry.get("signals", n).reads_graph]
-        recipe = recipe.changed({f"signals.{name}": False for name in needing})
-        people, films = users or USERS, items or ITEMS
-        said = [f"no data given: {people:,} users, {films:,} items of {length} tokens,"]
-        said[0] += f" {RATINGS_PER_ITEM} interactions an item (--data, --users, --items say otherwise)"
-        if needing:
-            said.append(f"without data no signal {', '.join(needing)}")
-        return recipe, Data(people, films, (length,) * films, 10**9, films * RATINGS_PER_ITEM, None, tuple(said))
-    if users is not None or items is not None:
-        raise InputError("--users and --items are for recipes without data; this one's are counted")
-    from transformers import AutoTokenizer
-
-    from llmrec_peft.workflows.prepare import prepare
-
-    recipe, prepared = prepare(recipe)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(_folder(recipe))
-    except (OSError, ValueError) as error:
-        raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
-    rows = tokenizer(list(dict.fromkeys(prepared.texts)), truncation=True, max_length=length)["input_ids"]
-    lengths = tuple(sorted(max(1, len(row)) for row in rows))
-    distinct = len({token for row in rows for token in row})
-    vocabulary = prepared.vocabulary
-    learned = prepared.learned(recipe.refits)
-    users, items = len(vocabulary.users), len(vocabulary.items)
-    return recipe, Data(users, items, lengths, distinct, len(learned), prepared)
-
-
 def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
     from llmrec_peft.footprint.rehearsal import bare_on_meta
 
@@ -204,17 +148,22 @@ def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
     dtype, quantized = _dtype(section.precision, cuda), section.quantization != "none"
     folder = _folder(recipe)
     backbone = bare_on_meta(folder, dtype, section.trust_remote_code)
+    if data.lengths[-1] > backbone.window:
+        raise InputError(
+            f"views.item.max_length: texts of items take up to {data.lengths[-1]} tokens, over the"
+            f" {backbone.window} that {section.name} reads at once"
+        )
     stored = _stored(folder)
-    tables, head = _outside(recipe, data, backbone.width)
-    chunks, examples = _chunks(recipe, data)
+    tables, head = _outside(recipe, data, backbone)
+    told = told_texts(recipe, data, backbone)
     work = Workload(
-        items=data.items,
-        texts=len(data.lengths),
-        tokens=sum(data.lengths),
-        chunks=chunks,
-        longest=max(data.lengths),
+        items=data.items + sum(texts.number for texts in told),
+        texts=len(data.lengths) + sum(texts.number for texts in told),
+        tokens=sum(data.lengths) + sum(texts.number * texts.length for texts in told),
+        chunks=chunks_of_step(recipe, data, told),
+        longest=max([*data.lengths, *(texts.length for texts in told)]),
         distinct_tokens=data.distinct_tokens,
-        examples=examples,
+        examples=examples_of_step(recipe, data),
         tables=tables,
         head=head,
         dim=recipe.fusion.dim,
@@ -223,8 +172,13 @@ def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
     plan = Plan(
         cuda, quantized, stored, dtype.itemsize, training.average > 0, training.refit is True, training.trunk_mb
     )
-    assumptions = (*data.assumptions, *(["on CUDA the formula is not measured"] if cuda else []))
-    return estimate(_rehearsed(recipe, backbone, work), work, plan, assumptions)
+    longest = [f"texts of users and prompts at their longest, {texts.length} tokens" for texts in told]
+    assumed = (
+        *data.assumptions,
+        *dict.fromkeys(longest),
+        *(["on CUDA the formula is not measured"] if cuda else []),
+    )
+    return estimate(_rehearsed(recipe, backbone, work), work, plan, assumed)
 
 
 def _rehearsed(recipe: Recipe, backbone: Any, work: Workload) -> Rehearsal:
@@ -237,23 +191,7 @@ def _rehearsed(recipe: Recipe, backbone: Any, work: Workload) -> Rehearsal:
     return rehearse(backbone, method, section.quantization, recompute, rows, length, section.pooling)
 
 
-def _chunks(recipe: Recipe, data: Data) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Rows and length of the chunks of a step over typical texts, shortest first, and its interactions."""
-    training = recipe.training
-    lengths = np.asarray(sorted(data.lengths))
-    if training.batching == "by-item":
-        rows = min(training.items_per_batch, len(lengths))
-        examples = -(-data.interactions * min(training.items_per_batch, data.items) // data.items)
-    else:
-        rows, examples = min(training.batch_size, len(lengths)), min(training.batch_size, data.interactions)
-    chunks = []
-    for at in range(0, rows, CHUNK):
-        end = min(at + CHUNK, rows)
-        chunks.append((end - at, int(lengths[min(len(lengths) - 1, -(-end * len(lengths) // rows) - 1)])))
-    return tuple(chunks), examples
-
-
-def _outside(recipe: Recipe, data: Data, width: int) -> tuple[int, int]:
+def _outside(recipe: Recipe, data: Data, backbone: Backbone) -> tuple[int, int]:
     """Parameters of tables, and of projections and head, by building them."""
     import torch
 
@@ -262,12 +200,16 @@ def _outside(recipe: Recipe, data: Data, width: int) -> tuple[int, int]:
     from llmrec_peft.model.build import build_heads, build_model, build_signals
     from llmrec_peft.signals.contract import SignalContext
 
-    prepared = data.prepared
-    if prepared is None:
-        one = np.ones(1, np.int64)
-        train = Interactions(one, one, np.ones(1, np.float32), one)
+    prepared, width = data.prepared, backbone.width
+    if prepared is None:  # everyone and everything once, liked and disliked in turn
+        number = np.arange(max(data.users, data.items))
+        label = 1.0 + 4.0 * (number % 2).astype(np.float32)
+        train = Interactions(1 + number % data.users, 1 + number % data.items, label, number)
     else:
         train = prepared.learned(recipe.refits)
+    decodes = backbone.kind == "decoder"
+    heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0), text_width=width, decodes=decodes))
+    tokens: torch.nn.Embedding = backbone.model.get_input_embeddings()  # type: ignore[operator]
     context = SignalContext(
         num_users=data.users + 1,
         num_items=data.items + 1,
@@ -275,8 +217,14 @@ def _outside(recipe: Recipe, data: Data, width: int) -> tuple[int, int]:
         train=train,
         text=torch.zeros(1, width).expand(data.items + 1, width),
         neighbours=None if prepared is None else prepared.neighbours,
+        task=next(iter(heads.values())).task,
+        listwise=any(head.listwise for head in heads.values()),
+        users=data.user_columns,
+        items=data.item_columns,
+        hidden=tokens.embedding_dim,
+        history_length=recipe.data.history_length,
+        user_text=None if recipe.views.user is None else torch.zeros(2, width),
     )
-    heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0), text_width=width))
     groups = build_model(recipe, build_signals(recipe, context), heads, None, context.text).parameter_groups()
     count = {name: sum(p.numel() for _, p in members) for name, members in groups.items()}
     return count["embeddings"], count["head"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from llmrec_peft.data.dataset import columns
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import CandidateSampler
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, rank_targets
 from llmrec_peft.heads.contract import HeadContext
-from llmrec_peft.model import RecModel, reads_prompt, reads_text
+from llmrec_peft.model import RecModel, plan_texts, reads_prompt, reads_text
 from llmrec_peft.model.build import build_heads, build_model, build_signals
 from llmrec_peft.model.text_plan import bare_heads, bare_signals
 from llmrec_peft.recipe import Recipe
@@ -38,7 +40,6 @@ class Fitted:
         valid: What the best model of that fit said of validation, by head.
         seconds: Fitting time, refit included.
         peak_rss_mb: Highest resident memory.
-        searched: The best model's own state of that fit, where the final model is another.
     """
 
     model: RecModel
@@ -46,7 +47,6 @@ class Fitted:
     valid: dict[str, Outcome]
     seconds: float
     peak_rss_mb: float
-    searched: dict[str, torch.Tensor]
 
 
 def measures(recipe: Recipe, prepared: Prepared) -> dict[str, Measure]:
@@ -77,8 +77,8 @@ def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Te
         neighbours=prepared.neighbours,
         task=next(iter(heads.values())).task,
         listwise=any(head.listwise for head in heads.values()),
-        users=_columns(prepared.dataset.users),
-        items=_columns(prepared.dataset.items),
+        users=columns(prepared.dataset.users),
+        items=columns(prepared.dataset.items),
         hidden=hidden,
         token_norm=token_norm,
         history_length=recipe.data.history_length,
@@ -86,14 +86,10 @@ def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Te
         seed=recipe.seed,
     )
     signals = build_signals(recipe, context)
-    plan = texts.plan_for(recipe) if texts is not None else None
+    sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
+    plan = plan_texts(recipe, *sizes) if texts is None else texts.plan_for(recipe)
     table = texts.untuned if texts is not None and encoder is None and reads else None
     return build_model(recipe, signals, heads, encoder, table, plan)
-
-
-def _columns(table: object) -> dict[str, list[object]]:
-    columns: dict[str, list[object]] = table.with_format("arrow")[:].to_pydict()  # type: ignore[attr-defined]
-    return columns
 
 
 def _head_context(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> HeadContext:
@@ -157,8 +153,7 @@ def sampler_of(
         if texts is None or not model.plan.item:
             raise InputError("head.hard_negatives: they are found by text, and no signal of the recipe reads any")
         alike = texts.alike()
-    num_items, by_item = prepared.vocabulary.num_items, recipe.training.batching == "by-item"
-    return CandidateSampler(replace(widest, hard=hard), train, num_items, recipe.seed, alike, by_item)
+    return CandidateSampler(replace(widest, hard=hard), train, prepared.vocabulary.num_items, recipe.seed, alike)
 
 
 def fit_variant(
@@ -169,6 +164,7 @@ def fit_variant(
     work: Path,
     title: str,
     show: bool,
+    choose: Callable[[RecModel], None] | None = None,
 ) -> Fitted:
     """Train a variant: epochs chosen on validation, then, by recipe, a refit on train + validation.
 
@@ -183,6 +179,7 @@ def fit_variant(
         work: Folder for the checkpoints of this variant.
         title: Name on the progress bars.
         show: Whether to show them.
+        choose: What else is chosen with the best model of the first fit, while it knows the training part alone.
     """
     section, device, valid = recipe.training, accelerator.device, prepared.valid
     watched = valid
@@ -233,8 +230,9 @@ def fit_variant(
             if isinstance(scores := outcomes[name], np.ndarray):
                 head.calibrate(scores, head.observed(valid.label, prepared.dataset.rating_range))
         outcomes = _outcomes(model, recipe, prepared)
+        if choose is not None:
+            choose(model)
     decided = {name: tensor.clone() for name, tensor in model.trained_state().items() if _by_validation(name)}
-    searched = {name: tensor.clone() for name, tensor in model.trained_state().items()}
     seconds, peak = search.seconds, search.peak_rss_mb
     seconds += max(0.0, time.monotonic() - started - search.seconds)
     if recipe.refits and section.refit == "recount":
@@ -244,7 +242,7 @@ def fit_variant(
         model, final = run(prepared.learned(True), "refit", False, search.best_epoch)
         model.load_trained_state({**model.trained_state(), **decided})
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)
-    return Fitted(model, search, outcomes, seconds, peak, searched)
+    return Fitted(model, search, outcomes, seconds, peak)
 
 
 def _outcomes(model: RecModel, recipe: Recipe, prepared: Prepared) -> dict[str, Outcome]:

@@ -11,6 +11,7 @@ from llmrec_peft.data.dataset import column
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.measures import Measure
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks, rank_targets
+from llmrec_peft.model.rec_model import RecModel
 from llmrec_peft.model.text_plan import bare_heads
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.workflows.blending import blend_pairs, blend_rankings, choose_share
@@ -61,8 +62,20 @@ class HeadOutcomes:
         """The trivial baseline that is best on validation."""
         return best_line(self.baselines, self.metric, self.measure, prepared)
 
+    def choose(self, model: RecModel, recipe: Recipe, prepared: Prepared) -> None:
+        """Choose the trivial line's share in a blended ranking, with a model that knows the training part alone."""
+        line = self.line(prepared)
+        if self.task != "ranking" or line is None or line.scores is None:
+            return
+        num_items, own_items, valid = prepared.vocabulary.num_items, recipe.evaluation.own_items, prepared.valid
+        with model.ranking(valid, num_items, self.name) as scores:
+            share = choose_share(valid, scores, line.scores[0], num_items, own_items, self.measure, self.metric)
+            mixed = blend_rankings(scores, line.scores[0], share)
+            self.valid["blend"] = rank_targets(valid, mixed, num_items, own_items=own_items)
+        self.share = share
+
     def blend(self, after: Fitted, recipe: Recipe, prepared: Prepared) -> None:
-        """Add the trivial line to the tuned model, its share chosen on validation."""
+        """Add the trivial line to the tuned model, its share chosen on validation; after `choose`."""
         line = self.line(prepared)
         if line is None:
             return
@@ -73,19 +86,11 @@ class HeadOutcomes:
             return
         if line.scores is None:
             return
+        assert self.share is not None  # noqa: S101 - see `choose`
         num_items, own_items = prepared.vocabulary.num_items, recipe.evaluation.own_items
-        model, valid, test = after.model, prepared.valid, prepared.test
-        final = {name: tensor.clone() for name, tensor in model.trained_state().items()}
-        model.load_trained_state(after.searched)
-        with model.ranking(valid, num_items, self.name) as scores:
-            share = choose_share(valid, scores, line.scores[0], num_items, own_items, self.measure, self.metric)
-            mixed = blend_rankings(scores, line.scores[0], share)
-            self.valid["blend"] = rank_targets(valid, mixed, num_items, own_items=own_items)
-        model.load_trained_state(final)
-        with model.ranking(test, num_items, self.name) as scores:
-            mixed = blend_rankings(scores, line.scores[1], share)
-            self.test["blend"] = rank_targets(test, mixed, num_items, own_items=own_items)
-        self.share = share
+        with after.model.ranking(prepared.test, num_items, self.name) as scores:
+            mixed = blend_rankings(scores, line.scores[1], self.share)
+            self.test["blend"] = rank_targets(prepared.test, mixed, num_items, own_items=own_items)
 
     def report(self, recipe: Recipe, prepared: Prepared) -> dict[str, Any]:
         """This head's part of ``metrics.json``."""

@@ -56,7 +56,7 @@ class Tolerance:
     """How much drift is still the same model.
 
     Attributes:
-        scores: Mean change of a score, as a share of the label range.
+        scores: Mean change of a score, as a share of the label range (of rankings: of the scores' spread).
         metric: Worsening of the primary metric on validation, relative.
     """
 
@@ -144,6 +144,10 @@ def parity(
 def _serving_section(recommender: Recommender, serving: Serving) -> BackboneSection:
     """The serving base's section, refused before anything is loaded where it cannot work."""
     recipe = recommender.recipe
+    plan = recommender.model.plan
+    if plan.prompt is not None or plan.user is not None:
+        said = "prompts" if plan.prompt is not None else "texts of users"
+        raise InputError(f"this run reads {said}: parity compares bases by texts of items alone, so it cannot tell")
     if recommender.catalogue.vectors is None or recommender.manifest is None:
         raise InputError("this run does not read texts: there is no language model whose precision could matter")
     if serving.out is not None and not serving.merge:

@@ -25,9 +25,10 @@ from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import arrays_digest, values_digest
-from llmrec_peft.model.text_plan import bare_signals, knows_history, reads_prompt
+from llmrec_peft.model.text_plan import bare_heads, bare_signals, knows_history, reads_prompt
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recipe_sections import DataSection
+from llmrec_peft.workflows.augmentations import idle_augmentations, require_mixable
 
 DEMO_SEED = 0
 """Seed of made-up data; not the run's seed, so that runs of several seeds share one dataset."""
@@ -155,10 +156,12 @@ def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
     Raises:
         InputError: When the data or the templates are not what they should be, or give answers away.
     """
+    require_mixable(recipe)
     dataset = read_dataset(recipe.data)
     _require_labels(dataset)
     recipe, dataset = _without_graph(recipe, dataset)
-    _require_useful(recipe, dataset)
+    require_useful(recipe, dataset)
+    dataset = replace(dataset, notes=(*dataset.notes, *idle_augmentations(recipe)))
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     section = recipe.data
     parts = split(dataset, section.split, section.test_fraction, section.valid_fraction, section.split_seed)
@@ -168,6 +171,7 @@ def prepare(recipe: Recipe) -> tuple[Recipe, Prepared]:
     interactions = Interactions.of(dataset, vocabulary)
     interactions = replace(interactions.take(used), row=None)
     divided = parts.renumbered()
+    _require_classes(recipe, dataset, interactions, divided)
     if knows_history(recipe):
         history = _histories(recipe, dataset, vocabulary, interactions, divided, used)
         if not dataset.repeats:
@@ -224,6 +228,20 @@ def _require_labels(dataset: RecDataset) -> None:
         )
 
 
+def _require_classes(recipe: Recipe, dataset: RecDataset, interactions: Interactions, parts: Split) -> None:
+    """Refuse clicks of which validation or test holds one class alone: nothing there can be told apart."""
+    clicks = {name: head for name, head in bare_heads(recipe).items() if head.task == "click"}
+    for name, head in clicks.items():
+        for part, rows in (("validation", parts.valid), ("test", parts.test)):
+            observed = head.observed(interactions.label[rows], dataset.rating_range)
+            if len(np.unique(observed)) == 1:
+                raise InputError(
+                    f"head {name}: all {len(rows)} {part} examples of {dataset.name} are"
+                    f" {'positive' if observed[0] else 'negative'}: AUC needs both classes, choose another"
+                    " data.split or head.threshold"
+                )
+
+
 def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecDataset]:
     """Switch signals off that need a graph where there is none, and say so."""
     needing = [name for name in recipe.signals.active if registry.get("signals", name).reads_graph]
@@ -236,7 +254,7 @@ def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecData
     return off, replace(dataset, notes=(*dataset.notes, note))
 
 
-def _require_useful(recipe: Recipe, dataset: RecDataset) -> None:
+def require_useful(recipe: Recipe, dataset: RecDataset) -> None:
     """Refuse signals that can say nothing in this recipe, or of this data."""
     users, items = dataset.users.column_names, dataset.items.column_names
     for signal in bare_signals(recipe).values():

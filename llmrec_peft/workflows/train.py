@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,18 @@ def train(
             note(f"{run} is finished; nothing to resume")
         return finished
     work = training_folder(run)
-    resumes = resume and work.exists()
+    stood = work.exists()
     try:
         if is_writing(recipe):
             return train_writer(recipe, run, resume, overwrite, show)
         return _train(recipe, run, resume, overwrite, show)
     except Exception as error:
-        if not disk_is_full(error):
+        full = disk_is_full(error)
+        if not stood and isinstance(error, InputError):  # refused after the folder was claimed
+            shutil.rmtree(work, ignore_errors=True)
+        if not full:
             raise
-        if not resumes:
+        if not (resume and stood):
             shutil.rmtree(work, ignore_errors=True)
         raise InputError(f"{run}: no room on the disk; the run was not written") from None
 
@@ -156,14 +160,22 @@ def _fit_all(
     heads = bare_heads(recipe)
     found = {name: HeadOutcomes.empty(name, recipe, prepared) for name in heads}
 
-    def fitted(variant: Recipe, name: str, title: str) -> Fitted:
-        return fit_variant(variant, prepared, texts, accelerator, work / name, title, show)
+    def fitted(variant: Recipe, name: str, title: str, choose: Callable[[RecModel], None] | None = None) -> Fitted:
+        return fit_variant(variant, prepared, texts, accelerator, work / name, title, show, choose)
+
+    def choose(model: RecModel) -> None:
+        for outcomes in found.values():
+            outcomes.choose(model, recipe, prepared)
 
     for name, outcomes in found.items():
         outcomes.baselines = baselines_of(heads[name], recipe, prepared, texts, show)
-    before = fitted(untuned(recipe), "before", "before")
-    _collect(found, "before", before, recipe, prepared)
-    after = fitted(recipe, "after", "tuned")
+    reference = untuned(recipe)
+    before = None if reference == recipe else fitted(reference, "before", "before")
+    if before is not None:
+        _collect(found, "before", before, reference, prepared)
+    after = fitted(recipe, "after", "tuned", choose if recipe.evaluation.blend else None)
+    if before is None:  # nothing is tuned but a head over frozen texts: one training is both
+        _collect(found, "before", before := after, recipe, prepared)
     _collect(found, "after", after, recipe, prepared)
     if recipe.evaluation.blend:
         for outcomes in found.values():

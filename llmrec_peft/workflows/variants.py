@@ -36,10 +36,9 @@ def collaborative_only(recipe: Recipe) -> Recipe | None:
     changes: dict[str, object] = {"adapter.method": "none"}
     left = False
     for name, signal in bare_signals(recipe).items():
-        if signal.uses_text() or signal.inserts_tokens or signal.reads_user_text:
-            changes[f"signals.{name}"] = False
-        else:
-            left = True
+        options = signal.without_text()
+        changes[f"signals.{name}"] = False if options is None else options.model_dump()
+        left = left or options is not None
     if reads_prompt(recipe):
         changes["head.feed"] = "pair"
         if recipe.heads:

@@ -10,6 +10,8 @@ import pytest
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.train import train
 
+PLAIN = ("signals={text: {}, collaborative: {}}", "fusion.dim=32", "training.adapter_epochs=null")
+"""Texts and rows, whatever signals the shipped recipe has at the moment."""
 QUICK = ("training.epochs=1", "training.refit=false", "evaluation.bootstrap=0", "evaluation.collaborative_only=false")
 
 
@@ -22,7 +24,7 @@ def trained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
         key = (recipe, *settings)
         if key not in made:
             made[key] = folder / f"run{len(made)}"
-            changes = [f"backbone.name={tiny_backbone}", *QUICK, *settings]
+            changes = [f"backbone.name={tiny_backbone}", *PLAIN, *QUICK, *settings]
             train(load_recipe(recipe, changes, {"data.path": "demo"}), made[key], show=False)
         return made[key]
 

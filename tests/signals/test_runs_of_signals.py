@@ -77,6 +77,7 @@ def test_model_without_its_adapter_reads_tokens_as_the_bare_model_does(tiny_back
         "backbone.precision": "fp32",
         "head.feed": "prompt",
         "views.prompt.template": "{{ item.title }}?",
+        "adapter": {"method": "lora"},
         "signals": {"soft_tokens": {}},
     }
     recipe, prepared = prepare(load_recipe("tallrec-movie", changes=changes))

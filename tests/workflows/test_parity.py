@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +96,11 @@ def test_drift_is_what_the_scores_of_the_drawn_items_say(tiny_run: Path) -> None
     names = [recommender.vocabulary.users[user - 1] for user in pairs.users]
     items = [recommender.catalogue.ids[pairs.items[place]] for place in pairs.places]
     before, after = recommender.score(names, items), recommender.with_vectors(turned).score(names, items)
+    assert pairs.labelled is not None
+    labels = pairs.labelled.part.label
     assert found["scores"]["mean"] == pytest.approx(float(np.abs(after - before).mean()), rel=1e-5)
     assert found["scores"]["max"] == pytest.approx(float(np.abs(after - before).max()), rel=1e-5)
-    assert found["metric"]["worsening"] == pytest.approx(
-        rmse(after, pairs.labels) / rmse(before, pairs.labels) - 1,
-        rel=1e-4,  # type: ignore[arg-type]
-    )
+    assert found["metric"]["worsening"] == pytest.approx(rmse(after, labels) / rmse(before, labels) - 1, rel=1e-4)
     assert found["scores"]["mean"] > 0
     broken = {**found, "scores": {**found["scores"], "mean": float("nan")}}
     assert not within(broken, pairs, 1.0, 1.0)
@@ -123,6 +124,47 @@ def test_without_the_data_a_sample_of_users_is_scored_and_no_metric_given(
         assert parity(tiny_run, data=str(moved), limit=5)["metric"] == "rmse"
     finally:
         moved.rename(tiny_data)
+
+
+@pytest.mark.parametrize(("task", "metric"), [("click", "auc"), ("ranking", "ndcg@10"), ("joint", "rmse")])
+def test_drift_of_every_task_is_told_in_its_primary_metric_as_training_measured_it(
+    task: str, metric: str, task_runs: Callable[[str], Path]
+) -> None:
+    from llmrec_peft.workflows.drift import drift, pairs_of
+
+    run = task_runs(task)
+    recommender = Recommender.from_pretrained(run)
+    pairs = pairs_of(recommender, run, None, None, seed=0)
+    stored = recommender.catalogue.vectors
+    assert pairs.metric == metric
+    assert stored is not None
+    turned = drift(recommender, pairs, stored.flip(0), stored)["metric"]
+    trained = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["valid"]["after"][metric]
+    assert turned["reference"] == pytest.approx(trained, abs=1e-4)
+    assert turned["value"] != turned["reference"]
+    worse = turned["reference"] > turned["value"] if metric != "rmse" else turned["reference"] < turned["value"]
+    assert (turned["worsening"] > 0) == worse
+    assert recommender.model.text_table is None
+    low, high = pairs.label_range
+    known = {"click": (0.0, 1.0), "joint": (1.0, 5.0)}
+    assert (low, high) == known.get(task, (low, high))
+    assert high > low
+
+
+def test_pairs_without_a_figure_and_runs_that_read_prompts_are_refused(
+    task_runs: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmrec_peft.workflows import parity as module
+
+    with pytest.raises(InputError, match=r"the \d+ validation pairs drawn have no auc: raise --limit"):
+        parity(task_runs("click"), limit=3)
+
+    def never(*_: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(module, "load_backbone", never)
+    with pytest.raises(InputError, match="this run reads prompts: parity compares bases by texts of items alone"):
+        parity(task_runs("prompt"))
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is_loaded(

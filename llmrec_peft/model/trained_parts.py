@@ -1,0 +1,50 @@
+"""TrainedParts: the tensors of a model outside its frozen backbone, by name and by group."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from llmrec_peft.signals.fusion import Fusion
+
+
+class TrainedParts(nn.Module):
+    """A model that holds an encoder, and parts of signals, heads and fusion beside it."""
+
+    signal_parts: nn.ModuleDict
+    head_parts: nn.ModuleDict
+    fusion: Fusion
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trained parts lie."""
+        device: torch.device = next(self.head_parts.parameters()).device
+        return device
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Every tensor outside the frozen backbone: adapter, signals, fusion and heads, by name."""
+        state = {name: tensor for name, tensor in self.named_parameters() if tensor.requires_grad}
+        for prefix in ("signal_parts", "head_parts", "fusion"):
+            parts = getattr(self, prefix).state_dict(keep_vars=True)
+            state |= {f"{prefix}.{name}": tensor for name, tensor in parts.items()}
+        return {name: tensor.detach() for name, tensor in state.items()}
+
+    @torch.no_grad()
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Copy what `trained_state` gave back into place."""
+        own = self.trained_state()
+        if own.keys() != state.keys():
+            raise KeyError(f"state differs in {sorted(own.keys() ^ state.keys())[:3]}")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+    def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Trainable parameters by group: ``adapter``, ``embeddings`` (tables) and ``head`` (the rest)."""
+        tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
+        groups: dict[str, list[tuple[str, nn.Parameter]]] = {"adapter": [], "embeddings": [], "head": []}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                inside = name.startswith("encoder.")
+                group = "adapter" if inside else "embeddings" if id(parameter) in tables else "head"
+                groups[group].append((name, parameter))
+        return groups
