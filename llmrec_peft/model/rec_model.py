@@ -315,6 +315,6 @@ class RecModel(TrainedParts):
 
     def fold(self) -> None:
         """Let every signal replace what depends on training interactions by plain tables."""
-        with self.scoring():
+        with self.scoring(None if self.plan.prompt is None else np.arange(self.plan.prompt)):  # prompts do not fold
             for signal in self.signals.values():
                 signal.fold()

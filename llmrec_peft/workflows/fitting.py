@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -223,13 +224,14 @@ def fit_variant(
 
     started = time.monotonic()
     model, search = run(prepared.train, "fit", True, None)
-    with model.scoring(model.plan.keys(valid)):  # every text of validation is encoded once for all that follows
+    with scoring(model, valid, prepared):  # every text is encoded once for all that follows
         model.fusion.choose(lambda: figure(model), metric in LOWER_IS_BETTER)
         outcomes = _outcomes(model, recipe, prepared)
-        for name, head in model.heads.items():
-            if isinstance(scores := outcomes[name], np.ndarray):
-                head.calibrate(scores, head.observed(valid.label, prepared.dataset.rating_range))
-        outcomes = _outcomes(model, recipe, prepared)
+        pairs = {name: scores for name, scores in outcomes.items() if isinstance(scores, np.ndarray)}
+        for name, scores in pairs.items():
+            head = model.heads[name]
+            head.calibrate(scores, head.observed(valid.label, prepared.dataset.rating_range))
+        outcomes = _outcomes(model, recipe, prepared) if pairs else outcomes
         if choose is not None:
             choose(model)
     decided = {name: tensor.clone() for name, tensor in model.trained_state().items() if _by_validation(name)}
@@ -243,6 +245,12 @@ def fit_variant(
         model.load_trained_state({**model.trained_state(), **decided})
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)
     return Fitted(model, search, outcomes, seconds, peak)
+
+
+def scoring(model: RecModel, part: Interactions, prepared: Prepared) -> AbstractContextManager[None]:
+    """Inside the block every text that a part's figures read, of all items too, is encoded once."""
+    items = np.arange(prepared.vocabulary.num_items if model.plan.item else 1)
+    return model.scoring(np.union1d(model.plan.keys(part), items))
 
 
 def _outcomes(model: RecModel, recipe: Recipe, prepared: Prepared) -> dict[str, Outcome]:

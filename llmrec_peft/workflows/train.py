@@ -27,7 +27,7 @@ from llmrec_peft.recipe import Recipe
 from llmrec_peft.recommender import Recommender
 from llmrec_peft.training.accelerator import make_accelerator
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
-from llmrec_peft.workflows.fitting import Fitted, fit_variant
+from llmrec_peft.workflows.fitting import Fitted, fit_variant, scoring
 from llmrec_peft.workflows.head_outcomes import HeadOutcomes
 from llmrec_peft.workflows.keep_predictions import keep_predictions
 from llmrec_peft.workflows.prepare import Prepared, prepare
@@ -174,14 +174,14 @@ def _fit_all(
     if before is not None:
         _collect(found, "before", before, reference, prepared)
     after = fitted(recipe, "after", "tuned", choose if recipe.evaluation.blend else None)
-    if before is None:  # nothing is tuned but a head over frozen texts: one training is both
-        _collect(found, "before", before := after, recipe, prepared)
-    _collect(found, "after", after, recipe, prepared)
-    if recipe.evaluation.blend:
-        for outcomes in found.values():
+    with scoring(after.model, prepared.test, prepared):
+        if before is None:  # nothing is tuned but a head over frozen texts: one training is both
+            _collect(found, "before", before := after, recipe, prepared)
+        _collect(found, "after", after, recipe, prepared)
+        for outcomes in found.values() if recipe.evaluation.blend else ():
             outcomes.blend(after, recipe, prepared)
-    weights = {**after.model.report(), **{name: head.report() for name, head in after.model.heads.items()}}
-    recommender = _recommender(recipe, prepared, after, texts)
+        weights = {**after.model.report(), **{name: head.report() for name, head in after.model.heads.items()}}
+        recommender = _recommender(recipe, prepared, after, texts)
     parameters = _parameters(after, texts)
     if accelerator.is_main_process:
         _stage(work / "artifact", recommender, prepared, texts, after)
