@@ -24,6 +24,8 @@ LOGIT_VARIANCE = 0.35
 """What a logit's variance flattens it by: σ(z / √(1 + π z_var / 8)) is the mean of σ over z's distribution (0.39)."""
 LEAST = 0.03
 """Probabilities of outcomes are held this far from 0 and 1, so that no single one decides."""
+TOGETHER = 32
+"""Examples whose outcomes are looked at together."""
 
 
 class TasteOptions(Options):
@@ -135,9 +137,49 @@ class Taste(Signal[TasteOptions]):
         return gain
 
     def _posterior(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Prior offset, and posterior mean and variance of what the outcomes say, each [B]."""
-        prior, weights, variance = self._by_entry(batch)
-        return prior, weights.sum(1), variance
+        """Prior offset, and posterior mean and variance of what the outcomes say, each [B].
+
+        Examples with about as many outcomes are looked at together, since the cost grows with the square.
+        """
+        import torch
+
+        assert batch.history is not None  # noqa: S101 - see `reads_history`
+        there = batch.history[:, -self.config.length :] > 0
+        order = torch.argsort(there.sum(1))
+        found = [self._by_entry(self._dense(batch, rows, there[rows])) for rows in torch.split(order, TOGETHER)]
+        back = torch.argsort(order)
+        prior, mean, variance = (
+            torch.cat(parts)[back]
+            for parts in zip(*((prior, weights.sum(1), variance) for prior, weights, variance in found), strict=True)
+        )
+        return prior, mean, variance
+
+    def _dense(self, batch: Batch, rows: Tensor, there: Tensor) -> Batch:
+        """Some examples, what is not there of their histories left out as far as their longest one allows."""
+        import torch
+
+        from llmrec_peft.data.batches import Batch
+
+        width = int(there.sum(1).max()) if there.numel() else 0
+        place = torch.argsort(there.int(), dim=1, stable=True)[:, there.shape[1] - width :]
+
+        def entries(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows, -self.config.length :].gather(1, place)
+
+        texts = batch.history_text
+        if texts is not None:
+            texts = texts[rows, -self.config.length :]
+            texts = texts.gather(1, place.unsqueeze(-1).expand(-1, -1, texts.shape[-1]))
+        return Batch(
+            user=batch.user[rows],
+            item=batch.item[rows],
+            label=None if batch.label is None else batch.label[rows],
+            item_text=None if batch.item_text is None else batch.item_text[rows],
+            history=entries(batch.history),
+            history_label=entries(batch.history_label),
+            history_age=entries(batch.history_age),
+            history_text=texts,
+        )
 
     def _by_entry(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Prior offset [B], what each outcome adds to the posterior mean [B, L], and the posterior variance [B].

@@ -105,6 +105,21 @@ def test_contributions_of_entries_and_prior_sum_to_the_offset() -> None:
     assert float(parts.abs().max()) > 0.01
 
 
+def test_examples_looked_at_by_length_get_what_all_of_them_at_once_get() -> None:
+    part, texts = world()
+    made = signal(part, texts, drift=(2.0,))
+    batch = batch_of(part, texts, np.random.default_rng(1).permutation(len(part.user))[:90], label=True)
+    hidden = torch.rand(batch.history.shape, generator=torch.Generator().manual_seed(2)) < 0.3  # type: ignore[union-attr]
+    batch.history = batch.history.masked_fill(hidden, 0)  # type: ignore[union-attr]
+    batch.history[:3] = 0
+    for training in (False, True):
+        made.parts.train(training)
+        prior, weights, variance = made._by_entry(batch)
+        for found, expected in zip(made._posterior(batch), (prior, weights.sum(1), variance), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert float(weights.abs().max()) > 0.01
+
+
 def test_own_user_is_left_out_of_the_effects_that_training_reads() -> None:
     """Turning all labels of one part of the users changes nothing in what they are trained with."""
     part, texts = world()
