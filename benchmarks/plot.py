@@ -33,6 +33,9 @@ def main() -> None:
     source = HERE / "results" / "movies-u1.json"
     if source.is_file():
         draw_rows(json.loads(source.read_text(encoding="utf-8")), IMAGES / "movies-u1.png")
+    source = HERE / "results" / "epoch_cost.json"
+    if source.is_file():
+        draw_epochs(json.loads(source.read_text(encoding="utf-8")), IMAGES / "epoch-cost.png")
 
 
 def draw_rows(report: dict, target: Path) -> None:  # type: ignore[type-arg]
@@ -49,6 +52,25 @@ def draw_rows(report: dict, target: Path) -> None:  # type: ignore[type-arg]
     axes.set_xlim(0.85, max(means) + 0.04)
     seeds = report["matrix"]["vary"]["seed"]
     axes.set_xlabel(f"test RMSE on ML-100K u1, mean of seeds {', '.join(map(str, seeds))} (less is better)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(target, dpi=130)
+    print(target)
+
+
+def draw_epochs(report: dict, target: Path) -> None:  # type: ignore[type-arg]
+    """Seconds an epoch against the share of texts, and of interactions, that are there."""
+    whole = report["rows"][0]
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    for field, word in (("texts", "texts fewer"), ("interactions", "interactions fewer, texts the same")):
+        rows = [row for row in report["rows"] if row is whole or f"of the {field}" in row["size"]]
+        rows.sort(key=lambda row: row[field])
+        axes.plot([row[field] / whole[field] for row in rows], [row["seconds"] for row in rows], "o-", label=word)
+    axes.set_xlabel(f"share of {whole['texts']:,} texts, or of {whole['interactions']:,} interactions")
+    axes.set_ylabel("seconds an epoch")
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlim(0.0, 1.05)
+    axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(target, dpi=130)

@@ -45,8 +45,8 @@ class DataSection(Options):
     liked_above: float | None = None
     """Labels above it count as liked in texts that tell a history; null for the middle of the owner's scale."""
     protocol: Literal["train", "train+valid", "prequential"] = "train+valid"
-    """Whose labels may be counted when test is predicted: those of `train`; of validation too, where
-    `training.refit` says so; or of every interaction before the one that is predicted."""
+    """Whose labels may be counted when test is predicted: those of `train`; of validation too (in histories always,
+    in weights and counts where `training.refit` says so); or of every interaction before the one that is predicted."""
     allow_leakage: bool = False
     """Go on although the leakage check found test examples among what is learnt from."""
 
@@ -147,8 +147,8 @@ class AugmentSection(Options):
     word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Chance that a token of an item's text is left out."""
     mixup: float = Field(default=0.0, ge=0.0, le=10.0)
-    """Parameter α of the Beta distribution by which item vectors of a batch and their labels are mixed; 0 for
-    none. Only for ratings and clicks."""
+    """Parameter α of the Beta distribution by which a batch's vectors and labels are mixed; 0 for none. Only for
+    ratings and clicks."""
 
 
 class TrainingSection(Options):
@@ -164,8 +164,8 @@ class TrainingSection(Options):
     items_per_batch: int = Field(default=64, ge=1)
     """Items a step (`by-item`)."""
     newest: int | None = Field(default=None, ge=1)
-    """Training interactions of each user that are examples, the newest, once the adapter stands still (see
-    `adapter_epochs`); null for all. The others are still known: they stand in histories and counts."""
+    """Training interactions of each user that are examples, the newest; null for all. With `adapter_epochs` this
+    begins once the adapter stands still. The others are still known: they stand in histories and counts."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed before a step."""
     adapter: GroupSection = GroupSection()

@@ -25,10 +25,13 @@ def evaluate(
     if as_json:
         print_json(report)
     else:
-        rows = [
-            [name, f"{value:.6f}", f"{report['stored'][name]:.6f}"] for name, value in report["test"]["after"].items()
-        ]
-        print_table(f"{run}: test part", ["metric", "now", "stored"], rows, (1, 2))
+        for head, told in {"": report, **report.get("heads", {})}.items():
+            rows = [
+                [name, f"{value:.6f}", f"{told['stored'].get(name, float('nan')):.6f}"]
+                for name, value in told["test"]["after"].items()
+            ]
+            title = f"{run}: test part, head {head}" if head else f"{run}: test part"
+            print_table(title, ["metric", "now", "stored"], rows, (1, 2))
         typer.echo(
             "the stored figures are repeated" if report["repeats"] else "the figures differ from the stored ones"
         )

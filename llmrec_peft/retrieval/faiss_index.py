@@ -16,15 +16,10 @@ NEIGHBOURS, CARE, EFFORT = 32, 200, 128
 """Neighbours of a vector in the graph, and candidates looked at while it is built and while it is searched."""
 
 
-class FaissFlat(Index):
-    """FAISS's exact search by inner product."""
+class _FaissIndex(Index):
+    """An index that FAISS holds."""
 
-    kind: Kind = "faiss-flat"
-
-    def __init__(self, vectors: Tensor) -> None:
-        """Copy the vectors, float32 [n, width]."""
-        self._index = _faiss().IndexFlatIP(vectors.shape[1])
-        self._index.add(_plain(vectors))
+    _index: Any
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -34,12 +29,23 @@ class FaissFlat(Index):
         """Width of the vectors."""
         return int(self._index.d)
 
+
+class FaissFlat(_FaissIndex):
+    """FAISS's exact search by inner product."""
+
+    kind: Kind = "faiss-flat"
+
+    def __init__(self, vectors: Tensor) -> None:
+        """Copy the vectors, float32 [n, width]."""
+        self._index = _faiss().IndexFlatIP(vectors.shape[1])
+        self._index.add(_plain(vectors))
+
     def _search(self, queries: Tensor, k: int) -> Found:
         scores, rows = self._index.search(_plain(queries), k)
         return scores, rows
 
 
-class FaissHnsw(Index):
+class FaissHnsw(_FaissIndex):
     """FAISS's hierarchical graph over the inner products themselves; it may miss a few.
 
     An inner product is no distance, so the graph is one without promises, and lists of a tenth of the catalogue can
@@ -62,14 +68,6 @@ class FaissHnsw(Index):
         self._index = faiss.IndexHNSWFlat(vectors.shape[1], NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = CARE
         self._index.add(_plain(vectors))
-
-    def __len__(self) -> int:
-        return int(self._index.ntotal)
-
-    @property
-    def width(self) -> int:
-        """Width of the vectors."""
-        return int(self._index.d)
 
     def _search(self, queries: Tensor, k: int) -> Found:
         self._index.hnsw.efSearch = max(EFFORT, 2 * k)

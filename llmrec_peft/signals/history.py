@@ -71,8 +71,8 @@ class History(Signal[HistoryOptions]):
         return self.config.entries != "ids"
 
     def without_text(self) -> HistoryOptions:
-        """Rows of a table stand for items."""
-        return self.config.model_copy(update={"entries": "ids"})
+        """Rows of a table stand for items; they say nothing of the nearest entry, which is one of texts."""
+        return self.config.model_copy(update={"entries": "ids", "closest": False})
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make maps, tables, the pooling's weights, and the weights of labels and repeats."""

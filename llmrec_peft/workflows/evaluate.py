@@ -21,14 +21,15 @@ TOLERANCE = 1e-4
 
 
 def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
-    """Repeat a run's figures on its test part, by its first head.
+    """Repeat a run's figures on its test part.
 
     Args:
         run: Run folder.
         data: Where the data lies now; by default where the run found it.
 
     Returns:
-        ``test.after`` computed now, the ``stored`` figures, and whether the former ``repeats`` the latter.
+        ``test.after`` computed now by the first head, the ``stored`` figures, for further heads the same under
+        ``heads``, and whether all of them ``repeats`` what is stored.
 
     Raises:
         InputError: When the folder is no run, or the data is not what the run was trained on.
@@ -36,20 +37,25 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
     recommender = Recommender.from_pretrained(run)
     try:
         stored = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        figures, digest = stored["test"]["after"], stored["data"]["digest"]
+        digest, further = stored["data"]["digest"], stored.get("heads", {})
+        figures = {name: report["test"]["after"] for name, report in {"": stored, **further}.items()}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{run}: metrics.json is missing or not what a run writes") from None
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     _, prepared = prepare(recipe)
     if prepared.digest != digest:
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
-    head, test = recipe.head.name, prepared.test
+    test, learned, measured = prepared.test, prepared.learned(recipe.refits), measures(recipe, prepared)
     take_texts(recommender, prepared, test)
-    learned = prepared.learned(recipe.refits)
-    outcome = outcome_of(recommender.model, head, test, recipe, prepared, learned, recipe.evaluation.sampled)
-    now = measures(recipe, prepared)[head].report(outcome, test)
-    repeats = all(abs(now[name] - figures[name]) <= TOLERANCE for name in now)
-    return {"test": {"after": now}, "stored": figures, "repeats": repeats}
+    found, repeats = {}, True
+    for name, told in figures.items():
+        head = name or recipe.head.name
+        outcome = outcome_of(recommender.model, head, test, recipe, prepared, learned, recipe.evaluation.sampled)
+        now = measured[head].report(outcome, test)
+        repeats = repeats and all(abs(now[metric] - told.get(metric, float("inf"))) <= TOLERANCE for metric in now)
+        found[name] = {"test": {"after": now}, "stored": told}
+    heads = {name: report for name, report in found.items() if name}
+    return {**found[""], **({"heads": heads} if heads else {}), "repeats": repeats}
 
 
 def take_texts(recommender: Recommender, prepared: Prepared, part: Interactions) -> None:

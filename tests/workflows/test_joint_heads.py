@@ -182,6 +182,9 @@ def test_joint_run_repeats_its_figures_and_serves_its_first_head(name: str, requ
     found = evaluate(run)
     assert found["repeats"]
     assert found["stored"] == read(run)["test"]["after"]
+    assert {name: told["stored"] for name, told in found["heads"].items()} == {
+        name: told["test"]["after"] for name, told in read(run)["heads"].items()
+    }
     recommender = Recommender.from_pretrained(run)
     assert list(recommender.model.heads) == [read(run)["head"], *read(run)["heads"]]
     said = read_predictions(run / NAME)

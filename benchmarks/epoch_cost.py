@@ -1,0 +1,69 @@
+"""What an epoch with an adapter costs: it grows with the distinct texts, not with the interactions.
+
+    python benchmarks/epoch_cost.py --data DIR/ml-100k
+
+Each size is trained for one epoch and for three, each run a process of its own; half the difference is an epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+RESULT = Path(__file__).parent / "results" / "epoch_cost.json"
+SIZES = {
+    "all": [],
+    "half of the interactions": ["data.train_size=36000"],
+    "a quarter of the interactions": ["data.train_size=18000"],
+    "half of the texts": ["data.max_items=840"],
+    "a quarter of the texts": ["data.max_items=420"],
+}
+FIXED = (
+    "data.split=random", "training.adapter_epochs=null", "training.patience=null", "training.refit=false",
+    "training.validate_on=100", "training.schedule=constant", "evaluation.bootstrap=0", "evaluation.blend=false",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measure every size and write what it took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="MovieLens-100K in its owner's layout")
+    data = parser.parse_args().data
+    rows: list[dict[str, Any]] = []
+    told: dict[str, Any] = {}
+    for name, changes in SIZES.items():
+        runs = {epochs: _run(data, [*changes, f"training.epochs={epochs}"]) for epochs in (1, 3)}
+        told = runs[3]
+        seconds = (runs[3]["seconds"]["train"] - runs[1]["seconds"]["train"]) / 2.0
+        row = {"size": name, "texts": told["data"]["items"], "interactions": told["data"]["train"], "seconds": seconds}
+        rows.append(row)
+        print(f"{name:32s} {row['texts']:6d} texts {row['interactions']:7d} interactions  {seconds:.2f} s an epoch")
+    report = {"date": datetime.now(UTC).date().isoformat(), "hardware": told["hardware"], "rows": rows}
+    RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _run(data: str, changes: list[str]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            str(Path(sys.executable).with_name("llmrec")),
+            "train",
+            "movies",
+            "--data",
+            data,
+            "--json",
+            "--quiet",
+        ]
+        command += ["--out", f"{folder}/run", *(word for change in (*FIXED, *changes) for word in ("--set", change))]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+if __name__ == "__main__":
+    main()
