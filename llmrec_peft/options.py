@@ -91,8 +91,9 @@ def _fields_of(options: type[BaseModel], place: Sequence[int | str]) -> list[int
     """A location without the branches of unions, which pydantic names behind a field that takes several types."""
     block: type[BaseModel] | None = options
     found: list[int | str] = []
-    for part in place:
-        if isinstance(part, int):
+    for at, part in enumerate(place):
+        a_key = at + 1 < len(place) and place[at + 1] == "[key]"  # of a mapping, which is what is wrong there
+        if isinstance(part, int) or a_key:
             found.append(part)
         elif block is not None and part in block.model_fields:
             found.append(part)

@@ -158,6 +158,7 @@ class Collaborative(Signal[CollaborativeOptions]):
             {name: torch.nn.Parameter(table, requires_grad=False) for name, table in tables.items()}
         )
         del self.parts["history"]
+        self._trained_on = None
 
     def remember(self, train: Interactions) -> None:
         """Take interactions as the histories, in place of folded tables or of those trained on.
