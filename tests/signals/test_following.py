@@ -63,6 +63,28 @@ def test_unfolded_remembered_and_folded_predictions_are_the_same(
     torch.testing.assert_close(predictions(signal), unfolded, rtol=0, atol=1e-5)
 
 
+def test_rows_that_were_not_trained_count_for_nothing_however_much_is_remembered(
+    ratings: Interactions, collaborative: Make
+) -> None:
+    signal = collaborative(ratings, user_history="none", item_history="none")
+    signal.parts.eval()
+    known = predictions(signal)
+    assert not (set(later(ratings).user.tolist()) | {0}) <= set(ratings.user.tolist())
+    signal.remember(both(ratings, later(ratings)))
+    user, item = (
+        signal.user(Batch(torch.tensor([8]), torch.tensor([7]))),
+        signal.item(Batch(torch.tensor([8]), torch.tensor([7]))),
+    )
+    assert user is not None
+    assert item is not None
+    for side, met, index in ((user, ratings.user, 8), (item, ratings.item, 7)):
+        assert index not in met
+        assert not side.abs().any(), "its row is where it started, at random"
+    grown = predictions(signal).reshape(ITEMS, USERS)
+    trained = np.ix_(np.unique(ratings.item), np.unique(ratings.user))
+    torch.testing.assert_close(grown[trained], known.reshape(ITEMS, USERS)[trained], rtol=0, atol=0.5)
+
+
 @pytest.mark.parametrize("options", KINDS, ids=str)
 @pytest.mark.parametrize("at_a_time", [1, 3, 8])
 def test_following_is_rebuilding_from_all_outcomes(
