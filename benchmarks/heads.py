@@ -24,6 +24,7 @@ from llmrec_peft.workflows.compare import compare
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "heads.json"
+MATRIX = HERE / "matrices" / "heads.yaml"
 METRICS = {"click": ("auc", "uauc", "log_loss"), "ranking": ("hr@10", "ndcg@10")}
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     if given.table:
         print(_table(json.loads(RESULT.read_text(encoding="utf-8"))))
         return
-    cells = yaml.safe_load((HERE / "matrices" / "heads.yaml").read_text(encoding="utf-8"))
+    cells = yaml.safe_load(MATRIX.read_text(encoding="utf-8"))
     for name in given.only or cells:
         runs = [_trained(name, cells[name], seed, given) for seed in cells[name]["seeds"]]
         report = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
@@ -123,7 +124,8 @@ def _table(report: dict[str, Any]) -> str:
         "| benchmark | trivial line | collaborative only | published | ours alone | minus the line | with the line |",
         "| --- | ---: | ---: | --- | ---: | --- | ---: |",
     ]
-    for name, cell in report.items():
+    order = yaml.safe_load(MATRIX.read_text(encoding="utf-8"))
+    for name, cell in sorted(report.items(), key=lambda item: list(order).index(item[0])):
         metrics = [m for m in ("auc", "hr@10", "ndcg@10") if m in cell["figures"]["after"]["test"]]
         shown = {model: _shown(cell["figures"].get(model), metrics) for model in cell["figures"]}
         apart = [cell["against_line"][f"after {metric}"] for metric in metrics]
@@ -138,7 +140,9 @@ def _shown(figures: dict[str, Any] | None, metrics: list[str]) -> str:
     if not figures:
         return "–"
     found = [figures["test"][metric] for metric in metrics]
-    return " / ".join(f"{one['mean']:.4f} ± {one['std'] or 0.0:.4f}" for one in found)
+    return " / ".join(
+        f"{one['mean']:.4f}" + (f" ± {one['std']:.4f}" if one["std"] is not None else "") for one in found
+    )
 
 
 if __name__ == "__main__":
