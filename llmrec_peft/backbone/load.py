@@ -120,11 +120,20 @@ class Backbone:
             texts: What to tokenize.
             max_length: Tokens kept.
             special: Whether the tokenizer's special tokens are added; a chat format brings its own.
+
+        Raises:
+            InputError: When `max_length` lets a text through that is longer than the model's window.
         """
         cut = max_length is not None
         with quiet_transformers():  # a text over the window is said by whoever may not cut it
             found = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
         rows: list[list[int]] = found["input_ids"]
+        longest = max(map(len, rows), default=0)
+        if cut and longest > self.window:
+            raise InputError(
+                f"views.item.max_length: a text takes {longest} tokens, over the {self.window} that"
+                f" {self.identity.name} reads at once"
+            )
         return [row or [self.pad_id] for row in rows]
 
     @property

@@ -123,6 +123,10 @@ class BatchOrder:
 
     The order depends on seed and epoch alone, so that a resumed run meets the same batches without any
     stored generator state.
+
+    Attributes:
+        item: Items of the examples, int64 [n].
+        by_item: Whether batches are made of items, all of which come up equally often, not of examples.
     """
 
     def __init__(
@@ -149,14 +153,15 @@ class BatchOrder:
         self._items_per_batch = items_per_batch
         self._among = np.arange(len(interactions), dtype=np.int64) if among is None else among
         self._count = len(self._among)
-        self._by_item = batching == "by-item"
+        self.item = interactions.item[self._among]
+        self.by_item = batching == "by-item"
         self._rows = self._among[np.argsort(interactions.item[self._among], kind="stable")]
         _, starts = np.unique(interactions.item[self._rows], return_index=True)
         self._bounds = np.append(starts, self._count).astype(np.int64)
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        if self._by_item:
+        if self.by_item:
             return math.ceil((len(self._bounds) - 1) / self._items_per_batch)
         return math.ceil(self._count / self._batch_size)
 
@@ -168,7 +173,7 @@ class BatchOrder:
             skip: Batches at the start that are done already.
         """
         rng = np.random.default_rng([self._seed, number])
-        if self._by_item:
+        if self.by_item:
             items = rng.permutation(len(self._bounds) - 1)
             for at in range(skip * self._items_per_batch, len(items), self._items_per_batch):
                 chosen = items[at : at + self._items_per_batch]

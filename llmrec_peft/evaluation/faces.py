@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import datasets
@@ -86,7 +87,7 @@ class Ece(_ClickMetric):
     metric = "ece"
 
 
-class _RankingMetric(_Face):
+class _RankingMetric(_Face, ABC):
     inputs = "predictions: scores of each case's candidates; references: the target's column; k: cutoff"
     columns: ClassVar = {"predictions": datasets.List(_NUMBER), "references": _INDEX}
 
@@ -97,8 +98,9 @@ class _RankingMetric(_Face):
             scores[at, : len(row)], there[at, : len(row)] = row, True
         return self._figure(ranking_metrics.target_rank(scores, np.asarray(references), there), k)
 
+    @abstractmethod
     def _figure(self, rank: ranking_metrics.Floats, k: int) -> dict[str, float]:
-        raise NotImplementedError
+        """The metric by its name, of each case's rank."""
 
 
 class HitRate(_RankingMetric):

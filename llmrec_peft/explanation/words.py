@@ -51,7 +51,7 @@ def worded(text: str, backbone: Backbone, max_length: int) -> WordedText:
     with quiet_transformers():
         try:
             found = backbone.tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
-        except NotImplementedError:
+        except NotImplementedError:  # what transformers' tokenizers in plain Python say to offsets
             raise InputError(
                 f"backbone {backbone.identity.name}: its tokenizer does not say which word a token belongs to, so words"
                 " cannot be explained: --words none leaves them out"

@@ -217,7 +217,7 @@ class History(Signal[HistoryOptions]):
         if self.config.repeats == "rates":
             weight, rates = scale["again"], self.parts["again"]
             count, first = occurrences(history)
-            told = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, rates["mean"])
+            told = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, first, rates["mean"])
             worth = worth + first * (told + weight[2] * count.log())
         return put(history, candidates, worth)
 

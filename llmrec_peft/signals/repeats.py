@@ -48,9 +48,14 @@ def occurrences(items: Tensor) -> tuple[Tensor, Tensor]:
     return same.sum(2), ~(same & earlier).any(2)
 
 
-def user_repeats(items: Tensor, mean: Tensor) -> Tensor:
-    """Log of how often a user takes items again over how often people do, float32 [B, 1], from histories [B, L]."""
-    _, first = occurrences(items)
+def user_repeats(items: Tensor, first: Tensor, mean: Tensor) -> Tensor:
+    """Log of how often a user takes items again over how often people do, float32 [B, 1].
+
+    Args:
+        items: Histories, 0 where there is none, int64 [B, L].
+        first: Whether each entry is the first of its item, bool [B, L].
+        mean: How often people take items again, [1].
+    """
     again = ((items > 0) & ~first).sum(1, keepdim=True)
     chances = ((items > 0).sum(1, keepdim=True) - 1).clamp(min=0)
     return ((again + SHRINK * mean) / (chances + SHRINK) / mean).log()

@@ -19,8 +19,6 @@ from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from llmrec_peft.backbone.adapter import AdapterMethod
@@ -102,20 +100,13 @@ class _Orders:
         sizes = (section.batch_size, section.items_per_batch, seed)
         self._all = BatchOrder(train, section.batching, *sizes)
         self._newest = self._all
-        self._items = {id(self._all): (train.item, section.batching == "by-item")}
         if section.newest is not None:
-            among = train.newest(section.newest)
-            self._newest = BatchOrder(train, "random", *sizes, among=among)
-            self._items[id(self._newest)] = (train.item[among], False)
+            self._newest = BatchOrder(train, "random", *sizes, among=train.newest(section.newest))
         self._whole_epochs = whole_epochs
 
     def of(self, epoch: int) -> BatchOrder:
         """The order of an epoch, from 0."""
         return self._all if epoch < self._whole_epochs else self._newest
-
-    def items(self, epoch: int) -> tuple[NDArray[np.int64], bool]:
-        """Items of an epoch's examples, int64 [N], and whether its batches are by item."""
-        return self._items[id(self.of(epoch))]
 
     def batches(self, epoch: int) -> int:
         """Batches of an epoch, from 0."""
@@ -188,10 +179,10 @@ class _Run:
             self.model.encoder.draw_wordings(self.seed, progress.epoch)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         started = time.monotonic()
-        batches = self.orders.batches(progress.epoch)
+        batches, order = self.orders.batches(progress.epoch), self.orders.of(progress.epoch)
         if self.sampler is not None:
-            self.sampler.batches_are_of(*self.orders.items(progress.epoch))
-        for rows in self.orders.of(progress.epoch).epoch(progress.epoch, skip=progress.batch):
+            self.sampler.batches_are_of(order.item, order.by_item)
+        for rows in order.epoch(progress.epoch, skip=progress.batch):
             progress.batch += 1
             last = progress.batch == batches
             step_now = last or progress.batch % section.accumulate == 0

@@ -58,6 +58,10 @@ class HeadOutcomes:
         self.valid[model_name] = fitted.valid[self.name]
         self.test[model_name] = outcome_of(fitted.model, self.name, prepared.test, recipe, prepared, learned, sampled)
 
+    def repeat(self, model_name: str, as_name: str) -> None:
+        """Let a model stand under another name, too: it is not asked again."""
+        self.valid[as_name], self.test[as_name] = self.valid[model_name], self.test[model_name]
+
     def line(self, prepared: Prepared) -> Baseline | None:
         """The trivial baseline that is best on validation."""
         return best_line(self.baselines, self.metric, self.measure, prepared)

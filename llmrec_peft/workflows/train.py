@@ -33,7 +33,7 @@ from llmrec_peft.workflows.keep_predictions import keep_predictions
 from llmrec_peft.workflows.prepare import Prepared, prepare
 from llmrec_peft.workflows.texts import Texts
 from llmrec_peft.workflows.train_writer import is_writing, train_writer
-from llmrec_peft.workflows.training_folder import claim, publish, refuse_occupied, training_folder
+from llmrec_peft.workflows.training_folder import begun_here, claim, publish, refuse_occupied, training_folder
 from llmrec_peft.workflows.trivial import baselines_of
 from llmrec_peft.workflows.variants import collaborative_only, untuned, without
 
@@ -65,19 +65,17 @@ def train(
             note(f"{run} is finished; nothing to resume")
         return finished
     work = training_folder(run)
-    stood = work.exists()
+    began = time.time()
     try:
         if is_writing(recipe):
             return train_writer(recipe, run, resume, overwrite, show)
         return _train(recipe, run, resume, overwrite, show)
     except Exception as error:
         full = disk_is_full(error)
-        if not stood and isinstance(error, InputError):  # refused after the folder was claimed
+        if (full or isinstance(error, InputError)) and begun_here(work, began):
             shutil.rmtree(work, ignore_errors=True)
         if not full:
             raise
-        if not (resume and stood):
-            shutil.rmtree(work, ignore_errors=True)
         raise InputError(f"{run}: no room on the disk; the run was not written") from None
 
 
@@ -86,7 +84,7 @@ class _Results:
     """Outcomes and costs of everything that was fitted.
 
     Attributes:
-        before: The untuned reference.
+        before: The untuned reference; None where the recipe is that itself.
         after: The tuned whole.
         variants: The collaborative part alone and the whole without each part, by name.
         heads: What each head's models said.
@@ -95,7 +93,7 @@ class _Results:
         weights: Plain figures of the trained parts.
     """
 
-    before: Fitted
+    before: Fitted | None
     after: Fitted
     variants: dict[str, Fitted]
     heads: dict[str, HeadOutcomes]
@@ -124,7 +122,7 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool)
     accelerator.wait_for_everyone()  # every process has looked for a run in the way before one takes the place
     earlier = 0.0
     if accelerator.is_main_process:
-        earlier = claim(work, recipe, prepared, backbone.identity.plain(), resume)
+        earlier = claim(work, recipe, prepared, backbone.identity.plain(), resume, overwrite)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("llmrec-peft", config={"recipe": recipe.to_yaml()})
     clock = time.monotonic()
@@ -175,11 +173,12 @@ def _fit_all(
         _collect(found, "before", before, reference, prepared)
     after = fitted(recipe, "after", "tuned", choose if recipe.evaluation.blend else None)
     with scoring(after.model, prepared.test, prepared):
-        if before is None:  # nothing is tuned but a head over frozen texts: one training is both
-            _collect(found, "before", before := after, recipe, prepared)
         _collect(found, "after", after, recipe, prepared)
-        for outcomes in found.values() if recipe.evaluation.blend else ():
-            outcomes.blend(after, recipe, prepared)
+        for outcomes in found.values():
+            if before is None:  # nothing is tuned but a head over frozen texts: one training is both
+                outcomes.repeat("after", "before")
+            if recipe.evaluation.blend:
+                outcomes.blend(after, recipe, prepared)
         weights = {**after.model.report(), **{name: head.report() for name, head in after.model.heads.items()}}
         recommender = _recommender(recipe, prepared, after, texts)
     parameters = _parameters(after, texts)
@@ -226,11 +225,11 @@ def _metrics(recipe: Recipe, prepared: Prepared, results: _Results) -> dict[str,
         },
         "seconds": {
             "train": round(results.encoding + after.seconds, 3),
-            "before": round(results.before.seconds, 3),
+            "before": 0.0 if results.before is None else round(results.before.seconds, 3),
             "ablations": round(sum(fitted.seconds for fitted in results.variants.values()), 3),
         },
         "peak_memory_mb": {
-            "rss": round(max(peak_rss_mb(), after.peak_rss_mb, results.before.peak_rss_mb), 1),
+            "rss": round(max(peak_rss_mb(), *(fitted.peak_rss_mb for fitted in (after, results.before) if fitted)), 1),
             "cuda": peak_cuda_mb(),
         },
         "parameters": results.parameters,

@@ -86,7 +86,9 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show:
     if shows:
         _introduce(recipe, prepared, reviews, backbone)
     accelerator.wait_for_everyone()
-    earlier = claim(work, recipe, prepared, backbone.identity.plain(), resume) if accelerator.is_main_process else 0.0
+    earlier = 0.0
+    if accelerator.is_main_process:
+        earlier = claim(work, recipe, prepared, backbone.identity.plain(), resume, overwrite)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("llmrec-peft", config={"recipe": recipe.to_yaml()})
     method: AdapterMethod[Any] = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -44,14 +45,31 @@ def refuse_occupied(run: Path, resume: bool, overwrite: bool) -> dict[str, Any] 
     return None
 
 
-def claim(work: Path, recipe: Recipe, prepared: Prepared, base: Mapping[str, str | None], resume: bool) -> float:
+def begun_here(work: Path, since: float) -> bool:
+    """Whether this process made the hidden folder, after a moment (`time.time`): no other's work is thrown away."""
+    try:
+        stored = json.loads((work / "identity.json").read_text(encoding="utf-8"))
+        return bool(stored["process"] == os.getpid() and stored["started"] >= since)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def claim(
+    work: Path,
+    recipe: Recipe,
+    prepared: Prepared,
+    base: Mapping[str, str | None],
+    resume: bool,
+    overwrite: bool,
+) -> float:
     """Make the hidden folder, or take an interrupted training of the same recipe, data and base up.
 
     Returns:
         Seconds that the interrupted training had taken; 0 for a new one.
 
     Raises:
-        InputError: When the interrupted one was another, or the place cannot be written.
+        InputError: When the interrupted one was another, another training has begun there meanwhile, or the place
+            cannot be written.
     """
     name = work.name.removesuffix(".training")
     for left in work.parent.glob(f"{glob.escape(name)}.*.new"):  # a kill came while a run was being published
@@ -67,11 +85,14 @@ def claim(work: Path, recipe: Recipe, prepared: Prepared, base: Mapping[str, str
             )
         touched = max(file.stat().st_mtime for file in work.rglob("*"))
         return max(0.0, touched - float(stored["started"]))
-    shutil.rmtree(work, ignore_errors=True)
+    if resume or overwrite:
+        shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)
         with whole_file(path) as partial:
-            write_json(partial, {"identity": identity, "started": time.time()})
+            write_json(partial, {"identity": identity, "started": time.time(), "process": os.getpid()})
+    except FileExistsError:
+        raise InputError(f"another training has begun in {work}: --out names another folder") from None
     except (OSError, InputError) as error:
         shutil.rmtree(work, ignore_errors=True)
         raise InputError(f"cannot write beside {work}: {getattr(error, 'strerror', None) or error}") from None

@@ -54,6 +54,11 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
         ml("signals={graph: {}}"),
         ["signals: graph need a knowledge graph, and there is none: give data.graph"],
     ),
+    "text of an item longer than the window": (
+        nothing,
+        ml("views.item={template: '" + "{{ title }} " * 40 + "', max_length: 200}", "signals={text: {}}"),
+        ["views.item.max_length: a text takes", "over the 64 that"],
+    ),
     "graph folder without triples": (graph_without_triples, ml("data.graph=kg"), ["kg"]),
     "history that no owner gives": (
         nothing,

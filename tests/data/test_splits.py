@@ -115,14 +115,19 @@ def test_leave_last_out_keeps_a_user_with_one_interaction_in_training() -> None:
     assert (parts.train.tolist(), parts.valid.tolist(), parts.test.tolist()) == ([0, 1], [2], [3])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_cold_items_occur_in_one_part_only(seed: int) -> None:
-    data = ratings(seed)
-    parts = split(data, "cold-item", 0.2, 0.1, seed)
-    train, valid, test = (set(of(data, "item_id", rows)) for rows in (parts.train, parts.valid, parts.test))
+def disjoint(data: RecDataset, parts: Split, name: str) -> tuple[set[object], set[object], set[object]]:
+    """Values of a column in each part, no two of which share any."""
+    train, valid, test = (set(of(data, name, rows)) for rows in (parts.train, parts.valid, parts.test))
     assert not train & test
     assert not train & valid
     assert not valid & test
+    return train, valid, test
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cold_items_occur_in_one_part_only(seed: int) -> None:
+    data = ratings(seed)
+    train, valid, test = disjoint(data, split(data, "cold-item", 0.2, 0.1, seed), "item_id")
     assert len(test) == round(0.2 * len(train | valid | test))
 
 
@@ -130,10 +135,7 @@ def test_cold_items_occur_in_one_part_only(seed: int) -> None:
 def test_cold_users_occur_in_one_part_only(seed: int) -> None:
     data = ratings(seed)
     parts = split(data, "cold-user", 0.2, 0.1, seed)
-    train, valid, test = (set(of(data, "user_id", rows)) for rows in (parts.train, parts.valid, parts.test))
-    assert not train & test
-    assert not train & valid
-    assert not valid & test
+    _, _, test = disjoint(data, parts, "user_id")
     assert len(test) == round(0.2 * 25)
     assert set(of(data, "item_id", parts.test)) & set(of(data, "item_id", parts.train)), "items are shared"
     assert not same(parts, split(data, "cold-user", 0.2, 0.1, seed + 50))
