@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 from llmrec_peft import registry
 from llmrec_peft.options import describe
@@ -21,11 +22,22 @@ def main() -> None:
                 lines += [*_table(describe(plugin.Config)), ""]
     lines += ["## Fields of a recipe", ""]
     for field, info in Recipe.model_fields.items():
-        block = info.annotation
         lines += [f"### {field}", "", " ".join((info.description or "").split()), ""]
-        if field not in ("adapter", "head", "signals") and hasattr(block, "model_fields"):
-            lines += [*_table(describe(block)), ""]  # type: ignore[arg-type]
+        if field not in ("adapter", "head", "signals"):
+            lines += _block(field, info.annotation)
     (Path(__file__).parent / "reference.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _block(path: str, annotation: Any) -> list[str]:
+    """The table of an option block, then those of the blocks inside it."""
+    block = next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")), None)
+    if block is None or not block.model_fields:
+        return []
+    lines = [*_table(describe(block)), ""]
+    for name, info in block.model_fields.items():
+        inner = _block(f"{path}.{name}", info.annotation)
+        lines += [f"#### {path}.{name}", "", *inner] if inner else []
+    return lines
 
 
 def _table(rows: list[dict[str, object]]) -> list[str]:
@@ -43,7 +55,7 @@ def _default(row: dict[str, object]) -> str:
 
 
 def _cell(text: object) -> str:
-    return str(text).replace("|", "\\|").replace("llmrec_peft.recipe.", "")
+    return str(text).replace("|", "\\|")
 
 
 if __name__ == "__main__":

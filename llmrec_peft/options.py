@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,8 +25,6 @@ def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
     rows = []
     for name, field in options.model_fields.items():
         prop = schema.get("properties", {}).get(name, {})
-        annotation = field.annotation
-        kind = getattr(annotation, "__name__", None) if not get_args(annotation) else None
         default = None if field.is_required() else field.get_default(call_default_factory=True)
         limits = {
             key: prop[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in prop
@@ -33,7 +32,7 @@ def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "type": kind or str(annotation).replace("typing.", ""),
+                "type": spelled(field.annotation),
                 "default": default.model_dump(mode="json") if isinstance(default, BaseModel) else default,
                 "required": field.is_required(),
                 "limits": limits,
@@ -41,6 +40,23 @@ def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def spelled(annotation: Any) -> str:
+    """A type as one would write it, without modules and limits: ``int | Literal['all']``, ``tuple[str, ...]``."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return spelled(inside[0])
+    if origin in (Union, UnionType):
+        return " | ".join(map(spelled, inside))
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, inside))}]"
+    if annotation is type(None):
+        return "None"
+    if annotation is Ellipsis:
+        return "..."
+    name = str(getattr(origin or annotation, "__name__", annotation))
+    return f"{name}[{', '.join(map(spelled, inside))}]" if inside else name
 
 
 def one_line(error: ValidationError, options: type[BaseModel], where: str = "") -> str:

@@ -51,7 +51,7 @@ class DataSection(Options):
     """Go on although the leakage check found test examples among what is learnt from."""
 
 
-class TextView(Options):
+class ItemView(Options):
     """How one text is made of an item's columns."""
 
     template: str = Field(min_length=1)
@@ -62,7 +62,7 @@ class TextView(Options):
     """Further templates, of which training draws one for each item and epoch; the first one scores."""
 
 
-class PromptView(TextView):
+class PromptView(Options):
     """How one text is made of a user's history and a candidate item."""
 
     template: str = Field(min_length=1)
@@ -76,7 +76,7 @@ class PromptView(TextView):
 class ViewsSection(Options):
     """The texts that the language model reads."""
 
-    item: TextView
+    item: ItemView
     """Text of an item."""
     user: PromptView | None = None
     """Text of a user: a template over `user` (columns of the users table) and `history`."""

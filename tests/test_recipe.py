@@ -6,14 +6,17 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 import pytest
+from pydantic import Field
 
 from llmrec_peft import registry
 from llmrec_peft.data.source import RecipeSource
 from llmrec_peft.errors import InputError
+from llmrec_peft.options import spelled
 from llmrec_peft.recipe import Recipe, load_recipe
+from llmrec_peft.recipe_sections import ItemView
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = """\
@@ -302,3 +305,24 @@ def test_run_holds_the_resolved_recipe_of_a_training_from_a_file(
     assert (recipe.training.epochs, recipe.training.refit) == (1, False)
     assert recipe.signals.off == ("graph",), "no graph was given"
     assert recipe.to_yaml() == (tiny_run / "recipe.yaml").read_text(encoding="utf-8")
+
+
+def test_only_items_have_further_wordings() -> None:
+    wrong = 'views.prompt.variants=["{{ item.title }}"]'
+    with pytest.raises(InputError, match=r"unknown field 'views\.prompt\.variants'.*Known: chat, max_length, template"):
+        load_recipe("tallrec-movie", ["views.prompt.template={{ item.title }}", wrong])
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (int, "int"),
+        (Annotated[int, Field(ge=2)] | Literal["all"], "int | Literal['all']"),
+        (Union[float, None], "float | None"),  # noqa: UP007 - the older spelling is another type
+        (tuple[str, ...], "tuple[str, ...]"),
+        (ItemView | None, "ItemView | None"),
+        (dict[str, list[int]], "dict[str, list[int]]"),
+    ],
+)
+def test_types_are_told_as_one_writes_them(annotation: Any, said: str) -> None:
+    assert spelled(annotation) == said
