@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 DATA ?= ../shared/data
+# Processes that share the tests; each takes about 2 GiB.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench methods conformance docs clean
@@ -26,7 +28,7 @@ demo: setup  ## train on the made-up films, show before and after, recommend
 	$(BIN)/llmrec recommend .demo/run --user 1 -k 5
 
 test: setup  ## run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -133,16 +133,33 @@ def _table(report: dict[str, Any]) -> str:
         told = " / ".join(f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]" for one in bounds)
         row = [name, shown["line"], shown.get("collaborative_only", "–"), cell["published"] or "–"]
         lines.append("| " + " | ".join([*row, f"**{shown['after']}**", told, shown.get("blend", "–")]) + " |")
+        if "hr@10" in metrics:
+            lines.append(_new_items(name, [told["items_with_0_ratings"] for told in cell["slices"]]))
     return "\n".join(lines)
+
+
+def _new_items(name: str, told: list[dict[str, Any]]) -> str:
+    """A row for the items that training never saw, beside the untuned texts' cosine."""
+    found = {
+        model: _spelled([row["hr@10"] for one in told if (row := _row(one, model))])
+        for model in ("text_cosine", "collaborative_only", "after", "blend")
+    }
+    row = [f"{name}, the {told[0]['n']:,} cases of items never seen in training, HR@10"]
+    row += [f"{found['text_cosine']} (frozen texts)", found["collaborative_only"], "–", f"**{found['after']}**"]
+    return "| " + " | ".join([*row, "–", found["blend"]]) + " |"
 
 
 def _shown(figures: dict[str, Any] | None, metrics: list[str]) -> str:
     if not figures:
         return "–"
-    found = [figures["test"][metric] for metric in metrics]
-    return " / ".join(
-        f"{one['mean']:.4f}" + (f" ± {one['std']:.4f}" if one["std"] is not None else "") for one in found
-    )
+    return " / ".join(_spelled(figures["test"][metric]["seeds"]) for metric in metrics)
+
+
+def _spelled(values: list[float]) -> str:
+    """Mean ± deviation."""
+    if not values:
+        return "–"
+    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

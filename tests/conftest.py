@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import run_command
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is imported
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -85,9 +88,11 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def llmrec() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The real command in a process of its own."""
+    """The real command in a process of its own, started afresh where the environment is to be another."""
 
     def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        if not environment:
+            return run_command([str(argument) for argument in arguments], cwd)
         command = [sys.executable, "-m", "llmrec_peft.cli.main", *(str(argument) for argument in arguments)]
         return subprocess.run(
             command,

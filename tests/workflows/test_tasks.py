@@ -257,10 +257,11 @@ def test_command_repeats_the_figures_in_another_process(quick_run: Callable[...,
 
 
 def test_table_marks_what_loses_and_names_the_line(
-    quick_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    quick_run: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from llmrec_peft.cli.output import LOSES, metrics_table
 
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow table breaks names into lines
     metrics = read(quick_run(*CASES["ranking, sampled too"]))
     metrics_table(metrics)
     shown = capsys.readouterr().out
