@@ -155,8 +155,9 @@ class RankingMeasure(Measure):
         if not metric.startswith("recall"):
             return mean_figure(gains[metric]())
         _, place, count = np.unique(part.user, return_inverse=True, return_counts=True)
-        share, hits = 1.0 / count[place], gains[metric]()
-        return lambda weights: float((weights * share) @ hits / ((weights * share).sum() or np.nan))
+        share = 1.0 / count[place]
+        hits = share * gains[metric]()
+        return lambda weights: float((weights * hits).sum() / ((weights * share).sum() or np.nan))
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
         """Ranks of some examples."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.evaluation.intervals import paired_interval
+from llmrec_peft.evaluation.intervals import paired_intervals
 from llmrec_peft.evaluation.measures import Measure, better
 from llmrec_peft.evaluation.outcomes import Outcome
 from llmrec_peft.evaluation.slices import slices
@@ -68,13 +68,12 @@ def comparisons(
     if "blend" in outcomes and rows.line is not None:
         pairs += [("blend", rows.line), ("blend", "after")]
     weighted = {name: measure.weighted(metric, outcome, part) for name, outcome in outcomes.items()}
-    return {
-        f"{first}_minus_{second}": {
-            unit: paired_interval(weighted[first], weighted[second], cluster, resamples).plain()
-            for unit, cluster in measure.clusters(metric, part).items()
-        }
-        for first, second in pairs
-    }
+    found: dict[str, dict[str, Any]] = {f"{first}_minus_{second}": {} for first, second in pairs}
+    for unit, cluster in measure.clusters(metric, part).items():
+        intervals = paired_intervals(weighted, pairs, cluster, resamples)
+        for name, interval in zip(found, intervals, strict=True):
+            found[name][unit] = interval.plain()
+    return found
 
 
 def losing(report: Mapping[str, Any], metric: str, rows: Rows) -> list[str]:
