@@ -127,12 +127,11 @@ def _table(report: dict[str, Any]) -> str:
     order = yaml.safe_load(MATRIX.read_text(encoding="utf-8"))
     for name, cell in sorted(report.items(), key=lambda item: list(order).index(item[0])):
         metrics = [m for m in ("auc", "hr@10", "ndcg@10") if m in cell["figures"]["after"]["test"]]
-        shown = {model: _shown(cell["figures"].get(model), metrics) for model in cell["figures"]}
-        apart = [cell["against_line"][f"after {metric}"] for metric in metrics]
-        bounds = [one["intervals"]["by_user"] for one in apart]
+        shown = {model: _shown(cell, model, metrics) for model in ("line", "collaborative_only", "after", "blend")}
+        bounds = [cell["against_line"][f"after {metric}"]["intervals"]["by_user"] for metric in metrics]
         told = " / ".join(f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]" for one in bounds)
-        row = [name, shown["line"], shown.get("collaborative_only", "–"), cell["published"] or "–"]
-        lines.append("| " + " | ".join([*row, f"**{shown['after']}**", told, shown.get("blend", "–")]) + " |")
+        row = [name, shown["line"], shown["collaborative_only"], cell["published"] or "–", f"**{shown['after']}**"]
+        lines.append("| " + " | ".join([*row, told, shown["blend"]]) + " |")
         if "hr@10" in metrics:
             lines.append(_new_items(name, [told["items_with_0_ratings"] for told in cell["slices"]]))
     return "\n".join(lines)
@@ -140,19 +139,28 @@ def _table(report: dict[str, Any]) -> str:
 
 def _new_items(name: str, told: list[dict[str, Any]]) -> str:
     """A row for the items that training never saw, beside the untuned texts' cosine."""
+    models = ("text_cosine", "collaborative_only", "after", "blend")
+    hits = {model: [row["hr@10"] for one in told if (row := _row(one, model))] for model in models}
+    frozen = statistics.mean(hits["text_cosine"])
     found = {
-        model: _spelled([row["hr@10"] for one in told if (row := _row(one, model))])
-        for model in ("text_cosine", "collaborative_only", "after", "blend")
+        model: _spelled(own) + (" ▼" if model in ("after", "blend") and statistics.mean(own) <= frozen else "")
+        for model, own in hits.items()
     }
     row = [f"{name}, the {told[0]['n']:,} cases of items never seen in training, HR@10"]
     row += [f"{found['text_cosine']} (frozen texts)", found["collaborative_only"], "–", f"**{found['after']}**"]
     return "| " + " | ".join([*row, "–", found["blend"]]) + " |"
 
 
-def _shown(figures: dict[str, Any] | None, metrics: list[str]) -> str:
-    if not figures:
+def _shown(cell: dict[str, Any], model: str, metrics: list[str]) -> str:
+    """A model's figures on test; ▼ behind what is no better than the line."""
+    if model not in cell["figures"]:
         return "–"
-    return " / ".join(_spelled(figures["test"][metric]["seeds"]) for metric in metrics)
+    found = []
+    for metric in metrics:
+        apart = cell["against_line"].get(f"{model} {metric}")
+        mark = " ▼" if apart is not None and apart["difference"] <= 0.0 else ""
+        found.append(_spelled(cell["figures"][model]["test"][metric]["seeds"]) + mark)
+    return " / ".join(found)
 
 
 def _spelled(values: list[float]) -> str:
