@@ -160,7 +160,8 @@ def test_several_jobs_run_at_the_same_time_and_keep_the_order(tmp_path: Path) ->
 def test_interruption_ends_the_running_cell_and_leaves_the_finished(tmp_path: Path) -> None:
     marker = f"marker-{os.getpid()}-interrupted"
     code = GOOD.replace("row =", "import time\nif spec['axes']['seed'] == 2: time.sleep(60)\nrow =") + f"# {marker}"
-    driver = (
+    driver = (  # SIGINT is ignored in what a shell without job control starts in the background
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_runner as t;"
         "t.run_cells(t.cells((1, 2)), Path(sys.argv[2]), t.choices(sys.argv[3]))"
     )
