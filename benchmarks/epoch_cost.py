@@ -1,6 +1,6 @@
 """What an epoch with an adapter costs: it grows with the distinct texts, not with the interactions.
 
-    python benchmarks/epoch_cost.py --data DIR/ml-100k
+    python benchmarks/epoch_cost.py --data DIR
 
 Each size is trained for one epoch and for three, each run a process of its own; half the difference is an epoch.
 """
@@ -32,8 +32,8 @@ FIXED = (
 def main() -> None:
     """Measure every size and write what it took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="MovieLens-100K in its owner's layout")
-    data = parser.parse_args().data
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets")
+    data = parser.parse_args().data / "ml-100k"
     rows: list[dict[str, Any]] = []
     for name, changes in SIZES.items():
         runs = {epochs: _run(data, [*changes, f"training.epochs={epochs}"]) for epochs in (1, 3)}
@@ -46,19 +46,17 @@ def main() -> None:
         RESULT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _run(data: str, changes: list[str]) -> dict[str, Any]:
+def _run(data: Path, changes: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            str(Path(sys.executable).with_name("llmrec")),
-            "train",
-            "movies",
+        command = [str(Path(sys.executable).with_name("llmrec")), "train", "movies", "--json", "--quiet"]
+        command += [
             "--data",
-            data,
-            "--json",
-            "--quiet",
+            str(data),
+            "--out",
+            f"{folder}/run",
+            *(word for change in (*FIXED, *changes) for word in ("--set", change)),
         ]
-        command += ["--out", f"{folder}/run", *(word for change in (*FIXED, *changes) for word in ("--set", change))]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

@@ -155,7 +155,7 @@ class BatchOrder:
         self._count = len(self._among)
         self.item = interactions.item[self._among]
         self.by_item = batching == "by-item"
-        self._rows = self._among[np.argsort(interactions.item[self._among], kind="stable")]
+        self._rows = self._among[np.argsort(self.item, kind="stable")]
         _, starts = np.unique(interactions.item[self._rows], return_index=True)
         self._bounds = np.append(starts, self._count).astype(np.int64)
 
