@@ -20,9 +20,9 @@ import numpy as np
 import yaml
 
 from llmrec_peft.evaluation.intervals import paired_rmse_interval
+from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.recommender import Recommender
-from llmrec_peft.workflows.prepare import prepare
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.train import train
 
 RESULTS = Path(__file__).parent / "results"

@@ -143,7 +143,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
 
 def predicted(cell: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """What `llmrec fit` says of the cell."""
-    from llmrec_peft.workflows.fit import footprint_of
+    from llmrec_peft.footprint.check import footprint_of
 
     with tempfile.TemporaryDirectory() as scratch:
         total = footprint_of(_recipe(cell, Path(scratch) / "data")).total / 2**20
@@ -155,10 +155,10 @@ def _train(recipe: Any, work: Path) -> None:
     import torch
 
     from llmrec_peft.backbone.load import load_backbone
+    from llmrec_peft.experiment.fitting import fit_variant
+    from llmrec_peft.experiment.prepare import prepare
+    from llmrec_peft.experiment.texts import Texts
     from llmrec_peft.training.accelerator import make_accelerator
-    from llmrec_peft.workflows.fitting import fit_variant
-    from llmrec_peft.workflows.prepare import prepare
-    from llmrec_peft.workflows.texts import Texts
 
     recipe, prepared = prepare(recipe)
     accelerator = make_accelerator((), work)

@@ -9,8 +9,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from llmrec_peft.footprint.check import footprint_of
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.workflows.fit import footprint_of
 
 SHAPES = {
     "7B": {"hidden_size": 4096, "num_key_value_heads": 32, "intermediate_size": 11008, "vocab_size": 32000},

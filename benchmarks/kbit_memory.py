@@ -87,7 +87,7 @@ def _cell(backbone: str, quantization: str, way: str, seed: int, steps: int) -> 
 
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.backbone.pooling import pool
-    from llmrec_peft.recipe_sections import BackboneSection
+    from llmrec_peft.recipe.sections import BackboneSection
 
     section = BackboneSection(name=backbone, quantization=quantization)
     base = load_backbone(section, torch.device("cpu"))

@@ -126,8 +126,8 @@ def _ranked(users: np.ndarray, items: np.ndarray, target: np.ndarray) -> dict[st
 
 def _of_run(run: Path, data: str | None) -> dict[str, Any]:
     """The same of a run's own test part, with everything that its signals read."""
-    from llmrec_peft.recommender import Recommender
-    from llmrec_peft.workflows.prepare import prepare
+    from llmrec_peft.experiment.prepare import prepare
+    from llmrec_peft.run.recommender import Recommender
 
     recommender = Recommender.from_pretrained(run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})

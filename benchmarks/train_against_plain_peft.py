@@ -93,11 +93,11 @@ def ours(data: Path, layers: str, steps: int) -> dict[str, float]:
     from accelerate import Accelerator
 
     from llmrec_peft.backbone.load import load_backbone
+    from llmrec_peft.experiment.fitting import new_model
+    from llmrec_peft.experiment.prepare import prepare
+    from llmrec_peft.experiment.texts import Texts
     from llmrec_peft.training.checkpoint import Checkpoint
     from llmrec_peft.training.loop import fit
-    from llmrec_peft.workflows.fitting import new_model
-    from llmrec_peft.workflows.prepare import prepare
-    from llmrec_peft.workflows.texts import Texts
 
     recipe, prepared = prepare(_recipe(data, layers))
     accelerator = Accelerator()
@@ -215,7 +215,7 @@ def _base(data: Path) -> tuple[Any, Any, list[str]]:
     from transformers import AutoModel, AutoTokenizer
 
     from llmrec_peft.backbone.locate import locate
-    from llmrec_peft.workflows.prepare import prepare
+    from llmrec_peft.experiment.prepare import prepare
 
     folder = locate("minilm").folder
     _, prepared = prepare(_recipe(data, "all"))

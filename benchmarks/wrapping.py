@@ -57,7 +57,7 @@ def compare(name: str, repeats: int) -> dict[str, Any]:
     """Alternate both sides' steps over the same texts; the median of the ratios of neighbours."""
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.backbone.precision import best_device
-    from llmrec_peft.recipe_sections import BackboneSection
+    from llmrec_peft.recipe.sections import BackboneSection
 
     section = BackboneSection(name=name, normalize=False)
     device = best_device()
@@ -173,8 +173,8 @@ def by_hand(section: Any, layers: str, texts: list[str], wanted: torch.Tensor) -
 
 def _texts(count: int) -> list[str]:
     """Descriptions of made-up films, all distinct."""
+    from llmrec_peft.experiment.prepare import prepare
     from llmrec_peft.recipe import load_recipe
-    from llmrec_peft.workflows.prepare import prepare
 
     _, prepared = prepare(load_recipe("movies", [], {"data.path": "demo"}))
     return list(dict.fromkeys(prepared.texts[1:]))[:count]

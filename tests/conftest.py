@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, b
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ("quick_runs", "small_writer")
 
 
 @pytest.fixture(scope="session")

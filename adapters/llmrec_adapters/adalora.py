@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field, model_validator
 
-from llmrec_adapters.peft_files import save_peft, write_adapter
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import TargetOptions, pattern, rank_refusal, target_linears, transposed
+from llmrec_adapters.through_peft.files import save_peft, write_adapter
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.options import Options

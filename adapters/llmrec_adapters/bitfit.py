@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import Layers, adapted_layers, pattern
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.errors import InputError
@@ -45,7 +45,7 @@ class BitFit(PeftMethod[BitFitOptions]):
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Our tuner's configuration."""
-        from llmrec_adapters.delta_tuner import BitFitConfig
+        from llmrec_adapters.tuners.delta import BitFitConfig
 
         self.register_with_peft()
         found = self._found(backbone.shapes)
@@ -71,7 +71,7 @@ class BitFit(PeftMethod[BitFitOptions]):
     @classmethod
     def register_with_peft(cls) -> None:
         """Let stock PEFT load the deltas."""
-        from llmrec_adapters.delta_tuner import BitFitConfig, BitFitModel
-        from llmrec_adapters.peft_types import register
+        from llmrec_adapters.through_peft.types import register
+        from llmrec_adapters.tuners.delta import BitFitConfig, BitFitModel
 
         register("bitfit", BitFitConfig, BitFitModel, BitFitModel.prefix)

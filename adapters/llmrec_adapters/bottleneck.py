@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import Layers, adapted_layers, pattern, sublayers
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.options import Options
 
@@ -59,7 +59,7 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Our tuner's configuration."""
-        from llmrec_adapters.bottleneck_tuner import BottleneckConfig
+        from llmrec_adapters.tuners.bottleneck import BottleneckConfig
 
         self.register_with_peft()
         blocks = self._blocks(backbone.shapes)
@@ -88,7 +88,7 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
     @classmethod
     def register_with_peft(cls) -> None:
         """Let stock PEFT load the networks."""
-        from llmrec_adapters.bottleneck_tuner import BottleneckConfig, BottleneckModel
-        from llmrec_adapters.peft_types import register
+        from llmrec_adapters.through_peft.types import register
+        from llmrec_adapters.tuners.bottleneck import BottleneckConfig, BottleneckModel
 
         register("bottleneck", BottleneckConfig, BottleneckModel, BottleneckModel.prefix)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import Layers, adapted_layers, pattern
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.options import Options
 
@@ -38,7 +38,7 @@ class Full(PeftMethod[FullOptions]):
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Our tuner's configuration."""
-        from llmrec_adapters.delta_tuner import FullConfig
+        from llmrec_adapters.tuners.delta import FullConfig
 
         self.register_with_peft()
         found = self._found(backbone.shapes)
@@ -57,7 +57,7 @@ class Full(PeftMethod[FullOptions]):
     @classmethod
     def register_with_peft(cls) -> None:
         """Let stock PEFT load the deltas."""
-        from llmrec_adapters.delta_tuner import FullConfig, FullModel
-        from llmrec_adapters.peft_types import register
+        from llmrec_adapters.through_peft.types import register
+        from llmrec_adapters.tuners.delta import FullConfig, FullModel
 
         register("full", FullConfig, FullModel, FullModel.prefix)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import TargetOptions, adapted_layers, pattern, sublayers, target_linears, transposed
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.options import Options
 

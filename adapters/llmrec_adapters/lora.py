@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import TargetOptions, pattern, target_linears, transposed
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.options import Options
 
@@ -83,14 +83,14 @@ class Lora(PeftMethod[LoraOptions]):
         """Attach through PEFT; a start other than zero is laid in and taken off again beside it."""
         model = super().attach(backbone)
         if self.config.start != "zero":
-            from llmrec_adapters.lora_start import lay_in
+            from llmrec_adapters.through_peft.lora_start import lay_in
 
             lay_in(model, self.config.start)
         return model
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
         """Save as PEFT does; with a start laid in, as a plain LoRA of twice the rank that holds the difference."""
-        from llmrec_adapters.lora_start import is_laid_in, save_difference
+        from llmrec_adapters.through_peft.lora_start import is_laid_in, save_difference
 
         if is_laid_in(model):
             save_difference(model, backbone, folder)
@@ -99,7 +99,7 @@ class Lora(PeftMethod[LoraOptions]):
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Merge through PEFT; with a start laid in, what was taken off is merged too."""
-        from llmrec_adapters.lora_start import fold_in, is_laid_in
+        from llmrec_adapters.through_peft.lora_start import fold_in, is_laid_in
 
         if is_laid_in(model):
             fold_in(model)

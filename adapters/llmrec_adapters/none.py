@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.peft_files import read_adapter, require_tensors, write_adapter
+from llmrec_adapters.through_peft.files import read_adapter, require_tensors, write_adapter
 from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.options import Options
 
@@ -59,7 +59,7 @@ class NoAdapter(AdapterMethod[NoOptions]):
     @classmethod
     def register_with_peft(cls) -> None:
         """Let stock PEFT open the folder, to which it adds nothing."""
-        from llmrec_adapters.none_tuner import NoneConfig, NoneModel
-        from llmrec_adapters.peft_types import register
+        from llmrec_adapters.through_peft.types import register
+        from llmrec_adapters.tuners.none import NoneConfig, NoneModel
 
         register("none", NoneConfig, NoneModel, NoneModel.prefix)

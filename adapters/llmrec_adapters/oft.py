@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import TargetOptions, pattern, target_linears
+from llmrec_adapters.through_peft.method import PeftMethod
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.errors import InputError

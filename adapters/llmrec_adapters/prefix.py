@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from llmrec_adapters.peft_files import save_peft
-from llmrec_adapters.virtual_method import VirtualTokenMethod, VirtualTokenOptions
+from llmrec_adapters.through_peft.files import save_peft
+from llmrec_adapters.through_peft.virtual_method import VirtualTokenMethod, VirtualTokenOptions
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.options import Options

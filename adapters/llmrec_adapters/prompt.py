@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.virtual_method import VirtualTokenMethod, VirtualTokenOptions
+from llmrec_adapters.through_peft.virtual_method import VirtualTokenMethod, VirtualTokenOptions
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.options import Options
 

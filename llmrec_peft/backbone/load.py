@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from llmrec_peft.recipe_sections import BackboneSection
+    from llmrec_peft.recipe.sections import BackboneSection
 
 quiet_notices()  # before peft or transformers import it
 

@@ -32,7 +32,7 @@ def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
         InputError: When the recipe cannot be run.
     """
     from llmrec_peft.benchmark.latency import answer_latency, step_latency
-    from llmrec_peft.recommender import Recommender
+    from llmrec_peft.run.recommender import Recommender
     from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
     from llmrec_peft.workflows.train import train
 

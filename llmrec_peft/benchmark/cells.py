@@ -14,7 +14,7 @@ from llmrec_peft.benchmark.matrix import AXES, AdapterChoice, Limits, Matrix, Re
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.identity import values_digest
 from llmrec_peft.recipe import DEMO, Recipe, load_recipe
-from llmrec_peft.recipe_yaml import read_yaml
+from llmrec_peft.recipe.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.benchmark.matrix import Timing
     from llmrec_peft.recipe import Recipe
-    from llmrec_peft.recommender import Recommender
+    from llmrec_peft.run.recommender import Recommender
 
 LEAST = 5
 """Repetitions that are made however long they take."""

@@ -19,9 +19,9 @@ from llmrec_peft.cli import (
     evaluate,
     explain,
     export_vectors,
-    fit,
     init,
     list_plugins,
+    memory,
     parity,
     predict,
     recommend,
@@ -45,7 +45,7 @@ app = typer.Typer(
 
 for command in (
     train,
-    fit,
+    memory,
     evaluate,
     compare,
     parity,

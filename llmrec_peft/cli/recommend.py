@@ -22,7 +22,7 @@ def recommend(
 ) -> None:
     """Recommend items to a user; an unknown user gets the popular ones, and the answer says so."""
     from llmrec_peft import registry
-    from llmrec_peft.recommender import Recommender
+    from llmrec_peft.run.recommender import Recommender
 
     recommender = Recommender.from_pretrained(run)
     answer = recommender.recommend([user], k=k, seen=seen)[0]

@@ -47,7 +47,7 @@ def _print(kind: str, name: str, answer: dict[str, Any]) -> None:
     if answer.get("documentation"):
         typer.echo("\n" + answer["documentation"] + "\n")
     if kind == "recipes":
-        from llmrec_peft.recipe_yaml import dump_yaml
+        from llmrec_peft.recipe.yaml_file import dump_yaml
 
         typer.echo(dump_yaml(answer["recipe"]))
     for part in ("backbone", "capabilities"):

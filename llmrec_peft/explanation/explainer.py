@@ -19,7 +19,7 @@ from llmrec_peft.explanation.what_if import WhatIf
 if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.explanation.parts import Terms
-    from llmrec_peft.recommender import Recommender
+    from llmrec_peft.run.recommender import Recommender
 
 WordMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 _SEEN = "seen.parquet, which tells who met what and is never published, is not in the run folder"

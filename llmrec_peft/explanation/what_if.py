@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from llmrec_peft.data.batches import Batch
     from llmrec_peft.data.interactions import Interactions
-    from llmrec_peft.recommender import Recommender
-    from llmrec_peft.signals.paths import Contributions, Path
+    from llmrec_peft.run.recommender import Recommender
+    from llmrec_peft.signals.parts.paths import Contributions, Path
 
 CHUNK = 1024
 """Variants scored at a time."""

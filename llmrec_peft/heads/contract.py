@@ -23,7 +23,7 @@ C = TypeVar("C", bound=Options)
 
 Task = Literal["rating", "click", "ranking", "writing"]
 """What a head answers, which says how it is measured: stars of pairs, clicks of pairs, ranks in the catalogue, or how
-likely a decoder finds what people wrote; the last is trained by itself (`llmrec_peft.workflows.train_writer`)."""
+likely a decoder finds what people wrote; the last is trained by itself (`llmrec_peft.writing.train_writer`)."""
 
 
 @dataclass(frozen=True)

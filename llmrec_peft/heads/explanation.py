@@ -47,7 +47,7 @@ class ExplanationHead(TaskHead[ExplanationOptions]):
 
     The facts are the item's title and text and what the user had liked before. The head scores nothing: it is trained
     by itself, on a decoder with an adapter inside (prompt and prefix tuning are the classical choice), by
-    `llmrec_peft.workflows.train_writer`, which gives it `reads`. `llmrec explain --generate --writer` writes with what
+    `llmrec_peft.writing.train_writer`, which gives it `reads`. `llmrec explain --generate --writer` writes with what
     it leaves.
 
     References:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from llmrec_peft import registry
 from llmrec_peft.heads.contract import HeadContext, TaskHead
 from llmrec_peft.model.augment import Augment
+from llmrec_peft.model.fusion import Fusion
 from llmrec_peft.model.rec_model import RecModel
-from llmrec_peft.model.text_plan import TextPlan, bare_heads
+from llmrec_peft.model.text_plan import TextPlan
+from llmrec_peft.recipe.reads import bare_heads
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.fusion import Fusion
 
 if TYPE_CHECKING:
     from torch import Tensor

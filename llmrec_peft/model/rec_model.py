@@ -18,11 +18,11 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
+from llmrec_peft.model.fusion import Fusion, Shown
 from llmrec_peft.model.reading import Reader
 from llmrec_peft.model.text_plan import TextPlan
 from llmrec_peft.model.trained_parts import TrainedParts
 from llmrec_peft.signals.contract import Signal
-from llmrec_peft.signals.fusion import Fusion, Shown
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.encoder import TextEncoder

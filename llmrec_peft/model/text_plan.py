@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft import registry
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.recipe.reads import bare_signals, reads_history, reads_prompt, user_tells_history
 
 if TYPE_CHECKING:
-    from llmrec_peft.heads.contract import TaskHead
     from llmrec_peft.recipe import Recipe
-    from llmrec_peft.signals.contract import Signal
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def plan_texts(recipe: Recipe, num_items: int, num_users: int, num_examples: int
         num_examples: Examples of all parts.
     """
     signals = bare_signals(recipe).values()
-    by_example = _user_tells_history(recipe)
+    by_example = user_tells_history(recipe)
     user = num_items if recipe.views.user is not None and any(s.reads_user_text for s in signals) else None
     users = 0 if user is None else num_examples if by_example else num_users
     return TextPlan(
@@ -77,39 +75,3 @@ def plan_texts(recipe: Recipe, num_items: int, num_users: int, num_examples: int
         prompt=num_items + users if reads_prompt(recipe) else None,
         history_length=recipe.data.history_length if reads_history(recipe) else None,
     )
-
-
-def bare_heads(recipe: Recipe) -> dict[str, TaskHead[Any]]:
-    """The recipe's heads without parts, to ask what they read; the primary one first."""
-    return {choice.name: registry.get("heads", choice.name)(choice.config) for choice in recipe.all_heads}
-
-
-def bare_signals(recipe: Recipe) -> dict[str, Signal[Any]]:
-    """The recipe's signals without parts, to ask what they read."""
-    return {name: registry.get("signals", name)(options) for name, options in recipe.signals.active.items()}
-
-
-def reads_prompt(recipe: Recipe) -> bool:
-    """Whether any head of the recipe reads history and candidate as one text."""
-    return any(head.reads_prompt() for head in bare_heads(recipe).values())
-
-
-def reads_text(recipe: Recipe) -> bool:
-    """Whether anything in the recipe needs the language model."""
-    signals = bare_signals(recipe).values()
-    return any(signal.uses_text() for signal in signals) or reads_prompt(recipe)
-
-
-def reads_history(recipe: Recipe) -> bool:
-    """Whether anything in the recipe reads what a user met before."""
-    reads = any(signal.reads_history for signal in bare_signals(recipe).values())
-    return reads or reads_prompt(recipe) or _user_tells_history(recipe)
-
-
-def knows_history(recipe: Recipe) -> bool:
-    """Whether histories are prepared: the model reads them, or the trivial lines of clicks and rankings do."""
-    return reads_history(recipe) or any(head.task != "rating" for head in bare_heads(recipe).values())
-
-
-def _user_tells_history(recipe: Recipe) -> bool:
-    return recipe.views.user is not None and "history" in recipe.views.user.template

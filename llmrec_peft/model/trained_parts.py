@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from llmrec_peft.signals.fusion import Fusion
+from llmrec_peft.model.fusion import Fusion
 
 
 class TrainedParts(nn.Module):

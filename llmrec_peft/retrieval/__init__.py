@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from llmrec_peft.retrieval.index import KINDS, Index
-from llmrec_peft.retrieval.vectors import ItemVectors, UserVectors
+from llmrec_peft.run.vectors import ItemVectors, UserVectors
 
 __all__ = ["KINDS", "Index", "ItemVectors", "UserVectors"]

@@ -14,7 +14,7 @@ from llmrec_peft.signals.contract import Signal, SignalContext
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmrec_peft.signals.rating_history import LeftOut
+    from llmrec_peft.signals.parts.rating_history import LeftOut
 
 _Side = Literal["none", "implicit", "explicit", "both"]
 
@@ -50,7 +50,7 @@ class Collaborative(Signal[CollaborativeOptions]):
 
     Items and users without training interactions get zeros, whatever their table rows hold; what is known of
     them later (`follow`) adds to their histories and statistics alone. A history leaves the example itself out
-    while training (see `llmrec_peft.signals.rating_history.SideHistory`).
+    while training (see `llmrec_peft.signals.parts.rating_history.SideHistory`).
     """
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
@@ -84,7 +84,7 @@ class Collaborative(Signal[CollaborativeOptions]):
                 tables[name].requires_grad_(False)
         self._trained_on = context.train
         if context.train is not None:
-            from llmrec_peft.signals.rating_history import RatingHistory
+            from llmrec_peft.signals.parts.rating_history import RatingHistory
 
             if self.config.start == "mf":
                 self._start(tables, context.train, context)
@@ -98,7 +98,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         """Fill U, I and biases from a matrix factorization."""
         import torch
 
-        from llmrec_peft.signals.matrix_factorization import factorized
+        from llmrec_peft.signals.parts.matrix_factorization import factorized
 
         rank = min(self.config.start_rank, context.dim)
         found = factorized(train, *self._sizes, rank, self.config.start_ridge, context.task, context.seed)
@@ -165,7 +165,7 @@ class Collaborative(Signal[CollaborativeOptions]):
 
         Means stay those that tables were trained by; rows that were not trained count for nothing.
         """
-        from llmrec_peft.signals.rating_history import RatingHistory
+        from llmrec_peft.signals.parts.rating_history import RatingHistory
 
         device = self.parts["user_bias"].weight.device
         history = RatingHistory(train, *self._sizes, self._trained_on).to(device)
@@ -222,7 +222,7 @@ class Collaborative(Signal[CollaborativeOptions]):
 
     def _left_out(self, side: str, batch: Batch) -> LeftOut | None:
         """What is taken out of histories: the examples themselves while training, else what the batch leaves out."""
-        from llmrec_peft.signals.rating_history import LeftOut
+        from llmrec_peft.signals.parts.rating_history import LeftOut
 
         history = self.parts["history"]
         if self.parts.training and batch.label is not None:

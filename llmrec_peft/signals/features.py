@@ -51,7 +51,7 @@ class Features(Signal[FeaturesOptions]):
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
         """Columns that are not there, or none chosen."""
-        from llmrec_peft.signals.columns import require_columns
+        from llmrec_peft.signals.parts.columns import require_columns
 
         if not self.config.users and not self.config.items:
             return (
@@ -132,7 +132,7 @@ class Features(Signal[FeaturesOptions]):
             values = {name: torch.zeros_like(saved[f"{side}.{name}"]) for name in ("category", "share", "number")}
             width = values["category"].shape[1]
             return values, len(saved[f"{side}_category.weight"]) if width else 0
-        from llmrec_peft.signals.columns import Columns
+        from llmrec_peft.signals.parts.columns import Columns
 
         assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
         if side == "user":

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.paths import Contributions, Path, shared
+from llmrec_peft.signals.parts.paths import Contributions, Path, shared
 
 if TYPE_CHECKING:
     from typing import Self
@@ -63,7 +63,7 @@ class Graph(Signal[GraphOptions]):
     R_r ∘ E_e is DistMult's reading of a relation. The shares s_n are all alike, or a softmax over the neighbours
     of a learnt weight for each relation. They sum to 1: an item with many neighbours would otherwise move many
     times as far in a step as its own row does, and overfit (docs/experiments.md). H_i, with a regularizer, is the
-    item's own place among the entities (`llmrec_peft.signals.triples`): items that nobody met are placed by what
+    item's own place among the entities (`llmrec_peft.signals.parts.triples`): items that nobody met are placed by what
     stands around them.
 
     References:
@@ -146,7 +146,7 @@ class Graph(Signal[GraphOptions]):
         """Loss of triples of the batch's items, and of as many drawn from the catalogue, against corrupted ones."""
         import torch
 
-        from llmrec_peft.signals.triples import distmult_loss, sampled, transe_loss
+        from llmrec_peft.signals.parts.triples import distmult_loss, sampled, transe_loss
 
         kind, parts = self.config.regularizer, self.parts
         if kind == "none" or self.config.regularizer_weight == 0.0:

@@ -9,7 +9,7 @@ from pydantic import Field
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.repeats import item_repeats, occurrences, put, repeat_rates, user_repeats
+from llmrec_peft.signals.parts.repeats import item_repeats, occurrences, put, repeat_rates, user_repeats
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

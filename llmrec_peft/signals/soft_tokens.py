@@ -140,7 +140,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
         """Fill U and I from a matrix factorization, as spread as `init_std`."""
         import torch
 
-        from llmrec_peft.signals.matrix_factorization import factorized
+        from llmrec_peft.signals.parts.matrix_factorization import factorized
 
         sizes = (context.num_users, context.num_items)
         rank, ridge = self.config.dim_collaborative, self.config.start_ridge

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from llmrec_peft.data.batches import Batch
     from llmrec_peft.data.interactions import Interactions
-    from llmrec_peft.signals.kernels import Points
+    from llmrec_peft.signals.parts.kernels import Points
 
 LOGIT_VARIANCE = 0.35
 """What a logit's variance flattens it by: σ(z / √(1 + π z_var / 8)) is the mean of σ over z's distribution (0.39)."""
@@ -87,7 +87,7 @@ class Taste(Signal[TasteOptions]):
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
         """Columns that are not there."""
-        from llmrec_peft.signals.columns import require_columns
+        from llmrec_peft.signals.parts.columns import require_columns
 
         try:
             require_columns(items, self.config.columns, "signals.taste.columns")
@@ -100,8 +100,8 @@ class Taste(Signal[TasteOptions]):
         import torch
         from torch import nn
 
-        from llmrec_peft.signals.kernels import Kernel
-        from llmrec_peft.signals.taste_tables import fitted_tables, loaded_tables
+        from llmrec_peft.signals.parts.kernels import Kernel
+        from llmrec_peft.signals.parts.taste_tables import fitted_tables, loaded_tables
 
         if context.task == "ranking":
             raise InputError("signals.taste: it reads outcomes, good and bad; a ranking has none: use signals.history")
@@ -214,7 +214,7 @@ class Taste(Signal[TasteOptions]):
 
     def _points(self, items: Tensor, texts: Tensor | None, fold: Tensor | None, known: bool = False) -> Points:
         """Items as the kernel sees them, [B, n]; `known` ones were judged by the user himself."""
-        from llmrec_peft.signals.kernels import Points
+        from llmrec_peft.signals.parts.kernels import Points
 
         tables = self.parts["known"]
         if fold is None:
@@ -266,7 +266,7 @@ class Taste(Signal[TasteOptions]):
 
     def remember(self, train: Interactions) -> None:
         """Take note of users' levels, which tell how to read further outcomes."""
-        from llmrec_peft.signals.taste_tables import Levels
+        from llmrec_peft.signals.parts.taste_tables import Levels
 
         self.fold()
         self._levels = Levels(train, self.parts["known"], self.config)

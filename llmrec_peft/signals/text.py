@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.standard import empty_standard, standard, standardized
+from llmrec_peft.signals.parts.standard import empty_standard, standard, standardized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

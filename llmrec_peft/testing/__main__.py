@@ -12,10 +12,10 @@ from typing import Any
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar, note
-from llmrec_peft.recipe_yaml import parse_override
+from llmrec_peft.recipe.yaml_file import parse_override
+from llmrec_peft.testing.adapters.suite import CellResult, check_method, default_precision
 from llmrec_peft.testing.plugins import PluginResult, check_head, check_signal
 from llmrec_peft.testing.results import PRECISIONS, add_cell, is_current, read_results
-from llmrec_peft.testing.suite import CellResult, check_method, default_precision
 from llmrec_peft.testing.tables import cell_table, plugin_table
 
 _ALL = {

@@ -93,9 +93,9 @@ def check_head(name: str, options: Mapping[str, Any] | None = None) -> list[Plug
         InputError: For an unknown head or option.
     """
     from llmrec_peft.testing.declarations import DECLARED, HEAD_DECLARED, TASKS
-    from llmrec_peft.testing.head_bench import HeadBench, settings_of
-    from llmrec_peft.testing.head_checks import BEHAVIOUR
-    from llmrec_peft.testing.head_learning import LEARNING
+    from llmrec_peft.testing.heads.bench import HeadBench, settings_of
+    from llmrec_peft.testing.heads.checks import BEHAVIOUR
+    from llmrec_peft.testing.heads.learning import LEARNING
 
     head = registry.get("heads", name)
     if getattr(head, "task", None) in NOT_MEASURED:
@@ -130,9 +130,9 @@ def check_signal(name: str, options: Mapping[str, Any] | None = None) -> list[Pl
         InputError: For an unknown signal or option.
     """
     from llmrec_peft.testing.declarations import DECLARED
-    from llmrec_peft.testing.signal_bench import SETTINGS, SignalBench
-    from llmrec_peft.testing.signal_checks import BEHAVIOUR
-    from llmrec_peft.testing.signal_folding import FOLDING
+    from llmrec_peft.testing.signals.bench import SETTINGS, SignalBench
+    from llmrec_peft.testing.signals.checks import BEHAVIOUR
+    from llmrec_peft.testing.signals.folding import FOLDING
 
     signal = registry.get("signals", name)
     declared = _declared("signal", name, signal, DECLARED)

@@ -25,7 +25,7 @@ def check_adapter_method() -> Callable[..., Any]:
         precision: str | None = None,
         options: dict[str, Any] | None = None,
     ) -> Any:
-        from llmrec_peft.testing.suite import check_method
+        from llmrec_peft.testing.adapters.suite import check_method
 
         result = check_method(name, backbone, precision, options)
         if result.status == "failed":

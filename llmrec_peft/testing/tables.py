@@ -8,9 +8,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from llmrec_peft.testing.adapters.suite import CellResult
 from llmrec_peft.testing.outcome import Outcome
 from llmrec_peft.testing.plugins import PluginResult
-from llmrec_peft.testing.suite import CellResult
 
 
 def cell_table(result: CellResult) -> None:

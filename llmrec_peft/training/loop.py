@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.data.negatives import CandidateSampler
     from llmrec_peft.model import RecModel
-    from llmrec_peft.recipe_sections import TrainingSection
+    from llmrec_peft.recipe.sections import TrainingSection
 
 
 REMEMBERED = "texts as last encoded"

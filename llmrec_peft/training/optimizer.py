@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.model import RecModel
-    from llmrec_peft.recipe_sections import TrainingSection
+    from llmrec_peft.recipe.sections import TrainingSection
 
 
 def build_optimizer(model: RecModel, section: TrainingSection, method: AdapterMethod[Any] | None = None) -> AdamW:

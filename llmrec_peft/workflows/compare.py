@@ -17,7 +17,7 @@ from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.evaluation.intervals import Figure, GroupInterval, group_interval
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
-from llmrec_peft.recipe_yaml import read_yaml
+from llmrec_peft.recipe.yaml_file import read_yaml
 
 BASELINE = "baseline:"
 """What stands before the name of a run's own model that a group is compared against."""

@@ -15,11 +15,11 @@ from torch import Tensor
 from llmrec_peft import registry
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.fitting import measures, outcome_of
+from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.recipe import DEMO, Recipe
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.evaluate import take_texts
-from llmrec_peft.workflows.fitting import measures, outcome_of
-from llmrec_peft.workflows.prepare import Prepared, prepare
 
 RANKED_USERS = 100
 """Users whose lists are compared."""

@@ -12,9 +12,9 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
-from llmrec_peft.workflows.fitting import measures, outcome_of
-from llmrec_peft.workflows.prepare import Prepared, prepare
+from llmrec_peft.experiment.fitting import measures, outcome_of
+from llmrec_peft.experiment.prepare import Prepared, prepare
+from llmrec_peft.run.recommender import Recommender
 
 TOLERANCE = 1e-4
 """Largest difference that still counts as the same figure: other processors round differently."""

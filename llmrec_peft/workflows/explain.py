@@ -9,15 +9,15 @@ from typing import Any
 
 from llmrec_peft.artifact.tables import read_learned
 from llmrec_peft.errors import InputError
-from llmrec_peft.explanation.entities import Names
 from llmrec_peft.explanation.evidence import Explanation
 from llmrec_peft.explanation.explainer import Explainer, WordMethod, plain_faithfulness
-from llmrec_peft.explanation.facts import facts_of
-from llmrec_peft.explanation.generation import Generated, generate
 from llmrec_peft.explanation.pieces import Pair
-from llmrec_peft.explanation.writers import Opened, opened, require_writer
 from llmrec_peft.progress import bar
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.writing.entities import Names
+from llmrec_peft.writing.facts import facts_of
+from llmrec_peft.writing.generation import Generated, generate
+from llmrec_peft.writing.load_writer import Opened, opened, require_writer
 
 PAIRS, FEW_PAIRS = 100, 8
 """Pairs of the run's deletion test, and where every score takes a pass of the language model."""

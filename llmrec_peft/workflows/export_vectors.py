@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 
 METRIC = "inner product"
 

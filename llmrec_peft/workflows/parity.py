@@ -24,14 +24,14 @@ from llmrec_peft.backbone.preflight import known_facts, require_method
 from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
 
 if TYPE_CHECKING:
     from torch import nn
 
     from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.recipe_sections import BackboneSection
+    from llmrec_peft.recipe.sections import BackboneSection
 
 
 @dataclass(frozen=True)

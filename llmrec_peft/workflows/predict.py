@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 
 _KEYS = ("user_id", "item_id")
 _CHUNK_BYTES = 4 << 20

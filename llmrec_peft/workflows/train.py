@@ -20,22 +20,22 @@ from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.preflight import require_method, require_possible
 from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.experiment.baselines import baselines_of
+from llmrec_peft.experiment.fitting import Fitted, fit_variant, scoring
+from llmrec_peft.experiment.head_outcomes import HeadOutcomes
+from llmrec_peft.experiment.keep_predictions import keep_predictions
+from llmrec_peft.experiment.prepare import Prepared, prepare
+from llmrec_peft.experiment.texts import Texts
+from llmrec_peft.experiment.training_folder import begun_here, claim, publish, refuse_occupied, training_folder
 from llmrec_peft.model import RecModel
-from llmrec_peft.model.text_plan import bare_heads
 from llmrec_peft.progress import note
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.recipe.reads import bare_heads
+from llmrec_peft.recipe.variants import collaborative_only, untuned, without
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.training.accelerator import make_accelerator
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
-from llmrec_peft.workflows.fitting import Fitted, fit_variant, scoring
-from llmrec_peft.workflows.head_outcomes import HeadOutcomes
-from llmrec_peft.workflows.keep_predictions import keep_predictions
-from llmrec_peft.workflows.prepare import Prepared, prepare
-from llmrec_peft.workflows.texts import Texts
-from llmrec_peft.workflows.train_writer import is_writing, train_writer
-from llmrec_peft.workflows.training_folder import begun_here, claim, publish, refuse_occupied, training_folder
-from llmrec_peft.workflows.trivial import baselines_of
-from llmrec_peft.workflows.variants import collaborative_only, untuned, without
+from llmrec_peft.writing.train_writer import is_writing, train_writer
 
 
 def train(

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
-from llmrec_peft.recipe_sections import BackboneSection
-from llmrec_peft.testing.backbones import make_tiny
+from llmrec_peft.recipe.sections import BackboneSection
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 
 @pytest.fixture(scope="session")

@@ -144,7 +144,7 @@ def test_integers_are_no_weights(saved: Path, fresh: Fresh) -> None:
 
 @pytest.mark.parametrize("name", ["bitfit", "bottleneck", "full", "none"])
 def test_methods_of_ours_load_in_stock_peft_once_registered(name: str, fresh: Fresh, tmp_path: Path) -> None:
-    from llmrec_adapters.peft_types import register_all
+    from llmrec_adapters.through_peft.types import register_all
     from peft import PeftConfig, PeftModel
 
     ids = torch.arange(1000, 1024).reshape(3, 8)

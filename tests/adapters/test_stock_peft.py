@@ -35,7 +35,7 @@ def test_adapter_matters_to_the_item_vectors_that_the_script_reproduces(minilm_r
 
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.backbone.pooling import pool
-    from llmrec_peft.recipe_sections import BackboneSection
+    from llmrec_peft.recipe.sections import BackboneSection
 
     backbone = load_backbone(BackboneSection(name="minilm", precision="fp32"), torch.device("cpu"))
     texts = pq.read_table(minilm_run / "items.parquet")["text"].to_pylist()

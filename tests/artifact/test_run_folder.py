@@ -16,7 +16,7 @@ from llmrec_peft.artifact.folder import whole_file, whole_folder
 from llmrec_peft.artifact.manifest import ANSWERING, make_manifest, read_manifest
 from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_missing_file_is_named(name: str, run: Path) -> None:
 
 
 def test_names_of_signals_lie_in_the_header_and_nothing_else_may(tmp_path: Path) -> None:
-    from llmrec_peft.tenant import SIGNAL_NAMES, _signal_names
+    from llmrec_peft.run.tenant import SIGNAL_NAMES, _signal_names
 
     path = tmp_path / "signals.safetensors"
     named = {"graph": {"relations": ["directed by"], "entities": ["Zo\u00eb", "b"]}}

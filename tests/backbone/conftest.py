@@ -12,7 +12,7 @@ from llmrec_adapters.lora import Lora, LoraOptions
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.data.tokens import TokenTable
-from llmrec_peft.recipe_sections import BackboneSection
+from llmrec_peft.recipe.sections import BackboneSection
 
 TEXTS = (
     "Heat (1995). Genres: Action, Crime, Thriller.",

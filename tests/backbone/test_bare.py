@@ -16,7 +16,7 @@ from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.backbone.preflight import refusal
 from llmrec_peft.identity import tensors_digest
-from llmrec_peft.testing.backbones import make_tiny
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 METHODS = sorted(set(registry.plugins("adapters")) - {"none"})
 IDS = torch.arange(40, 64).reshape(3, 8)

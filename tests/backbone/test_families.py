@@ -14,8 +14,8 @@ from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.backbone.trunk import Trunk, transformer_layers
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.identity import file_digest
-from llmrec_peft.recipe_sections import BackboneSection
-from llmrec_peft.testing.backbones import FAMILIES, make_tiny
+from llmrec_peft.recipe.sections import BackboneSection
+from llmrec_peft.testing.adapters.backbones import FAMILIES, make_tiny
 
 CPU = torch.device("cpu")
 

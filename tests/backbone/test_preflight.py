@@ -112,7 +112,7 @@ def test_configurations_that_say_too_little_give_no_facts(config: dict[str, Any]
 def test_facts_from_the_file_are_those_of_the_loaded_model(
     family: str, tmp_path: Path, load: Callable[..., Any]
 ) -> None:
-    from llmrec_peft.testing.backbones import make_tiny
+    from llmrec_peft.testing.adapters.backbones import make_tiny
 
     folder = make_tiny(family, tmp_path / family)
     assert known_facts(str(folder)) == load(name=str(folder)).facts

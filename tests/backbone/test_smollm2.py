@@ -18,7 +18,7 @@ from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.preflight import known_facts
 from llmrec_peft.data.tokens import TokenTable
-from llmrec_peft.recipe_sections import BackboneSection
+from llmrec_peft.recipe.sections import BackboneSection
 
 CPU = torch.device("cpu")
 

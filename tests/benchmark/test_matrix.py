@@ -10,7 +10,7 @@ import pytest
 from llmrec_peft.benchmark.cells import chosen, expand, load_matrix
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.errors import InputError
-from llmrec_peft.recipe_yaml import dump_yaml
+from llmrec_peft.recipe.yaml_file import dump_yaml
 
 PLAIN: dict[str, Any] = {
     "name": "small",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmrec_peft.recipe_yaml import dump_yaml
+from llmrec_peft.recipe.yaml_file import dump_yaml
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrec_peft.testing.backbones import make_tiny
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

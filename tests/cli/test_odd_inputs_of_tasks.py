@@ -66,9 +66,9 @@ def test_prompt_longer_than_the_window_loses_its_oldest_entries_never_the_candid
     import torch
 
     from llmrec_peft.backbone.load import load_backbone
+    from llmrec_peft.experiment.prepare import prepare
+    from llmrec_peft.experiment.texts import Texts
     from llmrec_peft.recipe import load_recipe
-    from llmrec_peft.workflows.prepare import prepare
-    from llmrec_peft.workflows.texts import Texts
 
     asked = records("head.feed=prompt", f"views.prompt={{template: '{ALL}', max_length: 400}}", "signals={history: {}}")
     asked.remove("--quiet")

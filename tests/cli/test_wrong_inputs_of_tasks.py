@@ -11,7 +11,7 @@ import pytest
 from task_places import Place, Run, likes, listing, ml, records, target_in_its_history
 
 from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions, read_predictions, write_predictions
-from llmrec_peft.testing.backbones import make_tiny
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 
 def nothing(place: Place) -> None:

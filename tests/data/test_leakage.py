@@ -16,8 +16,8 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.workflows.prepare import prepare
 
 TEXTS = ["", *(f"text of item {n}" for n in range(1, 30))]
 TITLES = ["", *(f"Film Number {n:02d}" for n in range(1, 30))]

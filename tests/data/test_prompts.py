@@ -14,12 +14,12 @@ from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.prompts import PromptWriter, Written
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
-from llmrec_peft.prompting import ViewWriter
+from llmrec_peft.experiment.prepare import prepare
+from llmrec_peft.experiment.texts import Texts
+from llmrec_peft.model.prompting import ViewWriter
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.recipe_sections import BackboneSection, PromptView
-from llmrec_peft.testing.backbones import make_tiny
-from llmrec_peft.workflows.prepare import prepare
-from llmrec_peft.workflows.texts import Texts
+from llmrec_peft.recipe.sections import BackboneSection, PromptView
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 TEMPLATE = "{% for x in history %}{{ x.title }} {% endfor %}| {{ user.name }} ? {{ item.title }}"
 COLUMNS: list[dict[str, Any]] = [{}, *({"title": f"t{n}"} for n in range(1, 40))]

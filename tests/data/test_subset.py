@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llmrec_peft.data.dataset import column
 from llmrec_peft.data.subset import with_fewer_items
+from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.registry import get
-from llmrec_peft.workflows.prepare import prepare
 
 
 def test_kept_items_keep_all_their_interactions_and_only_theirs() -> None:

@@ -13,7 +13,7 @@ from llmrec_peft.artifact.tables import read_learned
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.explanation.pieces import Pair, Variant
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 
 Make = Callable[..., Explainer]
 
@@ -55,7 +55,7 @@ def test_neighbours_in_the_graph_are_terms_of_the_graphs_share(films: Explainer)
 
 
 def test_graph_is_told_by_the_names_that_its_owner_gave(films: Explainer, film_run: Path) -> None:
-    from llmrec_peft.workflows.prepare import prepare
+    from llmrec_peft.experiment.prepare import prepare
 
     _, prepared = prepare(Recommender.from_pretrained(film_run).recipe)
     assert prepared.neighbours is not None

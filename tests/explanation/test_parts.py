@@ -14,9 +14,9 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.explanation.parts import parts_of, raw_scores, terms_of
 from llmrec_peft.heads.contract import HeadContext, TaskHead
 from llmrec_peft.model import RecModel
+from llmrec_peft.model.fusion import Fusion
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
-from llmrec_peft.signals.fusion import Fusion
 
 USERS, ITEMS, DIM = 6, 7, 4
 

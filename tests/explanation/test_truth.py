@@ -8,7 +8,7 @@ from llmrec_recipes.movies.demo import MOOD, PACE
 from llmrec_peft.artifact.tables import read_learned
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.train import train
 
 DECIDING = {word for words in (*MOOD.values(), *PACE.values()) for word in words}

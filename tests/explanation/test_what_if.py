@@ -17,8 +17,8 @@ from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.explanation.parts import parts_of, raw_scores
 from llmrec_peft.explanation.pieces import Pair, Piece, Variant
 from llmrec_peft.explanation.what_if import WhatIf
-from llmrec_peft.recommender import Recommender
-from llmrec_peft.signals.rating_history import RatingHistory
+from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.signals.parts.rating_history import RatingHistory
 
 
 def pairs_of(explainer: Explainer, count: int = 40) -> list[Pair]:

@@ -11,10 +11,10 @@ import pytest
 
 from llmrec_peft.artifact.manifest import make_manifest, read_manifest
 from llmrec_peft.errors import InputError
-from llmrec_peft.explanation.entities import Names
-from llmrec_peft.explanation.writers import opened
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.explain import Asked, Writing, explain
+from llmrec_peft.writing.entities import Names
+from llmrec_peft.writing.load_writer import opened
 
 QUICK = Asked(top=3, pairs=12, draws=4)
 
@@ -104,8 +104,8 @@ class Scripted:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_invented_names_are_counted_and_cut_unless_kept(keep: bool, film_run: Path, films: Any) -> None:
-    from llmrec_peft.explanation.writers import Opened
     from llmrec_peft.workflows.explain import names_of, write
+    from llmrec_peft.writing.load_writer import Opened
 
     user, item = pair_of(film_run)
     pair, found = films.pair(user, item), films.explain(user, item)
@@ -126,9 +126,9 @@ def test_invented_names_are_counted_and_cut_unless_kept(keep: bool, film_run: Pa
 def test_runs_own_decoder_writes_without_a_second_copy(
     tiny_data: Path, tiny_decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llmrec_peft.explanation import writers
     from llmrec_peft.recipe import load_recipe
     from llmrec_peft.workflows.train import train
+    from llmrec_peft.writing import load_writer as writers
 
     changes = {
         "data.path": str(tiny_data),

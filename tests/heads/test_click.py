@@ -20,8 +20,8 @@ from llmrec_peft.evaluation.click_metrics import ece, log_loss
 from llmrec_peft.heads.click import ClickHead, ClickOptions
 from llmrec_peft.heads.contract import HeadContext, Joined
 from llmrec_peft.options import validated
-from llmrec_peft.recipe_sections import BackboneSection
-from llmrec_peft.testing.backbones import make_tiny
+from llmrec_peft.recipe.sections import BackboneSection
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 DIM, WIDTH = 3, 6
 CLICKS = np.array([1, 0, 0, 0, 1, 0, 0, 0, 0, 0], np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmrec_recipes.amazon_scientific.reader import AmazonScientific
+from llmrec_recipes.benchmarks.amazon_scientific.reader import AmazonScientific
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError

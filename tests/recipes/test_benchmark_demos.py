@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from llmrec_recipes.amazon_reviews import demo as magazines
-from llmrec_recipes.amazon_scientific import demo as supplies
+from llmrec_recipes.benchmarks.amazon_scientific import demo as supplies
+from llmrec_recipes.benchmarks.tallrec_movie import demo as records
 from llmrec_recipes.movies.demo import MOOD, PACE
-from llmrec_recipes.tallrec_movie import demo as records
 
 from llmrec_peft import registry
 from llmrec_peft.data.dataset import RecDataset, column
 from llmrec_peft.data.source import RecipeSource
 from llmrec_peft.data.views import ViewTemplate
-from llmrec_peft.recipe_yaml import merge, read_yaml
+from llmrec_peft.recipe.yaml_file import merge, read_yaml
 
 BASE = ["user_id", "item_id", "rating", "timestamp", "part"]
 SHAPES = {

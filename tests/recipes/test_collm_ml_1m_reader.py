@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llmrec_recipes.collm_ml_1m.reader import CollmMl1m
+from llmrec_recipes.benchmarks.collm_ml_1m.reader import CollmMl1m
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError

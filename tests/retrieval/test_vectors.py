@@ -10,8 +10,8 @@ import pytest
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
-from llmrec_peft.recommender import Recommender
 from llmrec_peft.retrieval import Index
+from llmrec_peft.run.recommender import Recommender
 
 Trained = Callable[..., Path]
 PROMPT = 'views.prompt={template: "{{ item.title }}"}'

@@ -13,7 +13,7 @@ from learning import Task, error, fit, interactions, model_of, signs
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.signals.collaborative import Collaborative
-from llmrec_peft.signals.rating_history import RatingHistory
+from llmrec_peft.signals.parts.rating_history import RatingHistory
 
 Make = Callable[..., Collaborative]
 USERS, ITEMS = 9, 8

@@ -13,8 +13,8 @@ from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.signals.graph import Graph, GraphOptions
-from llmrec_peft.signals.paths import Path
-from llmrec_peft.signals.triples import distmult_loss, sampled, transe_loss
+from llmrec_peft.signals.parts.paths import Path
+from llmrec_peft.signals.parts.triples import distmult_loss, sampled, transe_loss
 
 RELATION = np.array([[0, 0, 0], [1, 1, 2], [2, 0, 0], [1, 2, 2], [0, 0, 0]])
 ENTITY = np.array([[0, 0, 0], [1, 2, 3], [3, 0, 0], [4, 1, 3], [0, 0, 0]])

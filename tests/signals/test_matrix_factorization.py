@@ -11,7 +11,7 @@ from learning import Task, crossed, divided, error, fit, interactions, model_of,
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.signals.matrix_factorization import biased_mf, factorized, interaction_svd
+from llmrec_peft.signals.parts.matrix_factorization import biased_mf, factorized, interaction_svd
 
 USERS, ITEMS = 41, 31
 

@@ -11,11 +11,11 @@ import torch
 
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.prepare import prepare
+from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.evaluate import evaluate
-from llmrec_peft.workflows.prepare import prepare
-from llmrec_peft.workflows.texts import Texts
 from llmrec_peft.workflows.train import train
 
 SMALL: dict[str, Any] = {

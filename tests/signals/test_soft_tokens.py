@@ -20,13 +20,13 @@ from llmrec_peft.evaluation.click_metrics import auc
 from llmrec_peft.heads.click import ClickHead, ClickOptions
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, TextPlan
-from llmrec_peft.prompting import Prompting
+from llmrec_peft.model.prompting import Prompting
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.recipe_sections import BackboneSection
+from llmrec_peft.recipe.sections import BackboneSection
 from llmrec_peft.signals.contract import SignalContext
-from llmrec_peft.signals.matrix_factorization import factorized
+from llmrec_peft.signals.parts.matrix_factorization import factorized
 from llmrec_peft.signals.soft_tokens import SoftTokens, SoftTokensOptions
-from llmrec_peft.testing.backbones import make_tiny
+from llmrec_peft.testing.adapters.backbones import make_tiny
 
 USERS, ITEMS = 17, 15
 

@@ -16,7 +16,7 @@ from llmrec_peft.data.histories import Histories, earlier
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
 from llmrec_peft.signals.contract import SignalContext
-from llmrec_peft.signals.item_effects import Penalties, components, fit_effects, people
+from llmrec_peft.signals.parts.item_effects import Penalties, components, fit_effects, people
 from llmrec_peft.signals.taste import LOGIT_VARIANCE, Taste, TasteOptions
 
 USERS, ITEMS, WIDTH = 30, 40, 8

@@ -7,7 +7,7 @@ import torch
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.signals.contract import SignalContext
-from llmrec_peft.signals.standard import standardized
+from llmrec_peft.signals.parts.standard import standardized
 from llmrec_peft.signals.text import Text, TextOptions
 
 

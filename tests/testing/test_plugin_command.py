@@ -8,9 +8,9 @@ import pytest
 
 from llmrec_peft import registry
 from llmrec_peft.testing import __main__ as command
+from llmrec_peft.testing.adapters.suite import CellResult
 from llmrec_peft.testing.outcome import Outcome
 from llmrec_peft.testing.plugins import PluginResult, variations
-from llmrec_peft.testing.suite import CellResult
 
 
 def test_one_head_shows_every_check_and_says_what_passed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from llmrec_peft.errors import InputError
 from llmrec_peft.testing import __main__ as command
 from llmrec_peft.testing import results
-from llmrec_peft.testing.suite import CellResult
+from llmrec_peft.testing.adapters.suite import CellResult
 
 
 def current(method: str = "lora", status: str = "passed") -> dict:

@@ -11,7 +11,7 @@ import pytest
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
-from llmrec_peft.testing.suite import CellResult, check_method
+from llmrec_peft.testing.adapters.suite import CellResult, check_method
 
 Check = Callable[[str], CellResult]
 

@@ -13,12 +13,12 @@ import torch
 from accelerate import Accelerator
 
 from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.experiment.fitting import Fitted, fit_variant, new_model
+from llmrec_peft.experiment.prepare import Prepared, prepare
+from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.identity import tensors_digest
 from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.workflows.fitting import Fitted, fit_variant, new_model
-from llmrec_peft.workflows.prepare import Prepared, prepare
-from llmrec_peft.workflows.texts import Texts
 
 
 @dataclass

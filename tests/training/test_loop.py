@@ -14,12 +14,12 @@ from llmrec_adapters.lora import Lora, LoraOptions
 
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.evaluation.rating_metrics import rmse
+from llmrec_peft.experiment import fitting
+from llmrec_peft.experiment.fitting import fit_variant
+from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.identity import tensors_digest
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import fit
-from llmrec_peft.workflows import fitting
-from llmrec_peft.workflows.fitting import fit_variant
-from llmrec_peft.workflows.texts import Texts
 
 CALM = {
     "head__dropout": 0.0,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from llmrec_adapters.lora import Lora, LoraOptions
 
-from llmrec_peft.recipe_sections import GroupSection, TrainingSection
+from llmrec_peft.recipe.sections import GroupSection, TrainingSection
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
 
 SECTION = TrainingSection(

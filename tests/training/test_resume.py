@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.fitting import Fitted
 from llmrec_peft.training.checkpoint import Checkpoint
-from llmrec_peft.workflows.fitting import Fitted
 
 KILLS = 10
 LEAST_STEPS = 14 * 27

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.export_vectors import export_vectors
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -14,9 +14,9 @@ import torch
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.rating_metrics import rmse
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.experiment.prepare import prepare
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.parity import Serving, Tolerance, parity
-from llmrec_peft.workflows.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.recommender import Recommender
+from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows import predict as module
 from llmrec_peft.workflows.predict import predict
 

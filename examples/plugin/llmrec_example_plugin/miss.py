@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.peft_method import PeftMethod
 from llmrec_adapters.targets import TargetOptions, pattern, target_linears
+from llmrec_adapters.through_peft.method import PeftMethod
 from pydantic import Field
 
 from llmrec_peft.backbone.adapter import Capabilities

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.rating_metrics import rmse
-from llmrec_peft.signals import matrix_factorization
+from llmrec_peft.signals.parts import matrix_factorization
 
 Floats = NDArray[np.float64]
 Predictor = Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP
 from llmrec_recipes.movies.demo import ADJECTIVES, NOUNS, THEMES
-from llmrec_recipes.tallrec_movie.demo import MADE_UP
 
 USERS, MAGAZINES, LETTERS_PER_USER = 110, 90, 14
 LATE_SHARE, LATE_FROM = 0.25, 0.6

@@ -27,8 +27,8 @@ from llmrec_peft.evaluation.baselines.click import (
 )
 from llmrec_peft.evaluation.baselines.rates import counts_before, judged
 from llmrec_peft.evaluation.click_metrics import auc, log_loss
+from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.workflows.prepare import Prepared, prepare
 
 USERS, ITEMS, WIDTH = 20, 25, 5
 Entries = list[tuple[int, float]]

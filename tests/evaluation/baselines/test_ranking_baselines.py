@@ -25,8 +25,8 @@ from llmrec_peft.evaluation.baselines.ranking import (
 )
 from llmrec_peft.evaluation.measures import RankingMeasure
 from llmrec_peft.evaluation.ranking_metrics import ndcg_at_k
+from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.workflows.prepare import prepare
 
 USERS, ITEMS, WIDTH = 60, 30, 6
 

@@ -1,0 +1,1 @@
+"""Through PEFT: what methods share that PEFT implements."""

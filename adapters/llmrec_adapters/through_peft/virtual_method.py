@@ -1,0 +1,58 @@
+"""What prompt and prefix tuning share: trained tokens in front, saved and loaded as PEFT does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from pydantic import Field
+
+from llmrec_adapters.through_peft.files import attach_peft, load_peft, save_peft, whole_or_bare
+from llmrec_adapters.through_peft.method import PeftMethod
+from llmrec_peft.options import Options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from llmrec_peft.backbone.load import Backbone
+
+
+class VirtualTokenOptions(Options):
+    """Options of methods with virtual tokens."""
+
+    num_virtual_tokens: int = Field(default=8, ge=1, le=512)
+    """Trained tokens in front of every text."""
+
+
+C = TypeVar("C", bound=VirtualTokenOptions)
+
+
+class VirtualTokenMethod(PeftMethod[C]):
+    """Attaches a `VirtualTokens` around PEFT's model."""
+
+    in_sequence: ClassVar[bool]
+    """Whether virtual tokens stand in the sequence (prompt) or in the attention's cache (prefix)."""
+
+    def attach(self, backbone: Backbone) -> nn.Module:
+        """Attach through PEFT."""
+        with whole_or_bare(backbone):
+            return self._wrapped(attach_peft(backbone.model, self.peft_config(backbone)))
+
+    def lowest_layer(self, backbone: Backbone) -> int | None:
+        """All layers see the virtual tokens."""
+        return 0
+
+    def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
+        """Save as PEFT does."""
+        save_peft(cast(Any, model).peft_model, backbone, folder)
+
+    def load(self, backbone: Backbone, folder: Path) -> nn.Module:
+        """Load as PEFT does."""
+        return self._wrapped(load_peft(backbone, folder, (self.peft_type,)))
+
+    def _wrapped(self, peft_model: nn.Module) -> nn.Module:
+        from llmrec_adapters.through_peft.virtual_tokens import VirtualTokens
+
+        # the number that was saved, not the recipe's: a shared folder decides what it holds
+        tokens = int(cast(Any, peft_model).peft_config["default"].num_virtual_tokens)
+        return VirtualTokens(peft_model, tokens, self.in_sequence)

@@ -1,0 +1,1 @@
+"""Tuners: methods of ours that PEFT does not have, as PEFT tuners."""

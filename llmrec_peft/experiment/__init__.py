@@ -1,0 +1,1 @@
+"""Experiment: from a recipe to an evaluated run; prepare, texts, fits of all variants, report, publish."""

@@ -1,0 +1,190 @@
+"""Texts: the language model over one dataset's texts, untuned and with a fresh adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec_peft import registry
+from llmrec_peft.backbone.adapter import AdapterMethod
+from llmrec_peft.backbone.encoder import Reading, TextEncoder
+from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.experiment.prepare import Prepared
+from llmrec_peft.model import TextPlan, plan_texts
+from llmrec_peft.model.prompting import Prompting, prompt_reading
+from llmrec_peft.recipe import Recipe
+from llmrec_peft.recipe.reads import bare_signals
+
+
+class Texts:
+    """The language model over one dataset: untuned vectors once, an adapter attached when first asked for.
+
+    Attributes:
+        backbone: Frozen model.
+        plan: Where each kind of texts starts among the keys.
+        tokens: Token rows of all keys.
+        untuned: Vectors of all keys from the untuned model, float32 [keys, width].
+        notes: What it took to fit the texts, one line each.
+        method: Adapter method, once an encoder with an adapter was asked for.
+    """
+
+    def __init__(self, backbone: Backbone, prepared: Prepared, recipe: Recipe) -> None:
+        """Tokenize all texts and encode them with the untuned model.
+
+        Args:
+            backbone: Frozen model.
+            prepared: Texts of items, and what users' texts and prompts are made of.
+            recipe: Pooling, lengths, adapter method.
+
+        Raises:
+            InputError: When a prompt cannot be made to fit.
+        """
+        self.backbone = backbone
+        self._recipe = recipe
+        self.notes: list[str] = []
+        vocabulary = prepared.vocabulary
+        self._sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
+        self.plan = plan_texts(recipe, *self._sizes)
+        self._further: list[Reading] = []
+        self.tokens = self._tokenized(prepared)
+        frozen = list(backbone.model.modules())
+        self._frozen = frozen
+        lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
+        self._plain = self._encoder(backbone.model, lowest)
+        self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
+        with self._plain.fixed() as vectors:
+            self.untuned: Tensor = vectors.clone()
+        self.method: AdapterMethod[Any] | None = None
+        self._tuned: TextEncoder | None = None
+        self._start: dict[str, Tensor] = {}
+
+    def plan_for(self, recipe: Recipe) -> TextPlan:
+        """What a variant of the recipe reads, at the keys where these texts lie."""
+        plan = plan_texts(recipe, *self._sizes)
+        return replace(
+            plan,
+            user=None if plan.user is None else self.plan.user,
+            prompt=None if plan.prompt is None else self.plan.prompt,
+        )
+
+    def _tokenized(self, prepared: Prepared) -> TokenTable:
+        view, backbone, plan = self._recipe.views.item, self.backbone, self.plan
+        items = self._table(prepared.texts, view.max_length)
+        tables = [items]
+        prompting = Prompting.of(self._recipe, backbone)
+        interactions = prepared.interactions
+        if plan.user is not None:
+            assert prompting.user is not None  # noqa: S101 - the plan has users' texts
+            reading = self._recipe.backbone
+            self._further.append(Reading(reading.pooling, reading.normalize))
+            if plan.user_by_example:
+                of_users = [prepared.user_rows[user] for user in interactions.user]
+                written = prompting.user.of_examples(of_users, None, interactions.history, prepared.item_rows)
+                self._note(written.shortened, written.dropped, "users' texts")
+            else:
+                written = prompting.user.of_users(prepared.user_rows)
+            tables.append(self._prompts(written.texts, prompting.user.max_length, prompting.user.chat))
+        if plan.prompt is not None:
+            assert prompting.prompt is not None  # noqa: S101 - the plan has prompts
+            self._further.append(prompt_reading(self._recipe, backbone.kind))
+            of_users = [prepared.user_rows[user] for user in interactions.user]
+            of_items = [prepared.item_rows[item] for item in interactions.item]
+            written = prompting.prompt.of_examples(of_users, of_items, interactions.history, prepared.item_rows)
+            self._note(written.shortened, written.dropped, "prompts")
+            tables.append(self._prompts(written.texts, prompting.prompt.max_length, prompting.prompt.chat))
+        whole = TokenTable.joined(tables)
+        return whole.worded([self._table(wording, view.max_length) for wording in prepared.wordings])
+
+    def _table(self, texts: Sequence[str], length: int) -> TokenTable:
+        return TokenTable.of(texts, lambda some: self.backbone.tokenize(some, length), self.backbone.pad_id)
+
+    def _prompts(self, texts: Sequence[str], length: int, chat: bool) -> TokenTable:
+        tokenize = self.backbone.tokenize
+        return TokenTable.of(texts, lambda some: tokenize(some, length, special=not chat), self.backbone.pad_id)
+
+    def _note(self, shortened: int, dropped: int, what: str) -> None:
+        if shortened:
+            self.notes.append(
+                f"{shortened} {what} were too long: {dropped} of the oldest history entries were left out"
+            )
+
+    def _encoder(self, model: torch.nn.Module, lowest: int | None) -> TextEncoder:
+        section, augment = self._recipe.backbone, self._recipe.training.augment
+        return TextEncoder(
+            model,
+            self._frozen,
+            self.tokens,
+            section.pooling,
+            section.normalize,
+            lowest,
+            further=self._further,
+            word_dropout=augment.word_dropout,
+        )
+
+    def encoder(self, recipe: Recipe) -> TextEncoder | None:
+        """Encoder of a variant with its adapter fresh; None where `untuned` says all."""
+        name = recipe.adapter.method
+        method: AdapterMethod[Any] = registry.get("adapters", name)(recipe.adapter.config)
+        lowest = method.lowest_layer(self.backbone)
+        if lowest is None:
+            inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
+            if not inserts:
+                return None
+            if self._tuned is not None:  # an earlier variant's adapter lies inside the model that is read here
+                self.backbone.detach()
+                self._tuned = self.method = None
+            return self._plain  # vectors put into a prompt change what is read of it
+        if recipe.adapter != self._recipe.adapter:
+            raise ValueError(f"these texts are tuned by {self._recipe.adapter}, not by {recipe.adapter}")
+        if self._tuned is None:
+            torch.manual_seed(recipe.seed)
+            if recipe.training.gradient_checkpointing:
+                self.backbone.enable_gradient_checkpointing()
+            tuned = self._encoder(method.attach(self.backbone), lowest)
+            tuned.to(self.backbone.device)
+            tuned.eval()
+            tuned.share_trunk(self._plain)
+            self.method, self._tuned = method, tuned
+            self._start = {n: p.detach().clone() for n, p in tuned.named_parameters() if p.requires_grad}
+        method.reset(self._tuned.model)
+        with torch.no_grad():
+            for parameter_name, parameter in self._tuned.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(self._start[parameter_name])
+        self._tuned.remember(self.untuned if recipe.training.other_texts == "stored" else None)
+        return self._tuned
+
+    @property
+    def items(self) -> Tensor:
+        """Untuned vectors of all item indices, float32 [num_items, width]."""
+        return self.untuned[: self._sizes[0]]
+
+    @property
+    def users(self) -> Tensor | None:
+        """Untuned vectors of users' or examples' texts, where there are such."""
+        if self.plan.user is None:
+            return None
+        count = self._sizes[2] if self.plan.user_by_example else self._sizes[1]
+        return self.untuned[self.plan.user : self.plan.user + count]
+
+    def alike(self, count: int = 50, chunk: int = 1024) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Items whose untuned texts are most like each item's, most alike first, int64 [num_items, count].
+
+        Row 0 and places beyond the catalogue hold 0.
+        """
+        vectors = torch.nn.functional.normalize(self.items.float(), dim=-1)
+        count = min(count, max(1, len(vectors) - 2))
+        found = torch.zeros(len(vectors), count, dtype=torch.int64)
+        for at in range(1, len(vectors), chunk):
+            rows = torch.arange(at, min(at + chunk, len(vectors)), device=vectors.device)
+            similar = vectors[rows] @ vectors.T
+            similar[:, 0] = -torch.inf
+            similar[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+            found[rows.cpu()] = similar.topk(count, dim=1).indices.cpu()
+        return found.numpy()

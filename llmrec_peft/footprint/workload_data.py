@@ -1,0 +1,201 @@
+"""Fit data: what the fit check has to know of a recipe's data: sizes, lengths of texts, and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmrec_peft import registry
+from llmrec_peft.errors import InputError
+from llmrec_peft.footprint.estimate import CHUNK
+from llmrec_peft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.experiment.prepare import Prepared
+
+USERS, ITEMS, RATINGS_PER_ITEM = 10_000, 5_000, 20
+"""What is assumed where no data is given: users, items, and interactions of each item."""
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `fit` has to know of the data.
+
+    Attributes:
+        users: Users.
+        items: Items.
+        lengths: Tokens of each distinct text of items, ascending.
+        distinct_tokens: Different token ids among them.
+        interactions: Training interactions.
+        examples: Interactions of all parts.
+        user_columns: What describes users.
+        item_columns: What describes items.
+        prepared: The data itself, where there is some.
+        assumptions: What was assumed.
+    """
+
+    users: int
+    items: int
+    lengths: tuple[int, ...]
+    distinct_tokens: int
+    interactions: int
+    examples: int
+    user_columns: Columns = field(default_factory=dict)
+    item_columns: Columns = field(default_factory=dict)
+    prepared: Prepared | None = None
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Told:
+    """Texts of users or prompts, counted at their longest.
+
+    Attributes:
+        number: How many there are.
+        of_step: How many a step reads.
+        length: Tokens of one.
+    """
+
+    number: int
+    of_step: int
+    length: int
+
+
+def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) -> tuple[Recipe, Data]:
+    """The recipe as its data lets it be, and the sizes of that data, or assumed ones.
+
+    Args:
+        recipe: What is to be trained.
+        folder: Folder of the backbone's tokenizer.
+        users: Users, where the recipe names no data.
+        items: Items, where the recipe names no data.
+
+    Raises:
+        InputError: When sizes are given beside data, or the tokenizer cannot be read.
+    """
+    length = recipe.views.item.max_length
+    if recipe.data.path is None:
+        return _assumed(recipe, users or USERS, items or ITEMS, length)
+    if users is not None or items is not None:
+        raise InputError("--users and --items are for recipes without data; this one's are counted")
+    from transformers import AutoTokenizer
+
+    from llmrec_peft.data.dataset import columns
+    from llmrec_peft.experiment.prepare import prepare
+
+    recipe, prepared = prepare(recipe)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
+    rows = tokenizer(list(dict.fromkeys(prepared.texts)), truncation=True, max_length=length)["input_ids"]
+    dataset, vocabulary = prepared.dataset, prepared.vocabulary
+    return recipe, Data(
+        users=len(vocabulary.users),
+        items=len(vocabulary.items),
+        lengths=tuple(sorted(max(1, len(row)) for row in rows)),
+        distinct_tokens=len({token for row in rows for token in row}),
+        interactions=len(prepared.learned(recipe.refits)),
+        examples=len(prepared.interactions),
+        user_columns=columns(dataset.users),
+        item_columns=columns(dataset.items),
+        prepared=prepared,
+    )
+
+
+def _assumed(recipe: Recipe, users: int, items: int, length: int) -> tuple[Recipe, Data]:
+    """Round sizes; signals that need a graph are left out, and columns are those of the reader's demo data."""
+    needing = [name for name in recipe.signals.active if registry.get("signals", name).reads_graph]
+    recipe = recipe.changed({f"signals.{name}": False for name in needing})
+    said = [f"no data given: {users:,} users, {items:,} items of {length} tokens,"]
+    said[0] += f" {RATINGS_PER_ITEM} interactions an item (--data, --users, --items say otherwise)"
+    if needing:
+        said.append(f"without data no signal {', '.join(needing)}")
+    of_users, of_items = _demo_columns(recipe, users, items)
+    if of_users or of_items:
+        said.append(f"columns as in the demo data of {recipe.data.reader}")
+    count = items * RATINGS_PER_ITEM
+    lengths = (length,) * items
+    return recipe, Data(users, items, lengths, 10**9, count, count, of_users, of_items, None, tuple(said))
+
+
+def _demo_columns(recipe: Recipe, users: int, items: int) -> tuple[Columns, Columns]:
+    """Columns of the reader's demo data, over and over; none where no signal asks for any.
+
+    Raises:
+        InputError: When a signal asks for columns that not even the demo data has.
+    """
+    from llmrec_peft.data.dataset import columns
+    from llmrec_peft.experiment.prepare import DEMO_SEED, require_useful
+    from llmrec_peft.recipe.reads import bare_signals, reads_prompt
+
+    prompts = reads_prompt(recipe)
+    if all(signal.refusal((), (), prompts) is None for signal in bare_signals(recipe).values()):
+        return {}, {}
+    demo = registry.get("recipes", recipe.data.reader)().demo(DEMO_SEED)
+    require_useful(recipe, demo)
+    found = [
+        {name: [values[row % len(values)] for row in range(count)] for name, values in columns(table).items()}
+        for table, count in ((demo.users, users), (demo.items, items))
+    ]
+    return found[0], found[1]
+
+
+def examples_of_step(recipe: Recipe, data: Data) -> int:
+    """Interactions of the largest step."""
+    training = recipe.training
+    if training.batching == "by-item":
+        return -(-data.interactions * min(training.items_per_batch, data.items) // data.items)
+    return min(training.batch_size, data.interactions)
+
+
+def told_texts(recipe: Recipe, data: Data, backbone: Backbone) -> list[Told]:
+    """Texts of users and prompts that the recipe reads."""
+    from llmrec_peft.model import plan_texts
+
+    plan, views = plan_texts(recipe, data.items + 1, data.users + 1, data.examples), recipe.views
+    step = examples_of_step(recipe, data)
+    found = []
+    if plan.user is not None and views.user is not None:
+        number = data.examples if plan.user_by_example else data.users
+        found.append(Told(number, min(step, number), min(views.user.max_length, backbone.window)))
+    if plan.prompt is not None and views.prompt is not None:
+        found.append(Told(data.examples, step, min(views.prompt.max_length, backbone.window)))
+    return found
+
+
+def chunks_of_step(recipe: Recipe, data: Data, told: Sequence[Told]) -> tuple[tuple[int, int], ...]:
+    """Rows and length of the chunks of a step over typical texts, shortest first."""
+    lengths, rows = np.asarray(data.lengths), _items_of_step(recipe, data)
+    found = []
+    for at in range(0, rows, CHUNK):
+        end = min(at + CHUNK, rows)
+        found.append((end - at, int(lengths[min(len(lengths) - 1, -(-end * len(lengths) // rows) - 1)])))
+    for texts in told:
+        found += [(min(CHUNK, texts.of_step - at), texts.length) for at in range(0, texts.of_step, CHUNK)]
+    return tuple(sorted(found, key=lambda chunk: chunk[1]))
+
+
+def _items_of_step(recipe: Recipe, data: Data) -> int:
+    """Distinct texts of items that a step encodes: of its own items, and, read fresh, of histories and candidates."""
+    from llmrec_peft.model import plan_texts
+    from llmrec_peft.recipe.reads import bare_heads
+
+    training, plan = recipe.training, plan_texts(recipe, data.items + 1, data.users + 1, data.examples)
+    step = examples_of_step(recipe, data)
+    if not plan.item and plan.prompt is not None:
+        return 0
+    rows = training.items_per_batch if training.batching == "by-item" else step
+    if training.other_texts == "fresh":
+        if plan.history:
+            rows += step * recipe.data.history_length
+        for negatives in filter(None, (head.negatives() for head in bare_heads(recipe).values())):
+            rows += data.items if negatives.kind == "catalogue" else negatives.count + negatives.hard * step
+    return min(rows, len(data.lengths))

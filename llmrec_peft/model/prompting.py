@@ -1,0 +1,108 @@
+"""Prompting: a recipe's views of users and examples as texts for one language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from llmrec_peft.backbone.encoder import Reading
+from llmrec_peft.data.histories import Histories
+from llmrec_peft.data.prompts import PromptWriter, Written
+from llmrec_peft.data.views import ViewTemplate
+from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.recipe import Recipe
+    from llmrec_peft.recipe.sections import PromptView
+
+Row = Mapping[str, Any]
+
+
+class ViewWriter:
+    """One view as its texts are written for one model."""
+
+    def __init__(
+        self, view: PromptView, backbone: Backbone, middle: float, history_length: int, inserted: int = 0
+    ) -> None:
+        """Compile the template and find how the model is spoken to.
+
+        Args:
+            view: Template and length.
+            backbone: Model whose window and chat format count.
+            middle: Labels above it count as liked.
+            history_length: Entries of a history at most.
+            inserted: Vectors that signals put into each text.
+        """
+        self.chat = view.chat and backbone.chats
+        self.max_length = min(view.max_length, backbone.window - inserted)
+        self._history_length = history_length
+        self._writer = PromptWriter(
+            ViewTemplate(view.template),
+            self.max_length,
+            middle,
+            lambda texts: [len(row) for row in backbone.tokenize(texts, None, special=not self.chat)],
+            backbone.chat if self.chat else str,
+        )
+
+    def of_users(self, users: Sequence[Row]) -> Written:
+        """Texts of users that tell no history; row 0, nobody's, stays empty."""
+        written = self._writer.write(users[1:], None, [[] for _ in users[1:]])
+        return Written(["", *written.texts], written.shortened, written.dropped)
+
+    def of_examples(
+        self, users: Sequence[Row], items: Sequence[Row] | None, histories: Histories | None, columns: Sequence[Row]
+    ) -> Written:
+        """Texts of examples.
+
+        Args:
+            users: Columns of each example's user.
+            items: Columns of each example's item; None for a view of users.
+            histories: What each user had met.
+            columns: Columns of each item index.
+        """
+        length = self._history_length
+        told = [[]] * len(users) if histories is None else self._writer.histories(histories, length, columns)
+        return self._writer.write(users, items, told)
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """Writers of a recipe's views.
+
+    Attributes:
+        user: Writer of users' texts; None where the recipe has no such view.
+        prompt: Writer of prompts; None where the recipe has no such view.
+    """
+
+    user: ViewWriter | None
+    prompt: ViewWriter | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, backbone: Backbone) -> Self:
+        """Make the writers of a resolved recipe.
+
+        Raises:
+            InputError: When a head reads prompts and the recipe has no view of them.
+        """
+        from llmrec_peft.recipe.reads import bare_signals, reads_prompt
+
+        views, length, middle = recipe.views, recipe.data.history_length, recipe.data.liked_above or 0.0
+        if reads_prompt(recipe) and views.prompt is None:
+            raise InputError(
+                "views.prompt: the head reads prompts, and the recipe has no template for them, such as"
+                ' "Liked: {% for film in history if film.liked %}{{ film.title }}; {% endfor %}Next: {{ item.title }}"'
+            )
+        inserted = sum(signal.token_count() for signal in bare_signals(recipe).values())
+        return cls(
+            None if views.user is None else ViewWriter(views.user, backbone, middle, length),
+            None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted),
+        )
+
+
+def prompt_reading(recipe: Recipe, kind: str) -> Reading:
+    """How prompts become vectors: a decoder's last state, where it would go on writing; an encoder's pooled one."""
+    if kind == "decoder":
+        return Reading("last-token", False)
+    return Reading(recipe.backbone.pooling, recipe.backbone.normalize)

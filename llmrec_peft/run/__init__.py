@@ -1,0 +1,1 @@
+"""Run: a trained run in memory; tenant, catalogue, language model, vectors, recommender."""

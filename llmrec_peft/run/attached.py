@@ -1,0 +1,158 @@
+"""Attached runs: one or several runs in memory on one base, of which one answers at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.tables import ItemTable
+from llmrec_peft.data.vocabulary import Vocabulary
+from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.model import RecModel
+from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.catalogue import Catalogue
+from llmrec_peft.run.language_model import LanguageModel
+from llmrec_peft.run.tenant import Tenant, read_tenant
+
+
+class AttachedRuns:
+    """Runs by name: each brings its own adapter, heads, signals, users and items, and all share one base.
+
+    What is asked of it is asked of the run that answers at the moment, see `switch`.
+    """
+
+    _tenants: dict[str, Tenant]
+    _current: str
+    _base: LanguageModel | None
+
+    def _begin(self, tenant: Tenant, name: str, base: LanguageModel | None) -> None:
+        self._tenants = {name: tenant}
+        self._current = name
+        self._base = base
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the runs in memory, in the order in which they came."""
+        return tuple(self._tenants)
+
+    @property
+    def current(self) -> str:
+        """Name of the run that answers."""
+        return self._current
+
+    def attach(self, folder: str | Path, name: str | None = None) -> str:
+        """Take a further run on the same base into memory; `switch` lets it answer.
+
+        Args:
+            folder: Run folder.
+            name: What to call it; the first 12 digits of its digest by default.
+
+        Returns:
+            Its name.
+
+        Raises:
+            InputError: When the folder is no whole run, was trained on another base, its adapter does not fit
+                (told now where the base is loaded, else with the first text), or the name is taken by
+                another run. Everything is as it was then.
+        """
+        base = self._shared_base()
+        tenant = read_tenant(Path(folder), self.device)
+        assert tenant.manifest is not None and tenant.adapter is not None  # noqa: S101 - read from a folder
+        base.require(tenant.manifest, str(folder))
+        name = tenant.manifest.digest[:12] if name is None else name
+        if name in self._tenants:
+            known = self._tenants[name].manifest
+            if known is None or known.digest != tenant.manifest.digest:
+                raise InputError(f"the name {name!r} is taken by another run: detach that one, or give another name")
+            return name
+        if base.loaded and tenant.model.plan.any:
+            try:
+                with base.inside(tenant.adapter):
+                    pass
+            except BaseException:
+                base.drop(tenant.adapter)
+                raise
+        self._tenants[name] = tenant
+        return name
+
+    def switch(self, name: str) -> None:
+        """Let another attached run answer; the base is not read again.
+
+        Raises:
+            InputError: For a name that is not attached.
+        """
+        self._require_attached(name)
+        self._current = name
+
+    def detach(self, name: str) -> None:
+        """Forget an attached run and give its memory back.
+
+        Raises:
+            InputError: For a name that is not attached, or the run that answers at the moment.
+        """
+        self._require_attached(name)
+        if name == self._current:
+            raise InputError(f"run {name!r} answers at the moment: switch to another one before it is detached")
+        tenant = self._tenants.pop(name)
+        if tenant.adapter is not None and self._base is not None:
+            self._base.drop(tenant.adapter)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Resolved recipe of the run."""
+        return self.tenant.recipe
+
+    @property
+    def model(self) -> RecModel:
+        """Trained and folded model."""
+        return self.tenant.model
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Known users and items."""
+        return self.tenant.vocabulary
+
+    @property
+    def items(self) -> ItemTable:
+        """Titles, texts and popularity in vocabulary order."""
+        return self.tenant.items
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """What the run folder says of itself."""
+        return self.tenant.manifest
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What can be recommended."""
+        return self.tenant.catalogue
+
+    @property
+    def tenant(self) -> Tenant:
+        """Everything of the run that answers but the base model."""
+        return self._tenants[self._current]
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The base, shared by all attached runs.
+
+        Raises:
+            InputError: When this recommender was not loaded from a run folder.
+        """
+        return self._shared_base()
+
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed."""
+        return self.model.device
+
+    def _shared_base(self) -> LanguageModel:
+        if self._base is None:
+            raise InputError("this recommender was not loaded from a run folder")
+        return self._base
+
+    def _require_attached(self, name: str) -> None:
+        if name not in self._tenants:
+            raise InputError(f"no run {name!r} is attached: {nearest(name, list(self._tenants))}")

@@ -1,0 +1,322 @@
+"""Recommender: a trained run in memory; score, recommend, save and load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
+from llmrec_peft.artifact.tensors import write_tensors
+from llmrec_peft.backbone.encoder import Reading
+from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.data.histories import Histories, given
+from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.data.views import ViewTemplate
+from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
+from llmrec_peft.errors import InputError
+from llmrec_peft.model import RecModel
+from llmrec_peft.model.prompting import Prompting, prompt_reading
+from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.attached import AttachedRuns
+from llmrec_peft.run.catalogue import Catalogue, Recommendations
+from llmrec_peft.run.language_model import LanguageModel
+from llmrec_peft.run.tenant import SIGNAL_NAMES, Tenant, catalogue_of, read_tenant
+from llmrec_peft.run.vectors import ItemVectors, UserVectors, item_vectors, user_vectors
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.adapter import AdapterMethod
+    from llmrec_peft.backbone.load import Backbone
+
+
+class Recommender(AttachedRuns):
+    """Scores and recommends with a trained run, or with one of several on the same base.
+
+    Known items are scored from their stored vectors; the language model is loaded when the first new text
+    comes. Further runs can be attached beside the first: each brings its own adapter, head, signals, users and
+    items, and all share one base in memory.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: RecModel,
+        vocabulary: Vocabulary,
+        items: ItemTable,
+        vectors: Tensor | None,
+        seen: Histories,
+        users: Sequence[Mapping[str, Any]] = (),
+        user_vectors: Tensor | None = None,
+    ) -> None:
+        """Put the parts of a run that was just trained together; `from_pretrained` is the usual way.
+
+        Args:
+            recipe: Resolved recipe of the run.
+            model: Trained and folded model.
+            vocabulary: Known users and items.
+            items: Titles, texts and popularity in vocabulary order.
+            vectors: Text vectors of all item indices, [num_items, width], index 0 first.
+            seen: What each user index has met, oldest first.
+            users: What the owner says of each user index, where prompts name it.
+            user_vectors: Vectors of users' texts, [num_users, width], where they are read.
+        """
+        catalogue = catalogue_of(vocabulary, items, vectors)
+        tenant = Tenant(recipe, model.eval(), vocabulary, items, catalogue, seen, users, user_vectors)
+        self._begin(tenant, "trained", None)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: str | torch.device | None = None,
+        trust_remote_code: bool = False,
+        base: Recommender | None = None,
+    ) -> Self:
+        """Load a run folder after verifying every file against its manifest.
+
+        Args:
+            folder: Run folder.
+            device: Where to compute; the first CUDA device or the CPU by default.
+            trust_remote_code: Run Python code that comes with the base model. A run's own recipe cannot ask
+                for it: whoever shared the run wrote that recipe.
+            base: Another recommender whose base model is to be shared, on its device.
+
+        Raises:
+            InputError: When the folder is not a whole run of this version, or its base is not that of `base`.
+        """
+        folder = Path(folder)
+        if base is not None:
+            where = base.device
+        else:
+            where = torch.device(device) if device is not None else best_device()
+        tenant = read_tenant(folder, where)
+        assert tenant.manifest is not None  # noqa: S101 - read from a folder
+        if base is None:
+            # who shared the run asked for remote code, not who uses it
+            section = tenant.recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
+            shared = LanguageModel(section, tenant.manifest.base, where)
+        else:
+            shared = base._shared_base()
+            shared.require(tenant.manifest, str(folder))
+        found = cls.__new__(cls)
+        found._begin(tenant, tenant.manifest.digest[:12], shared)
+        return found
+
+    def with_vectors(self, vectors: Tensor) -> Recommender:
+        """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
+        tenant = replace(self.tenant, catalogue=replace(self.catalogue, vectors=vectors.to(self.device)))
+        other = type(self).__new__(type(self))
+        other._begin(tenant, self._current, self._base)
+        return other
+
+    def score(
+        self,
+        users: Sequence[str],
+        items: Sequence[str],
+        chunk: int = 65_536,
+        histories: Sequence[Sequence[tuple[str, float]]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Predicted labels of pairs, by the run's first head.
+
+        Args:
+            users: User ids [n]; an unknown one is scored as the average user.
+            items: Item ids [n], of the run or added by `add_items`.
+            chunk: Pairs at a time; fewer where histories are read.
+            histories: Item ids and labels that each user had met, oldest first; by default what the run knows
+                of them. Only for runs that read histories.
+
+        Returns:
+            float32 [n]: stars, probabilities, or scores whose order alone has a meaning.
+
+        Raises:
+            InputError: For an item that is neither known nor added.
+        """
+        if len(users) != len(items):
+            raise InputError(f"score: {len(users)} users for {len(items)} items")
+        unknown = next((item for item in items if item not in self.catalogue.row_of), None)
+        if unknown is not None:
+            raise InputError(f"unknown item {unknown!r}: add its text first (Recommender.add_items)")
+        rows = np.fromiter((self.catalogue.row_of[item] for item in items), np.int64, len(items))
+        user = self.vocabulary.user_indices(users)
+        told = None if histories is None else self._numbered(histories, len(users))
+        if self.model.plan.history_length is not None:
+            chunk = max(1, chunk // self.model.plan.history_length)
+        parts = []
+        for at in range(0, len(rows), chunk):
+            some = slice(at, at + chunk)
+            own = None if told is None else told.take(np.arange(len(users))[some])
+            parts.append(self.tenant.score(user[some], rows[some], own, self.encode_examples))
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
+        """Histories as given by a caller, numbered; items that the run does not know are left out."""
+        if len(histories) != count:
+            raise InputError(f"score: {len(histories)} histories for {count} users")
+        known = [
+            [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
+            for history in histories
+        ]
+        items = [[item for item, _ in history] for history in known]
+        return given(items, [[label for _, label in history] for history in known], self.vocabulary.item_indices)
+
+    def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
+        """The best items of each user.
+
+        Args:
+            users: User ids; unknown ones get the popular items, and the answer says so.
+            k: Items each.
+            seen: Whether items that the user has met may come up again.
+
+        Raises:
+            InputError: When k is below 1.
+        """
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        return [self.tenant.recommend(user, k, seen, self.encode_examples) for user in users]
+
+    def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Make items scorable by their texts alone.
+
+        Args:
+            rows: For each item ``item_id`` and the columns that the recipe's item template names, and its prompt's
+                where it reads one.
+
+        Returns:
+            The ids that were added.
+
+        Raises:
+            InputError: For a missing column, an id that is known already, or a run without text.
+        """
+        given = list(rows)
+        if not given:
+            return []
+        old, prompts = self.catalogue, self.model.plan.prompt is not None
+        if old.vectors is None and not prompts:
+            raise InputError("this run does not read texts: an item that training did not know cannot be scored")
+        template = ViewTemplate(self.recipe.views.item.template)
+        ids = [str(row.get("item_id", "")) for row in given]
+        for at, item in enumerate(ids):
+            if not item:
+                raise InputError("a new item has no item_id")
+            if item in self.catalogue.row_of or item in ids[:at]:
+                raise InputError(f"item {item!r} is known already")
+        texts = template.render_all(given)
+        vectors = None if old.vectors is None else torch.cat([old.vectors, self.encode(texts).to(self.device)])
+        self.tenant.catalogue = Catalogue(
+            ids=[*old.ids, *ids],
+            titles=[*old.titles, *(str(row.get("title") or text) for row, text in zip(given, texts, strict=True))],
+            table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
+            popularity=np.append(old.popularity, np.zeros(len(ids), np.int64)),
+            vectors=vectors,
+            added=(*old.added, *(dict(row) for row in given)) if prompts else (),
+        )
+        return ids
+
+    def item_vectors(self) -> ItemVectors:
+        """Vectors of all items, added ones included, for an index of nearest neighbours; see `llmrec_peft.retrieval`.
+
+        Raises:
+            InputError: When the run's scores are no product of a user's and an item's vector.
+        """
+        return item_vectors(self.tenant, self.encode_examples)
+
+    def user_vectors(self, users: Sequence[str]) -> UserVectors:
+        """Vectors of users, whose inner products with `item_vectors` are their scores but for a constant each.
+
+        Raises:
+            InputError: When the run's scores are no product of a user's and an item's vector.
+        """
+        return user_vectors(self.tenant, users, self.encode_examples)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts from the tuned language model, float32 [len(texts), width]."""
+        adapter = self.tenant.adapter
+        if adapter is None:
+            raise InputError("this recommender was not loaded from a run folder")
+        length = self.recipe.views.item.max_length
+        with self._shared_base().inside(adapter) as (backbone, encoder), torch.no_grad():
+            table = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
+            distinct = encoder.encode(np.arange(table.num_distinct), table)
+        return distinct[torch.as_tensor(table.row_of, device=distinct.device)]
+
+    def encode_examples(
+        self,
+        view: str,
+        users: Sequence[int],
+        rows: Sequence[int],
+        histories: Histories,
+        inserted: Tensor | None,
+    ) -> Tensor:
+        """Vectors of examples' texts from the tuned language model.
+
+        Args:
+            view: ``user`` or ``prompt``.
+            users: User indices, [n].
+            rows: Rows of the catalogue, [n].
+            histories: What each user had met.
+            inserted: Vectors to be put into each text, float32 [n, k, hidden].
+        """
+        tenant = self.tenant
+        if tenant.adapter is None:
+            raise InputError("this recommender was not loaded from a run folder")
+        columns = [{}, *tenant.items.columns]
+        with self._shared_base().inside(tenant.adapter) as (backbone, encoder), torch.no_grad():
+            prompting = Prompting.of(self.recipe, backbone)
+            writer = prompting.user if view == "user" else prompting.prompt
+            assert writer is not None  # noqa: S101 - the plan says that there is one
+            of_users = [tenant.users[user] if user < len(tenant.users) else {} for user in users]
+            candidates = [*tenant.items.columns, *self.catalogue.added]
+            of_items = None if view == "user" else [candidates[row] for row in rows]
+            texts = writer.of_examples(of_users, of_items, histories, columns).texts
+            table = TokenTable.of(
+                texts,
+                lambda some: backbone.tokenize(some, writer.max_length, special=not writer.chat),
+                backbone.pad_id,
+            )
+            section = self.recipe.backbone
+            plain = Reading(section.pooling, section.normalize)
+            reading = prompt_reading(self.recipe, backbone.kind) if view == "prompt" else plain
+            return encoder.encode_as(table, reading, inserted)
+
+    def save(
+        self,
+        folder: Path,
+        method: AdapterMethod[Any],
+        tuned: torch.nn.Module | None,
+        backbone: Backbone | None,
+        seen: Seen,
+    ) -> None:
+        """Write everything that can change an answer into an empty folder, and the private seen pairs.
+
+        Args:
+            folder: Folder to fill.
+            method: Adapter method that saves itself.
+            tuned: Model with the adapter inside; None where no signal reads text.
+            backbone: Its frozen model.
+            seen: What users have met.
+        """
+        if tuned is not None and backbone is not None:
+            method.save(tuned, backbone, folder)
+        fusion = {f"fusion.{name}": tensor for name, tensor in self.model.fusion.state_dict().items()}
+        write_tensors(folder / "head.safetensors", {**self.model.head_parts.state_dict(), **fusion})
+        names = {name: named for name, signal in self.model.signals.items() if (named := signal.names())}
+        texts = {SIGNAL_NAMES: json.dumps(names, ensure_ascii=False)} if names else None
+        write_tensors(folder / "signals.safetensors", self.model.signal_parts.state_dict(), texts)
+        write_vocabulary(folder / "vocabulary.parquet", self.vocabulary)
+        write_items(folder / "items.parquet", self.vocabulary, self.items)
+        vectors = self.catalogue.vectors
+        stored = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
+        if self.tenant.user_vectors is not None:
+            stored["user"] = self.tenant.user_vectors
+        write_tensors(folder / "item_vectors.safetensors", stored)
+        write_seen(folder / "seen.parquet", seen)
+        if self.tenant.users:
+            write_users(folder / "users.parquet", self.tenant.users[1:])
+        (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")

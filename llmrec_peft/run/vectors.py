@@ -1,0 +1,191 @@
+"""Vectors: a run's users and items as vectors whose inner product is its score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec_peft.data.batches import Batch
+from llmrec_peft.errors import InputError
+from llmrec_peft.heads.contract import Joined
+from llmrec_peft.run.tenant import EncodeExamples, Tenant
+
+CHUNK = 4096
+"""Items, and users, at a time."""
+TRIED = 64
+"""Pairs on which the product is held against the head's own score."""
+TOLERANCE = 1e-4
+"""Largest difference that counts as rounding, relative to 1 plus the score."""
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Items of a run's catalogue, those that were added included.
+
+    Attributes:
+        ids: Item ids.
+        titles: Their titles.
+        vectors: float32 [n, width + 1]; what an item has whoever asks is the last dimension.
+        normalized: Whether the vectors without their last dimension have length 1.
+        unit: What the product is counted in.
+    """
+
+    ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    normalized: bool
+    unit: str
+
+
+@dataclass(frozen=True)
+class UserVectors:
+    """Users of a run.
+
+    Attributes:
+        ids: User ids.
+        vectors: float32 [n, width + 1]; the last dimension is 1.
+        constant: What each user's scores have in common, float32 [n]: ⟨user, item⟩ + constant is the score (of a
+            rating before it is clamped to the scale, of a click its log-odds). It changes no order.
+        normalized: Whether the vectors without their last dimension have length 1.
+        unit: What the product is counted in.
+    """
+
+    ids: tuple[str, ...]
+    vectors: NDArray[np.float32]
+    constant: NDArray[np.float32]
+    normalized: bool
+    unit: str
+
+
+@torch.no_grad()
+def item_vectors(tenant: Tenant, encode: EncodeExamples | None = None) -> ItemVectors:
+    """Vectors of all items of the catalogue.
+
+    Args:
+        tenant: The run.
+        encode: Encodes texts of examples, where the run reads such of users.
+
+    Raises:
+        InputError: When the run's scores are no product of a user's and an item's vector.
+    """
+    _require_product(tenant, encode)
+    catalogue = tenant.catalogue
+    count = len(catalogue.ids)
+    parts = [_items(tenant, np.arange(at, min(count, at + CHUNK))) for at in range(0, count, CHUNK)]
+    vectors = torch.cat(parts).cpu().numpy()
+    head = tenant.model.head
+    return ItemVectors(tuple(catalogue.ids), tuple(catalogue.titles), vectors, _normalized(vectors), head.unit)
+
+
+@torch.no_grad()
+def user_vectors(tenant: Tenant, users: Sequence[str], encode: EncodeExamples | None = None) -> UserVectors:
+    """Vectors of some users; one who is unknown gets those of the average user.
+
+    Args:
+        tenant: The run.
+        users: User ids.
+        encode: Encodes texts of examples, where the run reads such of users.
+
+    Raises:
+        InputError: When the run's scores are no product of a user's and an item's vector.
+    """
+    _require_product(tenant, encode)
+    index = tenant.vocabulary.user_indices(users)
+    found = [_users(tenant, index[at : at + CHUNK], encode) for at in range(0, len(index), CHUNK)]
+    width = _items(tenant, np.zeros(1, np.int64)).shape[1]
+    vectors = torch.cat([vectors for vectors, _ in found]).cpu().numpy() if found else np.empty((0, width), np.float32)
+    constant = torch.cat([own for _, own in found]).cpu().numpy() if found else np.empty(0, np.float32)
+    return UserVectors(tuple(users), vectors, constant, _normalized(vectors), tenant.model.head.unit)
+
+
+def _items(tenant: Tenant, rows: NDArray[np.int64]) -> Tensor:
+    """Items' side as it goes into the product, with offsets as the last dimension, [n, width + 1]."""
+    catalogue, model = tenant.catalogue, tenant.model
+    texts = None if catalogue.vectors is None else catalogue.vectors[torch.from_numpy(rows).to(model.device)]
+    index = torch.from_numpy(catalogue.table_index[rows]).to(model.device)
+    side = model.item_side(index, texts if model.plan.item else None)
+    _, item = model.head.sides(_nobody(side), side)
+    return _with_last(item.vector, item.offset)
+
+
+def _users(tenant: Tenant, index: NDArray[np.int64], encode: EncodeExamples | None) -> tuple[Tensor, Tensor]:
+    """Users' side as it goes into the product, [n, width + 1], and what each one's scores have in common, [n]."""
+    batch = tenant.batch(index, np.zeros(len(index), np.int64), None, encode)
+    side = tenant.model.user_side(batch)
+    user, _ = tenant.model.head.sides(side, _nobody(side))
+    vectors = _with_last(user.vector, torch.ones_like(user.offset))
+    first = _items(tenant, np.zeros(1, np.int64))
+    return vectors, _raw(tenant, batch) - (vectors * first).sum(1)
+
+
+def _nobody(side: Joined) -> Joined:
+    """The other side where only one is asked for."""
+    return Joined(None if side.vector is None else torch.zeros_like(side.vector), torch.zeros_like(side.offset))
+
+
+def _with_last(vector: Tensor | None, last: Tensor) -> Tensor:
+    return last[:, None] if vector is None else torch.cat([vector, last[:, None]], dim=1)
+
+
+def _raw(tenant: Tenant, batch: Batch) -> Tensor:
+    """The head's score of pairs before it is clamped or calibrated, [n]."""
+    model = tenant.model
+    items = model.item_side(batch.item, batch.item_text)
+    offset = model.fusion.offset({name: signal.offset(batch) for name, signal in model.signals.items()})
+    told = Joined(items.vector, torch.zeros_like(items.offset) if offset is None else offset)
+    return model.head.raw(batch, model.user_side(batch), told)
+
+
+def _require_product(tenant: Tenant, encode: EncodeExamples | None) -> None:
+    """Refuse a run whose score no inner product gives.
+
+    Raises:
+        InputError: With the part that stands in the way.
+    """
+    model, name = tenant.model, tenant.recipe.head.name
+    if model.plan.prompt is not None:
+        raise InputError(
+            f"head {name} reads user and item as one prompt, and no product of two vectors gives its score; train one"
+            " that does not (head.feed=pair), or head ranking, retrieval or rating"
+        )
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, tenant.vocabulary.num_users, TRIED)
+    rows = rng.integers(0, len(tenant.catalogue.ids), TRIED)
+    batch = tenant.batch(users, rows, None, encode)
+    crossed = [tenant.batch(u, r, None, encode) for u, r in ((users, rows[::-1].copy()), (users[::-1].copy(), rows))]
+    both = tenant.batch(users[::-1].copy(), rows[::-1].copy(), None, encode)
+    for signal_name, signal in model.signals.items():
+        together = signal.cross(batch, batch.item[:, None]) is not None
+        given = [signal.offset(asked) for asked in (batch, both, *crossed)]
+        if together or _depend(given):
+            raise InputError(
+                f"signal {signal_name} adds to a user and an item together, as its options are, and no product of two"
+                " vectors gives that; train without it"
+            )
+    vectors, constant = _users(tenant, users, encode)
+    product = (vectors * _items(tenant, rows)).sum(1) + constant
+    raw, scores = _raw(tenant, batch), model(batch).scores
+    off = (product - raw).abs() / (1.0 + raw.abs())
+    falls = (-scores[raw.argsort()].diff()).clamp(min=0.0)
+    if float(off.max()) > TOLERANCE or float(falls.max()) > TOLERANCE * (1.0 + float(scores.abs().max())):
+        raise InputError(f"head {name}: its score does not follow the product of its two sides (TaskHead.sides)")
+
+
+def _depend(given: Sequence[Tensor | None]) -> bool:
+    """Whether offsets of (u, i), (v, j), (u, j) and (v, i) are more than a user's plus an item's."""
+    known = [offset for offset in given if offset is not None]
+    if len(known) < len(given):
+        return False
+    rest = known[0] + known[1] - known[2] - known[3]
+    return bool((rest.abs() > TOLERANCE * (1.0 + known[0].abs())).any())
+
+
+def _normalized(vectors: NDArray[np.float32]) -> bool:
+    if vectors.shape[1] == 1 or not len(vectors):
+        return False
+    return bool(np.allclose(np.linalg.norm(vectors[:, :-1], axis=1), 1.0, atol=1e-4))

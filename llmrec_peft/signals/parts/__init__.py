@@ -1,0 +1,1 @@
+"""Parts: what several signals compute; no plugin stands here."""

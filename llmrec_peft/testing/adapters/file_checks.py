@@ -1,0 +1,185 @@
+"""Checks of the two files that a method writes: they bring it back, damage is named, and stock peft reads them."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.locate import locate
+from llmrec_peft.errors import InputError
+from llmrec_peft.testing.adapters.bench import Bench, drift
+from llmrec_peft.testing.adapters.checks import Proof, tolerance
+from llmrec_peft.testing.outcome import Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def writes_two_files(proof: Proof) -> Outcome:
+    """The folder holds the configuration and the safetensors alone, and names the base by the hash of its weights."""
+    from safetensors import safe_open
+
+    found = sorted(path.relative_to(proof.folder).as_posix() for path in proof.folder.rglob("*"))
+    if found != [CONFIG, WEIGHTS]:
+        return Outcome(False, note=f"the folder holds {', '.join(found)}")
+    with safe_open(proof.folder / WEIGHTS, "pt") as file:
+        metadata = file.metadata() or {}
+    digest = proof.bench.backbone.identity.weights_sha256
+    named = any(digest in value for value in metadata.values())
+    if proof.bench.trains and not named:
+        return Outcome(False, note="the tensors' metadata does not name the base by hash")
+    return Outcome(True)
+
+
+def loading_brings_it_back(proof: Proof) -> Outcome:
+    """Loaded into the bare base under another seed, it gives the states that the trained modules gave."""
+    with proof.bench.loaded(proof.folder) as (_, model):
+        found = drift(proof.bench.states(model), proof.states)
+    return Outcome(found <= tolerance(proof.bench), found, tolerance(proof.bench))
+
+
+def damage_is_refused(proof: Proof) -> Outcome | None:
+    """A missing, unknown, mis-shaped or NaN tensor and a foreign base are `InputError`s; the base stays bare.
+
+    The message names the tensor; for a missing one, too.
+    """
+    if not proof.bench.trains:
+        return None
+    bench = proof.bench
+    bench.backbone.detach()
+    before = bench.tree()
+    with tempfile.TemporaryDirectory() as work:
+        for damage, folder, name in _damaged(proof, Path(work)):
+            message = _refused(bench, folder)
+            if message is None:
+                return Outcome(False, note=f"loads with a tensor that is {damage}: {name}")
+            if name not in message:
+                return Outcome(False, note=f"a tensor that is {damage} ({name}) is not named: {message}")
+            if bench.tree() != before:
+                return Outcome(False, note=f"after a tensor that is {damage} the base is not bare")
+    other = replace(bench.backbone, identity=replace(bench.backbone.identity, weights_sha256="0" * 64))
+    try:
+        bench.method().load(other, proof.folder)
+    except InputError:
+        return Outcome(bench.tree() == before, note="" if bench.tree() == before else "a foreign base is left changed")
+    other.detach()
+    return Outcome(False, note="goes into a base with other weights")
+
+
+def stock_peft_loads_it(proof: Proof) -> Outcome | None:
+    """`PeftModel.from_pretrained` on the model as plain transformers loads it gives the same states.
+
+    Methods that peft does not have are known to it through their own registration. Where tokens of the method
+    stand before the text's, their states are left out. Some of peft's layers on quantized weights answer bf16 in
+    fp32, so that the model behind them fails in peft's own hands; those are asked with fp32 computation on both sides.
+    """
+    if not proof.bench.trains:
+        return None
+    from peft import PeftModel
+
+    bench = proof.bench
+    type(bench.method()).register_with_peft()
+
+    def drift_of(dtype: torch.dtype, expected: Tensor) -> float:
+        model: Any = PeftModel.from_pretrained(plain_transformer(bench, dtype), proof.folder)
+        return min(drift(states, expected) for states in _stock_states(bench, model.eval()))
+
+    own: torch.dtype = bench.backbone.model.dtype  # type: ignore[assignment]
+    note = ""
+    try:
+        found = drift_of(own, proof.states)
+    except RuntimeError as error:
+        if "dtype" not in str(error) or own == torch.float32 or bench.section.quantization == "none":
+            raise
+        note = "stock peft computes this in fp32 only"
+        ours = load_backbone(bench.section.model_copy(update={"precision": "fp32"}), bench.ids.device)
+        found = drift_of(torch.float32, bench.states(bench.method().load(ours, proof.folder)))
+    return Outcome(found <= tolerance(bench), found, tolerance(bench), note)
+
+
+def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:
+    """The base as transformers alone loads it, in the bench's quantization."""
+    from transformers import AutoModel
+
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
+    if bench.section.quantization != "none":
+        ours: Any = bench.backbone.model
+        quantization = copy.deepcopy(ours.config.quantization_config)
+        quantization.bnb_4bit_compute_dtype = dtype
+        options["quantization_config"] = quantization
+        options["device_map"] = {"": "cpu"}
+    model = AutoModel.from_pretrained(locate(bench.section.name, bench.section.revision).folder, **options)
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":  # the kernel that training computes with, as in `load_backbone`
+            module.support_avx512bf16_for_cpu = False
+    return model.eval()
+
+
+def _stock_states(bench: Bench, model: Any) -> Iterator[Tensor]:
+    """States by peft itself.
+
+    Keys in front of the text shift position ids by their number, which is taken off the ids that are given in a
+    second try.
+    """
+    length, config = bench.ids.shape[1], model.active_peft_config
+    positions: list[dict[str, Tensor]] = [{}]
+    if config.is_prompt_learning:
+        own = torch.arange(length) - config.num_virtual_tokens
+        positions.append({"position_ids": own.expand(len(bench.ids), -1)})
+    for further in positions:
+        with torch.no_grad():
+            states = model(input_ids=bench.ids, attention_mask=bench.mask, **further).last_hidden_state
+        yield states[:, -length:][bench.mask.bool()].float()
+
+
+def _damaged(proof: Proof, work: Path) -> Iterator[tuple[str, Path, str]]:
+    """Copies of the saved folder with one tensor damaged: what is wrong, the folder, the tensor's name."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    tensors: dict[str, Tensor] = load_file(proof.folder / WEIGHTS)
+    with safe_open(proof.folder / WEIGHTS, "pt") as file:
+        metadata = file.metadata()
+    name = min(tensors)
+    broken = tensors[name].clone()
+    broken.view(-1)[0] = float("nan")
+    rest = {key: tensor for key, tensor in tensors.items() if key != name}
+    damages: dict[str, tuple[dict[str, Tensor], str]] = {
+        "missing": (rest, name),
+        "unknown": ({**tensors, f"{name}.stranger": tensors[name].clone()}, f"{name}.stranger"),
+        "mis-shaped": ({**rest, name: torch.cat([tensors[name], tensors[name]])}, name),
+        "NaN": ({**rest, name: broken}, name),
+    }
+    for damage, (changed, named) in damages.items():
+        folder = work / damage
+        folder.mkdir()
+        shutil.copy(proof.folder / CONFIG, folder / CONFIG)
+        save_file(changed, folder / WEIGHTS, metadata=metadata)
+        yield damage, folder, named
+
+
+def _refused(bench: Bench, folder: Path) -> str | None:
+    """The message that loading is refused with; None if it is not."""
+    try:
+        bench.method().load(bench.backbone, folder)
+    except InputError as error:
+        return str(error)
+    bench.backbone.detach()
+    return None
+
+
+FILES: dict[str, Callable[[Proof], Outcome | None]] = {
+    check.__name__: check
+    for check in (writes_two_files, loading_brings_it_back, damage_is_refused, stock_peft_loads_it)
+}
+"""Checks of what a method writes."""

@@ -1,0 +1,180 @@
+"""Suite: all checks of one method on one frozen model in one precision."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import gc
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrec_peft import registry
+from llmrec_peft.backbone import preflight
+from llmrec_peft.backbone.quiet import quiet_transformers
+from llmrec_peft.errors import InputError
+from llmrec_peft.options import validated
+from llmrec_peft.testing.outcome import Outcome, failures, raised, tried
+from llmrec_peft.testing.results import PRECISIONS, SUITE, code_digest, versions
+
+if TYPE_CHECKING:
+    from llmrec_peft.recipe.sections import BackboneSection
+
+_TOP = {"smollm2": "top-4"}
+"""Layers that are adapted in the checks, where a method lets them be chosen; people choose them too. Else top-2."""
+_DEFAULT = {"smollm2": "bf16"}
+"""Precision of a backbone unless another is asked for. Else fp32."""
+
+
+@dataclass
+class CellResult:
+    """What the suite found in one cell.
+
+    Attributes:
+        method: Registered method.
+        backbone: Alias, ``tiny-*`` or folder.
+        kind: Encoder or decoder.
+        precision: ``fp32``, ``bf16``, ``int8`` or ``nf4``.
+        status: ``passed``; ``refused`` where the method declares it impossible and it is; ``failed``.
+        checks: Outcome of each check.
+        parameters: Trained parameters.
+        seconds: Time it took, loading included.
+        tracebacks: Of checks that raised, for people.
+    """
+
+    method: str
+    backbone: str
+    kind: str
+    precision: str
+    status: str = "failed"
+    checks: dict[str, Outcome] = field(default_factory=dict)
+    parameters: int | None = None
+    seconds: float = 0.0
+    tracebacks: dict[str, str] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As the result file holds it."""
+        return {
+            "status": self.status,
+            "kind": self.kind,
+            "seconds": round(self.seconds, 1),
+            "parameters": self.parameters,
+            "checks": {name: outcome.plain() for name, outcome in self.checks.items()},
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+            "suite": SUITE,
+            "code": code_digest(self.method),
+            "versions": versions(self.method),
+        }
+
+    def failures(self) -> list[str]:
+        """One line for each check that failed."""
+        return failures(self.checks)
+
+
+def default_precision(backbone: str) -> str:
+    """Precision that a backbone is checked in unless another is asked for."""
+    return _DEFAULT.get(backbone, "fp32")
+
+
+def check_method(
+    name: str, backbone: str = "tiny-bert", precision: str | None = None, options: dict[str, Any] | None = None
+) -> CellResult:
+    """Run every check of one method on one backbone.
+
+    Args:
+        name: Registered method.
+        backbone: Alias, ``tiny-bert``, ``tiny-llama``, …, or a local folder.
+        precision: ``fp32``, ``bf16``, ``int8`` or ``nf4``; None for the backbone's own.
+        options: The method's options; where it has ``layers`` and none are given, the top ones are taken.
+
+    Raises:
+        InputError: For an unknown method, backbone, precision or option.
+    """
+    precision = precision or default_precision(backbone)
+    section = section_of(backbone, precision)
+    method = registry.get("adapters", name)
+    chosen = dict(options or {})
+    if "layers" in method.Config.model_fields:
+        chosen.setdefault("layers", _TOP.get(backbone, "top-2"))
+    config = validated(method.Config, chosen, "adapter")
+    started = time.monotonic()
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.simplefilter("ignore")
+        result = _run(name, config, section, CellResult(name, backbone, "", precision))
+    result.seconds = time.monotonic() - started
+    gc.collect()
+    return result
+
+
+def section_of(backbone: str, precision: str) -> BackboneSection:
+    """The recipe's block that loads a backbone in a precision; quantized ones compute as the machine does best.
+
+    Raises:
+        InputError: For an unknown precision or made-up backbone.
+    """
+    from llmrec_peft.recipe.sections import BackboneSection
+
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: {precision!r} is none of {', '.join(PRECISIONS)}")
+    name = str(_tiny(backbone)) if backbone.startswith("tiny-") and not Path(backbone).exists() else backbone
+    if precision in ("fp32", "bf16"):
+        return BackboneSection.model_validate({"name": name, "precision": precision})
+    return BackboneSection.model_validate({"name": name, "quantization": precision})
+
+
+@functools.cache
+def _tiny(name: str) -> Path:
+    """Folder of a made-up backbone, made once a process."""
+    from llmrec_peft.testing.adapters.backbones import make_tiny
+
+    folder = Path(_scratch().name) / name
+    make_tiny(name, folder)
+    return folder
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="llmrec-testing-")
+
+
+def _run(name: str, config: Any, section: BackboneSection, result: CellResult) -> CellResult:
+    from llmrec_peft.testing.adapters.bench import Bench
+    from llmrec_peft.testing.adapters.checks import BEHAVIOUR, merges_as_declared, prove
+    from llmrec_peft.testing.adapters.file_checks import FILES
+    from llmrec_peft.testing.adapters.refusal import refusal_names_what_works, refused_is_impossible
+
+    bench = Bench(registry.get("adapters", name), config, section)
+    result.kind = bench.backbone.kind
+    facts = preflight.known_facts(section.name, section.revision) or bench.backbone.facts
+    if preflight.refusal(name, config, facts, section.quantization) is not None:
+        _note(result, "refusal_names_what_works", lambda: refusal_names_what_works(bench, name))
+        _note(result, "refused_is_impossible", lambda: refused_is_impossible(bench))
+        result.status = "refused" if all(outcome.ok for outcome in result.checks.values()) else "failed"
+        return result
+    with tempfile.TemporaryDirectory(prefix="llmrec-testing-") as work:
+        try:
+            proof = prove(bench, Path(work) / "adapter")
+        except Exception as error:  # noqa: BLE001 - a stranger's method may raise anything
+            result.checks["attaches_trains_and_saves"] = raised(error)
+            result.tracebacks["attaches_trains_and_saves"] = "".join(traceback.format_exception(error))
+            return result
+        result.parameters = sum(p.numel() for p in proof.run.model.parameters() if p.requires_grad) or None
+        for check_name, check in {**BEHAVIOUR, **FILES, "merges_as_declared": merges_as_declared}.items():
+            _note(result, check_name, functools.partial(check, proof))
+            bench.backbone.detach()
+    result.parameters = bench.method().parameter_count(bench.backbone.shapes)
+    result.status = "passed" if all(outcome.ok for outcome in result.checks.values()) else "failed"
+    return result
+
+
+def _note(result: CellResult, name: str, check: Callable[[], Outcome | None]) -> None:
+    outcome, text = tried(check)
+    if outcome is not None:
+        result.checks[name] = outcome
+    if text:
+        result.tracebacks[name] = text

@@ -1,0 +1,216 @@
+"""SignalBench: one signal in the made-up world, under a head of ratings and under one that ranks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmrec_peft.data.batches import Batch
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.errors import InputError
+from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.testing.signals.world import HIDDEN, LENGTH, WIDTH, World
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from llmrec_peft.options import Options
+
+SETTINGS = ("ratings", "rankings")
+SEED = 7
+DIM = 8
+"""Width of the vectors that signals hand over; that of the texts is tried where a signal insists on it."""
+RATES = (3e-2, 1e-1, 1e-2)
+"""Learning rates tried in this order until the signal is of use."""
+STEPS, LOOK = 100, 10
+"""Steps at most at one rate, and steps between two looks at what was learnt."""
+CARRIES = 0.1
+"""What a signal has to add to the share of the labels' variance that is explained on pairs held back (ratings), or
+to the share of the catalogue that an item held back is ranked before (rankings)."""
+
+
+@functools.cache
+def world_of(setting: str) -> World:
+    """The made-up world, made once a process."""
+    return World.made(ranked=setting == "rankings")
+
+
+@dataclass
+class Said:
+    """What a signal says of some pairs; what it does not speak of is None.
+
+    Attributes:
+        user: User vectors, [B, dim].
+        item: Item vectors, [B, dim].
+        offset: [B].
+        cross: [B], of each pair's own item.
+        tokens: [B, k, hidden].
+    """
+
+    user: Tensor | None
+    item: Tensor | None
+    offset: Tensor | None
+    cross: Tensor | None
+    tokens: Tensor | None
+
+    def named(self) -> dict[str, Tensor]:
+        """What there is, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass
+class Learnt:
+    """A training of a signal.
+
+    Attributes:
+        signal: The signal, in evaluation mode.
+        gain: What it adds, see `CARRIES`.
+        alone: The figure without it.
+        rate: Learning rate.
+        moved: Names of its parameters that had a gradient other than zero in any step.
+        penalties: Penalties of the steps, as they came.
+    """
+
+    signal: Signal[Any]
+    gain: float
+    alone: float
+    rate: float
+    moved: set[str] = field(default_factory=set)
+    penalties: list[Any] = field(default_factory=list)
+
+
+class SignalBench:
+    """Makes signals of one class with one choice of options, asks them, and trains them."""
+
+    def __init__(self, signal: type[Signal[Any]], config: Options, setting: str) -> None:
+        """Take note of the class, its options, and whether pairs are rated or items ranked."""
+        self.signal_class, self.config = signal, config
+        self.ranks = setting == "rankings"
+        self.world = world_of(setting)
+        self.dim = DIM
+        self.learnt: Learnt | None = None
+        """What training left, once it was done."""
+
+    def context(self) -> SignalContext:
+        """What is known when a signal is about to be trained."""
+        world, asked = self.world, self.signal_class(self.config)
+        return SignalContext(
+            num_users=world.num_users,
+            num_items=world.num_items,
+            dim=self.dim,
+            train=world.train,
+            text=world.text if asked.uses_text() else None,
+            neighbours=world.neighbours if asked.reads_graph else None,
+            task="ranking" if self.ranks else "rating",
+            listwise=self.ranks,
+            users=world.users,
+            items=world.items,
+            hidden=HIDDEN,
+            token_norm=1.0,
+            history_length=LENGTH,
+            user_text=world.user_text if asked.reads_user_text else None,
+            seed=SEED,
+        )
+
+    def fresh(self, seed: int = SEED) -> Signal[Any]:
+        """A signal about to be trained, in evaluation mode.
+
+        Raises:
+            InputError: When the signal refuses these options, or the made-up data, at both widths.
+        """
+        signal = self.signal_class(self.config)
+        told = signal.refusal(list(self.world.users), list(self.world.items), signal.inserts_tokens)
+        if told is not None:
+            raise InputError(told)
+        torch.manual_seed(seed)
+        try:
+            signal.parts = signal.build(self.context())
+        except InputError:
+            if self.dim == WIDTH:
+                raise
+            self.dim = WIDTH
+            return self.fresh(seed)
+        signal.parts.eval()
+        return signal
+
+    def empty(self, saved: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> Signal[Any]:
+        """A signal about to be loaded, as a run folder's is: only its own tensors tell what it was trained on."""
+        whole = self.context()
+        torch.manual_seed(SEED + 1)
+        signal = self.signal_class(self.config)
+        signal.parts = signal.build(
+            SignalContext(
+                whole.num_users,
+                whole.num_items,
+                whole.dim,
+                None,
+                None,
+                None,
+                saved,
+                names,
+                task=whole.task,
+                listwise=whole.listwise,
+                history_length=whole.history_length,
+            )
+        )
+        signal.parts.eval()
+        return signal
+
+    def batch(self, part: Interactions, rows: NDArray[np.int64] | None = None, labelled: bool = False) -> Batch:
+        """Some pairs with what the signal declares that it reads, and nothing else."""
+        chosen = np.arange(len(part)) if rows is None else rows
+        signal, device = self.signal_class(self.config), torch.device("cpu")
+        batch = Batch.of(part, chosen, device, LENGTH if signal.reads_history else None)
+        if not labelled:
+            batch.label = None
+        return self.with_texts(batch)
+
+    def with_texts(self, batch: Batch) -> Batch:
+        """A batch with vectors of the texts that the signal reads."""
+        signal, world = self.signal_class(self.config), self.world
+        found: dict[str, Tensor] = {}
+        if signal.uses_text():
+            found["item_text"] = world.text[batch.item]
+            if batch.history is not None:
+                found["history_text"] = world.text[batch.history]
+        if signal.reads_user_text:
+            found["user_text"] = world.user_text[batch.user]
+        return replace(batch, **found)
+
+    def candidates(self, items: Tensor) -> Batch:
+        """Items asked by themselves: unknown users, no labels, no histories."""
+        texts = self.world.text[items] if self.signal_class(self.config).uses_text() else None
+        return Batch(user=torch.zeros_like(items), item=items, item_text=texts)
+
+    def among(self, batch: Batch, items: Tensor) -> Batch:
+        """Examples that are ranked among shared candidates; the texts of their own items are not there."""
+        texts = self.world.text[items] if self.signal_class(self.config).uses_text() else None
+        return replace(batch, candidates=items, candidate_text=texts, item_text=None)
+
+    def said(self, signal: Signal[Any], batch: Batch) -> Said:
+        """What a signal says of pairs, asked in the model's order."""
+        item, user, offset = signal.item(batch), signal.user(batch), signal.offset(batch)
+        cross = signal.cross(batch, batch.item[:, None])
+        tokens = signal.tokens(batch) if signal.inserts_tokens else None
+        return Said(user, item, offset, None if cross is None else cross[:, 0], tokens)
+
+    def asked(self) -> Batch:
+        """Forty pairs, the unknown user and item, and those without interactions among them."""
+        part = self.world.train
+        rows = np.linspace(0, len(part) - 1, 36).astype(np.int64)
+        batch = self.batch(part, rows)
+        users, items = self.world.num_users, self.world.num_items
+        batch.user[:4] = torch.tensor([0, 0, users - 1, 1])
+        batch.item[:4] = torch.tensor([0, 1, items - 1, items - 1])
+        return self.with_texts(batch)
+
+
+def trained(signal: Signal[Any]) -> dict[str, nn.Parameter]:
+    """Parameters of a signal that ask for a gradient, by name."""
+    return {name: parameter for name, parameter in signal.parts.named_parameters() if parameter.requires_grad}

@@ -1,0 +1,284 @@
+"""Signal checks: what every signal has to keep to while it is asked and trained, one function a rule.
+
+Each function takes a `SignalBench` and answers an `Outcome`, or None where the rule does not apply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmrec_peft.data.batches import Batch
+from llmrec_peft.signals.contract import Signal
+from llmrec_peft.testing.heads.bench import close
+from llmrec_peft.testing.outcome import Outcome
+from llmrec_peft.testing.signals.bench import CARRIES, SEED, SignalBench, trained
+from llmrec_peft.testing.signals.learning import learn, steps
+from llmrec_peft.testing.signals.world import HIDDEN, LENGTH
+
+Check = Callable[[SignalBench], Outcome | None]
+
+
+def moved(bench: SignalBench, seed: int = SEED) -> Signal[Any]:
+    """A signal whose trained parameters stand somewhere else than where they start."""
+    signal = bench.fresh(seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in trained(signal).values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return signal
+
+
+def outputs_are_sound(bench: SignalBench) -> Outcome:
+    """Vectors are [B, dim], offsets [B], cross [B, C], tokens [B, k, hidden], float32 and finite; not all are None.
+
+    The batch holds what the signal declares that it reads, nothing else, and the unknown user and item.
+    """
+    signal, batch = moved(bench), bench.asked()
+    count, found = len(batch), 0
+    every = torch.arange(1, bench.world.num_items)
+    with torch.no_grad():
+        said = bench.said(signal, batch).named()
+        shared = signal.cross(bench.among(batch, every), every[None, :])
+        said |= {} if shared is None else {"cross of shared candidates": shared}
+    shapes = {
+        "user": (count, bench.dim),
+        "item": (count, bench.dim),
+        "offset": (count,),
+        "cross": (count,),
+        "tokens": (count, signal.token_count(), HIDDEN),
+        "cross of shared candidates": (count, len(every)),
+    }
+    for name, value in said.items():
+        found += 1
+        if bench.signal_class.inserts_tokens and name != "tokens":
+            return Outcome(False, note=f"{name}: a signal that inserts tokens gives nothing else")
+        if tuple(value.shape) != shapes[name]:
+            return Outcome(False, note=f"{name}: shape {list(value.shape)}, not {list(shapes[name])}")
+        if value.dtype != torch.float32:
+            return Outcome(False, note=f"{name}: {value.dtype}, not float32")
+        if not bool(value.isfinite().all()):
+            row = int((~value.isfinite()).reshape(count, -1).any(1).nonzero()[0])
+            who = f"user {int(batch.user[row])} and item {int(batch.item[row])}"
+            return Outcome(False, note=f"{name}: not finite for {who} (0 is the unknown one)")
+    return Outcome(found > 0, found, note="" if found else "it says nothing: user, item, offset, cross are all None")
+
+
+def asking_is_deterministic(bench: SignalBench) -> Outcome:
+    """Asked twice in evaluation, a signal says the same bit for bit."""
+    signal, batch = moved(bench), bench.asked()
+    with torch.no_grad():
+        one, other = bench.said(signal, batch).named(), bench.said(signal, batch).named()
+    differ = [name for name in one if not one[name].equal(other[name])]
+    return Outcome(not differ, note=f"{differ[0]}: asked twice, it answers twice" if differ else "")
+
+
+def labels_are_not_read(bench: SignalBench) -> Outcome:
+    """In evaluation nothing depends on `batch.label`."""
+    signal, batch = moved(bench), bench.asked()
+    told = replace(batch, label=torch.linspace(1.0, 5.0, len(batch)))
+    return _same(bench, signal, batch, told, "other with labels than without")
+
+
+def examples_stand_alone(bench: SignalBench) -> Outcome:
+    """What is said of an example is the same whatever other examples stand in its batch."""
+    signal, batch = moved(bench), bench.asked()
+    with torch.no_grad():
+        whole = bench.said(signal, batch).named()
+        for row in (1, len(batch) - 1):
+            alone = bench.said(signal, _rows(batch, torch.tensor([row]))).named()
+            for name, value in whole.items():
+                if name not in alone or not close(alone[name][0], value[row]):
+                    return Outcome(False, note=f"{name}: other for an example alone than in a batch")
+    return Outcome(True)
+
+
+def sides_stand_alone(bench: SignalBench) -> Outcome | None:
+    """In rankings items are the same whoever asks, users whatever is asked about, and offsets a user's plus an item's.
+
+    Items are asked by themselves: unknown users, no labels, no histories. Rankings would else have other scores
+    than pairs.
+    """
+    if not bench.ranks:
+        return None
+    signal, batch = moved(bench), bench.asked()
+    alone = bench.candidates(batch.item)
+    turned = bench.with_texts(replace(batch, item=batch.item.flip(0)))
+    with torch.no_grad():
+        for name, found, expected in (
+            ("item: other when asked by itself", signal.item(alone), signal.item(batch)),
+            ("user: other beside another item", signal.user(turned), signal.user(batch)),
+        ):
+            if (found is None) != (expected is None) or (
+                found is not None and expected is not None and not close(found, expected)
+            ):
+                return Outcome(False, note=name)
+        own, by_itself = signal.offset(batch), signal.offset(alone)
+        others = signal.offset(turned), signal.offset(bench.candidates(turned.item))
+    if own is None or by_itself is None or others[0] is None or others[1] is None:
+        told = own is None and by_itself is None
+        return Outcome(told, note="" if told else "offset: None or not, by who asks")
+    good = close(own - by_itself, others[0] - others[1])
+    return Outcome(good, note="" if good else "offset: what a user adds differs by item; that belongs into cross")
+
+
+def candidates_agree(bench: SignalBench) -> Outcome | None:
+    """`cross` says of an item the same among shared candidates and in a pair."""
+    signal, batch = moved(bench), bench.asked()
+    every = torch.arange(bench.world.num_items)
+    for asked in (batch, bench.with_texts(replace(batch, item=batch.item.flip(0)))):
+        with torch.no_grad():
+            own, shared = (
+                signal.cross(asked, asked.item[:, None]),
+                signal.cross(bench.among(asked, every), every[None, :]),
+            )
+        if shared is None and own is None:
+            return None
+        if shared is None or own is None or not close(own, shared.gather(1, asked.item[:, None])):
+            return Outcome(False, note="among shared candidates an item has another cross than in a pair")
+    return Outcome(True)
+
+
+def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
+    """Further places without an entry, whatever vector stands there, change nothing; empty histories are finite."""
+    if not bench.signal_class.reads_history:
+        return None
+    signal, batch = moved(bench), bench.asked()
+    places = ("history", "history_label", "history_age", "history_text")
+    there = {name: value for name in places if isinstance(value := getattr(batch, name), Tensor)}
+    cut = {name: value[:, -(LENGTH - 3) :] for name, value in there.items()}
+    noise = {name: torch.randn(len(batch), 3, *value.shape[2:]) for name, value in cut.items()}
+    noise["history"] = torch.zeros(len(batch), 3, dtype=torch.int64)
+    wide = {name: torch.cat([noise[name], value], dim=1) for name, value in cut.items()}
+    found = _same(
+        bench, signal, replace(batch, **cut), replace(batch, **wide), "other when a history is padded further"
+    )
+    if not found.ok:
+        return found
+    none = {name: torch.zeros_like(value[:, :3]) for name, value in there.items()}
+    for told, changed in (
+        ("who met nothing", none),
+        ("who met nothing, in a batch of such users alone", {name: value[:, :0] for name, value in none.items()}),
+        ("of whose histories the times are not known", {"history_age": None}),
+    ):
+        with torch.no_grad():
+            said = bench.said(signal, replace(batch, **changed)).named()
+        wrong = [name for name, value in said.items() if not bool(value.isfinite().all())]
+        if wrong:
+            return Outcome(False, note=f"{wrong[0]}: not finite for users {told}")
+    return found
+
+
+def inputs_stay_as_they_are(bench: SignalBench) -> Outcome:
+    """The batch is not written into."""
+    signal, batch, kept = moved(bench), bench.asked(), bench.asked()
+    signal.parts.train()
+    bench.said(signal, batch)
+    changed = [
+        field.name
+        for field in fields(Batch)
+        if isinstance(getattr(kept, field.name), Tensor)
+        and not getattr(batch, field.name).equal(getattr(kept, field.name))
+    ]
+    return Outcome(not changed, note=f"writes into batch.{changed[0]}" if changed else "")
+
+
+def is_deterministic(bench: SignalBench) -> Outcome:
+    """Two trainings from one seed end bit for bit alike."""
+    one, other = steps(bench, 3), steps(bench, 3)
+    differ = [name for name in one if name not in other or not one[name].equal(other[name])]
+    return Outcome(not differ, len(differ), 0, f"{differ[0]} differs" if differ else "")
+
+
+def carries_the_label(bench: SignalBench) -> Outcome | None:
+    """Trained where what it reads tells the labels, it explains pairs held back that a constant in its place cannot.
+
+    Rankings have no use for what is the same for all items; signals that say nothing else are left out there.
+    """
+    learnt = bench.learnt = learn(bench)
+    if bench.ranks and learnt.gain < CARRIES and _same_for_all_items(bench, learnt.signal):
+        return None
+    note = (
+        f"{'rank share' if bench.ranks else 'explained variance'} {learnt.alone:.3f} without it, rate {learnt.rate:g}"
+    )
+    return Outcome(learnt.gain >= CARRIES, learnt.gain, CARRIES, f"gain {learnt.gain:.3f}; {note}")
+
+
+def _same_for_all_items(bench: SignalBench, signal: Signal[Any]) -> bool:
+    every = torch.arange(1, bench.world.num_items)
+    with torch.no_grad():
+        offset = signal.offset(bench.candidates(every))
+        batch = bench.asked()
+        silent = signal.item(batch) is None and signal.user(batch) is None
+        cross = signal.cross(bench.among(batch, every), every[None, :])
+        return silent and cross is None and (offset is None or float(offset.std()) == 0.0)
+
+
+def gradient_reaches_its_parts(bench: SignalBench) -> Outcome | None:
+    """Every trained parameter had a gradient other than zero in some step of ratings (rankings know no user bias)."""
+    if bench.ranks or bench.learnt is None:
+        return None
+    idle = sorted(set(trained(bench.learnt.signal)) - bench.learnt.moved)
+    return Outcome(not idle, len(bench.learnt.moved), note=f"no gradient ever reached {idle[0]}" if idle else "")
+
+
+def penalty_is_a_scalar(bench: SignalBench) -> Outcome | None:
+    """`penalty` is None or a finite scalar."""
+    if bench.learnt is None:
+        return None
+    for penalty in bench.learnt.penalties:
+        if penalty is None:
+            continue
+        if not isinstance(penalty, Tensor) or penalty.ndim or not bool(penalty.isfinite()):
+            return Outcome(False, note=f"penalty is no finite scalar: {penalty!r:.80}")
+    return Outcome(True)
+
+
+def report_is_plain(bench: SignalBench) -> Outcome:
+    """`report` and `names` give values that JSON holds."""
+    signal = moved(bench)
+    for told in (signal.report(), signal.names()):
+        try:
+            json.dumps(told, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            return Outcome(False, note=f"not plain: {error}")
+        if not isinstance(told, dict):
+            return Outcome(False, note="not a dictionary")
+    return Outcome(True)
+
+
+def _same(bench: SignalBench, signal: Signal[Any], one: Batch, other: Batch, told: str) -> Outcome:
+    with torch.no_grad():
+        expected, found = bench.said(signal, one).named(), bench.said(signal, other).named()
+    differ = [name for name in expected if name not in found or not close(found[name], expected[name])]
+    return Outcome(not differ, note=f"{differ[0]}: {told}" if differ else "")
+
+
+def _rows(batch: Batch, rows: Tensor) -> Batch:
+    values = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    return Batch(**{name: value[rows] if isinstance(value, Tensor) else value for name, value in values.items()})
+
+
+BEHAVIOUR: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        outputs_are_sound,
+        asking_is_deterministic,
+        labels_are_not_read,
+        examples_stand_alone,
+        sides_stand_alone,
+        candidates_agree,
+        padding_changes_nothing,
+        inputs_stay_as_they_are,
+        is_deterministic,
+        carries_the_label,
+        gradient_reaches_its_parts,
+        penalty_is_a_scalar,
+        report_is_plain,
+    )
+}

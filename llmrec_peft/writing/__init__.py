@@ -1,0 +1,1 @@
+"""Writing: a decoder that writes explanations; its facts, its training, and sentences held against the facts."""
