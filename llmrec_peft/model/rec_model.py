@@ -175,7 +175,9 @@ class RecModel(TrainedParts):
     def score(self, batch: Batch, user: Joined, item: Joined, head: str | None = None) -> Tensor:
         """Score two sides, [B] for pairs, or [B, C] for candidates; by the primary head unless one is named."""
         chosen = self.head if head is None else self.heads[head]
-        return chosen.forward(replace(batch, label=None, target=None, log_q=None), user, item).scores
+        if batch.label is not None:  # a loss that nobody asked for takes time
+            batch = replace(batch, label=None, target=None, log_q=None)
+        return chosen.forward(batch, user, item).scores
 
     def user_side(self, batch: Batch, shown: Shown | None = None) -> Joined:
         """Join the users' side of a batch, whatever its items.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,11 +28,13 @@ class _Chunk:
     Attributes:
         index: Rows of the signals' tables, int64 [C].
         keys: Keys of their texts, int64 [C].
+        vectors: Vectors of their texts by view, a part of the catalogue's; empty where none are read.
         side: Their joined side.
     """
 
     index: Tensor
     keys: Tensor
+    vectors: Mapping[str, Tensor]
     side: Joined
 
 
@@ -50,21 +53,18 @@ class Candidates:
             catalogue: Items and their vectors.
         """
         self._model = model
-        self._vectors = catalogue.vectors if model.plan.item else None
+        self.count = len(catalogue.ids)
+        vectors = catalogue.vectors if model.plan.item else None
         index = torch.from_numpy(catalogue.table_index).to(model.device)
-        self.count = len(index)
-        self._chunks = [self._chunk(index, at) for at in range(0, self.count, CHUNK)]
-
-    def _chunk(self, index: Tensor, at: int) -> _Chunk:
-        rows = slice(at, min(self.count, at + CHUNK))
-        keys = torch.arange(rows.start + 1, rows.stop + 1, device=index.device)
-        with torch.no_grad():
-            side = self._model.item_side(index[rows], self._texts(rows))
-        return _Chunk(index[rows], keys, side)
-
-    def _texts(self, rows: slice) -> Tensor | None:
-        """Vectors of some items' texts, without a copy."""
-        return None if self._vectors is None else self._vectors[rows]
+        keys = torch.arange(1, self.count + 1, device=model.device)
+        self._chunks = []
+        for at in range(0, self.count, CHUNK):
+            rows = slice(at, at + CHUNK)
+            texts = None if vectors is None else vectors[rows]
+            with torch.no_grad():
+                side = model.item_side(index[rows], texts)
+            known = {} if texts is None else {"candidates": texts}
+            self._chunks.append(_Chunk(index[rows], keys[rows], known, side))
 
     @torch.no_grad()
     def scores(self, batch: Batch) -> NDArray[np.float32]:
@@ -73,14 +73,12 @@ class Candidates:
         Args:
             batch: Users, with their histories and the vectors of their texts.
         """
-        user = self._model.user_side(batch, {})
-        found = []
+        model, user, found = self._model, self._model.user_side(batch, {}), []
         for chunk in self._chunks:
-            asked = replace(batch, candidates=chunk.index, candidate_key=chunk.keys)
-            texts = self._texts(slice(int(chunk.keys[0]) - 1, int(chunk.keys[-1])))
-            asked = asked if texts is None else asked.with_vectors(candidates=texts)
-            found.append(self._model.score(asked, *self._model.candidate_sides(asked, chunk.side, user)).float())
-        scores: NDArray[np.float32] = torch.cat(found, dim=1).cpu().numpy()
+            vectors = {**batch.vectors, **chunk.vectors}
+            asked = replace(batch, candidates=chunk.index, candidate_key=chunk.keys, vectors=vectors)
+            found.append(model.score(asked, *model.candidate_sides(asked, chunk.side, user)).float())
+        scores: NDArray[np.float32] = (found[0] if len(found) == 1 else torch.cat(found, dim=1)).cpu().numpy()
         return scores
 
     def users_at_once(self, history_length: int | None) -> int:

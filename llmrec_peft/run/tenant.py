@@ -128,7 +128,7 @@ class Tenant:
             with torch.no_grad():
                 batch = self.model.texts.filled(self.batch(some, np.zeros(len(some), np.int64)), own_items=False)
             found.append(candidates.scores(batch))
-        return np.concatenate(found) if found else np.empty((0, candidates.count), np.float32)
+        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *found])
 
     def _pair_by_pair(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
         count = len(self.catalogue.ids)
