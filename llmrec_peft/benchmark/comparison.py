@@ -19,6 +19,9 @@ from llmrec_peft.identity import values_digest
 from llmrec_peft.progress import bar
 from llmrec_peft.workflows.compare import BASELINE, compare
 
+_BEST_IN_COMPARE = "line"
+"""What `compare` calls each run's own best baseline."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -178,7 +181,8 @@ def _answer(pair: Pair, model: str, metric: str, rows: Mapping[str, Row], out: P
         others = [_model_against(pair, model, rows[cell.key]) for cell in pair.first]
         sides = [(run, model) for run in first], list(zip(second, others, strict=False))
         return pooled_comparison(*sides, metric, pair.wanted.resamples)
-    against = [str(run) for run in second] if pair.against is None else [f"{BASELINE}{pair.against}"]
+    own = _BEST_IN_COMPARE if pair.against == BEST_BASELINE else pair.against
+    against = [str(run) for run in second] if own is None else [f"{BASELINE}{own}"]
     report = compare(first, against, metric, model, resamples=pair.wanted.resamples)
     return {key: report[key] for key in ("difference", "intervals", "verdict", "notes")}
 
