@@ -17,7 +17,7 @@ class DataSection(Options):
     """Where the data comes from and how it is divided."""
 
     reader: str
-    """Registered recipe whose reader reads the files."""
+    """Registered reader of the files; several recipes can name one."""
     path: str | None = None
     """Folder in its owner's layout, or `demo` for a small made-up set. On the command line: --data."""
     graph: str | None = None

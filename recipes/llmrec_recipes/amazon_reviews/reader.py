@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
-from llmrec_recipes.lines import Record, json_lines, no_graph, required_file, required_match
+from llmrec_peft.data.source import Reader
+from llmrec_recipes.text_files import Record, json_lines, no_graph, required_file, required_match
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,7 +34,7 @@ _PAGE_CODE = "getTime("
 """What the crawler took for a title of some thousand products: JavaScript of the page."""
 
 
-class AmazonReviews(RecipeSource):
+class AmazonReviews(Reader):
     """Stars and words of one category of Amazon Reviews 2018 (5-core), and the products' metadata.
 
     Any category reads. Texts are plain: markup is taken out and entities are resolved. A product without a
@@ -42,11 +42,6 @@ class AmazonReviews(RecipeSource):
     """
 
     summary: ClassVar[str] = "Amazon Reviews 2018 (5-core) of one category: stars, review texts, product texts"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``<category>_5.json.gz`` and ``meta_<category>.json.gz``."""

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.source import Download, RecipeSource
+from llmrec_peft.data.source import Download, Reader
 from llmrec_peft.errors import InputError
-from llmrec_recipes.lines import required_file, rows, whole_number
+from llmrec_recipes.text_files import required_file, rows, whole_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +26,7 @@ _YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)(?:\s*\(T?V\))?\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|Il|Los|Das|Der|Die|El)(?P<more>(?: \(.*\))?)$")
 
 
-class Movies(RecipeSource):
+class Movies(Reader):
     """Ratings of films from MovieLens-100K, film texts, and optionally Freebase triples around the films."""
 
     summary: ClassVar[str] = "MovieLens-100K ratings with film texts and, optionally, Freebase triples"
@@ -47,11 +47,6 @@ class Movies(RecipeSource):
         },
         licence=_LICENCE,
     )
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``u1.base`` and ``u1.test`` (or ``u.data`` alone), ``u.item``, ``u.genre`` and ``u.user``."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
+from llmrec_peft.data.source import Reader
 from llmrec_peft.errors import InputError
 from llmrec_recipes.amazon_reviews.reader import whole_title
-from llmrec_recipes.lines import no_graph, required_match, rows
+from llmrec_recipes.text_files import no_graph, required_match, rows
 
 _LICENCE = (
     "IISAN's sequences are derived from Amazon review data 2018 (J. Ni and J. McAuley, UC San Diego): research\n"
@@ -21,7 +21,7 @@ _SHORTEST = 3
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
-class AmazonScientific(RecipeSource):
+class AmazonScientific(Reader):
     """Sequences of purchases; the last one is the test, the one before it validation.
 
     Reads IISAN's other categories too: the files are found by ``*_users*.tsv`` and ``*_items*.tsv``. A time is
@@ -29,11 +29,6 @@ class AmazonScientific(RecipeSource):
     """
 
     summary: ClassVar[str] = "IISAN's Amazon purchase sequences (Industrial and Scientific) with product titles"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read the sequences and the titles."""

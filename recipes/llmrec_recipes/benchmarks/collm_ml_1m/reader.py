@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
+from llmrec_peft.data.source import Reader
 from llmrec_peft.errors import InputError
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
-from llmrec_recipes.lines import csv_rows, json_lines, no_graph, required_file, whole_number
+from llmrec_recipes.text_files import csv_rows, json_lines, no_graph, required_file, whole_number
 
 _LICENCE = (
     "CoLLM's records are derived from MovieLens 1M (c) GroupLens, University of Minnesota: research use, no\n"
@@ -21,7 +21,7 @@ _PADDING = 0
 """The item that stands for none: first in every history, and without a title."""
 
 
-class CollmMl1m(RecipeSource):
+class CollmMl1m(Reader):
     """Likes and dislikes of films by users with ids, divided by time.
 
     A history holds the films that the user had liked before, by the publisher's rule also those of the same
@@ -30,11 +30,6 @@ class CollmMl1m(RecipeSource):
     """
 
     summary: ClassVar[str] = "CoLLM's like/dislike records over MovieLens-1M, warm and cold, with histories"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``train.jsonl``, ``valid.jsonl``, ``test.jsonl`` and ``item_titles.csv``."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
-from llmrec_recipes.lines import Record, json_array, no_graph, required_file
+from llmrec_peft.data.source import Reader
 from llmrec_recipes.movies.reader import title_and_year
+from llmrec_recipes.text_files import Record, json_array, no_graph, required_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +25,7 @@ _BETWEEN = re.compile(r'"[\s,]*"')
 _LABELS = {"Yes.": 1.0, "No.": 0.0}
 
 
-class TallrecMovie(RecipeSource):
+class TallrecMovie(Reader):
     """Likes and dislikes of films, each record with a history of its own and no user behind it.
 
     A record is a user of its own (``train-17``: part and place in the file, from 0). A film's id is its title
@@ -34,11 +34,6 @@ class TallrecMovie(RecipeSource):
     """
 
     summary: ClassVar[str] = "TALLRec's like/dislike records over MovieLens-100K, each with its own history"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``train.json``, ``valid.json`` and ``test.json``."""
