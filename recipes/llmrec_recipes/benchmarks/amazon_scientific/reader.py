@@ -1,4 +1,4 @@
-"""Reader of IISAN's Amazon sequences: what each user bought, one after another, and the products' titles."""
+"""Reader of IISAN's Amazon sequences: the products that each user bought, in order, and their titles."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _LICENCE = (
     "use. Cite: J. Fu et al., IISAN, SIGIR 2024, arXiv:2404.02059."
 )
 _SHORTEST = 3
-"""Purchases of a sequence that has something to train on beside its validation and test item."""
+"""Least length of a sequence that has a training item beside its validation and its test item."""
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 class AmazonScientific(Reader):
-    """Sequences of purchases; the last one is the test, the one before it validation.
+    """Sequences of purchases: the last one is the test item, the one before it the validation item.
 
-    Reads IISAN's other categories too: the files are found by ``*_users*.tsv`` and ``*_items*.tsv``. A time is
-    the place in the sequence, since the publisher gives no other. Users buy things again: repeats are kept.
+    Works for IISAN's other categories too: files are found by ``*_users*.tsv`` and ``*_items*.tsv``. The timestamp is
+    the position in the sequence, since none is published. Users buy products again: repeats are kept.
     """
 
     summary: ClassVar[str] = "IISAN's Amazon purchase sequences (Industrial and Scientific) with product titles"
@@ -43,9 +43,9 @@ class AmazonScientific(Reader):
             columns["user_id"] += [user] * len(items)
             columns["item_id"] += items
             columns["timestamp"] += range(len(items))
-            held = ["valid", "test"] if len(items) >= _SHORTEST else []
-            columns["part"] += ["train"] * (len(items) - len(held)) + held
-            short += not held
+            last_parts = ["valid", "test"] if len(items) >= _SHORTEST else []
+            columns["part"] += ["train"] * (len(items) - len(last_parts)) + last_parts
+            short += not last_parts
         unknown = [item for item in dict.fromkeys(columns["item_id"]) if item not in titles]
         titles |= dict.fromkeys(unknown, "")
         counts = {
@@ -66,14 +66,14 @@ class AmazonScientific(Reader):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up supplies of which one family calls for the next; see `demo_dataset`."""
+        """Make up supplies of which one family is bought after another; see `demo_dataset`."""
         from llmrec_recipes.benchmarks.amazon_scientific.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def _sequences(path: Path) -> list[tuple[str, list[str]]]:
-    """Each user with the items in their order."""
+    """Return each user with the items in their order."""
     sequences: dict[str, list[str]] = {}
     for line, (user, sequence) in rows(path, "\t", 2):
         items = sequence.split(" ")
@@ -88,7 +88,7 @@ def _sequences(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def _titles(path: Path) -> tuple[dict[str, str], int]:
-    """Title of each item, and how many titles turned out to be none."""
+    """Return the title of each item, and the number of titles that were pieces of a web page."""
     titles: dict[str, str] = {}
     pieces = 0
     for line, (item, text) in rows(path, "\t", 2):
