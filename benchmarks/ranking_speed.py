@@ -133,9 +133,6 @@ def _of_run(run: Path, data: str | None) -> dict[str, Any]:
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     _, prepared = prepare(recipe)
     test, model = prepared.test, recommender.model
-    vectors = recommender.catalogue.vectors
-    if vectors is not None:
-        model.text_table = torch.cat([torch.zeros_like(vectors[:1]), vectors])
     figures: dict[str, Any] = {
         "recipe": recipe.name,
         "head": recipe.head.name,

@@ -101,6 +101,7 @@ def compare(name: str, repeats: int) -> dict[str, Any]:
 def ours(section: Any, layers: str, texts: list[str], wanted: torch.Tensor) -> Callable[[], float]:
     """A step as a run does it, no states stored."""
     from llmrec_peft import registry
+    from llmrec_peft.backbone.encoded_texts import EncodedTexts
     from llmrec_peft.backbone.encoder import TextEncoder
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.data.tokens import TokenTable
@@ -112,8 +113,8 @@ def ours(section: Any, layers: str, texts: list[str], wanted: torch.Tensor) -> C
     torch.manual_seed(0)
     model = method.attach(backbone)
     tokens = TokenTable.of(texts, lambda some: backbone.tokenize(some, 48), backbone.pad_id)
-    encoder = TextEncoder(model, frozen, tokens, section.pooling, section.normalize, method.lowest_layer(backbone))
-    encoder.train()
+    encoder = TextEncoder(model, frozen, section.pooling, section.normalize).train()
+    encoded = EncodedTexts(encoder, tokens)
     keys = torch.arange(len(texts), device=wanted.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, foreach=True)
@@ -121,7 +122,7 @@ def ours(section: Any, layers: str, texts: list[str], wanted: torch.Tensor) -> C
 
     def step() -> float:
         nonlocal done
-        loss = (encoder(keys).float() - wanted).pow(2).mean()
+        loss = (encoded(keys).float() - wanted).pow(2).mean()
         penalty = method.regularization(model)
         loss = loss if penalty is None else loss + penalty
         loss.backward()

@@ -21,6 +21,7 @@ from llmrec_peft.heads.rating import RatingHead, RatingOptions
 from llmrec_peft.model import RecModel, TextPlan
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.fusion import Fusion
+from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.signals.contract import Signal, SignalContext
 
 DIM = 8
@@ -125,7 +126,8 @@ def model_of(
     )
     joined = Fusion(fusion, list(signals), DIM, hidden=32, signal_dropout=signal_dropout)  # type: ignore[arg-type]
     table = torch.cat(tables) if tables and reads else None
-    return RecModel(signals, {"click" if clicks else "rating": head}, None, table, joined, None, plan, augment)
+    source = EncodedSource(plan, None, table)
+    return RecModel(signals, {"click" if clicks else "rating": head}, source, joined, None, augment)
 
 
 def fit(model: RecModel, task: Task, epochs: int = 60, rate: float = 0.02, batch_size: int = 128) -> RecModel:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.precision import best_device
@@ -77,9 +78,8 @@ def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[s
     tokens = TokenTable.of(list(texts), lambda some: frozen.tokenize(some, length), frozen.pad_id)
     keys = torch.arange(len(texts), device=device)
     section = recipe.backbone
-    bare = TextEncoder(
-        frozen.model, list(frozen.model.modules()), tokens, section.pooling, section.normalize, None
-    ).eval()
+    modules = list(frozen.model.modules())
+    bare = EncodedTexts(TextEncoder(frozen.model, modules, section.pooling, section.normalize).eval(), tokens)
 
     def forward() -> None:
         with torch.no_grad():
@@ -113,12 +113,10 @@ def _steps(
     model = method.attach(backbone)
     lowest = method.lowest_layer(backbone)
     encoders = [
-        TextEncoder(model, modules, tokens, section.pooling, section.normalize, lowest).to(keys.device)
-        for _ in range(2)
+        TextEncoder(model, modules, section.pooling, section.normalize).to(keys.device).eval() for _ in range(2)
     ]
-    for encoder in encoders:
-        encoder.eval()
-    stored = encoders[1].store_trunk(recipe.training.trunk_mb)
+    encoded = [EncodedTexts(encoder, tokens, lowest) for encoder in encoders]
+    stored = encoded[1].store_trunk(recipe.training.trunk_mb)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=True)
     wanted = torch.randn(len(keys), backbone.width, device=keys.device)
@@ -126,13 +124,13 @@ def _steps(
     total = 2 * (timing.repeats + WARM_UP) + 1
     done = 0
 
-    def step(encoder: TextEncoder) -> None:
+    def step(texts: EncodedTexts) -> None:
         nonlocal done
-        encoder.train()
-        loss = (encoder(keys).float() - wanted).pow(2).mean()
+        texts.encoder.train()
+        loss = (texts(keys).float() - wanted).pow(2).mean()
         penalty = method.regularization(model)
         loss = loss if penalty is None else loss + penalty
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if recipe.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(trained, recipe.training.clip_norm)
         optimizer.step()
@@ -140,7 +138,7 @@ def _steps(
         method.after_step(model, done, total)
         optimizer.zero_grad()
 
-    return (lambda: step(encoders[0])), (lambda: step(encoders[1])) if stored else None
+    return (lambda: step(encoded[0])), (lambda: step(encoded[1])) if stored else None
 
 
 def answer_latency(recommender: Recommender, texts: Sequence[str], timing: Timing) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,21 +24,21 @@ class Batch:
 
     Attributes:
         user: User indices, int64 [B].
-        item: Item indices, int64 [B].
+        item: Item indices, int64 [B]; 0 for an item that training did not know.
         label: Ratings or clicks, float32 [B]; None when scoring.
-        item_text: Vectors of the items' texts, float32 [B, width]; filled in by the model, as are all texts.
-        history: Items that the user had met before, newest last, int64 [B, L]; 0 where there is none.
+        history: Items of the user's history before the example, newest last, int64 [B, L]; 0 where there is none.
         history_label: Their labels, float32 [B, L].
         history_age: Days from them to the example, float32 [B, L]; None where times are not known.
-        history_text: Vectors of their texts, float32 [B, L, width].
-        user_text: Vectors of the users' texts, float32 [B, width].
-        prompt_text: Vectors of the examples' prompts, float32 [B, width].
-        example: Row of each example in the whole dataset, int64 [B]: the key of its prompt.
-        candidates: Items among which all examples' items are ranked, int64 [C].
-        candidate_text: Vectors of their texts, float32 [C, width].
+        vectors: Vectors of texts by view, float32; filled in by the model (`llmrec_peft.model.text_source`):
+            ``item`` [B, width], ``candidates`` [C, width], ``history`` [B, L, width], ``user`` [B, width] and
+            ``prompt`` [B, width].
+        example: Row of each example in the whole dataset, int64 [B]: the key of its own texts.
+        candidates: Items among which all examples' items are scored or ranked, int64 [C].
+        item_key: Key of each item's text where it is not its index, int64 [B]: items added to a run have index 0.
+        candidate_key: The same of the candidates, int64 [C].
         log_q: Log of how often each candidate is expected in a step, float32 [C].
         target: Place of each example's item in `candidates`, int64 [B].
-        left_out: Items of each user's remembered interactions (`Signal.remember`) that count as never met, int64
+        left_out: Items of each user's remembered interactions (`Signal.remember`) that count as never seen, int64
             [B, K]; 0 for none.
         left_out_label: Their labels, float32 [B, K].
     """
@@ -46,16 +46,14 @@ class Batch:
     user: Tensor
     item: Tensor
     label: Tensor | None = None
-    item_text: Tensor | None = None
     history: Tensor | None = None
     history_label: Tensor | None = None
     history_age: Tensor | None = None
-    history_text: Tensor | None = None
-    user_text: Tensor | None = None
-    prompt_text: Tensor | None = None
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
     example: Tensor | None = None
     candidates: Tensor | None = None
-    candidate_text: Tensor | None = None
+    item_key: Tensor | None = None
+    candidate_key: Tensor | None = None
     log_q: Tensor | None = None
     target: Tensor | None = None
     left_out: Tensor | None = None
@@ -112,7 +110,19 @@ class Batch:
         import torch
 
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return Batch(**{**vars(self), **moved})
+        vectors = {view: vectors.to(device) for view, vectors in self.vectors.items()}
+        return Batch(**{**vars(self), **moved, "vectors": vectors})
+
+    def with_vectors(self, **vectors: Tensor) -> Batch:
+        """The batch with further vectors of texts, by view."""
+        return replace(self, vectors={**self.vectors, **vectors})
+
+    def pairs(self) -> Batch:
+        """The same examples with their own items alone: nothing of the candidates."""
+        if self.candidates is None:
+            return self
+        vectors = {view: value for view, value in self.vectors.items() if view != "candidates"}
+        return replace(self, candidates=None, candidate_key=None, target=None, log_q=None, vectors=vectors)
 
     def __len__(self) -> int:
         return len(self.user)

@@ -24,8 +24,9 @@ from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals
+from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_heads, bare_signals, reads_prompt, reads_text
+from llmrec_peft.recipe.reads import bare_heads, bare_signals, reads_prompt
 from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import FitResult, fit
@@ -63,8 +64,8 @@ def measures(recipe: Recipe, prepared: Prepared) -> dict[str, Measure]:
 def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> RecModel:
     """A fresh model of a recipe, its initial values drawn from the recipe's seed."""
     vocabulary = prepared.vocabulary
-    reads = texts is not None and reads_text(recipe)
-    encoder = texts.encoder(recipe) if reads and texts is not None else None
+    sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
+    source = EncodedSource(plan_texts(recipe, *sizes)) if texts is None else texts.source(recipe)
     torch.manual_seed(recipe.seed)
     heads = build_heads(recipe, _head_context(recipe, prepared, train, texts))
     inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
@@ -87,10 +88,7 @@ def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Te
         seed=recipe.seed,
     )
     signals = build_signals(recipe, context)
-    sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
-    plan = plan_texts(recipe, *sizes) if texts is None else texts.plan_for(recipe)
-    table = texts.untuned if texts is not None and encoder is None and reads else None
-    return build_model(recipe, signals, heads, encoder, table, plan)
+    return build_model(recipe, signals, heads, source)
 
 
 def _head_context(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> HeadContext:

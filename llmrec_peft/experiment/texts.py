@@ -12,14 +12,16 @@ from torch import Tensor
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.adapter import AdapterMethod
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading, TextEncoder
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
+from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_signals
+from llmrec_peft.recipe.reads import bare_signals, reads_text
 
 
 class Texts:
@@ -56,12 +58,12 @@ class Texts:
         frozen = list(backbone.model.modules())
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
-        self._plain = self._encoder(backbone.model, lowest)
+        self._plain = self._encoded(backbone.model, lowest)
         self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
         with self._plain.fixed() as vectors:
             self.untuned: Tensor = vectors.clone()
         self.method: AdapterMethod[Any] | None = None
-        self._tuned: TextEncoder | None = None
+        self._tuned: EncodedTexts | None = None
         self._start: dict[str, Tensor] = {}
 
     def plan_for(self, recipe: Recipe) -> TextPlan:
@@ -89,7 +91,7 @@ class Texts:
                 self._note(written.shortened, written.dropped, "users' texts")
             else:
                 written = prompting.user.of_users(prepared.user_rows)
-            tables.append(self._prompts(written.texts, prompting.user.max_length, prompting.user.chat))
+            tables.append(prompting.user.tokenized(written.texts))
         if plan.prompt is not None:
             assert prompting.prompt is not None  # noqa: S101 - the plan has prompts
             self._further.append(prompt_reading(self._recipe, backbone.kind))
@@ -97,16 +99,12 @@ class Texts:
             of_items = [prepared.item_rows[item] for item in interactions.item]
             written = prompting.prompt.of_examples(of_users, of_items, interactions.history, prepared.item_rows)
             self._note(written.shortened, written.dropped, "prompts")
-            tables.append(self._prompts(written.texts, prompting.prompt.max_length, prompting.prompt.chat))
+            tables.append(prompting.prompt.tokenized(written.texts))
         whole = TokenTable.joined(tables)
         return whole.worded([self._table(wording, view.max_length) for wording in prepared.wordings])
 
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
         return TokenTable.of(texts, lambda some: self.backbone.tokenize(some, length), self.backbone.pad_id)
-
-    def _prompts(self, texts: Sequence[str], length: int, chat: bool) -> TokenTable:
-        tokenize = self.backbone.tokenize
-        return TokenTable.of(texts, lambda some: tokenize(some, length, special=not chat), self.backbone.pad_id)
 
     def _note(self, shortened: int, dropped: int, what: str) -> None:
         if shortened:
@@ -114,21 +112,28 @@ class Texts:
                 f"{shortened} {what} were too long: {dropped} of the oldest history entries were left out"
             )
 
-    def _encoder(self, model: torch.nn.Module, lowest: int | None) -> TextEncoder:
+    def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
         section, augment = self._recipe.backbone, self._recipe.training.augment
-        return TextEncoder(
+        encoder = TextEncoder(
             model,
             self._frozen,
-            self.tokens,
             section.pooling,
             section.normalize,
-            lowest,
             further=self._further,
             word_dropout=augment.word_dropout,
         )
+        return EncodedTexts(encoder, self.tokens, lowest)
 
-    def encoder(self, recipe: Recipe) -> TextEncoder | None:
-        """Encoder of a variant with its adapter fresh; None where `untuned` says all."""
+    def source(self, recipe: Recipe) -> EncodedSource:
+        """Where a fresh model of a variant finds its texts' vectors: an encoder, or the untuned vectors themselves."""
+        plan = self.plan_for(recipe)
+        if not reads_text(recipe):
+            return EncodedSource(plan)
+        encoded = self.encoded(recipe)
+        return EncodedSource(plan, encoded, self.untuned if encoded is None else None)
+
+    def encoded(self, recipe: Recipe) -> EncodedTexts | None:
+        """All texts with the encoder of a variant, its adapter fresh; None where `untuned` says all."""
         name = recipe.adapter.method
         method: AdapterMethod[Any] = registry.get("adapters", name)(recipe.adapter.config)
         lowest = method.lowest_layer(self.backbone)
@@ -146,15 +151,15 @@ class Texts:
             torch.manual_seed(recipe.seed)
             if recipe.training.gradient_checkpointing:
                 self.backbone.enable_gradient_checkpointing()
-            tuned = self._encoder(method.attach(self.backbone), lowest)
-            tuned.to(self.backbone.device)
-            tuned.eval()
+            tuned = self._encoded(method.attach(self.backbone), lowest)
+            tuned.encoder.to(self.backbone.device)
+            tuned.encoder.eval()
             tuned.share_trunk(self._plain)
             self.method, self._tuned = method, tuned
-            self._start = {n: p.detach().clone() for n, p in tuned.named_parameters() if p.requires_grad}
-        method.reset(self._tuned.model)
+            self._start = {n: p.detach().clone() for n, p in tuned.encoder.named_parameters() if p.requires_grad}
+        method.reset(self._tuned.encoder.model)
         with torch.no_grad():
-            for parameter_name, parameter in self._tuned.named_parameters():
+            for parameter_name, parameter in self._tuned.encoder.named_parameters():
                 if parameter.requires_grad:
                     parameter.copy_(self._start[parameter_name])
         self._tuned.remember(self.untuned if recipe.training.other_texts == "stored" else None)

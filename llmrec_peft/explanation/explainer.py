@@ -18,7 +18,7 @@ from llmrec_peft.explanation.what_if import WhatIf
 
 if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
-    from llmrec_peft.explanation.parts import Terms
+    from llmrec_peft.explanation.terms import Terms
     from llmrec_peft.run.recommender import Recommender
 
 WordMethod = Literal["leave-one-out", "integrated-gradients", "none"]

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from llmrec_peft.backbone.pooling import pool
+from llmrec_peft.errors import InputError
+from llmrec_peft.run.tenant import LoadedTenant
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,12 +60,13 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
         Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017, section 3.
     """
     text = what_if.worded(pair.row)
-    adapter = what_if.recommender.tenant.adapter
-    assert adapter is not None  # noqa: S101 - there is a text, so the run was loaded from a folder
+    tenant = what_if.recommender.tenant
+    if not isinstance(tenant, LoadedTenant):
+        raise InputError("gradients of words take a run that was loaded from a folder")
     places, weights = np.polynomial.legendre.leggauss(steps)
     shares, weights = (places + 1.0) / 2.0, weights / 2.0
     word_of = np.array(text.word_of)
-    with what_if.recommender.language_model.inside(adapter) as (backbone, encoder):
+    with tenant.base.inside(tenant.adapter) as (backbone, encoder):
         path = _Path(what_if, pair, backbone, encoder, torch.tensor([text.ids]), torch.from_numpy(word_of >= 0))
         gradient = torch.zeros_like(path.step)
         for at in range(0, steps, _CHUNK):

@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec_peft.data.histories import Histories
-from llmrec_peft.explanation.parts import Parts, Terms, parts_of, raw_scores, terms_of, with_item
+from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.paths import mask_of
 from llmrec_peft.explanation.pieces import Pair, Variant
+from llmrec_peft.explanation.terms import Terms, terms_of
 from llmrec_peft.explanation.words import WordedText, encoded, worded
 from llmrec_peft.model import RecModel
+from llmrec_peft.model.parts import Parts
+from llmrec_peft.run.tenant import LoadedTenant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,14 +118,14 @@ class WhatIf:
             some = variants[at : at + CHUNK]
             with torch.no_grad():
                 batch = self._batch(some, anew)
-                found.append(raw_scores(self.model, batch, self._parts(batch, some)).double().cpu().numpy())
+                found.append(self.model.raw(batch, self._parts(batch, some)).double().cpu().numpy())
         return np.concatenate(found) if found else np.empty(0)
 
     def terms(self, pair: Pair) -> Terms:
         """The score of one pair taken apart."""
         with torch.no_grad():
             batch = self._batch([Variant(pair)], False)
-            return terms_of(self.model, batch, parts_of(self.model, batch))
+            return terms_of(self.model, batch, self.model.parts(batch))
 
     def raw_of_texts(self, pair: Pair, vectors: Tensor) -> Tensor:
         """Raw scores of a pair for several vectors of its item's text, [n]; differentiable.
@@ -131,18 +134,17 @@ class WhatIf:
             pair: The pair.
             vectors: float32 [n, width].
         """
-        batch = self._batch([Variant(pair)] * len(vectors), False)
-        batch.item_text = vectors
-        return raw_scores(self.model, batch, parts_of(self.model, batch))
+        batch = self._batch([Variant(pair)] * len(vectors), False).with_vectors(item=vectors)
+        return self.model.raw(batch)
 
     def worded(self, row: int) -> WordedText:
         """The words of an item's text; none for one whose text the run does not hold."""
         if row not in self._worded:
             index = int(self._tenant.catalogue.table_index[row])
-            adapter = self._tenant.adapter
-            if index == 0 or adapter is None:
+            tenant = self._tenant
+            if index == 0 or not isinstance(tenant, LoadedTenant):
                 return WordedText((), (), ())
-            with self.recommender.language_model.inside(adapter) as (backbone, _):
+            with tenant.base.inside(tenant.adapter) as (backbone, _):
                 length = self.recommender.recipe.views.item.max_length
                 self._worded[row] = worded(self._tenant.items.texts[index - 1], backbone, length)
         return self._worded[row]
@@ -151,9 +153,9 @@ class WhatIf:
         user = np.fromiter((variant.pair.user for variant in variants), np.int64, len(variants))
         rows = np.fromiter((variant.pair.row for variant in variants), np.int64, len(variants))
         told = self._histories(variants) if self.reads_histories else None
-        batch = self._tenant.batch(user, rows, told, self.recommender.encode_examples)
-        if anew and batch.item_text is not None:
-            batch.item_text = self._texts(variants).to(batch.item_text.device)
+        batch = self._tenant.model.with_texts(self._tenant.batch(user, rows, told))  # knows items added since
+        if anew and "item" in batch.vectors:
+            batch = batch.with_vectors(item=self._texts(variants).to(batch.user.device))
         if self.remembers:
             self._leave_out(batch, variants)
         return batch
@@ -192,13 +194,14 @@ class WhatIf:
     def _texts(self, variants: Sequence[Variant]) -> Tensor:
         """Vectors of the items' texts, encoded now, each without the words it is to do without."""
         rows = [self.worded(variant.pair.row).without(variant.keys("word")) for variant in variants]
-        adapter = self._tenant.adapter
-        assert adapter is not None  # noqa: S101 - `worded` asked for it
-        with self.recommender.language_model.inside(adapter) as (backbone, encoder):
+        tenant = self._tenant
+        if not isinstance(tenant, LoadedTenant):
+            raise InputError("words are left out of texts by a run that was loaded from a folder")
+        with tenant.base.inside(tenant.adapter) as (backbone, encoder):
             return encoded(rows, encoder, backbone.pad_id)
 
     def _parts(self, batch: Batch, variants: Sequence[Variant]) -> Parts:
-        parts = parts_of(self.model, batch)
+        parts = self.model.parts(batch)
         if any(variant.keys("path") for variant in variants):
             for name, signal in self.connecting.items():
                 parts = _without_neighbours(parts, name, signal, batch, variants)
@@ -223,7 +226,7 @@ class WhatIf:
         drawn = zip(rng.integers(1, users, count).tolist(), rng.integers(0, rows, count).tolist(), strict=True)
         with torch.no_grad():
             batch = self._batch([Variant(Pair(user, row)) for user, row in drawn], False)
-            before, after = (raw_scores(model, batch, parts_of(model, batch)) for model in (folded, self.model))
+            before, after = (model.raw(batch) for model in (folded, self.model))
         return float((before - after).abs().max()) <= TOLERANCE
 
 
@@ -232,8 +235,7 @@ def _remembering(model: RecModel, learned: Interactions) -> RecModel:
     signals = copy.deepcopy(model.signals)
     for signal in signals.values():
         signal.remember(learned)
-    plan, table = model.plan, model.text_table
-    return RecModel(signals, model.heads, model.encoder, table, model.fusion, model.weights, plan).eval()
+    return model.sharing(signals=signals)
 
 
 def _by_user(learned: Interactions, num_users: int) -> Histories:
@@ -253,4 +255,4 @@ def _without_neighbours(parts: Parts, name: str, signal: Connects, batch: Batch,
         vector = vector - (gone.unsqueeze(-1) * added.vector).sum(1)
     if offset is not None:
         offset = offset - (gone * added.offset).sum(1)
-    return with_item(parts, name, vector, offset)
+    return parts.with_item(name, vector, offset)

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from llmrec_peft.backbone.quiet import quiet_transformers
@@ -80,5 +79,5 @@ def encoded(rows: Sequence[Sequence[int]], encoder: TextEncoder, pad_id: int) ->
     spelled = {name: list(row) or [pad_id] for name, row in zip(names, rows, strict=True)}
     table = TokenTable.of(names, lambda some: [spelled[name] for name in some], pad_id)
     with torch.no_grad():
-        distinct = encoder.encode(np.arange(table.num_distinct), table)
+        distinct = encoder.encode(table)
     return distinct[torch.as_tensor(table.row_of, device=distinct.device)]

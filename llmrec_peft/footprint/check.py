@@ -225,7 +225,7 @@ def _outside(recipe: Recipe, data: Data, backbone: Backbone) -> tuple[int, int]:
         history_length=recipe.data.history_length,
         user_text=None if recipe.views.user is None else torch.zeros(2, width),
     )
-    groups = build_model(recipe, build_signals(recipe, context), heads, None, context.text).parameter_groups()
+    groups = build_model(recipe, build_signals(recipe, context), heads).parameter_groups()
     count = {name: sum(p.numel() for _, p in members) for name, members in groups.items()}
     return count["embeddings"], count["head"]
 

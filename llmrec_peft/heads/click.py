@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.calibration import Calibration, apply, fitted, parameters
-from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, Task, TaskHead, pair_scores
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, Task, TaskHead, products
 from llmrec_peft.losses import loss
 from llmrec_peft.options import Options
 
@@ -102,14 +102,14 @@ class ClickHead(TaskHead[ClickOptions]):
         return nn.ModuleDict(parts)
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Probabilities [B]."""
+        """Probabilities [B], or [B, C] of candidates."""
         dropout = self.parts["dropout"]
         users = Joined(None if user.vector is None else dropout(user.vector), user.offset)
-        items = Joined(None if item.vector is None else dropout(item.vector), item.offset)
-        logit = self.parts["scale"]["bias"] + pair_scores(users, items)
+        items = Joined(None if item.vector is None else dropout(item.vector), item.offset, item.cross)
+        logit = self.parts["scale"]["bias"] + products(users, items, batch)
         if self.reads_prompt():
             logit = logit + self._prompt(batch)
-        value = None if batch.label is None else self._loss(logit, batch.label)
+        value = None if batch.label is None or batch.candidates is not None else self._loss(logit, batch.label)
         scores = apply(self.config.calibration, self.parts["calibration"], logit.detach().float())
         return HeadOutput(loss=value, scores=scores)
 
@@ -119,13 +119,12 @@ class ClickHead(TaskHead[ClickOptions]):
         return {**bias, "prompt": self._prompt(batch)} if self.reads_prompt() else bias
 
     def _prompt(self, batch: Batch) -> Tensor:
-        assert batch.prompt_text is not None  # noqa: S101 - see `reads_prompt`
-        scale = self.parts["scale"]
+        scale, prompt = self.parts["scale"], batch.vectors["prompt"]
         said: Tensor
         if "yes_minus_no" in scale:
-            said = scale["prompt_scale"] * (batch.prompt_text @ scale["yes_minus_no"].T).squeeze(-1)
+            said = scale["prompt_scale"] * (prompt @ scale["yes_minus_no"].T).squeeze(-1)
         else:
-            said = self.parts["prompt"](self.parts["dropout"](self.parts["norm"](batch.prompt_text))).squeeze(-1)
+            said = self.parts["prompt"](self.parts["dropout"](self.parts["norm"](prompt))).squeeze(-1)
         return said
 
     def _loss(self, logit: Tensor, label: Tensor) -> Tensor:

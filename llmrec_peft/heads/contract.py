@@ -71,7 +71,7 @@ class Joined:
 
     Attributes:
         vector: float32 [rows, dim]; None where no signal speaks of this side.
-        offset: What signals add to the score by themselves, float32 [rows]; zero on the user's side.
+        offset: What signals add to the score by themselves, float32 [rows]; in pairs it stands on the item's side.
         cross: What signals add for each example and candidate together, float32 [B, C]; for candidates alone.
     """
 
@@ -94,6 +94,11 @@ def matrix_scores(user: Joined, item: Joined) -> Tensor:
     if user.vector is not None and item.vector is not None:
         score = score + user.vector @ item.vector.T
     return score if item.cross is None else score + item.cross
+
+
+def products(user: Joined, item: Joined, batch: Batch) -> Tensor:
+    """Inner products plus offsets: of pairs, [B], or where the batch has candidates, of all of them, [B, C]."""
+    return pair_scores(user, item) if batch.candidates is None else matrix_scores(user, item)
 
 
 class TaskHead(ABC, Generic[C]):
@@ -131,8 +136,8 @@ class TaskHead(ABC, Generic[C]):
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
         """Loss and scores of a batch.
 
-        Where the head is listwise and `batch.candidates` is there, `item` has a row for each candidate and
-        the scores are [B, C]; else `item` has a row for each example and the scores are [B].
+        Where `batch.candidates` is there, `item` has a row for each candidate and the scores are [B, C]; else `item`
+        has a row for each example and the scores are [B]. A head that reads prompts is asked for pairs alone.
         """
 
     def base(self, batch: Batch) -> dict[str, Tensor]:
@@ -154,7 +159,7 @@ class TaskHead(ABC, Generic[C]):
         return score
 
     def reads_prompt(self) -> bool:
-        """Whether `Batch.prompt_text` has to be there."""
+        """Whether vectors of prompts have to be there (`Batch.vectors`)."""
         return False
 
     def negatives(self) -> Negatives | None:

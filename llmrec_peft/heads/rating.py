@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, products
 from llmrec_peft.losses import loss
 from llmrec_peft.options import Options
 
@@ -49,12 +49,15 @@ class RatingHead(TaskHead[RatingOptions]):
         return nn.ModuleDict({"scale": scale, "dropout": nn.Dropout(self.config.dropout)})
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Predict ratings [B]."""
+        """Predict ratings [B], or [B, C] of candidates."""
         scale, dropout = self.parts["scale"], self.parts["dropout"]
-        predicted = scale["mean"] + user.offset + item.offset
+        users, items = Joined(None, scale["mean"] + user.offset), Joined(None, item.offset, item.cross)
         if user.vector is not None and item.vector is not None:
-            predicted = predicted + (dropout(user.vector) * dropout(item.vector)).sum(-1)
-        value = None if batch.label is None else loss(self.config.loss)(predicted, batch.label)
+            users.vector, items.vector = dropout(user.vector), dropout(item.vector)
+        predicted = products(users, items, batch)
+        value = None
+        if batch.label is not None and batch.candidates is None:
+            value = loss(self.config.loss)(predicted, batch.label)
         low, high = scale["range"]
         return HeadOutput(loss=value, scores=predicted.detach().clamp(float(low), float(high)))
 

@@ -78,5 +78,5 @@ class Augment:
         def mixed_side(side: Joined) -> Joined:
             return Joined(None if side.vector is None else mix(side.vector), mix(side.offset))
 
-        prompt = None if batch.prompt_text is None else mix(batch.prompt_text)
-        return replace(batch, label=mix(batch.label), prompt_text=prompt), mixed_side(user), mixed_side(item)
+        prompt = {view: mix(vectors) for view, vectors in batch.vectors.items() if view == "prompt"}
+        return replace(batch, label=mix(batch.label)).with_vectors(**prompt), mixed_side(user), mixed_side(item)

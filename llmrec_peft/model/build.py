@@ -11,14 +11,13 @@ from llmrec_peft.heads.contract import HeadContext, TaskHead
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.fusion import Fusion
 from llmrec_peft.model.rec_model import RecModel
-from llmrec_peft.model.text_plan import TextPlan
 from llmrec_peft.recipe.reads import bare_heads
 from llmrec_peft.signals.contract import Signal, SignalContext
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrec_peft.backbone.encoder import TextEncoder
+    from llmrec_peft.model.text_source import TextSource
     from llmrec_peft.recipe import Recipe
 
 
@@ -26,9 +25,7 @@ def build_model(
     recipe: Recipe,
     signals: dict[str, Signal[Any]],
     heads: dict[str, TaskHead[Any]],
-    encoder: TextEncoder | None = None,
-    text_table: Tensor | None = None,
-    plan: TextPlan | None = None,
+    texts: TextSource | None = None,
 ) -> RecModel:
     """Join built signals and heads as a recipe says."""
     section, augment = recipe.fusion, recipe.training.augment
@@ -43,11 +40,9 @@ def build_model(
     return RecModel(
         signals,
         heads,
-        encoder,
-        text_table,
+        texts,
         fusion,
         {choice.name: choice.weight for choice in recipe.all_heads},
-        plan,
         Augment(
             augment.history_mask,
             augment.history_crop,

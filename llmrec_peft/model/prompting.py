@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.prompts import PromptWriter, Written
+from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
 
@@ -35,16 +36,22 @@ class ViewWriter:
             history_length: Entries of a history at most.
             inserted: Vectors that signals put into each text.
         """
-        self.chat = view.chat and backbone.chats
         self.max_length = min(view.max_length, backbone.window - inserted)
+        self._chat = chat = view.chat and backbone.chats
+        self._backbone = backbone
         self._history_length = history_length
         self._writer = PromptWriter(
             ViewTemplate(view.template),
             self.max_length,
             middle,
-            lambda texts: [len(row) for row in backbone.tokenize(texts, None, special=not self.chat)],
-            backbone.chat if self.chat else str,
+            lambda texts: [len(row) for row in backbone.tokenize(texts, None, special=not chat)],
+            backbone.chat if chat else str,
         )
+
+    def tokenized(self, texts: Sequence[str]) -> TokenTable:
+        """Tokenize texts that this writer wrote, each distinct one once."""
+        tokenize, length, special = self._backbone.tokenize, self.max_length, not self._chat
+        return TokenTable.of(texts, lambda some: tokenize(some, length, special=special), self._backbone.pad_id)
 
     def of_users(self, users: Sequence[Row]) -> Written:
         """Texts of users that tell no history; row 0, nobody's, stays empty."""

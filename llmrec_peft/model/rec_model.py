@@ -1,4 +1,4 @@
-"""RecModel: text encoder, signals, fusion and heads of a recipe as one trainable module."""
+"""RecModel: texts, signals, fusion and heads of a recipe as one trainable module."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.fusion import Fusion, Shown
-from llmrec_peft.model.reading import Reader
+from llmrec_peft.model.parts import Parts
 from llmrec_peft.model.text_plan import TextPlan
+from llmrec_peft.model.text_source import EncodedSource, TextSource
 from llmrec_peft.model.trained_parts import TrainedParts
 from llmrec_peft.signals.contract import Signal
 
 if TYPE_CHECKING:
-    from llmrec_peft.backbone.encoder import TextEncoder
+    from llmrec_peft.backbone.encoded_texts import EncodedTexts
 
 
 ChunkScores = Callable[[NDArray[np.int64]], Tensor]
@@ -33,22 +34,21 @@ ChunkScores = Callable[[NDArray[np.int64]], Tensor]
 
 
 class RecModel(TrainedParts):
-    """ŷ = head(user vectors of signals joined, item vectors of signals joined, offsets of signals joined).
+    """score = head(user vectors of signals joined, item vectors of signals joined, offsets of signals joined).
 
-    Vectors of texts come from `encoder` in the computation graph of the adapter, or from `text_table`
-    (a trained artifact in memory needs no language model to score the items it knows). Several heads share
-    signals, fusion and adapter; the first is the primary one.
+    There is one way from a batch to a score: `texts` fills in vectors of texts, every signal says its `Parts`, the
+    fusion joins them into a user's and an item's side (`sides`), and a head scores the two (`score`). Items are
+    those of the examples (pairs), or candidates that all examples share. Several heads share signals, fusion and
+    adapter; the first is the primary one.
     """
 
     def __init__(
         self,
         signals: dict[str, Signal[Any]],
         heads: dict[str, TaskHead[Any]],
-        encoder: TextEncoder | None,
-        text_table: Tensor | None = None,
+        texts: TextSource | None = None,
         fusion: Fusion | None = None,
         weights: Mapping[str, float] | None = None,
-        plan: TextPlan | None = None,
         augment: Augment | None = None,
     ) -> None:
         """Join built signals and built heads.
@@ -56,30 +56,49 @@ class RecModel(TrainedParts):
         Args:
             signals: Signals by name, their parts built.
             heads: Heads by name, their parts built; the primary one first.
-            encoder: Text encoder; None where nothing reads text or `text_table` stands for it.
-            text_table: Text vectors of all keys, float32 [keys, width].
+            texts: Where vectors of texts come from; by default batches bring those of items, where a signal reads
+                them.
             fusion: How vectors are joined; a plain sum by default.
             weights: What each head's loss counts; 1 by default.
-            plan: Texts that are read; by default those of items, where a signal reads them.
             augment: Changes made to examples while training; none by default.
         """
         super().__init__()
         self.signals = signals
         self.heads = heads
         self.weights = dict.fromkeys(heads, 1.0) | dict(weights or {})
-        self.encoder = encoder
-        self.plan = plan or TextPlan(item=any(signal.uses_text() for signal in signals.values()))
+        self.texts = texts or EncodedSource(TextPlan(item=any(signal.uses_text() for signal in signals.values())))
+        self.encoder = None if self.encoded is None else self.encoded.encoder
         self.augment = augment or Augment()
         self.fusion = fusion or Fusion("sum", list(signals), dim=0)
         self.signal_parts = nn.ModuleDict({name: signal.parts for name, signal in signals.items()})
         self.head_parts = nn.ModuleDict({name: head.parts for name, head in heads.items()})
-        self.text_table: Tensor | None
-        self.register_buffer("text_table", text_table, persistent=False)
+
+    def sharing(self, signals: dict[str, Signal[Any]] | None = None, texts: TextSource | None = None) -> RecModel:
+        """Return the same model with other signals, or another source of texts; everything else is shared."""
+        other = RecModel(
+            self.signals if signals is None else signals,
+            self.heads,
+            self.texts if texts is None else texts,
+            self.fusion,
+            self.weights,
+            self.augment,
+        )
+        return other.train(self.training)
 
     @property
     def head(self) -> TaskHead[Any]:
         """The primary head."""
         return next(iter(self.heads.values()))
+
+    @property
+    def plan(self) -> TextPlan:
+        """Which texts are read."""
+        return self.texts.plan
+
+    @property
+    def encoded(self) -> EncodedTexts | None:
+        """The texts of the training data with their encoder; None where vectors are looked up or come from a run."""
+        return self.texts.texts if isinstance(self.texts, EncodedSource) else None
 
     def forward(self, batch: Batch) -> HeadOutput:
         """Loss of all heads (with labels) and scores of the primary one."""
@@ -100,111 +119,124 @@ class RecModel(TrainedParts):
         found: dict[str, HeadOutput] = {}
         for name, head in self.heads.items():
             if head.listwise and batch.candidates is not None:
-                lists = self._lists(batch) if lists is None else lists
+                lists = self.sides(batch) if lists is None else lists
                 found[name] = head.forward(batch, *lists)
             else:
-                pairs = self._pairs(batch) if pairs is None else pairs
+                pairs = self._mixed_pairs(batch) if pairs is None else pairs
                 found[name] = head.forward(*pairs)
         return found, batch
 
-    def _pairs(self, batch: Batch) -> tuple[Batch, Joined, Joined]:
-        """Both sides of the batch's pairs, mixed where the recipe says so."""
-        users: dict[str, Tensor | None] = {}
-        items: dict[str, Tensor | None] = {}
-        offsets: dict[str, Tensor | None] = {}
-        for name, signal in self.signals.items():  # items first: signals draw what they hide in `item`
-            items[name] = signal.item(batch)
-            users[name] = signal.user(batch)
-            offsets[name] = signal.offset(batch)
-        rows = len(batch)
-        zero = torch.zeros(rows, device=batch.item.device)
-        shown = self.fusion.drawn(rows, batch.item.device)
-        offset = self.fusion.offset(offsets, shown)
-        user = Joined(self.fusion.join("user", users, rows, shown), zero)
-        alone = replace(batch, candidates=None, candidate_text=None, target=None)
-        cross = self._cross(alone, batch.item[:, None], shown)
-        item = Joined(self.fusion.join("item", items, rows, shown), zero if offset is None else offset)
-        if cross is not None:
-            item = Joined(item.vector, item.offset + cross.squeeze(1))
-        return self.augment.mixed(batch, user, item) if self.training else (batch, user, item)
+    def _mixed_pairs(self, batch: Batch) -> tuple[Batch, Joined, Joined]:
+        """Both sides of the batch's pairs, mixed while training where the recipe says so."""
+        alone = batch.pairs()
+        user, item = self.sides(alone)
+        return self.augment.mixed(alone, user, item) if self.training else (alone, user, item)
 
-    def _lists(self, batch: Batch) -> tuple[Joined, Joined]:
-        """Users of the batch, and the candidates that all of them are ranked against."""
-        assert batch.candidates is not None  # noqa: S101 - asked before
-        item = self.item_side(batch.candidates, batch.candidate_text)
-        shown = self.fusion.drawn(len(batch), batch.user.device)
-        cross = self._cross(batch, batch.candidates[None, :], shown)
-        return self.user_side(batch, shown), replace(item, cross=cross)
+    def sides(self, batch: Batch) -> tuple[Joined, Joined]:
+        """Join both sides of a batch that holds its texts' vectors.
 
-    def _cross(self, batch: Batch, candidates: Tensor, shown: Shown) -> Tensor | None:
-        """What signals add for each example and candidate, [B, C]; candidates [B or 1, C]."""
-        given = {name: signal.cross(batch, candidates) for name, signal in self.signals.items()}
-        return self.fusion.offset(given, shown)
+        Returns:
+            The users' side, and the items': of the examples, or of the candidates where the batch has some.
+        """
+        if batch.candidates is None:
+            parts = self.parts(batch)
+            return self.joined(parts, self.fusion.drawn(len(batch), batch.item.device))
+        texts, keys = batch.vectors.get("candidates"), batch.candidate_key
+        return self.candidate_sides(batch, self.item_side(batch.candidates, texts, keys))
+
+    def parts(self, batch: Batch) -> Parts:
+        """Ask every signal about the pairs of a batch that holds its texts' vectors."""
+        return Parts.of(self.signals, batch)
+
+    def joined(self, parts: Parts, shown: Shown | None = None) -> tuple[Joined, Joined]:
+        """Join what signals say of pairs into the users' and the items' side.
+
+        Args:
+            parts: What each signal says, [B] rows.
+            shown: Which signals are shown in each row; all by default.
+        """
+        rows, shown = parts.rows, {} if shown is None else shown
+        zero = torch.zeros(rows, device=self.device)
+        offset = self.fusion.offset(parts.offsets, shown)
+        user = Joined(self.fusion.join("user", parts.users, rows, shown), zero)
+        return user, Joined(self.fusion.join("item", parts.items, rows, shown), zero if offset is None else offset)
+
+    def raw(self, batch: Batch, parts: Parts | None = None, head: str | None = None) -> Tensor:
+        """Score pairs before the head clamps or calibrates, [B]; differentiable.
+
+        Args:
+            batch: The pairs, with their texts' vectors and what the head itself reads.
+            parts: What the signals say of them; asked for by default.
+            head: Head that scores; the primary one by default.
+        """
+        chosen = self.head if head is None else self.heads[head]
+        return chosen.raw(batch, *self.joined(self.parts(batch) if parts is None else parts))
+
+    def score(self, batch: Batch, user: Joined, item: Joined, head: str | None = None) -> Tensor:
+        """Score two sides, [B] for pairs, or [B, C] for candidates; by the primary head unless one is named."""
+        chosen = self.head if head is None else self.heads[head]
+        return chosen.forward(replace(batch, label=None, target=None, log_q=None), user, item).scores
 
     def user_side(self, batch: Batch, shown: Shown | None = None) -> Joined:
-        """Joined user vectors of a batch, whatever its items; signals left out of it as `shown` says, else as drawn."""
-        batch = self.with_texts(batch)
+        """Join the users' side of a batch, whatever its items.
+
+        Args:
+            batch: Users, with their texts' vectors.
+            shown: Which signals are shown in each row; as drawn by default.
+        """
         shown = self.fusion.drawn(len(batch), batch.user.device) if shown is None else shown
         vectors = {name: signal.user(batch) for name, signal in self.signals.items()}
         joined = self.fusion.join("user", vectors, len(batch), shown)
-        return Joined(joined, torch.zeros(len(batch), device=batch.user.device))
+        zero = torch.zeros(len(batch), device=batch.user.device)
+        if self.training:  # what is the same for all candidates has no gradient in a ranking, only rounding
+            return Joined(joined, zero)
+        offset = self.fusion.offset({name: signal.user_offset(batch) for name, signal in self.signals.items()})
+        return Joined(joined, zero if offset is None else offset)
 
-    def item_side(self, items: Tensor, item_text: Tensor | None = None) -> Joined:
-        """Joined item vectors and offsets of items by themselves, whoever asks.
+    def item_side(self, items: Tensor, vectors: Tensor | None = None, keys: Tensor | None = None) -> Joined:
+        """Join the side of items by themselves, whoever asks.
 
         Args:
             items: Item indices, int64 [C].
-            item_text: Vectors of their texts; by default those of the encoder.
+            vectors: Vectors of their texts, float32 [C, width]; by default those of `texts`.
+            keys: Keys of their texts where they are not the indices, int64 [C].
         """
-        batch = Batch(user=torch.zeros_like(items), item=items, item_text=item_text)
-        if self.plan.item and item_text is None:
-            batch.item_text = self.reader.items(items)
-        vectors: dict[str, Tensor | None] = {}
+        if self.plan.item and vectors is None:
+            vectors = self.texts.items(items if keys is None else keys)
+        batch = Batch(user=torch.zeros_like(items), item=items, vectors={} if vectors is None else {"item": vectors})
+        found: dict[str, Tensor | None] = {}
         offsets: dict[str, Tensor | None] = {}
         for name, signal in self.signals.items():
-            vectors[name] = signal.item(batch)
-            offsets[name] = signal.offset(batch)
+            found[name] = signal.item(batch)
+            offsets[name] = signal.item_offset(batch)
         shown = self.fusion.drawn(len(items), items.device)
         offset = self.fusion.offset(offsets, shown)
         zero = torch.zeros(len(items), device=items.device)
-        joined = self.fusion.join("item", vectors, len(items), shown)
+        joined = self.fusion.join("item", found, len(items), shown)
         return Joined(joined, zero if offset is None else offset)
 
-    def catalogue_scores(
-        self,
-        batch: Batch,
-        item: Joined,
-        candidates: Tensor,
-        head: str | None = None,
-        item_text: Tensor | None = None,
-    ) -> Tensor:
-        """Scores of a batch's users for candidates, [B, C].
+    def candidate_sides(self, batch: Batch, item: Joined, user: Joined | None = None) -> tuple[Joined, Joined]:
+        """Join the users' side of a batch and add to its candidates' what user and item say together.
 
         Args:
-            batch: Users, with their histories where they are read.
+            batch: Users and candidates, with their texts' vectors.
             item: What `item_side` gave for the candidates.
-            candidates: Their indices, int64 [C].
-            head: Head that scores; the primary one by default.
-            item_text: Vectors of the candidates' texts, where they are at hand.
+            user: What `user_side` gave for the users, where it is at hand.
         """
-        asked = replace(batch, candidates=candidates, candidate_text=item_text, label=None, target=None, log_q=None)
-        asked = self.with_texts(asked)
-        cross = self._cross(asked, candidates[None, :], {})
-        chosen = self.head if head is None else self.heads[head]
-        return chosen.forward(asked, self.user_side(asked), replace(item, cross=cross)).scores
-
-    @property
-    def reader(self) -> Reader:
-        """Where vectors of texts come from at the moment."""
-        return Reader(self.plan, self.encoder, self.text_table)
+        shown = self.fusion.drawn(len(batch), batch.user.device)
+        candidates = batch.candidates
+        if candidates is None:
+            raise ValueError("the batch has no candidates")
+        given = {name: signal.cross(batch, candidates[None, :]) for name, signal in self.signals.items()}
+        cross = self.fusion.offset(given, shown)
+        return self.user_side(batch, shown) if user is None else user, replace(item, cross=cross)
 
     def with_texts(self, batch: Batch) -> Batch:
-        """The batch with the vectors of all texts that are read, each distinct text encoded once."""
-        reader = self.reader
-        pairs = batch.candidates is None or not all(head.listwise for head in self.heads.values())
-        puts_in = reader.prompts_lack(batch) and not reader.looks_up
-        inserted = self.inserted(batch) if puts_in else None
-        return reader.read(batch, pairs, self.training and self.augment.stored_texts, inserted)
+        """Return the batch with the vectors of all texts that are read, each distinct text encoded once."""
+        own_items = batch.candidates is None or not all(head.listwise for head in self.heads.values())
+        missing = self.texts.missing(batch, own_items)
+        inserted = self.inserted(batch) if "prompt" in missing and self.texts.inserts else None
+        return self.texts.filled(batch, own_items, self.training and self.augment.stored_texts, inserted)
 
     def inserted(self, batch: Batch) -> Tensor | None:
         """Vectors that signals put into the prompts, float32 [B, k, hidden], or None."""
@@ -220,17 +252,17 @@ class RecModel(TrainedParts):
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(torch.no_grad())
-                if self.encoder is not None and not any(signal.inserts_tokens for signal in self.signals.values()):
-                    stack.enter_context(self.encoder.fixed(keys))
+                if self.encoded is not None and not any(signal.inserts_tokens for signal in self.signals.values()):
+                    stack.enter_context(self.encoded.fixed(keys))
                 yield
         finally:
             self.train(training)
 
     def scores(self, part: Interactions, head: str | None = None, chunk: int = 65_536) -> NDArray[np.float32]:
-        """Scores of pairs, float32 [n].
+        """Score pairs, float32 [n].
 
         Args:
-            part: Users, items, and what users had met before; labels are not read.
+            part: Users, items, and users' histories; labels are not read.
             head: Head that scores; the primary one by default.
             chunk: Pairs at a time; fewer where histories are read.
         """
@@ -246,7 +278,7 @@ class RecModel(TrainedParts):
         return np.concatenate(parts)
 
     def scores_in_time(self, part: Interactions, learned: Interactions, head: str | None = None) -> NDArray[np.float32]:
-        """Scores of pairs, each after every outcome before its own time was taken note of, float32 [n].
+        """Score pairs, each after every outcome before its own time was taken note of, float32 [n].
 
         Rates, biases' statistics and histories follow; weights stay as trained.
 
@@ -255,16 +287,7 @@ class RecModel(TrainedParts):
             learned: Interactions that were trained on.
             head: Head that scores; the primary one by default.
         """
-        follower = RecModel(
-            copy.deepcopy(self.signals),
-            self.heads,
-            self.encoder,
-            self.text_table,
-            self.fusion,
-            self.weights,
-            self.plan,
-        )
-        follower.train(self.training)  # heads and fusion are this model's own
+        follower = self.sharing(signals=copy.deepcopy(self.signals))
         scores = np.empty(len(part), np.float32)
         order = np.argsort(part.timestamp, kind="stable")
         moments = np.flatnonzero(np.diff(part.timestamp[order], prepend=np.nan))
@@ -291,18 +314,21 @@ class RecModel(TrainedParts):
         """Inside the block, scores of a part's users for the whole catalogue, some rows at a time.
 
         Args:
-            part: Users and what they had met before.
+            part: Users and their histories.
             num_items: Rows of an item table.
             head: Head that scores; the primary one by default.
         """
         items = torch.arange(1, num_items, device=self.device)
         with self.scoring(np.union1d(self.plan.keys(part), np.arange(num_items))):
-            texts = self.reader.items(items) if self.plan.item else None
+            texts = self.texts.items(items) if self.plan.item else None
             side = self.item_side(items, texts)
+            known = {} if texts is None else {"candidates": texts}
 
             def scores(rows: NDArray[np.int64]) -> Tensor:
                 batch = Batch.of(part, rows, self.device, self.plan.history_length)
-                return self.catalogue_scores(batch, side, items, head, texts)
+                asked = replace(batch, candidates=items, label=None).with_vectors(**known)
+                asked = self.texts.filled(asked, own_items=False)
+                return self.score(asked, *self.candidate_sides(asked, side), head)
 
             yield scores
 

@@ -14,7 +14,7 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.catalogue import Catalogue
 from llmrec_peft.run.language_model import LanguageModel
-from llmrec_peft.run.tenant import Tenant, read_tenant
+from llmrec_peft.run.tenant import LoadedTenant, Tenant, read_tenant
 
 
 class AttachedRuns:
@@ -25,12 +25,10 @@ class AttachedRuns:
 
     _tenants: dict[str, Tenant]
     _current: str
-    _base: LanguageModel | None
 
-    def _begin(self, tenant: Tenant, name: str, base: LanguageModel | None) -> None:
+    def _begin(self, tenant: Tenant, name: str) -> None:
         self._tenants = {name: tenant}
         self._current = name
-        self._base = base
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -57,14 +55,17 @@ class AttachedRuns:
                 (told now where the base is loaded, else with the first text), or the name is taken by
                 another run. Everything is as it was then.
         """
-        base = self._shared_base()
-        tenant = read_tenant(Path(folder), self.device)
-        assert tenant.manifest is not None and tenant.adapter is not None  # noqa: S101 - read from a folder
-        base.require(tenant.manifest, str(folder))
+        base = self.language_model
+
+        def shared(manifest: Manifest, recipe: Recipe) -> LanguageModel:
+            base.require(manifest, str(folder))
+            return base
+
+        tenant = read_tenant(Path(folder), self.device, shared)
         name = tenant.manifest.digest[:12] if name is None else name
         if name in self._tenants:
-            known = self._tenants[name].manifest
-            if known is None or known.digest != tenant.manifest.digest:
+            known = self._tenants[name]
+            if not isinstance(known, LoadedTenant) or known.manifest.digest != tenant.manifest.digest:
                 raise InputError(f"the name {name!r} is taken by another run: detach that one, or give another name")
             return name
         if base.loaded and tenant.model.plan.any:
@@ -96,8 +97,8 @@ class AttachedRuns:
         if name == self._current:
             raise InputError(f"run {name!r} answers at the moment: switch to another one before it is detached")
         tenant = self._tenants.pop(name)
-        if tenant.adapter is not None and self._base is not None:
-            self._base.drop(tenant.adapter)
+        if isinstance(tenant, LoadedTenant):
+            tenant.base.drop(tenant.adapter)
 
     @property
     def recipe(self) -> Recipe:
@@ -121,8 +122,8 @@ class AttachedRuns:
 
     @property
     def manifest(self) -> Manifest | None:
-        """What the run folder says of itself."""
-        return self.tenant.manifest
+        """What the run folder says of itself; None for a run that was just trained."""
+        return self.tenant.manifest if isinstance(self.tenant, LoadedTenant) else None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -141,17 +142,18 @@ class AttachedRuns:
         Raises:
             InputError: When this recommender was not loaded from a run folder.
         """
-        return self._shared_base()
+        return self._loaded().base
 
     @property
     def device(self) -> torch.device:
         """Where scores are computed."""
         return self.model.device
 
-    def _shared_base(self) -> LanguageModel:
-        if self._base is None:
+    def _loaded(self) -> LoadedTenant:
+        tenant = self.tenant
+        if not isinstance(tenant, LoadedTenant):
             raise InputError("this recommender was not loaded from a run folder")
-        return self._base
+        return tenant
 
     def _require_attached(self, name: str) -> None:
         if name not in self._tenants:

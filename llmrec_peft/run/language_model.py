@@ -15,7 +15,6 @@ from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -64,8 +63,7 @@ class TenantAdapter:
             require_files(self._folder, self.manifest, FILES)
             tuned = registry.get("adapters", choice.method)(choice.config).load(backbone, self._folder)
             require_files(self._folder, self.manifest, FILES)  # they may have been replaced while they were read
-            empty = TokenTable.of([], lambda some: [], backbone.pad_id)
-            encoder = TextEncoder(tuned, frozen, empty, section.pooling, section.normalize, None)
+            encoder = TextEncoder(tuned, frozen, section.pooling, section.normalize)
             encoder = encoder.to(backbone.device).eval().requires_grad_(False)
         except BaseException:
             backbone.detach()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,17 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
 from llmrec_peft.artifact.tensors import write_tensors
-from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.data.histories import Histories, given
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
-from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Catalogue, Recommendations
@@ -68,8 +65,17 @@ class Recommender(AttachedRuns):
             user_vectors: Vectors of users' texts, [num_users, width], where they are read.
         """
         catalogue = catalogue_of(vocabulary, items, vectors)
-        tenant = Tenant(recipe, model.eval(), vocabulary, items, catalogue, seen, users, user_vectors)
-        self._begin(tenant, "trained", None)
+        tenant = Tenant(
+            recipe=recipe,
+            model=model.eval(),
+            vocabulary=vocabulary,
+            items=items,
+            catalogue=catalogue,
+            seen=seen,
+            users=users,
+            user_vectors=user_vectors,
+        )
+        self._begin(tenant, "trained")
 
     @classmethod
     def from_pretrained(
@@ -92,28 +98,29 @@ class Recommender(AttachedRuns):
             InputError: When the folder is not a whole run of this version, or its base is not that of `base`.
         """
         folder = Path(folder)
+
+        def open_base(manifest: Manifest, recipe: Recipe) -> LanguageModel:
+            if base is not None:
+                shared = base.language_model
+                shared.require(manifest, str(folder))
+                return shared
+            # who shared the run asked for remote code, not who uses it
+            section = recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
+            return LanguageModel(section, manifest.base, where)
+
         if base is not None:
             where = base.device
         else:
             where = torch.device(device) if device is not None else best_device()
-        tenant = read_tenant(folder, where)
-        assert tenant.manifest is not None  # noqa: S101 - read from a folder
-        if base is None:
-            # who shared the run asked for remote code, not who uses it
-            section = tenant.recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
-            shared = LanguageModel(section, tenant.manifest.base, where)
-        else:
-            shared = base._shared_base()
-            shared.require(tenant.manifest, str(folder))
-        found = cls.__new__(cls)
-        found._begin(tenant, tenant.manifest.digest[:12], shared)
-        return found
+        tenant = read_tenant(folder, where, open_base)
+        recommender = cls.__new__(cls)
+        recommender._begin(tenant, tenant.manifest.digest[:12])
+        return recommender
 
     def with_vectors(self, vectors: Tensor) -> Recommender:
         """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
-        tenant = replace(self.tenant, catalogue=replace(self.catalogue, vectors=vectors.to(self.device)))
         other = type(self).__new__(type(self))
-        other._begin(tenant, self._current, self._base)
+        other._begin(self.tenant.with_vectors(vectors), self._current)
         return other
 
     def score(
@@ -152,7 +159,7 @@ class Recommender(AttachedRuns):
         for at in range(0, len(rows), chunk):
             some = slice(at, at + chunk)
             own = None if told is None else told.take(np.arange(len(users))[some])
-            parts.append(self.tenant.score(user[some], rows[some], own, self.encode_examples))
+            parts.append(self.tenant.score(user[some], rows[some], own))
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
@@ -179,7 +186,7 @@ class Recommender(AttachedRuns):
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        return [self.tenant.recommend(user, k, seen, self.encode_examples) for user in users]
+        return self.tenant.recommend(list(users), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make items scorable by their texts alone.
@@ -209,7 +216,7 @@ class Recommender(AttachedRuns):
                 raise InputError(f"item {item!r} is known already")
         texts = template.render_all(given)
         vectors = None if old.vectors is None else torch.cat([old.vectors, self.encode(texts).to(self.device)])
-        self.tenant.catalogue = Catalogue(
+        catalogue = Catalogue(
             ids=[*old.ids, *ids],
             titles=[*old.titles, *(str(row.get("title") or text) for row, text in zip(given, texts, strict=True))],
             table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
@@ -217,6 +224,7 @@ class Recommender(AttachedRuns):
             vectors=vectors,
             added=(*old.added, *(dict(row) for row in given)) if prompts else (),
         )
+        self.tenant.take(catalogue)
         return ids
 
     def item_vectors(self) -> ItemVectors:
@@ -225,7 +233,7 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: When the run's scores are no product of a user's and an item's vector.
         """
-        return item_vectors(self.tenant, self.encode_examples)
+        return item_vectors(self.tenant)
 
     def user_vectors(self, users: Sequence[str]) -> UserVectors:
         """Vectors of users, whose inner products with `item_vectors` are their scores but for a constant each.
@@ -233,57 +241,11 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: When the run's scores are no product of a user's and an item's vector.
         """
-        return user_vectors(self.tenant, users, self.encode_examples)
+        return user_vectors(self.tenant, users)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Vectors of texts from the tuned language model, float32 [len(texts), width]."""
-        adapter = self.tenant.adapter
-        if adapter is None:
-            raise InputError("this recommender was not loaded from a run folder")
-        length = self.recipe.views.item.max_length
-        with self._shared_base().inside(adapter) as (backbone, encoder), torch.no_grad():
-            table = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
-            distinct = encoder.encode(np.arange(table.num_distinct), table)
-        return distinct[torch.as_tensor(table.row_of, device=distinct.device)]
-
-    def encode_examples(
-        self,
-        view: str,
-        users: Sequence[int],
-        rows: Sequence[int],
-        histories: Histories,
-        inserted: Tensor | None,
-    ) -> Tensor:
-        """Vectors of examples' texts from the tuned language model.
-
-        Args:
-            view: ``user`` or ``prompt``.
-            users: User indices, [n].
-            rows: Rows of the catalogue, [n].
-            histories: What each user had met.
-            inserted: Vectors to be put into each text, float32 [n, k, hidden].
-        """
-        tenant = self.tenant
-        if tenant.adapter is None:
-            raise InputError("this recommender was not loaded from a run folder")
-        columns = [{}, *tenant.items.columns]
-        with self._shared_base().inside(tenant.adapter) as (backbone, encoder), torch.no_grad():
-            prompting = Prompting.of(self.recipe, backbone)
-            writer = prompting.user if view == "user" else prompting.prompt
-            assert writer is not None  # noqa: S101 - the plan says that there is one
-            of_users = [tenant.users[user] if user < len(tenant.users) else {} for user in users]
-            candidates = [*tenant.items.columns, *self.catalogue.added]
-            of_items = None if view == "user" else [candidates[row] for row in rows]
-            texts = writer.of_examples(of_users, of_items, histories, columns).texts
-            table = TokenTable.of(
-                texts,
-                lambda some: backbone.tokenize(some, writer.max_length, special=not writer.chat),
-                backbone.pad_id,
-            )
-            section = self.recipe.backbone
-            plain = Reading(section.pooling, section.normalize)
-            reading = prompt_reading(self.recipe, backbone.kind) if view == "prompt" else plain
-            return encoder.encode_as(table, reading, inserted)
+        return self._loaded().tuned.encode_items(texts)
 
     def save(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,20 +23,23 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model
+from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
+from llmrec_peft.run.candidates import CELLS, Candidates, best
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
-from llmrec_peft.run.language_model import TenantAdapter
+from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
+from llmrec_peft.run.stored_texts import StoredTexts
+from llmrec_peft.run.tuned_model import TunedModel
 from llmrec_peft.signals.contract import SignalContext
 
 SIGNAL_NAMES = "signal_names"
 """Key of the header of ``signals.safetensors`` that holds what signals call their numbers."""
-EncodeExamples = Callable[[str, Sequence[int], Sequence[int], Histories, "torch.Tensor | None"], "torch.Tensor"]
-"""Vectors of examples' texts by view (``user`` or ``prompt``), user indices, rows of the catalogue, histories, and
-vectors to be put in."""
+PAIRS = 1024
+"""Pairs that a head which reads prompts sees at a time."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Tenant:
     """A run in memory.
 
@@ -45,12 +48,10 @@ class Tenant:
         model: Trained and folded model.
         vocabulary: Known users and items.
         items: Titles, texts and popularity in vocabulary order.
-        catalogue: What can be recommended.
-        seen: What each user index has met, oldest first.
-        users: What the owner says of each user index, where prompts name it.
+        catalogue: What can be recommended; `take` replaces it.
+        seen: Each user index's history, oldest first.
+        users: Columns of each user index, where prompts name them.
         user_vectors: Vectors of users' texts, float32 [num_users, width]; None where none are read.
-        manifest: What the run folder says of itself; None for a run that was not saved yet.
-        adapter: What goes into the base; None for a run that was not saved yet.
     """
 
     recipe: Recipe
@@ -61,109 +62,149 @@ class Tenant:
     seen: Histories
     users: Sequence[Mapping[str, Any]] = field(default_factory=list)
     user_vectors: torch.Tensor | None = None
-    manifest: Manifest | None = None
-    adapter: TenantAdapter | None = None
+    _candidates: Candidates | None = field(default=None, init=False, repr=False)
 
-    def batch(
-        self,
-        user: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        histories: Histories | None = None,
-        encode: EncodeExamples | None = None,
-    ) -> Batch:
-        """Pairs with everything that scoring them reads.
+    def __post_init__(self) -> None:
+        self.take(self.catalogue)
+
+    @property
+    def tuned(self) -> TunedModel | None:
+        """The run's language model; None for a run that was not loaded from a folder."""
+        return None
+
+    def take(self, catalogue: Catalogue) -> None:
+        """Recommend from another catalogue from now on."""
+        self.catalogue = catalogue
+        self.model.texts = StoredTexts(self.model.plan, catalogue, self.user_vectors, self.tuned)
+        self._candidates = None
+
+    def with_vectors(self, vectors: torch.Tensor) -> Self:
+        """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
+        catalogue = replace(self.catalogue, vectors=vectors.to(self.model.device))
+        return replace(self, model=self.model.sharing(), catalogue=catalogue)
+
+    def batch(self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None) -> Batch:
+        """Pairs and their histories; vectors of texts are filled in by the model.
 
         Args:
             user: User indices, [n].
             rows: Rows of the catalogue, [n].
-            histories: What each user had met; by default what the run knows.
-            encode: Encodes texts of examples, where the run reads such.
-
-        Raises:
-            InputError: When the run reads prompts and nothing can encode them.
+            histories: Each user's history; by default what the run knows, and then users' stored texts are read.
         """
-        plan, vectors, device = self.model.plan, self.catalogue.vectors, self.model.device
+        plan, device = self.model.plan, self.model.device
         batch = Batch(
             user=torch.from_numpy(user).to(device),
             item=torch.from_numpy(self.catalogue.table_index[rows]).to(device),
-            item_text=None if vectors is None else vectors[torch.from_numpy(rows).to(device)],
+            item_key=torch.from_numpy(rows + 1).to(device),
+            example=None if histories is None else torch.arange(len(user), device=device),
         )
-        told = self.seen.take(user) if histories is None else histories
+        known = self.seen.take(user) if histories is None else histories
         if plan.history_length is not None:
-            batch.read(told, plan.history_length, _latest(told, len(user)))
-            if plan.history and batch.history is not None:
-                batch.history_text = self._texts_of(batch.history)
-        if plan.user is not None:
-            if self.user_vectors is not None and (histories is None or not plan.user_by_example):
-                batch.user_text = self.user_vectors[batch.user]
-            else:
-                batch.user_text = self._encoded(encode, "user", user, rows, told, None)
-        if plan.prompt is not None:
-            batch.prompt_text = self._encoded(encode, "prompt", user, rows, told, self.model.inserted(batch))
+            batch.read(known, plan.history_length, _latest(known, len(user)))
         return batch
 
-    def _texts_of(self, items: torch.Tensor) -> torch.Tensor:
-        """Text vectors of item indices; zero for index 0."""
-        vectors = self.catalogue.vectors
-        assert vectors is not None  # noqa: S101 - the plan reads texts of items
-        found: torch.Tensor = vectors[(items - 1).clamp(min=0)] * (items > 0).unsqueeze(-1)
-        return found
-
-    def _encoded(
-        self,
-        encode: EncodeExamples | None,
-        view: str,
-        user: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        told: Histories,
-        inserted: torch.Tensor | None,
-    ) -> torch.Tensor:
-        if encode is None:
-            raise InputError("this run reads prompts: its language model has to be there to score")
-        return encode(view, user.tolist(), rows.tolist(), told, inserted).to(self.model.device)
-
     def score(
-        self,
-        user: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        histories: Histories | None = None,
-        encode: EncodeExamples | None = None,
+        self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None
     ) -> NDArray[np.float32]:
         """Predicted labels, probabilities or scores of user indices and rows of the catalogue, float32 [n]."""
         with torch.no_grad():
-            batch = self.batch(user, rows, histories, encode)
-            scores: NDArray[np.float32] = self.model(batch).scores.float().cpu().numpy()
+            scores: NDArray[np.float32] = self.model(self.batch(user, rows, histories)).scores.float().cpu().numpy()
         return scores
 
-    def recommend(self, user_id: str, k: int, seen: bool, encode: EncodeExamples | None = None) -> Recommendations:
-        """The best `k` items of a user, those he has met left out unless `seen`."""
-        user = int(self.vocabulary.user_indices([user_id])[0])
-        rows = np.arange(len(self.catalogue.ids), dtype=np.int64)
+    def catalogue_scores(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of user indices for every row of the catalogue, float32 [users, items].
+
+        Users and items are computed by themselves, once each, and meet in the head. A head that reads prompts has to
+        see each pair, some at a time.
+        """
+        if self.model.head.reads_prompt():
+            return self._pair_by_pair(user)
+        if self._candidates is None:
+            self._candidates = Candidates(self.model, self.catalogue)
+        candidates, found = self._candidates, []
+        step = candidates.users_at_once(self.model.plan.history_length)
+        for at in range(0, len(user), step):
+            some = user[at : at + step]
+            with torch.no_grad():
+                batch = self.model.texts.filled(self.batch(some, np.zeros(len(some), np.int64)), own_items=False)
+            found.append(candidates.scores(batch))
+        return np.concatenate(found) if found else np.empty((0, candidates.count), np.float32)
+
+    def _pair_by_pair(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
+        count = len(self.catalogue.ids)
+        scores = np.empty((len(user), count), np.float32)
+        for row, index in enumerate(user):
+            for at in range(0, count, PAIRS):
+                rows = np.arange(at, min(count, at + PAIRS), dtype=np.int64)
+                scores[row, rows] = self.score(np.full(len(rows), index, np.int64), rows)
+        return scores
+
+    def recommend(self, user_ids: Sequence[str], k: int, seen: bool) -> list[Recommendations]:
+        """The best `k` items of each user, those in the user's history left out unless `seen`."""
+        users = self.vocabulary.user_indices(user_ids)
+        return [
+            self._recommended(user_id, int(user), scores, k, seen)
+            for some in _split(len(users), max(1, CELLS // max(1, len(self.catalogue.ids))))
+            for user_id, user, scores in zip(
+                list(user_ids)[some], users[some], self.catalogue_scores(users[some]), strict=True
+            )
+        ]
+
+    def _recommended(self, user_id: str, user: int, scores: NDArray[np.float32], k: int, seen: bool) -> Recommendations:
+        catalogue = self.catalogue
+        allowed = np.ones(len(catalogue.ids), bool)
         if not seen:
-            met = self.seen.of(user)[0]
-            rows = rows[~np.isin(self.catalogue.table_index, met) | (self.catalogue.table_index == UNKNOWN)]
-        scores = self.score(np.full(len(rows), user, np.int64), rows, None, encode)
+            own = self.seen.of(user)[0]
+            allowed[own[own > 0] - 1] = False
         personal = user != UNKNOWN
-        key = scores if personal else self.catalogue.popularity[rows]
-        best = np.argsort(-key, kind="stable")[:k]
+        rows = best(scores if personal else catalogue.popularity, allowed, k)
         chosen = tuple(
-            ScoredItem(self.catalogue.ids[rows[at]], self.catalogue.titles[rows[at]], round(float(scores[at]), 4))
-            for at in best
+            ScoredItem(catalogue.ids[row], catalogue.titles[row], round(float(scores[row]), 4)) for row in rows
         )
         return Recommendations(user_id, "personal" if personal else "popularity", chosen)
 
 
-def _latest(told: Histories, rows: int) -> NDArray[np.int64] | None:
+@dataclass(kw_only=True)
+class LoadedTenant(Tenant):
+    """A run that was read from its folder: it can be verified, and its texts encoded.
+
+    Attributes:
+        manifest: What the run folder says of itself.
+        adapter: What goes into the base.
+        base: The frozen base, shared with other runs.
+    """
+
+    manifest: Manifest
+    adapter: TenantAdapter
+    base: LanguageModel
+
+    @property
+    def tuned(self) -> TunedModel:
+        """The run's language model."""
+        return TunedModel(self.recipe, self.items, self.users, self.base, self.adapter)
+
+
+def _latest(known: Histories, rows: int) -> NDArray[np.int64] | None:
     """The moment of asking, where histories know times: that of the latest thing known at all, int64 [rows]."""
-    return None if told.time is None else np.full(rows, told.time.max(initial=0), np.int64)
+    return None if known.time is None else np.full(rows, known.time.max(initial=0), np.int64)
 
 
-def read_tenant(folder: Path, device: torch.device) -> Tenant:
+def _split(count: int, step: int) -> list[slice]:
+    """Consecutive stretches of at most `step`."""
+    return [slice(at, min(count, at + step)) for at in range(0, count, step)]
+
+
+OpenBase = Callable[[Manifest, Recipe], LanguageModel]
+"""The frozen base for a run: a new one, or one that is shared."""
+
+
+def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTenant:
     """Read a run folder after verifying every file against its manifest.
 
     Args:
         folder: Run folder.
         device: Where to compute.
+        base: Gives the frozen base, or refuses.
 
     Raises:
         InputError: When the folder is not a whole run of this version.
@@ -177,17 +218,18 @@ def read_tenant(folder: Path, device: torch.device) -> Tenant:
     stored = read_tensors(folder / "item_vectors.safetensors")
     vectors = stored["text"].to(device) if "text" in stored else None
     items = read_items(folder / "items.parquet")
-    return Tenant(
-        recipe,
-        model.to(device).eval(),
-        vocabulary,
-        items,
-        catalogue_of(vocabulary, items, vectors),
-        read_seen(folder / "seen.parquet", vocabulary.num_users),
-        read_users(folder / "users.parquet", vocabulary.num_users),
-        stored["user"].to(device) if "user" in stored else None,
-        manifest,
-        TenantAdapter(folder, manifest, recipe),
+    return LoadedTenant(
+        recipe=recipe,
+        model=model.to(device).eval(),
+        vocabulary=vocabulary,
+        items=items,
+        catalogue=catalogue_of(vocabulary, items, vectors),
+        seen=read_seen(folder / "seen.parquet", vocabulary.num_users),
+        users=read_users(folder / "users.parquet", vocabulary.num_users),
+        user_vectors=stored["user"].to(device) if "user" in stored else None,
+        manifest=manifest,
+        adapter=TenantAdapter(folder, manifest, recipe),
+        base=base(manifest, recipe),
     )
 
 
@@ -243,7 +285,7 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
             raise InputError(f"{folder / 'signals.safetensors'}: tensor {name}.{error.args[0]} is missing") from None
         signals[name] = signal
     plan = plan_texts(recipe, vocabulary.num_items, vocabulary.num_users, 0)
-    model = build_model(recipe, signals, heads, None, None, plan)
+    model = build_model(recipe, signals, heads, EncodedSource(plan))
     load_into(model.signal_parts, saved, folder / "signals.safetensors")
     load_into(model.head_parts, of_head, folder / "head.safetensors")
     load_into(model.fusion, fusion, folder / "head.safetensors")

@@ -13,7 +13,7 @@ from torch import Tensor
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
-from llmrec_peft.run.tenant import EncodeExamples, Tenant
+from llmrec_peft.run.tenant import Tenant
 
 CHUNK = 4096
 """Items, and users, at a time."""
@@ -63,17 +63,13 @@ class UserVectors:
 
 
 @torch.no_grad()
-def item_vectors(tenant: Tenant, encode: EncodeExamples | None = None) -> ItemVectors:
+def item_vectors(tenant: Tenant) -> ItemVectors:
     """Vectors of all items of the catalogue.
-
-    Args:
-        tenant: The run.
-        encode: Encodes texts of examples, where the run reads such of users.
 
     Raises:
         InputError: When the run's scores are no product of a user's and an item's vector.
     """
-    _require_product(tenant, encode)
+    _require_product(tenant)
     catalogue = tenant.catalogue
     count = len(catalogue.ids)
     parts = [_items(tenant, np.arange(at, min(count, at + CHUNK))) for at in range(0, count, CHUNK)]
@@ -83,20 +79,19 @@ def item_vectors(tenant: Tenant, encode: EncodeExamples | None = None) -> ItemVe
 
 
 @torch.no_grad()
-def user_vectors(tenant: Tenant, users: Sequence[str], encode: EncodeExamples | None = None) -> UserVectors:
+def user_vectors(tenant: Tenant, users: Sequence[str]) -> UserVectors:
     """Vectors of some users; one who is unknown gets those of the average user.
 
     Args:
         tenant: The run.
         users: User ids.
-        encode: Encodes texts of examples, where the run reads such of users.
 
     Raises:
         InputError: When the run's scores are no product of a user's and an item's vector.
     """
-    _require_product(tenant, encode)
+    _require_product(tenant)
     index = tenant.vocabulary.user_indices(users)
-    found = [_users(tenant, index[at : at + CHUNK], encode) for at in range(0, len(index), CHUNK)]
+    found = [_users(tenant, index[at : at + CHUNK]) for at in range(0, len(index), CHUNK)]
     width = _items(tenant, np.zeros(1, np.int64)).shape[1]
     vectors = torch.cat([vectors for vectors, _ in found]).cpu().numpy() if found else np.empty((0, width), np.float32)
     constant = torch.cat([own for _, own in found]).cpu().numpy() if found else np.empty(0, np.float32)
@@ -105,22 +100,26 @@ def user_vectors(tenant: Tenant, users: Sequence[str], encode: EncodeExamples | 
 
 def _items(tenant: Tenant, rows: NDArray[np.int64]) -> Tensor:
     """Items' side as it goes into the product, with offsets as the last dimension, [n, width + 1]."""
-    catalogue, model = tenant.catalogue, tenant.model
-    texts = None if catalogue.vectors is None else catalogue.vectors[torch.from_numpy(rows).to(model.device)]
-    index = torch.from_numpy(catalogue.table_index[rows]).to(model.device)
-    side = model.item_side(index, texts if model.plan.item else None)
+    model = tenant.model
+    index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
+    side = model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
     _, item = model.head.sides(_nobody(side), side)
     return _with_last(item.vector, item.offset)
 
 
-def _users(tenant: Tenant, index: NDArray[np.int64], encode: EncodeExamples | None) -> tuple[Tensor, Tensor]:
+def _pairs(tenant: Tenant, index: NDArray[np.int64], rows: NDArray[np.int64]) -> Batch:
+    """Pairs with their texts' vectors."""
+    return tenant.model.with_texts(tenant.batch(index, rows))
+
+
+def _users(tenant: Tenant, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Users' side as it goes into the product, [n, width + 1], and what each one's scores have in common, [n]."""
-    batch = tenant.batch(index, np.zeros(len(index), np.int64), None, encode)
+    batch = _pairs(tenant, index, np.zeros(len(index), np.int64))
     side = tenant.model.user_side(batch)
     user, _ = tenant.model.head.sides(side, _nobody(side))
     vectors = _with_last(user.vector, torch.ones_like(user.offset))
     first = _items(tenant, np.zeros(1, np.int64))
-    return vectors, _raw(tenant, batch) - (vectors * first).sum(1)
+    return vectors, tenant.model.raw(batch) - (vectors * first).sum(1)
 
 
 def _nobody(side: Joined) -> Joined:
@@ -132,16 +131,7 @@ def _with_last(vector: Tensor | None, last: Tensor) -> Tensor:
     return last[:, None] if vector is None else torch.cat([vector, last[:, None]], dim=1)
 
 
-def _raw(tenant: Tenant, batch: Batch) -> Tensor:
-    """The head's score of pairs before it is clamped or calibrated, [n]."""
-    model = tenant.model
-    items = model.item_side(batch.item, batch.item_text)
-    offset = model.fusion.offset({name: signal.offset(batch) for name, signal in model.signals.items()})
-    told = Joined(items.vector, torch.zeros_like(items.offset) if offset is None else offset)
-    return model.head.raw(batch, model.user_side(batch), told)
-
-
-def _require_product(tenant: Tenant, encode: EncodeExamples | None) -> None:
+def _require_product(tenant: Tenant) -> None:
     """Refuse a run whose score no inner product gives.
 
     Raises:
@@ -156,9 +146,9 @@ def _require_product(tenant: Tenant, encode: EncodeExamples | None) -> None:
     rng = np.random.default_rng(0)
     users = rng.integers(0, tenant.vocabulary.num_users, TRIED)
     rows = rng.integers(0, len(tenant.catalogue.ids), TRIED)
-    batch = tenant.batch(users, rows, None, encode)
-    crossed = [tenant.batch(u, r, None, encode) for u, r in ((users, rows[::-1].copy()), (users[::-1].copy(), rows))]
-    both = tenant.batch(users[::-1].copy(), rows[::-1].copy(), None, encode)
+    batch = _pairs(tenant, users, rows)
+    crossed = [_pairs(tenant, u, r) for u, r in ((users, rows[::-1].copy()), (users[::-1].copy(), rows))]
+    both = _pairs(tenant, users[::-1].copy(), rows[::-1].copy())
     for signal_name, signal in model.signals.items():
         together = signal.cross(batch, batch.item[:, None]) is not None
         given = [signal.offset(asked) for asked in (batch, both, *crossed)]
@@ -167,9 +157,9 @@ def _require_product(tenant: Tenant, encode: EncodeExamples | None) -> None:
                 f"signal {signal_name} adds to a user and an item together, as its options are, and no product of two"
                 " vectors gives that; train without it"
             )
-    vectors, constant = _users(tenant, users, encode)
+    vectors, constant = _users(tenant, users)
     product = (vectors * _items(tenant, rows)).sum(1) + constant
-    raw, scores = _raw(tenant, batch), model(batch).scores
+    raw, scores = model.raw(batch), model(batch).scores
     off = (product - raw).abs() / (1.0 + raw.abs())
     falls = (-scores[raw.argsort()].diff()).clamp(min=0.0)
     if float(off.max()) > TOLERANCE or float(falls.max()) > TOLERANCE * (1.0 + float(scores.abs().max())):

@@ -111,32 +111,35 @@ class Collaborative(Signal[CollaborativeOptions]):
     def user(self, batch: Batch) -> Tensor | None:
         """User vectors [B, dim]."""
         if "folded" in self.parts:
-            return self._folded("user", batch.user)
+            return self._folded("user", batch.user) if "user" in self.parts["folded"] else None
         return self._vectors("user", batch.user, batch) if self.config.factors else None
 
     def item(self, batch: Batch) -> Tensor | None:
         """Item vectors [B, dim]; zero for hidden items."""
         if "folded" in self.parts:
-            return self._folded("item", batch.item)
+            return self._folded("item", batch.item) if "item" in self.parts["folded"] else None
         self._hide(batch)
         if not self.config.factors or not self.config.items:
             return None
         vectors = self._vectors("item", batch.item, batch)
         return vectors if self._hidden is None else vectors * self._hidden.unsqueeze(-1)
 
-    def offset(self, batch: Batch) -> Tensor:
-        """Biases and weighted statistics, [B]."""
+    def user_offset(self, batch: Batch) -> Tensor:
+        """Users' biases and weighted statistics, [B]."""
         if "folded" in self.parts:
-            folded = self.parts["folded"]
-            known: Tensor = folded["user_offset"][batch.user] + folded["item_offset"][batch.item]
-            return known
+            return self._folded("user_offset", batch.user)
+        return self._bias("user", batch.user, batch)
+
+    def item_offset(self, batch: Batch) -> Tensor | None:
+        """Items' biases and weighted statistics, [B]; zero for hidden items."""
+        if "folded" in self.parts:
+            return self._folded("item_offset", batch.item)
         if not self.config.factors:
             self._hide(batch)
-        of_user = self._bias("user", batch.user, batch)
         if not self.config.items:
-            return of_user
+            return None
         of_item = self._bias("item", batch.item, batch)
-        return of_user + (of_item if self._hidden is None else of_item * self._hidden)
+        return of_item if self._hidden is None else of_item * self._hidden
 
     def fold(self) -> None:
         """Fill plain tables with every user's and item's vector and offset; drop the interactions."""
@@ -249,9 +252,10 @@ class Collaborative(Signal[CollaborativeOptions]):
             shown = torch.rand(rows, device=batch.item.device) >= self.config.item_dropout
             self._hidden = shown[batch.item].float()
 
-    def _folded(self, side: str, index: Tensor) -> Tensor | None:
-        folded = self.parts["folded"]
-        return folded[side][index] if side in folded else None
+    def _folded(self, name: str, index: Tensor) -> Tensor:
+        """Rows of a folded table."""
+        rows: Tensor = self.parts["folded"][name][index]
+        return rows
 
     def _empty_tables(self, context: SignalContext) -> nn.ParameterDict:
         import torch

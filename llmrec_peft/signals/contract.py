@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,11 +67,13 @@ class Signal(ABC, Generic[C]):
     """One source of knowledge about users and items.
 
     A signal is one file: its options, this class, and one entry-point line. `build` makes its trained
-    parts; `user`, `item` and `offset` read them for a batch. Tables (`nn.Embedding`) are trained with the
+    parts; `user`, `item` and the offsets read them for a batch. Tables (`nn.Embedding`) are trained with the
     rate of embeddings, everything else with that of the head. Torch is imported inside functions.
 
-    Under a listwise head `item` and `offset` are asked for candidates by themselves: a batch whose users are all
-    unknown (0), without labels and histories. They must not tell there who met which item.
+    A score comes about in two ways that have to agree. Pairs ask for `user`, `item` and `offset`. Candidates that
+    many users share ask for `user` and `user_offset` of each user, for `item` and `item_offset` of each candidate by
+    itself (a batch whose users are all unknown (0), without labels and histories; they must not tell there who has
+    interacted with which item), and for `cross` of both.
     """
 
     summary: ClassVar[str]
@@ -77,13 +81,13 @@ class Signal(ABC, Generic[C]):
     Config: ClassVar[type[Options]]
     """The signal's options."""
     reads_text: ClassVar[bool] = False
-    """Whether `Batch.item_text` has to be there."""
+    """Whether vectors of items' texts have to be there (`Batch.vectors`)."""
     reads_user_text: ClassVar[bool] = False
-    """Whether it reads `Batch.user_text`, where the recipe has a view of users."""
+    """Whether it reads vectors of users' texts, where the recipe has a view of users."""
     reads_graph: ClassVar[bool] = False
     """Whether it is of use only beside a knowledge graph."""
     reads_history: ClassVar[bool] = False
-    """Whether `Batch.history` has to be there (and `Batch.history_text`, where the signal uses text)."""
+    """Whether `Batch.history` has to be there (and vectors of its texts, where the signal uses text)."""
     inserts_tokens: ClassVar[bool] = False
     """Whether `tokens` gives vectors to be put into the language model's prompt; such a signal is no part of the
     fusion: it gives no vectors of users and items, and no offsets."""
@@ -107,9 +111,24 @@ class Signal(ABC, Generic[C]):
         """Vectors of the batch's items, float32 [B, dim], or None."""
         return None
 
-    def offset(self, batch: Batch) -> Tensor | None:
-        """What the signal adds to each score by itself, float32 [B], or None."""
+    def user_offset(self, batch: Batch) -> Tensor | None:
+        """What the batch's users add to every score of theirs, whatever the item, float32 [B], or None."""
         return None
+
+    def item_offset(self, batch: Batch) -> Tensor | None:
+        """What the batch's items add to every score of theirs, whoever asks, float32 [B], or None."""
+        return None
+
+    def offset(self, batch: Batch) -> Tensor | None:
+        """All that the signal adds to the scores of pairs beside the product of its vectors, float32 [B], or None.
+
+        The sum of `item_offset`, `user_offset` and `cross`. A signal that computes pairs in another way overrides it
+        and keeps the sum.
+        """
+        cross = self.cross(batch, batch.item[:, None])
+        together = None if cross is None else cross.squeeze(1)
+        terms = [t for t in (self.item_offset(batch), self.user_offset(batch), together) if t is not None]
+        return functools.reduce(operator.add, terms) if terms else None
 
     def uses_text(self) -> bool:
         """Whether the texts that it could read have to be encoded for this choice of options."""
@@ -143,7 +162,7 @@ class Signal(ABC, Generic[C]):
         """What the signal adds for each example and candidate together, float32 [B, C], or None.
 
         For what no product of a user and an item vector can say, such as that a candidate stands in the
-        example's own history. Asked for pairs with one candidate a row.
+        example's own history. Asked for pairs with one candidate a row, and `Batch.candidates` None.
 
         Args:
             batch: Examples, with histories where the signal reads them.

@@ -152,13 +152,15 @@ class Features(Signal[FeaturesOptions]):
         """Vectors of items' columns, [B, dim]; None where none are read."""
         return self._sum("item", batch.item, "")
 
-    def offset(self, batch: Batch) -> Tensor | None:
-        """How much users with such columns like, and how well liked items with such columns are, [B]."""
-        found = [self._sum(side, index, "_offset") for side, index in zip(SIDES, (batch.user, batch.item), strict=True)]
-        terms = [offset.squeeze(-1) for offset in found if offset is not None]
-        if not terms:
-            return None
-        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
+    def user_offset(self, batch: Batch) -> Tensor | None:
+        """How much users with such columns like, [B]; None where none are read."""
+        found = self._sum("user", batch.user, "_offset")
+        return None if found is None else found.squeeze(-1)
+
+    def item_offset(self, batch: Batch) -> Tensor | None:
+        """How well liked items with such columns are, [B]; None where none are read."""
+        found = self._sum("item", batch.item, "_offset")
+        return None if found is None else found.squeeze(-1)
 
     def _sum(self, side: str, index: Tensor, kind: str) -> Tensor | None:
         """Sum over one side's columns, [B, d]; None where it has none."""

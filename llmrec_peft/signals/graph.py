@@ -136,7 +136,7 @@ class Graph(Signal[GraphOptions]):
         gathered = self._gathered(batch, "relations", "entities")
         return gathered if own is None else gathered + own
 
-    def offset(self, batch: Batch) -> Tensor | None:
+    def item_offset(self, batch: Batch) -> Tensor | None:
         """How well liked items beside such neighbours are, [B]."""
         if self.config.aggregation == "none":
             return None
@@ -179,7 +179,7 @@ class Graph(Signal[GraphOptions]):
         return shared(self.neighbours_of(item), {other: self.neighbours_of(other) for other in others})
 
     def contributions(self, batch: Batch) -> Contributions:
-        """What each neighbour adds to the batch's items by the trained model: the sums are `item` and `offset`."""
+        """What each neighbour adds to the batch's items by the trained model: the sums are `item` and `item_offset`."""
         import torch
 
         neighbours, items = self.parts["neighbours"], batch.item

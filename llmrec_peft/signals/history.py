@@ -151,7 +151,7 @@ class History(Signal[HistoryOptions]):
 
     def item(self, batch: Batch) -> Tensor:
         """Vectors of the items compared with, [B, dim]."""
-        return self._vectors(batch.item, batch.item_text, "item")
+        return self._vectors(batch.item, batch.vectors.get("item"), "item")
 
     def user(self, batch: Batch) -> Tensor:
         """Pooled vectors of histories, [B, dim]."""
@@ -228,9 +228,10 @@ class History(Signal[HistoryOptions]):
             return nothing
         entries = self._vectors(items, texts, "entry")
         if batch.candidates is not None:
-            alike = self._most_alike(entries, items > 0, self._vectors(candidates[0], batch.candidate_text, "item"))
+            compared = self._vectors(candidates[0], batch.vectors.get("candidates"), "item")
+            alike = self._most_alike(entries, items > 0, compared)
         else:
-            own = self._vectors(batch.item, batch.item_text, "item")
+            own = self._vectors(batch.item, batch.vectors.get("item"), "item")
             each = (entries * own.unsqueeze(1)).sum(-1, keepdim=True)
             there = (items > 0).any(1, keepdim=True)
             alike = each.masked_fill((items == 0).unsqueeze(-1), -1e4).amax(1) * there
@@ -262,7 +263,7 @@ class History(Signal[HistoryOptions]):
         """Items, texts and labels of the entries that are looked at, newest last."""
         assert batch.history is not None  # noqa: S101 - see `reads_history`
         length = self.config.length
-        texts, labels = batch.history_text, batch.history_label
+        texts, labels = batch.vectors.get("history"), batch.history_label
         weighs = "label" in self.parts["scale"] and labels is not None
         return (
             batch.history[:, -length:],

@@ -51,7 +51,7 @@ class Popularity(Signal[PopularityOptions]):
         known = nn.ParameterDict({"count": nn.Parameter(counts, requires_grad=False)})
         return nn.ModuleDict({"steps": weights, "line": slope, "known": known})
 
-    def offset(self, batch: Batch) -> Tensor:
+    def item_offset(self, batch: Batch) -> Tensor:
         """Weights of the items' counts, [B]."""
         count = self.parts["known"]["count"][batch.item]
         if self.parts.training and batch.label is not None:

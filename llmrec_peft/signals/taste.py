@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from llmrec_peft.data.batches import Batch
     from llmrec_peft.data.interactions import Interactions
-    from llmrec_peft.signals.parts.kernels import Points
+    from llmrec_peft.signals.parts.kernels import Points, Posterior
 
 LOGIT_VARIANCE = 0.35
 """What a logit's variance flattens it by: σ(z / √(1 + π z_var / 8)) is the mean of σ over z's distribution (0.39)."""
@@ -126,6 +126,28 @@ class Taste(Signal[TasteOptions]):
             return prior + self._gain() * mean
         return prior + self._gain() * mean * (1.0 + LOGIT_VARIANCE * variance).rsqrt()
 
+    def item_offset(self, batch: Batch) -> Tensor:
+        """What is expected of the item, [B]."""
+        prior: Tensor = self._prior(self._points(batch.item[:, None], None, self._fold(batch))).squeeze(1)
+        return prior
+
+    def cross(self, batch: Batch, candidates: Tensor) -> Tensor:
+        """What each user's outcomes add for each candidate, [B, C]; outcomes are conditioned on once a user."""
+        import torch
+
+        shared = batch.candidates is not None
+        texts = batch.vectors.get("candidates" if shared else "item")
+        if texts is not None:
+            texts = texts[None] if shared else texts[:, None]
+        posterior = self._conditioned(batch, self._fold(batch))
+        if posterior is None:
+            return torch.zeros(len(batch), candidates.shape[1], device=candidates.device)
+        mean, variance = posterior.at(self._points(candidates, texts, self._fold(batch)))
+        mean = mean.sum(1)
+        if not self._stars:
+            mean = mean * (1.0 + LOGIT_VARIANCE * variance).rsqrt()
+        return self._gain() * mean
+
     def contributions(self, batch: Batch) -> Tensor:
         """What each entry of the history adds to the offset, float32 [B, L]; they and the prior sum to it."""
         _, weights, variance = self._by_entry(batch)
@@ -166,19 +188,18 @@ class Taste(Signal[TasteOptions]):
         def entries(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[rows, -self.config.length :].gather(1, place)
 
-        texts = batch.history_text
-        if texts is not None:
-            texts = texts[rows, -self.config.length :]
-            texts = texts.gather(1, place.unsqueeze(-1).expand(-1, -1, texts.shape[-1]))
+        vectors = {view: batch.vectors[view][rows] for view in ("item",) if view in batch.vectors}
+        if "history" in batch.vectors:
+            texts = batch.vectors["history"][rows, -self.config.length :]
+            vectors["history"] = texts.gather(1, place.unsqueeze(-1).expand(-1, -1, texts.shape[-1]))
         return Batch(
             user=batch.user[rows],
             item=batch.item[rows],
             label=None if batch.label is None else batch.label[rows],
-            item_text=None if batch.item_text is None else batch.item_text[rows],
             history=entries(batch.history),
             history_label=entries(batch.history_label),
             history_age=entries(batch.history_age),
-            history_text=texts,
+            vectors=vectors,
         )
 
     def _by_entry(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,29 +209,38 @@ class Taste(Signal[TasteOptions]):
         """
         import torch
 
-        assert batch.history is not None  # noqa: S101 - see `reads_history`
+        fold = self._fold(batch)
+        texts = batch.vectors.get("item")
+        own = self._points(batch.item[:, None], None if texts is None else texts[:, None], fold)
+        prior = self._prior(own).squeeze(1)
+        posterior = self._conditioned(batch, fold)
+        if posterior is None:
+            return prior, prior.new_zeros(len(prior), 0), torch.zeros_like(prior)
+        weights, variance = posterior.at(own)
+        return prior, weights.squeeze(2), variance.squeeze(1)
+
+    def _conditioned(self, batch: Batch, fold: Tensor | None) -> Posterior | None:
+        """The process conditioned on each example's outcomes; None where no history has a place for one."""
+        import torch
+
+        from llmrec_peft.signals.parts.kernels import Posterior
+
+        assert batch.history is not None and batch.history_label is not None  # noqa: S101 - see `reads_history`
         length = self.config.length
         items = batch.history[:, -length:]
-        fold = self._fold(batch)
-        own = self._points(batch.item[:, None], None if batch.item_text is None else batch.item_text[:, None], fold)
-        prior = self._prior(own).squeeze(1)
         if items.shape[1] == 0:
-            return prior, prior.new_zeros(len(items), 0), torch.zeros_like(prior)
-        texts = None if batch.history_text is None else batch.history_text[:, -length:]
-        entries = self._points(items, texts, fold, known=True)
-        assert batch.history_label is not None  # noqa: S101 - comes with the history
+            return None
+        texts = batch.vectors.get("history")
+        entries = self._points(items, None if texts is None else texts[:, -length:], fold, known=True)
         residual, noise = self._residuals(entries, batch.history_label[:, -length:])
-        there = (items > 0).to(prior.dtype)
+        there = (items > 0).to(residual.dtype)
         age = None if batch.history_age is None else batch.history_age[:, -length:]
         kernel = self.parts["kernel"]
         inside = kernel(entries, entries, age, age) * (there.unsqueeze(1) * there.unsqueeze(2))
         inside = inside + torch.diag_embed(noise * there + (1.0 - there))
-        across = kernel(entries, own, age, None).squeeze(2) * there  # [B, L]
         lower = torch.linalg.cholesky(inside)
-        solved = torch.cholesky_solve((residual * there).unsqueeze(-1), lower).squeeze(-1)
-        spread = torch.linalg.solve_triangular(lower, across.unsqueeze(-1), upper=False).squeeze(-1)
-        variance = (kernel.at_once(own, age is not None).squeeze(1) - spread.pow(2).sum(1)).clamp(min=0.0)
-        return prior, across * solved, variance
+        solved = torch.cholesky_solve((residual * there).unsqueeze(-1), lower)
+        return Posterior(kernel, entries, age, there, lower, solved)
 
     def _points(self, items: Tensor, texts: Tensor | None, fold: Tensor | None, known: bool = False) -> Points:
         """Items as the kernel sees them, [B, n]; `known` ones were judged by the user himself."""

@@ -68,14 +68,13 @@ class Text(Signal[TextOptions]):
         return nn.ModuleDict(parts)
 
     def _item(self, batch: Batch) -> Tensor:
-        assert batch.item_text is not None  # noqa: S101 - see `reads_text`
-        vectors: Tensor = self.parts["dropout"](standardized(self.parts["standard"], batch.item_text))
+        vectors: Tensor = self.parts["dropout"](standardized(self.parts["standard"], batch.vectors["item"]))
         return vectors
 
     def _user(self, batch: Batch) -> Tensor | None:
-        if "user_standard" not in self.parts or batch.user_text is None:
+        if "user_standard" not in self.parts or "user" not in batch.vectors:
             return None
-        vectors: Tensor = self.parts["dropout"](standardized(self.parts["user_standard"], batch.user_text))
+        vectors: Tensor = self.parts["dropout"](standardized(self.parts["user_standard"], batch.vectors["user"]))
         return vectors
 
     def item(self, batch: Batch) -> Tensor:
@@ -88,8 +87,12 @@ class Text(Signal[TextOptions]):
         texts = self._user(batch)
         return None if texts is None else self.parts["user_projection"](texts)
 
-    def offset(self, batch: Batch) -> Tensor:
-        """How well liked an item with such a text is, and how much a user with such a text likes, [B]."""
+    def item_offset(self, batch: Batch) -> Tensor:
+        """How well liked an item with such a text is, [B]."""
         offset: Tensor = self.parts["offset"](self._item(batch)).squeeze(-1)
+        return offset
+
+    def user_offset(self, batch: Batch) -> Tensor | None:
+        """How much a user with such a text likes, [B]; None where no texts of users are read."""
         texts = self._user(batch)
-        return offset if texts is None else offset + self.parts["user_offset"](texts).squeeze(-1)
+        return None if texts is None else self.parts["user_offset"](texts).squeeze(-1)

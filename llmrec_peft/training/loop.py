@@ -175,8 +175,8 @@ class _Run:
         """One pass over the batches that are left of the running epoch."""
         progress, section = self.progress, self.section
         self.model.train()
-        if self.model.encoder is not None:
-            self.model.encoder.draw_wordings(self.seed, progress.epoch)
+        if self.model.encoded is not None:
+            self.model.encoded.draw_variants(self.seed, progress.epoch)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         started = time.monotonic()
         batches, order = self.orders.batches(progress.epoch), self.orders.of(progress.epoch)
@@ -218,8 +218,8 @@ class _Run:
         An item's stored vector lags behind; against such candidates the adapter would learn to tell what is fresh,
         which the right answers alone are, from what is stored (it did: hit rate 0.12 became 0.08).
         """
-        encoder = self.model.encoder
-        return self.section.other_texts == "stored" and encoder is not None and not encoder.held
+        encoded = self.model.encoded
+        return self.section.other_texts == "stored" and encoded is not None and not encoded.held
 
     def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = prepared(batch).loss
@@ -231,8 +231,8 @@ class _Run:
 
     def _tuned(self) -> torch.nn.Module | None:
         """The model with the adapter inside, while it is being trained."""
-        encoder = self.model.encoder
-        return None if encoder is None or encoder.held else encoder.model
+        encoded = self.model.encoded
+        return None if encoded is None or encoded.held else encoded.encoder.model
 
     def _validate(self, shown: Bar) -> None:
         """Close the running epoch: validation figure, best weights, trackers, checkpoint."""
@@ -266,12 +266,12 @@ class _Run:
     def _hold_adapter(self) -> None:
         """After the epochs in which the adapter is trained, compute its vectors once and keep them."""
         limit = self.section.adapter_epochs
-        encoder = self.model.encoder
-        if limit is None or self.progress.epoch < limit or encoder is None or encoder.held:
+        encoded = self.model.encoded
+        if limit is None or self.progress.epoch < limit or encoded is None or encoded.held:
             return
         if self.average is not None:
             self.average.settle("encoder.")
-        self.held.enter_context(encoder.hold())
+        self.held.enter_context(encoded.hold())
 
     @contextlib.contextmanager
     def _averaged(self) -> Any:
@@ -300,10 +300,10 @@ class _Run:
         if last:
             self.checkpoint.save(self.progress, self.model, None, None, None, None)
         else:
-            encoder = self.model.encoder
-            kept = self.method.state(encoder.model) if self.method is not None and encoder is not None else {}
-            if encoder is not None and encoder.remembered is not None:
-                kept = {**kept, REMEMBERED: encoder.remembered}
+            encoded = self.model.encoded
+            kept = self.method.state(encoded.encoder.model) if self.method and encoded is not None else {}
+            if encoded is not None and encoded.remembered is not None:
+                kept = {**kept, REMEMBERED: encoded.remembered}
             self.checkpoint.save(
                 self.progress, self.model, self.optimizer, self.schedule, self.average, self.best, kept
             )
@@ -315,12 +315,12 @@ class _Run:
         whole = not self.checkpoint.finished()
         parts = (self.optimizer, self.schedule, self.average) if whole else (None, None, None)
         self.progress, self.best = self.checkpoint.load(self.model, *parts)
-        encoder = self.model.encoder
-        if encoder is not None and whole:
+        encoded = self.model.encoded
+        if encoded is not None and whole:
             kept = self.checkpoint.method_state()
-            if REMEMBERED in kept and encoder.remembered is not None:
-                encoder.remembered.copy_(kept.pop(REMEMBERED))
+            if REMEMBERED in kept and encoded.remembered is not None:
+                encoded.remembered.copy_(kept.pop(REMEMBERED))
             if self.method is not None:
-                self.method.load_state(encoder.model, kept)
+                self.method.load_state(encoded.encoder.model, kept)
         for figure in self.progress.history:
             self.stopping.update(figure)

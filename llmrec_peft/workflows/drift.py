@@ -19,7 +19,6 @@ from llmrec_peft.experiment.fitting import measures, outcome_of
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.run.recommender import Recommender
-from llmrec_peft.workflows.evaluate import take_texts
 
 RANKED_USERS = 100
 """Users whose lists are compared."""
@@ -187,13 +186,8 @@ def _figure(recommender: Recommender, pairs: Pairs, labelled: Labelled, metric: 
     """
     other, part, recipe = _with_vectors(recommender, pairs, vectors), labelled.part, labelled.recipe
     head, prepared = recipe.head.name, labelled.prepared
-    model = other.model
-    take_texts(other, prepared, part)
-    try:
-        outcome = outcome_of(model, head, part, recipe, prepared, prepared.train)
-        report = measures(recipe, prepared)[head].report(outcome, part)
-    finally:
-        model.text_table = None
+    outcome = outcome_of(other.model, head, part, recipe, prepared, prepared.train)
+    report = measures(recipe, prepared)[head].report(outcome, part)
     if metric not in report:
         raise InputError(f"the {len(part)} validation pairs drawn have no {metric}: raise --limit")
     return report[metric]

@@ -204,9 +204,9 @@ def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: P
     texts = [recommender.items.texts[row] for row in pairs.items]
     table = TokenTable.of(texts, lambda some: base.tokenize(some, length), base.pad_id)
     frozen = list(base.model.modules())
-    encoder = TextEncoder(model, frozen, table, section.pooling, section.normalize, None).eval()
+    encoder = TextEncoder(model, frozen, section.pooling, section.normalize).eval()
     with torch.no_grad():
-        distinct = encoder.encode(np.arange(table.num_distinct))
+        distinct = encoder.encode(table)
     rows: NDArray[np.int64] = table.row_of
     return distinct[torch.as_tensor(rows, device=distinct.device)].float()
 

@@ -270,8 +270,8 @@ def _recommender(recipe: Recipe, prepared: Prepared, after: Fitted, texts: Texts
     vectors: torch.Tensor | None = None
     if model.plan.item:
         keys = np.arange(prepared.vocabulary.num_items)
-        if model.encoder is not None:
-            with model.encoder.fixed(keys) as encoded:
+        if model.encoded is not None:
+            with model.encoded.fixed(keys) as encoded:
                 vectors = encoded[: len(keys)].clone()
         else:
             vectors = texts.items
@@ -306,9 +306,9 @@ def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Te
         last = order[np.append(np.diff(interactions.user[order]) != 0, True)]
         keys = np.zeros(users, np.int64)  # who has no example gets the empty text of the unknown item
         keys[interactions.user[last]] = start + last
-    if model.encoder is None:
+    if model.encoded is None:
         return texts.untuned[torch.from_numpy(keys).to(texts.untuned.device)]
-    with model.encoder.fixed(keys) as encoded:
+    with model.encoded.fixed(keys) as encoded:
         return encoded[torch.from_numpy(keys).to(encoded.device)].clone()
 
 

@@ -13,6 +13,7 @@ from llmrec_peft import __version__, registry
 from llmrec_peft.artifact.folder import whole_folder
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.artifact.manifest import make_manifest, write_json
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method, require_possible
@@ -24,6 +25,7 @@ from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.heads.explanation import ExplanationHead
 from llmrec_peft.model import RecModel, TextPlan
 from llmrec_peft.model.build import build_heads
+from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.progress import bar, note
 from llmrec_peft.training.accelerator import make_accelerator
 from llmrec_peft.training.checkpoint import Checkpoint
@@ -157,14 +159,14 @@ def _model(
         backbone.enable_gradient_checkpointing()
     tuned = method.attach(backbone)
     empty = TokenTable.of([], lambda some: [], backbone.pad_id)
-    encoder = TextEncoder(tuned, frozen, empty, "last-token", False, None)
+    encoded = EncodedTexts(TextEncoder(tuned, frozen, "last-token", False), empty)
     writer = Writer(backbone, tuned)
 
     def reads(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return writer.losses([reviews.example[row] for row in rows.tolist()])
 
     head.reads = reads
-    model = RecModel({}, {recipe.head.name: head}, encoder, plan=TextPlan(item=False))
+    model = RecModel({}, {recipe.head.name: head}, EncodedSource(TextPlan(item=False), encoded))
     return model.to(backbone.device), writer
 
 

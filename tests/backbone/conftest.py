@@ -9,6 +9,7 @@ import pytest
 import torch
 from llmrec_adapters.lora import Lora, LoraOptions
 
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.data.tokens import TokenTable
@@ -49,10 +50,10 @@ def minilm() -> Backbone:
 
 
 @pytest.fixture
-def encoder_of() -> Iterator[Callable[..., tuple[Backbone, TextEncoder]]]:
+def encoder_of() -> Iterator[Callable[..., tuple[Backbone, EncodedTexts]]]:
     """An encoder with LoRA in chosen layers of a fresh backbone, its B matrices drawn, so that it adds something."""
 
-    def make(name: str, layers: Any = "top-2", trunk: bool = False, **fields: Any) -> tuple[Backbone, TextEncoder]:
+    def make(name: str, layers: Any = "top-2", trunk: bool = False, **fields: Any) -> tuple[Backbone, EncodedTexts]:
         backbone = load_backbone(BackboneSection(name=name, precision="fp32"), CPU)
         frozen = list(backbone.model.modules())
         method = Lora(LoraOptions(layers=layers, dropout=fields.pop("dropout", 0.0)))
@@ -63,10 +64,10 @@ def encoder_of() -> Iterator[Callable[..., tuple[Backbone, TextEncoder]]]:
                 torch.nn.init.normal_(parameter, std=0.1)
         tokens = TokenTable.of(TEXTS, lambda some: backbone.tokenize(some, 48), backbone.pad_id)
         lowest = method.lowest_layer(backbone)
-        encoder = TextEncoder(model, frozen, tokens, "mean", True, lowest, **{"chunk": 3, **fields})
-        encoder.eval()
+        encoder = TextEncoder(model, frozen, "mean", True, **{"chunk": 3, **fields}).eval()
+        encoded = EncodedTexts(encoder, tokens, lowest)
         if trunk:
-            assert encoder.store_trunk(64.0)
-        return backbone, encoder
+            assert encoded.store_trunk(64.0)
+        return backbone, encoded
 
     yield make

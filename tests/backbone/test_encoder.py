@@ -1,4 +1,4 @@
-"""TextEncoder: each distinct text once, in order, whatever the padding; frozen modules stay in evaluation mode."""
+"""EncodedTexts: each distinct text once, in order, whatever the padding; frozen modules stay in evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.backbone.pooling import pool
 
-Make = Callable[..., tuple[Backbone, TextEncoder]]
+Make = Callable[..., tuple[Backbone, EncodedTexts]]
 
 
-def _one_by_one(encoder: TextEncoder, backbone: Backbone, texts: tuple[str, ...]) -> torch.Tensor:
+def _one_by_one(encoded: EncodedTexts, backbone: Backbone, texts: tuple[str, ...]) -> torch.Tensor:
     rows = []
     for text in texts:
         ids = torch.tensor([backbone.tokenizer(text, truncation=True, max_length=48)["input_ids"]])
         mask = torch.ones_like(ids)
-        states = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        states = encoded.encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
         rows.append(torch.nn.functional.normalize(pool(states, mask, "mean"), dim=-1)[0])
     return torch.stack(rows).detach()
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[TextEncoder], list[int]]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[EncodedTexts], list[int]]:
     """Count the rows of every pass through an encoder's model."""
 
-    def watch(encoder: TextEncoder) -> list[int]:
+    def watch(encoded: EncodedTexts) -> list[int]:
         rows: list[int] = []
 
         def note(_module: torch.nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
             rows.append(len(kwargs["input_ids"]))
 
-        encoder.model.register_forward_pre_hook(note, with_kwargs=True)
+        encoded.encoder.model.register_forward_pre_hook(note, with_kwargs=True)
         return rows
 
     return watch
@@ -47,100 +47,102 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[TextEncoder], list[int
 def test_vectors_are_those_of_each_text_alone_in_the_order_of_keys(
     backbone_name: str, tiny_backbone: Path, encoder_of: Make, texts: tuple[str, ...]
 ) -> None:
-    backbone, encoder = encoder_of("minilm" if backbone_name == "minilm" else str(tiny_backbone))
+    backbone, encoded = encoder_of("minilm" if backbone_name == "minilm" else str(tiny_backbone))
     keys = torch.tensor([6, 0, 2, 5, 1, 3, 4, 0])
-    expected = _one_by_one(encoder, backbone, texts)[keys]
+    expected = _one_by_one(encoded, backbone, texts)[keys]
     with torch.no_grad():
-        vectors = encoder(keys)
+        vectors = encoded(keys)
     torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-5)
 
 
 def test_each_distinct_text_is_encoded_once_a_call(
-    tiny_backbone: Path, encoder_of: Make, counted: Callable[[TextEncoder], list[int]]
+    tiny_backbone: Path, encoder_of: Make, counted: Callable[[EncodedTexts], list[int]]
 ) -> None:
-    _, encoder = encoder_of(str(tiny_backbone))
-    rows = counted(encoder)
-    vectors = encoder(torch.tensor([1, 3, 1, 1, 0, 3, 6]))  # keys 1 and 3 have one text
+    _, encoded = encoder_of(str(tiny_backbone))
+    rows = counted(encoded)
+    vectors = encoded(torch.tensor([1, 3, 1, 1, 0, 3, 6]))  # keys 1 and 3 have one text
     assert sum(rows) == 3
     assert torch.equal(vectors[0], vectors[1])
     assert not torch.equal(vectors[0], vectors[4])
 
 
 def test_chunks_hold_rows_of_similar_length(tiny_backbone: Path, encoder_of: Make) -> None:
-    _, encoder = encoder_of(str(tiny_backbone))
+    _, encoded = encoder_of(str(tiny_backbone))
     shapes: list[tuple[int, int]] = []
-    encoder.model.register_forward_pre_hook(
+    encoded.encoder.model.register_forward_pre_hook(
         lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    encoder.encode(np.arange(encoder.tokens.num_distinct))
+    encoded.encode(np.arange(encoded.tokens.num_distinct))
     assert [shape[0] for shape in shapes] == [3, 3]
-    lengths = np.sort(encoder.tokens.lengths(np.arange(6)))
+    lengths = np.sort(encoded.tokens.lengths(np.arange(6)))
     assert [shape[1] for shape in shapes] == [lengths[2], lengths[5]]
 
 
 def test_training_mode_reaches_the_adapter_and_never_the_frozen_model(tiny_backbone: Path, encoder_of: Make) -> None:
-    backbone, encoder = encoder_of(str(tiny_backbone), dropout=0.5)
-    encoder.train()
-    adapter_dropouts = [module for name, module in encoder.named_modules() if name.endswith("lora_dropout.default")]
+    backbone, encoded = encoder_of(str(tiny_backbone), dropout=0.5)
+    encoded.encoder.train()
+    adapter_dropouts = [
+        module for name, module in encoded.encoder.named_modules() if name.endswith("lora_dropout.default")
+    ]
     assert len(adapter_dropouts) == 4
     assert all(module.training for module in adapter_dropouts)
     assert not any(module.training for module in backbone.model.embeddings.modules())
-    frozen_dropouts = [m for m in encoder.modules() if isinstance(m, torch.nn.Dropout) and m.p != 0.5]
+    frozen_dropouts = [m for m in encoded.encoder.modules() if isinstance(m, torch.nn.Dropout) and m.p != 0.5]
     assert frozen_dropouts
     assert not any(module.training for module in frozen_dropouts)
     key = torch.tensor([0])
-    assert not torch.equal(encoder(key), encoder(key))  # the adapter's dropout is on
-    encoder.eval()
-    assert torch.equal(encoder(key), encoder(key))
+    assert not torch.equal(encoded(key), encoded(key))  # the adapter's dropout is on
+    encoded.encoder.eval()
+    assert torch.equal(encoded(key), encoded(key))
 
 
 def test_frozen_dropout_never_blurs_a_text_in_training(tiny_backbone: Path, encoder_of: Make) -> None:
-    _, encoder = encoder_of(str(tiny_backbone))
+    _, encoded = encoder_of(str(tiny_backbone))
     key = torch.tensor([0, 4])
-    still = encoder(key)
-    encoder.train()
-    assert torch.equal(encoder(key), still)
+    still = encoded(key)
+    encoded.encoder.train()
+    assert torch.equal(encoded(key), still)
 
 
 def test_fixed_encodes_once_looks_up_without_gradient_and_forgets(
-    tiny_backbone: Path, encoder_of: Make, counted: Callable[[TextEncoder], list[int]]
+    tiny_backbone: Path, encoder_of: Make, counted: Callable[[EncodedTexts], list[int]]
 ) -> None:
-    _, encoder = encoder_of(str(tiny_backbone))
-    encoder.train()
+    _, encoded = encoder_of(str(tiny_backbone))
+    encoded.encoder.train()
     keys = torch.tensor([4, 0, 3])
-    expected = encoder(keys).detach()
-    rows = counted(encoder)
-    with encoder.fixed() as table:
-        assert sum(rows) == encoder.tokens.num_distinct == 6
+    expected = encoded(keys).detach()
+    rows = counted(encoded)
+    with encoded.fixed() as table:
+        assert sum(rows) == encoded.tokens.num_distinct == 6
         assert table.shape == (7, 32)
-        looked_up = encoder(keys)
+        looked_up = encoded(keys)
         assert not looked_up.requires_grad
         torch.testing.assert_close(looked_up, expected, rtol=0, atol=1e-6)
-        with encoder.fixed():
-            encoder(keys)
-        encoder(keys)
+        with encoded.fixed():
+            encoded(keys)
+        encoded(keys)
         assert sum(rows) == 6
-    assert encoder.training
-    assert encoder(keys).requires_grad
+    assert encoded.encoder.training
+    assert encoded(keys).requires_grad
     assert sum(rows) == 6 + 3
 
 
 def test_hold_keeps_vectors_also_while_training_and_says_so(
-    tiny_backbone: Path, encoder_of: Make, counted: Callable[[TextEncoder], list[int]]
+    tiny_backbone: Path, encoder_of: Make, counted: Callable[[EncodedTexts], list[int]]
 ) -> None:
-    _, encoder = encoder_of(str(tiny_backbone))
-    rows = counted(encoder)
-    assert not encoder.held
-    with encoder.hold():
-        encoder.train()
-        assert encoder.held
-        first = encoder(torch.tensor([0]))
-        with encoder.fixed() as table:
+    _, encoded = encoder_of(str(tiny_backbone))
+    rows = counted(encoded)
+    assert not encoded.held
+    with encoded.hold():
+        encoded.encoder.train()
+        assert encoded.held
+        first = encoded(torch.tensor([0]))
+        with encoded.fixed() as table:
             assert torch.equal(table[:1], first)
-        assert torch.equal(encoder(torch.tensor([0])), first)
+        assert torch.equal(encoded(torch.tensor([0])), first)
         assert sum(rows) == 6
-    assert not encoder.held
-    encoder(torch.tensor([0]))
+    assert not encoded.held
+    encoded(torch.tensor([0]))
     assert sum(rows) == 7
 
 
@@ -149,12 +151,12 @@ def test_new_texts_are_encoded_from_their_own_table(
 ) -> None:
     from llmrec_peft.data.tokens import TokenTable
 
-    backbone, encoder = encoder_of(str(tiny_backbone), trunk=True)
+    backbone, encoded = encoder_of(str(tiny_backbone), trunk=True)
     other = ("Babe", "Something else entirely", texts[2])
     table = TokenTable.of(other, lambda some: backbone.tokenize(some, 48), backbone.pad_id)
     with torch.no_grad():
-        vectors = encoder.encode(np.arange(3), table)
-        known = encoder(torch.tensor([6, 2]))
+        vectors = encoded.encoder.encode(table)
+        known = encoded(torch.tensor([6, 2]))
     torch.testing.assert_close(vectors[[0, 2]], known, rtol=0, atol=1e-5)
 
 
@@ -164,16 +166,16 @@ def test_gradient_checkpointing_recomputes_and_gives_the_same_gradients(
 ) -> None:
     gradients, passes = [], []
     for recomputed in (False, True):
-        backbone, encoder = encoder_of(str(tiny_backbone), trunk=trunk)
+        backbone, encoded = encoder_of(str(tiny_backbone), trunk=trunk)
         if recomputed:
             backbone.model.gradient_checkpointing_enable()
-        encoder.train()
+        encoded.encoder.train()
         calls = [0]
         layer = backbone.model.encoder.layer[-1].attention
         layer.register_forward_pre_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))  # noqa: B023
-        encoder(torch.tensor([0, 2])).pow(2)[:, 0].sum().backward()
+        encoded(torch.tensor([0, 2])).pow(2)[:, 0].sum().backward()
         passes.append(calls[0])
-        gradients.append({n: p.grad for n, p in encoder.named_parameters() if p.grad is not None})
+        gradients.append({n: p.grad for n, p in encoded.encoder.named_parameters() if p.grad is not None})
     assert passes == [1, 2]
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
@@ -181,11 +183,11 @@ def test_gradient_checkpointing_recomputes_and_gives_the_same_gradients(
 
 
 def test_scoring_other_items_inside_a_partly_fixed_block_encodes_them(tiny_backbone: Path, encoder_of: Make) -> None:
-    _, encoder = encoder_of(str(tiny_backbone))
-    encoder.eval()
-    expected = encoder(torch.tensor([5])).detach()
-    with encoder.fixed(np.array([0, 1])):
-        with encoder.fixed(np.array([5])):
-            torch.testing.assert_close(encoder(torch.tensor([5])), expected, rtol=0, atol=1e-6)
-        with encoder.fixed() as table:
+    _, encoded = encoder_of(str(tiny_backbone))
+    encoded.encoder.eval()
+    expected = encoded(torch.tensor([5])).detach()
+    with encoded.fixed(np.array([0, 1])):
+        with encoded.fixed(np.array([5])):
+            torch.testing.assert_close(encoded(torch.tensor([5])), expected, rtol=0, atol=1e-6)
+        with encoded.fixed() as table:
             torch.testing.assert_close(table[5:6], expected, rtol=0, atol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from llmrec_adapters.lora import Lora, LoraOptions
 
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.backbone.trunk import Trunk, transformer_layers
@@ -32,23 +33,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load
 
 
-def _encoder(backbone: Backbone, texts: tuple[str, ...]) -> TextEncoder:
+def _encoded(backbone: Backbone, texts: tuple[str, ...]) -> EncodedTexts:
     tokens = TokenTable.of(texts, lambda some: backbone.tokenize(some, 48), backbone.pad_id)
-    return TextEncoder(backbone.model, list(backbone.model.modules()), tokens, "mean", True, 2, 3).eval()
+    return EncodedTexts(TextEncoder(backbone.model, list(backbone.model.modules()), "mean", True, 3).eval(), tokens, 2)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_replayed_states_are_the_full_pass(name: str, tiny: Any, texts: tuple[str, ...]) -> None:
     backbone = tiny(name)
-    encoder, keys, ran = _encoder(backbone, texts), torch.arange(len(texts)), []
+    encoded, keys, ran = _encoded(backbone, texts), torch.arange(len(texts)), []
     layers = transformer_layers(backbone.model)
     assert len(layers) == backbone.depth == 4
     with torch.no_grad():
-        full = encoder(keys)
-        assert encoder.store_trunk(64.0)
+        full = encoded(keys)
+        assert encoded.store_trunk(64.0)
         for number, layer in enumerate(layers):
             layer.register_forward_pre_hook(lambda *_, number=number: ran.append(number))
-        replayed = encoder(keys)
+        replayed = encoded(keys)
     assert set(ran) == {2, 3}
     torch.testing.assert_close(replayed, full, rtol=0, atol=1e-5)
     assert float((full @ full.T)[0, 2]) < 0.99  # texts differ, else this would prove nothing
@@ -57,12 +58,12 @@ def test_replayed_states_are_the_full_pass(name: str, tiny: Any, texts: tuple[st
 
 def test_a_replay_that_would_be_wrong_is_declined(tiny: Any, texts: tuple[str, ...]) -> None:
     backbone = tiny("tiny-bert")
-    encoder, layers = _encoder(backbone, texts), transformer_layers(backbone.model)
+    encoded, layers = _encoded(backbone, texts), transformer_layers(backbone.model)
     seen: dict[str, torch.Tensor] = {}
     layers[0].register_forward_hook(lambda _m, _a, out: seen.__setitem__("lowest", out))
     layers[3].register_forward_hook(lambda _m, _a, out: out + seen.pop("lowest", torch.zeros(())))
-    assert not encoder.store_trunk(64.0)
-    assert encoder._trunk is None
+    assert not encoded.store_trunk(64.0)
+    assert encoded._trunk is None
 
 
 def test_a_family_that_reads_its_layers_attributes_is_served(
@@ -72,7 +73,7 @@ def test_a_family_that_reads_its_layers_attributes_is_served(
 
     backbone = tiny("tiny-modernbert")
     monkeypatch.delattr(trunk._StandIn, "__getattr__")
-    assert not Trunk(backbone.model, _encoder(backbone, texts).tokens, 2).holds()  # why the stand-ins delegate
+    assert not Trunk(backbone.model, _encoded(backbone, texts).tokens, 2).holds()  # why the stand-ins delegate
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
@@ -90,12 +91,12 @@ def test_recomputed_gradients_are_the_same(name: str, quantization: str, tiny: A
         if recomputed:
             backbone.enable_gradient_checkpointing()
         tokens = TokenTable.of(texts, lambda some, b=backbone: b.tokenize(some, 48), backbone.pad_id)
-        encoder = TextEncoder(model, frozen, tokens, "mean", True, 0, 8).train()
+        encoder = TextEncoder(model, frozen, "mean", True, 8).train()
         assert not any(isinstance(m, torch.nn.Dropout) and m.training for m in frozen)
         calls = [0]
         inner = next(transformer_layers(backbone.model)[-1].children())
         inner.register_forward_pre_hook(lambda *_, calls=calls: calls.__setitem__(0, calls[0] + 1))
-        (encoder(torch.tensor([0, 2])) @ torch.linspace(-1, 1, 32)).sum().backward()
+        (EncodedTexts(encoder, tokens, 0)(torch.tensor([0, 2])) @ torch.linspace(-1, 1, 32)).sum().backward()
         passes.append(calls[0])
         gradients.append({n: p.grad for n, p in encoder.named_parameters() if p.grad is not None})
     assert passes == [1, 2]

@@ -115,8 +115,7 @@ def test_vector_of_a_text_is_the_same_alone_and_padded_in_a_batch(
     modules = list(whole.model.modules())
     with torch.no_grad():
         batched, alone = (
-            TextEncoder(whole.model, modules, tokens, pooling, True, None, chunk)(torch.arange(len(texts)))
-            for chunk in (len(texts), 1)
+            TextEncoder(whole.model, modules, pooling, True, chunk).encode(tokens) for chunk in (len(texts), 1)
         )
     assert float((batched * alone).sum(-1).min()) > 0.999
     others = batched @ batched.T

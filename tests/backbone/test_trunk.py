@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.backbone.trunk import Trunk, transformer_layers
 
-Make = Callable[..., tuple[Backbone, TextEncoder]]
+Make = Callable[..., tuple[Backbone, EncodedTexts]]
 KEYS = torch.tensor([2, 0, 5, 1, 6, 4])
 
 
@@ -37,10 +37,10 @@ def test_replay_gives_the_gradients_of_the_full_pass(kind: str, tiny_backbone: P
     gradients = []
     weight = torch.linspace(-1, 1, 384 if kind == "minilm" else 32)
     for trunk in (False, True):
-        _, encoder = encoder_of(_name(kind, tiny_backbone), trunk=trunk)
-        encoder.train()
-        (encoder(KEYS) @ weight).sum().backward()
-        gradients.append({n: p.grad for n, p in encoder.named_parameters() if p.requires_grad})
+        _, encoded = encoder_of(_name(kind, tiny_backbone), trunk=trunk)
+        encoded.encoder.train()
+        (encoded(KEYS) @ weight).sum().backward()
+        gradients.append({n: p.grad for n, p in encoded.encoder.named_parameters() if p.requires_grad})
     assert len(gradients[0]) == 2 * 2 * 2
     for name, gradient in gradients[0].items():
         assert gradient is not None
@@ -49,21 +49,21 @@ def test_replay_gives_the_gradients_of_the_full_pass(kind: str, tiny_backbone: P
 
 
 def test_layers_below_the_adapter_do_not_run_again(tiny_backbone: Path, encoder_of: Make) -> None:
-    backbone, encoder = encoder_of(str(tiny_backbone), "top-1", trunk=True)
+    backbone, encoded = encoder_of(str(tiny_backbone), "top-1", trunk=True)
     ran: list[int] = []
     layers = transformer_layers(backbone.model)
     for number, layer in enumerate(layers):
         layer.register_forward_pre_hook(lambda *_, number=number: ran.append(number))
-    encoder(KEYS)
+    encoded(KEYS)
     assert set(ran) == {3}
 
 
 def test_layers_are_back_in_place_after_a_replay_even_one_that_failed(tiny_backbone: Path, encoder_of: Make) -> None:
-    backbone, encoder = encoder_of(str(tiny_backbone), trunk=True)
+    backbone, encoded = encoder_of(str(tiny_backbone), trunk=True)
     before = list(transformer_layers(backbone.model))
-    encoder(KEYS)
+    encoded(KEYS)
     assert list(transformer_layers(backbone.model)) == before
-    trunk = encoder._trunk
+    trunk = encoded._trunk
     assert trunk is not None
     with pytest.raises(RuntimeError), trunk.replayed(np.array([0])):
         raise RuntimeError
@@ -71,13 +71,13 @@ def test_layers_are_back_in_place_after_a_replay_even_one_that_failed(tiny_backb
 
 
 def test_trunk_is_stored_only_below_an_adapter_and_within_its_limit(tiny_backbone: Path, encoder_of: Make) -> None:
-    _, encoder = encoder_of(str(tiny_backbone), "all")
-    assert not encoder.store_trunk(1024.0)  # the lowest layer is adapted
-    _, encoder = encoder_of(str(tiny_backbone), "top-1")
-    megabytes = Trunk.megabytes(encoder.tokens, 32, torch.float32)
-    assert megabytes == len(encoder.tokens.ids) * 32 * 4 / 2**20
-    assert not encoder.store_trunk(megabytes * 0.99)
-    assert encoder.store_trunk(megabytes)
+    _, encoded = encoder_of(str(tiny_backbone), "all")
+    assert not encoded.store_trunk(1024.0)  # the lowest layer is adapted
+    _, encoded = encoder_of(str(tiny_backbone), "top-1")
+    megabytes = Trunk.megabytes(encoded.tokens, 32, torch.float32)
+    assert megabytes == len(encoded.tokens.ids) * 32 * 4 / 2**20
+    assert not encoded.store_trunk(megabytes * 0.99)
+    assert encoded.store_trunk(megabytes)
 
 
 def test_model_without_a_stack_of_layers_is_refused() -> None:

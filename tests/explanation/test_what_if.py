@@ -14,7 +14,6 @@ import torch
 from llmrec_peft.artifact.tables import read_learned
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.explanation.explainer import Explainer
-from llmrec_peft.explanation.parts import parts_of, raw_scores
 from llmrec_peft.explanation.pieces import Pair, Piece, Variant
 from llmrec_peft.explanation.what_if import WhatIf
 from llmrec_peft.run.recommender import Recommender
@@ -71,13 +70,13 @@ def test_left_out_ratings_are_as_never_given(films: Explainer) -> None:
     pair = next(pair for pair in pairs_of(films) if len(items_of(what_if, pair.user)) > 4)
     gone = items_of(what_if, pair.user)[1:4]
     kept = ~((learned.user == pair.user) & np.isin(learned.item, gone))
-    model = copy.deepcopy(what_if.model)
+    model = what_if.model.sharing(signals=copy.deepcopy(what_if.model.signals))
     signal = model.signals["collaborative"]
     users, items = what_if.recommender.vocabulary.num_users, what_if.recommender.vocabulary.num_items
     signal.parts["history"] = RatingHistory(learned.take(np.flatnonzero(kept)), users, items, learned)
     batch = what_if.recommender.tenant.batch(np.array([pair.user]), np.array([pair.row]))
     with torch.no_grad():
-        expected = float(raw_scores(model, batch, parts_of(model, batch))[0])
+        expected = float(model.raw(model.with_texts(batch))[0])
     without = tuple(Piece("history", item) for item in gone)
     whole, found = what_if.scores([Variant(pair), Variant(pair, without)])
     assert found == pytest.approx(expected, abs=2e-5)
@@ -90,13 +89,13 @@ def test_own_rating_of_the_item_is_left_out_of_both_histories(films: Explainer) 
     user, item = int(learned.user[7]), int(learned.item[7])
     pair = Pair(user, item - 1)
     kept = ~((learned.user == user) & (learned.item == item))
-    model = copy.deepcopy(what_if.model)
+    model = what_if.model.sharing(signals=copy.deepcopy(what_if.model.signals))
     users, items = what_if.recommender.vocabulary.num_users, what_if.recommender.vocabulary.num_items
     known = learned.take(np.flatnonzero(kept))
     model.signals["collaborative"].parts["history"] = RatingHistory(known, users, items, learned)
     batch = what_if.recommender.tenant.batch(np.array([user]), np.array([item - 1]))
     with torch.no_grad():
-        expected = float(raw_scores(model, batch, parts_of(model, batch))[0])
+        expected = float(model.raw(model.with_texts(batch))[0])
     (found,) = what_if.scores([Variant(pair, (Piece("history", item),))])
     assert found == pytest.approx(expected, abs=2e-5)
 

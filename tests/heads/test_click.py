@@ -185,10 +185,10 @@ def test_calibrated_scores_are_truer_and_none_leaves_them(kind: Any) -> None:
 def test_encoders_prompt_is_read_by_a_line_over_its_normalized_vector_from_zero() -> None:
     made = head(feed="prompt")
     batch, user, item = inputs()
-    batch.prompt_text = torch.randn(8, WIDTH)
+    batch = batch.with_vectors(prompt=torch.randn(8, WIDTH))
     torch.testing.assert_close(made.raw(batch, user, item), logits(made, user, item))
     torch.nn.init.normal_(made.parts["prompt"].weight)
-    told = F.layer_norm(batch.prompt_text, (WIDTH,)) @ made.parts["prompt"].weight[0]
+    told = F.layer_norm(batch.vectors["prompt"], (WIDTH,)) @ made.parts["prompt"].weight[0]
     torch.testing.assert_close(made.raw(batch, user, item), logits(made, user, item) + told)
     parts = made.base(batch)
     assert set(parts) == {"log-odds of all", "prompt"}
@@ -212,14 +212,14 @@ def test_decoders_prompt_is_its_logit_of_yes_less_that_of_no(tied: bool, tmp_pat
     folder = causal_model(tmp_path / "llama", tied)
     backbone = load_backbone(BackboneSection(name=str(folder), precision="fp32"), torch.device("cpu"))
     table = TokenTable.of(TEXTS, lambda some: backbone.tokenize(some, 64), backbone.pad_id)
-    encoder = TextEncoder(backbone.model, list(backbone.model.modules()), table, "last-token", False, None).eval()
+    encoder = TextEncoder(backbone.model, list(backbone.model.modules()), "last-token", False).eval()
     made = ClickHead(ClickOptions(feed="prompt", prompt_scale=2.5, calibration="none"))
     rows = backbone.output_rows(["Yes", "No"])
     made.parts = made.build(HeadContext(DIM, 0.5, (0.0, 1.0), backbone.width, True, rows, CLICKS))
     index, zero = torch.arange(3), torch.zeros(3)
     nothing = Joined(None, zero)
     with torch.no_grad():
-        scored = made.raw(Batch(index, index, prompt_text=encoder(index)), nothing, nothing)
+        scored = made.raw(Batch(index, index, vectors={"prompt": encoder.encode(table)}), nothing, nothing)
         whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         yes, no = (backbone.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "No"))
         expected = []
@@ -263,6 +263,6 @@ def test_saved_head_says_by_its_tensors_whose_prompts_it_reads(decodes: bool) ->
     loaded.parts.eval()
     made.parts.eval()
     batch, user, item = inputs()
-    batch.prompt_text = torch.randn(8, WIDTH)
+    batch = batch.with_vectors(prompt=torch.randn(8, WIDTH))
     torch.testing.assert_close(loaded.raw(batch, user, item), made.raw(batch, user, item))
     assert ("scale.yes_minus_no" in saved) is decodes

@@ -11,6 +11,7 @@ import pytest
 import torch
 from learning import CPU, DIM, Task, divided, error, fit, histories, interactions, model_of, signs
 
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading, TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.data.batches import Batch
@@ -102,13 +103,13 @@ def test_mixup_mixes_label_vectors_offsets_and_prompt_of_a_pair_alike() -> None:
     label = torch.randn(500)
     direction = torch.randn(DIM)
     told = label[:, None] * direction
-    batch = Batch(torch.arange(500), torch.arange(500), label, prompt_text=3.0 * told)
+    batch = Batch(torch.arange(500), torch.arange(500), label, vectors={"prompt": 3.0 * told})
     user, item = Joined(told, torch.zeros(500)), Joined(-told, 2.0 * label)
     mixed, of_user, of_item = Augment(mixup=1.0).mixed(batch, user, item)
     new = mixed.label[:, None] * direction
     torch.testing.assert_close(of_user.vector, new)
     torch.testing.assert_close(of_item.vector, -new)
-    torch.testing.assert_close(mixed.prompt_text, 3.0 * new)
+    torch.testing.assert_close(mixed.vectors["prompt"], 3.0 * new)
     torch.testing.assert_close(of_item.offset, 2.0 * mixed.label)
     assert float((mixed.label - label).abs().mean()) > 0.2
     assert float(mixed.label.std()) < float(label.std())
@@ -148,31 +149,33 @@ def backbone(tiny_backbone: Path) -> Backbone:
 
 
 ITEM_TEXTS = ["The quiet harbour of a long and rainy summer", "A short one", "Night trains through seven green valleys"]
-WORDINGS = ([text.upper() + " again" for text in ITEM_TEXTS], [f"Film: {text}" for text in ITEM_TEXTS])
+VARIANTS = ([text.upper() + " again" for text in ITEM_TEXTS], [f"Film: {text}" for text in ITEM_TEXTS])
 
 
-def _encoder(backbone: Backbone, word_dropout: float = 0.0, wordings: Any = ()) -> TextEncoder:
+def _encoded(backbone: Backbone, word_dropout: float = 0.0, variants: Any = ()) -> EncodedTexts:
     def table(texts: list[str]) -> TokenTable:
         return TokenTable.of(texts, lambda some: backbone.tokenize(some, 32), backbone.pad_id)
 
     tokens = TokenTable.joined([table(ITEM_TEXTS), table(["A prompt about the quiet harbour of that summer"])])
-    tokens = tokens.worded([table(wording) for wording in wordings])
+    tokens = tokens.worded([table(variant) for variant in variants])
     reading = Reading("mean", False)
     frozen = list(backbone.model.modules())
-    return TextEncoder(backbone.model, frozen, tokens, "mean", False, None, 64, [reading], word_dropout)
+    encoder = TextEncoder(backbone.model, frozen, "mean", False, 64, [reading], word_dropout)
+    return EncodedTexts(encoder.eval(), tokens)
 
 
 def test_words_are_dropped_from_items_in_training_never_the_first_and_last_token(backbone: Backbone) -> None:
-    encoder = _encoder(backbone, 0.4)
-    keys = torch.tensor([0, 1, 2, 3])
-    plain = encoder.eval()(keys)
+    encoded = _encoded(backbone, 0.4)
+    keys, encoder = torch.tensor([0, 1, 2, 3]), encoded.encoder
+    plain = encoded(keys)
     encoder.train()
     torch.manual_seed(0)
-    drawn = torch.stack([encoder(keys) for _ in range(8)])
+    drawn = torch.stack([encoded(keys) for _ in range(8)])
     for key in (0, 2):
         assert len(torch.unique(drawn[:, key], dim=0)) > 5
     torch.testing.assert_close(drawn[:, 3], plain[3].expand(8, -1), rtol=1e-4, atol=1e-5)  # a prompt keeps its words
-    torch.testing.assert_close(encoder.eval()(keys), plain)
+    encoder.eval()
+    torch.testing.assert_close(encoded(keys), plain)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]])
     thinned = torch.stack([encoder._thinned(mask) for _ in range(400)])
     assert torch.equal(thinned.amax(0), mask)
@@ -180,32 +183,34 @@ def test_words_are_dropped_from_items_in_training_never_the_first_and_last_token
     assert float(thinned[:, 0, 1:5].float().mean()) == pytest.approx(0.6, abs=0.05)
 
 
-def test_training_reads_every_wording_in_turn_and_scoring_the_first(backbone: Backbone) -> None:
-    encoder = _encoder(backbone, wordings=WORDINGS)
-    keys = torch.tensor([0, 1, 2, 3])
-    first = encoder.eval()(keys)
-    torch.testing.assert_close(first, _encoder(backbone).eval()(keys))
-    alone = [_encoder_of(backbone, texts) for texts in (ITEM_TEXTS, *WORDINGS)]
+def test_training_reads_every_variant_in_turn_and_scoring_the_first(backbone: Backbone) -> None:
+    encoded = _encoded(backbone, variants=VARIANTS)
+    keys, encoder = torch.tensor([0, 1, 2, 3]), encoded.encoder
+    first = encoded(keys)
+    torch.testing.assert_close(first, _encoded(backbone)(keys))
+    alone = [_vectors_of(backbone, texts) for texts in (ITEM_TEXTS, *VARIANTS)]
     met: set[tuple[int, int]] = set()
     for epoch in range(30):
-        encoder.draw_wordings(seed=1, epoch=epoch)
+        encoded.draw_variants(seed=1, epoch=epoch)
         encoder.train()
-        read = encoder(keys)
+        read = encoded(keys)
         for key in range(3):
             which = [at for at, vectors in enumerate(alone) if torch.allclose(vectors[key], read[key], atol=1e-5)]
             assert len(which) == 1
             met.add((key, which[0]))
         torch.testing.assert_close(read[3], first[3])
-        torch.testing.assert_close(encoder.eval()(keys), first)
+        encoder.eval()
+        torch.testing.assert_close(encoded(keys), first)
     assert met == {(key, which) for key in range(3) for which in range(3)}
-    encoder.draw_wordings(seed=1, epoch=3)
-    again = encoder.train()(keys)
-    encoder.draw_wordings(seed=1, epoch=3)
-    torch.testing.assert_close(encoder(keys), again)
+    encoded.draw_variants(seed=1, epoch=3)
+    encoder.train()
+    again = encoded(keys)
+    encoded.draw_variants(seed=1, epoch=3)
+    torch.testing.assert_close(encoded(keys), again)
 
 
-def _encoder_of(backbone: Backbone, texts: list[str]) -> torch.Tensor:
+def _vectors_of(backbone: Backbone, texts: list[str]) -> torch.Tensor:
     tokens = TokenTable.of(texts, lambda some: backbone.tokenize(some, 32), backbone.pad_id)
-    encoder = TextEncoder(backbone.model, list(backbone.model.modules()), tokens, "mean", False, None)
+    encoder = TextEncoder(backbone.model, list(backbone.model.modules()), "mean", False).eval()
     with torch.no_grad():
-        return encoder.eval()(torch.arange(len(texts)))
+        return EncodedTexts(encoder, tokens)(torch.arange(len(texts)))

@@ -189,7 +189,7 @@ def test_signal_that_is_left_out_of_an_example_is_left_out_of_all_its_parts() ->
     batch = Batch.of(task.train, np.arange(300), torch.device("cpu"))
     model.train()
     torch.manual_seed(0)
-    _, user, item = model._pairs(model.with_texts(batch))
+    user, item = model.sides(model.with_texts(batch))
     scores = pair_scores(user, item)
     whole = model.with_texts(batch)
     signals = model.signals

@@ -19,7 +19,6 @@ from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.build import build_heads, build_model, build_signals
 from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.recipe.reads import reads_text
 from llmrec_peft.signals.contract import SignalContext
 
 
@@ -34,7 +33,6 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
         _, prepared = prepare(recipe)
         recipe = recipe.changed({f"signals.{name}": False for name in off})
         texts = Texts(load_backbone(recipe.backbone, torch.device("cpu")), prepared, recipe)
-        encoder = texts.encoder(recipe) if reads_text(recipe) else None
         items = prepared.vocabulary.num_items
         relation = np.ones((items, 2), np.int64)
         entity = np.arange(2 * items, dtype=np.int64).reshape(items, 2) % 3
@@ -44,8 +42,7 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
         )
         torch.manual_seed(0)
         heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0)))
-        table = texts.untuned if encoder is None and reads_text(recipe) else None
-        return build_model(recipe, build_signals(recipe, context), heads, encoder, table), prepared
+        return build_model(recipe, build_signals(recipe, context), heads, texts.source(recipe)), prepared
 
     return make
 
@@ -104,7 +101,7 @@ def test_score_is_mean_plus_offsets_plus_inner_product_of_summed_vectors(model_o
     user, item = torch.from_numpy(part.user), torch.from_numpy(part.item)
     model.eval()
     with torch.no_grad():
-        batch = Batch(user, item, item_text=model.encoder(item))
+        batch = Batch(user, item, vectors={"item": model.encoded(item)})
         signals = model.signals
         of_item = signals["text"].item(batch) + signals["collaborative"].item(batch) + signals["graph"].item(batch)
         of_user = signals["collaborative"].user(batch)

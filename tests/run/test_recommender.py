@@ -283,7 +283,7 @@ def test_recorded_computation_is_used_whatever_the_recipe_says(tiny_run: Path, t
         recommender = Recommender.from_pretrained(run)
         adapter = recommender.tenant.adapter
         assert adapter is not None
-        with recommender._shared_base().inside(adapter) as (backbone, _):
+        with recommender.language_model.inside(adapter) as (backbone, _):
             assert backbone.model.dtype == dtype
 
 

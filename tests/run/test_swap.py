@@ -48,7 +48,7 @@ def runs(tiny_run: Path, tiny_data: Path, tiny_backbone: Path, tmp_path_factory:
 
 def base_digest(recommender: Recommender) -> str:
     """Digest of the base's own weights, whatever is inside it."""
-    backbone = recommender._shared_base()._loaded()
+    backbone = recommender.language_model._loaded()
     own = {id(p): p for _, _, parameters, _ in backbone._bare._seen for p in parameters.values() if p is not None}
     return values_digest([parameter.float().sum().item() for parameter in own.values()])
 
@@ -78,7 +78,7 @@ def test_each_run_answers_as_alone_through_200_swaps_and_nothing_grows(runs: lis
     shared = Recommender.from_pretrained(runs[0])
     names = [shared.current, *(shared.attach(run) for run in runs[1:])]
     assert names == list(alone) == list(shared.adapters)
-    assert not shared._shared_base().loaded
+    assert not shared.language_model.loaded
 
     def swap(name: str) -> None:
         shared.switch(name)
@@ -87,14 +87,14 @@ def test_each_run_answers_as_alone_through_200_swaps_and_nothing_grows(runs: lis
 
     for name in names:
         swap(name)
-    backbone = shared._shared_base()._loaded()
+    backbone = shared.language_model._loaded()
     before, counted, held = base_digest(shared), live(), resident_mb()
     for at in range(200):
         swap(names[at * 2 % 3])
     assert live() == counted
     assert resident_mb() - held < 32
     assert base_digest(shared) == before
-    assert shared._shared_base()._loaded() is backbone
+    assert shared.language_model._loaded() is backbone
 
 
 def test_detached_run_gives_its_memory_back(runs: list[Path]) -> None:
@@ -139,7 +139,7 @@ def test_recommenders_share_a_base(runs: list[Path]) -> None:
     for _ in range(3):
         torch.testing.assert_close(one.encode(TEXTS), alone[0], rtol=0, atol=0)
         torch.testing.assert_close(two.encode(TEXTS), alone[1], rtol=0, atol=0)
-    assert one._shared_base() is two._shared_base()
+    assert one.language_model is two.language_model
 
 
 def spoiled(run: Path, into: Path, change: Callable[[Path], object], **base: str | None) -> Path:
@@ -202,7 +202,7 @@ def test_run_of_another_base_is_refused_before_anything_is_loaded(
         shared.attach(other)
     with pytest.raises(InputError, match=f": {field} is "):
         Recommender.from_pretrained(other, base=shared)
-    assert not shared._shared_base().loaded
+    assert not shared.language_model.loaded
 
 
 def test_adapter_that_changed_after_it_was_attached_is_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -226,8 +226,8 @@ def test_low_rank_starts_from_the_cosine_and_needs_a_fusion_as_wide_as_the_texts
     task = by_mean()
     (signal,) = signals_of(task, {"history": {"pooling": "mean", "projection": "low-rank", "labels": False}}).values()
     batch = _batch(signal, [[3], [4, 5]], torch.randn(ITEMS, DIM))
-    torch.testing.assert_close(signal.item(batch), batch.item_text)
-    torch.testing.assert_close(signal.user(batch)[0], batch.history_text[0, -1])
+    torch.testing.assert_close(signal.item(batch), batch.vectors["item"])
+    torch.testing.assert_close(signal.user(batch)[0], batch.vectors["history"][0, -1])
     wide = replace(task, text=torch.zeros(ITEMS, DIM + 1))
     with pytest.raises(InputError, match=f"fusion.dim={DIM + 1}"):
         signals_of(wide, {"history": {"projection": "low-rank"}})
@@ -258,10 +258,9 @@ def _batch(
     return Batch(
         user=asked,
         item=asked,
-        item_text=text[asked],
         history=index,
         history_label=torch.from_numpy(label),
-        history_text=text[index],
+        vectors={"item": text[asked], "history": text[index]},
     )
 
 

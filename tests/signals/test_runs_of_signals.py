@@ -83,23 +83,23 @@ def test_model_without_its_adapter_reads_tokens_as_the_bare_model_does(tiny_back
     recipe, prepared = prepare(load_recipe("tallrec-movie", changes=changes))
     texts = Texts(load_backbone(recipe.backbone, torch.device("cpu")), prepared, recipe)
     keys = torch.arange(9)
-    tuned = texts.encoder(recipe)
+    tuned = texts.encoded(recipe)
     assert tuned is not None
-    start = {name: p.clone() for name, p in tuned.named_parameters() if p.requires_grad}
+    start = {name: p.clone() for name, p in tuned.encoder.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for parameter in tuned.parameters():
+        for parameter in tuned.encoder.parameters():
             if parameter.requires_grad:
                 parameter.normal_()
         assert float((tuned(keys) - texts.untuned[:9]).abs().max()) > 0.1
-        plain = texts.encoder(recipe.changed({"adapter.method": "none"}))
+        plain = texts.encoded(recipe.changed({"adapter.method": "none"}))
         assert plain is not None
         torch.testing.assert_close(plain(keys), texts.untuned[:9])
-    again = texts.encoder(recipe)
+    again = texts.encoded(recipe)
     assert again is not None
-    found = {name: p for name, p in again.named_parameters() if p.requires_grad}
+    found = {name: p for name, p in again.encoder.named_parameters() if p.requires_grad}
     assert found.keys() == start.keys()
     assert all(torch.equal(found[name], start[name]) for name in start)
-    assert texts.encoder(recipe.changed({"adapter.method": "none", "signals": {"text": {}}})) is None
+    assert texts.encoded(recipe.changed({"adapter.method": "none", "signals": {"text": {}}})) is None
 
 
 @pytest.mark.parametrize(

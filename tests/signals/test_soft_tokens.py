@@ -10,6 +10,7 @@ import torch
 from learning import CPU, crossed, divided, interactions, signs
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading, TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.data.batches import Batch
@@ -21,6 +22,7 @@ from llmrec_peft.heads.click import ClickHead, ClickOptions
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, TextPlan
 from llmrec_peft.model.prompting import Prompting
+from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.recipe.sections import BackboneSection
 from llmrec_peft.signals.contract import SignalContext
@@ -41,10 +43,10 @@ def _context(train: Interactions, **further: Any) -> SignalContext:
     return SignalContext(USERS, ITEMS, 8, train, None, None, task="click", **further)
 
 
-def _encoder(backbone: Backbone, texts: list[str]) -> TextEncoder:
+def _encoded(backbone: Backbone, texts: list[str]) -> EncodedTexts:
     pooling = "mean" if backbone.kind == "encoder" else "last-token"
     table = TokenTable.of(texts, lambda some: backbone.tokenize(some, 32), backbone.pad_id)
-    return TextEncoder(backbone.model, list(backbone.model.modules()), table, pooling, False, None)
+    return EncodedTexts(TextEncoder(backbone.model, list(backbone.model.modules()), pooling, False), table)
 
 
 def _model(backbone: Backbone, train: Interactions, options: dict[str, Any] | None) -> RecModel:
@@ -60,8 +62,8 @@ def _model(backbone: Backbone, train: Interactions, options: dict[str, Any] | No
     decodes = backbone.kind == "decoder"
     yes_no = torch.randn(2, backbone.width) * 0.1 if decodes else None
     head.parts = head.build(HeadContext(8, 0.5, (0.0, 1.0), backbone.width, decodes, yes_no, train.label))
-    encoder = _encoder(backbone, ["Will they like it? Answer Yes or No:"] * (USERS * ITEMS))
-    return RecModel(signals, {"click": head}, encoder, None, plan=TextPlan(item=False, prompt=0))  # type: ignore[arg-type]
+    encoded = _encoded(backbone, ["Will they like it? Answer Yes or No:"] * (USERS * ITEMS))
+    return RecModel(signals, {"click": head}, EncodedSource(TextPlan(item=False, prompt=0), encoded))  # type: ignore[arg-type]
 
 
 def _clicks(said: str) -> tuple[Interactions, Interactions]:
@@ -202,11 +204,11 @@ def test_recipe_without_prompts_or_without_a_language_model_is_refused() -> None
 
 def test_tokens_stand_behind_the_first_one_and_texts_of_any_length_share_a_pass(backbone: Backbone) -> None:
     texts = ["Short.", "A text that is a good deal longer than the other one.", "Middling, that is."]
-    encoder = _encoder(backbone, texts)
+    encoded = _encoded(backbone, texts)
     torch.manual_seed(0)
     inserted = torch.randn(3, 2, backbone.token_size[0])
     keys = torch.tensor([2, 0, 1])
-    together = encoder.with_inserted(keys, inserted)
+    together = encoded.with_inserted(keys, inserted)
     embed = backbone.model.get_input_embeddings()
     for at, key in enumerate(keys.tolist()):
         ids = torch.tensor(backbone.tokenize([texts[key]], 32))
@@ -217,7 +219,7 @@ def test_tokens_stand_behind_the_first_one_and_texts_of_any_length_share_a_pass(
         torch.testing.assert_close(together[at], expected, rtol=1e-4, atol=1e-5)
     new = TokenTable.of(texts, lambda some: backbone.tokenize(some, 32), backbone.pad_id)
     pooling = "mean" if backbone.kind == "encoder" else "last-token"
-    again = encoder.encode_as(new, Reading(pooling, False), inserted[[1, 2, 0]])
+    again = encoded.encoder.encode_as(new, Reading(pooling, False), inserted[[1, 2, 0]])
     torch.testing.assert_close(again[keys], together, rtol=1e-4, atol=1e-5)
 
 
@@ -231,24 +233,24 @@ def test_tokens_pass_through_an_adapter_that_learns_until_it_is_held(method: str
         tuned = adapter.attach(backbone)
         texts = ["One text.", "Another, longer text."]
         table = TokenTable.of(texts, lambda some: backbone.tokenize(some, 32), backbone.pad_id)
-        encoder = TextEncoder(tuned, frozen, table, "mean", False, 0).train()
+        encoded = EncodedTexts(TextEncoder(tuned, frozen, "mean", False).train(), table, 0)
         inserted = torch.randn(2, 1, backbone.token_size[0], requires_grad=True)
         keys = torch.tensor([0, 1])
 
         def trained() -> bool:
             tuned.zero_grad()
             inserted.grad = None
-            vectors = encoder.with_inserted(keys, inserted)
+            vectors = encoded.with_inserted(keys, inserted)
             assert vectors.shape == (2, backbone.width)
             (vectors * torch.randn(2, backbone.width)).sum().backward()
             assert inserted.grad.abs().sum() > 0
             return any(p.grad is not None and p.grad.abs().sum() > 0 for p in tuned.parameters() if p.requires_grad)
 
-        free = encoder.with_inserted(keys, inserted).detach()
+        free = encoded.with_inserted(keys, inserted).detach()
         assert trained()
-        with encoder.hold():
+        with encoded.hold():
             assert not trained()
-            torch.testing.assert_close(encoder.with_inserted(keys, inserted).detach(), free)
+            torch.testing.assert_close(encoded.with_inserted(keys, inserted).detach(), free)
         assert trained()
     finally:
         backbone.detach()

@@ -47,7 +47,7 @@ def signal(train: Interactions, texts: torch.Tensor, task: str = "click", **opti
 
 def batch_of(part: Interactions, texts: torch.Tensor, rows: np.ndarray, label: bool = False) -> Batch:
     batch = Batch.of(part, rows, torch.device("cpu"), 100)
-    batch.item_text, batch.history_text = texts[batch.item], texts[batch.history]
+    batch = batch.with_vectors(item=texts[batch.item], history=texts[batch.history])
     return batch if label else replace(batch, label=None)
 
 
@@ -158,13 +158,12 @@ def test_user_without_outcomes_is_the_mean_user_and_padding_is_nothing() -> None
             history=pad(batch.history),
             history_label=pad(batch.history_label),
             history_age=pad(batch.history_age),
-            history_text=pad(batch.history_text),
-        )
+        ).with_vectors(history=pad(batch.vectors["history"]))
         torch.testing.assert_close(made.offset(wider), made.offset(batch), atol=1e-5, rtol=1e-5)
         empty = Histories.empty(len(rows))
         bare = replace(batch)
         bare.read(empty, 100, part.timestamp[rows])
-        bare.history_text = texts[bare.history]
+        bare = bare.with_vectors(history=texts[bare.history])
         torch.testing.assert_close(made.offset(bare), prior)
 
 

@@ -29,8 +29,8 @@ def test_centre_and_scale_are_those_of_trained_items_alone(ratings: Interactions
     torch.testing.assert_close(standard["scale"].data, torch.stack(lengths).mean().reshape(1))
     assert not standard["centre"].requires_grad
     assert not standard["scale"].requires_grad
-    batch = Batch(torch.tensor(trained), torch.tensor(trained), item_text=vectors[trained])
-    found = standardized(signal.parts["standard"], batch.item_text)
+    batch = Batch(torch.tensor(trained), torch.tensor(trained), vectors={"item": vectors[trained]})
+    found = standardized(signal.parts["standard"], batch.vectors["item"])
     torch.testing.assert_close(found.mean(0), torch.zeros(16), rtol=0, atol=1e-5)
     torch.testing.assert_close(found.norm(dim=1).mean(), torch.tensor(1.0))
     spoiled = vectors.clone()
@@ -43,7 +43,7 @@ def test_vector_and_offset_are_linear_in_the_standardized_text(ratings: Interact
     vectors = torch.randn(8, 16)
     signal = _signal(ratings, vectors)
     torch.nn.init.normal_(signal.parts["offset"].weight)
-    batch = Batch(torch.tensor([1, 2]), torch.tensor([3, 7]), item_text=vectors[[3, 7]])
+    batch = Batch(torch.tensor([1, 2]), torch.tensor([3, 7]), vectors={"item": vectors[[3, 7]]})
     z = (vectors[[3, 7]] - signal.parts["standard"]["centre"]) / signal.parts["standard"]["scale"]
     projection = signal.parts["projection"]
     torch.testing.assert_close(signal.item(batch), z @ projection.weight.T + projection.bias)
@@ -53,5 +53,5 @@ def test_vector_and_offset_are_linear_in_the_standardized_text(ratings: Interact
 
 def test_identical_texts_do_not_divide_by_zero(ratings: Interactions) -> None:
     signal = _signal(ratings, torch.ones(8, 16))
-    batch = Batch(torch.tensor([1]), torch.tensor([1]), item_text=torch.ones(1, 16))
+    batch = Batch(torch.tensor([1]), torch.tensor([1]), vectors={"item": torch.ones(1, 16)})
     assert bool(torch.isfinite(signal.item(batch)).all())

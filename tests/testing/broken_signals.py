@@ -50,9 +50,11 @@ class Sound(Signal[NoOptions]):
     def item(self, batch: Any) -> Any:
         return self.parts["item"](batch.item)
 
-    def offset(self, batch: Any) -> Any:
-        bias = self.parts["user_bias"](batch.user) + self.parts["item_bias"](batch.item)
-        return bias.squeeze(-1) + 0.1 * self.parts["frozen"]["count"][batch.item]
+    def user_offset(self, batch: Any) -> Any:
+        return self.parts["user_bias"](batch.user).squeeze(-1)
+
+    def item_offset(self, batch: Any) -> Any:
+        return self.parts["item_bias"](batch.item).squeeze(-1) + 0.1 * self.parts["frozen"]["count"][batch.item]
 
 
 class UndocumentedOption(Sound):
@@ -96,7 +98,7 @@ class ReadsUndeclared(Sound):
     """Reads texts and does not say so."""
 
     def item(self, batch: Any) -> Any:
-        return super().item(batch) + batch.item_text[:, :8]
+        return super().item(batch) + batch.vectors["item"][:, :8]
 
 
 class Restless(Sound):

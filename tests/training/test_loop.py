@@ -208,7 +208,7 @@ def test_held_vectors_are_those_of_the_adapter_that_is_kept(setting: Callable[..
 
     def validate(watched: Any) -> float:
         with watched.scoring():
-            seen.append(watched.encoder(items).clone())
+            seen.append(watched.encoded(items).clone())
         return -float(len(seen))  # the last epoch is the best
 
     section, accelerator = chosen.recipe.training, Accelerator(cpu=True)
@@ -218,5 +218,5 @@ def test_held_vectors_are_those_of_the_adapter_that_is_kept(setting: Callable[..
     assert result.best_epoch == len(seen) == 4
     assert torch.equal(seen[-1], seen[1])
     with model.scoring():
-        anew = model.encoder(items)  # from the texts, by the adapter that was kept
+        anew = model.encoded(items)  # from the texts, by the adapter that was kept
     torch.testing.assert_close(anew, seen[-1], rtol=0, atol=1e-6)

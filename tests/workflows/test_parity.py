@@ -144,7 +144,6 @@ def test_drift_of_every_task_is_told_in_its_primary_metric_as_training_measured_
     assert turned["value"] != turned["reference"]
     worse = turned["reference"] > turned["value"] if metric != "rmse" else turned["reference"] < turned["value"]
     assert (turned["worsening"] > 0) == worse
-    assert recommender.model.text_table is None
     low, high = pairs.label_range
     known = {"click": (0.0, 1.0), "joint": (1.0, 5.0)}
     assert (low, high) == known.get(task, (low, high))

@@ -115,3 +115,35 @@ class Kernel(nn.Module):
         told = {name: [round(float(v), 4) for v in values.exp()] for name, values in self.log_weight.items()}
         scales = {f"{name}_scale": [round(float(v), 4) for v in t.exp()] for name, t in self.log_scale.items()}
         return {**told, **scales}
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian process conditioned on B users' outcomes, asked about any items.
+
+    Attributes:
+        kernel: The process's kernel.
+        entries: Items of the outcomes, [B, L].
+        age: Days from the outcomes to the moment of asking, [B, L]; None where times are not known.
+        there: 1 where there is an outcome, float32 [B, L].
+        lower: Cholesky factor of the outcomes' covariance, [B, L, L].
+        solved: Covariance⁻¹ residuals, [B, L, 1].
+    """
+
+    kernel: Kernel
+    entries: Points
+    age: Tensor | None
+    there: Tensor
+    lower: Tensor
+    solved: Tensor
+
+    def at(self, items: Points) -> tuple[Tensor, Tensor]:
+        """Predict items, [B or 1, C].
+
+        Returns:
+            What each outcome adds to the posterior mean, [B, L, C], and the posterior variance, [B, C].
+        """
+        across = self.kernel(self.entries, items, self.age, None) * self.there.unsqueeze(-1)
+        spread = torch.linalg.solve_triangular(self.lower, across, upper=False)
+        prior = self.kernel.at_once(items, self.age is not None)
+        return across * self.solved, (prior - spread.pow(2).sum(1)).clamp(min=0.0)

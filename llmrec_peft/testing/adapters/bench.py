@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.trunk import transformer_layers
@@ -83,7 +84,7 @@ class Bench:
         self.bare_states = self.states(model)
         self.digest = self.base_digest()
         with torch.no_grad():
-            self.task = Task.over(self.encoder(model, None)(self.keys))
+            self.task = Task.over(self.encoded(model, None)(self.keys))
 
     @property
     def exact(self) -> bool:
@@ -122,12 +123,11 @@ class Bench:
         finally:
             self.backbone.detach()
 
-    def encoder(self, model: nn.Module, lowest: int | None) -> TextEncoder:
-        """The encoder that trains a model; states below the adapter are stored, as in a real run."""
-        encoder = TextEncoder(model, self.frozen, self.tokens, "mean", False, lowest)
-        encoder.eval()
-        encoder.store_trunk(256.0)
-        return encoder
+    def encoded(self, model: nn.Module, lowest: int | None) -> EncodedTexts:
+        """The texts with the encoder that trains a model; states below the adapter are stored, as in a real run."""
+        texts = EncodedTexts(TextEncoder(model, self.frozen, "mean", False).eval(), self.tokens, lowest)
+        texts.store_trunk(256.0)
+        return texts
 
     @torch.no_grad()
     def states(self, model: nn.Module) -> Tensor:
@@ -184,11 +184,11 @@ class Bench:
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0) if groups else None
         if optimizer is not None and resumed is not None:
             optimizer.load_state_dict(resumed)
-        encoder = self.encoder(model, self.lowest)
-        encoder.train()
+        texts = self.encoded(model, self.lowest)
+        texts.encoder.train()
         run = Training(model, method, optimizer)
         for step in range(start + 1, start + steps + 1):
-            loss = self.task.loss(encoder(self.keys))
+            loss = self.task.loss(texts(self.keys))
             run.losses.append(loss.item())
             if until is not None and len(run.losses) > 5 and run.losses[-1] <= until * run.losses[0]:  # noqa: PLR2004
                 break
@@ -202,7 +202,7 @@ class Bench:
             optimizer.step()
             method.after_step(model, step, steps if total is None else total)
             optimizer.zero_grad()
-        encoder.eval()
+        texts.encoder.eval()
         return run
 
     def learn(self) -> tuple[Training, float, float]:

@@ -240,9 +240,9 @@ def _gradients(bench: Bench, recompute: bool) -> Tensor:
     with torch.no_grad():
         for parameter in trainable(model).values():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype))
-    encoder = bench.encoder(model, bench.lowest)
-    encoder.train()
-    bench.task.loss(encoder(bench.keys)).backward()  # type: ignore[no-untyped-call]
+    texts = bench.encoded(model, bench.lowest)
+    texts.encoder.train()
+    bench.task.loss(texts(bench.keys)).backward()  # type: ignore[no-untyped-call]
     flat = [p.grad.float().reshape(-1) for p in trainable(model).values() if p.grad is not None]
     bench.backbone.detach()
     return torch.cat(flat) if flat else torch.zeros(1)

@@ -70,8 +70,8 @@ class HeadBench:
         self.task: str = head.task
         self.span = SPANS[head.task]
         self.reads_prompt = bool(setting)
-        self.modes: tuple[Mode, ...] = ("pairs", "candidates") if head.listwise else ("pairs",)
-        self.trained_mode: Mode = self.modes[-1]
+        self.modes: tuple[Mode, ...] = ("pairs",) if self.reads_prompt else ("pairs", "candidates")
+        self.trained_mode: Mode = "candidates" if head.listwise else "pairs"
         """Mode in which it has a loss."""
 
     def context(self) -> HeadContext:
@@ -133,19 +133,24 @@ class HeadBench:
         rows = CANDIDATES if listwise else count
         target = torch.arange(count) % CANDIDATES
         candidates = 1 + 2 * torch.arange(CANDIDATES)
-        user, item = Joined(drawn(count, DIM), torch.zeros(count)), Joined(drawn(rows, DIM), drawn(rows))
+        user, item = Joined(drawn(count, DIM), _levels(count)), Joined(drawn(rows, DIM), drawn(rows))
         prompts, cross, log_q = drawn(count, WIDTH), drawn(count, rows), -drawn(CANDIDATES).abs()
         batch = Batch(
             user=1 + torch.arange(count),
             item=candidates[target] if listwise else 1 + torch.arange(count),
             label=torch.from_numpy(labels_of(self.task, count)) if labelled else None,
-            prompt_text=prompts if self.reads_prompt else None,
+            vectors={"prompt": prompts} if self.reads_prompt else {},
             example=torch.arange(count),
             candidates=candidates if listwise else None,
             target=target if listwise and labelled else None,
             log_q=log_q if listwise and labelled else None,
         )
         return Inputs(batch, user, Joined(item.vector, item.offset, cross) if listwise else item)
+
+
+def _levels(count: int) -> Tensor:
+    """Offsets of users, all different."""
+    return 0.1 * (torch.arange(count) % 7 - 3.0)
 
 
 def trained(head: TaskHead[Any]) -> dict[str, torch.nn.Parameter]:

@@ -120,11 +120,12 @@ def _only(given: Inputs, row: int, mode: Mode) -> Inputs:
 
     shared = ("candidates", "log_q")
     values = {field.name: getattr(given.batch, field.name) for field in fields(given.batch)}
-    cut = {name: value[one] for name, value in values.items() if value is not None and name not in shared}
+    cut = {name: v[one] for name, v in values.items() if isinstance(v, Tensor) and name not in shared}
+    vectors = {view: value[one] for view, value in given.batch.vectors.items()}
     item = side(given.item)
     if mode == "candidates":
         item = replace(given.item, cross=None if given.item.cross is None else given.item.cross[one])
-    return Inputs(replace(given.batch, **cut), side(given.user), item)
+    return Inputs(replace(given.batch, **cut, vectors=vectors), side(given.user), item)
 
 
 def modes_agree(bench: HeadBench) -> Outcome | None:
@@ -171,7 +172,7 @@ def gradient_reaches_everything(bench: HeadBench) -> Outcome:
         "the items' vectors": given.item.vector,
         "the items' offsets": given.item.offset,
         "what signals add for user and item together": given.item.cross,
-        "the prompts": given.batch.prompt_text,
+        "the prompts": given.batch.vectors.get("prompt"),
         **{f"parameter {name}": parameter for name, parameter in trained(head).items()},
     }
     reached = {name: t.grad is not None and bool(t.grad.count_nonzero()) for name, t in wanted.items() if t is not None}
@@ -267,7 +268,8 @@ def _with_vectors(given: Inputs) -> Inputs:
 
 
 def _read(given: Inputs) -> Iterator[Tensor]:
-    found = (given.user.vector, given.item.vector, given.item.offset, given.item.cross, given.batch.prompt_text)
+    prompts = given.batch.vectors.get("prompt")
+    found = (given.user.vector, given.item.vector, given.item.offset, given.item.cross, prompts)
     return (tensor for tensor in found if tensor is not None)
 
 

@@ -85,7 +85,7 @@ def _paired(cosine: Tensor, bench: HeadBench) -> Inputs:
     user, item = torch.zeros(count, DIM), torch.zeros(count, DIM)
     user[:, 0], item[:, 0], item[:, 1] = 1.0, cosine, (1.0 - cosine**2).sqrt()
     index = 1 + torch.arange(count)
-    batch = Batch(index, index, prompt_text=torch.zeros(count, WIDTH) if bench.reads_prompt else None)
+    batch = Batch(index, index, vectors={"prompt": torch.zeros(count, WIDTH)} if bench.reads_prompt else {})
     return Inputs(batch, Joined(user, torch.zeros(count)), Joined(item, torch.zeros(count)))
 
 
@@ -158,7 +158,7 @@ class _World:
             user,
             item,
             label=torch.from_numpy(self.part.label) if labelled else None,
-            prompt_text=torch.zeros(len(user), WIDTH) if self._bench.reads_prompt else None,
+            vectors={"prompt": torch.zeros(len(user), WIDTH)} if self._bench.reads_prompt else {},
             candidates=torch.arange(1, ITEMS + 1) if listwise else None,
             target=item - 1 if listwise and labelled else None,
         )

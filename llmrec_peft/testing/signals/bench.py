@@ -49,14 +49,12 @@ class Said:
         user: User vectors, [B, dim].
         item: Item vectors, [B, dim].
         offset: [B].
-        cross: [B], of each pair's own item.
         tokens: [B, k, hidden].
     """
 
     user: Tensor | None
     item: Tensor | None
     offset: Tensor | None
-    cross: Tensor | None
     tokens: Tensor | None
 
     def named(self) -> dict[str, Tensor]:
@@ -176,29 +174,30 @@ class SignalBench:
         signal, world = self.signal_class(self.config), self.world
         found: dict[str, Tensor] = {}
         if signal.uses_text():
-            found["item_text"] = world.text[batch.item]
+            found["item"] = world.text[batch.item]
             if batch.history is not None:
-                found["history_text"] = world.text[batch.history]
+                found["history"] = world.text[batch.history]
         if signal.reads_user_text:
-            found["user_text"] = world.user_text[batch.user]
-        return replace(batch, **found)
+            found["user"] = world.user_text[batch.user]
+        return batch.with_vectors(**found)
 
     def candidates(self, items: Tensor) -> Batch:
         """Items asked by themselves: unknown users, no labels, no histories."""
-        texts = self.world.text[items] if self.signal_class(self.config).uses_text() else None
-        return Batch(user=torch.zeros_like(items), item=items, item_text=texts)
+        vectors = {"item": self.world.text[items]} if self.signal_class(self.config).uses_text() else {}
+        return Batch(user=torch.zeros_like(items), item=items, vectors=vectors)
 
     def among(self, batch: Batch, items: Tensor) -> Batch:
         """Examples that are ranked among shared candidates; the texts of their own items are not there."""
-        texts = self.world.text[items] if self.signal_class(self.config).uses_text() else None
-        return replace(batch, candidates=items, candidate_text=texts, item_text=None)
+        vectors = {view: value for view, value in batch.vectors.items() if view != "item"}
+        if self.signal_class(self.config).uses_text():
+            vectors["candidates"] = self.world.text[items]
+        return replace(batch, candidates=items, vectors=vectors)
 
     def said(self, signal: Signal[Any], batch: Batch) -> Said:
         """What a signal says of pairs, asked in the model's order."""
         item, user, offset = signal.item(batch), signal.user(batch), signal.offset(batch)
-        cross = signal.cross(batch, batch.item[:, None])
         tokens = signal.tokens(batch) if signal.inserts_tokens else None
-        return Said(user, item, offset, None if cross is None else cross[:, 0], tokens)
+        return Said(user, item, offset, tokens)
 
     def asked(self) -> Batch:
         """Forty pairs, the unknown user and item, and those without interactions among them."""

@@ -6,7 +6,7 @@ Each function takes a `SignalBench` and answers an `Outcome`, or None where the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from llmrec_peft.testing.signals.learning import learn, steps
 from llmrec_peft.testing.signals.world import HIDDEN, LENGTH
 
 Check = Callable[[SignalBench], Outcome | None]
+AGREES = 1e-4
+"""Relative difference of a pair's offset from the sum of its terms that counts as rounding."""
 
 
 def moved(bench: SignalBench, seed: int = SEED) -> Signal[Any]:
@@ -44,13 +46,15 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
     every = torch.arange(1, bench.world.num_items)
     with torch.no_grad():
         said = bench.said(signal, batch).named()
+        own = signal.cross(batch, batch.item[:, None])
+        said |= {} if own is None else {"cross": own}
         shared = signal.cross(bench.among(batch, every), every[None, :])
         said |= {} if shared is None else {"cross of shared candidates": shared}
     shapes = {
         "user": (count, bench.dim),
         "item": (count, bench.dim),
         "offset": (count,),
-        "cross": (count,),
+        "cross": (count, 1),
         "tokens": (count, signal.token_count(), HIDDEN),
         "cross of shared candidates": (count, len(every)),
     }
@@ -98,33 +102,38 @@ def examples_stand_alone(bench: SignalBench) -> Outcome:
     return Outcome(True)
 
 
-def sides_stand_alone(bench: SignalBench) -> Outcome | None:
-    """In rankings items are the same whoever asks, users whatever is asked about, and offsets a user's plus an item's.
+def both_ways_agree(bench: SignalBench) -> Outcome | None:
+    """A pair and a candidate have one score: items are the same whoever asks, users whatever is asked about.
 
-    Items are asked by themselves: unknown users, no labels, no histories. Rankings would else have other scores
-    than pairs.
+    Candidates are asked by themselves: unknown users, no labels, no histories. What a pair's `offset` adds is the sum
+    of the user's, the item's by itself, and what `cross` says of the candidate.
     """
-    if not bench.ranks:
+    if bench.signal_class.inserts_tokens:
         return None
     signal, batch = moved(bench), bench.asked()
-    alone = bench.candidates(batch.item)
-    turned = bench.with_texts(replace(batch, item=batch.item.flip(0)))
+    alone, turned = bench.candidates(batch.item), bench.with_texts(replace(batch, item=batch.item.flip(0)))
+    every = torch.arange(bench.world.num_items)
     with torch.no_grad():
+        cross = signal.cross(bench.among(batch, every), every[None, :])
+        own = None if cross is None else cross.gather(1, batch.item[:, None]).squeeze(1)
+        terms = [signal.user_offset(batch), signal.item_offset(alone), own]
         for name, found, expected in (
             ("item: other when asked by itself", signal.item(alone), signal.item(batch)),
             ("user: other beside another item", signal.user(turned), signal.user(batch)),
+            ("user_offset: other beside another item", signal.user_offset(turned), signal.user_offset(batch)),
+            ("offset: not the sum of user_offset, item_offset and cross", _sum(terms), signal.offset(batch)),
         ):
             if (found is None) != (expected is None) or (
-                found is not None and expected is not None and not close(found, expected)
+                found is not None and expected is not None and not close(found, expected, AGREES)
             ):
                 return Outcome(False, note=name)
-        own, by_itself = signal.offset(batch), signal.offset(alone)
-        others = signal.offset(turned), signal.offset(bench.candidates(turned.item))
-    if own is None or by_itself is None or others[0] is None or others[1] is None:
-        told = own is None and by_itself is None
-        return Outcome(told, note="" if told else "offset: None or not, by who asks")
-    good = close(own - by_itself, others[0] - others[1])
-    return Outcome(good, note="" if good else "offset: what a user adds differs by item; that belongs into cross")
+    return Outcome(True)
+
+
+def _sum(terms: list[Tensor | None]) -> Tensor | None:
+    """Sum of what there is."""
+    given = [term for term in terms if term is not None]
+    return torch.stack(given).sum(0) if given else None
 
 
 def candidates_agree(bench: SignalBench) -> Outcome | None:
@@ -149,14 +158,13 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
     if not bench.signal_class.reads_history:
         return None
     signal, batch = moved(bench), bench.asked()
-    places = ("history", "history_label", "history_age", "history_text")
-    there = {name: value for name in places if isinstance(value := getattr(batch, name), Tensor)}
+    there = _entries(batch)
     cut = {name: value[:, -(LENGTH - 3) :] for name, value in there.items()}
     noise = {name: torch.randn(len(batch), 3, *value.shape[2:]) for name, value in cut.items()}
     noise["history"] = torch.zeros(len(batch), 3, dtype=torch.int64)
     wide = {name: torch.cat([noise[name], value], dim=1) for name, value in cut.items()}
     found = _same(
-        bench, signal, replace(batch, **cut), replace(batch, **wide), "other when a history is padded further"
+        bench, signal, _with_entries(batch, cut), _with_entries(batch, wide), "other when a history is padded further"
     )
     if not found.ok:
         return found
@@ -164,14 +172,28 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
     for told, changed in (
         ("who met nothing", none),
         ("who met nothing, in a batch of such users alone", {name: value[:, :0] for name, value in none.items()}),
-        ("of whose histories the times are not known", {"history_age": None}),
+        ("of whose histories the times are not known", {**there, "history_age": None}),
     ):
         with torch.no_grad():
-            said = bench.said(signal, replace(batch, **changed)).named()
+            said = bench.said(signal, _with_entries(batch, changed)).named()
         wrong = [name for name, value in said.items() if not bool(value.isfinite().all())]
         if wrong:
             return Outcome(False, note=f"{wrong[0]}: not finite for users {told}")
     return found
+
+
+def _entries(batch: Batch) -> dict[str, Tensor]:
+    """What a batch holds of each entry of its histories, [B, L, ...] each; ``text`` stands for their vectors."""
+    fields_of = {name: getattr(batch, name) for name in ("history", "history_label", "history_age")}
+    found = {**fields_of, "text": batch.vectors.get("history")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _with_entries(batch: Batch, entries: Mapping[str, Tensor | None]) -> Batch:
+    """The batch with other entries, as `_entries` names them."""
+    changed = replace(batch, **{name: value for name, value in entries.items() if name != "text"})  # type: ignore[arg-type]
+    texts = entries.get("text")
+    return changed if texts is None else changed.with_vectors(history=texts)
 
 
 def inputs_stay_as_they_are(bench: SignalBench) -> Outcome:
@@ -179,12 +201,8 @@ def inputs_stay_as_they_are(bench: SignalBench) -> Outcome:
     signal, batch, kept = moved(bench), bench.asked(), bench.asked()
     signal.parts.train()
     bench.said(signal, batch)
-    changed = [
-        field.name
-        for field in fields(Batch)
-        if isinstance(getattr(kept, field.name), Tensor)
-        and not getattr(batch, field.name).equal(getattr(kept, field.name))
-    ]
+    given, expected = _tensors(batch), _tensors(kept)
+    changed = [name for name, value in expected.items() if not given[name].equal(value)]
     return Outcome(not changed, note=f"writes into batch.{changed[0]}" if changed else "")
 
 
@@ -212,7 +230,7 @@ def carries_the_label(bench: SignalBench) -> Outcome | None:
 def _same_for_all_items(bench: SignalBench, signal: Signal[Any]) -> bool:
     every = torch.arange(1, bench.world.num_items)
     with torch.no_grad():
-        offset = signal.offset(bench.candidates(every))
+        offset = signal.item_offset(bench.candidates(every))
         batch = bench.asked()
         silent = signal.item(batch) is None and signal.user(batch) is None
         cross = signal.cross(bench.among(batch, every), every[None, :])
@@ -259,9 +277,15 @@ def _same(bench: SignalBench, signal: Signal[Any], one: Batch, other: Batch, tol
     return Outcome(not differ, note=f"{differ[0]}: {told}" if differ else "")
 
 
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """All tensors of a batch by name."""
+    found = {field.name: value for field in fields(Batch) if isinstance(value := getattr(batch, field.name), Tensor)}
+    return {**found, **{f"vectors[{view}]": value for view, value in batch.vectors.items()}}
+
+
 def _rows(batch: Batch, rows: Tensor) -> Batch:
-    values = {field.name: getattr(batch, field.name) for field in fields(Batch)}
-    return Batch(**{name: value[rows] if isinstance(value, Tensor) else value for name, value in values.items()})
+    cut = {field.name: v[rows] for field in fields(Batch) if isinstance(v := getattr(batch, field.name), Tensor)}
+    return replace(batch, **cut, vectors={view: value[rows] for view, value in batch.vectors.items()})
 
 
 BEHAVIOUR: dict[str, Check] = {
@@ -271,7 +295,7 @@ BEHAVIOUR: dict[str, Check] = {
         asking_is_deterministic,
         labels_are_not_read,
         examples_stand_alone,
-        sides_stand_alone,
+        both_ways_agree,
         candidates_agree,
         padding_changes_nothing,
         inputs_stay_as_they_are,

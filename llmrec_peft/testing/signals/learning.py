@@ -50,8 +50,7 @@ class Rest(nn.Module):
         user, item = self._side("user", said.user, batch.user), self._side("item", said.item, batch.item)
         if user is not None and item is not None:
             score = score + (user * item).sum(-1)
-        for term in (said.offset, said.cross):
-            score = score if term is None else score + term
+        score = score if said.offset is None else score + said.offset
         if said.tokens is not None:
             states = torch.tanh(3.0 * said.tokens.flatten(1) @ self.frozen)
             score = score + self.reader(states).squeeze(-1)
@@ -87,7 +86,7 @@ class Constant(nn.Module):
     def forward(self, batch: Batch) -> Said:
         """The same of every pair."""
         told = {name: row.expand(len(batch), *row.shape) for name, row in self.rows.items()}
-        return replace(Said(None, None, None, None, None), **told)
+        return replace(Said(None, None, None, None), **told)
 
 
 def learn(bench: SignalBench) -> Learnt:
@@ -180,7 +179,7 @@ def _listed(
         items = silent(alone)
         return rest.lists(silent(batch).user, items, None, batch, every)
     assert signal is not None  # noqa: S101 - one of both
-    items = Said(None, signal.item(alone), signal.offset(alone), None, None)
+    items = Said(None, signal.item(alone), signal.item_offset(alone), None)
     asked = bench.among(batch, every)
     if batch.label is not None:
         asked.target = batch.item - 1

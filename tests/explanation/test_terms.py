@@ -11,7 +11,7 @@ from torch import nn
 
 from llmrec_peft import registry
 from llmrec_peft.data.batches import Batch
-from llmrec_peft.explanation.parts import parts_of, raw_scores, terms_of
+from llmrec_peft.explanation.terms import terms_of
 from llmrec_peft.heads.contract import HeadContext, TaskHead
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.fusion import Fusion
@@ -41,7 +41,7 @@ class Tables(Signal[Options]):
     def item(self, batch: Batch) -> Any:
         return self.parts["item"](batch.item) if "item" in self.parts else None
 
-    def offset(self, batch: Batch) -> Any:
+    def item_offset(self, batch: Batch) -> Any:
         return self.parts["offset"](batch.item).squeeze(-1) if "offset" in self.parts else None
 
     def cross(self, batch: Batch, candidates: torch.Tensor) -> Any:
@@ -59,7 +59,7 @@ def model_of(kind: str, head: TaskHead[Any]) -> tuple[RecModel, Batch]:
     for parameter in head.parts.parameters():
         if parameter.requires_grad:
             nn.init.uniform_(parameter, 0.3, 0.8)
-    model = RecModel(signals, {"head": head}, None, fusion=fusion).eval()
+    model = RecModel(signals, {"head": head}, fusion=fusion).eval()
     generator = torch.Generator().manual_seed(1)
     user, item = (torch.randint(0, rows, (20,), generator=generator) for rows in (USERS, ITEMS))
     return model, Batch(user, item)
@@ -85,9 +85,9 @@ HEADS = [
 def test_terms_add_up_to_the_raw_score(kind: str, name: str, options: dict[str, Any]) -> None:
     model, batch = model_of(kind, head_of(name, **options))
     with torch.no_grad():
-        parts = parts_of(model, batch)
+        parts = model.parts(batch)
         terms = terms_of(model, batch, parts)
-        whole = raw_scores(model, batch, parts)
+        whole = model.raw(batch, parts)
     assert terms.exact
     assert set(terms.alone) == {"a", "b"}
     assert set(terms.products) == {(u, i) for u in ("a", "c") for i in ("a", "b")}
@@ -102,7 +102,7 @@ def test_terms_add_up_to_the_raw_score(kind: str, name: str, options: dict[str, 
 def test_signals_that_a_network_mixes_are_no_terms() -> None:
     model, batch = model_of("mlp", head_of("rating"))
     with torch.no_grad():
-        terms = terms_of(model, batch, parts_of(model, batch))
+        terms = terms_of(model, batch, model.parts(batch))
     assert not terms.exact
     assert terms.products == {}
 
@@ -111,7 +111,7 @@ def test_signals_that_a_network_mixes_are_no_terms() -> None:
 def test_raw_score_becomes_the_heads_own(name: str, options: dict[str, Any]) -> None:
     model, batch = model_of("sum", head_of(name, **options))
     with torch.no_grad():
-        raw = raw_scores(model, batch, parts_of(model, batch))
+        raw = model.raw(batch)
         scores = model(batch).scores
     final = {"rating": lambda x: x.clamp(1.0, 5.0), "click": torch.sigmoid}.get(name, lambda x: x)
     torch.testing.assert_close(final(raw), scores, rtol=1e-5, atol=1e-6)
@@ -121,10 +121,10 @@ def test_signal_that_is_left_out_says_nothing_in_its_rows_alone() -> None:
     model, batch = model_of("sum", head_of("rating"))
     gone = torch.arange(20) % 2 == 0
     with torch.no_grad():
-        parts = parts_of(model, batch)
+        parts = model.parts(batch)
         terms = terms_of(model, batch, parts)
-        whole = raw_scores(model, batch, parts)
-        without = raw_scores(model, batch, parts.kept({"a": (~gone).float()}))
+        whole = model.raw(batch, parts)
+        without = model.raw(batch, parts.kept({"a": (~gone).float()}))
     own = terms.alone["a"] + sum(value for pair, value in terms.products.items() if "a" in pair)
     torch.testing.assert_close(whole - without, own * gone, rtol=1e-4, atol=1e-5)
 
@@ -132,5 +132,5 @@ def test_signal_that_is_left_out_says_nothing_in_its_rows_alone() -> None:
 def test_raw_score_has_gradients_where_scores_have_none() -> None:
     model, batch = model_of("sum", head_of("rating"))
     assert not model(batch).scores.requires_grad
-    raw_scores(model, batch, parts_of(model, batch)).sum().backward()
+    model.raw(batch).sum().backward()
     assert float(model.signals["a"].parts["user"].weight.grad.abs().max()) > 0

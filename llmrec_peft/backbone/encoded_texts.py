@@ -1,0 +1,196 @@
+"""EncodedTexts: vectors of the keys of one table of texts; what cannot change is computed once and looked up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
+from llmrec_peft.data.tokens import TokenTable
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """Vectors that are looked up for now.
+
+    Attributes:
+        vectors: float32 [keys, width]; zero for texts that are not covered.
+        covered: Which distinct texts were computed, bool [distinct].
+    """
+
+    vectors: Tensor
+    covered: NDArray[np.bool_]
+
+
+class EncodedTexts:
+    """Vectors by key (items, users, prompts) of one encoder over one table of texts.
+
+    Three stores stand between a key and a pass of the model: the states below the adapter, replayed (`Trunk`);
+    vectors that stay fixed for a while, because nothing is trained (`fixed`) or the adapter stands still (`hold`);
+    and each text's vector as it was when last encoded (`remember`, `last`).
+    """
+
+    def __init__(self, encoder: TextEncoder, tokens: TokenTable, lowest_layer: int | None = None) -> None:
+        """Join an encoder and its texts.
+
+        Args:
+            encoder: Encoder, with or without an adapter inside.
+            tokens: Texts of all keys.
+            lowest_layer: Lowest layer that the adapter touches; None where nothing is adapted.
+        """
+        self.encoder = encoder
+        self.tokens = tokens
+        self.held = False
+        """Whether the adapter stands still: its vectors are computed once, also in training mode."""
+        self._lowest = lowest_layer
+        self._trunk: Trunk | None = None
+        self._fixed: _Fixed | None = None
+        self._last: Tensor | None = None
+        self._row_of = tokens.row_of
+
+    def __call__(self, keys: Tensor) -> Tensor:
+        """Vectors of keys.
+
+        Args:
+            keys: Key numbers, int64 [n].
+
+        Returns:
+            float32 [n, width]; differentiable with respect to the adapter in training mode.
+        """
+        if self._fixed is not None:
+            return self._fixed.vectors[keys]
+        row_of = self._row_of if self.encoder.training else self.tokens.row_of
+        rows = torch.as_tensor(row_of, device=keys.device)[keys]
+        distinct, place = torch.unique(rows, return_inverse=True)
+        vectors = self.encode(distinct.cpu().numpy())
+        if self._last is not None:
+            self._last[distinct] = vectors.detach()
+        return vectors[place]
+
+    def encode(self, rows: NDArray[np.int64]) -> Tensor:
+        """Encode distinct texts by their row numbers, float32 [n, width]."""
+        return self.encoder.encode(self.tokens, rows, self._trunk)
+
+    def with_inserted(self, keys: Tensor, inserted: Tensor) -> Tensor:
+        """Vectors of texts into which other vectors are put, see `TextEncoder.with_inserted`.
+
+        Args:
+            keys: Key numbers of texts of one kind, int64 [n].
+            inserted: Vectors of the model's token width, float32 [n, k, hidden].
+        """
+        rows = self.tokens.row_of[keys.cpu().numpy()]
+        return self.encoder.with_inserted(self.tokens, rows, inserted, frozen=self.held)
+
+    def store_trunk(self, limit_mb: float) -> bool:
+        """Compute and keep the states below the adapter if they take at most `limit_mb`.
+
+        Returns:
+            Whether they are kept: not where nothing lies below the adapter, and not in a model in which
+            replayed states would not give the full pass's result.
+        """
+        encoder = self.encoder
+        if not self._lowest or self.tokens.num_distinct == 0:
+            return False
+        dtype = next(encoder.model.parameters()).dtype
+        if Trunk.megabytes(self.tokens, state_width(encoder.model), dtype) > limit_mb:
+            return False
+        training = encoder.training
+        encoder.eval()
+        try:
+            trunk = Trunk(encoder.model, self.tokens, self._lowest, encoder.chunk)
+            if trunk.holds():
+                self._trunk = trunk
+        except UnknownLayersError:
+            return False
+        finally:
+            encoder.train(training)
+        return self._trunk is not None
+
+    def share_trunk(self, other: EncodedTexts) -> None:
+        """Use the states that another encoder of the same frozen model has stored of the same texts."""
+        self._trunk = other._trunk
+
+    def draw_variants(self, seed: int, epoch: int) -> None:
+        """Choose the variant of each text for an epoch, where texts have several; evaluation reads the first."""
+        if self.tokens.variants is not None:
+            variants = np.concatenate([self.tokens.row_of[None], self.tokens.variants])
+            which = np.random.default_rng([seed, 2, epoch]).integers(0, len(variants), variants.shape[1])
+            self._row_of = variants[which, np.arange(variants.shape[1])]
+
+    def remember(self, vectors: Tensor | None) -> None:
+        """Keep each text's vector as it was when last encoded, from these [keys, width] on; None for no longer."""
+        if vectors is None:
+            self._last = None
+            return
+        distinct = vectors.new_zeros(self.tokens.num_distinct, vectors.shape[1])
+        distinct[torch.as_tensor(self.tokens.row_of, device=vectors.device)] = vectors
+        self._last = distinct
+
+    @property
+    def remembered(self) -> Tensor | None:
+        """What `remember` keeps, by distinct text: part of a checkpoint."""
+        return self._last
+
+    def last(self, keys: Tensor) -> Tensor:
+        """Vectors of keys as they were when last encoded, without gradient.
+
+        Raises:
+            RuntimeError: When nothing is remembered.
+        """
+        if self._fixed is not None:
+            return self._fixed.vectors[keys]
+        if self._last is None:
+            raise RuntimeError("no vectors are remembered: call `remember` before training with stored texts")
+        return self._last[torch.as_tensor(self.tokens.row_of, device=keys.device)[keys]]
+
+    @contextlib.contextmanager
+    def fixed(self, keys: NDArray[np.int64] | None = None) -> Iterator[Tensor]:
+        """Inside the block, vectors of keys are computed once, without gradient, and looked up.
+
+        Args:
+            keys: Keys that will be asked for; None for all. The others' vectors are zero.
+        """
+        before = self._fixed
+        self._fixed = fixed = self._covering(keys, before)
+        try:
+            yield fixed.vectors
+        finally:
+            self._fixed = before
+
+    def _covering(self, keys: NDArray[np.int64] | None, before: _Fixed | None) -> _Fixed:
+        """Fixed vectors of these keys beside those that are fixed already."""
+        row_of = self.tokens.row_of
+        rows = np.unique(row_of if keys is None else row_of[keys])
+        missing = rows if before is None else rows[~before.covered[rows]]
+        if before is not None and not len(missing):
+            return before
+        training = self.encoder.training
+        self.encoder.eval()
+        with torch.no_grad():
+            encoded = self.encode(missing)
+        self.encoder.train(training)
+        place = torch.as_tensor(row_of, device=encoded.device)
+        distinct = encoded.new_zeros(self.tokens.num_distinct, encoded.shape[1])
+        if before is not None:
+            distinct[place] = before.vectors
+        distinct[torch.as_tensor(missing, device=encoded.device)] = encoded
+        covered = np.zeros(self.tokens.num_distinct, bool) if before is None else before.covered.copy()
+        covered[missing] = True
+        return _Fixed(distinct[place], covered)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Inside the block the adapter stands still: its vectors are computed once, also in training mode."""
+        with self.fixed():
+            self.held = True
+            try:
+                yield
+            finally:
+                self.held = False

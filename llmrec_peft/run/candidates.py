@@ -1,0 +1,104 @@
+"""Candidates: every item of a run's catalogue scored for users at once; the items' side is computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llmrec_peft.data.batches import Batch
+from llmrec_peft.heads.contract import Joined
+from llmrec_peft.model import RecModel
+from llmrec_peft.run.catalogue import Catalogue
+
+CHUNK = 4096
+"""Items at a time, which bounds what signals hold for users and items together."""
+CELLS = 2**22
+"""Numbers that one tensor of users, their histories and items may hold: 16 MiB in fp32."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Some items of the catalogue, one after the other.
+
+    Attributes:
+        index: Rows of the signals' tables, int64 [C].
+        keys: Keys of their texts, int64 [C].
+        side: Their joined side.
+    """
+
+    index: Tensor
+    keys: Tensor
+    side: Joined
+
+
+class Candidates:
+    """Scores users against a whole catalogue.
+
+    A user's side is computed once a request, the items' side once as long as the catalogue stays as it is; what
+    signals say of user and item together is added chunk by chunk.
+    """
+
+    def __init__(self, model: RecModel, catalogue: Catalogue) -> None:
+        """Compute the items' side.
+
+        Args:
+            model: Trained and folded model.
+            catalogue: Items and their vectors.
+        """
+        self._model = model
+        self._vectors = catalogue.vectors if model.plan.item else None
+        index = torch.from_numpy(catalogue.table_index).to(model.device)
+        self.count = len(index)
+        self._chunks = [self._chunk(index, at) for at in range(0, self.count, CHUNK)]
+
+    def _chunk(self, index: Tensor, at: int) -> _Chunk:
+        rows = slice(at, min(self.count, at + CHUNK))
+        keys = torch.arange(rows.start + 1, rows.stop + 1, device=index.device)
+        with torch.no_grad():
+            side = self._model.item_side(index[rows], self._texts(rows))
+        return _Chunk(index[rows], keys, side)
+
+    def _texts(self, rows: slice) -> Tensor | None:
+        """Vectors of some items' texts, without a copy."""
+        return None if self._vectors is None else self._vectors[rows]
+
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> NDArray[np.float32]:
+        """Scores of the primary head, float32 [B, items].
+
+        Args:
+            batch: Users, with their histories and the vectors of their texts.
+        """
+        user = self._model.user_side(batch, {})
+        found = []
+        for chunk in self._chunks:
+            asked = replace(batch, candidates=chunk.index, candidate_key=chunk.keys)
+            texts = self._texts(slice(int(chunk.keys[0]) - 1, int(chunk.keys[-1])))
+            asked = asked if texts is None else asked.with_vectors(candidates=texts)
+            found.append(self._model.score(asked, *self._model.candidate_sides(asked, chunk.side, user)).float())
+        scores: NDArray[np.float32] = torch.cat(found, dim=1).cpu().numpy()
+        return scores
+
+    def users_at_once(self, history_length: int | None) -> int:
+        """How many users may be asked about in one call of `scores`."""
+        return max(1, CELLS // max(1, self.count, min(self.count, CHUNK) * (history_length or 1)))
+
+
+def best(keys: NDArray[np.floating] | NDArray[np.integer], allowed: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
+    """Rows of the k largest keys among those allowed, largest first; equal keys in the order of rows.
+
+    >>> best(np.array([1.0, 3.0, 3.0, 2.0]), np.array([True, True, True, True]), 2).tolist()
+    [1, 2]
+    """
+    rows = np.flatnonzero(allowed)
+    values = -keys[rows]
+    if k < len(rows):
+        last = np.partition(values, k - 1)[k - 1]
+        if not np.isnan(last):  # what is no number comes last: then all of them are sorted
+            kept = values <= last
+            rows, values = rows[kept], values[kept]
+    return rows[np.argsort(values, kind="stable")[:k]]

@@ -1,0 +1,90 @@
+"""TunedModel: a run's texts through its language model, the shared base with the run's adapter inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from llmrec_peft.artifact.tables import ItemTable
+from llmrec_peft.backbone.encoder import Reading
+from llmrec_peft.data.histories import Histories
+from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.errors import InputError
+from llmrec_peft.model.prompting import Prompting, prompt_reading
+from llmrec_peft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
+
+Row = Mapping[str, Any]
+
+
+class TunedModel:
+    """Encodes texts of items, users and prompts as training did."""
+
+    def __init__(
+        self, recipe: Recipe, items: ItemTable, users: Sequence[Row], base: LanguageModel, adapter: TenantAdapter
+    ) -> None:
+        """Take note of what texts are made of.
+
+        Args:
+            recipe: Resolved recipe of the run.
+            items: Items of the run, with their columns where prompts name them.
+            users: Columns of each user index, where prompts name them.
+            base: Frozen base, shared with other runs; it is loaded when the first text comes.
+            adapter: The run's adapter.
+        """
+        self._recipe = recipe
+        self._items = items
+        self._users = users
+        self.base = base
+        self.adapter = adapter
+
+    def encode_items(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of items' texts, float32 [len(texts), width]."""
+        length = self._recipe.views.item.max_length
+        with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
+            tokens = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
+            distinct = encoder.encode(tokens)
+        return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)]
+
+    def encode_examples(
+        self,
+        view: str,
+        users: Sequence[int],
+        keys: Sequence[int],
+        histories: Histories,
+        inserted: Tensor | None,
+        added: Sequence[Row] = (),
+    ) -> Tensor:
+        """Vectors of examples' texts, float32 [n, width].
+
+        Args:
+            view: ``user`` or ``prompt``.
+            users: User indices, [n].
+            keys: Keys of the items: indices, and behind them those of items added since, [n].
+            histories: Each user's history.
+            inserted: Vectors to be put into each text, float32 [n, k, hidden].
+            added: Columns of the items added since.
+
+        Raises:
+            InputError: When the recipe has no such view.
+        """
+        recipe = self._recipe
+        with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
+            prompting = Prompting.of(recipe, backbone)
+            writer = prompting.user if view == "user" else prompting.prompt
+            if writer is None:
+                raise InputError(f"the run's recipe has no view of {view}s (views.{view})")
+            of_users = [self._users[user] if user < len(self._users) else {} for user in users]
+            known = [{}, *self._items.columns]
+            candidates = [*known, *added]
+            of_items = None if view == "user" else [candidates[key] for key in keys]
+            tokens = writer.tokenized(writer.of_examples(of_users, of_items, histories, known).texts)
+            section = recipe.backbone
+            plain = Reading(section.pooling, section.normalize)
+            reading = prompt_reading(recipe, backbone.kind) if view == "prompt" else plain
+            return encoder.encode_as(tokens, reading, inserted)
