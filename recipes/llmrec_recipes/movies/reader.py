@@ -1,4 +1,4 @@
-"""Reader of MovieLens-100K in GroupLens' layout, with Freebase triples where they are given."""
+"""Reader of MovieLens-100K in GroupLens' layout, and of Freebase triples about the films."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.source import Download, RecipeSource
+from llmrec_peft.data.source import Download, Reader
 from llmrec_peft.errors import InputError
-from llmrec_recipes.lines import required_file, rows, whole_number
+from llmrec_recipes.text_files import required_file, rows, whole_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,8 +26,8 @@ _YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)(?:\s*\(T?V\))?\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|Il|Los|Das|Der|Die|El)(?P<more>(?: \(.*\))?)$")
 
 
-class Movies(RecipeSource):
-    """Ratings of films from MovieLens-100K, film texts, and optionally Freebase triples around the films."""
+class Movies(Reader):
+    """Ratings of films from MovieLens-100K, film texts, and optionally Freebase triples about the films."""
 
     summary: ClassVar[str] = "MovieLens-100K ratings with film texts and, optionally, Freebase triples"
     download: ClassVar[Download | None] = Download(
@@ -48,13 +48,8 @@ class Movies(RecipeSource):
         licence=_LICENCE,
     )
 
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
-
     def read(self, path: Path, graph: Path | None) -> RecDataset:
-        """Read ``u1.base`` and ``u1.test`` (or ``u.data`` alone), ``u.item``, ``u.genre`` and ``u.user``."""
+        """Read ``u1.base`` and ``u1.test`` (or only ``u.data``), ``u.item``, ``u.genre`` and ``u.user``."""
         from llmrec_peft.data.dataset import RecDataset
 
         genres = [name for _, (name, _) in rows(required_file(path, "u.genre"), "|", 2, "latin-1")]
@@ -75,14 +70,14 @@ class Movies(RecipeSource):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up films whose descriptions predict who likes them; see `llmrec_recipes.movies.demo`."""
+        """Make up films whose descriptions predict who likes them; see `llmrec_recipes.movies.demo`."""
         from llmrec_recipes.movies.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def title_and_year(text: str) -> tuple[str, int | None]:
-    """Split MovieLens' title into the title as people say it and the year.
+    """Split MovieLens' title into the title with its article in front and the year.
 
     >>> title_and_year("Postino, Il (1994)")
     ('Il Postino', 1994)
