@@ -28,8 +28,8 @@ It is registered in the package's ``pyproject.toml``, proved by
     [project.entry-points."llmrec_peft.signals"]
     item-bias = "my_package.item_bias:ItemBias"
 
-CONTRIBUTING.md walks through an adapter, a signal, a head and a recipe. Importing this module imports no torch; a
-plugin imports torch and peft inside the functions that compute, so that `llmrec list` stays fast.
+CONTRIBUTING.md walks through an adapter, a signal, a head, a reader and its recipe. Importing this module imports no
+torch; a plugin imports torch and peft inside the functions that compute, so that `llmrec list` stays fast.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, interactions_ta
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import Negatives
-from llmrec_peft.data.source import Download, RecipeSource
+from llmrec_peft.data.source import Download, Reader
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, matrix_scores, pair_scores
 from llmrec_peft.options import Options
@@ -91,8 +91,8 @@ __all__ = [
     "Neighbours",
     "Options",
     "PeftMethod",
+    "Reader",
     "RecDataset",
-    "RecipeSource",
     "Signal",
     "SignalContext",
     "TargetOptions",

@@ -15,6 +15,7 @@ from llmrec_peft import plugins, registry
 from llmrec_peft.testing.plugins import check_signal
 
 ROOT = Path(__file__).resolve().parents[1]
+OURS = sorted(file for folder in ("adapters", "recipes") for file in (ROOT / folder).rglob("*.py"))
 _HEAVY = "('torch', 'peft', 'transformers', 'datasets', 'pandas')"
 
 
@@ -56,8 +57,8 @@ def test_signal_in_the_docstring_keeps_every_rule(tmp_path: Path, monkeypatch: p
     assert [line for result in results for line in result.failures()] == []
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "adapters").rglob("*.py")), ids=lambda path: path.stem)
-def test_first_party_adapters_come_in_by_the_same_door(file: Path) -> None:
+@pytest.mark.parametrize("file", OURS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_first_party_adapters_and_readers_come_in_by_the_same_door(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     ours = {module for module in imported if module and module.partition(".")[0] == "llmrec_peft"}

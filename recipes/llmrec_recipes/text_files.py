@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError
 
 _WHOLE_LIMIT = 1 << 63
 """Whole numbers have to be smaller: Arrow stores them in 64 bits."""

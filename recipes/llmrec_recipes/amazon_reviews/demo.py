@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP
 from llmrec_recipes.movies.demo import ADJECTIVES, NOUNS, THEMES
 

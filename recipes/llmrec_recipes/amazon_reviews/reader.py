@@ -8,8 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import Reader
+from llmrec_peft.plugins import Reader, RecDataset, interactions_table, table
 from llmrec_recipes.text_files import Record, json_lines, no_graph, required_file, required_match
 
 if TYPE_CHECKING:

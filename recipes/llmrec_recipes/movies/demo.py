@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, interactions_table, table
+from llmrec_peft.plugins import KnowledgeGraph, RecDataset, interactions_table, table
 
 USERS, FILMS, RATINGS_PER_USER = 150, 260, 56
 COLD_SHARE, LATE_SHARE, DENIED_SHARE = 0.25, 0.1, 0.08

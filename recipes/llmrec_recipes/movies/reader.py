@@ -6,14 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.source import Download, Reader
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import Download, InputError, KnowledgeGraph, Reader, RecDataset, interactions_table, table
 from llmrec_recipes.text_files import required_file, rows, whole_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 
 _LICENCE = (
     "MovieLens 100K (c) GroupLens, University of Minnesota. Research use; no redistribution without permission;\n"
@@ -50,8 +47,6 @@ class Movies(Reader):
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``u1.base`` and ``u1.test`` (or only ``u.data``), ``u.item``, ``u.genre`` and ``u.user``."""
-        from llmrec_peft.data.dataset import RecDataset
-
         genres = [name for _, (name, _) in rows(required_file(path, "u.genre"), "|", 2, "latin-1")]
         items = _items(required_file(path, "u.item"), genres)
         users = _users(required_file(path, "u.user"))
@@ -93,8 +88,6 @@ def title_and_year(text: str) -> tuple[str, int | None]:
 
 
 def _items(path: Path, genres: list[str]) -> Dataset:
-    from llmrec_peft.data.dataset import table
-
     columns: dict[str, list[Any]] = {"item_id": [], "title": [], "year": [], "genres": []}
     seen: set[str] = set()
     for line, fields in rows(path, "|", _ITEM_FIELDS, "latin-1"):
@@ -114,8 +107,6 @@ def _items(path: Path, genres: list[str]) -> Dataset:
 
 
 def _users(path: Path) -> Dataset:
-    from llmrec_peft.data.dataset import table
-
     columns: dict[str, list[Any]] = {"user_id": [], "age": [], "gender": [], "occupation": []}
     for line, (user, age, gender, occupation, _zip) in rows(path, "|", 5, "latin-1"):
         columns["user_id"].append(user)
@@ -126,8 +117,6 @@ def _users(path: Path) -> Dataset:
 
 
 def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str]) -> Dataset:
-    from llmrec_peft.data.dataset import interactions_table
-
     columns: dict[str, list[Any]] = {"user_id": [], "item_id": [], "rating": [], "timestamp": [], "part": []}
     for path, part in parts:
         for line, (user, item, rating, timestamp) in rows(path, "\t", 4):
@@ -148,8 +137,6 @@ def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str
 
 def _graph(folder: Path, items: set[str]) -> KnowledgeGraph:
     """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header."""
-    from llmrec_peft.data.dataset import KnowledgeGraph, table
-
     if not folder.is_dir():
         raise InputError(f"no graph folder {folder}")
     found = {ending: sorted(folder.glob(f"*.{ending}")) for ending in ("kg", "link")}

@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import Reader
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError, Reader, RecDataset, interactions_table, table
 from llmrec_recipes.amazon_reviews.reader import whole_title
 from llmrec_recipes.text_files import no_graph, required_match, rows
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP, TellingFilms, tastes
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import Reader
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError, Reader, RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
 from llmrec_recipes.text_files import csv_rows, json_lines, no_graph, required_file, whole_number
 

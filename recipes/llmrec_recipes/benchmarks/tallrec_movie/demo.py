@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
 from llmrec_recipes.movies.demo import MOOD, NAMES, NOUNS, PACE
 

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import Reader
+from llmrec_peft.plugins import Reader, RecDataset, interactions_table, table
 from llmrec_recipes.movies.reader import title_and_year
 from llmrec_recipes.text_files import Record, json_array, no_graph, required_file
 
