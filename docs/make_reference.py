@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from llmrec_peft import registry
 from llmrec_peft.options import describe
-from llmrec_peft.recipe import Recipe
+from llmrec_peft.recipe import Recipe, registered_recipe
 
 
 def main() -> None:
@@ -16,8 +16,10 @@ def main() -> None:
     for kind, title in registry.KINDS.items():
         lines += [f"## {title.capitalize()}: {kind}", ""]
         for name in registry.plugins(kind):
-            plugin = registry.get(kind, name)
+            plugin = registered_recipe(name) if kind == "recipes" else registry.get(kind, name)
             lines += [f"### {name}", "", str(plugin.summary), ""]
+            if kind == "recipes":
+                lines += [f"A {plugin.category}; it reads `{plugin.reader}`.", ""]
             if hasattr(plugin, "Config"):
                 lines += [*_table(describe(plugin.Config)), ""]
     lines += ["## Fields of a recipe", ""]

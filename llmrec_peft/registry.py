@@ -1,10 +1,13 @@
-"""One door for every plugin: adapters, heads, signals, recipes and backbones, found by entry points."""
+"""One door for every plugin: adapters, heads, signals, readers, recipes and backbones, found by entry points."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from llmrec_peft.errors import InputError, nearest
@@ -13,19 +16,34 @@ KINDS: dict[str, str] = {
     "adapters": "adapter method",
     "heads": "task head",
     "signals": "signal",
+    "readers": "reader",
     "recipes": "recipe",
     "backbones": "backbone alias",
 }
 """Plugin kinds (the part of an entry-point group after ``llmrec_peft.``) and what one of them is called."""
+RECIPE_FILE = "recipe.yaml"
+"""The recipe of a folder that bears the name of the entry point; every other file gives its own name."""
+DEMO_ENDING = "demo.yaml"
+"""``demo.yaml`` and ``NAME.demo.yaml`` are no recipes: they are laid over one for the made-up data."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One registered name; nothing of it is imported before `load`."""
+    """One registered name; nothing of it is imported before `load`.
+
+    Attributes:
+        kind: One of `KINDS`.
+        name: What users type.
+        entry_point: The line by which a package registered it.
+        file: The YAML file of a recipe that lies in a registered folder.
+        claimed_by: The packages that claim the name, where there are several with different plugins.
+    """
 
     kind: str
     name: str
     entry_point: EntryPoint
+    file: Path | None = None
+    claimed_by: tuple[str, ...] = ()
 
     @property
     def package(self) -> str:
@@ -34,13 +52,19 @@ class Plugin:
         return f"{dist.name} {dist.version}" if dist else "unknown"
 
     def load(self) -> Any:
-        """Import the plugin.
+        """Import the plugin; of a recipe, the path of its file.
 
         Raises:
             InputError: When its package is broken; the message names the plugin and the cause.
         """
+        if self.file is not None:
+            return self.file
         try:
-            return self.entry_point.load()
+            if self.kind != "recipes":
+                return self.entry_point.load()
+            if self.entry_point.attr:
+                return self.entry_point.load().folder() / RECIPE_FILE
+            raise FileNotFoundError(f"no folder {self.entry_point.value} that holds recipes")
         except (Exception, SystemExit) as error:
             cause = f"{type(error).__name__}: {error}".splitlines()[0]
             raise InputError(
@@ -60,20 +84,14 @@ def plugins(kind: str) -> dict[str, Plugin]:
     """
     if kind not in KINDS:
         raise InputError(f"unknown kind {kind!r}: {nearest(kind, KINDS)}")
-    found: dict[str, Plugin] = {}
-    for entry_point in sorted(entry_points(group=f"llmrec_peft.{kind}"), key=lambda ep: (ep.name, ep.value)):
-        known = found.get(entry_point.name)
-        if known and known.entry_point.value != entry_point.value:
-            _CLASHES.add((kind, entry_point.name, known.package, Plugin(kind, entry_point.name, entry_point).package))
-        found[entry_point.name] = Plugin(kind, entry_point.name, entry_point)
-    return found
-
-
-_CLASHES: set[tuple[str, str, str, str]] = set()
+    known: dict[str, Plugin] = {}
+    for plugin in _registered(kind):
+        known[plugin.name] = _beside(known.get(plugin.name), plugin)
+    return dict(sorted(known.items()))
 
 
 def get(kind: str, name: str) -> Any:
-    """Load one plugin by kind and name.
+    """Load one plugin by kind and name; of a recipe, the path of its YAML file.
 
     Raises:
         InputError: For an unknown name (with the nearest known one), a name that two packages claim, or
@@ -82,7 +100,55 @@ def get(kind: str, name: str) -> Any:
     known = plugins(kind)
     if name not in known:
         raise InputError(f"unknown {KINDS[kind]} {name!r}: {nearest(name, known)}")
-    for clash_kind, clash_name, one, other in _CLASHES:
-        if (clash_kind, clash_name) == (kind, name):
-            raise InputError(f"{KINDS[kind]} {name!r} is registered by both {one} and {other}: uninstall one of them")
+    claimed_by = known[name].claimed_by
+    if claimed_by:
+        raise InputError(
+            f"{KINDS[kind]} {name!r} is registered by both {' and '.join(claimed_by)}: uninstall one of them"
+        )
     return known[name].load()
+
+
+def _beside(other: Plugin | None, plugin: Plugin) -> Plugin:
+    """Return a plugin, with the packages that claim its name where another plugin claimed it before."""
+    if other is None or (other.entry_point.value, other.file) == (plugin.entry_point.value, plugin.file):
+        return plugin
+    return replace(plugin, claimed_by=(*(other.claimed_by or (other.package,)), plugin.package))
+
+
+def _registered(kind: str) -> Iterator[Plugin]:
+    """Yield the plugins of a kind in the order of their names, a name that two packages claim twice."""
+    if kind == "recipes":
+        for entry_point in _entry_points("recipes"):
+            yield from _recipes(entry_point)
+        return
+    for entry_point in _entry_points(kind):
+        yield Plugin(kind, entry_point.name, entry_point)
+    if kind == "readers":  # one class that is both, as plugins written before readers had a group of their own
+        for entry_point in _entry_points("recipes"):
+            if entry_point.attr:
+                yield Plugin(kind, entry_point.name, entry_point)
+
+
+def _recipes(entry_point: EntryPoint) -> Iterator[Plugin]:
+    """Yield the recipes of a registered folder, one a YAML file; where there is none, one that says so when loaded."""
+    folder = None if entry_point.attr else _folder(entry_point.module)
+    files = [] if folder is None else sorted(folder.glob("*.yaml"))
+    recipes = [file for file in files if file.name != DEMO_ENDING and not file.name.endswith(f".{DEMO_ENDING}")]
+    if not recipes:
+        yield Plugin("recipes", entry_point.name, entry_point)
+    for file in recipes:
+        yield Plugin("recipes", entry_point.name if file.name == RECIPE_FILE else file.stem, entry_point, file)
+
+
+def _folder(package: str) -> Path | None:
+    """Find the folder of a package without importing it (only the packages around it); None where there is none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever a stranger's package raises takes no other down
+        return None
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    return Path(places[0]) if places else None
+
+
+def _entry_points(kind: str) -> list[EntryPoint]:
+    return sorted(entry_points(group=f"llmrec_peft.{kind}"), key=lambda one: (one.name, one.value))

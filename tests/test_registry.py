@@ -19,7 +19,8 @@ FIRST_PARTY = {
     ),
     "heads": {"rating"},
     "signals": {"text", "collaborative", "graph"},
-    "recipes": {"movies"},
+    "readers": {"movies", "amazon-reviews", "tallrec-movie"},
+    "recipes": {"movies", "movies-smollm2", "movies-7b", "amazon-reviews", "tallrec-movie"},
     "backbones": {"minilm", "smollm2"},
 }
 HEAVY = {"torch", "peft", "transformers", "datasets", "accelerate", "pandas"}
@@ -40,7 +41,7 @@ def distribution(folder: Path, name: str, entry_points: str, **modules: str) -> 
 def test_first_party_plugins_use_the_same_door(kind: str) -> None:
     assert set(registry.plugins(kind)) >= FIRST_PARTY[kind]
     for plugin in registry.plugins(kind).values():
-        assert plugin.load().summary
+        assert plugin.load().is_file() if kind == "recipes" else plugin.load().summary
     assert registry.plugins(kind)[min(FIRST_PARTY[kind])].package == f"llmrec-peft {__version__}"
 
 
@@ -50,7 +51,8 @@ def test_first_party_plugins_use_the_same_door(kind: str) -> None:
         ("adapters", "lroa", r"unknown adapter method 'lroa': did you mean 'lora'\? Known: .*lora, none"),
         ("heads", "ratings", r"unknown task head 'ratings': did you mean 'rating'\?"),
         ("signals", "txt", r"unknown signal 'txt': did you mean 'text'\?"),
-        ("recipes", "movie", r"unknown recipe 'movie': did you mean 'movies'\?"),
+        ("readers", "movie", r"unknown reader 'movie': did you mean 'movies'\?"),
+        ("recipes", "movies-smollm", r"unknown recipe 'movies-smollm': did you mean 'movies-smollm2'\?"),
         ("backbones", "mini-lm", r"unknown backbone alias 'mini-lm': did you mean 'minilm'\?"),
         ("adapters", "zzz", r"unknown adapter method 'zzz': Known: "),
         ("adaptors", "lora", r"unknown kind 'adaptors': did you mean 'adapters'\?"),
@@ -82,7 +84,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     distribution(
         folder,
         "stranger-two",
-        "[llmrec_peft.adapters]\nclaimed = stranger_two:Method\n[llmrec_peft.recipes]\nother = stranger_two:Method\n",
+        "[llmrec_peft.adapters]\nclaimed = stranger_two:Method\n[llmrec_peft.signals]\nother = stranger_two:Method\n",
         stranger_two="class Method:\n    summary = 'another'\n",
     )
     return folder
@@ -131,7 +133,7 @@ def test_a_name_that_two_packages_claim_is_refused_naming_both(
     error = listed["adapters", "claimed"]["error"]
     assert error is not None
     assert "'claimed' is registered by both stranger-one 1.2 and stranger-two 1.2: uninstall one" in error
-    assert listed["recipes", "other"]["error"] is None
+    assert listed["signals", "other"]["error"] is None
 
 
 def test_a_recipe_that_asks_for_a_broken_plugin_is_refused_in_one_line(llmrec: Command, strangers: Path) -> None:
@@ -191,7 +193,12 @@ def test_show_gives_every_option_with_default_and_documentation(llmrec: Command,
 
 @pytest.mark.parametrize(
     ("kind", "name", "part"),
-    [("recipes", "movies", "recipe"), ("backbones", "minilm", "backbone"), ("heads", "rating", "options")],
+    [
+        ("recipes", "movies-7b", "recipe"),
+        ("readers", "movies", "download"),
+        ("backbones", "minilm", "backbone"),
+        ("heads", "rating", "options"),
+    ],
 )
 def test_show_knows_every_kind(llmrec: Command, kind: str, name: str, part: str) -> None:
     done = llmrec("show", kind, name, "--json")

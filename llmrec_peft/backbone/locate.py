@@ -95,11 +95,12 @@ def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
 
 def _from_hub(hub_id: str, revision: str, hint: str) -> Path:
     """Fetch one commit's configuration, tokenizer and safetensors into the Hub cache."""
+    from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_FILES))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
         cause = str(error).splitlines()[0]
         raise InputError(f"backbone {hub_id}@{revision[:8]} cannot be fetched from the Hub ({cause}){hint}") from None

@@ -10,17 +10,19 @@ import typer
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import note
+from llmrec_peft.recipe import reader_name
 
 
 def download(
-    recipe: Annotated[str, typer.Argument(help="Registered recipe.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to make [default: data/NAME].")] = None,
+    recipe: Annotated[str, typer.Argument(help="Registered recipe or reader.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to make [default: data/READER].")] = None,
 ) -> None:
     """Fetch a recipe's data from its owner's address, check its digest, unpack what the reader reads."""
-    source = registry.get("recipes", recipe)
+    reader = reader_name(recipe)
+    source = registry.get("readers", reader)
     if source.download is None:
         raise InputError(f"the owner of {recipe}'s data offers no download; see docs/data.md")
-    target = out or Path("data") / recipe
+    target = out or Path("data") / reader
     note(source.download.licence)
 
     from llmrec_peft.data.download import fetch

@@ -22,8 +22,13 @@ def init(
     target = out or Path(f"{Path(name).stem}.yaml")
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists already: --overwrite replaces it, --out names another file")
-    with whole_file(target) as partial:
-        partial.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    copies = {target: source}
+    demo = source.with_name(f"{source.stem}.demo.yaml")
+    if demo.is_file():  # settings of this recipe alone for made-up data, found by their name
+        copies[target.with_name(f"{target.stem}.demo.yaml")] = demo
+    for copy, original in copies.items():
+        with whole_file(copy) as partial:
+            partial.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
     typer.echo(f"{target} written; edit it, then: llmrec train {_as_path(target)} --data DIR")
 
 

@@ -1,4 +1,4 @@
-"""Contract of a recipe plugin: where a domain's published files come from and how they are read."""
+"""Contract of a reader: where the published files of a data set come from and how they are read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,17 @@ class Download:
     licence: str
 
 
-class RecipeSource(ABC):
-    """A domain: a folder with ``recipe.yaml`` and a reader of its owner's files."""
+class Reader(ABC):
+    """A source of data: it reads its owner's files and can make a small data set up.
+
+    A recipe names its reader in ``data.reader``; any number of recipes can share one. Settings for the made-up
+    data stand in ``demo.yaml`` in the folder of the reader's module.
+    """
 
     summary: ClassVar[str]
     """One line for `llmrec list`."""
     download: ClassVar[Download | None] = None
     """Published archive, where its owner lets people fetch it."""
-
-    @classmethod
-    @abstractmethod
-    def folder(cls) -> Path:
-        """Folder that holds ``recipe.yaml`` and, where there is made-up data, ``demo.yaml``."""
 
     @abstractmethod
     def read(self, path: Path, graph: Path | None) -> RecDataset:
@@ -54,6 +54,23 @@ class RecipeSource(ABC):
             InputError: Naming the file and line of what is wrong.
         """
 
-    @abstractmethod
     def demo(self, seed: int) -> RecDataset:
-        """Make a small dataset up, with a known structure, the same for the same seed."""
+        """Make a small data set up, with a known structure, the same for the same seed.
+
+        Raises:
+            InputError: When this reader makes none up.
+        """
+        raise InputError(f"{type(self).__name__} makes no data up: give a folder with --data DIR")
+
+
+class RecipeSource(Reader):
+    """A reader that brings one recipe of its own name, registered as a class in the group ``llmrec_peft.recipes``.
+
+    Kept for plugins written before recipes were found by their folder. A new plugin derives `Reader`, which it
+    registers in ``llmrec_peft.readers``, and registers the folder of its recipes in ``llmrec_peft.recipes``.
+    """
+
+    @classmethod
+    @abstractmethod
+    def folder(cls) -> Path:
+        """Return the folder that holds ``recipe.yaml`` and, where there is made-up data, ``demo.yaml``."""

@@ -18,7 +18,7 @@ from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.histories import Histories, earlier, given
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
-from llmrec_peft.data.source import RecipeSource
+from llmrec_peft.data.source import Reader
 from llmrec_peft.data.splits import Split, drawn, split
 from llmrec_peft.data.subset import with_fewer_items
 from llmrec_peft.data.views import ViewTemplate
@@ -132,7 +132,7 @@ def read_dataset(section: DataSection) -> RecDataset:
     Raises:
         InputError: When there is no path, or the files are not what they should be.
     """
-    source: RecipeSource = registry.get("recipes", section.reader)()
+    source: Reader = registry.get("readers", section.reader)()
     if section.path is None:
         raise InputError(
             f"data.path: say where the data is: --data DIR, --data {DEMO} for a made-up set,"

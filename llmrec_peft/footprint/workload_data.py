@@ -139,7 +139,7 @@ def _demo_columns(recipe: Recipe, users: int, items: int) -> tuple[Columns, Colu
     prompts = reads_prompt(recipe)
     if all(signal.refusal((), (), prompts) is None for signal in bare_signals(recipe).values()):
         return {}, {}
-    demo = registry.get("recipes", recipe.data.reader)().demo(DEMO_SEED)
+    demo = registry.get("readers", recipe.data.reader)().demo(DEMO_SEED)
     require_useful(recipe, demo)
     found = [
         {name: [values[row % len(values)] for row in range(count)] for name, values in columns(table).items()}

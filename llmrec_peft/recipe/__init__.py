@@ -11,5 +11,17 @@ from llmrec_peft.recipe.recipe import (
     load_recipe,
     recipe_path,
 )
+from llmrec_peft.recipe.registered import RegisteredRecipe, reader_name, registered_recipe
 
-__all__ = ["DEMO", "AdapterChoice", "HeadChoice", "Recipe", "SignalChoices", "load_recipe", "recipe_path"]
+__all__ = [
+    "DEMO",
+    "AdapterChoice",
+    "HeadChoice",
+    "Recipe",
+    "RegisteredRecipe",
+    "SignalChoices",
+    "load_recipe",
+    "reader_name",
+    "recipe_path",
+    "registered_recipe",
+]

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_serializer, model_validator
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options, one_line, validated
+from llmrec_peft.recipe.registered import demo_settings
 from llmrec_peft.recipe.sections import (
     BackboneSection,
     DataSection,
@@ -191,7 +192,7 @@ class Recipe(Options):
             raise InputError(f"{prefix}a recipe is a mapping of fields, got {type(values).__name__}")
         try:
             recipe = cls.model_validate(values)
-            registry.get("recipes", recipe.data.reader)
+            registry.get("readers", recipe.data.reader)
         except ValidationError as error:
             raise InputError(prefix + one_line(error, cls)) from None
         except InputError as error:
@@ -202,8 +203,8 @@ class Recipe(Options):
 def load_recipe(source: str, overrides: Iterable[str] = (), changes: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe by registered name or YAML path and apply overrides.
 
-    Later wins: the file, then the recipe's ``demo.yaml`` where ``data.path`` is `demo`, then `changes`,
-    then `overrides`.
+    Later wins: the file, then the settings for made-up data (see `demo_settings`) where ``data.path`` is `demo`,
+    then `changes`, then `overrides`.
 
     Args:
         source: Registered name, or path of a YAML file (recognized by its ending or a slash).
@@ -214,6 +215,7 @@ def load_recipe(source: str, overrides: Iterable[str] = (), changes: Mapping[str
         InputError: For anything that does not name, parse or validate.
     """
     path = recipe_path(source)
+    registered = not _is_path(source)
     values = read_yaml(path)
     where = source if path.suffix and "/" not in source and not Path(source).exists() else str(path)
     if not isinstance(values, dict):
@@ -224,8 +226,8 @@ def load_recipe(source: str, overrides: Iterable[str] = (), changes: Mapping[str
         apply_override(edited, dotted, value)
     data = edited.get("data")
     if isinstance(data, dict) and data.get("path") == DEMO and isinstance(data.get("reader"), str):
-        overlay = registry.get("recipes", data["reader"]).folder() / "demo.yaml"
-        edited = merge(values, read_yaml(overlay))
+        settings = demo_settings(path, data["reader"], registered)
+        edited = merge(values, {} if settings is None else read_yaml(settings))
         for dotted, value in edits:
             apply_override(edited, dotted, value)
     return Recipe.from_plain(edited, where="" if source in registry.plugins("recipes") else where)
@@ -237,13 +239,17 @@ def recipe_path(source: str) -> Path:
     Raises:
         InputError: When there is no such file or name.
     """
-    if source.endswith((".yaml", ".yml")) or "/" in source:
+    if _is_path(source):
         path = Path(source)
         if not path.is_file():
             raise InputError(f"no recipe file {source}")
         return path
-    folder: Path = registry.get("recipes", source).folder()
-    return folder / "recipe.yaml"
+    file: Path = registry.get("recipes", source)
+    return file
+
+
+def _is_path(source: str) -> bool:
+    return source.endswith((".yaml", ".yml")) or "/" in source
 
 
 def _chosen(kind: str, key: str, values: Any, where: str) -> Any:

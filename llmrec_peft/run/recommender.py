@@ -14,8 +14,8 @@ from torch import Tensor
 
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
-from llmrec_peft.artifact.tensors import write_tensors
 from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.backbone.tensor_files import write_tensors
 from llmrec_peft.data.histories import Histories, given
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary

@@ -1,1 +1,1 @@
-"""Recipes: one folder a domain, with its recipe and the reader of its owner's files."""
+"""Recipes: a folder for each domain, with a reader of its data, settings for made-up data, and one or more recipes."""

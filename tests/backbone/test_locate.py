@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 
@@ -125,6 +126,15 @@ def test_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with pytest.raises(InputError, match="owner/name@01234567 cannot be fetched from the Hub") as caught:
         locate("owner/name", COMMIT)
     assert "\n" not in str(caught.value)
+
+
+def test_hub_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*arguments: object, **options: object) -> str:
+        raise httpx.ConnectError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", no_network)
+    with pytest.raises(InputError, match=r"owner/name@01234567 cannot be fetched from the Hub \(\[Errno -2\] Name"):
+        locate("owner/name", COMMIT)
 
 
 def test_alias_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

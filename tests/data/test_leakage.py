@@ -185,7 +185,7 @@ def leaking_dataset() -> RecDataset:
 
 
 def read_from(monkeypatch: pytest.MonkeyPatch, dataset: RecDataset) -> None:
-    movies = registry.get("recipes", "movies")
+    movies = registry.get("readers", "movies")
     monkeypatch.setattr(movies, "read", lambda self, path, graph: dataset)
 
 

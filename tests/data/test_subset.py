@@ -10,7 +10,7 @@ from llmrec_peft.registry import get
 
 
 def test_kept_items_keep_all_their_interactions_and_only_theirs() -> None:
-    whole = get("recipes", "movies")().demo(0)
+    whole = get("readers", "movies")().demo(0)
     drawn = with_fewer_items(whole, 50, seed=3)
     kept = set(column(drawn.items, "item_id"))
     assert len(kept) == len(drawn.items) == 50
@@ -22,13 +22,13 @@ def test_kept_items_keep_all_their_interactions_and_only_theirs() -> None:
 
 
 def test_the_draw_is_the_seeds() -> None:
-    whole = get("recipes", "movies")().demo(0)
+    whole = get("readers", "movies")().demo(0)
     ids = [column(with_fewer_items(whole, 50, seed).items, "item_id") for seed in (1, 1, 2)]
     assert ids[0] == ids[1] != ids[2]
 
 
 def test_enough_is_all() -> None:
-    whole = get("recipes", "movies")().demo(0)
+    whole = get("readers", "movies")().demo(0)
     assert with_fewer_items(whole, len(whole.items), 0) is whole
 
 

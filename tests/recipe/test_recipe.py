@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 import pytest
 from pydantic import Field
 
 from llmrec_peft import registry
-from llmrec_peft.data.source import RecipeSource
+from llmrec_peft.data.source import Reader
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import spelled
 from llmrec_peft.recipe import Recipe, load_recipe
@@ -85,7 +87,7 @@ def test_defaults_are_written_out_and_what_is_written_loads_equal(tmp_path: Path
         ("signals.texts.dropout=0.1", r"unknown signal 'texts': did you mean 'text'\?"),
         ("adapter.method=lroa", r"unknown adapter method 'lroa': did you mean 'lora'\?"),
         ("head.name=ratings", r"unknown task head 'ratings': did you mean 'rating'\?"),
-        ("data.reader=movie", r"unknown recipe 'movie': did you mean 'movies'\?"),
+        ("data.reader=movie", r"unknown reader 'movie': did you mean 'movies'\?"),
     ],
 )
 def test_unknown_name_anywhere_is_refused_with_the_nearest(tmp_path: Path, override: str, message: str) -> None:
@@ -224,27 +226,22 @@ def test_every_field_is_documented() -> None:
 
 @pytest.fixture
 def recipe_with_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A registered recipe `fake` with a demo.yaml beside its recipe.yaml."""
-    written(tmp_path, SMALL.replace("reader: movies", "reader: fake"), "recipe.yaml")
+    """A registered recipe `fake` whose reader, of the same name, has a demo.yaml in its folder."""
+    recipe = written(tmp_path, SMALL.replace("reader: movies", "reader: fake"), "recipe.yaml")
     written(tmp_path, "description: made up\nseed: 5\ntraining: {epochs: 7, patience: null}\n", "demo.yaml")
 
-    class Fake(RecipeSource):
-        summary: ClassVar[str] = "fake"
-
-        @classmethod
-        def folder(cls) -> Path:
-            return tmp_path
+    class Fake(Reader):
+        __module__ = "fake_reader"
 
         def read(self, path: Path, graph: Path | None) -> Any:
             raise NotImplementedError
 
-        def demo(self, seed: int) -> Any:
-            raise NotImplementedError
-
+    module = types.ModuleType("fake_reader")
+    module.__file__ = str(tmp_path / "fake_reader.py")
+    monkeypatch.setitem(sys.modules, "fake_reader", module)
+    fakes: dict[tuple[str, str], Any] = {("recipes", "fake"): Path(recipe), ("readers", "fake"): Fake}
     loaded = registry.get
-    monkeypatch.setattr(
-        registry, "get", lambda kind, name: Fake if (kind, name) == ("recipes", "fake") else loaded(kind, name)
-    )
+    monkeypatch.setattr(registry, "get", lambda kind, name: fakes.get((kind, name)) or loaded(kind, name))
     return "fake"
 
 
@@ -261,6 +258,12 @@ def test_demo_overlay_is_laid_for_an_override_and_for_a_file_of_ones_own(recipe_
     own = written(tmp_path, SMALL.replace("reader: movies", "reader: fake\n  path: demo") + "seed: 9\n", "own.yaml")
     assert load_recipe(own).training.epochs == 7
     assert load_recipe(own, ["data.path=elsewhere"]).seed == 9, "no overlay for other data"
+
+
+def test_overlay_of_one_recipe_alone_stands_in_the_place_of_its_readers(recipe_with_demo: str, tmp_path: Path) -> None:
+    own = written(tmp_path, SMALL.replace("reader: movies", "reader: fake\n  path: demo"), "own.yaml")
+    written(tmp_path, "seed: 6\n", "own.demo.yaml")
+    assert (load_recipe(own).seed, load_recipe(own).training.epochs) == (6, 10)
 
 
 def test_demo_of_the_film_recipe_is_valid() -> None:

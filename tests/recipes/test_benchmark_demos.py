@@ -14,7 +14,7 @@ from llmrec_recipes.movies.demo import MOOD, PACE
 
 from llmrec_peft import registry
 from llmrec_peft.data.dataset import RecDataset, column
-from llmrec_peft.data.source import RecipeSource
+from llmrec_peft.data.source import Reader
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.recipe.yaml_file import merge, read_yaml
 
@@ -39,8 +39,8 @@ SHAPES = {
 }
 
 
-def source(name: str) -> RecipeSource:
-    plugin: type[RecipeSource] = registry.get("recipes", name)
+def source(name: str) -> Reader:
+    plugin: type[Reader] = registry.get("readers", name)
     return plugin()
 
 
@@ -225,10 +225,10 @@ def test_letters_and_stars_follow_what_the_description_says() -> None:
 
 
 def test_recipes_render_every_item_also_one_without_text(name: str) -> None:
-    folder = source(name).folder()
-    whole = read_yaml(folder / "recipe.yaml")
+    file = registry.get("recipes", name)
+    whole = read_yaml(file)
     assert whole["data"]["reader"] == whole["name"] == name
-    laid_over = merge(whole, read_yaml(folder / "demo.yaml"))
+    laid_over = merge(whole, read_yaml(file.with_name("demo.yaml")))
     data = source(name).demo(1)
     for values in (whole, laid_over):
         template = ViewTemplate(values["views"]["item"]["template"])

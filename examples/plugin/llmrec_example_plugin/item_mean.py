@@ -1,4 +1,4 @@
-"""Item mean: how an item was rated on average, as one learnt weight."""
+"""Item mean: how an item was rated on average, times one learnt weight."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.options import Options
-from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.plugins import Batch, Options, Signal, SignalContext
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from llmrec_peft.data.batches import Batch
 
 
 class ItemMeanOptions(Options):
     """Options of the item mean."""
 
     shrink: float = Field(default=5.0, ge=0.0)
-    """Average ratings that an item's own ones are held against."""
+    """Average ratings that are added to an item's own, so that few ratings say little."""
 
 
 class ItemMean(Signal[ItemMeanOptions]):

@@ -1,1 +1,1 @@
-"""Reviews of products in the user's own words: one category of Amazon Reviews 2018."""
+"""Ratings and reviews of products: one category of Amazon Reviews 2018."""

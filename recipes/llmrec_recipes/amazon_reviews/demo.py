@@ -1,8 +1,8 @@
-"""Made-up magazines: descriptions tell what a magazine is like, and letters of its readers say so in other words.
+"""Made-up magazines: a description names two qualities, and readers' letters name them in other words.
 
-A magazine is thorough or shallow and sober or cheerful. Nearly everyone likes thorough ones; cheerful or sober
-divides people. A letter praises or blames each quality by whether its writer likes it, and how many stars it
-gives follows. New magazines come out all the time, a quarter of them after most letters were written.
+A magazine is thorough or shallow, and sober or cheerful. Nearly all users like thorough ones; some like cheerful
+ones and some sober ones. A letter praises or blames each quality by whether its writer likes it, and the rating
+follows from both. New magazines come out all the time, a quarter of them after most letters were written.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP
 from llmrec_recipes.movies.demo import ADJECTIVES, NOUNS, THEMES
 
 USERS, MAGAZINES, LETTERS_PER_USER = 110, 90, 14
 LATE_SHARE, LATE_FROM = 0.25, 0.6
-"""Share of the magazines that come out late, and from which part of the whole time on."""
+"""Share of the magazines that come out late, and the share of the whole time after which they do."""
 FRESH_CHANCE = 0.2
-"""How often a reader who could try a magazine that has just come out does."""
+"""Chance that a user takes a magazine that has just come out, where one is left."""
 START, END = 1_380_000_000, 1_530_000_000
 DEPTH = {
     1: ("thorough research", "long and careful articles", "well checked facts", "real expertise"),
@@ -45,10 +45,10 @@ PUBLISHERS = ("Harbour Press", "Old Mill Media", "Northlight Publishing", "Red K
 
 
 def demo_dataset(seed: int) -> RecDataset:
-    """Make the magazines and the letters up; ids have the form of the real ones.
+    """Make up magazines and letters; ids have the form of the real ones.
 
     Args:
-        seed: Seed of everything.
+        seed: Seed of all random draws.
     """
     rng = np.random.default_rng([seed, 19])
     depth, spirit = rng.choice([-1, 1], MAGAZINES), rng.choice([-1, 1], MAGAZINES)
@@ -88,7 +88,7 @@ def demo_dataset(seed: int) -> RecDataset:
 
 
 def _items(rng: np.random.Generator, depth: Any, spirit: Any) -> dict[str, list[Any]]:
-    """Columns of the magazines: each description names both qualities, in either order, and a subject."""
+    """Return the columns of the items table: a description names a subject and both qualities, in random order."""
     titles: dict[str, None] = {}
     while len(titles) < MAGAZINES:
         titles.setdefault(f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)} {rng.choice(KINDS)}")
@@ -108,5 +108,5 @@ def _items(rng: np.random.Generator, depth: Any, spirit: Any) -> dict[str, list[
 
 
 def _felt(rng: np.random.Generator, words: Mapping[int, tuple[str, ...]], quality: int, liking: float) -> str:
-    """What a letter says of a quality, and whether its writer likes that."""
+    """Return what a letter says about a quality, with praise or blame by whether its writer likes it."""
     return f"{rng.choice(words[quality])}, {rng.choice(PRAISE if liking * quality > 0 else BLAME)}"

@@ -1,4 +1,4 @@
-"""Reader of Amazon Reviews 2018: the 5-core reviews of one category and what the shop says of its products."""
+"""Reader of Amazon Reviews 2018: the 5-core reviews of one category and the metadata of its products."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
-from llmrec_recipes.lines import Record, json_lines, no_graph, required_file, required_match
+from llmrec_peft.plugins import Reader, RecDataset, interactions_table, table
+from llmrec_recipes.text_files import Record, json_lines, no_graph, required_file, required_match
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,31 +21,26 @@ _LICENCE = (
 _RATINGS = (1, 5)
 _ENDING = "_5.json.gz"
 _DESCRIPTION = 500
-"""Characters of a description, about 100 tokens: what a language model is given of it anyway."""
+"""Characters kept of a description: about 100 tokens, more than views of items keep by default."""
 _NAME_WORDS = 8
-"""Words of a description that stand in for a title."""
+"""Words of a description that replace a missing title."""
 _MOST = 20_000
-"""Characters of a text that are looked at."""
+"""Characters of a text that are searched for markup; the rest is dropped."""
 _CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(?:/?[a-zA-Z]|!--)[^<>]*>")
 _BROKEN_TAG = re.compile(r"<[a-zA-Z]\w*\s[^<>=]*=[^<>]*\Z")
 _PAGE_CODE = "getTime("
-"""What the crawler took for a title of some thousand products: JavaScript of the page."""
+"""Marks the JavaScript that the crawler stored as the title of some thousand products."""
 
 
-class AmazonReviews(RecipeSource):
-    """Stars and words of one category of Amazon Reviews 2018 (5-core), and the products' metadata.
+class AmazonReviews(Reader):
+    """Ratings and reviews of one category of Amazon Reviews 2018 (5-core), and the products' metadata.
 
-    Any category reads. Texts are plain: markup is taken out and entities are resolved. A product without a
-    usable title is called by the first words of its description, else by brand and category, else by its id.
+    Works for every category. Texts are plain: markup is removed and entities are resolved. The title of a product
+    that has no usable one is the first words of its description, else brand and category, else its id.
     """
 
     summary: ClassVar[str] = "Amazon Reviews 2018 (5-core) of one category: stars, review texts, product texts"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``<category>_5.json.gz`` and ``meta_<category>.json.gz``."""
@@ -75,14 +69,14 @@ class AmazonReviews(RecipeSource):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up magazines and their readers' letters; see `llmrec_recipes.amazon_reviews.demo`."""
+        """Make up magazines and letters of their readers; see `llmrec_recipes.amazon_reviews.demo`."""
         from llmrec_recipes.amazon_reviews.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def plain_text(text: str) -> str:
-    """Text without markup, entities resolved, white space single; a tag broken off at the end is taken out too.
+    """Remove markup, resolve entities, and join words by single blanks; remove a tag cut off at the end too.
 
     >>> plain_text('The <i>best</i> of Tom &amp; Jerry,<br />3 < 4')
     'The best of Tom & Jerry, 3 < 4'
@@ -95,15 +89,15 @@ def plain_text(text: str) -> str:
 
 
 def _gap(tag: re.Match[str]) -> str:
-    """Nothing for a tag that stands inside a line, such as ``<i>``; a blank for one that ends it."""
+    """Return what replaces a tag: nothing for one inside a line, such as ``<i>``, a blank for one that ends it."""
     return "" if re.match(r"</?(?:a|b|i|u|em|strong|font|span|sup|sub)\b", tag[0], re.IGNORECASE) else " "
 
 
 def whole_title(text: str) -> str:
-    """A product's title, or nothing where the crawler caught a piece of the page instead.
+    """Return a product's title, or an empty text where the crawler stored a piece of the page instead.
 
-    A piece is a broken tag, JavaScript, or the end of a ``<meta content="…" />``; what stands in such an end
-    is a title unless it begins with a blank: then only the shop's name was left.
+    Such a piece is a broken tag, JavaScript, or the end of a ``<meta content="…" />``. The text before that end is
+    the title, unless it begins with a blank: then only the shop's name is left.
 
     >>> whole_title("Bahco Round File, 6&quot;"), whole_title('Bahco Round File" />'), whole_title(' Magazines" />')
     ('Bahco Round File, 6"', 'Bahco Round File', '')
@@ -117,7 +111,7 @@ def whole_title(text: str) -> str:
 
 
 def _items(path: Path, reviewed: list[str]) -> tuple[Dataset, list[str]]:
-    """Texts of the reviewed products, in the order of their first review, and what was odd about them."""
+    """Return the items table, in the order of the first reviews, and notes with counts of what is irregular."""
     known: dict[str, dict[str, Any]] = {}
     wanted, seen, doubled = set(reviewed), set[str](), 0
     for record in json_lines(path):
@@ -145,7 +139,7 @@ def _items(path: Path, reviewed: list[str]) -> tuple[Dataset, list[str]]:
 
 
 def _product(record: Record) -> dict[str, Any]:
-    """Texts of one product; its categories lose the shop's pieces of markup."""
+    """Return the texts of one product, without markup."""
     description = plain_text(" ".join(record.texts("description")))
     categories = [plain_text(category) for category in record.texts("category")]
     return {
@@ -157,7 +151,7 @@ def _product(record: Record) -> dict[str, Any]:
 
 
 def _called(product: dict[str, Any]) -> str:
-    """What a product without a title is called."""
+    """Return the title of a product that has none of its own."""
     words = product["description"].split()
     if words:
         return " ".join(words[:_NAME_WORDS]) + (" …" if len(words) > _NAME_WORDS else "")

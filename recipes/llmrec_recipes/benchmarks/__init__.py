@@ -1,1 +1,1 @@
-"""Published benchmarks, one folder each: their owners' splits, figures to compare with."""
+"""Published benchmarks, a folder for each: the owners' data splits, and figures to compare with."""

@@ -1,1 +1,1 @@
-"""Films: MovieLens-100K, with Freebase triples around the films."""
+"""Ratings of films: MovieLens-100K, with Freebase triples about the films."""

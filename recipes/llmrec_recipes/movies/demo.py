@@ -1,10 +1,11 @@
-"""Made-up films in which the meaning of a description decides who likes a film.
+"""Made-up films: the meaning of a description decides who likes a film.
 
 Each film has two hidden qualities, its pace (slow or fast) and its mood (warm or cold). The description names
-each directly ("slow") or, now and then, by denying the opposite ("hardly fast"). Most of the wording (title,
-trade, place, errand) has no bearing on liking, so that a general sentence embedding is busy with other things.
-Pace divides people, a warm mood pleases most, a director is good or bad, a theme matters to some. A quarter of
-the films is never rated in the training part: of them only description and graph can tell.
+each directly ("slow") or, in a few cases, by denying the opposite ("hardly fast"). Most words of a text (title,
+trade, place, errand) do not influence liking, so that the embedding of a general sentence encoder mostly encodes
+other things. Some users like fast films and some slow ones, most like a warm mood, a director is good or bad, a
+theme matters to some users. A quarter of the films has no rating in the training part: only description and graph
+predict how those are rated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, interactions_table, table
+from llmrec_peft.plugins import KnowledgeGraph, RecDataset, interactions_table, table
 
 USERS, FILMS, RATINGS_PER_USER = 150, 260, 56
 COLD_SHARE, LATE_SHARE, DENIED_SHARE = 0.25, 0.1, 0.08
@@ -50,10 +51,10 @@ STUDIOS = ("Northlight", "Red Kite", "Harbour Pictures", "Meridian", "Old Mill",
 
 
 def demo_dataset(seed: int) -> RecDataset:
-    """Make the films, people and ratings up; ids are "1", "2", ...
+    """Make up films, users and ratings; ids are "1", "2", ...
 
     Args:
-        seed: Seed of everything.
+        seed: Seed of all random draws.
     """
     rng = np.random.default_rng([seed, 7])
     films = _Films(rng)
@@ -70,7 +71,7 @@ def demo_dataset(seed: int) -> RecDataset:
 
 
 class _Films:
-    """Hidden qualities and visible columns of all films."""
+    """Hidden qualities of all films and the columns of the items table."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.pace = rng.choice([-1, 1], FILMS)
@@ -91,7 +92,7 @@ class _Films:
         }
 
     def graph(self) -> KnowledgeGraph:
-        """Director, studio and theme of each film; a film's entity is its id with a prefix."""
+        """Return triples with director, studio and theme of each film; a film's entity is its id with a prefix."""
         facts = (
             ("directed by", self.director, DIRECTORS),
             ("produced by", self.studio, STUDIOS),
@@ -109,7 +110,7 @@ class _Films:
 
 
 def _ratings(films: _Films, rng: np.random.Generator) -> Any:
-    """Everyone rates some films; cold films and everyone's latest ratings are the test part."""
+    """Let each user rate some films; ratings of cold films and each user's latest ratings are the test part."""
     bias, fast = rng.normal(0.0, 0.3, USERS), rng.normal(0.2, 0.6, USERS)
     warm, by_genre = rng.normal(0.5, 0.4, USERS), rng.normal(0.0, 0.15, (USERS, len(GENRES)))
     skill, by_theme = rng.normal(0.0, 0.35, len(DIRECTORS)), rng.normal(0.0, 0.2, (USERS, len(THEMES)))
@@ -130,7 +131,7 @@ def _ratings(films: _Films, rng: np.random.Generator) -> Any:
         columns["item_id"] += [str(one + 1) for one in film]
         columns["rating"] += np.clip(np.rint(liking), 1, 5).tolist()
         columns["timestamp"] += np.sort(rng.integers(1_500_000_000, 1_600_000_000, size)).tolist()
-        columns["part"] += ["test" if held else "train" for held in cold[film] | late]
+        columns["part"] += ["test" if in_test else "train" for in_test in cold[film] | late]
     return interactions_table(**columns)
 
 
@@ -158,7 +159,7 @@ def _description(rng: np.random.Generator, pace: int, mood: int) -> str:
 
 
 def _quality(rng: np.random.Generator, words: Mapping[int, tuple[str, ...]], sign: int) -> str:
-    """ "slow" or, less often, "never fast": the same meaning in opposite words."""
+    """Return "slow" or, less often, "never fast": the same meaning, written with the opposite word."""
     if rng.random() >= DENIED_SHARE:
         return str(rng.choice(words[sign]))
     return f"{rng.choice(DENIALS)} {rng.choice(words[-sign])}"

@@ -1,4 +1,4 @@
-"""Reader of MovieLens-100K in GroupLens' layout, with Freebase triples where they are given."""
+"""Reader of MovieLens-100K in GroupLens' layout, and of Freebase triples about the films."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.source import Download, RecipeSource
-from llmrec_peft.errors import InputError
-from llmrec_recipes.lines import required_file, rows, whole_number
+from llmrec_peft.plugins import Download, InputError, KnowledgeGraph, Reader, RecDataset, interactions_table, table
+from llmrec_recipes.text_files import required_file, rows, whole_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 
 _LICENCE = (
     "MovieLens 100K (c) GroupLens, University of Minnesota. Research use; no redistribution without permission;\n"
@@ -26,8 +23,8 @@ _YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)(?:\s*\(T?V\))?\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|Il|Los|Das|Der|Die|El)(?P<more>(?: \(.*\))?)$")
 
 
-class Movies(RecipeSource):
-    """Ratings of films from MovieLens-100K, film texts, and optionally Freebase triples around the films."""
+class Movies(Reader):
+    """Ratings of films from MovieLens-100K, film texts, and optionally Freebase triples about the films."""
 
     summary: ClassVar[str] = "MovieLens-100K ratings with film texts and, optionally, Freebase triples"
     download: ClassVar[Download | None] = Download(
@@ -48,15 +45,8 @@ class Movies(RecipeSource):
         licence=_LICENCE,
     )
 
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
-
     def read(self, path: Path, graph: Path | None) -> RecDataset:
-        """Read ``u1.base`` and ``u1.test`` (or ``u.data`` alone), ``u.item``, ``u.genre`` and ``u.user``."""
-        from llmrec_peft.data.dataset import RecDataset
-
+        """Read ``u1.base`` and ``u1.test`` (or only ``u.data``), ``u.item``, ``u.genre`` and ``u.user``."""
         genres = [name for _, (name, _) in rows(required_file(path, "u.genre"), "|", 2, "latin-1")]
         items = _items(required_file(path, "u.item"), genres)
         users = _users(required_file(path, "u.user"))
@@ -75,14 +65,14 @@ class Movies(RecipeSource):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up films whose descriptions predict who likes them; see `llmrec_recipes.movies.demo`."""
+        """Make up films whose descriptions predict who likes them; see `llmrec_recipes.movies.demo`."""
         from llmrec_recipes.movies.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def title_and_year(text: str) -> tuple[str, int | None]:
-    """Split MovieLens' title into the title as people say it and the year.
+    """Split MovieLens' title into the title with its article in front and the year.
 
     >>> title_and_year("Postino, Il (1994)")
     ('Il Postino', 1994)
@@ -98,8 +88,6 @@ def title_and_year(text: str) -> tuple[str, int | None]:
 
 
 def _items(path: Path, genres: list[str]) -> Dataset:
-    from llmrec_peft.data.dataset import table
-
     columns: dict[str, list[Any]] = {"item_id": [], "title": [], "year": [], "genres": []}
     seen: set[str] = set()
     for line, fields in rows(path, "|", _ITEM_FIELDS, "latin-1"):
@@ -119,8 +107,6 @@ def _items(path: Path, genres: list[str]) -> Dataset:
 
 
 def _users(path: Path) -> Dataset:
-    from llmrec_peft.data.dataset import table
-
     columns: dict[str, list[Any]] = {"user_id": [], "age": [], "gender": [], "occupation": []}
     for line, (user, age, gender, occupation, _zip) in rows(path, "|", 5, "latin-1"):
         columns["user_id"].append(user)
@@ -131,8 +117,6 @@ def _users(path: Path) -> Dataset:
 
 
 def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str]) -> Dataset:
-    from llmrec_peft.data.dataset import interactions_table
-
     columns: dict[str, list[Any]] = {"user_id": [], "item_id": [], "rating": [], "timestamp": [], "part": []}
     for path, part in parts:
         for line, (user, item, rating, timestamp) in rows(path, "\t", 4):
@@ -153,8 +137,6 @@ def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str
 
 def _graph(folder: Path, items: set[str]) -> KnowledgeGraph:
     """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header."""
-    from llmrec_peft.data.dataset import KnowledgeGraph, table
-
     if not folder.is_dir():
         raise InputError(f"no graph folder {folder}")
     found = {ending: sorted(folder.glob(f"*.{ending}")) for ending in ("kg", "link")}

@@ -1,1 +1,1 @@
-"""Next purchase: IISAN's sequences of Amazon's Industrial and Scientific shop."""
+"""IISAN's benchmark: the next purchase in sequences from Amazon's category Industrial and Scientific."""

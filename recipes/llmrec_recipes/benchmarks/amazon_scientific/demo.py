@@ -1,9 +1,9 @@
-"""Made-up supplies: what someone buys next belongs to the family that follows the last one's, or to the same.
+"""Made-up purchases: the next product is of the family that follows the last one's, or of the same family.
 
-Families stand in a circle of trades: after a soldering iron comes solder, after solder a desoldering pump. A
-title names its family in one of several ways between brand, model number and pack size, which mean nothing.
-Two products of each family are so new that they are bought last or next to last only: training never meets
-them, and nothing but their titles says what they follow.
+Families form a circle: after a soldering iron comes solder, after solder a desoldering pump. A title names its
+family in one of two ways, among brand, model number and pack size, which carry no information. Two products of each
+family are new: they occur only as the last or the second last purchase, so never in training, and only their titles
+say which products they follow.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP
 
 USERS, ITEMS_PER_FAMILY, NEW_PER_FAMILY = 300, 11, 2
 SHORTEST, LONGEST = 5, 10
 FOLLOWS, STAYS = 0.65, 0.15
-"""Chances that a purchase is of the family that follows, or of the same one; else of any."""
+"""Chances that the next purchase is of the following family, or of the same one; else it is of a random family."""
 NEW_CHANCE = 0.3
-"""How often one of a sequence's last two purchases is a new product."""
+"""Chance that each of a sequence's last two purchases is a new product."""
 FAMILIES = (
     ("soldering iron", "soldering station"),
     ("rosin core solder", "lead free solder wire"),
@@ -47,10 +47,10 @@ USES = ("for Home Use", "Professional Grade", "Heavy Duty", "Compact", "Industri
 
 
 def demo_dataset(seed: int) -> RecDataset:
-    """Make the supplies and the sequences up; ids have the form of the real ones.
+    """Make up products and sequences of purchases; ids have the form of the real ones.
 
     Args:
-        seed: Seed of everything.
+        seed: Seed of all random draws.
     """
     rng = np.random.default_rng([seed, 17])
     count = ITEMS_PER_FAMILY * len(FAMILIES)
@@ -64,14 +64,14 @@ def demo_dataset(seed: int) -> RecDataset:
         length = int(rng.integers(SHORTEST, LONGEST + 1))
         at = int(rng.integers(len(FAMILIES)))
         for place in range(length):
-            held = place >= length - 2
-            wanted = new if held and rng.random() < NEW_CHANCE else ~new
+            held_out = place >= length - 2
+            wanted = new if held_out and rng.random() < NEW_CHANCE else ~new
             item = int(rng.choice(np.flatnonzero((family == at) & wanted)))
             columns["user_id"].append(person)
             columns["item_id"].append(ids[item])
             columns["rating"].append(1.0)
             columns["timestamp"].append(place)
-            columns["part"].append("train" if not held else "valid" if place == length - 2 else "test")
+            columns["part"].append("train" if not held_out else "valid" if place == length - 2 else "test")
             at = _next(rng, at)
     return RecDataset(
         name="made-up purchases",
@@ -87,7 +87,7 @@ def demo_dataset(seed: int) -> RecDataset:
 
 
 def _next(rng: np.random.Generator, family: int) -> int:
-    """Family of the next purchase."""
+    """Draw the family of the next purchase."""
     chance = rng.random()
     if chance < FOLLOWS:
         return (family + 1) % len(FAMILIES)

@@ -1,4 +1,4 @@
-"""Reader of IISAN's Amazon sequences: what each user bought, one after another, and the products' titles."""
+"""Reader of IISAN's Amazon sequences: the products that each user bought, in order, and their titles."""
 
 from __future__ import annotations
 
@@ -6,34 +6,27 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError, Reader, RecDataset, interactions_table, table
 from llmrec_recipes.amazon_reviews.reader import whole_title
-from llmrec_recipes.lines import no_graph, required_match, rows
+from llmrec_recipes.text_files import no_graph, required_match, rows
 
 _LICENCE = (
     "IISAN's sequences are derived from Amazon review data 2018 (J. Ni and J. McAuley, UC San Diego): research\n"
     "use. Cite: J. Fu et al., IISAN, SIGIR 2024, arXiv:2404.02059."
 )
 _SHORTEST = 3
-"""Purchases of a sequence that has something to train on beside its validation and test item."""
+"""Least length of a sequence that has a training item beside its validation and its test item."""
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
-class AmazonScientific(RecipeSource):
-    """Sequences of purchases; the last one is the test, the one before it validation.
+class AmazonScientific(Reader):
+    """Sequences of purchases: the last one is the test item, the one before it the validation item.
 
-    Reads IISAN's other categories too: the files are found by ``*_users*.tsv`` and ``*_items*.tsv``. A time is
-    the place in the sequence, since the publisher gives no other. Users buy things again: repeats are kept.
+    Works for IISAN's other categories too: files are found by ``*_users*.tsv`` and ``*_items*.tsv``. The timestamp is
+    the position in the sequence, since none is published. Users buy products again: repeats are kept.
     """
 
     summary: ClassVar[str] = "IISAN's Amazon purchase sequences (Industrial and Scientific) with product titles"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read the sequences and the titles."""
@@ -48,9 +41,9 @@ class AmazonScientific(RecipeSource):
             columns["user_id"] += [user] * len(items)
             columns["item_id"] += items
             columns["timestamp"] += range(len(items))
-            held = ["valid", "test"] if len(items) >= _SHORTEST else []
-            columns["part"] += ["train"] * (len(items) - len(held)) + held
-            short += not held
+            last_parts = ["valid", "test"] if len(items) >= _SHORTEST else []
+            columns["part"] += ["train"] * (len(items) - len(last_parts)) + last_parts
+            short += not last_parts
         unknown = [item for item in dict.fromkeys(columns["item_id"]) if item not in titles]
         titles |= dict.fromkeys(unknown, "")
         counts = {
@@ -71,14 +64,14 @@ class AmazonScientific(RecipeSource):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up supplies of which one family calls for the next; see `demo_dataset`."""
+        """Make up supplies of which one family is bought after another; see `demo_dataset`."""
         from llmrec_recipes.benchmarks.amazon_scientific.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def _sequences(path: Path) -> list[tuple[str, list[str]]]:
-    """Each user with the items in their order."""
+    """Return each user with the items in their order."""
     sequences: dict[str, list[str]] = {}
     for line, (user, sequence) in rows(path, "\t", 2):
         items = sequence.split(" ")
@@ -93,7 +86,7 @@ def _sequences(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def _titles(path: Path) -> tuple[dict[str, str], int]:
-    """Title of each item, and how many titles turned out to be none."""
+    """Return the title of each item, and the number of titles that were pieces of a web page."""
     titles: dict[str, str] = {}
     pieces = 0
     for line, (item, text) in rows(path, "\t", 2):

@@ -1,1 +1,1 @@
-"""Likes of films by users who come back: CoLLM's benchmark over MovieLens-1M."""
+"""CoLLM's benchmark over MovieLens-1M: likes of films by users with ids, split by time."""

@@ -1,7 +1,7 @@
-"""Made-up people who come back, and films that come out while they watch: likes that titles explain.
+"""Made-up likes over time: users join and films come out at different times, and titles explain who likes what.
 
-The films are those of the TALLRec demo: a word in the title for each hidden quality. People join and films come
-out at different times, so that the later parts hold people and films that training never met.
+The films are made as in the TALLRec demo: a word in the title for each hidden quality. Validation and test hold
+users and films that do not occur in training.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP, TellingFilms, tastes
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
 
 USERS, FILMS, RECORDS_PER_USER = 80, 120, 24
 LATE_USERS, LATE_FILMS = 0.08, 0.12
 FRESH_CHANCE = 0.2
-"""How often someone who could watch a film that has just come out does."""
+"""Chance that a user takes a film that has just come out, where one is left."""
 START, END = 991_000_000, 1_044_000_000
 VALID_FROM, TEST_FROM = 0.7, 0.82
-"""Shares of the whole time at which validation and test begin."""
+"""Shares of the whole time after which validation and test begin."""
 
 
 def demo_dataset(seed: int) -> RecDataset:
-    """Make the people, the films and the records up; ids are "1", "2", ...
+    """Make up users, films and records; ids are "1", "2", ...
 
     Args:
-        seed: Seed of everything.
+        seed: Seed of all random draws.
     """
     rng = np.random.default_rng([seed, 13])
     films = TellingFilms.made_up(rng, FILMS, LATE_FILMS)
@@ -59,7 +59,7 @@ def demo_dataset(seed: int) -> RecDataset:
 
 
 def _columns(records: list[tuple[float, int, int, bool]]) -> dict[str, list[Any]]:
-    """Columns of records (moment, user, film, liked) in the order of time, with histories and kinds."""
+    """Return the interactions' columns, with histories, of records (moment, user, film, liked) in order of time."""
     names = ("user_id", "item_id", "rating", "timestamp", "part", "kind", "history", "history_rating")
     columns: dict[str, list[Any]] = {name: [] for name in names}
     liked_by: dict[int, list[str]] = {}

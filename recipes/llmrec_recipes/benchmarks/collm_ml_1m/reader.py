@@ -1,15 +1,13 @@
-"""Reader of CoLLM's MovieLens-1M benchmark: likes and dislikes, with liked histories and warm or cold records."""
+"""Reader of CoLLM's MovieLens-1M benchmark: likes and dislikes with histories of liked films, warm or cold."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError, Reader, RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
-from llmrec_recipes.lines import csv_rows, json_lines, no_graph, required_file, whole_number
+from llmrec_recipes.text_files import csv_rows, json_lines, no_graph, required_file, whole_number
 
 _LICENCE = (
     "CoLLM's records are derived from MovieLens 1M (c) GroupLens, University of Minnesota: research use, no\n"
@@ -18,23 +16,18 @@ _LICENCE = (
 _PARTS = ("train", "valid", "test")
 _KINDS = ("cold", "warm")
 _PADDING = 0
-"""The item that stands for none: first in every history, and without a title."""
+"""The item id that means none: it comes first in every history and has no title."""
 
 
-class CollmMl1m(RecipeSource):
-    """Likes and dislikes of films by users with ids, divided by time.
+class CollmMl1m(Reader):
+    """Likes and dislikes of films by users with ids, split by time.
 
-    A history holds the films that the user had liked before, by the publisher's rule also those of the same
-    part: test histories grow with test-time likes. A record is ``cold`` where its user or its film has no
-    training record.
+    A history holds the films that the user had liked before. By the publisher's rule these may be of the same part:
+    test histories grow with likes of the test period. A record is ``cold`` where its user or its film has no training
+    record.
     """
 
     summary: ClassVar[str] = "CoLLM's like/dislike records over MovieLens-1M, warm and cold, with histories"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``train.jsonl``, ``valid.jsonl``, ``test.jsonl`` and ``item_titles.csv``."""
@@ -44,7 +37,7 @@ class CollmMl1m(RecipeSource):
             name: []
             for name in ("user_id", "item_id", "rating", "timestamp", "part", "kind", "history", "history_rating")
         }
-        met: set[int] = set()
+        seen: set[int] = set()
         name_of: dict[int, str] = {}  # 2.4 million history entries share 3,255 texts
         for part in _PARTS:
             for record in json_lines(required_file(path, f"{part}.jsonl")):
@@ -58,8 +51,8 @@ class CollmMl1m(RecipeSource):
                 columns["kind"].append(_KINDS[record.whole("not_cold", 0, 1)])
                 columns["history"].append([name_of.setdefault(item, str(item)) for item in history])
                 columns["history_rating"].append([1.0] * len(history))
-                met.update(history, (film,))
-        untitled = sorted(met - {item for item, title in titles.items() if title})
+                seen.update(history, (film,))
+        untitled = sorted(seen - {item for item, title in titles.items() if title})
         titles |= dict.fromkeys(untitled, "")
         note = f"films without a title in item_titles.csv, known by their id alone: {len(untitled)}"
         return RecDataset(
@@ -74,14 +67,14 @@ class CollmMl1m(RecipeSource):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up people and films that come and go; see `llmrec_recipes.benchmarks.collm_ml_1m.demo`."""
+        """Make up users and films that appear over time; see `llmrec_recipes.benchmarks.collm_ml_1m.demo`."""
         from llmrec_recipes.benchmarks.collm_ml_1m.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def _titles(path: Path) -> dict[int, str]:
-    """Title of each film by its number; the padding is left out."""
+    """Return the title of each film by its id, without the padding."""
     titles: dict[int, str] = {}
     for line, (number, title) in csv_rows(path, ("iid", "title")):
         item = whole_number(number, path, line, "iid")

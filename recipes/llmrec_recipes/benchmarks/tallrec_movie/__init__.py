@@ -1,1 +1,1 @@
-"""Likes of films, few-shot: TALLRec's benchmark, in which every record brings its own history."""
+"""TALLRec's few-shot benchmark: likes of films, each record with a user history of its own."""

@@ -1,9 +1,9 @@
-"""Made-up records in which the title of a film tells who likes it.
+"""Made-up records in which a film's title decides who likes it.
 
 A film has a mood (warm or cold) and a pace (slow or fast), and its title holds one word for each, such as "The
-Tender, Restless Harbour". Someone likes warm or cold films, and a little more the fast or the slow ones; the
-history shows which. A quarter of the films is met in validation and test alone, and some of the words too:
-of those, only what the words mean can tell.
+Tender, Restless Harbour". A user likes warm or cold films and, less strongly, fast or slow ones; the history shows
+which. A quarter of the films occurs only in validation and test, and so do some of the words: for those, only the
+meaning of a word predicts who likes the film.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
 from llmrec_recipes.movies.demo import MOOD, NAMES, NOUNS, PACE
 
@@ -28,10 +28,10 @@ MOOD_TASTE, PACE_TASTE, NOISE = 1.2, 0.6, 0.5
 
 
 def demo_dataset(seed: int) -> RecDataset:
-    """Make the films and the records up; ids have the form of the real ones.
+    """Make up films and records; ids have the form of the real ones.
 
     Args:
-        seed: Seed of everything.
+        seed: Seed of all random draws.
     """
     rng = np.random.default_rng([seed, 11])
     films = TellingFilms.made_up(rng, FILMS, NEW_SHARE)
@@ -72,7 +72,7 @@ class TellingFilms:
         titles: Titles as MovieLens writes them, each once.
         mood: 1 for warm, -1 for cold, [n].
         pace: 1 for fast, -1 for slow, [n].
-        new: Whether a film is kept out of training; half of these are told by words that no other title has, [n].
+        new: Whether a film occurs in no training record, [n]; half of these have words that no other title has.
     """
 
     titles: list[str]
@@ -82,7 +82,7 @@ class TellingFilms:
 
     @classmethod
     def made_up(cls, rng: np.random.Generator, count: int, new_share: float) -> TellingFilms:
-        """Make films up, the first `new_share` of a random order new."""
+        """Make up films, of which a random share `new_share` is new."""
         mood, pace = rng.choice([-1, 1], count), rng.choice([-1, 1], count)
         new = np.zeros(count, bool)
         new[rng.permutation(count)[: int(new_share * count)]] = True
@@ -98,13 +98,13 @@ class TellingFilms:
     def liked(
         self, films: NDArray[np.int64], taste: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.bool_]:
-        """Whether someone with a taste (for warm, for fast) likes films, now and then against it."""
+        """Whether a user with a taste (for warm, for fast) likes each film; noise flips some answers, [films]."""
         liking = taste[0] * self.mood[films] + taste[1] * self.pace[films] + rng.normal(0.0, NOISE, len(films))
         return np.asarray(liking > 0.0)
 
 
 def tastes(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """What people like, for warm films and for fast ones: either way, the mood more, [count, 2]."""
+    """Draw users' tastes for warm and for fast films, positive or negative; the first is stronger, [count, 2]."""
     return np.asarray(rng.choice([-1.0, 1.0], (count, 2)) * np.array([MOOD_TASTE, PACE_TASTE]))
 
 

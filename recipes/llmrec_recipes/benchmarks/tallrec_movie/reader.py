@@ -1,4 +1,4 @@
-"""Reader of TALLRec's movie benchmark: records that say in words what someone liked and what is asked."""
+"""Reader of TALLRec's movie benchmark: records that give liked and disliked films and a question as texts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
-from llmrec_peft.data.source import RecipeSource
-from llmrec_recipes.lines import Record, json_array, no_graph, required_file
+from llmrec_peft.plugins import Reader, RecDataset, interactions_table, table
 from llmrec_recipes.movies.reader import title_and_year
+from llmrec_recipes.text_files import Record, json_array, no_graph, required_file
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,20 +24,15 @@ _BETWEEN = re.compile(r'"[\s,]*"')
 _LABELS = {"Yes.": 1.0, "No.": 0.0}
 
 
-class TallrecMovie(RecipeSource):
-    """Likes and dislikes of films, each record with a history of its own and no user behind it.
+class TallrecMovie(Reader):
+    """Likes and dislikes of films; each record has a history of its own and names no user.
 
-    A record is a user of its own (``train-17``: part and place in the file, from 0). A film's id is its title
-    as published. The history holds the liked films, then the disliked ones: what came between them in time is
-    not published.
+    Each record is read as a user of its own (``train-17``: part and position in the file, from 0). A film's id is
+    its title as published. The history holds the liked films, then the disliked ones: their order in time is not
+    published.
     """
 
     summary: ClassVar[str] = "TALLRec's like/dislike records over MovieLens-100K, each with its own history"
-
-    @classmethod
-    def folder(cls) -> Path:
-        """Folder of this recipe."""
-        return Path(__file__).parent
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``train.json``, ``valid.json`` and ``test.json``."""
@@ -74,17 +68,17 @@ class TallrecMovie(RecipeSource):
         )
 
     def demo(self, seed: int) -> RecDataset:
-        """Made-up records in which a title tells who likes the film; see `demo_dataset`."""
+        """Make up records in which a film's title decides who likes it; see `demo_dataset`."""
         from llmrec_recipes.benchmarks.tallrec_movie.demo import demo_dataset
 
         return demo_dataset(seed)
 
 
 def films_table(titles: list[str], ids: list[str] | None = None) -> Dataset:
-    """Items table of films: ``item_id``, ``title`` as people say it, ``year`` (null where none is given).
+    """Return the items table of films: ``item_id``, ``title`` with its article in front, ``year`` (or null).
 
     Args:
-        titles: Titles as MovieLens writes them.
+        titles: Titles as MovieLens writes them, such as ``Postino, Il (1994)``.
         ids: Ids, by default the titles themselves.
     """
     parted = [title_and_year(title) for title in titles]
@@ -98,7 +92,7 @@ def films_table(titles: list[str], ids: list[str] | None = None) -> Dataset:
 
 
 def _asked(record: Record) -> tuple[list[str], list[str], str]:
-    """Titles liked, titles disliked, and the title that is asked about."""
+    """Return the liked titles, the disliked titles, and the title that the record asks about."""
     lines = record.text("input").strip().split("\n")
     if len(lines) != 3:  # noqa: PLR2004 - liked, disliked, the question
         record.refuse("input", f"three lines ({_LIKED} … / {_DISLIKED} … / the question)")
@@ -111,7 +105,7 @@ def _asked(record: Record) -> tuple[list[str], list[str], str]:
 
 
 def _titles(record: Record, line: str, prefix: str) -> list[str]:
-    """Quoted titles after a prefix; a title may hold commas and quotes, and there may be none."""
+    """Return the quoted titles after a prefix; there may be none, and a title may contain commas and quotes."""
     expected = f'a line like: {prefix} "Heat (1995)", "Alien (1979)"'
     if not line.startswith(prefix):
         record.refuse("input", expected, line)
@@ -125,5 +119,5 @@ def _titles(record: Record, line: str, prefix: str) -> list[str]:
 
 
 def _unfit(title: str) -> bool:
-    """Whether a title is empty, or two that are not parted as titles are."""
+    """Whether a title is empty, or is two titles with an unexpected separator between them."""
     return not title.strip() or _BETWEEN.search(title) is not None

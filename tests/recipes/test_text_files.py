@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from llmrec_recipes import lines
-from llmrec_recipes.lines import csv_rows, json_array, json_lines, no_graph, required_match, rows, text_lines
+from llmrec_recipes import text_files
+from llmrec_recipes.text_files import csv_rows, json_array, json_lines, no_graph, required_match, rows, text_lines
 
 from llmrec_peft.errors import InputError
 
@@ -35,7 +35,7 @@ def test_lines_are_numbered_from_one_packed_or_not(tmp_path: Path, name: str) ->
 
 
 def test_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "_LONGEST_LINE", 1 << 16)
+    monkeypatch.setattr(text_files, "_LONGEST_LINE", 1 << 16)
     path = written(tmp_path, "bomb.json.gz", b"{}\n" + bytes(1 << 24))
     assert path.stat().st_size < 1 << 16, "a small file stands for a large one"
     assert message(json_lines(path)) == f"{path}, line 2: longer than 65536 bytes"
@@ -150,11 +150,11 @@ def test_broken_array_is_named(tmp_path: Path, content: bytes | str, words: str)
 
 def test_array_beyond_the_bound_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "a.json", "[" + " " * 64 + "]")
-    monkeypatch.setattr(lines, "_LARGEST_ARRAY", 64)
+    monkeypatch.setattr(text_files, "_LARGEST_ARRAY", 64)
     assert message(json_array(path)) == f"{path}: 66 bytes, more than the 64 of a JSON array that is read whole"
 
 
-def record(folder: Path, text: str) -> lines.Record:
+def record(folder: Path, text: str) -> text_files.Record:
     return next(json_lines(written(folder, "one.jsonl", text)))
 
 

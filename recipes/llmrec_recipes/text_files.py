@@ -1,4 +1,4 @@
-"""Lines of delimited, CSV and JSON files, read strictly: every error names the file and the line."""
+"""Read delimited, CSV and JSON text files strictly: every error names the file and the line."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError
 
 _WHOLE_LIMIT = 1 << 63
-"""Arrow holds whole numbers in 64 bits."""
+"""Whole numbers have to be smaller: Arrow stores them in 64 bits."""
 _LONGEST_LINE = 1 << 24
-"""Bytes of a line; a few bytes of gzip can stand for gigabytes without a line end."""
+"""Largest size of a line in bytes: a few bytes of gzip can stand for gigabytes without a line end."""
 _LARGEST_ARRAY = 1 << 28
-"""Bytes of a file that is one JSON array, which has to be read whole."""
+"""Largest size in bytes of a file that is one JSON array, which has to be read as a whole."""
 
 
 def required_file(folder: Path, name: str) -> Path:
-    """A file that has to be in a folder.
+    """Return the path of a file that has to be in a folder.
 
     Raises:
         InputError: When the folder or the file is missing or empty.
@@ -39,21 +39,25 @@ def required_file(folder: Path, name: str) -> Path:
 
 
 def required_match(folder: Path, pattern: str) -> Path:
-    """The one file in a folder whose name matches a pattern such as ``*_users*.tsv``.
+    """Return the path of the only file in a folder whose name matches a pattern such as ``*_users*.tsv``.
 
     Raises:
         InputError: When the folder is missing, or no file or several match, or the file is empty.
     """
     if not folder.is_dir():
         raise InputError(f"no data folder {folder}")
-    found = sorted(entry.name for entry in folder.glob(pattern))
-    if len(found) > 1:
-        raise InputError(f"{folder}: {len(found)} files match {pattern} where one belongs: {', '.join(found[:8])}")
-    return required_file(folder, found[0] if found else pattern)
+    names = sorted(entry.name for entry in folder.glob(pattern))
+    if len(names) > 1:
+        raise InputError(f"{folder}: {len(names)} files match {pattern} where one belongs: {', '.join(names[:8])}")
+    return required_file(folder, names[0] if names else pattern)
 
 
 def no_graph(graph: Path | None, name: str) -> None:
-    """Refuse a knowledge graph where nothing links items to one.
+    """Refuse a knowledge graph for data whose items no file links to one.
+
+    Args:
+        graph: Folder that was given, if any.
+        name: What the data is called in the error.
 
     Raises:
         InputError: When one was given.
@@ -63,7 +67,7 @@ def no_graph(graph: Path | None, name: str) -> None:
 
 
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Yield (line number, text without its line end); a name that ends in ``.gz`` is unpacked as it is read.
+    """Yield (line number from 1, text without its line end); a file named ``*.gz`` is unpacked as it is read.
 
     Raises:
         InputError: Naming the line that is too long or cannot be decoded, or after which the file is damaged.
@@ -88,12 +92,12 @@ def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
 def rows(
     path: Path, delimiter: str, fields: int, encoding: str = "utf-8", header: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of a delimited file without quoting.
+    """Yield (line number, fields) of a delimited file whose fields are not quoted.
 
     Args:
         path: File to read.
-        delimiter: What stands between fields.
-        fields: How many fields every line must have.
+        delimiter: Text between two fields.
+        fields: Number of fields that every line must have.
         encoding: The owner's text encoding.
         header: Whether the first line names the columns.
 
@@ -110,7 +114,7 @@ def rows(
 
 
 def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of a comma-separated file in which fields may be quoted.
+    """Yield (line number, fields) of a comma-separated file whose fields may be quoted.
 
     Args:
         path: File to read.
@@ -137,10 +141,10 @@ def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, list[st
 
 @dataclass(frozen=True)
 class Record:
-    """One JSON object of a file, whose fields are read by type.
+    """A JSON object of a file; its methods return fields and refuse those of another type.
 
     Attributes:
-        where: File and line (or place in the array), as errors name it.
+        where: File and line (or position in the array), as errors name it.
         fields: The object.
     """
 
@@ -148,46 +152,46 @@ class Record:
     fields: dict[str, Any]
 
     def text(self, field: str, default: str | None = None) -> str:
-        """A text; `default` stands in where the field is absent or null."""
+        """Return a text, or `default` where the field is absent or null."""
         value = self.fields.get(field)
         if value is None and default is not None:
             return default
         return self._checked_text(value, field)
 
     def texts(self, field: str) -> list[str]:
-        """A list of texts, empty where the field is absent or null; a single text is a list of one."""
+        """Return a list of texts: empty where the field is absent or null, of one where it is a single text."""
         value = self.fields.get(field)
         if value is None:
             return []
         return [self._checked_text(one, field) for one in (value if isinstance(value, list) else [value])]
 
     def name(self, field: str) -> str:
-        """A text that names something: not empty, no white space around it."""
+        """Return a text that is not empty and has no white space around it, such as an id."""
         value = self.text(field)
         if not value or value != value.strip():
             self.refuse(field, "a name")
         return value
 
     def whole(self, field: str, low: int = -_WHOLE_LIMIT + 1, high: int = _WHOLE_LIMIT - 1) -> int:
-        """A whole number from `low` to `high`."""
+        """Return a whole number from `low` to `high`."""
         return self._checked_whole(self.fields.get(field), field, low, high)
 
     def wholes(self, field: str, low: int = -_WHOLE_LIMIT + 1, high: int = _WHOLE_LIMIT - 1) -> list[int]:
-        """A list of whole numbers from `low` to `high`."""
+        """Return a list of whole numbers from `low` to `high`."""
         values = self.fields.get(field)
         if not isinstance(values, list):
             self.refuse(field, "a list of whole numbers")
         return [self._checked_whole(value, field, low, high) for value in values]
 
     def number(self, field: str, low: float, high: float) -> float:
-        """A number from `low` to `high`."""
+        """Return a number from `low` to `high`."""
         value = self.fields.get(field)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             self.refuse(field, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def refuse(self, field: str, expected: str, part: str | None = None) -> NoReturn:
-        """Raise the error of a field that is absent or holds something else than what is expected.
+        """Raise the error for a field that is absent or holds another value than what is expected.
 
         Args:
             field: Name of the field.
@@ -272,7 +276,7 @@ def _record(value: Any, where: str) -> Record:
 
 
 def _shown(value: Any) -> str:
-    """The beginning of a value, for an error's one line; containers are named, not written out."""
+    """Return the beginning of a value for a one-line error; of a container, only its kind and size."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -282,7 +286,13 @@ def _shown(value: Any) -> str:
 
 
 def whole_number(text: str, path: Path, line: int, what: str) -> int:
-    """Parse a whole number.
+    """Parse a whole number of a delimited file.
+
+    Args:
+        text: The field.
+        path: File, for the error.
+        line: Number of the line, for the error.
+        what: Name of the field, for the error.
 
     Raises:
         InputError: Naming file, line and field.
