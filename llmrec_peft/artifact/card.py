@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from llmrec_peft.artifact.figures import figure_rows, legend
 from llmrec_peft.recipe import Recipe
 
 _CARD = """\
@@ -48,13 +49,17 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.
 
 | --- |{% for name in names %} ---: |{% endfor %}
 
-{% for label, row in rows %}
-| {{ label }} |{% for name in names %} {{ "%.4f"|format(row[name]) if name in row else "–" }} |{% endfor %}
+{% for row in rows %}
+| {{ row.label }} |
+{%- for name in names %} {{ "%.4f"|format(row.test[name]) if name in row.test else "–" }} |{% endfor %}
 
 {% endfor %}
 
-{% if m.line %}Rows marked ▼ are no better than the trivial line, {{ m.line.replace("_", " ") }}.
-{% endif %}Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
+{% for line in legend %}
+- {{ line }}
+{% endfor %}
+
+Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
 trained in {{ "%.0f"|format(m.seconds.train) }} s
 on {{ m.hardware.cuda or m.hardware.processor }}.
 
@@ -70,23 +75,14 @@ recommender.recommend(["1"], k=10)
 
 
 def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
-    """Render the card from the resolved recipe and the run's metrics."""
-    test = metrics["test"]
-    named = [
-        *((name, name.replace("_", " "), row) for name, row in test["baselines"].items()),
-        ("before", "before: frozen text and biases", test["before"]),
-        ("after", "after: tuned", test["after"]),
-        *([("blend", "after, with the line blended in", test["blend"])] if "blend" in test else []),
-        *((name, name.replace("_", " "), row) for name, row in test.get("ablations", {}).items()),
-    ]
-    losing = metrics.get("no_better_than_the_line", ())
-    rows = [(f"{label} ▼" if name in losing else label, row) for name, label, row in named]
+    """Render the model card from the resolved recipe and the run's ``metrics.json``."""
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_CARD).render(
         recipe=recipe,
         m=metrics,
         base=metrics["base"]["name"],
         signals=", ".join(recipe.signals.active),
-        names=list(test["after"]),
-        rows=rows,
+        names=list(metrics["test"]["after"]),
+        rows=figure_rows(metrics),
+        legend=legend(metrics),
     )

@@ -135,7 +135,7 @@ def read_items(path: Path) -> ItemTable:
     return ItemTable(
         tuple(table["title"].to_pylist()),
         tuple(table["text"].to_pylist()),
-        table["popularity"].to_numpy().astype(np.int64),
+        _numbers(path, table, "popularity"),
         columns,
     )
 
@@ -167,9 +167,10 @@ def read_seen(path: Path, num_users: int) -> Histories:
     if not path.is_file():
         return Histories.empty(num_users)
     table = _read(path, ("user", "item", "label"))
-    user, item, label = (table[name].to_numpy() for name in ("user", "item", "label"))
-    time = _read(path, ("timestamp",))["timestamp"].to_numpy() if _has(path, "timestamp") else None
-    return Seen(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32), time=time).by_user(num_users)
+    user, item = _numbers(path, table, "user"), _numbers(path, table, "item")
+    label = _numbers(path, table, "label", np.float32)
+    time = _numbers(path, _read(path, ("timestamp",)), "timestamp") if _has(path, "timestamp") else None
+    return Seen(user, item, label, time=time).by_user(num_users)
 
 
 def read_learned(path: Path) -> Interactions | None:
@@ -179,9 +180,10 @@ def read_learned(path: Path) -> Interactions | None:
     table = _read(path, ("user", "item", "label"))
     if _has(path, "learned"):
         table = table.filter(_read(path, ("learned",))["learned"])
-    user, item, label = (table[name].to_numpy() for name in ("user", "item", "label"))
+    user, item = _numbers(path, table, "user"), _numbers(path, table, "item")
+    label = _numbers(path, table, "label", np.float32)
     times = np.zeros(len(user), np.int64)
-    return Interactions(user.astype(np.int64), item.astype(np.int64), label.astype(np.float32), times)
+    return Interactions(user, item, label, times)
 
 
 def _among(told: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -205,6 +207,30 @@ def _has(path: Path, column: str) -> bool:
 
 def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
     try:
-        return pq.read_table(path, columns=list(columns))
-    except (pa.ArrowException, OSError, KeyError) as error:
+        with pq.ParquetFile(path) as file:  # `read_table` goes through pyarrow.dataset, which imports pandas
+            absent = [column for column in columns if column not in file.schema_arrow.names]
+            if absent:
+                raise InputError(f"{path}: not the table it should be (no column {', '.join(absent)})")
+            return file.read(columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not the table it should be ({str(error).splitlines()[0]})") from None
+
+
+def _numbers(path: Path, table: pa.Table, column: str, kind: type[np.generic] = np.int64) -> NDArray[Any]:
+    """Return a column of numbers as an array of dtype `kind` [rows].
+
+    Raises:
+        InputError: When the column does not hold a number in every row.
+    """
+    values, dtype = table[column], pa.from_numpy_dtype(kind)
+    try:
+        # `cast` imports pyarrow.compute, and `to_numpy` pandas: both take longer than reading the file
+        array = (values if values.type == dtype else values.cast(dtype)).combine_chunks()
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: not the table it should be ({column}: {str(error).splitlines()[0]})") from None
+    if array.null_count:
+        raise InputError(f"{path}: not the table it should be ({column}: {array.null_count} empty rows)")
+    buffer = array.buffers()[1]
+    if buffer is None:
+        return np.empty(0, kind)
+    return np.frombuffer(buffer, kind)[array.offset : array.offset + len(array)].copy()

@@ -1,4 +1,4 @@
-"""The matrix of adapter methods: where each works, from what the conformance suite proved; no torch here."""
+"""Say where each adapter method works, from what the conformance suite proved; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MARKS = {"proved": "yes", "refused": "no", "declared": "(yes)", "undeclared": "
 
 
 def matrix_of(name: str, capabilities: Capabilities) -> dict[str, Any]:
-    """What is known of a method.
+    """Return where a method works.
 
-    A pair of kind and precision is ``proved`` where every check of some backbone passed, ``refused`` where the
-    method says no and trying it all the same came to nothing, and ``failed`` where a check did not hold. Pairs that
-    the suite did not run, or ran on other code of the method, are ``declared`` or ``undeclared``, as the method has it.
+    A pair of kind and precision is ``proved`` where every check passed on some backbone, ``refused`` where the method
+    declares that it does not work and forcing it failed, and ``failed`` where a check failed. Pairs that the suite did
+    not run, or ran on other code of the method, are ``declared`` or ``undeclared``, as the method's capabilities say.
 
     Args:
         name: Registered method.
-        capabilities: What it declares.
+        capabilities: Its declaration.
 
     Returns:
         ``encoder`` and ``decoder``, each with a word a precision; ``mergeable`` and ``batchable`` with one word each.
@@ -50,24 +50,24 @@ def matrix_of(name: str, capabilities: Capabilities) -> dict[str, Any]:
 
 
 def declared(capabilities: Capabilities) -> dict[str, bool]:
-    """The declaration as plain values."""
+    """Return the declaration as plain values."""
     return asdict(capabilities)
 
 
 def matrix_row(matrix: dict[str, Any]) -> list[str]:
-    """Short cells for the table: four of encoders, four of decoders, mergeable, batchable."""
+    """Return the cells of the table: four for encoders, four for decoders, mergeable, batchable."""
     cells = [_MARKS[matrix[kind][precision]] for kind in KINDS for precision in PRECISIONS]
     merging = {"proved": "yes", "declared": "(yes)", "failed": "FAILED"}.get(matrix["mergeable"], matrix["mergeable"])
     return [*cells, merging, matrix["batchable"]]
 
 
-LEGEND = "yes, no: proved by the conformance suite; (yes), (no): declared; batchable across tenants: serving proves it"
+LEGEND = "yes, no: proved by the conformance suite; (yes), (no): declared by the method; batchable: across tenants"
 
 
 def _word(cells: list[tuple[str, dict[str, Any]]], kind: str, precision: str, capabilities: Capabilities) -> str:
-    found = {cell["status"] for p, cell in cells if p == precision and cell["kind"] == kind}
+    statuses = {cell["status"] for p, cell in cells if p == precision and cell["kind"] == kind}
     for status, word in (("failed", "failed"), ("passed", "proved"), ("refused", "refused")):
-        if status in found:
+        if status in statuses:
             return word
     quantization = precision if precision in ("int8", "nf4") else "none"
     possible = getattr(capabilities, kind) and quantization in capabilities.quantizations

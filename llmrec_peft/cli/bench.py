@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmrec_peft.cli.command import COMPARE, Command
 from llmrec_peft.cli.output import print_json, print_table
 from llmrec_peft.errors import InputError
 
@@ -24,7 +25,9 @@ def bench(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure finished cells again.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Do not try failed cells again.")] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Leave the run folders of the cells.")] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time; they disturb each other's times.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", min=1, help="Cells at a time; they disturb each other's times.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and what would be done.")] = False,
     table: Annotated[
         Path | None,
@@ -77,4 +80,4 @@ def bench(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("bench")(bench)
+    app.command("bench", cls=Command, rich_help_panel=COMPARE)(bench)

@@ -6,82 +6,114 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.artifact.figures import marked, no_better_than, spelled
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import COMPARE, Command
+from llmrec_peft.cli.output import print_json, print_line, print_table
 
 _AGAINST = "--against"
 
 
-class _TwoGroups(TyperCommand):
-    """Lets ``--against`` take everything up to the next option, as one types two groups of folders."""
+_BEST = "baseline:best"
+
+
+class _TwoGroups(Command):
+    """A command whose ``--against`` takes every folder up to the next option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat ``--against`` before each of its values."""
-        spread, inside = [], False
+        repeated, inside = [], False
         for argument in args:
             if argument == _AGAINST:
                 inside = True
             elif argument.startswith("-"):
                 inside = False
-                spread.append(argument)
+                repeated.append(argument)
             else:
-                spread += [_AGAINST, argument] if inside else [argument]
-        return super().parse_args(ctx, spread)
+                repeated += [_AGAINST, argument] if inside else [argument]
+        return super().parse_args(ctx, repeated)
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of one recipe, one a seed.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="First group: run folders of one recipe, one a seed.", metavar="RUN")
+    ],
     against: Annotated[
         list[str] | None,
         typer.Option(
             _AGAINST,
-            help="Run folders of another recipe, or baseline:NAME for a model of the runs themselves"
-            " (baseline:line is the trivial line).",
+            help="Second group: run folders of another recipe, or baseline:NAME for another model of the first"
+            f" group's runs, such as baseline:before; {_BEST} is the best baseline. Required.",
             metavar="RUN...",
         ),
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Metric; the head's primary one by default.")] = None,
-    model: Annotated[str, typer.Option("--model", help="Which model of each run, such as blend.")] = "after",
-    head: Annotated[str | None, typer.Option("--head", help="Which head, where the runs have several.")] = None,
-    resamples: Annotated[int, typer.Option("--resamples", min=100, max=100_000, help="Bootstrap resamples.")] = 2000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", metavar="NAME", help="Metric to compare.", show_default="the head's primary metric"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="Model of each run: after, blend, before or an ablation.")
+    ] = "after",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head", metavar="NAME", help="Head, where the runs have several.", show_default="the primary head"
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=100, max=100_000, help="Bootstrap resamples.")
+    ] = 2000,
+    as_json: parameters.Json = False,
 ) -> None:
-    """Compare two groups of runs on the same test examples: intervals over users, items and seeds, in plain words.
+    """Compare two groups of runs on the same test examples.
+
+    Says whether one is significantly better (paired bootstrap, 95 %): users, items and seeds are resampled, and a
+    difference counts where no interval contains zero.
 
     Examples:
       llmrec compare lora-1 lora-2 lora-3 --against dora-1 dora-2 dora-3
-      llmrec compare lora-1 lora-2 lora-3 --against baseline:line --metric auc
+      llmrec compare lora-1 lora-2 lora-3 --against baseline:best --metric auc
     """
     from llmrec_peft.workflows.compare import compare as compare_runs
 
     report = compare_runs(runs, against or [], metric, model, head, resamples)
     if as_json:
         print_json(report)
-        return
-    _print(report)
+    else:
+        _print(report, against == [_BEST])
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any], best_baseline: bool) -> None:
+    """Print both groups, the intervals of their difference, and the conclusion."""
+    first, second = report["first"], report["second"]
+    no_better = best_baseline and (report["difference"] >= 0.0) == report["lower_is_better"]
     rows = []
-    for name in ("first", "second"):
-        side = report[name]
+    for name, side in (("first", first), ("second", second)):
+        model = marked(spelled(side["model"]), no_better and side is first)
         spread = "unknown" if side["spread"] is None else f"{side['spread']:.4f}"
         folders = ", ".join(Path(run).name for run in side["runs"])
-        rows.append([name, side["model"], str(len(side["runs"])), f"{side['mean']:.4f}", spread, folders])
+        rows.append([name, model, str(len(side["runs"])), f"{side['mean']:.4f}", spread, folders])
     better = "lower" if report["lower_is_better"] else "higher"
     title = f"{report['metric']} of {report['examples']} test examples, {better} is better"
     print_table(title, ["group", "model", "runs", "mean", "spread over seeds", "folders"], rows, (2, 3, 4))
-    body = [
-        [unit.replace("_", " "), str(found["clusters"]), f"{found['low']:+.4f}", f"{found['high']:+.4f}"]
-        for unit, found in report["intervals"].items()
+    if no_better:
+        print_line(no_better_than(f"{spelled(second['model'])} ({report['metric']} {second['mean']:.4f})"))
+    intervals = [
+        [
+            spelled(unit.removeprefix("by_")),
+            str(interval["clusters"]),
+            f"{interval['low']:+.4f}",
+            f"{interval['high']:+.4f}",
+        ]
+        for unit, interval in report["intervals"].items()
     ]
-    shown = f"first less second: {report['difference']:+.4f}, 95 % intervals"
-    print_table(shown, ["resampled", "units", "low", "high"], body, (1, 2, 3))
+    title = f"first minus second: {report['difference']:+.4f}; 95 % intervals of the paired bootstrap"
+    print_table(title, ["resampled", "units", "low", "high"], intervals, (1, 2, 3))
     for line in (*report["notes"], report["told"]):
-        typer.echo(line)
+        print_line(line)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("compare", cls=_TwoGroups)(compare)
+    app.command("compare", cls=_TwoGroups, rich_help_panel=COMPARE)(compare)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import LOOK, Command
 from llmrec_peft.cli.output import print_json, print_table
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
-    """Check versions, device, precision, embedded backbones and memory; exit 1 with what to do if not."""
+def doctor(as_json: parameters.Json = False) -> None:
+    """Check whether this machine has what training and scoring need.
+
+    Looks at versions, device, precision, plugins, embedded backbones, memory and disk. Exit code 1 when something is
+    wrong; what to do about it stands on stderr.
+
+    Examples:
+      llmrec doctor
+      llmrec doctor --json
+    """
     from llmrec_peft.workflows.doctor import examine
 
     checks = examine()
@@ -18,8 +26,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on s
     if as_json:
         print_json({"ok": not broken, "checks": [check.plain() for check in checks]})
     else:
-        rows = [["ok" if check.ok else "WRONG", check.name, check.found] for check in checks]
-        print_table("", ["", "check", "found"], rows)
+        rows = [[check.name, "ok" if check.ok else "WRONG", check.state] for check in checks]
+        print_table("", ["check", "", "on this machine"], rows)
         for check in broken:
             typer.echo(f"{check.name}: {check.remedy}", err=True)
     raise typer.Exit(1 if broken else 0)
@@ -27,4 +35,4 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on s
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor")(doctor)
+    app.command("doctor", cls=Command, rich_help_panel=LOOK)(doctor)

@@ -1,19 +1,22 @@
-"""`llmrec explain`: what carried a score, whether that is true, and one or two sentences that say it."""
+"""`llmrec explain`: which evidence a score rests on, a test of that, and one or two sentences that say it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import USE, Command
+from llmrec_peft.cli.output import print_json, print_line, print_table
 from llmrec_peft.errors import InputError
 
 
 class Words(StrEnum):
-    """How words of the item's text are weighed."""
+    """Method that weighs the words of the item's text."""
 
     leave_one_out = "leave-one-out"
     integrated_gradients = "integrated-gradients"
@@ -21,33 +24,56 @@ class Words(StrEnum):
 
 
 def explain(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    user: Annotated[str, typer.Option("--user", help="User id, as in the data.")],
-    item: Annotated[str, typer.Option("--item", help="Item id, as in the data.")],
-    top: Annotated[int, typer.Option(min=1, help="Pieces told of each kind.")] = 5,
+    run: parameters.Run,
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="User id, as in the data.")],
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="Item id, as in the data.")],
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="Pieces of evidence shown of each kind.")] = 5,
     words: Annotated[
-        Words, typer.Option(help="How words are weighed; none spares the language model.")
+        Words,
+        typer.Option(
+            metavar="METHOD",
+            help="How the item's words are weighed: leave-one-out, integrated-gradients, or none, which needs no pass"
+            " of the language model.",
+        ),
     ] = Words.leave_one_out,
     pairs: Annotated[
-        int | None, typer.Option(min=0, help="Pairs of the run's deletion test; 0 for none.", show_default="100")
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Pairs of the run's deletion test; 0 for none.",
+            show_default="100, or 8 where every score takes a pass of the language model",
+        ),
     ] = None,
-    delete: Annotated[int, typer.Option(min=1, help="Pieces that it takes away at once.")] = 3,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of other pieces for each pair.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of pairs and draws.")] = 0,
+    delete: Annotated[int, typer.Option(metavar="N", min=1, help="Pieces that the deletion test deletes at once.")] = 3,
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Random draws of other pieces for each pair.")] = 10,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the pairs and the draws.")] = 0,
     generate: Annotated[
-        bool, typer.Option("--generate", help="Let a decoder write it in one or two sentences.")
+        bool, typer.Option("--generate", help="Have a decoder write it in one or two sentences.")
     ] = False,
     decoder: Annotated[
-        str | None, typer.Option(help="Decoder that writes [default: the run's base, else smollm2].")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Decoder that writes: a backbone's name, a folder or a Hub id; with --generate.",
+            show_default="the run's base if it is a decoder, else smollm2",
+        ),
     ] = None,
-    writer: Annotated[Path | None, typer.Option(help="Folder of a writer trained with head explanation.")] = None,
+    writer: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of a writer trained with head explanation; with --generate."),
+    ] = None,
     keep_unsupported: Annotated[
-        bool, typer.Option("--keep-unsupported", help="Leave in what names something that is no evidence.")
+        bool,
+        typer.Option("--keep-unsupported", help="Keep sentences that name what is no evidence; with --generate."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: parameters.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Explain one score, and test the explanations of the run.
+
+    The deletion test deletes the strongest pieces of evidence and says how much further the score falls than after
+    deleting others.
 
     Examples:
       llmrec explain runs/movies-seed1 --user 1 --item 50
@@ -74,80 +100,89 @@ TITLES = {
     "word": "words of the item's text",
     "path": "connections in the graph",
 }
-"""What kinds of evidence are called."""
+"""Headings of the kinds of evidence."""
+_OPINIONS = ("stars", "log-odds")
+"""Units of runs whose labels are opinions of users; in rankings a label says only that the user chose the item."""
 
 
 def _print(report: dict[str, Any]) -> None:
     unit = report["unit"]
-    typer.echo(f"{report['title']} for user {report['user']}: {report['score']:.3f}")
-    base = [[name, f"{value:+.4f}", ""] for name, value in report["base"].items()]
-    of_signals = [one for one in report["evidence"] if one["kind"] == "signal"]
-    exact = any(one["method"] == "exact" for one in of_signals)
-    rows = [[_what(one, unit), f"{one['contribution']:+.4f}", one["method"]] for one in of_signals]
-    whole = [["together, before it is clamped or calibrated", f"{report['raw']:.4f}", ""]]
-    print_table(
-        f"{'sum' if exact else 'signals'}, in {unit}",
-        ["", unit, "how"],
-        [*base, *rows, *whole] if exact else rows,
-        [1],
-    )
+    print_line(f"{report['title']} for user {report['user']}: {report['score']:.3f}")
+    of_signals = [piece for piece in report["evidence"] if piece["kind"] == "signal"]
+    rows = _rows(of_signals, unit)
+    if any(piece["method"] == "exact" for piece in of_signals):  # then they add up to the score
+        constants = [[f"{value:+.4f}", name, ""] for name, value in report["base"].items()]
+        total = [f"{report['raw']:.4f}", "sum, before it is clamped or calibrated", ""]
+        print_table(f"sum, in {unit}", [unit, "", "method"], [*constants, *rows, total], [0])
+    else:
+        print_table(f"signals, in {unit}", [unit, "", "method"], rows, [0])
     for kind, title in TITLES.items():
-        found = [one for one in report["evidence"] if one["kind"] == kind]
-        if kind == "signal" or not found:
-            continue
-        body = [[_what(one, unit), f"{one['contribution']:+.4f}", one["method"]] for one in found]
-        print_table(title, ["", unit, "how"], body, [1])
+        pieces = [piece for piece in report["evidence"] if piece["kind"] == kind]
+        if kind != "signal" and pieces:
+            print_table(title, [unit, "", "method"], _rows(pieces, unit), [0])
     for line in report["notes"]:
-        typer.echo(line)
+        print_line(line)
     _print_faithfulness(report["faithfulness"])
     if "text" in report:
         _print_text(report["text"], report["generation"])
 
 
-def _what(one: dict[str, Any], unit: str) -> str:
-    """A piece in words; of a history's item, what the user thought of it."""
-    if "label" not in one or unit not in _OPINIONS:
-        return str(one["what"])
-    told = f"rated {one['label']:g}" if unit == "stars" else "liked" if one["label"] > 0 else "not liked"
-    return f"{one['what']} ({told})"
+def _rows(pieces: list[dict[str, Any]], unit: str) -> list[list[str]]:
+    return [[f"{piece['contribution']:+.4f}", _described(piece, unit), piece["method"]] for piece in pieces]
 
 
-_OPINIONS = ("stars", "log-odds")
-"""Units of runs whose labels say what a user thought; in rankings they say that he met the item."""
+def _described(piece: Mapping[str, Any], unit: str) -> str:
+    """Return a piece in words; an item of the history with the user's opinion of it."""
+    if "label" not in piece or unit not in _OPINIONS:
+        return str(piece["what"])
+    opinion = f"rated {piece['label']:g}" if unit == "stars" else "liked" if piece["label"] > 0 else "not liked"
+    return f"{piece['what']} ({opinion})"
 
 
-def _print_faithfulness(found: dict[str, Any]) -> None:
-    rows = []
-    for kind, one in found["pair"].items():
-        figures = [f"{one[name]:+.4f}" for name in ("top_drop", "random_drop", "difference")]
-        rows.append(["this pair", TITLES[kind], str(one["k"]), *figures, f"± {one['spread']:.4f}", ""])
-    run = found["run"] or {}
-    for kind, title in TITLES.items():
-        if kind in run:
-            one = run[kind]
-            figures = [f"{one[name]:+.4f}" for name in ("top_drop", "random_drop", "difference")]
-            interval = f"[{one['low']:+.4f}, {one['high']:+.4f}]"
-            verdict = "passes" if one["passes"] else "fails"
-            rows.append([f"{one['pairs']} pairs", title, str(one["k"]), *figures, interval, verdict])
-    if rows:
-        columns = ["deletion test", "taken away", "at once", "the first", "others", "difference", "spread", ""]
-        print_table("how far the score falls", columns, rows, [2, 3, 4, 5, 6])
+def _print_faithfulness(faithfulness: Mapping[str, Any]) -> None:
+    """Print the deletion tests: of this pair, then of the run's sample of pairs."""
+    columns = ["deleted", "at once", "strongest", "others", "difference"]
+    pair = [
+        [TITLES[kind], *_falls(result), f"± {result['spread']:.4f}"] for kind, result in faithfulness["pair"].items()
+    ]
+    if pair:
+        title = "deletion test of this pair: how far the score falls"
+        print_table(title, [*columns, "spread"], pair, range(1, 6))
+    run = faithfulness["run"] or {}
+    results = [(title, run[kind]) for kind, title in TITLES.items() if kind in run]
+    if results:
+        rows = [
+            [
+                title,
+                *_falls(result),
+                f"[{result['low']:+.4f}, {result['high']:+.4f}]",
+                str(result["pairs"]),
+                "passes" if result["passes"] else "fails",
+            ]
+            for title, result in results
+        ]
+        title = "deletion test of the run: how far scores fall on average"
+        print_table(title, [*columns, "95 %", "pairs", ""], rows, range(1, 8))
 
 
-def _print_text(text: str, generation: dict[str, Any]) -> None:
-    typer.echo(text)
-    rate = generation["hallucination_rate"]
-    named = len(generation["entities"])
-    told = (
-        "names nothing of its own"
-        if rate is None
-        else f"names {named}, {len(generation['unsupported'])} of them no evidence"
+def _falls(result: Mapping[str, Any]) -> list[str]:
+    return [str(result["k"]), *(f"{result[name]:+.4f}" for name in ("top_drop", "random_drop", "difference"))]
+
+
+def _print_text(text: str, generation: Mapping[str, Any]) -> None:
+    """Print the text, who wrote it, and whether it names something that is no evidence."""
+    print_line(text)
+    named, unsupported = len(generation["entities"]), len(generation["unsupported"])
+    names = (
+        "it names no title or entity"
+        if generation["hallucination_rate"] is None
+        else f"it names {named} titles or entities, {unsupported} of them no evidence"
     )
-    cut = f"; {generation['cut']} sentences cut" if generation["cut"] else ""
-    stands = "; a fixed sentence stands in for it" if generation["template"] else ""
-    typer.echo(f"written by {generation['decoder']}: {told}{cut}{stands}")
+    cut = f"; {generation['cut']} sentences were cut" if generation["cut"] else ""
+    replaced = "; a sentence of a fixed form replaces it" if generation["template"] else ""
+    print_line(f"written by {generation['decoder']}: {names}{cut}{replaced}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("explain")(explain)
+    app.command("explain", cls=Command, rich_help_panel=USE)(explain)

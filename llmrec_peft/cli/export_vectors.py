@@ -7,22 +7,29 @@ from typing import Annotated
 
 import typer
 
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import USE, Command
+
 
 def export_vectors(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    out: Annotated[Path, typer.Option("--out", help="Arrow IPC file to write.")],
+    run: parameters.Run,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Arrow IPC file to write.")],
     users: Annotated[
-        bool, typer.Option("--users", help="Users' vectors instead of items'; they tell of people, keep them private.")
+        bool,
+        typer.Option(
+            "--users", help="Write users' vectors instead of items'; they are personal data, keep them private."
+        ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    overwrite: parameters.Overwrite = False,
 ) -> None:
-    """Write vectors whose inner products are the run's scores, the offset as the last dimension.
+    """Write vectors whose inner products are the run's scores.
 
-    For heads whose score is such a product: ranking, retrieval, rating, and click by pairs.
+    The offset of a score is the vector's last dimension. Works for heads whose score is such a product: ranking,
+    retrieval, rating, and click by pairs.
 
     Examples:
-      llmrec export-vectors run --out items.arrow
-      llmrec export-vectors run --out users.arrow --users
+      llmrec export-vectors runs/movies-seed1 --out items.arrow
+      llmrec export-vectors runs/movies-seed1 --out users.arrow --users
     """
     from llmrec_peft.workflows.export_vectors import export_vectors as export
 
@@ -32,4 +39,4 @@ def export_vectors(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("export-vectors")(export_vectors)
+    app.command("export-vectors", cls=Command, rich_help_panel=USE)(export_vectors)

@@ -8,16 +8,26 @@ from typing import Annotated
 import typer
 
 from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import RECIPES, Command
+from llmrec_peft.cli.output import print_line
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import recipe_path
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="Registered recipe.")],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write [default: NAME.yaml].")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+    name: Annotated[str, typer.Argument(help="Registered recipe (llmrec list recipes).", metavar="RECIPE")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="YAML file to write.", show_default="RECIPE.yaml")
+    ] = None,
+    overwrite: parameters.Overwrite = False,
 ) -> None:
-    """Copy a recipe's YAML, comments and all, into a file of your own."""
+    """Copy a recipe's YAML, comments included, into a file of your own.
+
+    Examples:
+      llmrec init movies
+      llmrec init movies --out films.yaml
+    """
     source = recipe_path(name)
     target = out or Path(f"{Path(name).stem}.yaml")
     if target.exists() and not overwrite:
@@ -29,7 +39,7 @@ def init(
     for copy, original in copies.items():
         with whole_file(copy) as partial:
             partial.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
-    typer.echo(f"{target} written; edit it, then: llmrec train {_as_path(target)} --data DIR")
+    print_line(f"{target} written; edit it, then: llmrec train {_as_path(target)} --data DIR")
 
 
 def _as_path(target: Path) -> str:
@@ -38,4 +48,4 @@ def _as_path(target: Path) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("init")(init)
+    app.command("init", cls=Command, rich_help_panel=RECIPES)(init)

@@ -1,4 +1,4 @@
-"""`llmrec list`: what is registered."""
+"""`llmrec list`: what is installed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,30 @@ import typer
 from llmrec_peft import registry
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.cli.adapter_matrix import KINDS, LEGEND, declared, matrix_of, matrix_row
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli.command import LOOK, Command
+from llmrec_peft.cli.output import print_json, print_line, print_table
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.recipe import registered_recipe
 from llmrec_peft.testing.results import PRECISIONS
 
 
 def list_plugins(
-    kind: Annotated[str | None, typer.Argument(help="adapters, heads, signals, readers, recipes or backbones.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND", help="adapters, heads, signals, readers, recipes or backbones.", show_default="all of them"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array on stdout.")] = False,
 ) -> None:
-    """List adapters, heads, signals, readers, recipes and backbones, first-party and third-party alike.
+    """List the installed adapters, heads, signals, readers, recipes and backbones.
 
-    Of adapters alone, also where each works: a matrix of encoder or decoder, precision, merging and batching.
+    Plugins of other packages are listed too. `llmrec list adapters` also shows where each method works: in encoders or
+    decoders, in which precision, whether it can be merged and batched.
+
+    Examples:
+      llmrec list
+      llmrec list adapters --json
     """
     if kind is not None and kind not in registry.KINDS:
         raise InputError(f"unknown kind {kind!r}: {nearest(kind, registry.KINDS)}")
@@ -38,29 +49,34 @@ def list_plugins(
     if kind == "recipes":
         _print_recipes(rows)
         return
-    body = [[row["kind"], row["name"], row["summary"] or f"broken: {row['error']}", row["package"]] for row in rows]
-    print_table("", ["kind", "name", "what it is", "package"], body)
+    for one in dict.fromkeys(row["kind"] for row in rows):
+        _print_summaries(one, [row for row in rows if row["kind"] == one])
     _warn(rows)
 
 
-def _print_matrix(rows: list[dict[str, Any]]) -> None:
-    """Methods by what they can do, then by what they are."""
-    cells = [[row["name"], *matrix_row(row["matrix"])] for row in rows if row.get("matrix")]
-    columns = ["method", *(f"{kind[:3]} {precision}" for kind in KINDS for precision in PRECISIONS)]
-    print_table("", [*columns, "mergeable", "batchable"], cells)
-    typer.echo(LEGEND)
+def _print_summaries(title: str, rows: list[dict[str, Any]]) -> None:
     body = [[row["name"], row["summary"] or f"broken: {row['error']}", row["package"]] for row in rows]
-    print_table("", ["method", "what it is", "package"], body)
-    _warn(rows)
+    print_table(title, ["name", "what it is", "package"], body)
 
 
 def _print_recipes(rows: list[dict[str, Any]]) -> None:
-    """Recipes with the reader of their data, domains apart from published benchmarks."""
+    """Print the recipes with the reader of their data, and whether each is a domain's or a published benchmark."""
     body = [
         [row["name"], row.get("category", ""), row.get("reader", ""), row["summary"] or f"broken: {row['error']}"]
         for row in rows
     ]
     print_table("", ["recipe", "kind", "reader", "what it is"], body)
+    _warn(rows)
+
+
+def _print_matrix(rows: list[dict[str, Any]]) -> None:
+    """Print where each method works, then what each is."""
+    cells = [[row["name"], *matrix_row(row["matrix"])] for row in rows if row.get("matrix")]
+    columns = ["method", *(f"{kind[:3]} {precision}" for kind in KINDS for precision in PRECISIONS)]
+    print_table("", [*columns, "mergeable", "batchable"], cells)
+    print_line(LEGEND)
+    print_line("")
+    _print_summaries("", rows)
     _warn(rows)
 
 
@@ -75,12 +91,8 @@ def _row(plugin: registry.Plugin, full: bool = False) -> dict[str, Any]:
     try:
         if plugin.kind == "recipes":
             recipe = registered_recipe(plugin.name)
-            return row | {
-                "summary": recipe.summary,
-                "error": None,
-                "reader": recipe.reader,
-                "category": recipe.category,
-            }
+            about = {"summary": recipe.summary, "reader": recipe.reader, "category": recipe.category}
+            return row | about | {"error": None}
         loaded = registry.get(plugin.kind, plugin.name)
         row |= {"summary": str(getattr(loaded, "summary", "")), "error": None}
         capabilities = getattr(loaded, "capabilities", None)
@@ -93,4 +105,4 @@ def _row(plugin: registry.Plugin, full: bool = False) -> dict[str, Any]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("list")(list_plugins)
+    app.command("list", cls=Command, rich_help_panel=LOOK)(list_plugins)

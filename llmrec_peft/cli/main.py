@@ -1,4 +1,4 @@
-"""Entry point of `llmrec`: commands, and errors as one line with exit code 2."""
+"""Run `llmrec`: its commands, and errors as one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from llmrec_peft.cli import (
     train,
     validate,
 )
+from llmrec_peft.cli.command import Commands
 from llmrec_peft.errors import InputError, disk_is_full
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -36,7 +37,9 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="llmrec",
+    cls=Commands,
     help="Tune small modules inside a frozen language model into a recommender.",
+    epilog="Start here: llmrec train movies --data demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,20 +49,20 @@ app = typer.Typer(
 for command in (
     train,
     memory,
+    recommend,
+    predict,
+    explain,
+    export_vectors,
     evaluate,
     compare,
     parity,
-    recommend,
-    explain,
-    predict,
-    export_vectors,
-    list_plugins,
-    show,
+    bench,
     init,
     validate,
     download,
+    list_plugins,
+    show,
     doctor,
-    bench,
 ):
     command.register(app)
 
@@ -73,11 +76,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an error; may also stand after the command.")
+    ] = False,
 ) -> None:
-    """Options before the command."""
+    """Take the options that stand before the command."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -115,7 +120,7 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 
 def _about_the_disk(error: OSError) -> str | None:
-    """What to tell the user of a full or write-protected disk; None for other errors, which are ours."""
+    """Return what to say of a full or write-protected disk; None for other errors, which are defects of ours."""
     where = error.filename or "the disk"
     if disk_is_full(error):
         return f"{where}: no room on the disk"

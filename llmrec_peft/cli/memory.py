@@ -1,4 +1,4 @@
-"""`llmrec fit`: whether training a recipe fits into a memory, by part, and what would."""
+"""`llmrec memory`: how much memory training takes, and whether that fits."""
 
 from __future__ import annotations
 
@@ -7,29 +7,47 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_peft.backbone.preflight import require_possible
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import TRAIN, Command, Renamed
+from llmrec_peft.cli.output import print_json, print_line, print_table
 from llmrec_peft.footprint.sizes import parse_memory, show_memory
 from llmrec_peft.recipe import load_recipe
 
 
-def fit(
-    recipe: Annotated[str, typer.Argument(help="Registered recipe, or a YAML file.", metavar="RECIPE|FILE.yaml")],
-    data: Annotated[str | None, typer.Option("--data", help="Data folder in its owner's layout, or 'demo'.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; may be repeated.")
-    ] = None,
+def memory(
+    recipe: parameters.Recipe,
+    data: parameters.Data = None,
+    overrides: parameters.Overrides = None,
     gpu: Annotated[
-        str | None, typer.Option("--gpu", help="Memory of the card, such as 12GB [default: what this machine has].")
+        str | None,
+        typer.Option(
+            "--gpu",
+            metavar="SIZE",
+            help="Memory of the card with its unit, such as 12GB or 11.5GiB.",
+            show_default="what this machine has",
+        ),
     ] = None,
-    users: Annotated[int | None, typer.Option("--users", min=1, help="Users, where no data is given.")] = None,
-    items: Annotated[int | None, typer.Option("--items", min=1, help="Items, where no data is given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    users: Annotated[
+        int | None,
+        typer.Option(
+            "--users", metavar="N", min=1, help="Number of users, where no data is given.", show_default="10000"
+        ),
+    ] = None,
+    items: Annotated[
+        int | None,
+        typer.Option(
+            "--items", metavar="N", min=1, help="Number of items, where no data is given.", show_default="5000"
+        ),
+    ] = None,
+    as_json: parameters.Json = False,
 ) -> None:
-    """Say how much memory training takes, without loading weights; exit code 1 where it does not fit.
+    """Estimate how much memory training takes, without loading weights.
+
+    Says it by part and phase, and which settings would need less. Exit code 1 where it does not fit.
 
     Examples:
-      llmrec fit movies --data demo
-      llmrec fit movies --set backbone.name=./llama-8b --set backbone.quantization=nf4 --gpu 12GB
+      llmrec memory movies --data demo
+      llmrec memory movies --set backbone.name=./llama-8b --gpu 12GB
     """
     given = None if gpu is None else parse_memory(gpu)
     resolved = load_recipe(recipe, overrides or [], {} if data is None else {"data.path": data})
@@ -55,20 +73,20 @@ def _print(answer: dict[str, Any]) -> None:
     parts = [[name, show_memory(size)] for name, size in answer["parts"].items() if size]
     print_table(f"most in phase: {answer['peak']}", ["part", "memory"], parts, [1])
     for line in answer["assumptions"]:
-        typer.echo(line)
+        print_line(line)
     word, spare = ("fits into", "to spare") if answer["fits"] else ("does not fit into", "too much")
     amounts = f"{show_memory(answer['budget'])}, {show_memory(abs(answer['spare']))} {spare}"
-    typer.echo(f"{show_memory(answer['total'])} {word} {amounts}")
+    print_line(f"{show_memory(answer['total'])} {word} {amounts}")
     if answer["fits"]:
         return
     if not answer["settings"]:
-        typer.echo("no setting that was tried fits: take a smaller backbone")
+        print_line("no setting that was tried fits: take a smaller backbone")
         return
     rows = [
-        [_flags(setting["changes"]), show_memory(setting["total"]), show_memory(setting["spare"])]
+        [show_memory(setting["total"]), show_memory(setting["spare"]), _flags(setting["changes"])]
         for setting in answer["settings"]
     ]
-    print_table("these would fit", ["change", "memory", "to spare"], rows, [1, 2])
+    print_table("these would fit", ["memory", "to spare", "change"], rows, [0, 1])
 
 
 def _flags(changes: dict[str, Any]) -> str:
@@ -76,6 +94,13 @@ def _flags(changes: dict[str, Any]) -> str:
     return " ".join(f"--set {field}={value}" for field, value in typed.items())
 
 
+class _Fit(Renamed):
+    """The old name."""
+
+    new_name = "memory"
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("fit")(fit)
+    """Add the command, and its old name for those who still type it."""
+    app.command("memory", cls=Command, rich_help_panel=TRAIN)(memory)
+    app.command("fit", cls=_Fit, hidden=True)(memory)

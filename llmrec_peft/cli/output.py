@@ -1,16 +1,28 @@
-"""What commands print on stdout: JSON for scripts, tables for people."""
+"""Print what commands answer on stdout: JSON for scripts, tables and sentences for people."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+_GAP = 2
+"""Characters between two columns."""
+_READABLE = 24
+"""Characters that a column of text keeps at least, if its cells are as long; narrower ones are hard to read."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that steer a terminal; titles and names come from files of others."""
 
 
 def print_json(values: Any) -> None:
@@ -19,73 +31,82 @@ def print_json(values: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Print rows under a title; columns whose number is in `right` stand to the right."""
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    # a pipe or a file has no width; folding to 80 columns would break words for nobody
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    Console(highlight=False, width=width).print(table)
+    """Print rows under a title, folded where the terminal is too narrow for them.
 
+    The first column and the columns in `right` are never broken; other columns break between words. Columns for which
+    there is no room follow in further tables below, each of which repeats the first column. Without a terminal, and
+    without ``COLUMNS`` in the environment, nothing is broken or folded.
 
-LOSES = "▼"
-"""Mark of a model that is no better than the trivial line."""
-SHOWN = 4
-"""Metrics that a table has room for."""
-
-
-def metrics_table(metrics: Mapping[str, Any]) -> None:
-    """Print a run's figures: every model on validation and test, and how `after` compares with it."""
-    title = f"{metrics['recipe']} on {metrics['data']['name']}, seed {metrics['seed']}"
-    _head_table(title, metrics)
-    for name, report in metrics.get("heads", {}).items():
-        _head_table(f"the same under head {name}", report)
-    parameters, seconds = metrics["parameters"], metrics["seconds"]
-    frozen, peak = parameters["total"] - parameters["trainable"], metrics["peak_memory_mb"]["rss"] / 1024
-    _say(
-        f"{parameters['adapter']:,} adapter parameters inside {frozen:,} frozen ones;"
-        f" tuned in {seconds['train']:.0f} s of {seconds['total']:.0f} s, peak memory {peak:.1f} GiB"
-    )
-
-
-def _head_table(title: str, report: Mapping[str, Any]) -> None:
-    test, valid, primary = report["test"], report["valid"], report["primary_metric"]
-    others = [name for name in test["after"] if name != primary and "left_out" not in name]
-    shown = [primary, *others[: SHOWN - 1]]
-    rows: list[tuple[str, str, str | None]] = [
-        *((name.replace("_", " "), name, "baselines") for name in test["baselines"]),
-        ("before: frozen text", "before", None),
-        ("after: tuned", "after", None),
-        *([("after + the line", "blend", None)] if "blend" in test else []),
-        *((name.replace("_", " "), name, "ablations") for name in test.get("ablations", {})),
+    Args:
+        title: Line above the table; empty for none.
+        columns: Heading of each column.
+        rows: Cells of each row, shown as they are: square brackets are no markup.
+        right: Numbers of the columns that are aligned to the right, such as figures.
+    """
+    room = _room()
+    cells = [[_CONTROL.sub(" ", cell) for cell in row] for row in (columns, *rows)]
+    widest = [max(cell_len(row[number]) for row in cells) for number in range(len(columns))]
+    most = max(_READABLE, room - widest[0] - _GAP)  # a word that is longer than this is broken after all
+    least = [
+        widest[number] if number == 0 or number in right else min(most, _least([row[number] for row in cells]))
+        for number in range(len(columns))
     ]
-    body = []
-    for label, key, group in rows:
-        on_valid, on_test = (valid[group][key], test[group][key]) if group else (valid[key], test[key])
-        found = report["comparisons"].get(f"after_minus_{key}", {})
-        against = found.get("by_item") or found.get("by_user")
-        interval = f"{against['difference']:+.3f} [{against['low']:+.3f}, {against['high']:+.3f}]" if against else ""
-        mark = f" {LOSES}" if key in report.get("no_better_than_the_line", ()) else ""
-        cells = [_figure(on_valid, primary), *(_figure(on_test, name) for name in shown)]
-        body.append([f"{label}{mark}", *cells, interval])
-    columns = ["model", f"valid {primary}", *(f"test {name}" for name in shown), "after minus it, 95 %"]
-    print_table(title, columns, body, range(1, len(columns)))
-    line = report.get("line")
-    if line is not None and report.get("no_better_than_the_line"):
-        figure = _figure(test["baselines"][line], primary)
-        told = f"{LOSES} no better than the trivial line, {line.replace('_', ' ')} ({primary} {figure})"
-        share = report.get("blend_share_of_line")
-        _say(told + ("" if share is None else f"; its share in the blend, by validation: {share:g}"))
-    left = test["after"].get("uauc_users_left_out")
-    if left:
-        _say(f"uauc leaves out {left} users whose test examples are all of one class")
+    if title:
+        print_line(title)
+    for part in _folded(least, room):
+        widths = _widths([least[number] for number in part], [widest[number] for number in part], room)
+        table = Table(header_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for number, width in zip(part, widths, strict=True):
+            justify: Literal["left", "right"] = "right" if number in right else "left"
+            table.add_column(Text(cells[0][number]), justify=justify, width=width, overflow="fold")
+        for row in cells[1:]:
+            table.add_row(*(Text(row[number]) for number in part))
+        console = Console(highlight=False, width=max(room, sum(widths) + _GAP * len(widths)))
+        with console.capture() as captured:
+            console.print(table)
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+        sys.stdout.write("\n")
 
 
-def _figure(row: Mapping[str, float], metric: str) -> str:
-    return f"{row[metric]:.4f}" if metric in row else "–"
+def print_line(line: str) -> None:
+    """Print a sentence, broken between words where the terminal is narrower; whole where there is no terminal."""
+    for part in line.splitlines() or [""]:
+        words = textwrap.wrap(_CONTROL.sub(" ", part), _room(), break_long_words=False, break_on_hyphens=False)
+        sys.stdout.write("\n".join(words) + "\n")
 
 
-def _say(line: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(line, markup=False)
+def _room() -> int:
+    """Return the terminal's width in characters; more than any line takes where output goes into a pipe or a file."""
+    return Console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else 1_000_000
+
+
+def _least(cells: Sequence[str]) -> int:
+    """Return the least width of a column of text: its longest word, and a readable line."""
+    words = [cell_len(word) for cell in cells for word in cell.split()]
+    return max([min(_READABLE, max(map(cell_len, cells))), *words])
+
+
+def _folded(least: Sequence[int], room: int) -> list[list[int]]:
+    """Return the columns of each table, by number; every table begins with the first column."""
+    parts, used = [[0]], least[0]
+    for number in range(1, len(least)):
+        needed = _GAP + least[number]
+        if used + needed > room and len(parts[-1]) > 1:
+            parts.append([0])
+            used = least[0]
+        parts[-1].append(number)
+        used += needed
+    return parts
+
+
+def _widths(least: Sequence[int], widest: Sequence[int], room: int) -> list[int]:
+    """Return the width of each column: as wide as its cells, the widest narrowed until all have room."""
+    widths = list(widest)
+    excess = sum(widths) + _GAP * (len(widths) - 1) - room
+    while excess > 0:
+        spare = [(width, number) for number, width in enumerate(widths) if width > least[number]]
+        if not spare:
+            break
+        widths[max(spare)[1]] -= 1
+        excess -= 1
+    return widths

@@ -1,18 +1,21 @@
-"""`llmrec parity`: whether what is served is what was trained."""
+"""`llmrec parity`: does a run score the same when it is served in another precision?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import COMPARE, Command
+from llmrec_peft.cli.output import print_json, print_line, print_table
 
 
 class Quantization(StrEnum):
-    """How the serving base is held."""
+    """Quantization of the serving base."""
 
     none = "none"
     int8 = "int8"
@@ -20,35 +23,58 @@ class Quantization(StrEnum):
 
 
 class Precision(StrEnum):
-    """How the serving base computes."""
+    """Number format in which the serving base computes."""
 
     fp32 = "fp32"
     bf16 = "bf16"
 
 
+_AS_TRAINED = "as in training"
+
+
 def parity(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    quantization: Annotated[Quantization | None, typer.Option(help="Serving base's quantization.")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="Serving base's number format.")] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Also fold the adapter into the weights.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the merged model, written if it passes.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data folder, if it has moved.")] = None,
+    run: parameters.Run,
+    quantization: Annotated[
+        Quantization | None, typer.Option(help="Quantization of the serving base.", show_default=_AS_TRAINED)
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Number format of the serving base.", show_default=_AS_TRAINED)
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Also merge the adapter into the weights.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the merged model, written if it passes; with --merge."),
+    ] = None,
+    data: parameters.MovedData = None,
     tolerance: Annotated[
         float,
         typer.Option(
+            metavar="SHARE",
             min=0.0,
             help="Largest mean change of a score, as a share of the label range (rankings: of the scores' spread).",
         ),
     ] = 0.01,
     metric_tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest relative worsening of the primary metric on validation.")
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            help="Largest worsening of the primary metric on validation, as a share of its value.",
+        ),
     ] = 0.005,
-    limit: Annotated[int | None, typer.Option(min=1, help="Encode so many items' texts only.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Number of items whose texts are encoded.", show_default="all of them"),
+    ] = None,
+    as_json: parameters.Json = False,
 ) -> None:
     """Measure the drift between training precision, serving precision and merged weights.
 
     Exit code 1 when any of them is beyond the tolerance.
+
+    Examples:
+      llmrec parity runs/movies-seed1 --quantization int8
+      llmrec parity runs/movies-seed1 --precision fp32 --merge --out merged
     """
     from llmrec_peft.workflows.parity import Serving, Tolerance
     from llmrec_peft.workflows.parity import parity as measure
@@ -58,40 +84,40 @@ def parity(
     if as_json:
         print_json(report)
     else:
-        rows = [_row(name, way) for name, way in report["ways"].items()]
-        metric = report["metric"]
-        columns = ["base", "held", "cosine distance", "mean |Δ score|", "95 %", "max", "top 10 kept"]
-        print_table(
-            f"{run}: {report['texts']} texts, {report['pairs']['number']} pairs ({report['pairs']['from']})",
-            [*columns, *([f"valid {metric}", "worse by"] if metric else []), "within"],
-            rows,
-            range(2, len(columns) + (2 if metric else 0)),
-        )
-        typer.echo(
-            "what is served is what was trained, within the tolerance"
-            if report["within"]
-            else "beyond the tolerance: serve as it was trained"
-        )
+        _print(f"{run}: {report['texts']} texts, {report['pairs']['number']} pairs ({report['pairs']['from']})", report)
         if out is not None:
-            typer.echo(f"merged model written to {out}")
+            print_line(f"merged model written to {out}")
     raise typer.Exit(0 if report["within"] else 1)
 
 
-def _row(name: str, way: dict[str, object]) -> list[str]:
-    vectors, scores, metric = way["vectors"], way["scores"], way["metric"]
-    assert isinstance(vectors, dict) and isinstance(scores, dict)  # noqa: S101 - the report's own parts
+def _print(title: str, report: Mapping[str, Any]) -> None:
+    """Print the drift of each base, and whether all are within the tolerance."""
+    columns = ["base", "weights, computed in", "cosine distance", "mean |Δ score|", "95 %", "max", "top 10 kept"]
+    if report["metric"]:
+        columns += [f"valid {report['metric']}", "worse by"]
+    rows = [_row(name, base) for name, base in report["ways"].items()]
+    print_table(title, [*columns, "within"], rows, range(2, len(columns)))
+    print_line(
+        "scores of the serving base are those of training, within the tolerance"
+        if report["within"]
+        else "beyond the tolerance: serve as it was trained"
+    )
+
+
+def _row(name: str, base: Mapping[str, Any]) -> list[str]:
+    scores, metric = base["scores"], base["metric"]
     cells = [
         name,
-        f"{way['quantization']}, {way['compute']}",
-        f"{vectors['cosine_distance_max']:.1e}",
+        f"{base['quantization']}, {base['compute']}",
+        f"{base['vectors']['cosine_distance_max']:.1e}",
         *(f"{scores[part]:.4f}" for part in ("mean", "p95", "max")),
-        f"{way['top_10_kept']:.3f}",
+        f"{base['top_10_kept']:.3f}",
     ]
-    if isinstance(metric, dict):
+    if metric is not None:
         cells += [f"{metric['value']:.4f}", f"{metric['worsening']:+.2%}"]
-    return [*cells, "yes" if way["within"] else "no"]
+    return [*cells, "yes" if base["within"] else "no"]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("parity")(parity)
+    app.command("parity", cls=Command, rich_help_panel=COMPARE)(parity)

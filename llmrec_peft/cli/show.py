@@ -1,4 +1,4 @@
-"""`llmrec show`: a plugin's options, with defaults and documentation."""
+"""`llmrec show`: a plugin's documentation and options."""
 
 from __future__ import annotations
 
@@ -8,19 +8,32 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_peft import registry
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import LOOK, Command
+from llmrec_peft.cli.output import print_json, print_line, print_table
 from llmrec_peft.options import describe
 from llmrec_peft.recipe import load_recipe, registered_recipe
+
+_BROKEN = 80
+"""Characters of a source line from which on it was broken because of its length."""
 
 
 def show(
     kind: Annotated[
-        str, typer.Argument(help="adapters, heads, signals, readers, recipes or backbones (singular works too).")
+        str,
+        typer.Argument(
+            metavar="KIND", help="adapters, heads, signals, readers, recipes or backbones; the singular works too."
+        ),
     ],
-    name: Annotated[str, typer.Argument(help="Registered name.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered name (llmrec list).")],
+    as_json: parameters.Json = False,
 ) -> None:
-    """Show what a plugin is and which options it takes."""
+    """Show what a plugin is and which options it takes, with their defaults.
+
+    Examples:
+      llmrec show adapter lora
+      llmrec show recipe movies --json
+    """
     plural = f"{kind}s" if f"{kind}s" in registry.KINDS else kind
     plugin: Any = registered_recipe(name) if plural == "recipes" else registry.get(plural, name)
     answer: dict[str, Any] = {"kind": plural, "name": name, "summary": str(getattr(plugin, "summary", ""))}
@@ -47,15 +60,32 @@ def _documentation(plugin: Any) -> str:
 
 
 def _download(plugin: Any) -> dict[str, str] | None:
-    """Where the data comes from, where its owner lets people fetch it."""
+    """Return where the data comes from, where its owner lets people fetch it."""
     archive = plugin.download
     return None if archive is None else {"url": archive.url, "licence": archive.licence}
 
 
+def _rejoined(text: str) -> str:
+    """Return a docstring with the lines joined that were broken at the source's width, to be broken at the terminal's.
+
+    A line that is short was meant to end there, such as a heading or a formula.
+    """
+    joined: list[str] = []
+    unfinished = False
+    for line in text.splitlines():
+        if unfinished and line:
+            joined[-1] += f" {line}"
+        else:
+            joined.append(line)
+        unfinished = len(line) > _BROKEN
+    return "\n".join(joined)
+
+
 def _print(kind: str, name: str, answer: dict[str, Any]) -> None:
-    typer.echo(answer["summary"])
+    print_line(answer["summary"])
     if answer.get("documentation"):
-        typer.echo("\n" + answer["documentation"] + "\n")
+        print_line("\n" + _rejoined(answer["documentation"]) + "\n")
+        print_line("")
     if kind == "recipes":
         from llmrec_peft.recipe.yaml_file import dump_yaml
 
@@ -73,4 +103,4 @@ def _print(kind: str, name: str, answer: dict[str, Any]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("show")(show)
+    app.command("show", cls=Command, rich_help_panel=LOOK)(show)

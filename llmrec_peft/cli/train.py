@@ -9,27 +9,33 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_peft.backbone.preflight import require_possible
-from llmrec_peft.cli.output import metrics_table, print_json
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import TRAIN, Command
+from llmrec_peft.cli.figures import print_figures
+from llmrec_peft.cli.output import print_json, print_line
 from llmrec_peft.recipe import load_recipe
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Registered recipe, or a YAML file.", metavar="RECIPE|FILE.yaml")],
-    data: Annotated[str | None, typer.Option("--data", help="Data folder in its owner's layout, or 'demo'.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; may be repeated.")
+    recipe: parameters.Recipe,
+    data: parameters.Data = None,
+    overrides: parameters.Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Run folder to write.", show_default="runs/NAME-seedN"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/NAME-seedN].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress bars.")] = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
-    """Train a recipe: figures before and after tuning, baselines, and a run folder to use.
+    """Train a recipe and write a run folder.
+
+    Prints the metrics before and after tuning beside those of the baselines.
 
     Examples:
       llmrec train movies --data demo
-      llmrec train movies --data ml-100k --set data.graph=ml-100k-kg --set seed=7 --out runs/films
+      llmrec train movies --data data/ml-100k --set seed=7 --out runs/films
     """
     changes: dict[str, Any] = {} if data is None else {"data.path": data}
     resolved = load_recipe(recipe, overrides or [], changes)
@@ -45,10 +51,10 @@ def train(
     if as_json:
         print_json(metrics)
     else:
-        metrics_table(metrics)
-        typer.echo(f"run folder: {run}")
+        print_figures(metrics)
+        print_line(f"run folder: {run}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("train")(train)
+    app.command("train", cls=Command, rich_help_panel=TRAIN)(train)

@@ -6,20 +6,25 @@ from typing import Annotated
 
 import typer
 
-from llmrec_peft.cli.output import print_json
+from llmrec_peft.cli import parameters
+from llmrec_peft.cli.command import RECIPES, Command
+from llmrec_peft.cli.output import print_json, print_line
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.recipe import load_recipe
 
 
 def validate(
-    recipe: Annotated[str, typer.Argument(help="YAML file, or a registered recipe.", metavar="FILE")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; may be repeated.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the resolved recipe as JSON.")] = False,
-    resolved: Annotated[bool, typer.Option("--resolved", help="Print the recipe with every default.")] = False,
+    recipe: parameters.Recipe,
+    overrides: parameters.Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the recipe with every default as JSON.")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print the recipe with every default as YAML.")] = False,
 ) -> None:
-    """Check a recipe without reading data or loading a model."""
+    """Check a recipe without reading data or loading a model.
+
+    Examples:
+      llmrec validate films.yaml
+      llmrec validate movies --set adapter.rank=4 --resolved
+    """
     checked = load_recipe(recipe, overrides or [])
     ViewTemplate(checked.views.item.template)
     if as_json:
@@ -27,11 +32,11 @@ def validate(
     elif resolved:
         typer.echo(checked.to_yaml(), nl=False)
     else:
-        typer.echo(
+        print_line(
             f"{recipe} is a valid recipe: {checked.adapter.method} in {checked.backbone.name}, {checked.head.name}"
         )
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("validate")(validate)
+    app.command("validate", cls=Command, rich_help_panel=RECIPES)(validate)

@@ -1,4 +1,4 @@
-"""Fit check: whether a recipe's training fits into a memory, by how much, and which settings would."""
+"""Memory check: whether a recipe's training fits into a memory, by how much, and which settings would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmrec_peft import registry
 from llmrec_peft.backbone.preflight import refusal, require_possible
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.estimate import Footprint, Plan, Workload, estimate
-from llmrec_peft.footprint.workload_data import Data, chunks_of_step, data_of, examples_of_step, told_texts
+from llmrec_peft.footprint.workload_data import WorkloadData, chunks_of_step, data_of, examples_of_step, view_texts
 from llmrec_peft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Setting:
 def footprint_of(
     recipe: Recipe, users: int | None = None, items: int | None = None, cuda: bool | None = None
 ) -> Footprint:
-    """Memory that training a recipe takes, by part and phase; no weights are read.
+    """Return the memory that training a recipe takes, by part and phase; no weights are read.
 
     Args:
         recipe: What is to be trained.
@@ -59,19 +59,19 @@ def footprint_of(
 
 
 def check(recipe: Recipe, budget: int, users: int | None, items: int | None, cuda: bool) -> dict[str, Any]:
-    """The answer of `llmrec fit` as plain values.
+    """Return the answer of `llmrec memory` as plain values.
 
     Args:
         recipe: What is to be trained.
-        budget: Bytes that there are.
+        budget: Bytes that are available.
         users: Users, where the recipe names no data.
         items: Items, where the recipe names no data.
         cuda: Whether the memory is a card's.
     """
     require_possible(recipe)
     recipe, data = data_of(recipe, _folder(recipe), users, items)
-    found = _footprint(recipe, data, cuda)
-    fits = found.total <= budget
+    footprint = _footprint(recipe, data, cuda)
+    fits = footprint.total <= budget
     settings = [] if fits else settings_that_fit(recipe, data, budget, cuda)
     return {
         "recipe": recipe.name,
@@ -80,15 +80,15 @@ def check(recipe: Recipe, budget: int, users: int | None, items: int | None, cud
         "device": "cuda" if cuda else "cpu",
         "budget": budget,
         "fits": fits,
-        "spare": budget - found.total,
-        **found.plain(),
+        "spare": budget - footprint.total,
+        **footprint.plain(),
         "settings": [{"changes": s.changes, "total": s.total, "spare": budget - s.total} for s in settings],
     }
 
 
-def settings_that_fit(recipe: Recipe, data: Data, budget: int, cuda: bool) -> list[Setting]:
-    """Settings that fit, those that change the recipe least first."""
-    found: list[Setting] = []
+def settings_that_fit(recipe: Recipe, data: WorkloadData, budget: int, cuda: bool) -> list[Setting]:
+    """Return settings that fit, those that change the recipe least first."""
+    settings: list[Setting] = []
     for changes in _changes(recipe):
         try:
             changed = recipe.changed(changes)
@@ -97,14 +97,14 @@ def settings_that_fit(recipe: Recipe, data: Data, budget: int, cuda: bool) -> li
             continue
         total = _footprint(changed, data, cuda).total
         if total <= budget:
-            found.append(Setting(changes, total))
-        if len(found) == _MOST:
+            settings.append(Setting(changes, total))
+        if len(settings) == _MOST:
             break
-    return found
+    return settings
 
 
 def budget_here(cuda: bool) -> int:
-    """The CUDA device's memory, or the machine's free memory."""
+    """Return the bytes of the CUDA device's memory, or of the machine's free memory."""
     if cuda:
         import torch
 
@@ -121,7 +121,7 @@ def _on_cuda() -> bool:
 
 
 def _changes(recipe: Recipe) -> list[dict[str, Any]]:
-    """What might be changed: results stay the same, then batches, layers, and last the base's precision."""
+    """Return changes to try: those that keep the results, then smaller batches, fewer layers, last quantization."""
     section = recipe.training
     recompute: dict[str, Any] = {} if section.gradient_checkpointing else {"training.gradient_checkpointing": True}
     field = "items_per_batch" if section.batching == "by-item" else "batch_size"
@@ -141,7 +141,7 @@ def _changes(recipe: Recipe) -> list[dict[str, Any]]:
     return ways
 
 
-def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
+def _footprint(recipe: Recipe, data: WorkloadData, cuda: bool) -> Footprint:
     from llmrec_peft.footprint.rehearsal import bare_on_meta
 
     section = recipe.backbone
@@ -155,13 +155,13 @@ def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
         )
     stored = _stored(folder)
     tables, head = _outside(recipe, data, backbone)
-    told = told_texts(recipe, data, backbone)
+    others = view_texts(recipe, data, backbone)
     work = Workload(
-        items=data.items + sum(texts.number for texts in told),
-        texts=len(data.lengths) + sum(texts.number for texts in told),
-        tokens=sum(data.lengths) + sum(texts.number * texts.length for texts in told),
-        chunks=chunks_of_step(recipe, data, told),
-        longest=max([*data.lengths, *(texts.length for texts in told)]),
+        items=data.items + sum(texts.number for texts in others),
+        texts=len(data.lengths) + sum(texts.number for texts in others),
+        tokens=sum(data.lengths) + sum(texts.number * texts.length for texts in others),
+        chunks=chunks_of_step(recipe, data, others),
+        longest=max([*data.lengths, *(texts.length for texts in others)]),
         distinct_tokens=data.distinct_tokens,
         examples=examples_of_step(recipe, data),
         tables=tables,
@@ -172,7 +172,7 @@ def _footprint(recipe: Recipe, data: Data, cuda: bool) -> Footprint:
     plan = Plan(
         cuda, quantized, stored, dtype.itemsize, training.average > 0, training.refit is True, training.trunk_mb
     )
-    longest = [f"texts of users and prompts at their longest, {texts.length} tokens" for texts in told]
+    longest = [f"texts of users and prompts at their longest, {texts.length} tokens" for texts in others]
     assumed = (
         *data.assumptions,
         *dict.fromkeys(longest),
@@ -191,8 +191,8 @@ def _rehearsed(recipe: Recipe, backbone: Any, work: Workload) -> Rehearsal:
     return rehearse(backbone, method, section.quantization, recompute, rows, length, section.pooling)
 
 
-def _outside(recipe: Recipe, data: Data, backbone: Backbone) -> tuple[int, int]:
-    """Parameters of tables, and of projections and head, by building them."""
+def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[int, int]:
+    """Return the number of parameters of tables, and of projections and head, by building them."""
     import torch
 
     from llmrec_peft.data.interactions import Interactions
@@ -231,7 +231,7 @@ def _outside(recipe: Recipe, data: Data, backbone: Backbone) -> tuple[int, int]:
 
 
 def _folder(recipe: Recipe) -> Path:
-    """Folder with the backbone's ``config.json``; weights need not lie there."""
+    """Return the folder of the backbone's ``config.json``; weights need not be there."""
     from llmrec_peft.backbone.locate import locate
 
     name = recipe.backbone.name
@@ -259,7 +259,7 @@ def _dtype(precision: str, cuda: bool) -> torch.dtype:
 
 
 def _stored(folder: Path) -> int:
-    """Bytes a weight takes in its file: the number format that the configuration names, fp32 where it names none."""
+    """Return the bytes of a weight in its file, by the number format of the configuration; fp32 by default."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     named = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     return {"float32": 4, "float64": 8}.get(named, 2)

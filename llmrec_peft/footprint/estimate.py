@@ -13,7 +13,7 @@ CUDA_CONTEXT = 512 * 2**20
 """What the driver and its libraries take of a card before the first tensor: an assumption, not measured here."""
 LIBRARIES = 11 * 2**20
 """What libraries take in a run beyond their imports (tokenizer, batches, buffers of kernels): the one constant that
-was calibrated, the median of what was missing in the measured cells that are not held out."""
+was calibrated: the median of what was missing in the measured cells, without the cells kept for testing it."""
 _FLOAT = 4
 _FAULT = 64 * 1024
 """Bytes that Linux maps around a page of a file when it is first read (``fault_around_bytes``)."""
@@ -21,7 +21,7 @@ _FAULT = 64 * 1024
 
 @dataclass(frozen=True)
 class Workload:
-    """What the language model and the tables are asked to hold.
+    """Sizes of the data that a run reads and of the tables that it trains.
 
     Attributes:
         items: Keys that have a text.
@@ -49,19 +49,19 @@ class Workload:
 
     @property
     def largest(self) -> tuple[int, int]:
-        """Rows and length of the chunk that takes most."""
+        """Return rows and length of the chunk that takes most."""
         return max(self.chunks, key=lambda chunk: chunk[0] * chunk[1])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What of a recipe decides how much is held beside the model.
+    """Parts of a recipe that decide how much memory is taken beside the model.
 
     Attributes:
         cuda: Whether the model lies on a card, not in the machine's memory.
         quantized: Whether the weights are quantized on loading.
         stored: Bytes a weight takes in its file.
-        held: Bytes a weight takes in memory where it is not quantized.
+        in_memory: Bytes a weight takes in memory where it is not quantized.
         average: Whether a moving average of the weights is kept.
         refit: Whether a second model is trained after the first.
         trunk_mb: Memory allowed for states below the adapted layers.
@@ -70,15 +70,15 @@ class Plan:
     cuda: bool
     quantized: bool
     stored: int
-    held: int
+    in_memory: int
     average: bool
     refit: bool
     trunk_mb: int
 
     @property
     def mapped(self) -> bool:
-        """Whether weights stay in the mapped file, of which only what was read is resident."""
-        return not self.cuda and self.stored == self.held
+        """Return whether weights stay in the mapped file, of which only what was read is resident."""
+        return not self.cuda and self.stored == self.in_memory
 
 
 @dataclass(frozen=True)
@@ -95,21 +95,21 @@ class Footprint:
 
     @property
     def peak(self) -> str:
-        """The phase that takes most."""
+        """Return the phase that takes most."""
         return max(self.phases, key=lambda phase: sum(self.phases[phase].values()))
 
     @property
     def parts(self) -> dict[str, int]:
-        """Bytes by part in that phase."""
+        """Return the bytes by part in that phase."""
         return self.phases[self.peak]
 
     @property
     def total(self) -> int:
-        """Bytes in that phase."""
+        """Return the bytes in that phase."""
         return sum(self.parts.values())
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "total": self.total,
             "peak": self.peak,
@@ -120,7 +120,7 @@ class Footprint:
 
 
 def estimate(rehearsal: Rehearsal, work: Workload, plan: Plan, assumptions: tuple[str, ...] = ()) -> Footprint:
-    """Memory by part and phase; the formula stands in docs/footprint.md.
+    """Return the memory by part and phase; docs/footprint.md gives the formula.
 
     Args:
         rehearsal: One chunk of the largest size.
@@ -134,19 +134,19 @@ def estimate(rehearsal: Rehearsal, work: Workload, plan: Plan, assumptions: tupl
     trained = tuned + outside
     rows, length = work.largest
     encode = int(rehearsal.encode * min(CHUNK, work.texts) * work.longest / (rows * length))
-    held = {"base": _resident(rehearsal, work, plan)}
+    always = {"base": _resident(rehearsal, work, plan)}
     if not plan.cuda:
-        held["libraries"] = LIBRARIES
+        always["libraries"] = LIBRARIES
     if plan.mapped and plan.quantized:
         # tables keep the file mapped, and with it the pages that quantization has read; they can be reclaimed
-        held["mapped file"] = rehearsal.weights * plan.stored - rehearsal.tables
+        always["mapped file"] = rehearsal.weights * plan.stored - rehearsal.tables
     if plan.cuda:
-        held["CUDA context"] = CUDA_CONTEXT
-    trunk = work.tokens * rehearsal.width * plan.held
+        always["CUDA context"] = CUDA_CONTEXT
+    trunk = work.tokens * rehearsal.width * plan.in_memory
     if rehearsal.lowest and trunk <= plan.trunk_mb * 2**20:
-        held["stored states"] = trunk
+        always["stored states"] = trunk
     model = {
-        **held,
+        **always,
         "adapter": rehearsal.adapter,
         "U, I, R and head": outside,
         "text vectors": vectors,
@@ -155,8 +155,8 @@ def estimate(rehearsal: Rehearsal, work: Workload, plan: Plan, assumptions: tupl
     }
     pair = work.examples * (4 * rehearsal.width + 12 * work.dim) * _FLOAT
     phases = {
-        "loading": {**held, "files": _files(rehearsal, plan)},
-        "encoding": {**held, "text vectors": 3 * vectors, "activations": encode},
+        "loading": {**always, "files": _files(rehearsal, plan)},
+        "encoding": {**always, "text vectors": 3 * vectors, "activations": encode},
         # the adapter's own gradients are among what the rehearsal counted as activations
         "step": {**model, "gradients": outside, "activations": _activations(rehearsal, work) + pair},
         "optimizer": {**model, "gradients": trained, "activations": max(tuned, outside)},
@@ -167,7 +167,7 @@ def estimate(rehearsal: Rehearsal, work: Workload, plan: Plan, assumptions: tupl
 
 
 def _activations(rehearsal: Rehearsal, work: Workload) -> int:
-    """What forward and backward of a whole step add, the adapter's gradients included.
+    """Return the bytes that forward and backward of a whole step add, the adapter's gradients included.
 
     All chunks are kept until the backward pass, which takes the last, longest one first.
     """
@@ -183,7 +183,7 @@ def _activations(rehearsal: Rehearsal, work: Workload) -> int:
 
 
 def _resident(rehearsal: Rehearsal, work: Workload, plan: Plan) -> int:
-    """Base weights in memory: of a mapped file's tables only the rows that are looked up."""
+    """Return the bytes of base weights in memory; of a mapped file's tables only the rows that are looked up."""
     base = rehearsal.base
     if plan.mapped and not rehearsal.trains_tables:
         looked_up = min(rehearsal.tables, work.distinct_tokens * _FAULT)
@@ -192,7 +192,7 @@ def _resident(rehearsal: Rehearsal, work: Workload, plan: Plan) -> int:
 
 
 def _files(rehearsal: Rehearsal, plan: Plan) -> int:
-    """Pages of the weight files that are resident only while weights are converted."""
+    """Return the bytes of the weight files' pages that are resident only while weights are converted."""
     if plan.cuda or plan.mapped:
         return 0
     return rehearsal.weights * plan.stored

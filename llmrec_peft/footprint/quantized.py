@@ -1,4 +1,4 @@
-"""Stand-ins for bitsandbytes' linear layers: the same tensors held, saved and made on the way, nothing computed."""
+"""Stand-ins for bitsandbytes' linear layers: they allocate and save the same tensors and compute nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 _BLOCK = 64
 """Weights that share one scale in nf4."""
 _NESTED = 256
-"""Scales that share one scale, where scales are themselves held in 8 bits (double quantization)."""
+"""Scales that share one scale, where scales are themselves stored in 8 bits (double quantization)."""
 
 
 class _Dequantized(torch.autograd.Function):
@@ -49,7 +49,7 @@ class Int8StandIn(nn.Linear):
     """A linear layer in 8 bits: a byte a weight and an fp32 scale a row."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape and dtype of the product."""
+        """Return a tensor of the product's shape and dtype."""
         result: Tensor = _Int8.apply(x, self.out_features, self.bias)  # type: ignore[no-untyped-call]
         return result
 
@@ -58,13 +58,13 @@ class Nf4StandIn(nn.Linear):
     """A linear layer in 4 bits: half a byte a weight, an 8-bit scale a block, an fp32 scale per 256 of those."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape and dtype of the product."""
+        """Return a tensor of the product's shape and dtype."""
         result: Tensor = _Dequantized.apply(x, self.out_features, self.bias)  # type: ignore[no-untyped-call]
         return result
 
 
 def quantized_bytes(weights: int, rows: int, quantization: str) -> int:
-    """Bytes of a matrix of `weights` numbers in `rows` rows, scales included."""
+    """Return the bytes of a matrix of `weights` numbers in `rows` rows, scales included."""
     if quantization == "int8":
         return weights + 4 * rows
     blocks = -(-weights // _BLOCK)

@@ -1,4 +1,4 @@
-"""Rehearsal: one training step of the language model on tensors that have sizes and no data, its memory counted."""
+"""Rehearsal: run one training step of the language model on tensors without data, and count its memory."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What one chunk of texts takes, in bytes.
+    """Memory that one chunk of texts takes, in bytes.
 
     Attributes:
-        base: Frozen weights and buffers as they are held.
+        base: Frozen weights and buffers in memory.
         tables: The part of `base` in embedding tables.
         weights: Number of weights of the base.
         adapter: Modules that the method adds, trained or not.
         trained: Trained parameters.
         trains_tables: Whether the method trains an embedding table.
-        encode: Highest in a forward pass without gradient, above what is held all the time.
-        kept: Held after the forward pass for the backward pass.
-        backward: Highest in forward and backward, above what is held all the time.
+        encode: Peak of a forward pass without gradient, above what stays in memory.
+        kept: Kept after the forward pass for the backward pass.
+        backward: Peak of forward and backward, above what stays in memory.
         lowest: Lowest adapted layer; None where nothing is adapted.
         width: Size of a token's state.
     """
@@ -85,13 +85,13 @@ class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live -= size
 
     def from_here(self) -> int:
-        """Bytes alive now; the peak is counted anew."""
+        """Return the bytes alive now, and count the peak from here."""
         self.peak = self.live
         return self.live
 
 
 def bare_on_meta(folder: Path, dtype: torch.dtype, remote: bool = False) -> Backbone:
-    """The bare transformer of a ``config.json`` on the meta device, as `load_backbone` gives it.
+    """Return the bare transformer of a ``config.json`` on the meta device, as `load_backbone` gives it.
 
     Raises:
         InputError: When the configuration cannot be read.
@@ -119,7 +119,7 @@ def rehearse(
     length: int,
     pooling: str = "mean",
 ) -> Rehearsal:
-    """Attach a method and go through one chunk, forward and backward; the backbone is used up.
+    """Attach a method and run one chunk forward and backward; the backbone cannot be used afterwards.
 
     Args:
         backbone: From `bare_on_meta`.
@@ -177,28 +177,28 @@ def _counted(
     pooling: str,
     trains: bool,
 ) -> tuple[int, int, int]:
-    """Bytes at the highest of a pass without gradient, kept after one with it, and at the highest of both passes."""
+    """Return the peak of a pass without gradient, the bytes kept after one with it, and the peak of both passes."""
     with FakeTensorMode(allow_non_fake_inputs=True), _Ledger() as ledger:
         _without_data(model)
         ids = torch.zeros(rows, length, dtype=torch.long)
         mask = torch.ones_like(ids)
         model.eval()
-        held = ledger.from_here()
+        before = ledger.from_here()
         with torch.no_grad():
             pool(model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling)
-        encode = ledger.peak - held
+        encode = ledger.peak - before
         if not trains:
             return encode, 0, 0
         model.train()
         for module in frozen:  # as `TextEncoder.train` does
             module.training = checkpointing and bool(getattr(module, "gradient_checkpointing", False))
-        held = ledger.from_here()
+        before = ledger.from_here()
         loss = pool(model(input_ids=ids, attention_mask=mask).last_hidden_state, mask, pooling).sum()
         penalty = method.regularization(model)
         loss = loss if penalty is None else loss + penalty
-        kept = ledger.live - held
+        kept = ledger.live - before
         loss.backward()  # type: ignore[no-untyped-call]
-        return encode, kept, ledger.peak - held
+        return encode, kept, ledger.peak - before
 
 
 def _without_data(model: nn.Module) -> None:
@@ -224,7 +224,7 @@ def _size(tensor: Any) -> int:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Deprecations of libraries say nothing to who asks for memory."""
+    """Silence warnings of libraries: deprecations do not concern a user who asks for memory."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

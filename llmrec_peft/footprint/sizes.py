@@ -1,4 +1,4 @@
-"""Sizes of memory as people write them: read from the command line, shown in tables."""
+"""Read and show amounts of memory as people write them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*$")
 
 
 def parse_memory(text: str, option: str = "--gpu") -> int:
-    """Bytes of an amount of memory.
+    """Return the bytes of an amount of memory.
 
     >>> parse_memory("12GB"), parse_memory("11.5 GiB")
     (12000000000, 12348030976)
 
     Raises:
-        InputError: For anything else than a positive number and a unit.
+        InputError: When the text is no positive number with a unit.
     """
     found = _SIZE.match(text)
     units = {unit.lower(): size for unit, size in _UNITS.items()}
@@ -35,7 +35,7 @@ def parse_memory(text: str, option: str = "--gpu") -> int:
 
 
 def show_memory(size: float) -> str:
-    """An amount for people, in MiB below one GiB.
+    """Return an amount for people, in MiB below one GiB.
 
     >>> show_memory(3 * 2**20), show_memory(1.5 * 2**30)
     ('3.0 MiB', '1.50 GiB')

@@ -1,4 +1,4 @@
-"""Fit data: what the fit check has to know of a recipe's data: sizes, lengths of texts, and columns."""
+"""Workload data: sizes, lengths of texts and columns that the memory check needs of a recipe's data."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
-class Data:
-    """What `fit` has to know of the data.
+class WorkloadData:
+    """Sizes of the data on which memory depends.
 
     Attributes:
         users: Users.
@@ -54,8 +54,8 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Texts of users or prompts, counted at their longest.
+class ViewTexts:
+    """Texts of the user view or the prompt view, all as long as the longest may be.
 
     Attributes:
         number: How many there are.
@@ -68,8 +68,8 @@ class Told:
     length: int
 
 
-def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) -> tuple[Recipe, Data]:
-    """The recipe as its data lets it be, and the sizes of that data, or assumed ones.
+def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) -> tuple[Recipe, WorkloadData]:
+    """Return the recipe, adapted to its data, and the sizes of that data, or assumed sizes.
 
     Args:
         recipe: What is to be trained.
@@ -97,7 +97,7 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
         raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
     rows = tokenizer(list(dict.fromkeys(prepared.texts)), truncation=True, max_length=length)["input_ids"]
     dataset, vocabulary = prepared.dataset, prepared.vocabulary
-    return recipe, Data(
+    return recipe, WorkloadData(
         users=len(vocabulary.users),
         items=len(vocabulary.items),
         lengths=tuple(sorted(max(1, len(row)) for row in rows)),
@@ -110,24 +110,26 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
     )
 
 
-def _assumed(recipe: Recipe, users: int, items: int, length: int) -> tuple[Recipe, Data]:
-    """Round sizes; signals that need a graph are left out, and columns are those of the reader's demo data."""
+def _assumed(recipe: Recipe, users: int, items: int, length: int) -> tuple[Recipe, WorkloadData]:
+    """Return assumed sizes, without signals that need a graph, and with the columns of the reader's demo data."""
     needing = [name for name in recipe.signals.active if registry.get("signals", name).reads_graph]
     recipe = recipe.changed({f"signals.{name}": False for name in needing})
-    said = [f"no data given: {users:,} users, {items:,} items of {length} tokens,"]
-    said[0] += f" {RATINGS_PER_ITEM} interactions an item (--data, --users, --items say otherwise)"
+    assumed = [
+        f"no data given: {users:,} users, {items:,} items of {length} tokens, {RATINGS_PER_ITEM} interactions an item"
+        " (change with --data, --users, --items)"
+    ]
     if needing:
-        said.append(f"without data no signal {', '.join(needing)}")
+        assumed.append(f"without data no signal {', '.join(needing)}")
     of_users, of_items = _demo_columns(recipe, users, items)
     if of_users or of_items:
-        said.append(f"columns as in the demo data of {recipe.data.reader}")
+        assumed.append(f"columns as in the demo data of {recipe.data.reader}")
     count = items * RATINGS_PER_ITEM
     lengths = (length,) * items
-    return recipe, Data(users, items, lengths, 10**9, count, count, of_users, of_items, None, tuple(said))
+    return recipe, WorkloadData(users, items, lengths, 10**9, count, count, of_users, of_items, None, tuple(assumed))
 
 
 def _demo_columns(recipe: Recipe, users: int, items: int) -> tuple[Columns, Columns]:
-    """Columns of the reader's demo data, over and over; none where no signal asks for any.
+    """Return the columns of the reader's demo data, repeated; none where no signal asks for any.
 
     Raises:
         InputError: When a signal asks for columns that not even the demo data has.
@@ -141,49 +143,49 @@ def _demo_columns(recipe: Recipe, users: int, items: int) -> tuple[Columns, Colu
         return {}, {}
     demo = registry.get("readers", recipe.data.reader)().demo(DEMO_SEED)
     require_useful(recipe, demo)
-    found = [
+    tables = [
         {name: [values[row % len(values)] for row in range(count)] for name, values in columns(table).items()}
         for table, count in ((demo.users, users), (demo.items, items))
     ]
-    return found[0], found[1]
+    return tables[0], tables[1]
 
 
-def examples_of_step(recipe: Recipe, data: Data) -> int:
-    """Interactions of the largest step."""
+def examples_of_step(recipe: Recipe, data: WorkloadData) -> int:
+    """Return the number of interactions of the largest step."""
     training = recipe.training
     if training.batching == "by-item":
         return -(-data.interactions * min(training.items_per_batch, data.items) // data.items)
     return min(training.batch_size, data.interactions)
 
 
-def told_texts(recipe: Recipe, data: Data, backbone: Backbone) -> list[Told]:
-    """Texts of users and prompts that the recipe reads."""
+def view_texts(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> list[ViewTexts]:
+    """Return the texts of users and prompts that the recipe reads."""
     from llmrec_peft.model import plan_texts
 
     plan, views = plan_texts(recipe, data.items + 1, data.users + 1, data.examples), recipe.views
     step = examples_of_step(recipe, data)
-    found = []
+    texts = []
     if plan.user is not None and views.user is not None:
         number = data.examples if plan.user_by_example else data.users
-        found.append(Told(number, min(step, number), min(views.user.max_length, backbone.window)))
+        texts.append(ViewTexts(number, min(step, number), min(views.user.max_length, backbone.window)))
     if plan.prompt is not None and views.prompt is not None:
-        found.append(Told(data.examples, step, min(views.prompt.max_length, backbone.window)))
-    return found
+        texts.append(ViewTexts(data.examples, step, min(views.prompt.max_length, backbone.window)))
+    return texts
 
 
-def chunks_of_step(recipe: Recipe, data: Data, told: Sequence[Told]) -> tuple[tuple[int, int], ...]:
-    """Rows and length of the chunks of a step over typical texts, shortest first."""
+def chunks_of_step(recipe: Recipe, data: WorkloadData, others: Sequence[ViewTexts]) -> tuple[tuple[int, int], ...]:
+    """Return rows and length of the chunks of a step over typical texts, shortest first."""
     lengths, rows = np.asarray(data.lengths), _items_of_step(recipe, data)
-    found = []
+    chunks = []
     for at in range(0, rows, CHUNK):
         end = min(at + CHUNK, rows)
-        found.append((end - at, int(lengths[min(len(lengths) - 1, -(-end * len(lengths) // rows) - 1)])))
-    for texts in told:
-        found += [(min(CHUNK, texts.of_step - at), texts.length) for at in range(0, texts.of_step, CHUNK)]
-    return tuple(sorted(found, key=lambda chunk: chunk[1]))
+        chunks.append((end - at, int(lengths[min(len(lengths) - 1, -(-end * len(lengths) // rows) - 1)])))
+    for texts in others:
+        chunks += [(min(CHUNK, texts.of_step - at), texts.length) for at in range(0, texts.of_step, CHUNK)]
+    return tuple(sorted(chunks, key=lambda chunk: chunk[1]))
 
 
-def _items_of_step(recipe: Recipe, data: Data) -> int:
+def _items_of_step(recipe: Recipe, data: WorkloadData) -> int:
     """Distinct texts of items that a step encodes: of its own items, and, read fresh, of histories and candidates."""
     from llmrec_peft.model import plan_texts
     from llmrec_peft.recipe.reads import bare_heads

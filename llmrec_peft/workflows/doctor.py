@@ -17,7 +17,7 @@ from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
-    from llmrec_peft.backbone.alias import BackboneAlias
+    from llmrec_peft.backbone.alias import GgufFile
 
 _MEMORY_GB = 2.0
 _DISK_GB = 1.0
@@ -25,33 +25,33 @@ _DISK_GB = 1.0
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """State of one thing that training and scoring need.
 
     Attributes:
-        name: What.
-        ok: Whether it will do.
-        found: What was found.
-        remedy: What to do where it will not.
+        name: What was checked.
+        ok: Whether it is sufficient.
+        state: Version, size or other state on this machine.
+        remedy: What to do where it is not sufficient.
     """
 
     name: str
     ok: bool
-    found: str
+    state: str
     remedy: str = ""
 
     def plain(self) -> dict[str, str | bool]:
-        """As plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def examine() -> list[Check]:
-    """Look at everything."""
+    """Check everything."""
     return [_python(), *_packages(), *_device(), *_plugins(), *_backbones(), _memory(), _disk()]
 
 
 def _python() -> Check:
-    found = ".".join(str(part) for part in sys.version_info[:3])
-    return Check("python", sys.version_info >= (3, 11), found, "install Python 3.11 or newer")
+    state = ".".join(str(part) for part in sys.version_info[:3])
+    return Check("python", sys.version_info >= (3, 11), state, "install Python 3.11 or newer")
 
 
 def _packages() -> list[Check]:
@@ -62,11 +62,11 @@ def _packages() -> list[Check]:
             continue
         remedy = f"pip install '{requirement.name}{requirement.specifier}'"
         try:
-            found = version(requirement.name)
-            fits = requirement.specifier.contains(found, prereleases=True)
+            state = version(requirement.name)
+            suits = requirement.specifier.contains(state, prereleases=True)
         except importlib.metadata.PackageNotFoundError:
-            found, fits = "not installed", False
-        checks.append(Check(requirement.name, fits, found, remedy))
+            state, suits = "not installed", False
+        checks.append(Check(requirement.name, suits, state, remedy))
     return checks
 
 
@@ -108,11 +108,11 @@ def _backbones() -> list[Check]:
             continue
         folder = alias.embedded()
         if folder is None:
-            found = f"not installed; loaded from the Hub as {alias.hub_id}@{alias.revision[:8]}"
-            checks.append(Check(f"backbone {name}", True, found))
+            state = f"not installed; loaded from the Hub as {alias.hub_id}@{alias.revision[:8]}"
+            checks.append(Check(f"backbone {name}", True, state))
             continue
         if alias.gguf is not None:
-            checks.append(_gguf(name, alias, folder / alias.gguf.file))
+            checks.append(_gguf(name, alias.gguf, folder / alias.gguf.file, alias.install))
             continue
         wrong = [file for file, digest in alias.weights.items() if not _is(folder / file, digest)]
         digests = ", ".join(file_digest(folder / file)[:16] for file in alias.weights if (folder / file).is_file())
@@ -121,24 +121,23 @@ def _backbones() -> list[Check]:
     return checks
 
 
-def _gguf(name: str, alias: BackboneAlias, source: Path) -> Check:
+def _gguf(name: str, gguf: GgufFile, source: Path, install: str) -> Check:
     from llmrec_peft.backbone.gguf import converted_folder, what_is_wrong
 
-    title, gguf = f"backbone {name}", alias.gguf
-    assert gguf is not None  # noqa: S101 - the caller asked
+    title = f"backbone {name}"
     if not _is(source, gguf.sha256):
-        remedy = f"{source.name} is not the known one: pip uninstall and {alias.install}"
+        remedy = f"{source.name} is not the known one: pip uninstall and {install}"
         return Check(title, False, "embedded GGUF, changed", remedy)
-    found = f"embedded GGUF, SHA-256 {gguf.sha256[:16]}…"
+    embedded = f"embedded GGUF, SHA-256 {gguf.sha256[:16]}…"
     folder = converted_folder(gguf)
     wrong = what_is_wrong(folder, gguf)
     if wrong is None:
-        return Check(title, True, f"{found}, converted in {folder}")
+        return Check(title, True, f"{embedded}, converted in {folder}")
     if importlib.util.find_spec("gguf") is None:
         remedy = "its file is read with gguf: pip install 'llmrec-peft[gguf]'"
-        return Check(title, False, f"{found}, not converted and no gguf", remedy)
+        return Check(title, False, f"{embedded}, not converted and no gguf", remedy)
     state = f"damaged in {folder} ({wrong}): converted anew" if folder.is_dir() else "not converted yet: done once"
-    return Check(title, True, f"{found}, {state} at the next use, about {gguf.seconds} s")
+    return Check(title, True, f"{embedded}, {state} at the next use, about {gguf.seconds} s")
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -254,22 +254,3 @@ def test_command_repeats_the_figures_in_another_process(quick_run: Callable[...,
     found = json.loads(done.stdout)
     assert found["repeats"]
     assert found["stored"] == read(run)["test"]["after"]
-
-
-def test_table_marks_what_loses_and_names_the_line(
-    quick_run: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from llmrec_peft.cli.output import LOSES, metrics_table
-
-    monkeypatch.setenv("COLUMNS", "200")  # a narrow table breaks names into lines
-    metrics = read(quick_run(*CASES["ranking, sampled too"]))
-    metrics_table(metrics)
-    shown = capsys.readouterr().out
-    marked = {line.split(LOSES)[0].strip() for line in shown.splitlines() if LOSES in line and "  " in line}
-    called = {"before": "before: frozen text", "after": "after: tuned", "blend": "after + the line"}
-    losing = metrics["no_better_than_the_line"]
-    assert {called.get(name, name.replace("_", " ")) for name in losing} <= marked
-    assert f"no better than the trivial line, {metrics['line'].replace('_', ' ')}" in shown
-    metrics["no_better_than_the_line"] = []
-    metrics_table(metrics)
-    assert LOSES not in capsys.readouterr().out

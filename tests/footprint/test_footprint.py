@@ -1,4 +1,4 @@
-"""The fit check's figures against independent counts: real tensors, bitsandbytes' own layers, published sizes."""
+"""The memory check's figures against independent counts: real tensors, bitsandbytes' own layers, published sizes."""
 
 from __future__ import annotations
 

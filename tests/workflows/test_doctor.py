@@ -21,7 +21,7 @@ def test_this_machine_is_found_fit(llmrec: Callable[..., subprocess.CompletedPro
     report = json.loads(done.stdout)
     assert done.returncode == 0, [check for check in report["checks"] if not check["ok"]]
     assert report["ok"] is True
-    found = {check["name"]: check["found"] for check in report["checks"]}
+    found = {check["name"]: check["state"] for check in report["checks"]}
     assert {"python", "torch", "peft", "device", "precision", "free memory", "free disk here"} <= set(found)
     digest = minilm.MINILM.weights["model.safetensors"]
     assert digest[:16] in found["backbone minilm"]
@@ -56,7 +56,7 @@ def test_backbone_that_is_not_embedded_is_no_fault(
     monkeypatch.setattr(minilm, "MINILM", dataclasses.replace(minilm.MINILM, package="not_installed_here"))
     check = next(check for check in doctor.examine() if check.name == "backbone minilm")
     assert check.ok
-    assert "loaded from the Hub as sentence-transformers/all-MiniLM-L6-v2@1110a243" in check.found
+    assert "loaded from the Hub as sentence-transformers/all-MiniLM-L6-v2@1110a243" in check.state
 
 
 @pytest.mark.parametrize(("setting", "name"), [("_MEMORY_GB", "free memory"), ("_DISK_GB", "free disk here")])
@@ -76,7 +76,7 @@ def test_requirement_that_is_not_met_names_the_command_that_meets_it(monkeypatch
     checks = {check.name: check for check in doctor.examine()}
     assert not checks["torch"].ok
     assert checks["torch"].remedy == "pip install 'torch>=99'"
-    assert checks["not-a-package"].found == "not installed"
+    assert checks["not-a-package"].state == "not installed"
     assert not checks["not-a-package"].ok
     assert checks["numpy"].ok
     assert "wandb" not in checks, "an extra is no requirement"
@@ -92,11 +92,11 @@ def test_embedded_decoder_is_found_and_whether_it_is_converted_yet(
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path))
     check = _smollm2()
     assert check.ok
-    assert "embedded GGUF, SHA-256 b179c9523d0e6a0f…, not converted yet" in check.found
+    assert "embedded GGUF, SHA-256 b179c9523d0e6a0f…, not converted yet" in check.state
     (tmp_path / "gguf" / "b179c9523d0e6a0f").mkdir(parents=True)
-    assert "damaged in" in _smollm2().found
+    assert "damaged in" in _smollm2().state
     monkeypatch.setattr(gguf, "what_is_wrong", lambda *_: None)
-    assert f"converted in {tmp_path}" in _smollm2().found
+    assert f"converted in {tmp_path}" in _smollm2().state
 
 
 def test_decoder_that_cannot_be_read_or_is_another_names_the_cure(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, cg
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Floats = NDArray[np.float64]
 
@@ -82,6 +84,8 @@ def fit_effects(
             np.full(told.shape[1] - static.shape[1], penalties.text),
         ]
     )
+    from scipy import sparse
+
     mean, rows = float(label.mean()), np.arange(len(label))
     ones = np.ones(len(label))
     of_user = sparse.csr_matrix((ones, (rows, user)), shape=(len(label), num_users))
@@ -95,6 +99,8 @@ def _solved(
     of_user: sparse.csr_matrix, of_item: sparse.csr_matrix, told: Floats, ridge: Floats, target: Floats
 ) -> Floats:
     """Solve (AᵀA + diag(ridge)) x = Aᵀ y for A = [users, items, what is told of items], never formed."""
+    from scipy.sparse.linalg import LinearOperator, cg
+
     users, items = of_user.shape[1], of_item.shape[1]
 
     def forward(x: Floats) -> Floats:
@@ -140,6 +146,8 @@ def people(user: NDArray[np.int64], item: NDArray[np.int64], label: Floats) -> N
     Returns:
         Number of the person of each judgement, int64 [n].
     """
+    from scipy import sparse
+
     records, record = np.unique(user, return_inverse=True)
     kinds, kind = np.unique(np.stack([item, (label * 1000).astype(np.int64)]), axis=1, return_inverse=True)
     shape = (len(records), kinds.shape[1])

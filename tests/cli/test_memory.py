@@ -1,4 +1,4 @@
-"""`llmrec fit` through the real command: exit codes, JSON, wrong inputs."""
+"""`llmrec memory` through the real command: exit codes, JSON, wrong inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_what_does_not_fit_exits_1_and_says_by_how_much(llmrec: Command, tiny_backbone: Path) -> None:
-    given = ("fit", "movies", "--data", "demo", "--set", f"backbone.name={tiny_backbone}", "--json")
+    given = ("memory", "movies", "--data", "demo", "--set", f"backbone.name={tiny_backbone}", "--json")
     small, large = llmrec(*given, "--gpu", "100MiB"), llmrec(*given, "--gpu", "12GB")
     assert (small.returncode, large.returncode) == (1, 0), small.stderr + large.stderr
     answer = json.loads(small.stdout)
@@ -31,7 +31,16 @@ def test_what_does_not_fit_exits_1_and_says_by_how_much(llmrec: Command, tiny_ba
     ],
 )
 def test_wrong_input_exits_2_with_one_line(llmrec: Command, arguments: tuple[str, ...], said: str) -> None:
-    done = llmrec("fit", "movies", *arguments)
+    done = llmrec("memory", "movies", *arguments)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_old_name_still_works_and_says_the_new_one_on_stderr(llmrec: Command, tiny_backbone: Path) -> None:
+    given = ("movies", "--data", "demo", "--set", f"backbone.name={tiny_backbone}", "--gpu", "12GB", "--json")
+    old, new = llmrec("fit", *given), llmrec("memory", *given)
+    assert (old.returncode, old.stdout) == (new.returncode, new.stdout)
+    assert "llmrec fit is now llmrec memory" in old.stderr
+    assert new.stderr == ""
+    assert " fit " not in llmrec("--help").stdout

@@ -1,0 +1,73 @@
+"""What the help of every command has in common: texts as written, flags without a value, examples at the end."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
+
+TRAIN = "Train"
+USE = "Use a run"
+COMPARE = "Measure and compare"
+LOOK = "Look around"
+RECIPES = "Recipes and data"
+"""Panels of ``llmrec --help``."""
+
+_EXAMPLES = "\nExamples:\n"
+
+
+class Command(TyperCommand):
+    """A command whose help is made of its function's docstring.
+
+    Square brackets in help texts are shown, not taken for markup; paragraphs fill the terminal's width; the lines
+    below ``Examples:`` are printed last and as they are, so that they can be copied.
+    """
+
+    def __init__(self, *args: Any, help: str | None = None, **kwargs: Any) -> None:
+        text, _, examples = inspect.cleandoc(help or "").partition(_EXAMPLES)
+        paragraphs = (" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+        super().__init__(*args, help=escape("\n\n".join(paragraphs)), **kwargs)
+        self.examples = inspect.cleandoc(examples).splitlines()
+        for parameter in self.params:
+            described = getattr(parameter, "help", None)
+            if isinstance(described, str):
+                parameter.help = escape(described)  # type: ignore[attr-defined]
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters; flags take no value, so none is named behind them."""
+        return _without_values_of_flags(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help, and leave the examples to be printed after it."""
+        super().format_help(ctx, formatter)
+        if self.examples:
+            formatter.write("Examples:\n" + "".join(f"  {line}\n" for line in self.examples))
+
+
+class Commands(TyperGroup):
+    """The commands together."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters; flags take no value, so none is named behind them."""
+        return _without_values_of_flags(super().get_params(ctx))
+
+
+class Renamed(Command):
+    """The old name of a command: it still works, and says on stderr what the command is called now."""
+
+    new_name = ""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Say the new name, then do the command's work."""
+        typer.echo(f"llmrec {self.name} is now llmrec {self.new_name}; the old name goes in a later release", err=True)
+        return super().invoke(ctx)
+
+
+def _without_values_of_flags(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    return parameters

@@ -1,0 +1,42 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[Path, typer.Argument(help="Run folder, as llmrec train writes it.", metavar="RUN")]
+Recipe = Annotated[
+    str, typer.Argument(help="Registered recipe (llmrec list recipes), or a YAML file.", metavar="RECIPE|FILE.yaml")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Data folder in its owner's layout, or 'demo' for made-up data.",
+        show_default="the recipe's data.path",
+    ),
+]
+MovedData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Data folder, if it has moved since training.",
+        show_default="the folder that the run was trained on",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field of the recipe, such as training.epochs=5; may be repeated.",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress bars.")]
