@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field, model_validator
 
-from llmrec_adapters.targets import TargetOptions, pattern, rank_refusal, target_linears, transposed
-from llmrec_adapters.through_peft.files import save_peft, write_adapter
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.backbone.facts import BackboneFacts
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import (
+    BackboneFacts,
+    Capabilities,
+    Options,
+    PeftMethod,
+    TargetOptions,
+    pattern,
+    rank_refusal,
+    save_peft,
+    target_linears,
+    transposed,
+    write_adapter,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor, nn
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes
 
 _NAME = "default"
 _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.targets import Layers, adapted_layers, pattern
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.backbone.facts import BackboneFacts
-from llmrec_peft.errors import InputError
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import (
+    BackboneFacts,
+    Capabilities,
+    InputError,
+    Layers,
+    Options,
+    PeftMethod,
+    adapted_layers,
+    pattern,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
 
 
 class BitFitOptions(Options):

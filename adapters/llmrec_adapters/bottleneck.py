@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from llmrec_adapters.targets import Layers, adapted_layers, pattern, sublayers
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import Capabilities, Layers, Options, PeftMethod, adapted_layers, pattern, sublayers
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
 
 
 class BottleneckOptions(Options):

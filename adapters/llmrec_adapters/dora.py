@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from llmrec_adapters.targets import TargetOptions, pattern, target_linears, transposed
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears, transposed
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes
 
 
 class DoraOptions(TargetOptions):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from llmrec_adapters.targets import Layers, norms_of, pattern
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import Capabilities, Layers, Options, PeftMethod, norms_of, pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +13,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor, nn
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes
 
 
 class LayerNormOptions(Options):
@@ -62,7 +58,7 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
         """Load through PEFT, the copies in fp32 with the values that were saved."""
         from peft import set_peft_model_state_dict
 
-        from llmrec_adapters.through_peft.files import read_adapter
+        from llmrec_peft.plugins import read_adapter
 
         model = _in_fp32(super().load(backbone, folder))
         _, tensors = read_adapter(folder, backbone, (self.peft_type,))

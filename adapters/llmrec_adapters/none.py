@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_adapters.through_peft.files import read_adapter, require_tensors, write_adapter
-from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import AdapterMethod, Capabilities, Options, read_adapter, require_tensors, write_adapter
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes
 
 
 class NoOptions(Options):

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from llmrec_adapters.targets import TargetOptions, pattern, target_linears
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.backbone.facts import BackboneFacts
-from llmrec_peft.errors import InputError
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import (
+    BackboneFacts,
+    Capabilities,
+    InputError,
+    Options,
+    PeftMethod,
+    TargetOptions,
+    pattern,
+    target_linears,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
 
 
 class OftOptions(TargetOptions):
@@ -49,6 +52,7 @@ class Oft(PeftMethod[OftOptions]):
     )
     peft_type: ClassVar[str] = "OFT"
     conv1d: ClassVar[bool] = False
+    rank_fields: ClassVar[tuple[str, ...]] = ()  # `r` is a number of blocks here
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """PEFT's configuration."""

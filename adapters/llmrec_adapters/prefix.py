@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
-from llmrec_adapters.through_peft.files import save_peft
 from llmrec_adapters.through_peft.virtual_method import VirtualTokenMethod, VirtualTokenOptions
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.backbone.facts import BackboneFacts
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import BackboneFacts, Capabilities, Options, save_peft
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes
 
 _CACHING_ENCODERS = frozenset("bert camembert electra ernie roberta xlm-roberta".split())
 """Encoders whose layers take cached keys and values; the others have nowhere to put a prefix."""

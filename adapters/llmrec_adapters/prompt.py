@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from llmrec_adapters.through_peft.virtual_method import VirtualTokenMethod, VirtualTokenOptions
-from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import Capabilities, Options
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.backbone.shapes import ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes
 
 
 class PromptOptions(VirtualTokenOptions):

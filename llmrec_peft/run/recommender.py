@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
-from llmrec_peft.artifact.tensors import write_tensors
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.backbone.tensor_files import write_tensors
 from llmrec_peft.data.histories import Histories, given
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate

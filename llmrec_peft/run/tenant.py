@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmrec_peft import registry
 from llmrec_peft.artifact.manifest import Manifest, read_manifest
 from llmrec_peft.artifact.tables import ItemTable, read_items, read_seen, read_users, read_vocabulary
-from llmrec_peft.artifact.tensors import load_into, read_tensors, read_texts
+from llmrec_peft.backbone.tensor_files import load_into, read_tensors, read_texts
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary

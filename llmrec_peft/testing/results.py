@@ -12,6 +12,7 @@ from typing import Any
 
 from llmrec_peft import registry
 from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.backbone import through_peft
 from llmrec_peft.errors import InputError
 
 FILE = "conformance.json"
@@ -91,7 +92,10 @@ def shipped_results(method: str) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def code_digest(method: str) -> str:
-    """Digest of the module that defines a method and of those that it imports from its own package."""
+    """Digest the module that defines a method, those that it imports from its own package, and what PEFT methods share.
+
+    The shared part lies in the core, behind `llmrec_peft.plugins`; a change of it makes proofs of all methods old.
+    """
     module = registry.plugins("adapters")[method].entry_point.module
     top = module.partition(".")[0]
     folder = _package_folder(method)
@@ -99,7 +103,7 @@ def code_digest(method: str) -> str:
         spec = importlib.util.find_spec(top)
         origin = Path(spec.origin) if spec is not None and spec.origin else None
         return hashlib.sha256(origin.read_bytes()).hexdigest()[:16] if origin and origin.is_file() else ""
-    waiting, seen = [module], dict[str, bytes]()
+    waiting, seen = [module], _shared_sources()
     while waiting:
         name = waiting.pop()
         file = folder.joinpath(*name.split(".")[1:])
@@ -112,6 +116,12 @@ def code_digest(method: str) -> str:
     for name in sorted(seen):
         sha.update(name.encode() + b"\0" + seen[name] + b"\0")
     return sha.hexdigest()[:16]
+
+
+def _shared_sources() -> dict[str, bytes]:
+    """Sources of what PEFT methods share, by module."""
+    folder = Path(through_peft.__file__).parent
+    return {f"{through_peft.__name__}.{file.stem}": file.read_bytes() for file in sorted(folder.glob("*.py"))}
 
 
 def _package_folder(method: str) -> Path | None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from llmrec_adapters.lora import Lora, LoraOptions
-from llmrec_adapters.targets import adapted_layers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.through_peft.targets import adapted_layers
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
 

@@ -55,8 +55,9 @@ def test_rslora_scales_by_the_root_of_the_rank(fresh: Fresh) -> None:
 
 @pytest.mark.parametrize("start", ["pissa", "olora"])
 def test_start_trains_as_pefts_own_does_and_leaves_the_base_alone(start: Any, fresh: Fresh, tmp_path: Path) -> None:
-    from llmrec_adapters.targets import pattern, target_linears
     from peft import LoraConfig, PeftModel, get_peft_model
+
+    from llmrec_peft.backbone.through_peft.targets import pattern, target_linears
 
     backbone = fresh()
     before = tensors_digest(dict(backbone.model.state_dict()))

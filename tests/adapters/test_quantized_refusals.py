@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from llmrec_adapters.targets import pattern, target_linears
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.backbone.preflight import require_method
+from llmrec_peft.backbone.through_peft.targets import pattern, target_linears
 from llmrec_peft.errors import InputError
 
 pytest.importorskip("bitsandbytes")

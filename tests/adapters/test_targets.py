@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from llmrec_adapters.lora import Lora, LoraOptions
-from llmrec_adapters.targets import norms_of, pattern, sublayers, target_linears
 
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.through_peft.targets import norms_of, pattern, sublayers, target_linears
 from llmrec_peft.errors import InputError
 
 Fresh = Callable[..., Backbone]

@@ -14,7 +14,7 @@ import torch
 from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import whole_file, whole_folder
 from llmrec_peft.artifact.manifest import ANSWERING, make_manifest, read_manifest
-from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
+from llmrec_peft.backbone.tensor_files import load_into, read_tensors, write_tensors
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.recommender import Recommender
 

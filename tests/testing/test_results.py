@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from llmrec_peft.backbone import through_peft
 from llmrec_peft.errors import InputError
 from llmrec_peft.testing import __main__ as command
 from llmrec_peft.testing import results
@@ -72,6 +74,17 @@ def test_code_digest_covers_what_the_method_imports_from_its_package(
     assert results.code_digest("digested") == before
     (package / "deep.py").write_text("y = 1\n", encoding="utf-8")
     assert results.code_digest("digested") != before
+
+
+def test_code_digest_covers_what_peft_methods_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = results.code_digest("lora")
+    shared = tmp_path / "through_peft"
+    shutil.copytree(Path(through_peft.__file__).parent, shared)
+    monkeypatch.setattr(through_peft, "__file__", str(shared / "__init__.py"))
+    assert results.code_digest("lora") == before
+    with (shared / "attach.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert results.code_digest("lora") != before
 
 
 def test_current_cells_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""Through PEFT: what methods share that PEFT implements."""
+"""Through PEFT: what only the methods of this package share; what all PEFT methods share is in the core."""

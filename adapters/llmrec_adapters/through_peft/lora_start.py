@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from llmrec_adapters.through_peft.files import write_adapter
+from llmrec_peft.plugins import write_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.plugins import Backbone
 
 _EXACT = 2048
 """Largest matrix side that is decomposed exactly; larger ones by a randomized method, as PEFT does."""

@@ -7,18 +7,17 @@ would leave `PeftMixedModel` and `get_model_status` in the dark.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-OWN = ("bitfit", "bottleneck", "full", "none")
-"""Names of methods that PEFT has not."""
+OWN = {"bitfit": "BitFit", "bottleneck": "Bottleneck", "full": "Full", "none": "NoAdapter"}
+"""Methods that PEFT lacks: module and class."""
 
 
 def register_all() -> None:
     """Register every method of ours."""
-    from llmrec_peft import registry
-
-    for name in OWN:
-        registry.get("adapters", name).register_with_peft()
+    for module, method in OWN.items():
+        getattr(import_module(f"llmrec_adapters.{module}"), method).register_with_peft()
 
 
 def register(name: str, config_cls: Any, model_cls: Any, prefix: str) -> None:

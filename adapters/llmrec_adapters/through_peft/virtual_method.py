@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from pydantic import Field
 
-from llmrec_adapters.through_peft.files import attach_peft, load_peft, save_peft, whole_or_bare
-from llmrec_adapters.through_peft.method import PeftMethod
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import Options, PeftMethod, attach_peft, load_peft, save_peft, whole_or_bare
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.plugins import Backbone
 
 
 class VirtualTokenOptions(Options):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.plugins import InputError
 
 
 class VirtualTokens(nn.Module):

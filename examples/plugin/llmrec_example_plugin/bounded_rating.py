@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead
-from llmrec_peft.options import Options
+from llmrec_peft.plugins import HeadContext, HeadOutput, Joined, Options, TaskHead
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmrec_peft.data.batches import Batch
+    from llmrec_peft.plugins import Batch
 
 
 class BoundedRatingOptions(Options):

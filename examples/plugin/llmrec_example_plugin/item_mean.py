@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.options import Options
-from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.plugins import Options, Signal, SignalContext
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmrec_peft.data.batches import Batch
+    from llmrec_peft.plugins import Batch
 
 
 class ItemMeanOptions(Options):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
+from llmrec_peft.backbone.tensor_files import load_into, read_tensors, write_tensors
 from llmrec_peft.data.negatives import Negatives
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined, TaskHead

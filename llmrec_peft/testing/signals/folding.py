@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmrec_peft.artifact.tensors import load_into, read_tensors, write_tensors
+from llmrec_peft.backbone.tensor_files import load_into, read_tensors, write_tensors
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError

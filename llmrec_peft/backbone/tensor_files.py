@@ -1,4 +1,4 @@
-"""Tensors of a run folder: safetensors in, every name, shape and value checked on the way out."""
+"""Tensor files: safetensors out in the same bytes each time, in with every name, shape and value checked."""
 
 from __future__ import annotations
 

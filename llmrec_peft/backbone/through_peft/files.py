@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.artifact.tensors import read_tensors, write_tensors
+from llmrec_peft.backbone.tensor_files import read_tensors, write_tensors
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from llmrec_peft.backbone.load import Backbone
 
@@ -28,6 +26,12 @@ def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tens
 
     The base is recorded by Hub id and commit, never by a path that weights were loaded from, and by the hash
     of its weights in the header of the tensors' file.
+
+    Args:
+        folder: Where to.
+        backbone: The base that the adapter was trained on.
+        config: Fields of PEFT's configuration; the base's name and revision are filled in.
+        tensors: The adapter's tensors by PEFT's names.
     """
     named = {
         **config,
@@ -40,22 +44,6 @@ def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tens
     write_tensors(folder / WEIGHTS, tensors, metadata)
 
 
-def save_peft(peft_model: Any, backbone: Backbone, folder: Path, **changed: Any) -> None:
-    """Write what PEFT attached.
-
-    Args:
-        peft_model: The `PeftModel`.
-        backbone: Its base.
-        folder: Where to.
-        changed: Fields of the configuration to write otherwise.
-    """
-    from peft import get_peft_model_state_dict
-
-    tensors = get_peft_model_state_dict(peft_model, save_embedding_layers=False)
-    config = {**peft_model.peft_config["default"].to_dict(), "inference_mode": True, **changed}
-    write_adapter(folder, backbone, config, tensors)
-
-
 def read_adapter(
     folder: Path, backbone: Backbone, peft_types: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -63,8 +51,11 @@ def read_adapter(
 
     Args:
         folder: Where they lie.
-        backbone: The base that they are to go into.
-        peft_types: Values of ``peft_type`` that will do.
+        backbone: The base that the adapter is to go into.
+        peft_types: Values of ``peft_type`` that the method takes.
+
+    Returns:
+        The configuration's fields, and the tensors by PEFT's names.
 
     Raises:
         InputError: Naming the field or tensor that is wrong.
@@ -88,6 +79,11 @@ def read_adapter(
 def require_tensors(folder: Path, own: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     """Refuse tensors that are not exactly those of the attached modules.
 
+    Args:
+        folder: Where the tensors were read, for the message.
+        own: Tensors of the attached modules by name.
+        found: Tensors that were read.
+
     Raises:
         InputError: Naming the one that is missing, unknown or of another shape.
     """
@@ -98,80 +94,6 @@ def require_tensors(folder: Path, own: dict[str, Tensor], found: dict[str, Tenso
             raise InputError(
                 f"{folder}: adapter tensor {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}"
             )
-
-
-@contextmanager
-def whole_or_bare(backbone: Backbone) -> Iterator[None]:
-    """Inside the block something is attached; when that fails, the base is put back as it was."""
-    try:
-        yield
-    except BaseException:
-        backbone.detach()
-        raise
-
-
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """Keep PEFT's notices about things that were decided on purpose off the terminal."""
-    with warnings.catch_warnings():
-        for message in (
-            ".*is_gradient_checkpointing.*",
-            ".*fan_in_fan_out is set to.*",
-            ".*Adapter .default. was active which is now deleted.*",
-            ".*invalid shape.*",
-            ".*rank_pattern keys did not match.*",
-            ".*may get different generations due to rounding errors.*",
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        yield
-
-
-def attach_peft(model: nn.Module, config: Any) -> nn.Module:
-    """`peft.get_peft_model` without its notices, and with layers that answer in the number format they were asked in.
-
-    On quantized weights PEFT's AdaLoRA (int8) and (IA)³ (nf4) layers answer a bf16 input in fp32, which the
-    attention behind them refuses.
-    """
-    from peft import get_peft_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    with quiet_peft():
-        attached: nn.Module = get_peft_model(model, config)
-    if getattr(model, "is_quantized", False):
-        for module in attached.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.register_forward_hook(_in_the_input_format)
-    return attached
-
-
-def load_peft(backbone: Backbone, folder: Path, peft_types: Sequence[str]) -> nn.Module:
-    """Attach what `save_peft` wrote; trainable, as a fresh adapter is.
-
-    Raises:
-        InputError: When a field or a tensor does not fit; the base stays as it was.
-    """
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
-    plain, tensors = read_adapter(folder, backbone, peft_types)
-    _require_ranks(folder, plain, backbone.width)
-    with whole_or_bare(backbone):
-        try:
-            with quiet_peft():
-                config = PEFT_TYPE_TO_CONFIG_MAPPING[plain["peft_type"]].from_peft_type(**plain)
-                config.inference_mode = False
-                config.base_model_name_or_path = None  # verified by hash; PEFT would warn of the folder's name
-                model = attach_peft(backbone.model, config)
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{folder / CONFIG}: {str(error).strip().splitlines()[0]}") from error
-        own = get_peft_model_state_dict(model, save_embedding_layers=False)
-        require_tensors(folder, own, tensors)
-        set_peft_model_state_dict(model, tensors)
-    return model
-
-
-def _in_the_input_format(_layer: Any, args: tuple[Any, ...], output: Any) -> Any:
-    return output.to(args[0].dtype) if args and output.is_floating_point() and output.dtype != args[0].dtype else output
 
 
 def _read_config(folder: Path, peft_types: Sequence[str]) -> dict[str, Any]:
@@ -208,15 +130,6 @@ def _require_base(path: Path, config: dict[str, Any], backbone: Backbone) -> Non
         for field, expected in (("base_model_name_or_path", identity.name), ("revision", identity.revision)):
             if config.get(field) != expected:
                 raise InputError(f"{path.with_name(CONFIG)}: {field} is {config.get(field)!r}, not {expected!r}")
-
-
-def _require_ranks(folder: Path, config: dict[str, Any], width: int) -> None:
-    for field in ("r", "init_r", "target_r"):
-        rank = config.get(field)
-        if rank is None or (field == "r" and config["peft_type"] == "OFT"):  # there it is a number of blocks
-            continue
-        if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= 2 * width:
-            raise InputError(f"{folder / CONFIG}: {field} is {rank!r}, not a rank from 1 to {2 * width}")
 
 
 def _listed(value: Any) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Role = Literal["query-value", "key-value", "attention", "mlp", "all-linear"]
 Layers = Literal["all"] | str | tuple[int, ...]
+"""Which transformer layers: ``all``, ``top-N``, or numbers from 0."""
 
 _FUSED = ("Wqkv", "c_attn", "query_key_value", "qkv_proj")
 _ATTENTION = re.compile(r"^(self_attn|self_attention|attention|attn)\b")
@@ -40,7 +41,7 @@ class TargetOptions(Options):
 
 
 def adapted_layers(layers: str | tuple[int, ...], depth: int) -> list[int]:
-    """Numbers of the layers that ``all``, ``top-N`` or a list mean in a model of `depth` layers.
+    """List the numbers of the layers that ``all``, ``top-N`` or a list mean in a model of `depth` layers.
 
     >>> adapted_layers("top-2", 6)
     [4, 5]
@@ -61,7 +62,7 @@ def adapted_layers(layers: str | tuple[int, ...], depth: int) -> list[int]:
 
 
 def layers_refusal(layers: str | tuple[int, ...], facts: BackboneFacts) -> str | None:
-    """What is wrong with `layers` in a model known by its configuration, or None."""
+    """Say what is wrong with `layers` in a model known by its configuration; None if nothing is."""
     try:
         adapted_layers(layers, facts.depth)
     except InputError as error:
@@ -70,19 +71,22 @@ def layers_refusal(layers: str | tuple[int, ...], facts: BackboneFacts) -> str |
 
 
 def rank_refusal(rank: int, facts: BackboneFacts, field: str = "rank") -> str | None:
-    """What is wrong with a rank: above the width an update is larger than the matrix it stands for."""
+    """Say that a rank is above the model's width, where an update is larger than the matrix itself; None if it fits."""
     return None if rank <= facts.width else f"adapter.{field}: {rank} is above the model's width {facts.width}"
 
 
 def target_linears(
     shapes: ModelShapes, targets: str | tuple[str, ...], layers: str | tuple[int, ...]
 ) -> list[ModuleShape]:
-    """Linear layers that a role or a list of names means.
+    """Find the linear layers that a role or a list of names means.
 
     Args:
         shapes: The model.
         targets: A role, or names: a last part (``query``), a dotted end (``output.dense``) or a whole name.
-        layers: Which transformer layers.
+        layers: Which transformer layers: ``all``, ``top-N`` or numbers from 0.
+
+    Returns:
+        The layers in the model's order.
 
     Raises:
         InputError: When nothing matches, or one of the names matches nothing.
@@ -106,7 +110,7 @@ def target_linears(
 
 
 def norms_of(shapes: ModelShapes, layers: str | tuple[int, ...]) -> list[ModuleShape]:
-    """Norms inside the chosen layers.
+    """Find the norms inside the chosen layers.
 
     Raises:
         InputError: When there are none.
@@ -119,7 +123,7 @@ def norms_of(shapes: ModelShapes, layers: str | tuple[int, ...]) -> list[ModuleS
 
 
 def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, ModuleShape]]:
-    """First and last linear layer of a layer's ``attention`` and ``mlp``.
+    """Find the first and the last linear layer of a layer's ``attention`` and ``mlp`` blocks.
 
     Raises:
         InputError: When the layer is not built of these two, as layers with experts are not.
@@ -141,7 +145,7 @@ def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, M
 
 
 def pattern(modules: list[ModuleShape]) -> str:
-    """A regular expression that matches the full names of these modules and no others, for PEFT's configs.
+    """Write a regular expression that matches the full names of these modules and no others, for PEFT's configs.
 
     Whole names, so that `dense` does not also match ``pooler.dense``; an outer prefix is allowed, so that the
     same adapter fits the transformer inside a model with a task head.
@@ -158,7 +162,7 @@ def pattern(modules: list[ModuleShape]) -> str:
 
 
 def transposed(modules: list[ModuleShape]) -> bool:
-    """Whether the weights lie as [inputs, outputs] (GPT-2's ``Conv1D``), PEFT's ``fan_in_fan_out``."""
+    """Tell whether weights lie as [inputs, outputs] (GPT-2's ``Conv1D``), PEFT's ``fan_in_fan_out``."""
     return any(module.kind == "conv1d" for module in modules)
 
 

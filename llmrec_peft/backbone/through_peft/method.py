@@ -1,4 +1,4 @@
-"""PeftMethod: what every method that PEFT has shares; a method's own file says its configuration alone."""
+"""PeftMethod: base of the methods that `peft` implements; a method's own file only gives PEFT's configuration."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from llmrec_adapters.targets import adapted_layers, layers_refusal, rank_refusal
-from llmrec_adapters.through_peft.files import attach_peft, load_peft, quiet_peft, save_peft, whole_or_bare
 from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.backbone.through_peft.attach import (
+    RANK_FIELDS,
+    attach_peft,
+    load_peft,
+    quiet_peft,
+    save_peft,
+    whole_or_bare,
+)
+from llmrec_peft.backbone.through_peft.targets import adapted_layers, layers_refusal, rank_refusal
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
@@ -22,7 +29,7 @@ C = TypeVar("C", bound=Options)
 
 
 class PeftMethod(AdapterMethod[C]):
-    """A method through PEFT: attached, saved, loaded and merged by it.
+    """An adapter method that `peft` attaches, saves, loads and merges.
 
     A subclass names its `peft_type` and gives `peft_config`. Options named ``layers`` and ``rank`` are checked
     against the model before it is loaded.
@@ -36,30 +43,32 @@ class PeftMethod(AdapterMethod[C]):
     """Whether a rank above the model's width is a mistake."""
     conv1d: ClassVar[bool] = True
     """Whether PEFT has the method for GPT-2's ``Conv1D`` layers."""
+    rank_fields: ClassVar[tuple[str, ...]] = RANK_FIELDS
+    """Fields of PEFT's configuration that hold ranks, which `load` checks against the model's width."""
 
     @abstractmethod
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration for this model."""
+        """Give PEFT's configuration of the method for this model."""
 
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through PEFT."""
+        """Attach fresh modules by PEFT; a failure leaves the base as it was."""
         with whole_or_bare(backbone):
             return attach_peft(backbone.model, self.peft_config(backbone))
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
-        """The lowest of the adapted layers."""
+        """Give the lowest of the adapted layers, as the option ``layers`` says; 0 without that option."""
         return min(adapted_layers(getattr(self.config, "layers", "all"), backbone.depth))
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
-        """Save as PEFT does, with the base named by hash."""
+        """Write PEFT's two files, with the base named by hash."""
         save_peft(cast(Any, model), backbone, folder)
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load as PEFT does, every field and tensor checked."""
-        return load_peft(backbone, folder, (self.peft_type, *self.loads))
+        """Load PEFT's two files, every field and tensor checked."""
+        return load_peft(backbone, folder, (self.peft_type, *self.loads), self.rank_fields)
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Merge through PEFT, which checks the merged weights for NaN."""
+        """Merge by PEFT, which checks the merged weights for NaN."""
         if not self.capabilities.merges(backbone.identity.quantization):
             return super().merge(model, backbone)
         with quiet_peft():
@@ -67,7 +76,7 @@ class PeftMethod(AdapterMethod[C]):
         return merged
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Layers that the model has not, a rank above its width, GPT-2's layers where PEFT has nothing for them."""
+        """Refuse layers that the model lacks, ranks above its width, and GPT-2's Conv1D where PEFT lacks it."""
         if facts.model_type == "gpt2" and not self.conv1d:
             return "PEFT has this method for linear layers, not for GPT-2's Conv1D"
         said = layers_refusal(getattr(self.config, "layers", "all"), facts)

@@ -1,0 +1,133 @@
+"""The one module that a plugin's author imports: every name in `__all__` is promised, and nothing else is.
+
+A plugin is a class in one file and one entry-point line. This is a whole signal::
+
+    from llmrec_peft.plugins import Options, Signal
+
+    class ItemBiasOptions(Options):
+        "There is nothing to choose."
+
+    class ItemBias(Signal[ItemBiasOptions]):
+        "offset = b[item], one trained number for each item."
+
+        summary = "one trained number for each item"
+        Config = ItemBiasOptions
+
+        def build(self, context):
+            from torch import nn
+            bias = nn.Embedding(context.num_items, 1)
+            nn.init.zeros_(bias.weight)
+            return nn.ModuleDict({"bias": bias})
+
+        def offset(self, batch):
+            return self.parts["bias"](batch.item).squeeze(-1)
+
+It is registered in the package's ``pyproject.toml``, proved by
+``python -m llmrec_peft.testing item-bias --kind signal``, and switched on in a recipe by ``signals.item-bias=true``::
+
+    [project.entry-points."llmrec_peft.signals"]
+    item-bias = "my_package.item_bias:ItemBias"
+
+CONTRIBUTING.md walks through an adapter, a signal, a head and a recipe. Importing this module imports no torch; a
+plugin imports torch and peft inside the functions that compute, so that `llmrec list` stays fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
+from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
+from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
+from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, save_peft, whole_or_bare
+from llmrec_peft.backbone.through_peft.files import read_adapter, require_tensors, write_adapter
+from llmrec_peft.backbone.through_peft.method import PeftMethod
+from llmrec_peft.backbone.through_peft.targets import (
+    Layers,
+    TargetOptions,
+    adapted_layers,
+    layers_refusal,
+    norms_of,
+    pattern,
+    rank_refusal,
+    sublayers,
+    target_linears,
+    transposed,
+)
+from llmrec_peft.data.batches import Batch
+from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, interactions_table, table
+from llmrec_peft.data.graph import Neighbours
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.negatives import Negatives
+from llmrec_peft.data.source import Download, RecipeSource
+from llmrec_peft.errors import InputError
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, matrix_scores, pair_scores
+from llmrec_peft.options import Options
+from llmrec_peft.signals.contract import Signal, SignalContext
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.load import Backbone
+
+__all__ = [
+    "AdapterMethod",
+    "Backbone",
+    "BackboneAlias",
+    "BackboneFacts",
+    "Batch",
+    "Capabilities",
+    "Download",
+    "GgufFile",
+    "HeadContext",
+    "HeadOutput",
+    "InputError",
+    "Interactions",
+    "Joined",
+    "KnowledgeGraph",
+    "Layers",
+    "ModelShapes",
+    "ModuleShape",
+    "Negatives",
+    "Neighbours",
+    "Options",
+    "PeftMethod",
+    "RecDataset",
+    "RecipeSource",
+    "Signal",
+    "SignalContext",
+    "TargetOptions",
+    "TaskHead",
+    "adapted_layers",
+    "attach_peft",
+    "interactions_table",
+    "layers_refusal",
+    "load_peft",
+    "matrix_scores",
+    "norms_of",
+    "pair_scores",
+    "pattern",
+    "rank_refusal",
+    "read_adapter",
+    "require_tensors",
+    "save_peft",
+    "sublayers",
+    "table",
+    "target_linears",
+    "transposed",
+    "whole_or_bare",
+    "write_adapter",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Backbone` on first use: its module sets transformers up, which listing plugins need not wait for."""
+    if name == "Backbone":
+        from llmrec_peft.backbone.load import Backbone
+
+        return Backbone
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what is promised."""
+    return __all__
