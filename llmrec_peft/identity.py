@@ -1,4 +1,4 @@
-"""Content digests: what a file, a set of tensors or a set of values is, whatever it is called."""
+"""Content digests: what a file, a set of tensors or a set of values is, whatever it is called; and the version here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+__version__ = "0.1.0"
+"""Version of this package, which run folders record; the same as in ``pyproject.toml``."""
 _CHUNK = 1 << 20
 
 

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft import __version__
 from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.folder import whole_file, whole_folder
 from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import Prepared
-from llmrec_peft.identity import values_digest
+from llmrec_peft.identity import __version__, values_digest
 from llmrec_peft.recipe import Recipe
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from llmrec_peft import __version__, registry
+from llmrec_peft import registry
 from llmrec_peft.artifact.folder import whole_folder
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.artifact.manifest import make_manifest, write_json
@@ -22,6 +22,7 @@ from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.training_folder import claim, training_folder
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.heads.explanation import ExplanationHead
+from llmrec_peft.identity import __version__
 from llmrec_peft.model import RecModel, TextPlan
 from llmrec_peft.model.build import build_heads
 from llmrec_peft.progress import bar, note
