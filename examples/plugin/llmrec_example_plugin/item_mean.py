@@ -1,4 +1,4 @@
-"""Item mean: how an item was rated on average, as one learnt weight."""
+"""Item mean: how an item was rated on average, times one learnt weight."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ItemMeanOptions(Options):
     """Options of the item mean."""
 
     shrink: float = Field(default=5.0, ge=0.0)
-    """Average ratings that an item's own ones are held against."""
+    """Average ratings that are added to an item's own, so that few ratings say little."""
 
 
 class ItemMean(Signal[ItemMeanOptions]):
