@@ -48,12 +48,12 @@ class Capabilities:
     mergeable_quantized: bool = True
 
     def merges(self, quantization: str) -> bool:
-        """Whether the method can be folded into weights of this quantization."""
+        """Tell whether the method can be folded into weights of this quantization (``none``, ``int8`` or ``nf4``)."""
         return self.mergeable and (self.mergeable_quantized or quantization == "none")
 
     @property
     def quantizations(self) -> tuple[str, ...]:
-        """Quantizations of the base that the method trains on."""
+        """Quantizations of the base that the method trains on, ``none`` first."""
         return ("none", *(["int8"] if self.int8 else []), *(["nf4"] if self.nf4 else []))
 
 
@@ -81,6 +81,9 @@ class AdapterMethod(ABC, Generic[C]):
     def attach(self, backbone: Backbone) -> nn.Module:
         """Put fresh modules into a frozen model.
 
+        Args:
+            backbone: The model; `Backbone.model` is the bare transformer, `Backbone.shapes` its layers as plain data.
+
         Returns:
             A module that is called as the bare transformer is, with `input_ids` and `attention_mask`, and
             answers `last_hidden_state` [n, length, width] for the tokens it was given.
@@ -88,15 +91,32 @@ class AdapterMethod(ABC, Generic[C]):
 
     @abstractmethod
     def lowest_layer(self, backbone: Backbone) -> int | None:
-        """Index of the lowest layer that training can change; None where it changes nothing."""
+        """Find the lowest layer that training can change; what lies below it is computed once and stored.
+
+        Returns:
+            Its index from 0; None where training changes nothing in the model.
+        """
 
     @abstractmethod
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
-        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` as stock PEFT lays them out."""
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` as stock PEFT lays them out.
+
+        Args:
+            model: What `attach` returned, trained.
+            backbone: Its base, which the files name by the hash of its weights (`write_adapter`).
+            folder: Where to.
+        """
 
     @abstractmethod
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
         """Attach the modules that `save` wrote.
+
+        Args:
+            backbone: A bare base.
+            folder: Where the two files lie.
+
+        Returns:
+            A module as `attach` returns, with the values that were saved.
 
         Raises:
             InputError: When the files do not fit the model, which then stays as it was.
@@ -104,13 +124,20 @@ class AdapterMethod(ABC, Generic[C]):
 
     @abstractmethod
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """Number of trained parameters in a model of these shapes, by formula."""
+        """Count the trained parameters in a model of these shapes, by formula: nothing is loaded for it."""
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Why these options cannot work on a model that is known by its configuration alone; None if they can.
+        """Say why these options cannot work on a model that is known by its configuration alone; None if they can.
 
-        What `capabilities` declares needs no word here; this is for the rest (no biases to tune, a rank above
+        What `capabilities` declares is refused without it; this is for the rest (no biases to tune, a rank above
         the width).
+
+        Args:
+            facts: What the model's ``config.json`` says.
+            quantization: ``none``, ``int8`` or ``nf4``.
+
+        Returns:
+            One line that says what is wrong and what would be right, or None.
         """
         return None
 
@@ -126,11 +153,11 @@ class AdapterMethod(ABC, Generic[C]):
         raise InputError(f"{type(self).__name__} cannot be merged into {backbone.identity.quantization} weights")
 
     def regularization(self, model: nn.Module) -> Tensor | None:
-        """A penalty that the method adds to the loss, if any."""
+        """Compute a penalty that is added to the loss of a training step, a scalar; None for none."""
         return None
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Called after every optimizer step that trained the adapter, with gradients still in place.
+        """Do what the method needs after an optimizer step that trained the adapter, gradients still in place.
 
         Args:
             model: What `attach` returned.
@@ -139,18 +166,18 @@ class AdapterMethod(ABC, Generic[C]):
         """
 
     def learning_rate_factor(self, parameter: str) -> float:
-        """What the adapter's learning rate is multiplied by for a parameter of this name (LoRA+)."""
+        """Give the factor on the adapter's learning rate for a parameter of this name (LoRA+)."""
         return 1.0
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
-        """What a checkpoint has to hold beside the trained parameters for an exact resume."""
+        """Collect the tensors that an exact resume needs besides the trained parameters, by name."""
         return {}
 
     def load_state(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
 
     def reset(self, model: nn.Module) -> None:
-        """Forget what training left in the method besides parameters: the same modules are trained anew."""
+        """Forget what training left in the method besides parameters, so that the same modules can be trained anew."""
 
     @classmethod
     def register_with_peft(cls) -> None:

@@ -81,7 +81,14 @@ def columns(table: Dataset) -> dict[str, list[Any]]:
 
 
 def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
-    """Make an Arrow table through `datasets`, identifiers and texts as strings."""
+    """Make an Arrow table of items, users or triples.
+
+    Args:
+        columns: Values by column, all of one length; identifiers are strings.
+
+    Returns:
+        A `datasets.Dataset`.
+    """
     from datasets import Dataset
 
     return Dataset.from_dict({name: list(values) for name, values in columns.items()})
@@ -100,7 +107,20 @@ def interactions_table(
 ) -> Dataset:
     """Make the interactions table with the column types that `RecDataset` promises.
 
-    `history` and `history_rating` are given together or not at all.
+    Args:
+        user_id: User of each interaction, [n].
+        item_id: Its item.
+        rating: Its label: stars, 1 or 0, or always 1.
+        timestamp: Its time in seconds, or any number that orders interactions.
+        part: ``train``, ``valid`` or ``test`` where the owner divides the data.
+        history: Item ids that the user knew before, oldest first, where the owner gives each record's history;
+            together with `history_rating` or not at all.
+        history_rating: Their labels.
+        kind: Group of each record, where the owner names such groups (``warm``, ``cold``).
+        review: What the user wrote about the item.
+
+    Returns:
+        A `datasets.Dataset` with n rows.
     """
     from datasets import Dataset, Features, List, Value
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_peft.plugins import HeadContext, HeadOutput, Joined, Options, TaskHead
+from llmrec_peft.plugins import Batch, HeadContext, HeadOutput, Joined, Options, TaskHead, pair_scores
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from llmrec_peft.plugins import Batch
 
 
 class BoundedRatingOptions(Options):
@@ -44,9 +42,7 @@ class BoundedRating(TaskHead[BoundedRatingOptions]):
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
         """Predict ratings [B]."""
         scale = self.parts["scale"]
-        score = scale["bias"] + user.offset + item.offset
-        if user.vector is not None and item.vector is not None:
-            score = score + (user.vector * item.vector).sum(-1)
+        score = scale["bias"] + pair_scores(user, item)
         low, high = scale["range"]
         predicted = low + (high - low) * score.sigmoid()
         loss = None if batch.label is None else ((predicted - batch.label) ** 2).mean()

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.plugins import Options, Signal, SignalContext
+from llmrec_peft.plugins import Batch, Options, Signal, SignalContext
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from llmrec_peft.plugins import Batch
 
 
 class ItemMeanOptions(Options):
