@@ -44,17 +44,17 @@ class AdaLoraOptions(TargetOptions):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the update's input."""
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share of the adapter's steps before ranks begin to fall."""
+    """Share of the adapter's steps, at the start, in which all ranks are kept."""
     settled: float = Field(default=0.3, ge=0.0, lt=1.0)
-    """Share of the adapter's steps, at the end, in which ranks stand still."""
+    """Share of the adapter's steps, at the end, in which ranks are fixed."""
     interval: int = Field(default=1, ge=1)
-    """Steps between two allocations."""
+    """Number of steps between two allocations of ranks."""
     smoothing: float = Field(default=0.85, gt=0.0, lt=1.0)
     """Decay of the moving averages of importance and of its uncertainty (β₁ = β₂)."""
     orthogonality: float = Field(default=0.5, ge=0.0)
     """Weight of the penalty that keeps singular vectors orthogonal."""
     save_as_lora: bool = False
-    """Save as plain LoRA of the largest rank that is left, for servers that know no AdaLoRA."""
+    """Save as plain LoRA of the largest remaining rank, for servers that do not support AdaLoRA."""
 
     @model_validator(mode="after")
     def _room_to_fall(self) -> AdaLoraOptions:
@@ -91,11 +91,11 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
     loads: ClassVar[tuple[str, ...]] = ("LORA",)
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration; the number of steps is set at the first step, when it is known."""
+        """Return PEFT's configuration; the number of steps is set in the first step, when it is known."""
         from peft import AdaLoraConfig
 
         config = self.config
-        found = target_linears(backbone.shapes, config.targets or "query-value", config.layers)
+        modules = target_linears(backbone.shapes, config.targets or "query-value", config.layers)
         return AdaLoraConfig(
             task_type="FEATURE_EXTRACTION",
             target_r=config.rank,
@@ -107,29 +107,29 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
             beta2=config.smoothing,
             orth_reg_weight=config.orthogonality,
             total_step=1,
-            target_modules=pattern(found),
-            fan_in_fan_out=transposed(found),
+            target_modules=pattern(modules),
+            fan_in_fan_out=transposed(modules),
         )
 
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through PEFT, the divisor of the scale frozen."""
+        """Attach through PEFT, and freeze the divisor of the scale."""
         return _with_frozen_divisor(super().attach(backbone))
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load through PEFT, the divisor of the scale frozen."""
+        """Load through PEFT, and freeze the divisor of the scale."""
         return _with_frozen_divisor(super().load(backbone, folder))
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """initial_rank · (in + out + 1) for each adapted layer."""
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(self.config.initial_rank * (module.inputs + module.outputs + 1) for module in found)
+        """Return initial_rank · (in + out + 1) for each adapted layer."""
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.initial_rank * (module.inputs + module.outputs + 1) for module in modules)
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Layers that the model has not, an initial rank above its width."""
+        """Refuse layers that the model does not have, and an initial rank above its width."""
         return super().refusal(facts, quantization) or rank_refusal(self.config.initial_rank, facts, "initial_rank")
 
     def regularization(self, model: nn.Module) -> Tensor | None:
-        """orthogonality · mean ‖P Pᵀ - I‖_F over all A and B; None for an adapter loaded as plain LoRA."""
+        """Compute orthogonality · mean ‖P Pᵀ - I‖_F over all A and B; None for an adapter loaded as plain LoRA."""
         import torch
 
         if self.config.orthogonality == 0.0 or not hasattr(_tuner(model), "rankallocator"):
@@ -142,7 +142,7 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         return self.config.orthogonality * torch.stack(norms).mean()
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Give ranks out anew."""
+        """Allocate the ranks again."""
         tuner = _tuner(model)
         if not hasattr(tuner, "rankallocator"):
             return  # loaded as plain LoRA: ranks stay
@@ -152,22 +152,22 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         tuner.update_and_allocate(step)
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
-        """Moving averages of importance, and which ranks are left."""
+        """Return the moving averages of importance, and which ranks are kept."""
         import torch
 
         tuner = _tuner(model)
         if not hasattr(tuner, "rankallocator"):
             return {}
-        found = {
+        averages = {
             f"{average}/{name}": tensor
             for average in _AVERAGES
             for name, tensor in getattr(tuner.rankallocator, average).items()
         }
         pattern_of = tuner.peft_config[_NAME].rank_pattern or {}
-        return found | {f"rank_pattern/{name}": torch.tensor(kept).view(-1) for name, kept in pattern_of.items()}
+        return averages | {f"rank_pattern/{name}": torch.tensor(kept).view(-1) for name, kept in pattern_of.items()}
 
     def load_state(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Put averages and ranks back."""
+        """Restore the averages and the ranks."""
         self.reset(model)
         tuner = _tuner(model)
         ranks = {}
@@ -180,7 +180,7 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         tuner.peft_config[_NAME].rank_pattern = ranks or None
 
     def reset(self, model: nn.Module) -> None:
-        """Forget importances and ranks."""
+        """Reset importances and ranks."""
         tuner = _tuner(model)
         if hasattr(tuner, "rankallocator"):
             tuner.rankallocator.reset_ipt()
@@ -235,7 +235,7 @@ def _with_frozen_divisor(model: nn.Module) -> nn.Module:
 
 
 def _alive(layer: Any) -> Tensor:
-    """Which ranks a layer has left, bool [initial_rank]; at least one, since PEFT saves no empty matrix."""
+    """Return which ranks a layer keeps, bool [initial_rank]; at least one, since PEFT saves no empty matrix."""
     alive: Tensor = layer.lora_E[_NAME].detach().view(-1) != 0
     if not bool(alive.any()):
         alive[0] = True
@@ -243,7 +243,7 @@ def _alive(layer: Any) -> Tensor:
 
 
 def _save_as_lora(model: nn.Module, backbone: Backbone, folder: Path) -> None:
-    """A' = A Λ s / (ranknum + 1e-5) and B' = B, zero-padded to the largest rank that is left."""
+    """Compute A' = A Λ s / (ranknum + 1e-5) and B' = B, zero-padded to the largest remaining rank."""
     import torch
     from peft import LoraConfig
 

@@ -25,7 +25,7 @@ class BitFitOptions(Options):
     """Options of BitFit."""
 
     layers: Layers = "all"
-    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest one are computed once."""
 
 
 class BitFit(PeftMethod[BitFitOptions]):
@@ -47,33 +47,33 @@ class BitFit(PeftMethod[BitFitOptions]):
     peft_type: ClassVar[str] = "BITFIT"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """Our tuner's configuration."""
+        """Return our tuner's configuration."""
         from llmrec_adapters.tuners.delta import BitFitConfig
 
         self.register_with_peft()
-        found = self._found(backbone.shapes)
-        return BitFitConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(found))
+        modules = self._modules(backbone.shapes)
+        return BitFitConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(modules))
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """Entries of all biases in the chosen layers."""
-        return sum(module.outputs for module in self._found(shapes))
+        """Return the number of entries of all biases in the chosen layers."""
+        return sum(module.outputs for module in self._modules(shapes))
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Models without biases."""
+        """Refuse models without biases."""
         if not facts.biased:
             return f"a {facts.model_type} of this configuration has no biases to tune"
         return super().refusal(facts, quantization)
 
-    def _found(self, shapes: ModelShapes) -> list[ModuleShape]:
+    def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
         chosen = set(adapted_layers(self.config.layers, shapes.depth))
-        found = [m for m in shapes.modules if m.layer in chosen and m.bias and m.kind != "other"]
-        if not found:
+        modules = [m for m in shapes.modules if m.layer in chosen and m.bias and m.kind != "other"]
+        if not modules:
             raise InputError(f"adapter: this {shapes.model_type} has no biases in layers {self.config.layers}")
-        return found
+        return modules
 
     @classmethod
     def register_with_peft(cls) -> None:
-        """Let stock PEFT load the deltas."""
+        """Register the tuner, so that stock PEFT loads the deltas."""
         from llmrec_adapters.through_peft.types import register
         from llmrec_adapters.tuners.delta import BitFitConfig, BitFitModel
 

@@ -26,11 +26,11 @@ class BottleneckOptions(Options):
     activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu"
     """Its activation."""
     scale: float = Field(default=1.0, gt=0.0, le=64.0)
-    """Factor on its answer; 4 in the paper for parallel networks."""
+    """Factor on its output; 4 in the paper for parallel networks."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on its input."""
     layers: Layers = "all"
-    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest one are computed once."""
 
 
 class Bottleneck(PeftMethod[BottleneckOptions]):
@@ -54,7 +54,7 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
     peft_type: ClassVar[str] = "BOTTLENECK"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """Our tuner's configuration."""
+        """Return our tuner's configuration."""
         from llmrec_adapters.tuners.bottleneck import BottleneckConfig
 
         self.register_with_peft()
@@ -71,19 +71,19 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """2 · size · width + size + width for each network."""
+        """Return 2 · size · width + size + width for each network."""
         size, width = self.config.size, shapes.width
         return len(self._blocks(shapes)) * (2 * size * width + size + width)
 
     def _blocks(self, shapes: ModelShapes) -> list[tuple[ModuleShape, ModuleShape]]:
-        """First and last linear layer of every block that gets a network."""
+        """Return the first and the last linear layer of every block that gets a network."""
         names = ("attention", "mlp") if self.config.placement == "houlsby" else ("mlp",)
         layers = adapted_layers(self.config.layers, shapes.depth)
         return [sublayers(shapes, layer)[name] for layer in layers for name in names]
 
     @classmethod
     def register_with_peft(cls) -> None:
-        """Let stock PEFT load the networks."""
+        """Register the tuner, so that stock PEFT loads the networks."""
         from llmrec_adapters.through_peft.types import register
         from llmrec_adapters.tuners.bottleneck import BottleneckConfig, BottleneckModel
 

@@ -44,21 +44,21 @@ class Dora(PeftMethod[DoraOptions]):
     peft_type: ClassVar[str] = "LORA"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import LoraConfig
 
-        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
         return LoraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
             use_dora=True,
-            target_modules=pattern(found),
-            fan_in_fan_out=transposed(found),
+            target_modules=pattern(modules),
+            fan_in_fan_out=transposed(modules),
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """rank · (in + out) + out for each adapted layer."""
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(self.config.rank * (module.inputs + module.outputs) + module.outputs for module in found)
+        """Return rank · (in + out) + out for each adapted layer."""
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.rank * (module.inputs + module.outputs) + module.outputs for module in modules)

@@ -20,7 +20,7 @@ class FullOptions(Options):
 
 
 class Full(PeftMethod[FullOptions]):
-    """θ + δ with δ trained for every parameter θ, held in fp32 beside the untouched base.
+    """θ + δ with δ trained for every parameter θ, stored in fp32 beside the unchanged base.
 
     Parameters: all of the model, or of the chosen layers. Quantized weights cannot be trained.
     """
@@ -33,18 +33,18 @@ class Full(PeftMethod[FullOptions]):
     peft_type: ClassVar[str] = "FULL"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """Our tuner's configuration."""
+        """Return our tuner's configuration."""
         from llmrec_adapters.tuners.delta import FullConfig
 
         self.register_with_peft()
-        found = self._found(backbone.shapes)
-        return FullConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(found))
+        modules = self._modules(backbone.shapes)
+        return FullConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(modules))
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """All parameters of the chosen modules."""
-        return sum(module.parameters for module in self._found(shapes))
+        """Return the number of all parameters of the chosen modules."""
+        return sum(module.parameters for module in self._modules(shapes))
 
-    def _found(self, shapes: ModelShapes) -> list[ModuleShape]:
+    def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
         if self.config.layers == "all":
             return list(shapes.modules)
         chosen = set(adapted_layers(self.config.layers, shapes.depth))
@@ -52,7 +52,7 @@ class Full(PeftMethod[FullOptions]):
 
     @classmethod
     def register_with_peft(cls) -> None:
-        """Let stock PEFT load the deltas."""
+        """Register the tuner, so that stock PEFT loads the deltas."""
         from llmrec_adapters.through_peft.types import register
         from llmrec_adapters.tuners.delta import FullConfig, FullModel
 

@@ -54,10 +54,10 @@ class Ia3(PeftMethod[Ia3Options]):
     peft_type: ClassVar[str] = "IA3"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import IA3Config
 
-        scaled, feedforward = self._found(backbone.shapes)
+        scaled, feedforward = self._modules(backbone.shapes)
         return IA3Config(
             task_type="FEATURE_EXTRACTION",
             target_modules=pattern_of(scaled, feedforward),
@@ -66,11 +66,11 @@ class Ia3(PeftMethod[Ia3Options]):
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """out for each key and value layer, in for each feed-forward layer."""
-        scaled, feedforward = self._found(shapes)
+        """Return out for each key and value layer, in for each feed-forward layer."""
+        scaled, feedforward = self._modules(shapes)
         return sum(module.outputs for module in scaled) + sum(module.inputs for module in feedforward)
 
-    def _found(self, shapes: ModelShapes) -> tuple[list[ModuleShape], list[ModuleShape]]:
+    def _modules(self, shapes: ModelShapes) -> tuple[list[ModuleShape], list[ModuleShape]]:
         scaled = target_linears(shapes, self.config.targets or "key-value", self.config.layers)
         if not self.config.feedforward:
             return scaled, []
@@ -80,5 +80,5 @@ class Ia3(PeftMethod[Ia3Options]):
 
 
 def pattern_of(*groups: list[ModuleShape]) -> str:
-    """One regular expression for several groups of modules."""
+    """Join the patterns of several groups of modules into one regular expression."""
     return "|".join(f"(?:{pattern(group)})" for group in groups if group)

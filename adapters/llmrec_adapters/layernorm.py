@@ -20,14 +20,14 @@ class LayerNormOptions(Options):
     """Options of LayerNorm tuning."""
 
     layers: Layers = "all"
-    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest one are computed once."""
 
 
 class LayerNorm(PeftMethod[LayerNormOptions]):
     """Scale and shift of the norms inside the layers.
 
     PEFT trains copies in the base's own number format. In bf16 a weight near 1 is next to 0.996 and 1.008, so
-    that a step of 0.001 is rounded away; the copies are therefore held and computed in fp32.
+    that a step of 0.001 is rounded away; the copies are therefore stored and computed in fp32.
 
     Parameters: those of the norms (width, and width again where they have a bias).
 
@@ -44,18 +44,18 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
     peft_type: ClassVar[str] = "LN_TUNING"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import LNTuningConfig
 
-        found = norms_of(backbone.shapes, self.config.layers)
-        return LNTuningConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(found))
+        modules = norms_of(backbone.shapes, self.config.layers)
+        return LNTuningConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(modules))
 
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through PEFT, the copies in fp32."""
+        """Attach through PEFT, with the copies in fp32."""
         return _in_fp32(super().attach(backbone))
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load through PEFT, the copies in fp32 with the values that were saved."""
+        """Load the saved values through PEFT, with the copies in fp32."""
         from peft import set_peft_model_state_dict
 
         from llmrec_peft.plugins import read_adapter
@@ -66,14 +66,14 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
         return model
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put the trained norms in place of the base's, in its number format."""
+        """Replace the base's norms with the trained ones, in the base's number format."""
         for layer in _layers(model):
             layer.widening.remove()
             layer.ln_tuning_layers["default"].to(next(layer.base_layer.parameters()).dtype)
         return super().merge(model, backbone)
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """Those of the norms."""
+        """Return the number of the norms' parameters."""
         return sum(module.parameters for module in norms_of(shapes, self.config.layers))
 
 

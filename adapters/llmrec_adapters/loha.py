@@ -51,19 +51,19 @@ class Loha(PeftMethod[LohaOptions]):
     conv1d: ClassVar[bool] = False
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import LoHaConfig
 
-        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
         return LoHaConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
             alpha=self.config.alpha,
             rank_dropout=self.config.rank_dropout,
-            target_modules=pattern(found),
+            target_modules=pattern(modules),
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """2 · rank · (in + out) for each adapted layer."""
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(2 * self.config.rank * (module.inputs + module.outputs) for module in found)
+        """Return 2 · rank · (in + out) for each adapted layer."""
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(2 * self.config.rank * (module.inputs + module.outputs) for module in modules)

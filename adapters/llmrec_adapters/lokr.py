@@ -54,23 +54,23 @@ class Lokr(PeftMethod[LokrOptions]):
     conv1d: ClassVar[bool] = False
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import LoKrConfig
 
-        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
         return LoKrConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
             alpha=self.config.alpha,
             decompose_factor=self.config.factor,
             rank_dropout=self.config.rank_dropout,
-            target_modules=pattern(found),
+            target_modules=pattern(modules),
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """The class's formula."""
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(self._of_one(module) for module in found)
+        """Count the parameters by the formula of the class."""
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self._of_one(module) for module in modules)
 
     def _of_one(self, module: ModuleShape) -> int:
         small_in, large_in = factors(module.inputs, self.config.factor)

@@ -61,22 +61,22 @@ class Lora(PeftMethod[LoraOptions]):
     peft_type: ClassVar[str] = "LORA"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import LoraConfig
 
-        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
         return LoraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
             use_rslora=self.config.rslora,
-            target_modules=pattern(found),
-            fan_in_fan_out=transposed(found),
+            target_modules=pattern(modules),
+            fan_in_fan_out=transposed(modules),
         )
 
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through PEFT; a start other than zero is laid in and taken off again beside it."""
+        """Attach through PEFT; a start other than zero fills A and B and is subtracted from the layer's output."""
         model = super().attach(backbone)
         if self.config.start != "zero":
             from llmrec_adapters.through_peft.lora_start import lay_in
@@ -85,7 +85,7 @@ class Lora(PeftMethod[LoraOptions]):
         return model
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
-        """Save as PEFT does; with a start laid in, as a plain LoRA of twice the rank that holds the difference."""
+        """Save as PEFT does; with a start other than zero, as a plain LoRA of twice the rank."""
         from llmrec_adapters.through_peft.lora_start import is_laid_in, save_difference
 
         if is_laid_in(model):
@@ -94,7 +94,7 @@ class Lora(PeftMethod[LoraOptions]):
             super().save(model, backbone, folder)
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Merge through PEFT; with a start laid in, what was taken off is merged too."""
+        """Merge through PEFT; with a start other than zero, the subtracted start is merged too."""
         from llmrec_adapters.through_peft.lora_start import fold_in, is_laid_in
 
         if is_laid_in(model):
@@ -102,10 +102,10 @@ class Lora(PeftMethod[LoraOptions]):
         return super().merge(model, backbone)
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """rank · (in + out) for each adapted layer."""
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(self.config.rank * (module.inputs + module.outputs) for module in found)
+        """Return rank · (in + out) for each adapted layer."""
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.rank * (module.inputs + module.outputs) for module in modules)
 
     def learning_rate_factor(self, parameter: str) -> float:
-        """`rate_ratio` for B."""
+        """Return `rate_ratio` for parameters of B, else 1."""
         return self.config.rate_ratio if ".lora_B." in parameter else 1.0

@@ -1,4 +1,4 @@
-"""No adapter: the frozen model as it is; only what stands on top of it is trained."""
+"""No adapter: the language model stays frozen; only signals, fusion and head are trained."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NoAdapter(AdapterMethod[NoOptions]):
         return backbone.model
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
-        """Nothing changes."""
+        """Return None: no layer is adapted."""
         return None
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
@@ -40,7 +40,7 @@ class NoAdapter(AdapterMethod[NoOptions]):
         write_adapter(folder, backbone, config, {})
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Return the model untouched, if the folder is one of its."""
+        """Return the model untouched, after checking that the folder is one of this method."""
         _, tensors = read_adapter(folder, backbone, ("NONE",))
         require_tensors(folder, {}, tensors)
         return backbone.model
@@ -50,12 +50,12 @@ class NoAdapter(AdapterMethod[NoOptions]):
         return backbone.model
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """0."""
+        """Return 0."""
         return 0
 
     @classmethod
     def register_with_peft(cls) -> None:
-        """Let stock PEFT open the folder, to which it adds nothing."""
+        """Register the tuner, so that stock PEFT opens the folder; it adds nothing."""
         from llmrec_adapters.through_peft.types import register
         from llmrec_adapters.tuners.none import NoneConfig, NoneModel
 

@@ -31,7 +31,7 @@ class OftOptions(TargetOptions):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of rotation blocks that are left out in a step."""
     terms: int = Field(default=5, ge=1, le=64)
-    """Terms of the Neumann series by which the rotation is computed."""
+    """Number of terms of the Neumann series that approximates the rotation."""
 
 
 class Oft(PeftMethod[OftOptions]):
@@ -55,7 +55,7 @@ class Oft(PeftMethod[OftOptions]):
     rank_fields: ClassVar[tuple[str, ...]] = ()  # `r` is a number of blocks here
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import OFTConfig
 
         return OFTConfig(
@@ -64,26 +64,26 @@ class Oft(PeftMethod[OftOptions]):
             oft_block_size=self.config.block_size,
             module_dropout=self.config.dropout,
             num_cayley_neumann_terms=self.config.terms,
-            target_modules=pattern(self._found(backbone.shapes)),
+            target_modules=pattern(self._modules(backbone.shapes)),
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """in · (block_size - 1) / 2 for each adapted layer."""
-        return sum(module.inputs * (self.config.block_size - 1) // 2 for module in self._found(shapes))
+        """Return in · (block_size - 1) / 2 for each adapted layer."""
+        return sum(module.inputs * (self.config.block_size - 1) // 2 for module in self._modules(shapes))
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Layers that the model has not, blocks that do not divide its width."""
+        """Refuse layers that the model does not have, and blocks that do not divide its width."""
         said = super().refusal(facts, quantization)
         if said is None and facts.width % self.config.block_size:
             said = f"adapter.block_size: {self.config.block_size} does not divide the model's width {facts.width}"
         return said
 
-    def _found(self, shapes: ModelShapes) -> list[ModuleShape]:
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        for module in found:
+    def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        for module in modules:
             if module.inputs % self.config.block_size:
                 raise InputError(
                     f"adapter.block_size: {self.config.block_size} does not divide the input of"
                     f" {module.name} ({module.inputs})"
                 )
-        return found
+        return modules

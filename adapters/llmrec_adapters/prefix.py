@@ -24,7 +24,7 @@ class PrefixOptions(VirtualTokenOptions):
     """Options of prefix tuning."""
 
     projection: bool = False
-    """Train the prefix through a two-layer network, as the paper does; saved folded, as a plain prefix."""
+    """Train the prefix through a two-layer network, as the paper does; its output is saved as a plain prefix."""
     hidden: int = Field(default=128, ge=1, le=65_536)
     """Width of that network."""
 
@@ -59,7 +59,7 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
     in_sequence: ClassVar[bool] = False
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration; PEFT itself finds the width of grouped keys and values."""
+        """Return PEFT's configuration; PEFT itself computes the width of grouped keys and values."""
         from peft import PrefixTuningConfig
 
         return PrefixTuningConfig(
@@ -71,11 +71,11 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
         )
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
-        """Save as PEFT does; a projection is folded into the prefix that it gives."""
+        """Save as PEFT does; of a projection, the prefix that it computes."""
         save_peft(cast(Any, model).peft_model, backbone, folder, prefix_projection=False)
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """The class's formula."""
+        """Count the parameters by the formula of the class."""
         tokens, width = self.config.num_virtual_tokens, shapes.kv_heads * shapes.head_dim
         whole = 2 * shapes.depth * width
         if not self.config.projection:
@@ -84,7 +84,7 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
         return tokens * width + (width + 1) * hidden + (hidden + 1) * whole
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Encoders whose layers take no cached keys."""
+        """Refuse encoders whose layers take no cached keys."""
         if facts.kind == "encoder" and facts.model_type not in _CACHING_ENCODERS:
             return f"the layers of {facts.model_type} take no cached keys, so a prefix has no place in it"
         return None

@@ -44,7 +44,7 @@ class Prompt(VirtualTokenMethod[PromptOptions]):
     in_sequence: ClassVar[bool] = True
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration: each token starts as the embedding of a token of the vocabulary, drawn at random."""
+        """Return PEFT's configuration: each token starts as the embedding of a random token of the vocabulary."""
         from peft import PromptTuningConfig
 
         return PromptTuningConfig(
@@ -55,5 +55,5 @@ class Prompt(VirtualTokenMethod[PromptOptions]):
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """num_virtual_tokens · width."""
+        """Return num_virtual_tokens · width."""
         return self.config.num_virtual_tokens * shapes.width

@@ -48,10 +48,10 @@ class Vera(PeftMethod[VeraOptions]):
     rank_within_width: ClassVar[bool] = False  # the random matrices may be wider than the model
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """PEFT's configuration."""
+        """Return PEFT's configuration."""
         from peft import VeraConfig
 
-        found = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
         return VeraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
@@ -59,11 +59,11 @@ class Vera(PeftMethod[VeraOptions]):
             d_initial=self.config.initial,
             projection_prng_key=self.config.seed,
             save_projection=self.config.save_projection,
-            target_modules=pattern(found),
-            fan_in_fan_out=transposed(found),
+            target_modules=pattern(modules),
+            fan_in_fan_out=transposed(modules),
         )
 
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """rank + out for each adapted layer."""
-        found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(self.config.rank + module.outputs for module in found)
+        """Return rank + out for each adapted layer."""
+        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
+        return sum(self.config.rank + module.outputs for module in modules)

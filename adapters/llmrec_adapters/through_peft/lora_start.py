@@ -45,12 +45,12 @@ def lay_in(model: nn.Module, start: str) -> None:
 
 
 def is_laid_in(model: nn.Module) -> bool:
-    """Whether a start is beside the layers; a loaded adapter is the plain LoRA that was saved."""
+    """Whether the layers subtract a start; a loaded adapter is the plain LoRA that was saved and does not."""
     return any(hasattr(layer, "start_A") for _, layer in _layers(model))
 
 
 def fold_in(model: nn.Module) -> None:
-    """Turn every layer into a plain LoRA of twice the rank that holds the difference from its start."""
+    """Turn every layer into a plain LoRA of twice the rank that equals the difference from its start."""
     import torch
 
     for _, layer in _layers(model):
@@ -91,7 +91,7 @@ def _difference(layer: Any) -> tuple[Tensor, Tensor]:
 
 
 def _factors(weight: Tensor, rank: int, scaling: float, start: str) -> tuple[Tensor, Tensor]:
-    """A [rank, in] and B [out, rank] so that scaling · B A is the chosen part of the weight."""
+    """Compute A [rank, in] and B [out, rank] such that scaling · B A is the chosen part of the weight."""
     import torch
 
     if start == "olora":

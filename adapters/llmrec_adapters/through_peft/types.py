@@ -15,7 +15,7 @@ OWN = {"bitfit": "BitFit", "bottleneck": "Bottleneck", "full": "Full", "none": "
 
 
 def register_all() -> None:
-    """Register every method of ours."""
+    """Register every method of this package that PEFT does not have."""
     for module, method in OWN.items():
         getattr(import_module(f"llmrec_adapters.{module}"), method).register_with_peft()
 

@@ -26,10 +26,10 @@ C = TypeVar("C", bound=VirtualTokenOptions)
 
 
 class VirtualTokenMethod(PeftMethod[C]):
-    """Attaches a `VirtualTokens` around PEFT's model."""
+    """Base class of methods that wrap PEFT's model in a `VirtualTokens`."""
 
     in_sequence: ClassVar[bool]
-    """Whether virtual tokens stand in the sequence (prompt) or in the attention's cache (prefix)."""
+    """Whether the virtual tokens are part of the sequence (prompt) or of the attention's cache (prefix)."""
 
     def attach(self, backbone: Backbone) -> nn.Module:
         """Attach through PEFT."""
@@ -37,7 +37,7 @@ class VirtualTokenMethod(PeftMethod[C]):
             return self._wrapped(attach_peft(backbone.model, self.peft_config(backbone)))
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
-        """All layers see the virtual tokens."""
+        """Return 0: all layers see the virtual tokens."""
         return 0
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:

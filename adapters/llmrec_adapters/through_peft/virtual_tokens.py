@@ -40,7 +40,7 @@ class VirtualTokens(nn.Module):
         return self.peft_model.config
 
     def get_input_embeddings(self) -> nn.Module:
-        """The base model's token embeddings."""
+        """Return the base model's token embeddings."""
         embeddings: nn.Module = self.peft_model.get_base_model().get_input_embeddings()  # type: ignore[operator]
         return embeddings
 

@@ -19,20 +19,20 @@ extend_peft_type("BOTTLENECK")
 
 @dataclass
 class BottleneckConfig(PeftConfig):  # type: ignore[misc]
-    """Where the networks stand and what they are."""
+    """The places and the shape of the networks."""
 
     target_modules: str | list[str] | None = None
-    """Last linear layer of each sublayer; the network's answer is added to its output."""
+    """Last linear layer of each sublayer, to whose output the network's output is added."""
     size: int = 64
     """Inner width."""
     activation: str = "gelu"
     """Name in `ACTIVATIONS`."""
     scale: float = 1.0
-    """Factor on the network's answer."""
+    """Factor on the network's output."""
     dropout: float = 0.0
     """Dropout on its input."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """For parallel networks: name of each target inside its layer, and of the linear layer whose input it reads."""
+    """For parallel networks: name of each target in its layer, and of the linear layer whose input it reads."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +76,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.update_layer(adapter_name, config)
 
     def update_layer(self, adapter_name: str, config: BottleneckConfig) -> None:
-        """Add a network whose answer is zero."""
+        """Add a network whose output starts at zero."""
         layer: Any = self.base_layer
         width = layer.out_features if hasattr(layer, "out_features") else layer.nf
         down, up = nn.Linear(width, config.size), nn.Linear(config.size, width)
@@ -93,7 +93,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Linear layer and network."""
+        """Compute the linear layer and add the network's output."""
         output: Tensor = self.base_layer(x, *args, **kwargs)
         caught, self._caught = self._caught, None
         if self.disable_adapters:
@@ -114,14 +114,14 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         raise ValueError("a bottleneck adapter is not linear and cannot be merged into weights")
 
     def unmerge(self) -> None:
-        """Nothing was merged."""
+        """Do nothing: such a layer cannot be merged."""
 
     def _catch(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         self._caught = args[0]
 
 
 class BottleneckModel(BaseTuner):  # type: ignore[misc]
-    """Puts a `BottleneckLayer` around every target."""
+    """PEFT tuner that wraps every target in a `BottleneckLayer`."""
 
     prefix = "bottleneck_"
     tuner_layer_cls = BottleneckLayer

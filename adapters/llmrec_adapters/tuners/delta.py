@@ -1,6 +1,6 @@
 """Deltas: trained differences to parameters of the base, as a tuner that PEFT drives; `full` and `bitfit` use it.
 
-The base's own parameters are never written: a layer computes with W + δ where δ is held in fp32, so that small steps
+The base's own parameters are never written: a layer computes with W + δ where δ is stored in fp32, so that small steps
 are not rounded away in bf16, the base keeps its hash, and taking the deltas off gives it back. In a checkpoint's
 recomputation the sum is formed anew.
 """
@@ -25,7 +25,7 @@ for _name in ("FULL", "BITFIT"):
 
 @dataclass
 class DeltaConfig(PeftConfig):  # type: ignore[misc]
-    """Which modules, and which of their parameters."""
+    """The adapted modules, and which of their parameters are trained."""
 
     target_modules: str | list[str] | None = None
     """Modules, as PEFT's other configurations name them."""
@@ -71,7 +71,7 @@ class DeltaLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.update_layer(adapter_name, config)
 
     def update_layer(self, adapter_name: str, config: DeltaConfig) -> None:
-        """Add differences of zero."""
+        """Add trained differences, which start at zero."""
         for name in NAMES if config.parameters == "all" else ("bias",):
             parameter = getattr(self.base_layer, name, None)
             if parameter is None:
@@ -96,13 +96,13 @@ class DeltaLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         return torch.func.functional_call(self.base_layer, self._summed(deltas), args, kwargs)  # type: ignore[no-any-return]
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Write W + δ into the base."""
+        """Add δ to the base's weights."""
         for adapter in check_adapters_to_merge(self, adapter_names):
             self._add(adapter, 1.0)
             self.merged_adapters.append(adapter)
 
     def unmerge(self) -> None:
-        """Take δ out of the base again."""
+        """Subtract δ from the base again."""
         while self.merged_adapters:
             self._add(self.merged_adapters.pop(), -1.0)
 
@@ -126,7 +126,7 @@ class DeltaLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
 
 class DeltaModel(BaseTuner):  # type: ignore[misc]
-    """Puts a `DeltaLayer` around every target."""
+    """PEFT tuner that wraps every target in a `DeltaLayer`."""
 
     prefix = "delta_"
     tuner_layer_cls = DeltaLayer
@@ -142,12 +142,12 @@ class DeltaModel(BaseTuner):  # type: ignore[misc]
 
 
 class FullModel(DeltaModel):
-    """`DeltaModel` under a prefix of its own, which PEFT wants for each method."""
+    """`DeltaModel` with a parameter prefix of its own, which PEFT requires of each method."""
 
     prefix = "delta_full_"
 
 
 class BitFitModel(DeltaModel):
-    """`DeltaModel` under a prefix of its own, which PEFT wants for each method."""
+    """`DeltaModel` with a parameter prefix of its own, which PEFT requires of each method."""
 
     prefix = "delta_bitfit_"

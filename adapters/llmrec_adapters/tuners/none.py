@@ -27,7 +27,7 @@ class NoneConfig(PeftConfig):  # type: ignore[misc]
 
 
 class NoneModel(BaseTuner):  # type: ignore[misc]
-    """Leaves the model as it is."""
+    """PEFT tuner that leaves the model unchanged."""
 
     prefix = "none_"
     tuner_layer_cls = BaseTunerLayer
