@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from llmrec_peft import __version__, registry
-from llmrec_peft.benchmark.matrix import AXES, AdapterChoice, Limits, Matrix, RecipeChoice, Rule, Timing
+from llmrec_peft.benchmark.matrix import Matrix, is_repeat
+from llmrec_peft.benchmark.sections import AXES, AdapterChoice, Limits, RecipeChoice, Rule, Timing
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.identity import values_digest
 from llmrec_peft.recipe import DEMO, Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
+
+Axes = Mapping[str, Any]
+"""Values of a cell by axis."""
 
 
 @dataclass(frozen=True)
@@ -22,31 +26,29 @@ class Cell:
     """One measurement.
 
     Attributes:
-        axes: What it is told apart by: recipe, backbone, adapter, precision, seed.
-        method: Registered adapter method.
+        axes: What it differs from other cells in: recipe, where given backbone, adapter, precision and group, dotted
+            fields, seeds last.
         recipe: Resolved recipe.
         slice: Items whose accuracy is reported; None for all of the test part.
         limits: When it is stopped.
-        timing: How latencies are measured.
+        timing: How latencies are measured; None where they are not.
     """
 
     axes: dict[str, Any]
-    method: str
     recipe: Recipe
     slice: str | None
     limits: Limits
-    timing: Timing
+    timing: Timing | None
 
     @property
     def title(self) -> str:
         """Name for people: ``movies minilm lora bf16 seed 1``."""
-        *names, seed = (str(self.axes[axis]) for axis in AXES)
-        return f"{' '.join(names)} seed {seed}"
+        return titled(self.axes)
 
     @property
     def key(self) -> str:
         """Digest of everything that decides what is measured, the package's version included, limits apart."""
-        timing = self.timing.model_dump(mode="json")
+        timing = None if self.timing is None else self.timing.model_dump(mode="json")
         return values_digest([self.axes, self.recipe.plain(), self.slice, timing, __version__])[:16]
 
     @property
@@ -56,15 +58,28 @@ class Cell:
         return f"{plain[-120:].strip('-.')}-{self.key[:8]}.json"
 
     def spec(self) -> dict[str, Any]:
-        """What the cell's process is told, as plain values."""
+        """What the cell's process needs, as plain values."""
         return {
             "axes": self.axes,
             "key": self.key,
-            "method": self.method,
             "recipe": self.recipe.plain(),
             "slice": self.slice,
-            "timing": self.timing.model_dump(mode="json"),
+            "timing": None if self.timing is None else self.timing.model_dump(mode="json"),
         }
+
+
+def titled(axes: Axes) -> str:
+    """Values on all axes; those of dotted fields after the field's last name."""
+    return " ".join(str(value) if axis in AXES else f"{axis.split('.')[-1]} {value}" for axis, value in axes.items())
+
+
+def row_of(axes: Axes) -> dict[str, Any]:
+    """The axes that rows of the report differ in: all but seeds.
+
+    >>> row_of({"recipe": "movies", "group": "tuned", "seed": 1, "data.split_seed": 11})
+    {'recipe': 'movies', 'group': 'tuned'}
+    """
+    return {axis: value for axis, value in axes.items() if not is_repeat(axis)}
 
 
 def load_matrix(path: Path, data: Path | None = None) -> tuple[Matrix, list[Cell]]:
@@ -85,7 +100,7 @@ def load_matrix(path: Path, data: Path | None = None) -> tuple[Matrix, list[Cell
 
 
 def expand(matrix: Matrix, path: Path, data: Path | None = None) -> list[Cell]:
-    """The cells of a matrix.
+    """Resolve the cells of a matrix.
 
     Args:
         matrix: What to expand.
@@ -97,21 +112,18 @@ def expand(matrix: Matrix, path: Path, data: Path | None = None) -> list[Cell]:
     """
     cells, used = [], set[int]()
     conditions = [*(rule.when for rule in matrix.rules), *matrix.exclude]
-    axes = (matrix.recipes, matrix.backbones, matrix.adapters, matrix.precisions, matrix.seeds)
-    for choice, backbone, adapter, precision, seed in itertools.product(*axes):
-        label = choice.label or Path(choice.recipe).stem
-        named = dict(zip(AXES, (label, backbone, adapter.label, precision, seed), strict=True))
-        matching = {at for at, condition in enumerate(conditions) if _matches(condition, named, adapter.method)}
+    for choice, adapter, axes in _combinations(matrix):
+        matching = {at for at, condition in enumerate(conditions) if matches(condition, axes, adapter)}
         used |= matching
         rules = [rule for at, rule in enumerate(matrix.rules) if at in matching]
         excluded = any(at >= len(matrix.rules) for at in matching)
-        if excluded or any(rule.seeds is not None and seed not in rule.seeds for rule in rules):
+        if excluded or any(rule.seeds is not None and axes["seed"] not in rule.seeds for rule in rules):
             continue
-        cells.append(_cell(matrix, path, data, choice, adapter, named, rules))
+        cells.append(_cell(matrix, path, data, choice, adapter, axes, rules))
     for at, condition in enumerate(conditions):
         if at not in used:
             block = f"rules.{at}.when" if at < len(matrix.rules) else f"exclude.{at - len(matrix.rules)}"
-            raise InputError(f"{path}: {block}: no cell has {_said(condition)}")
+            raise InputError(f"{path}: {block}: no cell has {spelled_out(condition)}")
     if not cells:
         raise InputError(f"{path}: every cell is excluded")
     if len({cell.title for cell in cells}) < len(cells):
@@ -127,10 +139,57 @@ def chosen(cells: Sequence[Cell], pattern: str) -> list[Cell]:
         InputError: When there are none.
     """
     glob = pattern if any(letter in pattern for letter in "*?[") else f"*{pattern}*"
-    found = [cell for cell in cells if fnmatchcase(cell.title, glob)]
-    if not found:
+    matching = [cell for cell in cells if fnmatchcase(cell.title, glob)]
+    if not matching:
         raise InputError(f"--only {pattern!r}: no cell of {len(cells)} is called so; {nearest(pattern, _words(cells))}")
-    return found
+    return matching
+
+
+def matches(condition: Axes, axes: Axes, adapter: AdapterChoice | None = None) -> bool:
+    """Whether a cell has one of the wanted values on every axis named; an adapter also answers to its method."""
+    for axis, wanted in condition.items():
+        if axis not in axes:
+            return False
+        values = wanted if isinstance(wanted, list | tuple) else [wanted]
+        own = {str(axes[axis])} | ({adapter.method} if axis == "adapter" and adapter is not None else set())
+        if not any(fnmatchcase(name, str(value)) for value in values for name in own):
+            return False
+    return True
+
+
+def spelled_out(condition: Axes) -> str:
+    """A condition in words."""
+    return ", ".join(f"{axis} {value}" for axis, value in condition.items()) or "nothing to match"
+
+
+def _combinations(matrix: Matrix) -> Iterator[tuple[RecipeChoice, AdapterChoice | None, dict[str, Any]]]:
+    """Every task, adapter and set of axes, the last axis fastest; seeds are last."""
+    for choice in matrix.recipes:
+        groups = matrix.groups if choice.groups is None else choice.groups
+        dotted = _dotted_axes(matrix, choice)
+        named = {
+            "recipe": (choice.label or Path(choice.recipe).stem,),
+            "backbone": matrix.backbones,
+            "adapter": matrix.adapters,
+            "precision": matrix.precisions,
+            "group": tuple(groups) or None,
+        }
+        lists = {axis: values for axis, values in named.items() if values is not None} | dotted
+        for values in itertools.product(*lists.values()):
+            axes: dict[str, Any] = dict(zip(lists, values, strict=True))
+            adapter = axes.get("adapter")
+            if adapter is not None:
+                axes["adapter"] = adapter.label
+            yield choice, adapter, axes
+
+
+def _dotted_axes(matrix: Matrix, choice: RecipeChoice) -> dict[str, Sequence[Any]]:
+    """Axes by dotted field, a task's own in place of the matrix's, repeats last."""
+    merged: dict[str, Sequence[Any]] = {"seed": matrix.seeds or (1,)}
+    merged |= matrix.axes
+    merged |= {} if choice.seeds is None else {"seed": choice.seeds}
+    merged |= choice.axes
+    return dict(sorted(merged.items(), key=lambda one: (is_repeat(one[0]), one[0] == "seed")))
 
 
 def _cell(
@@ -138,33 +197,51 @@ def _cell(
     path: Path,
     data: Path | None,
     choice: RecipeChoice,
-    adapter: AdapterChoice,
+    adapter: AdapterChoice | None,
     axes: dict[str, Any],
     rules: list[Rule],
 ) -> Cell:
     """Resolve one cell's recipe and limits; later settings win."""
-    changes: dict[str, Any] = {"evaluation.ablations": [], "evaluation.bootstrap": 0}  # paid for, not reported
-    if choice.data is not None:
-        changes["data.path"] = choice.data if choice.data == DEMO or data is None else str(data / choice.data)
-    common = dict(matrix.adapter_set)
-    for settings in (choice.set, matrix.set, *(rule.set for rule in rules)):
+    groups = matrix.groups if choice.groups is None else choice.groups
+    changes: dict[str, Any] = _folders(choice, data)
+    for settings in (choice.set, matrix.set, groups.get(axes.get("group", ""), {}), *(rule.set for rule in rules)):
         changes |= settings
-    for rule in rules:
-        common |= rule.adapter_set
-    known = registry.get("adapters", adapter.method).Config.model_fields
-    options = {**{name: value for name, value in common.items() if name in known}, **adapter.options}
-    quantized = axes["precision"] in ("int8", "nf4")
-    changes |= {"backbone.name": axes["backbone"], "backbone.quantization": axes["precision"] if quantized else "none"}
-    if not quantized:
-        changes["backbone.precision"] = axes["precision"]
-    changes |= {"seed": axes["seed"], "adapter": {"method": adapter.method, **options}}
+    changes |= _fields(matrix, adapter, axes, rules)
     try:
         recipe = load_recipe(_source(choice.recipe, path), [], changes)
     except InputError as error:
-        raise InputError(f"{path}: cell {' '.join(str(value) for value in axes.values())}: {error}") from None
+        raise InputError(f"{path}: cell {titled(axes)}: {error}") from None
     limits = next((rule.limits for rule in reversed(rules) if rule.limits is not None), matrix.limits)
     timing = next((rule.timing for rule in reversed(rules) if rule.timing is not None), matrix.timing)
-    return Cell(axes, adapter.method, recipe, choice.slice, limits, timing)
+    return Cell(axes, recipe, choice.slice, limits, timing)
+
+
+def _folders(choice: RecipeChoice, data: Path | None) -> dict[str, str]:
+    """Fields that name a task's folders, below the folder that holds the datasets."""
+    given = {"path": choice.data} if isinstance(choice.data, str) else choice.data or {}
+    return {
+        f"data.{field}": name if name == DEMO or data is None else str(data / name) for field, name in given.items()
+    }
+
+
+def _fields(matrix: Matrix, adapter: AdapterChoice | None, axes: Axes, rules: Sequence[Rule]) -> dict[str, Any]:
+    """The fields of the recipe that a cell's axes set."""
+    fields = {axis: value for axis, value in axes.items() if axis not in AXES}
+    if "backbone" in axes:
+        fields["backbone.name"] = axes["backbone"]
+    if "precision" in axes:
+        quantized = axes["precision"] in ("int8", "nf4")
+        fields["backbone.quantization"] = axes["precision"] if quantized else "none"
+        if not quantized:
+            fields["backbone.precision"] = axes["precision"]
+    if adapter is not None:
+        common = dict(matrix.adapter_set)
+        for rule in rules:
+            common |= rule.adapter_set
+        known = registry.get("adapters", adapter.method).Config.model_fields
+        options = {**{name: value for name, value in common.items() if name in known}, **adapter.options}
+        fields["adapter"] = {"method": adapter.method, **options}
+    return fields
 
 
 def _source(recipe: str, path: Path) -> str:
@@ -173,19 +250,5 @@ def _source(recipe: str, path: Path) -> str:
     return str(beside) if recipe.endswith((".yaml", ".yml")) and beside.is_file() else recipe
 
 
-def _matches(condition: Mapping[Any, Any], axes: Mapping[str, Any], method: str) -> bool:
-    """Whether a cell has one of the wanted values on every axis named; an adapter also answers to its method."""
-    for axis, wanted in condition.items():
-        values = wanted if isinstance(wanted, list | tuple) else [wanted]
-        own = {str(axes[axis])} | ({method} if axis == "adapter" else set())
-        if not any(fnmatchcase(name, str(value)) for value in values for name in own):
-            return False
-    return True
-
-
-def _said(condition: Mapping[Any, Any]) -> str:
-    return ", ".join(f"{axis} {value}" for axis, value in condition.items()) or "nothing to match"
-
-
 def _words(cells: Sequence[Cell]) -> set[str]:
-    return {str(value) for cell in cells for axis, value in cell.axes.items() if axis != "seed"}
+    return {str(value) for cell in cells for axis, value in cell.axes.items() if not is_repeat(axis)}

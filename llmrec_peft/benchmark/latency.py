@@ -19,7 +19,7 @@ from llmrec_peft.data.tokens import TokenTable
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
-    from llmrec_peft.benchmark.matrix import Timing
+    from llmrec_peft.benchmark.sections import Timing
     from llmrec_peft.recipe import Recipe
     from llmrec_peft.run.recommender import Recommender
 

@@ -1,120 +1,65 @@
-"""Matrix: the cells of a benchmark as YAML describes them: what varies, what is set, what is left out.
+"""Matrix: the cells of a benchmark as YAML describes them: what varies, what is set, what is compared.
 
-    name: methods                       # of the report
-    recipes:                            # names, files, or blocks with data and settings of their own
-      - {recipe: ../examples/movies-cold-items.yaml, data: ml-100k}
-    backbones: [minilm, smollm2]
+    name: films                         # of the report
+    recipes:                            # tasks: names, files, or blocks with data and settings of their own
+      - recipe: movies
+        label: MovieLens-100K u1
+        data: {path: ml-100k, graph: ml-100k-kg}     # below --data; `data: ml-100k` where it is one folder
+        seeds: [1, 2, 3]                # in place of the matrix's; `axes`, `groups` and `set` likewise
+        metrics: [rmse, mae]            # what the tables show; the primary metric by default
+        published: {IGMC: 0.905, GHRS: {rmse: 0.887, source: Darban 2022}}
+        aims: {rmse: [0.905, 0.890]}    # wanted, hoped for
+    seeds: [1, 2, 3]                    # the same as `seed` among the axes
+    axes:                               # dotted fields of the recipe, every combination
+      data.train_size: [16, 256]
+    groups:                             # named settings, each a row of the report
+      tuned: {}
+      frozen: {adapter.method: none, training.epochs: 30}
+    backbones: [minilm, smollm2]        # axes with names of their own; without them the recipe's own stands
     adapters: [none, lora, {method: lora, rank: 32, label: lora rank 32}]
     precisions: [bf16]                  # auto, fp32, bf16, int8, nf4
-    seeds: [1, 2, 3]
     set: {training.epochs: 3}           # dotted fields of every recipe
-    adapter_set: {layers: top-2}        # options of every adapter that has them
+    adapter_set: {layers: top-2}        # options of every adapter of `adapters` that has them
     rules:                              # later rules win; a list matches any of its values, * any text
       - when: {backbone: smollm2}
         set: {data.max_items: 500}
-        adapter_set: {layers: top-4}
         seeds: [1]
     exclude:
       - {backbone: smollm2, adapter: full}
+    comparisons:                        # paired bootstrap over examples and seeds
+      - {models: [after, blend], against: best_baseline}
+      - {first: {group: tuned}, against: {group: frozen}, resamples: 4000}
+    timing: null                        # latencies are not measured; a block says how they are
     limits: {seconds: 900, memory_gb: 12}
 
-A cell's recipe is the recipe's file, then its own `set`, then `set`, then the rules that match, then the cell's
-backbone, adapter, precision and seed. A recipe's own adapter block is replaced whole.
+A cell's recipe is the recipe's file, then its own `set`, then `set`, its group, the rules that match, and its values on
+the axes. Where `adapters` is given, a recipe's own adapter block is replaced whole. A row of the report is the mean
+over axes that are seeds: `seed`, and every field whose name ends with `_seed`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from llmrec_peft import registry
-from llmrec_peft.errors import InputError
+from llmrec_peft.benchmark.sections import (
+    AXES,
+    PRIMARY,
+    AdapterChoice,
+    Comparison,
+    Condition,
+    Limits,
+    Precision,
+    RecipeChoice,
+    Rule,
+    Settings,
+    Timing,
+)
+from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.options import Options, one_line
-
-AXES = ("recipe", "backbone", "adapter", "precision", "seed")
-"""What a cell is told apart by, in the order of the report."""
-Precision = Literal["auto", "fp32", "bf16", "int8", "nf4"]
-Condition = dict[Literal["recipe", "backbone", "adapter", "precision", "seed"], Any]
-
-
-class RecipeChoice(Options):
-    """A recipe with its data and settings."""
-
-    recipe: str
-    """Registered name, or YAML file (beside the matrix, or as seen from here)."""
-    label: str = ""
-    """What it is called in the report; the recipe's own name by default."""
-    data: str | None = None
-    """Folder below --data, or `demo`; the recipe's own `data.path` by default."""
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Dotted fields and values for this recipe alone."""
-    slice: Literal["items_with_0_ratings", "items_with_1_to_5_ratings", "items_with_over_5_ratings"] | None = None
-    """Test accuracy of these items alone; of the whole test part by default."""
-
-
-class AdapterChoice(Options):
-    """An adapter method with options."""
-
-    method: str
-    """Registered adapter method."""
-    label: str
-    """What it is called in the report."""
-    options: dict[str, Any]
-    """The method's options."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _flat(cls, values: Any) -> Any:
-        """Accept a bare name, and options beside the name."""
-        if isinstance(values, str):
-            return {"method": values, "label": values, "options": {}}
-        if not isinstance(values, dict) or not isinstance(values.get("method"), str):
-            raise ValueError("an adapter is a name, or a block with `method` and its options")
-        if set(values) == {"method", "label", "options"}:
-            return values
-        options = {key: value for key, value in values.items() if key not in ("method", "label")}
-        said = " ".join([values["method"], *(f"{key}={value}" for key, value in options.items())])
-        return {"method": values["method"], "label": values.get("label", said), "options": options}
-
-
-class Limits(Options):
-    """What a cell may take before it is stopped."""
-
-    seconds: float = Field(default=900.0, gt=0.0)
-    """Wall-clock time."""
-    memory_gb: float = Field(default=12.0, gt=0.0)
-    """Resident memory of the cell's processes together, in GiB."""
-
-
-class Timing(Options):
-    """How latencies are measured."""
-
-    texts: int = Field(default=64, ge=1, le=4096)
-    """Texts of a step."""
-    repeats: int = Field(default=20, ge=2, le=10_000)
-    """Repetitions at most."""
-    seconds: float = Field(default=10.0, gt=0.0)
-    """Time after which no further repetition of a measurement begins; five are made in any case."""
-    pairs: int = Field(default=1000, ge=1)
-    """Known pairs that are scored at once."""
-
-
-class Rule(Options):
-    """Settings of the cells that match."""
-
-    when: Condition
-    """Axes and the values that match: a value, or a list of them; `*` stands for any text."""
-    set: dict[str, Any] = Field(default_factory=dict)
-    """Dotted fields and values."""
-    adapter_set: dict[str, Any] = Field(default_factory=dict)
-    """Options of every adapter that has them."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds of these cells, of those that the matrix lists."""
-    limits: Limits | None = None
-    """Limits of these cells."""
-    timing: Timing | None = None
-    """Timing of these cells."""
 
 
 class Matrix(Options):
@@ -125,16 +70,20 @@ class Matrix(Options):
     description: str = ""
     """One or two sentences for the report."""
     recipes: tuple[RecipeChoice, ...] = Field(min_length=1)
-    """Recipes."""
-    backbones: tuple[str, ...] = Field(min_length=1)
-    """Aliases, folders or Hub ids."""
-    adapters: tuple[AdapterChoice, ...] = Field(min_length=1)
-    """Adapter methods."""
-    precisions: tuple[Precision, ...] = ("auto",)
+    """Tasks."""
+    backbones: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Aliases, folders or Hub ids; the recipe's own by default."""
+    adapters: tuple[AdapterChoice, ...] | None = Field(default=None, min_length=1)
+    """Adapter methods; the recipe's own block by default."""
+    precisions: tuple[Precision, ...] | None = Field(default=None, min_length=1)
     """Number formats of the frozen weights; int8 and nf4 compute in what `backbone.precision` says."""
-    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
-    """Seeds of initial values, batch order and dropout."""
-    set: dict[str, Any] = Field(default_factory=dict)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Seeds of initial values, batch order and dropout; 1 by default."""
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    """Dotted fields of the recipe and the values that each takes."""
+    groups: dict[str, Settings] = Field(default_factory=dict)
+    """Settings by the name of the row that they make."""
+    set: Settings = Field(default_factory=dict)
     """Dotted fields and values of every cell's recipe."""
     adapter_set: dict[str, Any] = Field(default_factory=dict)
     """Options of every adapter that has them."""
@@ -142,10 +91,12 @@ class Matrix(Options):
     """Settings of some cells."""
     exclude: tuple[Condition, ...] = ()
     """Cells that are left out."""
+    comparisons: tuple[Comparison, ...] = ()
+    """What is compared once all cells are measured."""
     limits: Limits = Limits()
     """Limits of a cell."""
-    timing: Timing = Timing()
-    """How latencies are measured."""
+    timing: Timing | None = Timing()
+    """How latencies are measured; null measures none."""
 
     @model_validator(mode="before")
     @classmethod
@@ -167,11 +118,64 @@ class Matrix(Options):
             raise InputError(f"{where}: a matrix is a mapping of fields, got {type(values).__name__}")
         try:
             matrix = cls.model_validate(values)
+            matrix._check()
         except ValidationError as error:
             raise InputError(f"{where}: {one_line(error, cls)}") from None
-        for choice in matrix.adapters:
-            try:
-                registry.get("adapters", choice.method)
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from None
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
         return matrix
+
+    def _check(self) -> None:
+        """Refuse names that nothing answers to, and fields that two axes would set."""
+        for adapter in self.adapters or ():
+            registry.get("adapters", adapter.method)
+        if self.adapter_set and self.adapters is None:
+            raise InputError("adapter_set: reaches `adapters` alone, and there are none; `set` takes adapter.… fields")
+        self._check_axes("", self.axes, self.seeds)
+        for at, choice in enumerate(self.recipes):
+            self._check_axes(f"recipes.{at}.", choice.axes, choice.seeds)
+            for name, published in choice.published.items():
+                _check_metrics(f"recipes.{at}.published.{name}", published.figures)
+            _check_metrics(f"recipes.{at}.metrics", choice.metrics)
+            _check_metrics(f"recipes.{at}.aims", choice.aims)
+        for at, comparison in enumerate(self.comparisons):
+            _check_metrics(f"comparisons.{at}.metrics", comparison.metrics)
+            self._check_condition(f"comparisons.{at}.first", comparison.first)
+            if isinstance(comparison.against, dict):
+                self._check_condition(f"comparisons.{at}.against", comparison.against)
+        for at, rule in enumerate(self.rules):
+            self._check_condition(f"rules.{at}.when", rule.when)
+        for at, condition in enumerate(self.exclude):
+            self._check_condition(f"exclude.{at}", condition)
+
+    def _check_axes(self, where: str, axes: Mapping[str, list[Any]], seeds: tuple[int, ...] | None) -> None:
+        named = {"backbone.name": "backbones", "adapter.method": "adapters", "backbone.precision": "precisions"}
+        for field, values in axes.items():
+            if not values:
+                raise InputError(f"{where}axes.{field}: no value is listed")
+            if field == "seed" and seeds is not None:
+                raise InputError(f"{where}axes.seed: `{where}seeds` sets it already")
+            if field in named and getattr(self, named[field]) is not None:
+                raise InputError(f"{where}axes.{field}: `{named[field]}` sets it already")
+            if field in AXES:
+                raise InputError(f"{where}axes.{field}: an axis is a dotted field of the recipe")
+
+    def _check_condition(self, where: str, condition: Condition) -> None:
+        known = {*AXES, "seed", *self.axes, *(field for choice in self.recipes for field in choice.axes)}
+        for axis in condition:
+            if axis not in known:
+                raise InputError(f"{where}.{axis}: no axis is called so; {nearest(axis, known)}")
+
+
+def is_repeat(axis: str) -> bool:
+    """Whether a row of the report is a mean over this axis: a seed of training, or of a split."""
+    return axis == "seed" or axis.endswith("_seed")
+
+
+def _check_metrics(where: str, metrics: Iterable[str]) -> None:
+    from llmrec_peft.workflows.compare import METRICS
+
+    known = [PRIMARY, *(metric for of_task in METRICS.values() for metric in of_task)]
+    for metric in metrics:
+        if metric not in known:
+            raise InputError(f"{where}: no metric is called {metric!r}; {nearest(metric, known)}")

@@ -1,4 +1,4 @@
-"""Report: the rows of a benchmark as CSV, as Markdown tables, and as JSON with what it was computed on."""
+"""Report: the rows of a benchmark as JSON with what they were computed on, as CSV, and as Markdown."""
 
 from __future__ import annotations
 
@@ -6,43 +6,119 @@ import csv
 import datetime
 import io
 import json
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.folder import whole_file
-from llmrec_peft.benchmark.matrix import AXES, Matrix
+from llmrec_peft.benchmark import accuracy_tables, cost_table
+from llmrec_peft.benchmark.cells import row_of, titled
+from llmrec_peft.benchmark.grouping import Group, groups_of
+from llmrec_peft.benchmark.markdown import paragraph
+from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.rows import Row
+from llmrec_peft.benchmark.sections import RecipeChoice
+from llmrec_peft.errors import InputError
 
-Row = dict[str, Any]
-_GROUP = ("recipe", "backbone", "precision")
-_LOSES = "†"
+Report = Mapping[str, Any]
+"""What ``results.json`` holds."""
+_SHARED = ("hardware", "versions")
+"""What rows have in common with most others: listed once, and named by its number in a row."""
 
 
-def write_report(matrix: Matrix, rows: Sequence[Row], out: Path) -> None:
-    """Write ``results.csv`` (a line a cell), ``results.md`` (means over seeds) and ``results.json``.
+def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Gather everything that a report says.
 
     Args:
         matrix: What was measured.
         rows: A row for each cell.
-        out: Folder that exists.
+        comparisons: What was compared.
+
+    Returns:
+        ``name``, ``date`` (of the newest row), ``hardware`` and ``versions`` (lists; rows hold a place in them),
+        ``matrix``, ``rows`` and ``comparisons``.
+    """
+    shared = {key: _distinct(rows, key) for key in _SHARED}
+    numbered = [
+        {key: shared[key].index(value) if key in _SHARED else value for key, value in row.items()} for row in rows
+    ]
+    dates = [row["date"] for row in rows if "date" in row]
+    return {
+        "name": matrix.name,
+        "date": max(dates, default=datetime.date.today().isoformat()),
+        **shared,
+        "matrix": matrix.model_dump(mode="json", exclude_defaults=True),
+        "rows": numbered,
+        "comparisons": [dict(one) for one in comparisons],
+    }
+
+
+def write_report(report: Report, out: Path) -> None:
+    """Write ``results.json``, ``results.csv`` (a line a cell) and ``results.md`` (means over seeds).
 
     Raises:
-        InputError: When it cannot be written.
+        InputError: When they cannot be written.
     """
-    contents = {"results.csv": as_csv(rows), "results.md": as_markdown(matrix, rows), "results.json": ""}
-    report = {
-        "name": matrix.name,
-        "date": datetime.date.today().isoformat(),
-        "hardware": _distinct(rows, "hardware"),
-        "versions": _distinct(rows, "versions"),
-        "matrix": matrix.model_dump(mode="json"),
-        "rows": [{key: value for key, value in row.items() if key not in ("hardware", "versions")} for row in rows],
+    contents = {
+        "results.csv": as_csv(report["rows"]),
+        "results.md": as_markdown(report),
+        "results.json": json.dumps(report, indent=2) + "\n",
     }
-    contents["results.json"] = json.dumps(report, indent=2) + "\n"
     for name, text in contents.items():
         with whole_file(out / name) as partial:
             partial.write_text(text, encoding="utf-8")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a ``results.json``, or a committed copy of one.
+
+    Raises:
+        InputError: When it is none.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: unreadable ({error})") from None
+    if not isinstance(report, dict) or not {"name", "matrix", "rows"} <= set(report):
+        raise InputError(f"{path}: not the results.json of a benchmark")
+    Matrix.from_plain(report["matrix"], str(path))
+    return report
+
+
+def as_markdown(report: Report) -> str:
+    """The report for people: what it was computed on, tables, comparisons, and what was not measured."""
+    matrix = Matrix.from_plain(report["matrix"], report["name"])
+    rows = report["rows"]
+    lines = [f"# {matrix.name}", ""]
+    if matrix.description:
+        lines += [paragraph(matrix.description), ""]
+    lines += [*_computed_on(report), ""]
+    if "note" in report:
+        lines += [paragraph(report["note"]), ""]
+    timed = matrix.timing is not None
+    lines += [paragraph(cost_table.LEGEND if timed else accuracy_tables.LEGEND), ""]
+    if timed:
+        lines += cost_table.cost_tables(rows)
+    else:
+        lines += _accuracy(groups_of(rows), matrix, report.get("comparisons", ()))
+        lines += [
+            paragraph(f"{titled(row['axes'])}: {row['status']}: {row['reason']}", True)
+            for row in rows
+            if row["status"] != "ok"
+        ]
+    if report.get("comparisons"):
+        lines += ["## Comparisons", "", paragraph("Bold: the interval excludes zero."), ""]
+        lines += [*accuracy_tables.compared(report["comparisons"]), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def summary_table(report: Report) -> str:
+    """The summary alone, for a README: a line for each row of the matrix; of a timed matrix, its tables."""
+    matrix = Matrix.from_plain(report["matrix"], report["name"])
+    if matrix.timing is not None:
+        return "\n".join(cost_table.cost_tables(report["rows"]))
+    groups = groups_of(report["rows"])
+    return "\n".join(accuracy_tables.summary(groups, _choices(matrix), report.get("comparisons", ()))) + "\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -56,110 +132,22 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def as_markdown(matrix: Matrix, rows: Sequence[Row]) -> str:
-    """A table for each recipe, backbone and precision: trivial lines first, then a line an adapter."""
-    parts = [f"# {matrix.name}", ""]
-    if matrix.description:
-        parts += [matrix.description, ""]
-    parts += [_computed_on(rows), ""]
-    parts += [
-        "Accuracy is the mean over seeds ± the standard deviation between them. A step is an optimizer step over the"
-        " same texts as the frozen forward, timed in turns with it in one process; *stored* replays the states below"
-        " the adapter. Memory is the peak of the process that trains (resident, or allocated on the accelerator)."
-        f" {_LOSES}: no better than the best trivial line on the test part.",
-        "",
-    ]
-    for group in dict.fromkeys(_of(row, _GROUP) for row in rows):
-        own = [row for row in rows if _of(row, _GROUP) == group]
-        parts += [f"## {' · '.join(group)}", "", *_table(own), ""]
-    return "\n".join(parts)
-
-
-def _table(rows: Sequence[Row]) -> list[str]:
-    """The lines of one table."""
-    good = [row for row in rows if row["status"] == "ok"]
-    metric = good[0]["accuracy"]["metric"].upper() if good else "accuracy"
-    where = _where(good[0]["accuracy"]) if good else ""
-    cuda = any(row["peak_memory_mb"]["cuda"] for row in good)
-    columns = [
-        "adapter",
-        "seeds",
-        "parameters",
-        "file, KiB",
-        "step, ms p50 (p95)",
-        "step ÷ frozen forward",
-        "… stored",
-        "new text, ms p50 (p95)",
-        f"{good[0]['answers']['pairs'] if good else 'known'} pairs, ms",
-        "peak, MiB",
-        *(["GPU peak, MiB"] if cuda else []),
-        f"valid {metric}",
-        f"test {metric}{where}",
-    ]
-    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
-    blanks = len(columns) - 3
-    for name in good[0]["accuracy"]["trivial"] if good else []:
-        figures = [_spread([row["accuracy"][part][name] for row in _one_a_seed(good)]) for part in ("valid", "test")]
-        lines.append(f"| *{name.replace('_', ' ')}* |" + " |" * blanks + f" {figures[0]} | {figures[1]} |")
-    if good:
-        figures = [_spread([row["accuracy"][p]["before"] for row in _one_a_seed(good)]) for p in ("valid", "test")]
-        lines.append("| *before: frozen text, linear head* |" + " |" * blanks + f" {figures[0]} | {figures[1]} |")
-    for adapter in dict.fromkeys(row["axes"]["adapter"] for row in rows):
-        own = [row for row in rows if row["axes"]["adapter"] == adapter]
-        done = [row for row in own if row["status"] == "ok"]
-        if done:
-            lines.append("| " + " | ".join([adapter, *_figures(done, cuda)]) + " |")
-        reasons = dict.fromkeys((row["status"], row["reason"]) for row in own if row["status"] != "ok")
-        for status, reason in reasons:
-            seeds = [str(row["axes"]["seed"]) for row in own if (row["status"], row["reason"]) == (status, reason)]
-            said = f"{status}: {_plain(reason)}"
-            lines.append(f"| {adapter} | {', '.join(seeds)} | {said} |" + " |" * (len(columns) - 3))
+def _accuracy(groups: Sequence[Group], matrix: Matrix, comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not groups:
+        return []
+    choices = _choices(matrix)
+    lines = ["## Summary", "", *accuracy_tables.summary(groups, choices, comparisons), ""]
+    for group in groups:
+        seeds = ", ".join(
+            titled({a: v for a, v in row["axes"].items() if a not in row_of(row["axes"])}) for row in group.rows
+        )
+        lines += [f"## {group.title}", "", paragraph(f"Runs: {seeds}."), ""]
+        lines += accuracy_tables.every_model(group, choices[group.axes["recipe"]])
     return lines
 
 
-def _figures(rows: Sequence[Row], cuda: bool) -> list[str]:
-    """An adapter's cells after its name."""
-    first = rows[0]
-
-    def mean(of: Callable[[Row], float | None], form: str) -> str:
-        values = [value for value in map(of, rows) if value is not None]
-        return format(statistics.mean(values), form) if values else "–"
-
-    def latency(of: Callable[[Row], dict[str, float] | None]) -> str:
-        if any(of(row) is None for row in rows):
-            return "–"
-        p50, p95 = (mean(lambda row, k=key: (of(row) or {})[k], ".1f") for key in ("p50_ms", "p95_ms"))  # type: ignore[misc]
-        return f"{p50} ({p95})"
-
-    return [
-        ", ".join(str(row["axes"]["seed"]) for row in rows),
-        f"{first['parameters']['adapter']:,}",
-        mean(lambda row: row["adapter_bytes"] and row["adapter_bytes"] / 1024, ",.1f"),
-        latency(lambda row: row["steps"]["step"]),
-        mean(lambda row: row["steps"]["step_over_forward"], ".2f"),
-        mean(lambda row: row["steps"]["step_with_trunk_over_forward"], ".2f"),
-        latency(lambda row: row["answers"].get("new_text")),
-        mean(lambda row: row["answers"]["known_pairs"]["p50_ms"], ".2f"),
-        mean(lambda row: row["peak_memory_mb"]["rss"], ",.0f"),
-        *([mean(lambda row: row["peak_memory_mb"]["cuda"], ",.0f")] if cuda else []),
-        _spread([row["accuracy"]["valid"]["after"] for row in rows]),
-        _spread([row["accuracy"]["test"]["after"] for row in rows]) + ("" if _beats(rows) else f" {_LOSES}"),
-    ]
-
-
-def best_trivial(row: Row) -> tuple[str, float]:
-    """The best trivial line of a measured cell on its test part, the strictest choice of one."""
-    accuracy = row["accuracy"]
-    best = min if accuracy["lower_is_better"] else max
-    name = best(accuracy["trivial"], key=lambda one: accuracy["test"][one])
-    return name, accuracy["test"][name]
-
-
-def _beats(rows: Sequence[Row]) -> bool:
-    """Whether the mean over seeds is better than that of the best trivial line."""
-    own: float = statistics.mean(row["accuracy"]["test"]["after"] for row in rows)
-    line: float = statistics.mean(best_trivial(row)[1] for row in rows)
-    return own < line if rows[0]["accuracy"]["lower_is_better"] else own > line
+def _choices(matrix: Matrix) -> dict[str, RecipeChoice]:
+    return {choice.label or Path(choice.recipe).stem: choice for choice in matrix.recipes}
 
 
 def _flat(row: Row) -> Row:
@@ -169,66 +157,48 @@ def _flat(row: Row) -> Row:
     flat |= {"seconds_cell": seconds.get("cell", ""), "peak_rss_mb": memory.get("rss", "")}
     if row["status"] != "ok":
         return flat
-    accuracy = row["accuracy"]
-    name, line = best_trivial(row)
+    accuracy, group = row["accuracy"], Group({}, (row,))
+    metric, best = accuracy["metric"], accuracy["best_baseline"]
     flat |= {"peak_cuda_mb": memory["cuda"], "seconds_train": seconds["train"]}
     flat |= {"adapter_parameters": row["parameters"]["adapter"], "trained_parameters": row["parameters"]["trainable"]}
-    flat |= {"adapter_bytes": row["adapter_bytes"], "metric": accuracy["metric"]}
-    flat |= {"test_items": accuracy["slice"] or "all", "test_n": accuracy["n"]}
+    flat |= {"adapter_bytes": row.get("adapter_bytes", ""), "metric": metric}
+    flat |= {"test_items": accuracy["slice"] or "all", "test_n": accuracy.get("n", "")}
     for part in ("valid", "test"):
-        flat |= {f"{part}_{model}": figure for model, figure in accuracy[part].items()}
-    flat |= {"best_trivial": name, "beats_trivial": _beats([row]), "best_trivial_test": line}
+        flat |= {f"{part}_{model}": figures[metric] for model, figures in accuracy[part].items() if metric in figures}
+    if best is not None:
+        flat |= {"best_baseline": best, "beats_best_baseline": not group.loses("after", metric)}
+        flat |= {"best_baseline_test": accuracy["test"][best][metric]}
+    steps, answers = row.get("steps", {}), row.get("answers", {})
     for part in ("forward", "step", "step_with_trunk"):
-        flat |= {f"{part}_{key}": value for key, value in (row["steps"][part] or {}).items()}
-    flat |= {name: row["steps"][name] for name in ("step_over_forward", "step_with_trunk_over_forward")}
+        flat |= {f"{part}_{key}": value for key, value in (steps.get(part) or {}).items()}
+    flat |= {name: steps[name] for name in ("step_over_forward", "step_with_trunk_over_forward") if name in steps}
     for part in ("new_text", "known_pairs"):
-        flat |= {f"{part}_{key}": value for key, value in row["answers"].get(part, {}).items()}
+        flat |= {f"{part}_{key}": value for key, value in answers.get(part, {}).items()}
     return flat
 
 
-def _computed_on(rows: Sequence[Row]) -> str:
-    """One sentence: machine, versions, date."""
-    machines = [
-        f"{one['cuda'] or one['processor']}, {one['cores']} cores ({one['threads']} threads), {one['memory_gb']} GB"
-        for one in _distinct(rows, "hardware")
-    ]
-    versions = [
-        ", ".join(f"{name} {one[name]}" for name in ("llmrec-peft", "torch", "transformers", "peft"))
-        for one in _distinct(rows, "versions")
-    ]
-    if not machines:
-        return "No cell was measured."
-    return f"{datetime.date.today().isoformat()}. {'; '.join(machines)}. {'; '.join(versions)}."
+def _computed_on(report: Report) -> list[str]:
+    """Date, machines and versions; of several machines, which tasks were measured on each."""
+    rows = report["rows"]
+    if not report["hardware"]:
+        return ["No cell was measured."]
+    lines = [paragraph(f"{report['date']}. {'; '.join(map(_packages, report['versions']))}."), ""]
+    for at, one in enumerate(report["hardware"]):
+        threads = f"{one['threads']} thread{'' if one['threads'] == 1 else 's'}"
+        machine = f"{one['cuda'] or one['processor']}, {one['cores']} cores ({threads}), {one['memory_gb']} GB"
+        tasks = dict.fromkeys(str(row["axes"]["recipe"]) for row in rows if row.get("hardware") == at)
+        named = f": {', '.join(tasks)}" if tasks and len(report["hardware"]) > 1 else ""
+        lines.append(paragraph(machine + named, bullet=True))
+    return lines
 
 
-def _distinct(rows: Sequence[Row], key: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _packages(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {versions[name]}" for name in ("llmrec-peft", "torch", "transformers", "peft"))
+
+
+def _distinct(rows: Sequence[Row], key: str) -> list[Any]:
+    distinct: list[Any] = []
     for row in rows:
-        if key in row and row[key] not in found:
-            found.append(row[key])
-    return found
-
-
-def _one_a_seed(rows: Sequence[Row]) -> list[Row]:
-    """The first row of each seed: trivial lines and `before` are the same in all of a seed's cells."""
-    return list({row["axes"]["seed"]: row for row in reversed(rows)}.values())[::-1]
-
-
-def _spread(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.4f}"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
-
-
-def _where(accuracy: dict[str, Any]) -> str:
-    name = accuracy["slice"]
-    return f", {name.replace('_', ' ')} (n {accuracy['n']:,})" if name else f" (n {accuracy['n']:,})"
-
-
-def _of(row: Row, axes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(row["axes"][axis]) for axis in AXES if axis in axes)
-
-
-def _plain(text: str) -> str:
-    """A reason that cannot break a Markdown table."""
-    return " ".join(text.replace("|", "/").split())
+        if key in row and row[key] not in distinct:
+            distinct.append(row[key])
+    return distinct

@@ -1,4 +1,4 @@
-"""`llmrec bench`: a matrix of cells becomes one table."""
+"""`llmrec bench`: a matrix of cells becomes one report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from llmrec_peft.errors import InputError
 
 
 def bench(
-    matrix: Annotated[Path, typer.Argument(help="Matrix of the benchmark.", metavar="MATRIX.yaml")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the rows and the report.")],
+    matrix: Annotated[Path | None, typer.Argument(help="Matrix of the benchmark.", metavar="MATRIX.yaml")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the rows and the report.")] = None,
     data: Annotated[Path, typer.Option("--data", envvar="LLMREC_DATA", help="Folder that holds the datasets.")] = Path(
         "data"
     ),
@@ -26,37 +26,48 @@ def bench(
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Leave the run folders of the cells.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time; they disturb each other's times.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and what would be done.")] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", metavar="RESULTS.json", help="Print the summary of earlier results; run nothing."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No notes, no progress bar.")] = False,
 ) -> None:
     """Measure every cell of a matrix and report them in one table; finished cells are not run again.
 
     A cell is trained, weighed and timed in a process of its own, under limits of time and memory. One that fails
-    or cannot work becomes a row with its reason.
+    or cannot work becomes a row with its reason. The report is OUT/results.md, .csv and .json.
 
     Examples:
       llmrec bench benchmarks/methods.yaml --data data --out runs/methods
       llmrec bench benchmarks/methods.yaml --out runs/methods --only "*minilm lora*" --dry-run
+      llmrec bench --table benchmarks/results/clicks-and-rankings.json
     """
-    from llmrec_peft.benchmark.cells import chosen, load_matrix
-    from llmrec_peft.benchmark.report import write_report
-    from llmrec_peft.benchmark.runner import Choices, plan, run_cells
+    from llmrec_peft.benchmark import bench as benchmark
+    from llmrec_peft.benchmark.report import read_report, summary_table
+    from llmrec_peft.benchmark.runner import Choices, plan
 
+    if table is not None:
+        report = read_report(table)
+        if as_json:
+            print_json(report["rows"])
+        else:
+            typer.echo(summary_table(report), nl=False)
+        return
+    if matrix is None or out is None:
+        raise InputError("give a matrix and --out FOLDER; or --table RESULTS.json for the tables of earlier results")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder")
-    described, cells = load_matrix(matrix, data)
-    if only is not None:
-        cells = chosen(cells, only)
-    choices = Choices(overwrite, keep_failed, keep_runs, jobs, not quiet)
+    choices = Choices(overwrite, keep_failed, keep_runs, jobs=jobs, show=not quiet)
     if dry_run:
+        _, cells, _ = benchmark.selected(matrix, data, only)
         planned = plan(cells, out, choices)
         if as_json:
             print_json([{**cell.axes, "would": state} for cell, state in planned])
         else:
             print_table(f"{len(cells)} cells", ["cell", "would"], [[cell.title, state] for cell, state in planned])
         return
-    rows = run_cells(cells, out, choices)
-    write_report(described, rows, out)
+    rows = benchmark.bench(matrix, data, out, only, choices)
     if as_json:
         print_json(rows)
         return

@@ -1,0 +1,224 @@
+"""Accuracy tables: a summary with a line a row of the matrix, every model of each, and what was compared."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmrec_peft.benchmark.cells import titled
+from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.markdown import LOSES, NOTHING, difference, paragraph, short, spread, table
+from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published, RecipeChoice
+from llmrec_peft.evaluation.measures import better
+
+Records = Sequence[Mapping[str, Any]]
+"""What was compared, as `compare_all` returns it."""
+LEGEND = (
+    "Figures of the test part: mean ± standard deviation over seeds. Best baseline: the one that is best on"
+    " validation, chosen in each run. Blend: ours with the best baseline, the share chosen on validation."
+    f" {LOSES}: no better than the best baseline. Intervals: paired bootstrap, 95 %."
+)
+SLICES = {
+    "items_with_0_ratings": "items never seen in training",
+    "items_with_1_to_5_ratings": "items with 1 to 5 training examples",
+    "items_with_over_5_ratings": "items with over 5 training examples",
+}
+_SUMMARY = (
+    "benchmark",
+    "metric",
+    "best baseline",
+    "collaborative only",
+    "published",
+    "ours",
+    "ours minus best baseline",
+    "blend",
+)
+_NAMES = {"before": "before: frozen text", "after": "after: tuned", "blend": "blend with the best baseline"}
+
+
+def summary(groups: Sequence[Group], choices: Mapping[str, RecipeChoice], records: Records) -> list[str]:
+    """One line for each group: best baseline, collaborative part alone, published, ours, their difference, blend.
+
+    Args:
+        groups: Measured rows over seeds.
+        choices: The matrix's tasks by label.
+        records: What was compared.
+    """
+    body = []
+    for group in groups:
+        choice = choices[group.axes["recipe"]]
+        metrics = shown_metrics(group, choice)
+        against = [_against(group, metric, records) for metric in metrics]
+        body.append(
+            [
+                group.title,
+                " / ".join(metric_name(metric) for metric in metrics),
+                _figures(group, BEST_BASELINE, metrics),
+                _figures(group, "collaborative_only", metrics),
+                _published(group, choice, metrics),
+                _figures(group, "after", metrics),
+                " / ".join(against) if any(against) else NOTHING,
+                _figures(group, "blend", metrics),
+            ]
+        )
+        body += [_slice_line(group, name, metrics[0]) for name in choice.slices]
+    kept = [at for at in range(len(_SUMMARY)) if any(row[at] != NOTHING for row in body)]
+    return table([_SUMMARY[at] for at in kept], [[row[at] for at in kept] for row in body], left=2)
+
+
+def every_model(group: Group, choice: RecipeChoice) -> list[str]:
+    """A table for each metric: every model of a group on validation and on test."""
+    lines: list[str] = []
+    accuracy = group.accuracy
+    for metric in shown_metrics(group, choice):
+        others = [name for name in accuracy["test"] if name not in accuracy["baselines"] and name not in _NAMES]
+        body = []
+        for name in [*accuracy["baselines"], "before", *others, "after", "blend"]:
+            valid, test = (group.values(part, name, metric) for part in ("valid", "test"))
+            if not test:
+                continue
+            mark = f" {LOSES}" if name not in accuracy["baselines"] and group.loses(name, metric) else ""
+            body.append([_model(group, name), spread(valid), spread(test) + mark])
+        body += [
+            [f"*published: {name}{f' ({one.source})' if one.source else ''}*", NOTHING, short(figure)]
+            for name, one in choice.published.items()
+            if (figure := _published_figure(group, one, metric)) is not None
+        ]
+        body += _aims(group, choice, metric)
+        sizes = {row["accuracy"]["n"] for row in group.rows}
+        n = f", n {accuracy['n']:,}" if len(sizes) == 1 else ""
+        of = f", {SLICES[accuracy['slice']]}" if accuracy["slice"] else ""
+        lines += [
+            *table(["model", f"validation {metric_name(metric)}", f"test {metric_name(metric)}{of}{n}"], body),
+            "",
+        ]
+    return lines
+
+
+def compared(records: Records) -> list[str]:
+    """A table of all comparisons, an interval by user and one by item a line."""
+    body, notes = [], dict[str, None]()
+    left_out: dict[str, list[str]] = {}
+    for record in records:
+        named = f"{titled(record['first'])}, {record['model']} − {_other(record)}"
+        metric = metric_name(record["metric"])
+        if "left_out" in record:
+            left_out.setdefault(record["left_out"], []).append(f"{named}, {metric}")
+            continue
+        notes |= dict.fromkeys(record.get("notes", ()))
+        for unit, interval in record["intervals"].items():
+            shown = difference(interval)
+            shown = f"**{shown}**" if interval["excludes_zero"] else shown
+            body.append([named, metric, unit.removeprefix("by_"), shown])
+    lines = table(["first − second", "metric", "by", "difference, 95 %"], body, left=3) if body else []
+    reasons = [f"Left out ({reason}): {'; '.join(names)}." for reason, names in left_out.items()]
+    told = [paragraph(one, bullet=True) for one in (*reasons, *notes)]
+    return [*lines, *([""] if lines and told else []), *told]
+
+
+def metric_name(metric: str) -> str:
+    """A metric for people.
+
+    >>> metric_name("log_loss"), metric_name("hr@10")
+    ('LOG-LOSS', 'HR@10')
+    """
+    return metric.upper().replace("_", "-")
+
+
+def _other(record: Mapping[str, Any]) -> str:
+    """What a record compares against: the axes in which the other row differs, or a model of the same runs."""
+    against = record["against"]
+    if isinstance(against, str):
+        return against.replace("_", " ")
+    return titled({axis: value for axis, value in against.items() if record["first"].get(axis) != value})
+
+
+def shown_metrics(group: Group, choice: RecipeChoice) -> list[str]:
+    """Metrics that the tables show."""
+    primary = group.accuracy["metric"]
+    return [primary if metric == PRIMARY else metric for metric in choice.metrics] or [primary]
+
+
+def _figures(group: Group, model: str, metrics: Sequence[str]) -> str:
+    """A model's figures on test; marked where they are no better than the best baseline's."""
+    shown = []
+    for metric in metrics:
+        values = group.values("test", model, metric)
+        mark = f" {LOSES}" if model in ("after", "blend") and values and group.loses(model, metric) else ""
+        shown.append(spread(values) + mark)
+    return NOTHING if set(shown) == {NOTHING} else " / ".join(shown)
+
+
+def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
+    """The line of some items, beside the baseline that is best on them."""
+    n = group.accuracy["slices"].get(slice_name, {}).get("n", 0)
+    strongest = group.strongest_on(slice_name, metric)
+    best = group.values("test", strongest, metric, slice_name) if strongest else []
+    cells = {}
+    for model in ("collaborative_only", "after", "blend"):
+        values = group.values("test", model, metric, slice_name)
+        loses = values and best and not better(metric, statistics.mean(values), statistics.mean(best))
+        cells[model] = spread(values) + (f" {LOSES}" if loses and model != "collaborative_only" else "")
+    named = f"{spread(best)} ({strongest.replace('_', ' ')})" if strongest else NOTHING
+    title = f"{group.title}, {SLICES[slice_name]} (n {n:,})"
+    return [
+        title,
+        metric_name(metric),
+        named,
+        cells["collaborative_only"],
+        NOTHING,
+        cells["after"],
+        NOTHING,
+        cells["blend"],
+    ]
+
+
+def _against(group: Group, metric: str, records: Records) -> str:
+    """The tuned model less the best baseline: with its interval by user where it was compared."""
+    for record in records:
+        asked = (record["first"], record["against"], record["model"], record["metric"])
+        if asked == (dict(group.axes), BEST_BASELINE, "after", metric) and "left_out" not in record:
+            return difference(record["intervals"]["by_user"])
+    own, best = (group.values("test", model, metric) for model in ("after", BEST_BASELINE))
+    return f"{statistics.mean(own) - statistics.mean(best):+.4f}" if own and best else ""
+
+
+def _published_figure(group: Group, published: Published, metric: str) -> float | None:
+    figures = published.figures
+    return figures.get(metric, figures.get(PRIMARY) if metric == group.accuracy["metric"] else None)
+
+
+def _published(group: Group, choice: RecipeChoice, metrics: Sequence[str]) -> str:
+    named = []
+    for name, published in choice.published.items():
+        figures = [_published_figure(group, published, metric) for metric in metrics]
+        if any(figure is not None for figure in figures):
+            spelled = " / ".join(NOTHING if figure is None else short(figure) for figure in figures)
+            named.append(f"{name} {spelled}" + (f" ({published.source})" if published.source else ""))
+    return ", ".join(named) or NOTHING
+
+
+def _aims(group: Group, choice: RecipeChoice, metric: str) -> list[list[str]]:
+    """Figures that were aimed at, and whether the tuned model reached them."""
+    aims = choice.aims.get(metric, choice.aims.get(PRIMARY) if metric == group.accuracy["metric"] else None)
+    if aims is None:
+        return []
+    aims = aims if isinstance(aims, tuple) else (aims,)
+    mean = statistics.mean(group.values("test", "after", metric))
+    names = ("aimed at",) if len(aims) == 1 else ("wanted", "hoped for")
+    body = []
+    for at, aim in enumerate(aims):
+        reached = "missed" if better(metric, aim, mean) else "reached"
+        body.append([f"*{names[min(at, len(names) - 1)]}, {reached}*", NOTHING, short(aim)])
+    return body
+
+
+def _model(group: Group, name: str) -> str:
+    """A model's name for people; which baseline is the best one is said."""
+    plain = _NAMES.get(name, name.replace("_", " "))
+    if name not in group.best_baselines:
+        return f"*{plain}*" if name in group.accuracy["baselines"] else plain
+    times = sum(row["accuracy"]["best_baseline"] == name for row in group.rows)
+    some = "" if times == len(group.rows) else f" in {times} of {len(group.rows)}"
+    return f"*{plain}* (best baseline{some})"

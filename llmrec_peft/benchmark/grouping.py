@@ -1,0 +1,83 @@
+"""Grouping: rows of a benchmark that differ in seeds alone, and the figures of their models over those seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmrec_peft.benchmark.cells import row_of, titled
+from llmrec_peft.benchmark.rows import Row
+from llmrec_peft.benchmark.sections import BEST_BASELINE
+from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
+
+
+@dataclass(frozen=True)
+class Group:
+    """Measured rows that differ in seeds alone.
+
+    Attributes:
+        axes: What they have in common.
+        rows: The rows, `ok` all of them.
+    """
+
+    axes: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        return titled(self.axes)
+
+    @property
+    def accuracy(self) -> dict[str, Any]:
+        """The accuracy block of the first row, for what all have in common."""
+        accuracy: dict[str, Any] = self.rows[0]["accuracy"]
+        return accuracy
+
+    @property
+    def best_baselines(self) -> tuple[str, ...]:
+        """Names of the baselines that are best on validation, each once."""
+        names = [row["accuracy"]["best_baseline"] for row in self.rows]
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def values(self, part: str, model: str, metric: str, slice_name: str | None = None) -> list[float]:
+        """A model's figure in each row; nothing where a row does not have it.
+
+        Args:
+            part: ``valid`` or ``test``.
+            model: A model's name, or `best_baseline`.
+            metric: A metric.
+            slice_name: Items meant; None for the whole part.
+        """
+        found = []
+        for row in self.rows:
+            accuracy = row["accuracy"]
+            models = accuracy[part] if slice_name is None else accuracy["slices"].get(slice_name, {}).get(part, {})
+            name = accuracy["best_baseline"] if model == BEST_BASELINE else model
+            found.append(models.get(name, {}).get(metric))
+        return [] if None in found else found
+
+    def loses(self, model: str, metric: str) -> bool:
+        """Whether the mean test figure of a model is no better than that of the best baselines."""
+        own, best = (self.values("test", name, metric) for name in (model, BEST_BASELINE))
+        return bool(own and best) and not better(metric, statistics.mean(own), statistics.mean(best))
+
+    def strongest_on(self, slice_name: str, metric: str) -> str | None:
+        """The baseline with the best mean test figure on some items, the strictest choice; None without any."""
+        means = {
+            name: statistics.mean(values)
+            for name in self.accuracy["baselines"]
+            if name != "collaborative_only" and (values := self.values("test", name, metric, slice_name))
+        }
+        return (min if metric in LOWER_IS_BETTER else max)(means, key=lambda name: means[name]) if means else None
+
+
+def groups_of(rows: Sequence[Row]) -> list[Group]:
+    """Groups in the order of their first rows; rows that are not measured are left out."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["status"] == "ok":
+            grouped.setdefault(titled(row_of(row["axes"])), []).append(row)
+    return [Group(row_of(own[0]["axes"]), tuple(own)) for own in grouped.values()]

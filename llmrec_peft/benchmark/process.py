@@ -1,0 +1,201 @@
+"""Process: a cell that is being measured, watched from outside and ended where it is over a limit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from llmrec_peft.benchmark.cells import Cell
+from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
+from llmrec_peft.errors import disk_is_full
+
+COMPARED = ("manifest.json", "metrics.json", "recipe.yaml", "predictions.parquet")
+"""Files of a run folder that comparisons read."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a cell's files lie in the benchmark's folder.
+
+    Attributes:
+        row: Its row.
+        spec: What its process reads.
+        log: What its process says.
+        run: The run folder that it makes.
+        kept: What comparisons read of that folder.
+    """
+
+    row: Path
+    spec: Path
+    log: Path
+    run: Path
+    kept: Path
+
+    @classmethod
+    def of(cls, cell: Cell, out: Path) -> Places:
+        """The places of a cell in `out`."""
+        row = out / "cells" / cell.file
+        name = row.stem
+        return cls(
+            row,
+            row.with_name(f".{name}.spec"),
+            row.with_name(f"{name}.log"),
+            out / "runs" / name,
+            out / "predictions" / name,
+        )
+
+    def remove_run(self) -> None:
+        """Remove the run folder, and what lies beside it while it is made."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        for left in self.run.parent.glob(f".{self.run.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.run.parent.rmdir()  # where it is empty
+
+    def keep_predictions(self) -> None:
+        """Copy what comparisons read out of the run folder; a run without predictions leaves nothing."""
+        if not all((self.run / name).is_file() for name in COMPARED):
+            return
+        self.kept.mkdir(parents=True, exist_ok=True)
+        for name in COMPARED:
+            shutil.copyfile(self.run / name, self.kept / name)
+
+
+class Process:
+    """A cell that is being measured.
+
+    Args:
+        cell: What to measure.
+        places: Where its files lie.
+        command: What measures it: called with the paths of its spec, its row and its run folder.
+        afresh: Whether to throw away what an interrupted process of the same cell left.
+        keep_run: Whether its run folder stays.
+        keep_predictions: Whether what comparisons read stays.
+    """
+
+    def __init__(
+        self, cell: Cell, places: Places, command: Sequence[str], afresh: bool, keep_run: bool, keep_predictions: bool
+    ) -> None:
+        self.cell = cell
+        self.places = places
+        self.seconds = 0.0
+        self._keep_run = keep_run
+        self._keep_predictions = keep_predictions
+        self._peak = 0
+        places.row.unlink(missing_ok=True)
+        if afresh or cell.timing is not None:
+            places.remove_run()
+        places.run.parent.mkdir(parents=True, exist_ok=True)
+        places.spec.write_text(json.dumps(cell.spec()), encoding="utf-8")
+        self._stderr: IO[bytes] = places.log.open("wb")
+        self._started = time.monotonic()
+        self._popen = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [*command, str(places.spec), str(places.row), str(places.run)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._stderr,
+            stderr=self._stderr,
+            start_new_session=True,  # so that a limit ends its children with it
+        )
+
+    def poll(self) -> Row | None:
+        """The cell's row once it is over; stops it where it is over a limit."""
+        self.seconds = time.monotonic() - self._started
+        limits = self.cell.limits
+        code = self._popen.poll()
+        if code is None:
+            used = _resident(self._popen.pid)
+            self._peak = max(self._peak, used)
+            if self.seconds > limits.seconds:
+                self.stop()
+                return self._failed(f"over {limits.seconds:g} s")
+            if used > limits.memory_gb * 2**30:
+                self.stop()
+                return self._failed(f"over {limits.memory_gb:g} GB of memory")
+            return None
+        self.stop()  # whatever it left running
+        row = read_row(self.places.row, self.cell)
+        if code == 0 and row is not None:
+            return self._finished(row)
+        return self._failed(self._cause(code))
+
+    def stop(self) -> None:
+        """End the process and its children."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait()
+
+    def interrupt(self) -> None:
+        """End the process; checkpoints stay for the next process of the same cell, unless the cell is timed."""
+        self.stop()
+        self._tidy()
+        if self.cell.timing is not None:
+            self.places.remove_run()
+
+    def _tidy(self) -> None:
+        """Remove what only the process needed."""
+        self._stderr.close()
+        self.places.spec.unlink(missing_ok=True)
+        row = self.places.row
+        for left in row.parent.glob(f".{row.name}.*.new"):
+            left.unlink(missing_ok=True)  # half a row of a cell that was stopped while it wrote
+
+    def _finished(self, row: Row) -> Row:
+        self._tidy()
+        self.places.log.unlink(missing_ok=True)
+        if self._keep_predictions:
+            try:
+                self.places.keep_predictions()
+            except OSError as error:
+                shutil.rmtree(self.places.kept, ignore_errors=True)
+                if not disk_is_full(error):
+                    raise
+        if not self._keep_run:
+            self.places.remove_run()
+        return row
+
+    def _cause(self, code: int) -> str:
+        """The last line that the process wrote, or how it ended."""
+        self._stderr.flush()
+        lines = self.places.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"ended by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return last.removeprefix("error: ") if last else f"exit code {code}, and not a word"
+
+    def _failed(self, reason: str) -> Row:
+        row = {
+            **bare_row(self.cell, "failed", reason),
+            "seconds": {"cell": round(self.seconds, 3)},
+            "peak_memory_mb": {"rss": round(self._peak / 2**20, 1), "cuda": None},
+        }
+        self._tidy()
+        if not self._keep_run:
+            self.places.remove_run()
+        write_json(self.places.row, row)
+        return row
+
+
+def _resident(pid: int) -> int:
+    """Resident memory of a process and its descendants, in bytes."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            total += member.memory_info().rss
+    return total

@@ -1,0 +1,151 @@
+"""Sections: the blocks of a matrix: tasks, adapters, published figures, rules, comparisons, limits, timing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from llmrec_peft.options import Options
+
+AXES = ("recipe", "backbone", "adapter", "precision", "group")
+"""Axes with names of their own, in the order of the report; all others are dotted fields of the recipe."""
+PRIMARY = "primary"
+"""Stands for the primary metric of a recipe's head."""
+BEST_BASELINE = "best_baseline"
+"""Stands for each run's own baseline that is best on validation."""
+Precision = Literal["auto", "fp32", "bf16", "int8", "nf4"]
+Slice = Literal["items_with_0_ratings", "items_with_1_to_5_ratings", "items_with_over_5_ratings"]
+Settings = dict[str, Any]
+"""Dotted fields of a recipe and their values."""
+Condition = dict[str, Any]
+"""Axes and the values that match: a value, or a list of them; `*` stands for any text."""
+
+
+class Published(Options):
+    """Figures of a model as its authors, or others, published them."""
+
+    figures: dict[str, float] = Field(min_length=1)
+    """Figure by metric."""
+    source: str = ""
+    """Where they stand, or under which protocol they were measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, values: Any) -> Any:
+        """Accept a bare number (the primary metric), and metrics beside `source`."""
+        if isinstance(values, int | float) and not isinstance(values, bool):
+            return {"figures": {PRIMARY: values}}
+        if not isinstance(values, dict) or "figures" in values:
+            return values
+        figures = {metric: figure for metric, figure in values.items() if metric != "source"}
+        return {"figures": figures, "source": values.get("source", "")}
+
+
+class RecipeChoice(Options):
+    """A task: a recipe with its data, settings, axes, groups, and what its figures are put beside."""
+
+    recipe: str
+    """Registered name, or YAML file (beside the matrix, or as seen from here)."""
+    label: str = ""
+    """What it is called in the report; the recipe's own name by default."""
+    data: str | dict[str, str] | None = None
+    """Folder below --data, or `demo`, or a folder for each field of `data` ({path: …, graph: …})."""
+    set: Settings = Field(default_factory=dict)
+    """Dotted fields and values for this recipe alone."""
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Seeds of this recipe, in place of the matrix's."""
+    axes: dict[str, list[Any]] = Field(default_factory=dict)
+    """Axes of this recipe, beside the matrix's or in place of those of the same name."""
+    groups: dict[str, Settings] | None = None
+    """Groups of this recipe, in place of the matrix's."""
+    slice: Slice | None = None
+    """Test accuracy of these items alone; of the whole test part by default."""
+    slices: tuple[Slice, ...] = ()
+    """Items whose test accuracy stands in a row of its own beside that of the whole test part."""
+    metrics: tuple[str, ...] = ()
+    """Metrics that the tables show; the primary one by default."""
+    published: dict[str, Published] = Field(default_factory=dict)
+    """Published figures by model: a number for the primary metric, or a block of metrics and `source`."""
+    aims: dict[str, float | tuple[float, ...]] = Field(default_factory=dict)
+    """Figures that were aimed at, by metric: one, or what is wanted and what is hoped for."""
+
+
+class AdapterChoice(Options):
+    """An adapter method with options."""
+
+    method: str
+    """Registered adapter method."""
+    label: str
+    """What it is called in the report."""
+    options: dict[str, Any]
+    """The method's options."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, values: Any) -> Any:
+        """Accept a bare name, and options beside the name."""
+        if isinstance(values, str):
+            return {"method": values, "label": values, "options": {}}
+        if not isinstance(values, dict) or not isinstance(values.get("method"), str):
+            raise ValueError("an adapter is a name, or a block with `method` and its options")
+        if set(values) == {"method", "label", "options"}:
+            return values
+        options = {key: value for key, value in values.items() if key not in ("method", "label")}
+        named = " ".join([values["method"], *(f"{key}={value}" for key, value in options.items())])
+        return {"method": values["method"], "label": values.get("label", named), "options": options}
+
+
+class Limits(Options):
+    """What a cell may take before it is stopped."""
+
+    seconds: float = Field(default=900.0, gt=0.0)
+    """Wall-clock time."""
+    memory_gb: float = Field(default=12.0, gt=0.0)
+    """Resident memory of the cell's processes together, in GiB."""
+
+
+class Timing(Options):
+    """How latencies are measured."""
+
+    texts: int = Field(default=64, ge=1, le=4096)
+    """Texts of a step."""
+    repeats: int = Field(default=20, ge=2, le=10_000)
+    """Repetitions at most."""
+    seconds: float = Field(default=10.0, gt=0.0)
+    """Time after which no further repetition of a measurement begins; five are made in any case."""
+    pairs: int = Field(default=1000, ge=1)
+    """Known pairs that are scored at once."""
+
+
+class Rule(Options):
+    """Settings of the cells that match."""
+
+    when: Condition
+    """Which cells."""
+    set: Settings = Field(default_factory=dict)
+    """Dotted fields and values."""
+    adapter_set: dict[str, Any] = Field(default_factory=dict)
+    """Options of every adapter that has them."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of these cells, of those that the matrix lists."""
+    limits: Limits | None = None
+    """Limits of these cells."""
+    timing: Timing | None = None
+    """Timing of these cells."""
+
+
+class Comparison(Options):
+    """Paired bootstrap of rows of the report against other rows, or against a model of their own runs."""
+
+    first: Condition = Field(default_factory=dict)
+    """Which rows; all by default. Each is compared by itself."""
+    against: Condition | str = BEST_BASELINE
+    """Rows of the same recipe (the axes not named are those of `first`), or a model of the same runs:
+    `best_baseline`, `before`, or any other name in their metrics."""
+    models: tuple[str, ...] = Field(default=("after",), min_length=1)
+    """Models that stand for their runs, such as `after` and `blend`; what a run does not have is left out."""
+    metrics: tuple[str, ...] = ()
+    """Metrics; those that the tables show by default. Those of other tasks are left out."""
+    resamples: int = Field(default=2000, ge=1, le=1_000_000)
+    """Resamples of the intervals."""
