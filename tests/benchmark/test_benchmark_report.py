@@ -1,4 +1,4 @@
-"""The report of made-up rows: trivial lines first, means over seeds, losers marked, failures with their reason."""
+"""The report of made-up timed rows: baselines first, means over seeds, losers marked, failures with their reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from llmrec_peft.benchmark.matrix import Matrix
-from llmrec_peft.benchmark.report import as_csv, as_markdown, write_report
+from llmrec_peft.benchmark.report import as_csv, as_markdown, assemble, read_report, write_report
+from llmrec_peft.errors import InputError
 
 MATRIX = Matrix.from_plain(
     {"name": "tiny", "recipes": ["movies"], "backbones": ["minilm"], "adapters": ["lora"], "seeds": [1, 2]}, "m.yaml"
@@ -24,7 +25,8 @@ def row(adapter: str, seed: int, test: float, status: str = "ok", reason: str | 
     head = {"axes": axes, "key": f"{adapter}{seed}", "status": status, "reason": reason, "recipe": {"seed": seed}}
     if status != "ok":
         return head
-    figures = {"after": test, "before": 1.0, "global_mean": 1.2, "bias": 0.95}
+    named = {"after": test, "before": 1.0, "global_mean": 1.2, "bias": 0.95}
+    figures = {name: {"rmse": figure} for name, figure in named.items()}
     return {
         **head,
         "accuracy": {
@@ -32,9 +34,11 @@ def row(adapter: str, seed: int, test: float, status: str = "ok", reason: str | 
             "lower_is_better": True,
             "slice": "items_with_0_ratings",
             "n": 1234,
-            "trivial": ["global_mean", "bias"],
-            "valid": {**figures, "after": test - 0.1},
+            "baselines": ["global_mean", "bias"],
+            "best_baseline": "bias",
+            "valid": {**figures, "after": {"rmse": test - 0.1}},
             "test": figures,
+            "slices": {},
         },
         "parameters": {"adapter": 24_576, "trainable": 30_000, "total": 10**6},
         "adapter_bytes": 2048,
@@ -47,6 +51,7 @@ def row(adapter: str, seed: int, test: float, status: str = "ok", reason: str | 
         },
         "answers": {"pairs": 10, "known_pairs": LATENCY, "new_text": LATENCY},
         "peak_memory_mb": {"rss": 512.0, "cuda": None},
+        "date": "2026-01-02",
         "seconds": {"train": 3.0, "cell": 5.0},
         "hardware": {"cuda": None, "processor": "A chip", "cores": 2, "threads": 2, "memory_gb": 8.0},
         "versions": {"llmrec-peft": "0", "torch": "2", "transformers": "5", "peft": "0"},
@@ -64,31 +69,38 @@ ROWS = [
 
 
 def lines(rows: list[dict[str, Any]]) -> list[list[str]]:
-    text = as_markdown(MATRIX, rows)
+    text = as_markdown(assemble(MATRIX, rows))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
 
 
-def test_markdown_gives_trivial_lines_then_means_and_marks_what_loses() -> None:
+def test_markdown_gives_baselines_then_means_and_marks_what_loses() -> None:
     table = lines(ROWS)
     assert len({len(line) for line in table}) == 1, "every line has every column"
     names = [line[0] for line in table[2:]]
-    assert names == ["*global mean*", "*bias*", "*before: frozen text, linear head*", "lora", "ia3", "oft", "dora"]
+    assert names == ["*global mean*", "*bias* (best baseline)", "*before: frozen text, linear head*", "lora", "ia3"]
     of = {line[0]: line for line in table}
-    assert of["*bias*"][-1] == "0.9500 ± 0.0000"
+    assert of["*bias* (best baseline)"][-1] == "0.9500 ± 0.0000"
     assert of["lora"][-2:] == ["0.8100 ± 0.0141", "0.9100 ± 0.0141"]
     assert of["lora"][1:6] == ["1, 2", "24,576", "2.0", "16.0 (9.0)", "2.00"]
-    assert of["ia3"][-1] == "0.9600 †"
-    assert of["oft"][1:3] == ["1", "failed: over 5 s"]
-    assert of["dora"][1:3] == ["1, 2", "refused: cannot train on int8 / weights"]
+    assert of["ia3"][-1] == "0.9600 ▼"
 
 
-def test_a_higher_metric_is_better_where_the_head_says_so() -> None:
+def test_what_was_not_measured_stands_below_with_its_reason() -> None:
+    text = as_markdown(assemble(MATRIX, ROWS))
+    assert "- oft, seed 1: failed: over 5 s\n" in text
+    assert "- dora, seed 1, 2: refused: cannot train on int8 / weights\n" in text
+
+
+def test_a_higher_metric_is_better_where_it_is_one_of_those() -> None:
     rows = [row("lora", 1, 0.90), row("ia3", 1, 1.30)]
     for one in rows:
-        one["accuracy"]["lower_is_better"] = False
+        accuracy = one["accuracy"]
+        accuracy["metric"] = "auc"
+        for part in ("valid", "test"):
+            accuracy[part] = {model: {"auc": figures["rmse"]} for model, figures in accuracy[part].items()}
     of = {line[0]: line[-1] for line in lines(rows)}
-    assert of["lora"].endswith("†")
-    assert not of["ia3"].endswith("†")
+    assert of["lora"].endswith("▼")
+    assert not of["ia3"].endswith("▼")
 
 
 def test_csv_has_a_line_a_cell() -> None:
@@ -96,22 +108,34 @@ def test_csv_has_a_line_a_cell() -> None:
     assert [(one["adapter"], one["seed"], one["status"]) for one in read] == [
         (one["axes"]["adapter"], str(one["axes"]["seed"]), one["status"]) for one in ROWS
     ]
-    assert (read[0]["test_after"], read[0]["best_trivial"], read[0]["beats_trivial"]) == ("0.9", "bias", "True")
-    assert read[2]["beats_trivial"] == "False"
+    assert (read[0]["test_after"], read[0]["best_baseline"], read[0]["beats_best_baseline"]) == ("0.9", "bias", "True")
+    assert read[2]["beats_best_baseline"] == "False"
     assert (read[3]["reason"], read[3]["test_after"]) == ("over 5 s", "")
     assert float(read[0]["step_over_forward"]) == pytest.approx(2.0)
 
 
 def test_three_files_are_written_and_the_json_says_on_what_and_from_what(tmp_path: Path) -> None:
-    write_report(MATRIX, ROWS, tmp_path)
+    write_report(assemble(MATRIX, ROWS), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"results.csv", "results.md", "results.json"}
     report = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert report["matrix"]["seeds"] == [1, 2]
     assert report["hardware"] == [ROWS[0]["hardware"]]
+    assert [one.get("hardware") for one in report["rows"]] == [0, 0, 0, None, None, None]
+    assert report["date"] == "2026-01-02", "the day of the measurement, whenever the report is written"
     assert [one["status"] for one in report["rows"]] == ["ok", "ok", "ok", "failed", "refused", "refused"]
-    assert "A chip, 2 cores" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "A chip, 2 cores" in text
+    assert as_markdown(read_report(tmp_path / "results.json")) == text, "written again from what is committed"
 
 
 def test_a_report_without_any_measured_cell_is_a_report() -> None:
-    assert lines(ROWS[3:])[2][2] == "failed: over 5 s"
-    assert "No cell was measured." in as_markdown(MATRIX, ROWS[3:])
+    text = as_markdown(assemble(MATRIX, ROWS[3:]))
+    assert "- oft, seed 1: failed: over 5 s\n" in text
+    assert "No cell was measured." in text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x"}'])
+def test_what_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"r\.json"):
+        read_report(tmp_path / "r.json")

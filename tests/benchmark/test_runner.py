@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import psutil
 import pytest
 
 from llmrec_peft.benchmark.cells import Cell, expand
-from llmrec_peft.benchmark.matrix import Limits, Matrix
-from llmrec_peft.benchmark.runner import Choices, plan, run_cells
+from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.process import Places
+from llmrec_peft.benchmark.runner import Choices, alone_in, plan, run_cells
+from llmrec_peft.benchmark.sections import Limits, Timing
+from llmrec_peft.errors import InputError
 
 GOOD = """
 import json, sys, pathlib
@@ -176,3 +180,57 @@ def test_interruption_ends_the_running_cell_and_leaves_the_finished(tmp_path: Pa
     assert process.wait(30) != 0
     assert gone(marker)
     assert [state for _, state in plan(cells((1, 2)), tmp_path, choices(GOOD))] == ["finished", "run"]
+
+
+def test_a_second_runner_is_kept_out_of_the_folder_until_the_first_is_gone(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from llmrec_peft.benchmark.runner import alone_in\n"
+        "with alone_in(Path(sys.argv[1])):\n    print('in', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "in\n"
+        with pytest.raises(InputError, match="another benchmark is writing there"), alone_in(tmp_path):
+            pass
+        with alone_in(tmp_path / "elsewhere"):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with alone_in(tmp_path):
+        pass
+
+
+def test_a_cell_ends_with_its_runner_even_if_that_was_killed(tmp_path: Path) -> None:
+    marker = f"marker-{os.getpid()}-killed"
+    measured = (
+        "import os, sys, threading, time; from llmrec_peft.benchmark import cell\n"
+        "threading.Thread(target=cell._end_with, args=(os.getppid(),), daemon=True).start()\n"
+        f"open(sys.argv[2] + '.begun', 'w').close(); time.sleep(60)  # {marker}"
+    )
+    driver = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_runner as t;"
+        "t.run_cells(t.cells(), Path(sys.argv[2]), t.choices(sys.argv[3]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", driver, str(Path(__file__).parent), str(tmp_path), measured])
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("cells/*.begun")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert gone(marker)
+
+
+def test_what_an_interrupted_cell_left_is_taken_up_unless_it_is_timed(tmp_path: Path) -> None:
+    code = GOOD.replace("pathlib.Path(sys.argv[3]).mkdir(parents=True)", "run = pathlib.Path(sys.argv[3])")
+    code += "\nhidden = run.with_name(f'.{run.name}.training')\nassert hidden.exists(), 'nothing is left'"
+    for timed, status in ((None, "ok"), (Timing(), "failed")):
+        (cell,) = (replace(one, timing=timed) for one in cells())
+        out = tmp_path / status
+        hidden = (out / "runs" / Places.of(cell, out).run.name).with_name(f".{Places.of(cell, out).run.name}.training")
+        hidden.mkdir(parents=True)
+        (row,) = run_cells([cell], out, choices(code))
+        assert row["status"] == status, row["reason"]
+        assert not (out / "runs").exists()
