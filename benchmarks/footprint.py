@@ -1,4 +1,4 @@
-"""Memory that `llmrec fit` predicts against what training takes, each cell trained in a process of its own.
+"""Memory that `llmrec memory` predicts against what training takes, each cell trained in a process of its own.
 
     python benchmarks/footprint.py
 
@@ -142,7 +142,7 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def predicted(cell: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """What `llmrec fit` says of the cell."""
+    """What `llmrec memory` says of the cell."""
     from llmrec_peft.footprint.check import footprint_of
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""What `llmrec fit` computes for shapes that nobody here has run: Llama-2-7B and Llama-3-8B. No weights are read.
+"""What `llmrec memory` computes for shapes that nobody here has run: Llama-2-7B and Llama-3-8B. No weights are read.
 
 python benchmarks/footprint_on_paper.py
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,16 +14,16 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"
 NAMES = {
-    "baseline global_mean": "global mean",
-    "baseline user_mean": "user mean",
-    "baseline item_mean": "item mean",
+    "global_mean": "global mean",
+    "user_mean": "user mean",
+    "item_mean": "item mean",
     "before": "before: frozen text, biases",
-    "baseline bias": "bias model",
-    "baseline biased_mf": "biased MF (collaborative only)",
-    "ablation without_collaborative": "tuned, without collaborative",
-    "ablation without_text": "tuned, without text",
-    "ablation without_graph": "tuned, without graph",
-    "ablation without_adapter": "tuned, without adapter",
+    "bias": "bias model",
+    "biased_mf": "biased MF (collaborative only)",
+    "without_collaborative": "tuned, without collaborative",
+    "without_text": "tuned, without text",
+    "without_graph": "tuned, without graph",
+    "without_adapter": "tuned, without adapter",
     "after": "after: tuned",
 }
 
@@ -40,17 +41,19 @@ def main() -> None:
 
 def draw_rows(report: dict, target: Path) -> None:  # type: ignore[type-arg]
     """Test RMSE of every model, mean over seeds, with the spread as a whisker."""
-    rows = {name.removeprefix("tuned: "): row for name, row in report["rows"].items()}
-    names = [name for name in NAMES if name in rows]
-    names.sort(key=lambda name: -rows[name]["test_mean"])
+    figures = [row["accuracy"]["test"] for row in report["rows"]]
+    tests = {name: [row[name]["rmse"] for row in figures] for name in NAMES if name in figures[0]}
+    names = sorted(tests, key=lambda name: -statistics.mean(tests[name]))
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(names) + 1.2))
-    colours = ["#9aa5b1" if name.startswith("baseline") or name == "before" else "#2f6f9f" for name in names]
-    means, spreads = [rows[name]["test_mean"] for name in names], [rows[name]["test_std"] for name in names]
+    untuned = {*report["rows"][0]["accuracy"]["baselines"], "before"}
+    colours = ["#9aa5b1" if name in untuned else "#2f6f9f" for name in names]
+    means = [statistics.mean(tests[name]) for name in names]
+    spreads = [statistics.stdev(tests[name]) for name in names]
     axes.barh([NAMES[name] for name in names], means, xerr=spreads, color=colours, height=0.7)
     for at, mean in enumerate(means):
         axes.text(mean + 0.004, at, f"{mean:.4f}", va="center", fontsize=8)
     axes.set_xlim(0.85, max(means) + 0.04)
-    seeds = report["matrix"]["vary"]["seed"]
+    seeds = [row["axes"]["seed"] for row in report["rows"]]
     axes.set_xlabel(f"test RMSE on ML-100K u1, mean of seeds {', '.join(map(str, seeds))} (less is better)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

@@ -15,9 +15,9 @@ from llmrec_peft.evaluation.measures import better
 Records = Sequence[Mapping[str, Any]]
 """What was compared, as `compare_all` returns it."""
 LEGEND = (
-    "Figures of the test part: mean ± standard deviation over seeds. Best baseline: the one that is best on"
-    " validation, chosen in each run. Blend: ours with the best baseline, the share chosen on validation."
-    f" {LOSES}: no better than the best baseline. Intervals: paired bootstrap, 95 %."
+    "Figures of the test part: mean ± standard deviation over seeds. Best baseline: of those that count or average, the"
+    " one that is best on validation, chosen in each run. Blend: ours with the best baseline, the share chosen on"
+    f" validation. {LOSES}: no better than the best baseline. Intervals: paired bootstrap, 95 %."
 )
 SLICES = {
     "items_with_0_ratings": "items never seen in training",

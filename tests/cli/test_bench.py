@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmrec_peft.recipe.yaml_file import dump_yaml
+from llmrec_peft.recipe.yaml_file import dump_yaml, parse_yaml
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -51,20 +51,70 @@ def test_a_matrix_becomes_rows_and_a_report_and_is_not_measured_twice(
     assert thin["steps"]["step"]["n"] == thin["steps"]["step_with_trunk"]["n"] == 5
     assert thin["steps"]["step_over_forward"] > 1, "a step holds a forward"
     assert none["steps"]["step"] is none["steps"]["step_over_forward"] is None
-    assert set(thin["accuracy"]["test"]) == {"after", "before", *thin["accuracy"]["trivial"]}
-    assert thin["accuracy"]["trivial"] == ["global_mean", "user_mean", "item_mean", "bias", "biased_mf"]
+    accuracy = thin["accuracy"]
+    assert set(accuracy["test"]) == {"after", "before", "blend", *accuracy["baselines"]}
+    assert accuracy["baselines"] == ["global_mean", "user_mean", "item_mean", "bias", "biased_mf"]
+    assert set(accuracy["test"]["after"]) >= {"rmse", "mae"}
     assert thin["answers"]["pairs"] == 7
     assert thin["answers"]["new_text"]["p95_ms"] >= thin["answers"]["new_text"]["p50_ms"] > 0
     assert 50 < thin["peak_memory_mb"]["rss"] < 20_000
-    assert {path.name for path in out.iterdir()} == {"cells", "results.csv", "results.md", "results.json"}
+    shown = {path.name for path in out.iterdir() if path.name != ".bench.lock"}
+    assert shown == {"cells", "results.csv", "results.md", "results.json"}
     assert len(list((out / "cells").iterdir())) == 2
-    assert "| thin |" in (out / "results.md").read_text(encoding="utf-8")
+    text = (out / "results.md").read_text(encoding="utf-8")
+    assert "\n| thin " in text
 
     stamps = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
     again = llmrec(*command)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("2 ok: ")
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()} == stamps
+
+    printed = llmrec("bench", "--table", out / "results.json")
+    assert printed.returncode == 0, printed.stderr
+    assert "\n| thin " in printed.stdout
+    assert printed.stdout.strip() in text, "the tables of what was measured, without a matrix or data"
+
+
+def test_groups_are_measured_and_compared_and_their_predictions_kept(
+    matrix: Path, tiny_data: Path, tmp_path: Path, llmrec: Command
+) -> None:
+    plain = parse_yaml(matrix.read_text(encoding="utf-8"), "m.yaml")
+    settings = {**plain["set"], "evaluation.ablations": [], "evaluation.bootstrap": 0}
+    changed = {
+        **{key: value for key, value in plain.items() if key not in ("adapters", "timing")},
+        "recipes": [{**plain["recipes"][0], "published": {"IGMC": 0.905}}],
+        "set": settings,
+        "groups": {"thin": {"adapter.rank": 2}, "bare": {"adapter.method": "none"}},
+        "comparisons": [{"first": {"group": "thin"}, "against": {"group": "bare"}, "resamples": 20}],
+        "timing": None,
+    }
+    matrix.write_text(dump_yaml(changed), encoding="utf-8")
+    out = tmp_path / "out"
+    command = ["bench", matrix, "--data", tiny_data.parent, "--out", out]
+    done = llmrec(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["status"] for row in rows] == ["ok", "ok"], done.stdout
+    assert "steps" not in rows[0], "nothing was timed"
+    report = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    (compared,) = report["comparisons"]
+    first, second = (row["accuracy"]["test"]["after"]["rmse"] for row in rows)
+    assert compared["difference"] == pytest.approx(first - second, abs=1e-6)
+    text = (out / "results.md").read_text(encoding="utf-8")
+    assert "after − bare" in text
+    assert "published: IGMC" in text
+
+    (out / "cells" / next((out / "cells").glob("*thin*.json")).name).unlink()
+    dry = llmrec(*command, "--dry-run", "--json")
+    assert [one["would"] for one in json.loads(dry.stdout)] == ["run", "finished"], "only what is missing"
+
+
+def test_neither_matrix_nor_results_is_refused(llmrec: Command, tmp_path: Path) -> None:
+    for arguments in ([], ["m.yaml"], ["--table", tmp_path / "absent.json"]):
+        done = llmrec("bench", *arguments)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_cell_whose_data_is_missing_says_so_in_its_row(matrix: Path, tmp_path: Path, llmrec: Command) -> None:
