@@ -107,14 +107,11 @@ def clicks_and_rankings() -> list[str]:
     lines = table_header(*columns, "minus best baseline", "blended with it", "adapter")
     for name, row in _ordered().items():
         for metric in (metric for metric in METRICS if metric in row.test["after"]):
-            models = [row.best_baseline, row.collaborative_only, "after", "blend"]
-            figures = [
-                _spread(row.test[model][metric]) + ("" if at < 2 else _mark(row, metric, model)) if model else "–"
-                for at, model in enumerate(models)
-            ]
+            best = _spread(row.test[row.best_baseline][metric])
+            without_text = _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–"
+            after, blend = (_spread(row.test[one][metric]) + _mark(row, metric, one) for one in ("after", "blend"))
             apart = _interval(row.against["after", metric])
-            published = _published(row, metric)
-            cells = [name, METRICS[metric], *figures[:2], published, f"**{figures[2]}**", apart, figures[3]]
+            cells = [name, METRICS[metric], best, without_text, _published(row, metric), f"**{after}**", apart, blend]
             lines.append(table_row(*cells, f"{row.adapter_parameters:,}"))
     return lines
 
@@ -131,8 +128,11 @@ def new_items() -> list[str]:
         cells = []
         for model in models:
             own = row.new_items[model].get("hr@10")
-            loses = bool(own) and model in ("after", "blend") and statistics.mean(own) <= frozen
-            cells.append((_spread(own) if own else "–") + (f" {MARK}" if loses else ""))
+            if not own:
+                cells.append("–")
+                continue
+            loses = model in ("after", "blend") and statistics.mean(own) <= frozen
+            cells.append(_spread(own) + (f" {MARK}" if loses else ""))
         lines.append(table_row(name, f"{row.new_items_count:,}", *cells))
     return lines
 

@@ -61,7 +61,10 @@ class Benchmark:
         return own < baseline if metric in LOWER_IS_BETTER else own > baseline
 
     def significantly(self, metric: str) -> bool:
-        """Whether that holds by the paired bootstrap, too: by users and by items, in every seed where each has its own."""
+        """Whether `after` differs from the best baseline by the paired bootstrap (95 %), by users and by items.
+
+        Where each seed has intervals of its own, all of them have to leave out zero.
+        """
         if ("after", metric) in self.against:
             return self.against["after", metric].verdict == "first is better"
         rows = self.comparisons[self.best_baseline]

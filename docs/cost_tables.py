@@ -17,7 +17,12 @@ def against_plain_peft() -> list[str]:
         _side("ours", ours, f"{ours['seconds_precomputed']:.1f}"),
         _side(f"plain `peft` + `Trainer` (from {plain['timed_steps']} timed steps)", plain),
         _side("bare base model, one forward pass over all texts", bare),
-        table_row("plain over ours", f"{report['plain_over_ours_seconds']:.0f}", "", f"{report['plain_over_ours_peak_rss']:.2f}"),
+        table_row(
+            "plain over ours",
+            f"{report['plain_over_ours_seconds']:.0f}",
+            "",
+            f"{report['plain_over_ours_peak_rss']:.2f}",
+        ),
     ]
 
 
@@ -30,7 +35,10 @@ def epoch_cost() -> list[str]:
     rows = results.rows_of("epoch_cost.json")
     return [
         *table_header("size", "texts", "interactions", "seconds an epoch"),
-        *(table_row(one["size"], f"{one['texts']:,}", f"{one['interactions']:,}", f"{one['seconds']:.1f}") for one in rows),
+        *(
+            table_row(one["size"], f"{one['texts']:,}", f"{one['interactions']:,}", f"{one['seconds']:.1f}")
+            for one in rows
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Write the tables of figures in README.md and docs/ anew from benchmarks/results; `--check` only says whether they are.
+"""Write the tables of figures in README.md and docs/ from benchmarks/results; `--check` only says whether one is stale.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
