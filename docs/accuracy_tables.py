@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import committed_results as results
-from committed_results import Benchmark, Difference
+from committed_results import BEST, Benchmark, Difference
 from markdown_table import table_header, table_row
 
 MARK = "▼"
@@ -30,10 +30,10 @@ METRICS = {"rmse": "RMSE ↓", "auc": "AUC ↑", "hr@10": "HR@10 ↑", "ndcg@10"
 
 def six_rows() -> list[str]:
     """The README's table: a row a data set."""
-    heads, page = results.clicks_and_rankings(), "docs/results.md"
-    cold = results.movies("movies-cold-items")["tuned"]
+    heads, page = results.benchmarks("clicks-and-rankings"), "docs/results.md"
+    cold = results.benchmarks("movies-cold-items")["tuned"]
     rows: list[tuple[str, str, Benchmark, str]] = [
-        ("stars, MovieLens-100K, official split u1", "ratings", results.movies("movies-u1")["tuned"], "rmse"),
+        ("stars, MovieLens-100K, official split u1", "ratings", results.benchmarks("movies-u1")["movies-u1"], "rmse"),
         ("stars, films that nobody has rated yet", "films-that-nobody-has-rated", cold, "rmse"),
         ("likes, TALLRec, 256 training records", "clicks-and-rankings", heads["tallrec-256"], "auc"),
         ("the same, TALLRec's prompts on SmolLM2", "clicks-and-rankings", heads["tallrec-256-smollm2"], "auc"),
@@ -48,7 +48,7 @@ def six_rows() -> list[str]:
             table_row(
                 f"[{name}]({page}#{anchor})",
                 METRICS[metric],
-                f"{row.mean(row.best_baseline, metric):.4f}",
+                f"{row.mean(BEST, metric):.4f}",
                 _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–",
                 f"**{_spread(row.test['after'][metric])}**" + ("" if better else f" {MARK}"),
                 f"{row.adapter_parameters:,}",
@@ -60,13 +60,13 @@ def six_rows() -> list[str]:
 
 def ratings_u1() -> list[str]:
     """Every model on MovieLens-100K's official split."""
-    row = results.movies("movies-u1")["tuned"]
+    row = results.benchmarks("movies-u1")["movies-u1"]
     return [*table_header("model", "validation RMSE", "test RMSE"), *_ratings(row, MODELS)]
 
 
 def ratings_u1_differences() -> list[str]:
     """Paired differences of the tuned model to models without a part, whole films resampled."""
-    row = results.movies("movies-u1")["tuned"]
+    row = results.benchmarks("movies-u1")["movies-u1"]
     names = ("without_adapter", "without_text", "without_graph", "biased_mf")
     lines = table_header("tuned minus …", *(f"seed {at + 1}" for at in range(len(row.comparisons["bias"]))))
     for name in names:
@@ -77,7 +77,7 @@ def ratings_u1_differences() -> list[str]:
 
 def ratings_cold_items() -> list[str]:
     """Films without ratings: the adapter beside the frozen model with settings of its own."""
-    variants = results.movies("movies-cold-items")
+    variants = results.benchmarks("movies-cold-items")
     baselines = ("global_mean", "item_mean", "bias", "biased_mf", "user_mean")
     names = {name: MODELS[name] for name in (*baselines, "before")}
     lines = [*table_header("model", "validation RMSE", "test RMSE"), *_ratings(variants["none"], names)]
@@ -105,9 +105,9 @@ def clicks_and_rankings() -> list[str]:
     """Every benchmark of clicks and rankings: baselines, alone, and blended with the best baseline."""
     columns = ("benchmark", "metric", "best baseline", "collaborative only", "published", "this model")
     lines = table_header(*columns, "minus best baseline", "blended with it", "adapter")
-    for name, row in _ordered().items():
+    for name, row in results.benchmarks("clicks-and-rankings").items():
         for metric in (metric for metric in METRICS if metric in row.test["after"]):
-            best = _spread(row.test[row.best_baseline][metric])
+            best = _spread(row.test[BEST][metric])
             without_text = _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–"
             after, blend = (_spread(row.test[one][metric]) + _mark(row, metric, one) for one in ("after", "blend"))
             apart = _interval(row.against["after", metric])
@@ -121,13 +121,13 @@ def new_items() -> list[str]:
     models = {"text_cosine": "untrained text similarity", "collaborative_only": "collaborative only"}
     models |= {"after": "this model", "blend": "blended with the best baseline"}
     lines = table_header("benchmark", "cases", *(f"{name}, HR@10" for name in models.values()))
-    for name, row in _ordered().items():
+    for name, row in results.benchmarks("clicks-and-rankings").items():
         if not row.new_items_count or "hr@10" not in row.new_items["after"]:
             continue
         frozen = statistics.mean(row.new_items["text_cosine"]["hr@10"])
         cells = []
         for model in models:
-            own = row.new_items[model].get("hr@10")
+            own = row.new_items.get(model, {}).get("hr@10")
             if not own:
                 cells.append("–")
                 continue
@@ -137,17 +137,15 @@ def new_items() -> list[str]:
     return lines
 
 
-def _ordered() -> dict[str, Benchmark]:
-    found = results.clicks_and_rankings()
-    order = ["tallrec-16", "tallrec-64", "tallrec-256", "tallrec-all", "tallrec-256-smollm2"]
-    order += ["collm-train", "collm-train+valid", "collm-prequential", "scientific", "scientific-lora"]
-    return {name: found[name] for name in [*order, *(name for name in found if name not in order)]}
-
-
 def _published(row: Benchmark, metric: str) -> str:
-    """The published figure beside the first metric of a benchmark."""
+    """What the literature reports; figures without a metric belong to the benchmark's first one."""
     first = next(name for name in METRICS if name in row.test["after"])
-    return row.published if row.published and metric == first else "–"
+    cells = []
+    for model, entry in row.published.items():
+        figure = entry["figures"].get(metric, entry["figures"].get("primary") if metric == first else None)
+        if figure is not None:
+            cells.append(f"{model} {figure:.3f}" + (f" ({entry['source']})" if entry.get("source") else ""))
+    return ", ".join(cells) or "–"
 
 
 def adapter_methods(backbone: str) -> list[str]:
@@ -157,10 +155,10 @@ def adapter_methods(backbone: str) -> list[str]:
     columns = ("adapter", "parameters", "file, KiB", "step ÷ frozen forward", "… stored", "peak, MiB")
     lines = table_header(*columns, "validation RMSE", "test RMSE")
     first = {row["axes"]["seed"]: row for row in reversed(done)}
-    for model in (*done[0]["accuracy"]["trivial"], "before"):
+    for model in (*done[0]["accuracy"]["baselines"], "before"):
         label = "before: frozen text, linear head" if model == "before" else MODELS[model].split(" (")[0]
         seeds = [first[seed]["accuracy"] for seed in sorted(first)]
-        figures = [_spread([one[part][model] for one in seeds]) for part in ("valid", "test")]
+        figures = [_spread([one[part][model]["rmse"] for one in seeds]) for part in ("valid", "test")]
         lines.append(table_row(f"*{label}*", "", "", "", "", "", *figures))
     for method in dict.fromkeys(row["axes"]["adapter"] for row in rows):
         own = [row for row in done if row["axes"]["adapter"] == method]
@@ -171,15 +169,15 @@ def adapter_methods(backbone: str) -> list[str]:
 
 def _costs(rows: list[Any]) -> list[str]:
     accuracy = [row["accuracy"] for row in rows]
-    best = statistics.mean(min(one["test"][name] for name in one["trivial"]) for one in accuracy)
-    tests = [one["test"]["after"] for one in accuracy]
+    best = statistics.mean(min(one["test"][name]["rmse"] for name in one["baselines"]) for one in accuracy)
+    tests = [one["test"]["after"]["rmse"] for one in accuracy]
     return [
         f"{rows[0]['parameters']['adapter']:,}",
         f"{statistics.mean(row['adapter_bytes'] for row in rows) / 1024:,.1f}",
         _mean([row["steps"]["step_over_forward"] for row in rows], ".2f"),
         _mean([row["steps"]["step_with_trunk_over_forward"] for row in rows], ".2f"),
         _mean([row["peak_memory_mb"]["rss"] for row in rows], ",.0f"),
-        _spread([one["valid"]["after"] for one in accuracy]),
+        _spread([one["valid"]["after"]["rmse"] for one in accuracy]),
         _spread(tests) + ("" if statistics.mean(tests) < best else f" {MARK}"),
     ]
 
