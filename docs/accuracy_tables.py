@@ -33,12 +33,12 @@ def six_rows() -> list[str]:
     heads, page = results.benchmarks("clicks-and-rankings"), "docs/results.md"
     cold = results.benchmarks("movies-cold-items")["tuned"]
     rows: list[tuple[str, str, Benchmark, str]] = [
-        ("stars, MovieLens-100K, official split u1", "ratings", results.benchmarks("movies-u1")["movies-u1"], "rmse"),
-        ("stars, films that nobody has rated yet", "films-that-nobody-has-rated", cold, "rmse"),
+        ("stars, MovieLens-100K", "ratings", results.benchmarks("movies-u1")["movies-u1"], "rmse"),
+        ("stars, films that nobody has rated", "films-that-nobody-has-rated", cold, "rmse"),
         ("likes, TALLRec, 256 training records", "clicks-and-rankings", heads["tallrec-256"], "auc"),
-        ("the same, TALLRec's prompts on SmolLM2", "clicks-and-rankings", heads["tallrec-256-smollm2"], "auc"),
-        ("likes, CoLLM's MovieLens-1M", "clicks-and-rankings", heads["collm-train+valid"], "auc"),
-        ("next purchase, Amazon Scientific", "clicks-and-rankings", heads["scientific"], "hr@10"),
+        ("the same, asked as prompts to SmolLM2", "clicks-and-rankings", heads["tallrec-256-smollm2"], "auc"),
+        ("likes, MovieLens-1M as used by CoLLM", "clicks-and-rankings", heads["collm-train+valid"], "auc"),
+        ("next purchase, Amazon Industrial & Scientific", "clicks-and-rankings", heads["scientific"], "hr@10"),
     ]
     lines = table_header("data", "metric", "best baseline", "collaborative only", "this model", "adapter", "better?")
     for name, anchor, row, metric in rows:
