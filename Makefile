@@ -49,8 +49,9 @@ conformance: setup  ## prove heads, signals, and every adapter method on every b
 	$(BIN)/python -m llmrec_peft.testing --all --kind head --kind signal
 	HF_HUB_OFFLINE=1 $(BIN)/python -m llmrec_peft.testing --all --kind adapter --out adapters/llmrec_adapters/conformance.json
 
-docs: setup  ## write the plugin reference and the plots anew
+docs: setup  ## write the plugin reference, the tables of results and the plots
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_tables.py
 	$(BIN)/python benchmarks/plot.py
 
 clean:  ## remove the environment, caches and demo run

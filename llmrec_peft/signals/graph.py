@@ -62,7 +62,7 @@ class Graph(Signal[GraphOptions]):
 
     R_r ∘ E_e is DistMult's reading of a relation. The shares s_n are all alike, or a softmax over the neighbours
     of a learnt weight for each relation. They sum to 1: an item with many neighbours would otherwise move many
-    times as far in a step as its own row does, and overfit (docs/experiments.md). H_i, with a regularizer, is the
+    times as far in a step as its own row does, and overfit (docs/lab/ratings.md). H_i, with a regularizer, is the
     item's own place among the entities (`llmrec_peft.signals.parts.triples`): items that nobody met are placed by what
     stands around them.
 

@@ -184,7 +184,7 @@ def _named(run: Run, own: str | None, model: str, head: str | None) -> str:
     if own is None:
         return model
     said = run.head(head)
-    if own == "line":
+    if own in ("line", "best_baseline"):
         if said.line is None:
             raise InputError(f"{run.folder} has no trivial line")
         return said.line

@@ -1,0 +1,200 @@
+"""Tables of accuracy: ratings, clicks, rankings, adapter methods."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import committed_results as results
+from committed_results import BEST, Benchmark, Difference
+from markdown_table import table_header, table_row
+
+MARK = "▼"
+"""Behind a figure that is no better than the best baseline's."""
+MODELS = {
+    "global_mean": "global mean",
+    "user_mean": "user mean",
+    "item_mean": "item mean",
+    "bias": "bias model",
+    "biased_mf": "biased matrix factorization (collaborative only)",
+    "before": "before: frozen text and biases",
+    "without_collaborative": "tuned, without collaborative",
+    "without_text": "tuned, without text",
+    "without_graph": "tuned, without graph",
+    "without_adapter": "tuned, without adapter",
+    "after": "**after: tuned**",
+}
+METRICS = {"rmse": "RMSE ↓", "auc": "AUC ↑", "hr@10": "HR@10 ↑", "ndcg@10": "NDCG@10 ↑"}
+
+
+def six_rows() -> list[str]:
+    """The README's table: a row a data set."""
+    heads, page = results.benchmarks("clicks-and-rankings"), "docs/results.md"
+    cold = results.benchmarks("movies-cold-items")["tuned"]
+    rows: list[tuple[str, str, Benchmark, str]] = [
+        ("stars, MovieLens-100K", "ratings", results.benchmarks("movies-u1")["movies-u1"], "rmse"),
+        ("stars, films that nobody has rated", "films-that-nobody-has-rated", cold, "rmse"),
+        ("likes, TALLRec, 256 training records", "clicks-and-rankings", heads["tallrec-256"], "auc"),
+        ("the same, asked as prompts to SmolLM2", "clicks-and-rankings", heads["tallrec-256-smollm2"], "auc"),
+        ("likes, MovieLens-1M as used by CoLLM", "clicks-and-rankings", heads["collm-train+valid"], "auc"),
+        ("next purchase, Amazon Industrial & Scientific", "clicks-and-rankings", heads["scientific"], "hr@10"),
+    ]
+    lines = table_header("data", "metric", "best baseline", "collaborative only", "this model", "adapter", "better?")
+    for name, anchor, row, metric in rows:
+        better = row.beats_best_baseline(metric)
+        answer = ("yes" if row.significantly(metric) else "not significantly") if better else "no"
+        lines.append(
+            table_row(
+                f"[{name}]({page}#{anchor})",
+                METRICS[metric],
+                f"{row.mean(BEST, metric):.4f}",
+                _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–",
+                f"**{_spread(row.test['after'][metric])}**" + ("" if better else f" {MARK}"),
+                f"{row.adapter_parameters:,}",
+                answer,
+            )
+        )
+    return lines
+
+
+def ratings_u1() -> list[str]:
+    """Every model on MovieLens-100K's official split."""
+    row = results.benchmarks("movies-u1")["movies-u1"]
+    return [*table_header("model", "validation RMSE", "test RMSE"), *_ratings(row, MODELS)]
+
+
+def ratings_u1_differences() -> list[str]:
+    """Paired differences of the tuned model to models without a part, whole films resampled."""
+    row = results.benchmarks("movies-u1")["movies-u1"]
+    names = ("without_adapter", "without_text", "without_graph", "biased_mf")
+    lines = table_header("tuned minus …", *(f"seed {at + 1}" for at in range(len(row.comparisons["bias"]))))
+    for name in names:
+        cells = (_interval(one["by_item"]) for one in row.comparisons[name])
+        lines.append(table_row(MODELS[name].removeprefix("tuned, "), *cells))
+    return lines
+
+
+def ratings_cold_items() -> list[str]:
+    """Films without ratings: the adapter beside the frozen model with settings of its own."""
+    variants = results.benchmarks("movies-cold-items")
+    baselines = ("global_mean", "item_mean", "bias", "biased_mf", "user_mean")
+    names = {name: MODELS[name] for name in (*baselines, "before")}
+    lines = [*table_header("model", "validation RMSE", "test RMSE"), *_ratings(variants["none"], names)]
+    lines += _ratings(variants["none"], {"after": "frozen text, user vectors (`adapter.method=none`)"})
+    return [*lines, *_ratings(variants["tuned"], {"after": "**tuned** (LoRA in the top two layers)"})]
+
+
+def ratings_cold_items_difference() -> list[str]:
+    """Tuned minus frozen over all splits."""
+    lines = table_header("tuned minus frozen, resampling", "difference [95 % interval]")
+    return lines + [table_row(f"{unit}s", _interval(one)) for unit, one in results.tuned_minus_frozen().items()]
+
+
+def _ratings(row: Benchmark, names: dict[str, str]) -> list[str]:
+    shown = [name for name in names if name in row.test]
+    lines = []
+    for name in shown:
+        mark = _mark(row, "rmse", name) if name in ("before", "after") or name.startswith("without") else ""
+        valid = f"{statistics.mean(row.valid[name]['rmse']):.4f}"
+        lines.append(table_row(names[name], valid, _spread(row.test[name]["rmse"]) + mark))
+    return lines
+
+
+def clicks_and_rankings() -> list[str]:
+    """Every benchmark of clicks and rankings: baselines, alone, and blended with the best baseline."""
+    columns = ("benchmark", "metric", "best baseline", "collaborative only", "published", "this model")
+    lines = table_header(*columns, "minus best baseline", "blended with it", "adapter")
+    for name, row in results.benchmarks("clicks-and-rankings").items():
+        for metric in (metric for metric in METRICS if metric in row.test["after"]):
+            best = _spread(row.test[BEST][metric])
+            without_text = _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–"
+            after, blend = (_spread(row.test[one][metric]) + _mark(row, metric, one) for one in ("after", "blend"))
+            apart = _interval(row.against["after", metric])
+            cells = [name, METRICS[metric], best, without_text, _published(row, metric), f"**{after}**", apart, blend]
+            lines.append(table_row(*cells, f"{row.adapter_parameters:,}"))
+    return lines
+
+
+def new_items() -> list[str]:
+    """Rankings of items that training never saw."""
+    models = {"text_cosine": "untrained text similarity", "collaborative_only": "collaborative only"}
+    models |= {"after": "this model", "blend": "blended with the best baseline"}
+    lines = table_header("benchmark", "cases", *(f"{name}, HR@10" for name in models.values()))
+    for name, row in results.benchmarks("clicks-and-rankings").items():
+        if not row.new_items_count or "hr@10" not in row.new_items["after"]:
+            continue
+        frozen = statistics.mean(row.new_items["text_cosine"]["hr@10"])
+        cells = []
+        for model in models:
+            own = row.new_items.get(model, {}).get("hr@10")
+            if not own:
+                cells.append("–")
+                continue
+            loses = model in ("after", "blend") and statistics.mean(own) <= frozen
+            cells.append(_spread(own) + (f" {MARK}" if loses else ""))
+        lines.append(table_row(name, f"{row.new_items_count:,}", *cells))
+    return lines
+
+
+def _published(row: Benchmark, metric: str) -> str:
+    """What the literature reports; figures without a metric belong to the benchmark's first one."""
+    first = next(name for name in METRICS if name in row.test["after"])
+    cells = []
+    for model, entry in row.published.items():
+        figure = entry["figures"].get(metric, entry["figures"].get("primary") if metric == first else None)
+        if figure is not None:
+            cells.append(f"{model} {figure:.3f}" + (f" ({entry['source']})" if entry.get("source") else ""))
+    return ", ".join(cells) or "–"
+
+
+def adapter_methods(backbone: str) -> list[str]:
+    """All adapter methods on one backbone: costs, and accuracy on films that training never saw."""
+    rows = results.adapter_methods(backbone)
+    done = [row for row in rows if row["status"] == "ok"]
+    columns = ("adapter", "parameters", "file, KiB", "step ÷ frozen forward", "… stored", "peak, MiB")
+    lines = table_header(*columns, "validation RMSE", "test RMSE")
+    first = {row["axes"]["seed"]: row for row in reversed(done)}
+    for model in (*done[0]["accuracy"]["baselines"], "before"):
+        label = "before: frozen text, linear head" if model == "before" else MODELS[model].split(" (")[0]
+        seeds = [first[seed]["accuracy"] for seed in sorted(first)]
+        figures = [_spread([one[part][model]["rmse"] for one in seeds]) for part in ("valid", "test")]
+        lines.append(table_row(f"*{label}*", "", "", "", "", "", *figures))
+    for method in dict.fromkeys(row["axes"]["adapter"] for row in rows):
+        own = [row for row in done if row["axes"]["adapter"] == method]
+        reasons = [row["reason"] for row in rows if row["axes"]["adapter"] == method and row["status"] != "ok"]
+        lines.append(table_row(method, *_costs(own)) if own else table_row(method, f"refused: {reasons[0]}", *[""] * 6))
+    return lines
+
+
+def _costs(rows: list[Any]) -> list[str]:
+    accuracy = [row["accuracy"] for row in rows]
+    best = statistics.mean(min(one["test"][name]["rmse"] for name in one["baselines"]) for one in accuracy)
+    tests = [one["test"]["after"]["rmse"] for one in accuracy]
+    return [
+        f"{rows[0]['parameters']['adapter']:,}",
+        f"{statistics.mean(row['adapter_bytes'] for row in rows) / 1024:,.1f}",
+        _mean([row["steps"]["step_over_forward"] for row in rows], ".2f"),
+        _mean([row["steps"]["step_with_trunk_over_forward"] for row in rows], ".2f"),
+        _mean([row["peak_memory_mb"]["rss"] for row in rows], ",.0f"),
+        _spread([one["valid"]["after"]["rmse"] for one in accuracy]),
+        _spread(tests) + ("" if statistics.mean(tests) < best else f" {MARK}"),
+    ]
+
+
+def _mean(values: Sequence[float | None], form: str) -> str:
+    there = [value for value in values if value is not None]
+    return format(statistics.mean(there), form) if there else "–"
+
+
+def _mark(row: Benchmark, metric: str, model: str) -> str:
+    return "" if row.beats_best_baseline(metric, model) else f" {MARK}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation over seeds."""
+    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def _interval(one: Difference) -> str:
+    return f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"

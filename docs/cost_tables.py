@@ -1,0 +1,106 @@
+"""Tables of what things cost: seconds, memory, and how well memory is predicted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import committed_results as results
+from markdown_table import table_header, table_row
+
+
+def against_plain_peft() -> list[str]:
+    """An epoch here, and with plain peft and transformers' Trainer."""
+    report = results.load("train_against_plain_peft.json")
+    ours, plain, bare = (report["sides"][side] for side in ("ours", "plain", "bare"))
+    return [
+        *table_header("side", "seconds an epoch", "once before, s", "peak memory, MiB"),
+        _side("ours", ours, f"{ours['seconds_precomputed']:.1f}"),
+        _side(f"plain `peft` + `Trainer` (from {plain['timed_steps']} timed steps)", plain),
+        _side("bare base model, one forward pass over all texts", bare),
+        table_row(
+            "plain over ours",
+            f"{report['plain_over_ours_seconds']:.0f}",
+            "",
+            f"{report['plain_over_ours_peak_rss']:.2f}",
+        ),
+    ]
+
+
+def _side(name: str, side: dict[str, Any], before: str = "–") -> str:
+    return table_row(name, f"{side['seconds_per_epoch']:,.1f}", before, f"{side['peak_rss_mb']:,.0f}")
+
+
+def epoch_cost() -> list[str]:
+    """Seconds an epoch by the number of texts and of interactions."""
+    rows = results.rows_of("epoch_cost.json")
+    return [
+        *table_header("size", "texts", "interactions", "seconds an epoch"),
+        *(
+            table_row(one["size"], f"{one['texts']:,}", f"{one['interactions']:,}", f"{one['seconds']:.1f}")
+            for one in rows
+        ),
+    ]
+
+
+def kbit_memory() -> list[str]:
+    """Memory of training on 4-bit weights, with and without peft's preparation."""
+    ways = {
+        "plain": "as `llmrec` loads it",
+        "prepared": "`prepare_model_for_kbit_training` without recomputation",
+        "prepared+checkpointing": "… as it is by default, recomputing",
+    }
+    lines = table_header("backbone, nf4", "way", "weights, MiB", "peak of training, MiB", "loss after 8 steps")
+    for one in results.rows_of("kbit_memory.json"):
+        name = ways.get(one["way"], one["way"])
+        peak, loss = f"{one['peak_mb_of_training']:.0f}", f"{one['last_loss']:.4f}"
+        lines.append(table_row(one["backbone"], name, f"{one['weights_mb']:.1f}", peak, loss))
+    return lines
+
+
+def wrapping() -> list[str]:
+    """A training step here against the same written by hand with peft."""
+    columns = ("backbone", "ms a step, ours", "ms a step, by hand", "median ratio", "ratio of each round")
+    lines = table_header(*columns)
+    for name, one in results.load("wrapping.json")["backbones"].items():
+        ours, by_hand = one["milliseconds"]["ours"], one["milliseconds"]["by hand"]
+        rounds = ", ".join(f"{ratio:.3f}" for ratio in one["ours_over_by_hand_of_each_round"])
+        label = f"{name}, {one['layers']}, {one['texts']} texts, {one['pairs_of_steps']} pairs"
+        lines.append(table_row(label, f"{ours:.1f}", f"{by_hand:.1f}", f"{one['ours_over_by_hand']:.3f}", rounds))
+    return lines
+
+
+def memory() -> list[str]:
+    """Measured memory of training beside what `llmrec memory` predicts."""
+    columns = ("backbone", "method", "precision", "texts × tokens", "measured, MiB", "predicted, MiB", "ratio")
+    lines = table_header(*columns, "not used to calibrate")
+    for cell in results.memory_cells():
+        settings = cell["set"]
+        quantization, adapter = settings["backbone.quantization"], settings["adapter"]
+        layers = f" {adapter['layers']}" if "layers" in adapter else ""
+        recomputed = ", recomputed" if settings.get("training.gradient_checkpointing") else ""
+        lines.append(
+            table_row(
+                settings["backbone.name"],
+                f"{adapter['method']}{layers}{recomputed}",
+                settings["backbone.precision"] if quantization == "none" else quantization,
+                f"{settings['training.items_per_batch']} × {settings['views.item.max_length']}",
+                f"{cell['measured_mib']:.0f}",
+                f"{cell['predicted_mib']:.0f}",
+                f"{cell['ratio']:.3f}",
+                "yes" if cell["held_out"] else "",
+            )
+        )
+    return lines
+
+
+def ranking_speed() -> list[str]:
+    """The ten best of a catalogue by each kind of index."""
+    names = {"rank_targets": "ranks of all items, as evaluation computes them"}
+    names |= {"run": "evaluation of a trained run, its histories read"}
+    lines = table_header("way", "build, s", "search, s", "share of the ten best", "peak memory, GiB")
+    for one in results.rows_of("ranking_speed.json"):
+        build = f"{one['build_seconds']:.2f}" if "build_seconds" in one else ""
+        share = f"{one.get('recall@10', 1.0):.4g}"
+        name = names.get(one["way"], f"`{one['way']}`")
+        lines.append(table_row(name, build, f"{one['seconds']:.1f}", share, f"{one['peak_rss_gb']:.2f}"))
+    return lines

@@ -1,0 +1,59 @@
+"""Write the tables of figures in README.md and docs/ from benchmarks/results; `--check` only says whether one is stale.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import accuracy_tables
+import cost_tables
+
+ROOT = Path(__file__).parents[1]
+MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+TABLES: Mapping[str, Callable[[], list[str]]] = {
+    "six-rows": accuracy_tables.six_rows,
+    "ratings-u1": accuracy_tables.ratings_u1,
+    "ratings-u1-differences": accuracy_tables.ratings_u1_differences,
+    "ratings-cold-items": accuracy_tables.ratings_cold_items,
+    "ratings-cold-items-difference": accuracy_tables.ratings_cold_items_difference,
+    "clicks-and-rankings": accuracy_tables.clicks_and_rankings,
+    "new-items": accuracy_tables.new_items,
+    "methods-minilm": lambda: accuracy_tables.adapter_methods("minilm"),
+    "methods-smollm2": lambda: accuracy_tables.adapter_methods("smollm2"),
+    "against-plain-peft": cost_tables.against_plain_peft,
+    "epoch-cost": cost_tables.epoch_cost,
+    "kbit-memory": cost_tables.kbit_memory,
+    "wrapping": cost_tables.wrapping,
+    "memory": cost_tables.memory,
+    "ranking-speed": cost_tables.ranking_speed,
+}
+
+
+def main() -> None:
+    """Renew every page that holds a table."""
+    stale = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        renewed = MARKED.sub(_table, text)
+        if renewed != text:
+            stale.append(page.relative_to(ROOT).as_posix())
+            if "--check" not in sys.argv:
+                page.write_text(renewed, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        sys.exit(f"{', '.join(stale)}: tables differ from benchmarks/results; run `make docs`")
+
+
+def _table(match: re.Match[str]) -> str:
+    start, name, end = match.groups()
+    if name not in TABLES:
+        sys.exit(f"no table {name}; there are {', '.join(TABLES)}")
+    return start + "\n".join(TABLES[name]()) + "\n" + end
+
+
+if __name__ == "__main__":
+    main()

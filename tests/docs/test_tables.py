@@ -1,0 +1,51 @@
+"""The tables of figures in README.md and docs/ are those of the committed results."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, root / "docs" / "make_tables.py", "--check"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """README, docs and results apart from the repository."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    return tmp_path
+
+
+def test_tables_are_those_of_the_committed_results() -> None:
+    done = check(ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_changed_figure_is_noticed_and_written_anew(copy: Path) -> None:
+    page = copy / "docs" / "results.md"
+    right = page.read_text(encoding="utf-8")
+    page.write_text(right.replace("| bias model | 0.9397 |", "| bias model | 0.9396 |"), encoding="utf-8")
+    assert page.read_text(encoding="utf-8") != right
+    stale = check(copy)
+    assert (stale.returncode, stale.stderr.split(":")[0]) == (1, "docs/results.md")
+    subprocess.run([sys.executable, copy / "docs" / "make_tables.py"], check=True, timeout=60)
+    assert page.read_text(encoding="utf-8") == right
+
+
+def test_an_unknown_table_is_named(copy: Path) -> None:
+    readme = copy / "README.md"
+    text = readme.read_text(encoding="utf-8").replace("<!-- table: six-rows -->", "<!-- table: seven-rows -->")
+    readme.write_text(text, encoding="utf-8")
+    done = check(copy)
+    assert done.returncode == 1
+    assert "no table seven-rows" in done.stderr
