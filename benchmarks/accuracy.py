@@ -72,7 +72,7 @@ def _cell(matrix: dict[str, Any], variant: str, values: dict[str, Any], given: a
     run = given.runs / "-".join([matrix["name"], variant, *(str(value) for value in values.values())])
     metrics = train(recipe, run, resume=True)
     recommender = Recommender.from_pretrained(run)
-    _, prepared = prepare(recommender.recipe)
+    prepared = prepare(recommender.recipe)
     scores = recommender.score(*prepared.ids(prepared.test))
     return {"variant": variant, "values": values, "metrics": metrics, "scores": scores, "test": prepared.test}
 

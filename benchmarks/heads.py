@@ -67,9 +67,9 @@ def _summary(cell: dict[str, Any], runs: list[Path]) -> dict[str, Any]:
     return {
         "recipe": cell["recipe"], "set": cell.get("set", []), "seeds": cell["seeds"],
         "published": cell.get("published"), "date": datetime.now(UTC).date().isoformat(),
-        "hardware": first["hardware"], "versions": first["versions"], "lines": [one["line"] for one in told],
+        "hardware": first["hardware"], "versions": first["versions"], "lines": [one["best_baseline"] for one in told],
         "figures": figures, "against_line": _against(runs, metrics),
-        "blend_share_of_line": [one["blend_share_of_line"] for one in told],
+        "blend_share_of_line": [one["blend_share_of_best_baseline"] for one in told],
         "seconds": [one["seconds"] for one in told], "peak_memory_mb": [one["peak_memory_mb"] for one in told],
         "parameters": first["parameters"], "slices": [one["slices"] for one in told],
     }  # fmt: skip
@@ -79,7 +79,7 @@ def _figures(told: list[dict[str, Any]], model: str | None, metrics: tuple[str, 
     """Mean, spread and each seed's figure of a model, or (None) of each run's own line; nothing where untold."""
     found: dict[str, Any] = {}
     for part in ("valid", "test"):
-        rows = [_row(one[part], model or one["line"]) for one in told]
+        rows = [_row(one[part], model or one["best_baseline"]) for one in told]
         for metric in metrics:
             if all(row is not None and metric in row for row in rows):
                 values = [row[metric] for row in rows if row is not None]

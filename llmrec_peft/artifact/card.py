@@ -53,7 +53,7 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.
 
 {% endfor %}
 
-{% if m.line %}Rows marked ▼ are no better than the trivial line, {{ m.line.replace("_", " ") }}.
+{% if m.best_baseline %}Rows marked ▼ are no better than the trivial line, {{ m.best_baseline.replace("_", " ") }}.
 {% endif %}Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
 trained in {{ "%.0f"|format(m.seconds.train) }} s
 on {{ m.hardware.cuda or m.hardware.processor }}.
@@ -79,7 +79,7 @@ def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
         *([("blend", "after, with the line blended in", test["blend"])] if "blend" in test else []),
         *((name, name.replace("_", " "), row) for name, row in test.get("ablations", {}).items()),
     ]
-    losing = metrics.get("no_better_than_the_line", ())
+    losing = metrics.get("no_better_than_best_baseline", ())
     rows = [(f"{label} ▼" if name in losing else label, row) for name, label, row in named]
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(_CARD).render(

@@ -67,16 +67,16 @@ def _head_table(title: str, report: Mapping[str, Any]) -> None:
         found = report["comparisons"].get(f"after_minus_{key}", {})
         against = found.get("by_item") or found.get("by_user")
         interval = f"{against['difference']:+.3f} [{against['low']:+.3f}, {against['high']:+.3f}]" if against else ""
-        mark = f" {LOSES}" if key in report.get("no_better_than_the_line", ()) else ""
+        mark = f" {LOSES}" if key in report.get("no_better_than_best_baseline", ()) else ""
         cells = [_figure(on_valid, primary), *(_figure(on_test, name) for name in shown)]
         body.append([f"{label}{mark}", *cells, interval])
     columns = ["model", f"valid {primary}", *(f"test {name}" for name in shown), "after minus it, 95 %"]
     print_table(title, columns, body, range(1, len(columns)))
-    line = report.get("line")
-    if line is not None and report.get("no_better_than_the_line"):
+    line = report.get("best_baseline")
+    if line is not None and report.get("no_better_than_best_baseline"):
         figure = _figure(test["baselines"][line], primary)
         told = f"{LOSES} no better than the trivial line, {line.replace('_', ' ')} ({primary} {figure})"
-        share = report.get("blend_share_of_line")
+        share = report.get("blend_share_of_best_baseline")
         _say(told + ("" if share is None else f"; its share in the blend, by validation: {share:g}"))
     left = test["after"].get("uauc_users_left_out")
     if left:

@@ -19,7 +19,6 @@ from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_signals
 
 
 class Texts:
@@ -133,8 +132,7 @@ class Texts:
         method: AdapterMethod[Any] = registry.get("adapters", name)(recipe.adapter.config)
         lowest = method.lowest_layer(self.backbone)
         if lowest is None:
-            inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
-            if not inserts:
+            if not recipe.reads.inserts_tokens:
                 return None
             if self._tuned is not None:  # an earlier variant's adapter lies inside the model that is read here
                 self.backbone.detach()

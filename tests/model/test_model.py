@@ -19,7 +19,6 @@ from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.build import build_heads, build_model, build_signals
 from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.recipe.reads import reads_text
 from llmrec_peft.signals.contract import SignalContext
 
 
@@ -31,10 +30,10 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
         given = {name.replace("__", "."): value for name, value in changes.items()}
         base = {"data.path": str(tiny_data), "backbone.name": str(tiny_backbone), "backbone.precision": "fp32"}
         recipe: Recipe = load_recipe("movies", changes={**base, **given})
-        _, prepared = prepare(recipe)
+        prepared = prepare(recipe)
         recipe = recipe.changed({f"signals.{name}": False for name in off})
         texts = Texts(load_backbone(recipe.backbone, torch.device("cpu")), prepared, recipe)
-        encoder = texts.encoder(recipe) if reads_text(recipe) else None
+        encoder = texts.encoder(recipe) if recipe.reads.language_model else None
         items = prepared.vocabulary.num_items
         relation = np.ones((items, 2), np.int64)
         entity = np.arange(2 * items, dtype=np.int64).reshape(items, 2) % 3
@@ -44,7 +43,7 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
         )
         torch.manual_seed(0)
         heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0)))
-        table = texts.untuned if encoder is None and reads_text(recipe) else None
+        table = texts.untuned if encoder is None and recipe.reads.language_model else None
         return build_model(recipe, build_signals(recipe, context), heads, encoder, table), prepared
 
     return make
