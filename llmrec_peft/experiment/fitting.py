@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from llmrec_peft.backbone.output_embedding import word_rows
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import CandidateSampler
 from llmrec_peft.errors import InputError
@@ -76,7 +77,7 @@ def _language_facts(recipe: Recipe, texts: Texts) -> LanguageFacts:
         token_norm=token_norm,
         prompt_width=backbone.width if reads.prompt else None,
         decodes=decodes,
-        yes_no=backbone.output_rows(["Yes", "No"]).cpu() if decodes else None,
+        yes_no=word_rows(backbone, ["Yes", "No"]).cpu() if decodes else None,
     )
 
 

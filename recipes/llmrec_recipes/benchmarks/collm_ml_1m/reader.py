@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
 from llmrec_peft.data.source import RecipeSource
 from llmrec_peft.errors import InputError
-from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
+from llmrec_recipes.benchmarks.films import films_table
 from llmrec_recipes.lines import csv_rows, json_lines, no_graph, required_file, whole_number
 
 _LICENCE = (

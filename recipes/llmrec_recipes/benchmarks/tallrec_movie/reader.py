@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
 from llmrec_peft.data.source import RecipeSource
+from llmrec_recipes.benchmarks.films import films_table
 from llmrec_recipes.lines import Record, json_array, no_graph, required_file
-from llmrec_recipes.movies.reader import title_and_year
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _LICENCE = (
     "TALLRec's records are derived from MovieLens 100K (c) GroupLens, University of Minnesota: research use, no\n"
@@ -78,23 +75,6 @@ class TallrecMovie(RecipeSource):
         from llmrec_recipes.benchmarks.tallrec_movie.demo import demo_dataset
 
         return demo_dataset(seed)
-
-
-def films_table(titles: list[str], ids: list[str] | None = None) -> Dataset:
-    """Items table of films: ``item_id``, ``title`` as people say it, ``year`` (null where none is given).
-
-    Args:
-        titles: Titles as MovieLens writes them.
-        ids: Ids, by default the titles themselves.
-    """
-    parted = [title_and_year(title) for title in titles]
-    return table(
-        {
-            "item_id": titles if ids is None else ids,
-            "title": [title for title, _ in parted],
-            "year": [year for _, year in parted],
-        }
-    )
 
 
 def _asked(record: Record) -> tuple[list[str], list[str], str]:
