@@ -155,16 +155,18 @@ def _train(recipe: Any, work: Path) -> None:
     import torch
 
     from llmrec_peft.backbone.load import load_backbone
+    from llmrec_peft.experiment.experiment import Experiment
     from llmrec_peft.experiment.fitting import fit_variant
     from llmrec_peft.experiment.prepare import prepare
     from llmrec_peft.experiment.texts import Texts
     from llmrec_peft.training.accelerator import make_accelerator
 
-    recipe, prepared = prepare(recipe)
+    prepared = prepare(recipe)
+    recipe = prepared.recipe
     accelerator = make_accelerator((), work)
     backbone = load_backbone(recipe.backbone, torch.device("cpu"))
     texts = Texts(backbone, prepared, recipe)
-    fit_variant(recipe, prepared, texts, accelerator, work, "", False)
+    fit_variant(Experiment(prepared, accelerator, work.parent, texts), recipe, work.name, "")
 
 
 def _recipe(cell: dict[str, Any], data: Path, tiny: Path | None = None) -> Any:

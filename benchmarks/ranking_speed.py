@@ -131,7 +131,7 @@ def _of_run(run: Path, data: str | None) -> dict[str, Any]:
 
     recommender = Recommender.from_pretrained(run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
-    _, prepared = prepare(recipe)
+    prepared = prepare(recipe)
     test, model = prepared.test, recommender.model
     figures: dict[str, Any] = {
         "recipe": recipe.name,

@@ -99,7 +99,8 @@ def ours(data: Path, layers: str, steps: int) -> dict[str, float]:
     from llmrec_peft.training.checkpoint import Checkpoint
     from llmrec_peft.training.loop import fit
 
-    recipe, prepared = prepare(_recipe(data, layers))
+    prepared = prepare(_recipe(data, layers))
+    recipe = prepared.recipe
     accelerator = Accelerator()
     train = prepared.learned(True)
     started = time.monotonic()
@@ -121,7 +122,6 @@ def ours(data: Path, layers: str, steps: int) -> dict[str, float]:
                 "ours",
                 texts.method,
                 epochs=epochs,
-                show=False,
             )
             seconds.append(result.seconds)
     return {
@@ -218,7 +218,7 @@ def _base(data: Path) -> tuple[Any, Any, list[str]]:
     from llmrec_peft.experiment.prepare import prepare
 
     folder = locate("minilm").folder
-    _, prepared = prepare(_recipe(data, "all"))
+    prepared = prepare(_recipe(data, "all"))
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
     return AutoTokenizer.from_pretrained(folder), model, list(prepared.texts[1:])
 

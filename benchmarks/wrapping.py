@@ -177,7 +177,7 @@ def _texts(count: int) -> list[str]:
     from llmrec_peft.experiment.prepare import prepare
     from llmrec_peft.recipe import load_recipe
 
-    _, prepared = prepare(load_recipe("movies", [], {"data.path": "demo"}))
+    prepared = prepare(load_recipe("movies", [], {"data.path": "demo"}))
     return list(dict.fromkeys(prepared.texts[1:]))[:count]
 
 

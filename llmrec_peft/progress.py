@@ -1,12 +1,13 @@
-"""What a person sees while something long runs: notes and progress bars on stderr, silent on request."""
+"""Progress: notes and progress bars on stderr while something long runs; silent on request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import rich.progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -24,7 +25,7 @@ def warn(message: str) -> None:
 class Bar:
     """One progress bar whose text after the bar can change (loss, validation figure)."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+    def __init__(self, progress: rich_progress.Progress, task: rich_progress.TaskID) -> None:
         self._progress = progress
         self._task = task
 
@@ -47,11 +48,43 @@ def bar(title: str, total: int, done: int = 0, show: bool = True) -> Iterator[Ba
         show: False where another process shows it.
     """
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(compact=True),
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(bar_width=24),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[text]}"),
+        rich_progress.TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:
+    with rich_progress.Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:
         yield Bar(progress, progress.add_task(title, total=total, completed=done, text=""))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a long computation reports to; silent by default, as a library should be.
+
+    Attributes:
+        shown: Whether notes and bars are printed on stderr.
+    """
+
+    shown: bool = False
+
+    def note(self, message: str) -> None:
+        """Print one line."""
+        if self.shown:
+            note(message)
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        """Show a progress bar while the block runs.
+
+        Args:
+            title: What is being done.
+            total: Number of steps.
+            done: Steps that are behind already (a resumed run).
+        """
+        with bar(title, total, done, self.shown) as drawn:
+            yield drawn
+
+
+SILENT = Progress()
+"""Reports nothing."""

@@ -7,17 +7,17 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from llmrec_peft.evaluation.outcomes import Outcome
+from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.baselines import baselines_of
-from llmrec_peft.experiment.fitting import Fitted, fit_variant, outcome_of
+from llmrec_peft.experiment.experiment import Experiment
+from llmrec_peft.experiment.fitting import FittedVariant, fit_variant
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_heads
 from llmrec_peft.training.accelerator import make_accelerator
 
 USERS, ITEMS = 16, 20
@@ -76,22 +76,22 @@ def write_likes(folder: Path, records: Sequence[Like], items: int = ITEMS) -> Pa
     return folder
 
 
-def fitted(recipe: Recipe, folder: Path) -> tuple[Recipe, Prepared, Fitted]:
+def fitted(recipe: Recipe, folder: Path) -> tuple[Recipe, Prepared, FittedVariant]:
     """Fit a recipe that reads no text."""
-    recipe, prepared = prepare(recipe)
+    prepared = prepare(recipe)
+    recipe = prepared.recipe
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator((), folder)
-    return recipe, prepared, fit_variant(recipe, prepared, None, accelerator, folder / "work", "test", show=False)
+    return recipe, prepared, fit_variant(Experiment(prepared, accelerator, folder), recipe, "work", "test")
 
 
-def said_of_test(recipe: Recipe, prepared: Prepared, model: Fitted, head: str | None = None) -> Outcome:
+def said_of_test(recipe: Recipe, prepared: Prepared, model: FittedVariant, head: str | None = None) -> Outcome:
     """What the fitted model says of the test part."""
-    learned = prepared.learned(recipe.refits)
-    return outcome_of(model.model, head or recipe.head.name, prepared.test, recipe, prepared, learned)
+    protocol = prepared.protocol
+    return outcome_of(model.model, head or recipe.head.name, prepared.test, protocol, protocol.learned)
 
 
 def lines_of_test(recipe: Recipe, prepared: Prepared) -> dict[str, np.ndarray[Any, Any]]:
-    """What every trivial line that reads no text says of the test part."""
-    unread: Any = SimpleNamespace(items=None)
-    found = baselines_of(bare_heads(recipe)[recipe.head.name], recipe, prepared, unread, show=False)
+    """What every baseline that reads no text predicts for the test part."""
+    found = baselines_of(recipe.head.name, prepared, None)
     return {baseline.name: np.asarray(baseline.test) for baseline in found}

@@ -30,21 +30,21 @@ class HeadPredictions:
     Attributes:
         task: ``rating``, ``click`` or ``ranking``.
         metric: The head's primary metric.
-        line: The trivial baseline that was best on validation; None where there is none.
+        best_baseline: The trivial baseline that was best on validation; None where there is none.
         observed: Labels as the head's metrics want them, [n].
         models: By model, a score for each example, or for rankings the rank of its item, [n].
     """
 
     task: str
     metric: str
-    line: str | None
+    best_baseline: str | None
     observed: NDArray[np.floating]
     models: Mapping[str, NDArray[np.floating]]
 
     def take(self, rows: NDArray[np.int64]) -> HeadPredictions:
         """The same of some examples."""
         models = {name: values[rows] for name, values in self.models.items()}
-        return HeadPredictions(self.task, self.metric, self.line, self.observed[rows], models)
+        return HeadPredictions(self.task, self.metric, self.best_baseline, self.observed[rows], models)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
     told: dict[str, Any] = {}
     for name, head in predictions.heads.items():
-        told[name] = {"task": head.task, "metric": head.metric, "line": head.line}
+        told[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
         columns[f"{name}/{_OBSERVED}"] = head.observed
         columns |= {f"{name}/{model}": values for model, values in head.models.items()}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"part": "test", "heads": told})})
@@ -110,7 +110,8 @@ def read_predictions(path: Path) -> Predictions:
             own = [column for column in table.column_names if column.startswith(f"{name}/")]
             values = {column.removeprefix(f"{name}/"): table[column].to_numpy() for column in own}
             observed = values.pop(_OBSERVED)
-            heads[name] = HeadPredictions(facts["task"], facts["metric"], facts["line"], observed, values)
+            best = facts["best_baseline"] if "best_baseline" in facts else facts["line"]  # as version 0.1 called it
+            heads[name] = HeadPredictions(facts["task"], facts["metric"], best, observed, values)
         users, items = table["user_id"].to_pylist(), table["item_id"].to_pylist()
         label = table["label"].to_numpy().astype(np.float32)
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

@@ -152,19 +152,6 @@ class Backbone:
         wrapped: str = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return wrapped
 
-    def output_rows(self, words: list[str]) -> torch.Tensor:
-        """Rows of the output embedding for the first token of some words, float32 [len(words), width].
-
-        Raises:
-            InputError: When the model has no output embedding (encoders), or the words start alike.
-        """
-        from llmrec_peft.backbone.output_embedding import output_rows
-
-        ids = [self.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
-        if len(set(ids)) < len(ids):
-            raise InputError(f"backbone {self.identity.name}: its tokenizer starts {' and '.join(words)} alike")
-        return output_rows(self, ids)
-
     @property
     def token_size(self) -> tuple[int, float]:
         """Width of a token's embedding as the model takes it, and the usual length: the median of some thousand."""

@@ -63,6 +63,18 @@ def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:
     return _stored_rows(backbone, ids).to(backbone.device)
 
 
+def word_rows(backbone: Backbone, words: list[str]) -> Tensor:
+    """Rows of the output embedding for the first token of some words, float32 [len(words), width].
+
+    Raises:
+        InputError: When the model has no output embedding (encoders), or the words start alike.
+    """
+    ids = [backbone.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
+    if len(set(ids)) < len(ids):
+        raise InputError(f"backbone {backbone.identity.name}: its tokenizer starts {' and '.join(words)} alike")
+    return output_rows(backbone, ids)
+
+
 def _stored_rows(backbone: Backbone, ids: list[int]) -> Tensor:
     import torch
     from safetensors import safe_open

@@ -19,7 +19,7 @@ from llmrec_peft.identity import values_digest
 from llmrec_peft.progress import bar
 from llmrec_peft.workflows.compare import BASELINE, compare
 
-_BEST_IN_COMPARE = "line"
+_BEST_IN_COMPARE = "best"
 """What `compare` calls each run's own best baseline."""
 
 

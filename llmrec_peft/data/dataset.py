@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,10 +77,29 @@ def column(table: Dataset, name: str) -> list[Any]:
     return values
 
 
+def numbers(table: Dataset, name: str) -> NDArray[Any]:
+    """One numeric column as an array [n], straight from Arrow."""
+    values = table.with_format("arrow")[:].column(name)
+    return np.asarray(values.to_pylist()) if values.null_count else np.asarray(values.to_numpy())
+
+
 def columns(table: Dataset) -> dict[str, list[Any]]:
     """All columns as lists, straight from Arrow."""
     values: dict[str, list[Any]] = table.with_format("arrow")[:].to_pydict()
     return values
+
+
+def rows(table: Dataset) -> list[dict[str, Any]]:
+    """All rows as mappings of columns, made of whole columns: a `Dataset` yields its rows one by one, slowly."""
+    named = columns(table)
+    return [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
+
+
+def selected(table: Dataset, chosen: NDArray[np.int64]) -> Dataset:
+    """Some rows as a table of their own: `Dataset.select` leaves an index through which every later read has to go."""
+    from datasets import Dataset
+
+    return Dataset(table.with_format("arrow")[:].take(chosen), info=table.info)
 
 
 def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
@@ -159,14 +181,24 @@ def without_duplicates(dataset: RecDataset) -> RecDataset:
         raise InputError(f"{dataset.name}: there are no interactions")
     if dataset.repeats:
         return dataset
-    last: dict[tuple[str, str, str], int] = {}
-    keys = (column(dataset.interactions, name) for name in ("user_id", "item_id", "part"))
-    for row, key in enumerate(zip(*keys, strict=True)):
-        last[key] = row
+    last = _last_of_each(dataset.interactions, ("user_id", "item_id", "part"))
     dropped = len(dataset.interactions) - len(last)
     if dropped == 0:
         return dataset
-    kept = dataset.interactions.select(sorted(last.values()))
+    kept = selected(dataset.interactions, last)
     pairs = "pair" if dropped == 1 else "pairs"
     note = f"{dropped} duplicate user-item {pairs}: the last rating of each was kept"
     return replace(dataset, interactions=kept, notes=(*dataset.notes, note))
+
+
+def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64]:
+    """The last row of each combination of some columns, in order."""
+    arrow = table.with_format("arrow")[:]
+    number = np.zeros(len(table), np.int64)
+    for name in names:  # combinations are numbered anew after each column, so that no number outgrows the table
+        values = arrow.column(name).combine_chunks().dictionary_encode("encode")
+        number = number * max(1, len(values.dictionary)) + values.indices.to_numpy()
+        number = np.unique(number, return_inverse=True)[1]
+    last = np.zeros(int(number.max()) + 1, np.int64)
+    last[number] = np.arange(len(table))  # of equal places the last one written stays
+    return np.sort(last)

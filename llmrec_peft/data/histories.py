@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 DAY = 86_400.0
 """Seconds."""
+ENTRIES = 1 << 20
+"""Entries of histories that are looked at together: 8 MiB of indices."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Histories:
             item: Item of each example, int64 [n].
             rows: Rows that are looked at.
         """
-        own = [row for row in rows.tolist() if (self.item[self.begin[row] : self.end[row]] == item[row]).any()]
+        own = rows[self.take(rows).holds(item[rows])].tolist()
         places, begin, end = [np.arange(len(self.item))], self.begin.copy(), self.end.copy()
         at = len(self.item)
         for row in own:
@@ -88,6 +90,26 @@ class Histories:
         chosen = np.concatenate(places)
         time = None if self.time is None else self.time[chosen]
         return Histories(self.item[chosen], self.label[chosen], begin, end, time), len(own)
+
+    def holds(self, item: NDArray[np.int64], named: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+        """Whether each history holds its example's item, bool [n].
+
+        Args:
+            item: An item of each example, int64 [n].
+            named: What each item index counts as, such as one number for all items of one text; itself by default.
+        """
+        stored = self.item if named is None else named[self.item]
+        found, ends = np.zeros(len(self), bool), np.cumsum(self.lengths)
+        at = 0
+        while at < len(self):
+            before = int(ends[at - 1]) if at else 0
+            to = max(at + 1, int(np.searchsorted(ends, before + ENTRIES, side="right")))
+            lengths = self.lengths[at:to]
+            row = np.repeat(np.arange(at, to), lengths)
+            place = np.arange(len(row)) + np.repeat(self.begin[at:to] - (np.cumsum(lengths) - lengths), lengths)
+            found[row[stored[place] == item[row]]] = True
+            at = to
+        return found
 
     def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
         """Days from each entry to a moment of its example, float32 [n, length], places as in `padded`.

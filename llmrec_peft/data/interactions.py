@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, column
+from llmrec_peft.data.dataset import RecDataset, column, numbers
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import Vocabulary
 
@@ -38,8 +38,8 @@ class Interactions:
         return cls(
             user=vocabulary.user_indices(column(dataset.interactions, "user_id")),
             item=vocabulary.item_indices(column(dataset.interactions, "item_id")),
-            label=np.asarray(column(dataset.interactions, "rating"), dtype=np.float32),
-            timestamp=np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64),
+            label=np.array(numbers(dataset.interactions, "rating"), dtype=np.float32),
+            timestamp=np.array(numbers(dataset.interactions, "timestamp"), dtype=np.int64),
         )
 
     def __len__(self) -> int:

@@ -76,17 +76,15 @@ def find_leaks(
                     part,
                     rows[_known_record(interactions, rows, learnt)],
                 )
+    text_number = _numbered(texts)
+    names, lowered = ([text.casefold() for text in some] if user_texts else [] for some in (titles, user_texts))
     for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
         if interactions.history is not None and not repeats:
-            found += _leaks(
-                "the item, or one of the same text, stands in its own history",
-                part,
-                rows[_in_history(interactions, rows, texts)],
-            )
+            own = interactions.history.take(rows).holds(text_number[interactions.item[rows]], text_number)
+            found += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
         if user_texts:
-            found += _leaks(
-                "the item's title stands in the user's text", part, _in_text(interactions, rows, titles, user_texts)
-            )
+            named = _in_text(interactions, rows, names, lowered)
+            found += _leaks("the item's title stands in the user's text", part, named)
     if in_time and len(parts.train) and len(parts.test):
         late = parts.train[interactions.timestamp[parts.train] > interactions.timestamp[parts.test].min()]
         found += _leaks("training goes on after the first test interaction", "training", late)
@@ -118,44 +116,36 @@ def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDA
 
 def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether another record has the same item and the same history, of so many entries that it is no chance."""
+    history = interactions.history
+    if history is None:
+        return np.zeros(len(rows), bool)
+    lengths = history.lengths
+    alike = interactions.item * (lengths.max(initial=0) + 1) + lengths  # records that are the same agree in this
+    asked = np.flatnonzero((lengths[rows] >= MIN_HISTORY) & np.isin(alike[rows], alike[learnt]))
+    others = learnt[np.isin(alike[learnt], alike[rows[asked]])]
 
-    def records(which: NDArray[np.int64]) -> list[bytes]:
-        assert interactions.history is not None  # noqa: S101 - asked before
-        taken = interactions.history.take(which)
-        keys = []
-        for at, item in enumerate(interactions.item[which].tolist()):
-            entries, labels = taken.of(at)
-            pairs = sorted(zip(entries.tolist(), labels.tolist(), strict=True))
-            keys.append(repr((item, pairs)).encode() if len(pairs) >= MIN_HISTORY else b"")
-        return keys
+    def records(which: NDArray[np.int64]) -> list[tuple[int, tuple[tuple[int, float], ...]]]:
+        taken = history.take(which)
+        entries = (taken.of(at) for at in range(len(which)))
+        pairs = (tuple(sorted(zip(item.tolist(), label.tolist(), strict=True))) for item, label in entries)
+        return list(zip(interactions.item[which].tolist(), pairs, strict=True))
 
-    known = set(records(learnt)) - {b""}
-    return np.fromiter((key in known for key in records(rows)), bool, len(rows))
+    known, found = set(records(others)), np.zeros(len(rows), bool)
+    found[asked] = np.fromiter((record in known for record in records(rows[asked])), bool, len(asked))
+    return found
 
 
-def _in_history(interactions: Interactions, rows: NDArray[np.int64], texts: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether an example's item, or one with its text, stands in its history."""
-    assert interactions.history is not None  # noqa: S101 - asked before
+def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
+    """One number for all items of one text, int64 [num_items]; items without a text are like no other."""
     number: dict[str, int] = {}
-    same = np.fromiter(
-        (number.setdefault(text or f"\0{index}", index) for index, text in enumerate(texts)), np.int64, len(texts)
-    )
-    taken = interactions.history.take(rows)
-    item = same[interactions.item[rows]]
-    return np.fromiter((bool((same[taken.of(at)[0]] == item[at]).any()) for at in range(len(rows))), bool, len(rows))
+    same = (number.setdefault(text or f"\0{index}", index) for index, text in enumerate(texts))
+    return np.fromiter(same, np.int64, len(texts))
 
 
 def _in_text(
-    interactions: Interactions, rows: NDArray[np.int64], titles: Sequence[str], user_texts: Sequence[str]
+    interactions: Interactions, rows: NDArray[np.int64], names: Sequence[str], lowered: Sequence[str]
 ) -> NDArray[np.int64]:
-    lowered = [text.casefold() for text in user_texts]
-    names = [title.casefold() for title in titles]
-    return np.asarray(
-        [
-            row
-            for row in rows.tolist()
-            if len(names[interactions.item[row]]) >= MIN_TITLE
-            and names[interactions.item[row]] in lowered[interactions.user[row]]
-        ],
-        np.int64,
-    )
+    """Rows whose item's title, long enough to say something, stands in the user's text; both in lower case."""
+    pairs = zip(rows.tolist(), interactions.item[rows].tolist(), interactions.user[rows].tolist(), strict=True)
+    found = [row for row, item, user in pairs if len(names[item]) >= MIN_TITLE and names[item] in lowered[user]]
+    return np.asarray(found, np.int64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, column
+from llmrec_peft.data.dataset import RecDataset, column, numbers
 from llmrec_peft.errors import InputError
 
 Rows = NDArray[np.int64]
@@ -111,7 +111,7 @@ def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.G
     """Hold out what came after a moment; interactions at that very moment stay in training."""
     if len(rows) == 0:
         return rows, rows
-    time = np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
+    time = np.asarray(numbers(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
     cut = np.sort(time)[min(len(rows) - 1, round(len(rows) * (1.0 - fraction)))]
     late = time > cut if (time > cut).any() else time >= cut
     return rows[~late], rows[late]
@@ -120,7 +120,7 @@ def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.G
 def _leave_last_out(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Hold out the last interaction of each user who has more than one."""
     user = np.asarray(column(dataset.interactions, "user_id"))[rows]
-    time = np.asarray(column(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
+    time = np.asarray(numbers(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
     order = np.lexsort((rows, time, user))
     last = np.append(user[order][1:] != user[order][:-1], True)
     first = np.insert(user[order][1:] != user[order][:-1], 0, True)

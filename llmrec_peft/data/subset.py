@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, column
+from llmrec_peft.data.dataset import RecDataset, column, selected
 
 
 def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
@@ -27,13 +27,13 @@ def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
     graph = dataset.graph
     if graph is not None:
         linked = np.isin(np.asarray(column(graph.links, "item_id")), kept)
-        graph = replace(graph, links=graph.links.select(np.flatnonzero(linked)))
+        graph = replace(graph, links=selected(graph.links, np.flatnonzero(linked)))
     rated = np.isin(np.asarray(column(dataset.interactions, "item_id")), kept)
     note = f"{count} of {len(ids)} items were drawn, with {int(rated.sum())} of {len(rated)} interactions"
     return replace(
         dataset,
-        items=dataset.items.select(rows),
-        interactions=dataset.interactions.select(np.flatnonzero(rated)),
+        items=selected(dataset.items, rows),
+        interactions=selected(dataset.interactions, np.flatnonzero(rated)),
         graph=graph,
         notes=(*dataset.notes, note),
     )

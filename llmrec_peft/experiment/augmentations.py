@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_heads, bare_signals, reads_history
 
 _OF_HISTORIES = ("history_mask", "history_crop", "history_empty", "history_stale")
 
@@ -17,7 +16,7 @@ def require_mixable(recipe: Recipe) -> None:
     """
     if recipe.training.augment.mixup == 0.0:
         return
-    heads = bare_heads(recipe)
+    heads = recipe.reads.heads
     for head in heads.values():
         why = head.mixing_refusal()
         if why is not None:
@@ -39,12 +38,11 @@ def _idle_wordings(recipe: Recipe) -> list[tuple[list[str], str]]:
     """Fields that change items' texts, where none is encoded while training."""
     asked = ["training.augment.word_dropout"] if recipe.training.augment.word_dropout > 0.0 else []
     asked += ["views.item.variants"] if recipe.views.item.variants else []
-    signals = bare_signals(recipe).values()
     if not asked:
         return []
-    if not any(signal.uses_text() for signal in signals):
+    if not recipe.reads.item_text:
         return [(asked, "no signal reads texts of items")]
-    if recipe.adapter.method == "none" and not any(signal.inserts_tokens for signal in signals):
+    if recipe.adapter.method == "none" and not recipe.reads.inserts_tokens:
         return [(asked, "with adapter none each text is encoded once, before training")]
     if recipe.training.adapter_epochs == 0:
         return [(asked, "with training.adapter_epochs=0 each text is encoded once, before training")]
@@ -55,8 +53,8 @@ def _idle_histories(recipe: Recipe) -> list[tuple[list[str], str]]:
     """Fields that hide entries of histories, where no signal reads them: texts that tell them are written whole."""
     augment = recipe.training.augment
     asked = [f"training.augment.{name}" for name in _OF_HISTORIES if getattr(augment, name) > 0.0]
-    if not asked or any(signal.reads_history for signal in bare_signals(recipe).values()):
+    if not asked or recipe.reads.history_of_signals:
         return []
-    if reads_history(recipe):
+    if recipe.reads.history:
         return [(asked, "texts that tell histories are written before training, and no signal reads them")]
     return [(asked, "no signal and no text reads histories")]

@@ -1,69 +1,69 @@
-"""The lines that a model has to beat: baselines of each task, fitted on prepared data."""
+"""Baselines of each task, fitted on prepared data, and which of them a model has to beat."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.rating import rating_baselines
 from llmrec_peft.evaluation.measures import Measure, better
-from llmrec_peft.experiment.prepare import Prepared
-from llmrec_peft.experiment.texts import Texts
+from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.heads.contract import TaskHead
-from llmrec_peft.progress import bar
-from llmrec_peft.recipe import Recipe
+from llmrec_peft.progress import SILENT, Progress
 
-BARS = {"rating": 5, "click": 8, "ranking": 4}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BASELINES = {"rating": 5, "click": 8, "ranking": 4}
 """Baselines of each task, for the progress bar."""
 
 
-def baselines_of(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts: Texts, show: bool) -> list[Baseline]:
-    """Every baseline of a head's task, tuned on validation.
+def baselines_of(
+    head: str, prepared: Prepared, item_vectors: Tensor | None, progress: Progress = SILENT
+) -> list[Baseline]:
+    """Fit every baseline of a head's task, tuned on validation.
 
     Args:
-        head: Whose task it is.
-        recipe: Protocol of the evaluation.
-        prepared: Data.
-        texts: Untuned vectors of items.
-        show: Whether to show a progress bar.
+        head: Name of the head.
+        prepared: Data, its recipe and the protocol of the evaluation.
+        item_vectors: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
+        progress: Where to report to.
     """
-    found = []
-    with bar("baselines", BARS[head.task], show=show) as shown:
-        for baseline in _fitted(head, recipe, prepared, texts):
-            found.append(baseline)
+    bare = prepared.recipe.reads.heads[head]
+    baselines = []
+    with progress.bar("baselines", BASELINES[bare.task]) as shown:
+        for baseline in _fitted(bare, prepared, item_vectors):
+            baselines.append(baseline)
             shown.advance(text=baseline.name)
-    return found
+    return baselines
 
 
-def _fitted(head: TaskHead[Any], recipe: Recipe, prepared: Prepared, texts: Texts) -> Iterator[Baseline]:
-    vocabulary = prepared.vocabulary
-    train, valid, test = prepared.records(prepared.train), prepared.valid, prepared.test
-    fit = prepared.records(prepared.learned(recipe.refits))
-    sizes = (vocabulary.num_users, vocabulary.num_items)
+def _fitted(head: TaskHead[Any], prepared: Prepared, item_vectors: Tensor | None) -> Iterator[Baseline]:
+    vocabulary, protocol = prepared.vocabulary, prepared.protocol
+    train, valid, test = prepared.records(protocol.train), prepared.valid, prepared.test
+    fit = prepared.records(protocol.learned)
+    span = prepared.dataset.rating_range
     if head.task == "rating":
-        yield from rating_baselines(train, valid, fit, test, *sizes, prepared.dataset.rating_range)
+        yield from rating_baselines(train, valid, fit, test, vocabulary.num_users, vocabulary.num_items, span)
     elif head.task == "click":
         from llmrec_peft.evaluation.baselines.click import ClickData, click_baselines
 
-        span = prepared.dataset.rating_range
-        parts = [replace(part, label=head.observed(part.label, span)) for part in (train, valid, fit, test)]
-        in_time = recipe.data.protocol == "prequential"
-        yield from click_baselines(
-            ClickData(parts[0], parts[1], parts[2], parts[3], vocabulary.num_items, texts.items, in_time)
+        train, valid, fit, test = (
+            replace(part, label=head.observed(part.label, span)) for part in (train, valid, fit, test)
         )
+        data = ClickData(train, valid, fit, test, vocabulary.num_items, item_vectors, protocol.in_time)
+        yield from click_baselines(data)
     else:
         from llmrec_peft.evaluation.baselines.ranking import RankingData, ranking_baselines
 
-        own = recipe.evaluation.own_items
-        yield from ranking_baselines(
-            RankingData(train, valid, fit, test, vocabulary.num_items, texts.items, own, head.metric)
-        )
+        sizes = (vocabulary.num_items, item_vectors, protocol.own_items, head.metric)
+        yield from ranking_baselines(RankingData(train, valid, fit, test, *sizes))
 
 
-def best_line(baselines: list[Baseline], metric: str, measure: Measure, prepared: Prepared) -> Baseline | None:
-    """The trivial baseline that is best on validation: the line."""
+def best_baseline(baselines: list[Baseline], metric: str, measure: Measure, prepared: Prepared) -> Baseline | None:
+    """The trivial baseline that is best on validation; None where there is none."""
     best: tuple[float, Baseline] | None = None
     for baseline in baselines:
         if baseline.trivial:

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
-from llmrec_peft.data.dataset import columns
+from llmrec_peft.backbone.output_embedding import word_rows
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import CandidateSampler
 from llmrec_peft.errors import InputError
-from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
-from llmrec_peft.evaluation.outcomes import Outcome, rank_targets
-from llmrec_peft.experiment.prepare import Prepared
+from llmrec_peft.evaluation.outcomes import Outcome
+from llmrec_peft.evaluation.protocol import outcome_of
+from llmrec_peft.experiment.decisions import Calibrators, Decision, LateWeights, Validation
+from llmrec_peft.experiment.experiment import Experiment
+from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.texts import Texts
-from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals
+from llmrec_peft.model.contexts import LanguageFacts, training_contexts
 from llmrec_peft.model.text_source import EncodedSource
-from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_heads, bare_signals, reads_prompt
-from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import FitResult, fit
 
+if TYPE_CHECKING:
+    from llmrec_peft.recipe import Recipe
+
 
 @dataclass
-class Fitted:
-    """A trained variant.
+class FittedVariant:
+    """A trained variant of a recipe.
 
     Attributes:
         model: The final model.
         search: The fit that validation watched.
-        valid: What the best model of that fit said of validation, by head.
+        valid: What the best model of that fit predicted for validation, by head.
         seconds: Fitting time, refit included.
         peak_rss_mb: Highest resident memory.
     """
@@ -51,93 +51,38 @@ class Fitted:
     peak_rss_mb: float
 
 
-def measures(recipe: Recipe, prepared: Prepared) -> dict[str, Measure]:
-    """How each head of a recipe is measured."""
-    popularity = prepared.learned(recipe.refits).counts_by_item(prepared.vocabulary.num_items)
-    span = prepared.dataset.rating_range
-    return {
-        name: measure_of(head.task, functools.partial(head.observed, label_range=span), popularity)
-        for name, head in bare_heads(recipe).items()
-    }
-
-
 def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> RecModel:
-    """A fresh model of a recipe, its initial values drawn from the recipe's seed."""
-    vocabulary = prepared.vocabulary
-    sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
+    """Make a fresh model of a recipe, its initial values drawn from the recipe's seed."""
+    sizes = (prepared.vocabulary.num_items, prepared.vocabulary.num_users, len(prepared.interactions))
     source = EncodedSource(plan_texts(recipe, *sizes)) if texts is None else texts.source(recipe)
     torch.manual_seed(recipe.seed)
-    heads = build_heads(recipe, _head_context(recipe, prepared, train, texts))
-    inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
-    hidden, token_norm = texts.backbone.token_size if texts is not None and inserts else (None, None)
-    context = SignalContext(
-        num_users=vocabulary.num_users,
-        num_items=vocabulary.num_items,
-        dim=recipe.fusion.dim,
-        train=train,
-        text=texts.items if texts is not None else None,
-        neighbours=prepared.neighbours,
-        task=next(iter(heads.values())).task,
-        listwise=any(head.listwise for head in heads.values()),
-        users=columns(prepared.dataset.users),
-        items=columns(prepared.dataset.items),
-        hidden=hidden,
-        token_norm=token_norm,
-        history_length=recipe.data.history_length,
-        user_text=texts.users if texts is not None else None,
-        seed=recipe.seed,
-    )
-    signals = build_signals(recipe, context)
+    language = None if texts is None else _language_facts(recipe, texts)
+    contexts = training_contexts(recipe, prepared.facts, train, language)
+    heads = build_heads(recipe, contexts.head)
+    signals = build_signals(recipe, contexts.signal)
     return build_model(recipe, signals, heads, source)
 
 
-def _head_context(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Texts | None) -> HeadContext:
-    backbone = texts.backbone if texts is not None and reads_prompt(recipe) else None
-    decodes = backbone is not None and backbone.kind == "decoder"
-    return HeadContext(
-        dim=recipe.fusion.dim,
-        label_mean=float(train.label.mean()),
-        label_range=prepared.dataset.rating_range,
-        text_width=None if backbone is None else backbone.width,
+def _language_facts(recipe: Recipe, texts: Texts) -> LanguageFacts:
+    """What heads and signals may know of the language model, as far as the recipe reads it."""
+    reads, backbone = recipe.reads, texts.backbone
+    hidden, token_norm = backbone.token_size if reads.inserts_tokens else (None, None)
+    decodes = reads.prompt and backbone.kind == "decoder"
+    return LanguageFacts(
+        item_vectors=texts.items,
+        user_vectors=texts.users,
+        hidden=hidden,
+        token_norm=token_norm,
+        prompt_width=backbone.width if reads.prompt else None,
         decodes=decodes,
-        yes_no=backbone.output_rows(["Yes", "No"]).cpu() if backbone is not None and decodes else None,
-        labels=train.label,
+        yes_no=word_rows(backbone, ["Yes", "No"]).cpu() if decodes else None,
     )
-
-
-def outcome_of(
-    model: RecModel,
-    head: str,
-    part: Interactions,
-    recipe: Recipe,
-    prepared: Prepared,
-    learned: Interactions,
-    sampled: int | None = None,
-) -> Outcome:
-    """What one head of a model says of a part, in the form that its task is measured in.
-
-    Args:
-        model: Trained model.
-        head: Name of the head.
-        part: Examples.
-        recipe: Protocol of the evaluation.
-        prepared: Data.
-        learned: Interactions that the model was trained on.
-        sampled: Rank among so many random items, too.
-    """
-    if model.heads[head].task == "ranking":
-        num_items = prepared.vocabulary.num_items
-        with model.ranking(part, num_items, head) as scores:
-            return rank_targets(part, scores, num_items, own_items=recipe.evaluation.own_items, sampled=sampled)
-    if recipe.data.protocol == "prequential":
-        return model.scores_in_time(part, learned, head)
-    return model.scores(part, head)
 
 
 def sampler_of(
     recipe: Recipe, model: RecModel, prepared: Prepared, train: Interactions, texts: Texts | None
 ) -> CandidateSampler | None:
-    """What draws candidates for a recipe's listwise heads; None where no head is listwise.
+    """Make what draws candidates for a recipe's listwise heads; None where no head is listwise.
 
     Raises:
         InputError: When hard negatives are asked for and nothing is read.
@@ -156,107 +101,101 @@ def sampler_of(
 
 
 def fit_variant(
-    recipe: Recipe,
-    prepared: Prepared,
-    texts: Texts | None,
-    accelerator: Accelerator,
-    work: Path,
-    title: str,
-    show: bool,
-    choose: Callable[[RecModel], None] | None = None,
-) -> Fitted:
+    experiment: Experiment, recipe: Recipe, name: str, title: str, decisions: Sequence[Decision] = ()
+) -> FittedVariant:
     """Train a variant: epochs chosen on validation, then, by recipe, a refit on train + validation.
 
-    What else validation decides (weights of a late fusion, calibration) is chosen for the best model of the
-    first fit and kept for the refit one.
+    What else validation decides (weights of a late fusion, calibration, `decisions`) is chosen for the best model of
+    the first fit and kept for the refit one.
 
     Args:
+        experiment: What all variants of the run share.
         recipe: Variant.
-        prepared: Data.
-        texts: Language model; None where no variant reads text.
-        accelerator: Device and trackers.
-        work: Folder for the checkpoints of this variant.
+        name: Folder of its checkpoints, inside the experiment's.
         title: Name on the progress bars.
-        show: Whether to show them.
-        choose: What else is chosen with the best model of the first fit, while it knows the training part alone.
+        decisions: What else is chosen with the best model of the first fit, while it knows the training part alone.
     """
-    section, device, valid = recipe.training, accelerator.device, prepared.valid
-    watched = valid
-    if section.validate_on is not None and section.validate_on < len(valid):
-        watched = valid.take(np.sort(np.random.default_rng(0).permutation(len(valid))[: section.validate_on]))
-    measured = measures(recipe, prepared)
-    primary = recipe.head.name
-    metric = bare_heads(recipe)[primary].metric
-
-    def figure(model: RecModel) -> float:
-        if recipe.data.protocol == "prequential" and model.heads[primary].task != "ranking":
-            # histories know what came before; that items' rates follow, too, is left to the reports: it takes long
-            scores = model.scores(watched, primary)
-            return measured[primary].report(scores, watched)[metric]
-        outcome = outcome_of(model, primary, watched, recipe, prepared, prepared.train)
-        return measured[primary].report(outcome, watched)[metric]
-
-    def run(train: Interactions, phase: str, watch: bool, epochs: int | None) -> tuple[RecModel, FitResult]:
-        started = time.monotonic()
-        model = new_model(recipe, prepared, train, texts)
-        model.to(device)
-        method = texts.method if texts is not None and model.encoder is not None else None
-        sampler = sampler_of(recipe, model, prepared, train, texts)
-        torch.manual_seed(recipe.seed)
-        result = fit(
-            model,
-            train,
-            section,
-            recipe.seed,
-            accelerator,
-            Checkpoint(work / phase),
-            f"{title} {phase}",
-            method,
-            figure if watch else None,
-            epochs,
-            show,
-            sampler,
-        )
-        setup = time.monotonic() - started - result.seconds
-        return model, replace(result, seconds=result.seconds + max(0.0, setup))
-
     started = time.monotonic()
-    model, search = run(prepared.train, "fit", True, None)
-    with scoring(model, valid, prepared):  # every text is encoded once for all that follows
-        model.fusion.choose(lambda: figure(model), metric in LOWER_IS_BETTER)
-        outcomes = _outcomes(model, recipe, prepared)
-        pairs = {name: scores for name, scores in outcomes.items() if isinstance(scores, np.ndarray)}
-        for name, scores in pairs.items():
-            head = model.heads[name]
-            head.calibrate(scores, head.observed(valid.label, prepared.dataset.rating_range))
-        outcomes = _outcomes(model, recipe, prepared) if pairs else outcomes
-        if choose is not None:
-            choose(model)
-    decided = {name: tensor.clone() for name, tensor in model.trained_state().items() if _by_validation(name)}
+    prepared, protocol = experiment.prepared, experiment.protocol
+    watch = _Watch(recipe, prepared)
+    model, search = _trained(experiment, recipe, f"{name}/fit", f"{title} fit", protocol.train, watch)
+    every: list[Decision] = [LateWeights(), Calibrators(prepared), *decisions]
+    validation = Validation(model, prepared, watch.metric, lambda: watch(model))
+    with scoring(model, prepared.valid, prepared):  # every text is encoded once for all that follows
+        for decision in every:
+            decision.choose(validation)
+        outcomes = validation.outcomes()
     seconds, peak = search.seconds, search.peak_rss_mb
     seconds += max(0.0, time.monotonic() - started - search.seconds)
-    if recipe.refits and section.refit == "recount":
+    if recipe.refits and recipe.training.refit == "recount":
         for signal in model.signals.values():
-            signal.remember(prepared.learned(True))
+            signal.remember(protocol.learned)
     elif recipe.refits:
-        model, final = run(prepared.learned(True), "refit", False, search.best_epoch)
-        model.load_trained_state({**model.trained_state(), **decided})
+        where, what, epochs = f"{name}/refit", f"{title} refit", search.best_epoch
+        model, final = _trained(experiment, recipe, where, what, protocol.learned, epochs=epochs)
+        for decision in every:
+            decision.keep(model)
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)
-    return Fitted(model, search, outcomes, seconds, peak)
+    return FittedVariant(model, search, outcomes, seconds, peak)
+
+
+class _Watch:
+    """The figure of validation that chooses epochs: the primary head's metric, on a fixed sample where one is asked."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared) -> None:
+        valid, count = prepared.valid, recipe.training.validate_on
+        if count is not None and count < len(valid):
+            valid = valid.take(np.sort(np.random.default_rng(0).permutation(len(valid))[:count]))
+        self._part, self._protocol = valid, prepared.protocol
+        self._head = recipe.head.name
+        self._measure = prepared.measures[self._head]
+        self.metric = str(recipe.reads.primary.metric)
+
+    def __call__(self, model: RecModel) -> float:
+        if self._protocol.in_time and model.heads[self._head].task != "ranking":
+            # histories know what came before; that items' rates follow, too, is left to the reports: it takes long
+            outcome: Outcome = model.scores(self._part, self._head)
+        else:
+            outcome = outcome_of(model, self._head, self._part, self._protocol, self._protocol.train)
+        return self._measure.report(outcome, self._part)[self.metric]
+
+
+def _trained(
+    experiment: Experiment,
+    recipe: Recipe,
+    name: str,
+    title: str,
+    train: Interactions,
+    validate: _Watch | None = None,
+    epochs: int | None = None,
+) -> tuple[RecModel, FitResult]:
+    """Train a fresh model once; its time includes what was computed before the first step."""
+    started = time.monotonic()
+    prepared, texts = experiment.prepared, experiment.texts
+    model = new_model(recipe, prepared, train, texts)
+    model.to(experiment.accelerator.device)
+    method = texts.method if texts is not None and model.encoder is not None else None
+    sampler = sampler_of(recipe, model, prepared, train, texts)
+    torch.manual_seed(recipe.seed)
+    result = fit(
+        model,
+        train,
+        recipe.training,
+        recipe.seed,
+        experiment.accelerator,
+        Checkpoint(experiment.folder / name),
+        title,
+        method,
+        validate,
+        epochs,
+        experiment.progress,
+        sampler,
+    )
+    setup = time.monotonic() - started - result.seconds
+    return model, replace(result, seconds=result.seconds + max(0.0, setup))
 
 
 def scoring(model: RecModel, part: Interactions, prepared: Prepared) -> AbstractContextManager[None]:
     """Inside the block every text that a part's figures read, of all items where they are ranked, is encoded once."""
     ranks = model.plan.item and any(head.task == "ranking" for head in model.heads.values())
     return model.scoring(np.union1d(model.plan.keys(part), np.arange(prepared.vocabulary.num_items if ranks else 1)))
-
-
-def _outcomes(model: RecModel, recipe: Recipe, prepared: Prepared) -> dict[str, Outcome]:
-    """What each head says of validation."""
-    valid, train = prepared.valid, prepared.train
-    return {name: outcome_of(model, name, valid, recipe, prepared, train) for name in model.heads}
-
-
-def _by_validation(name: str) -> bool:
-    """Whether a tensor is decided on validation: a late fusion's weights, a calibrator."""
-    return name == "fusion.weights" or ".calibration." in name

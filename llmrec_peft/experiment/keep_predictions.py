@@ -12,7 +12,7 @@ from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions,
 from llmrec_peft.evaluation.measures import ClickMeasure
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
-from llmrec_peft.experiment.prepare import Prepared
+from llmrec_peft.experiment.prepared import Prepared
 
 
 def keep_predictions(folder: Path, heads: Mapping[str, HeadOutcomes], prepared: Prepared) -> None:
@@ -20,18 +20,18 @@ def keep_predictions(folder: Path, heads: Mapping[str, HeadOutcomes], prepared: 
 
     Args:
         folder: The folder.
-        heads: What was said under each head.
+        heads: What was predicted under each head.
         prepared: Data.
     """
     test = prepared.test
     found = {}
     for name, head in heads.items():
         outcomes = {**head.test, **{baseline.name: baseline.test for baseline in head.baselines}}
-        line = head.line(prepared)
+        best = head.best_baseline
         found[name] = HeadPredictions(
             task=head.task,
             metric=head.metric,
-            line=None if line is None else line.name,
+            best_baseline=None if best is None else best.name,
             observed=head.measure.observe(test.label) if isinstance(head.measure, ClickMeasure) else test.label,
             models={model: _plain(outcome) for model, outcome in outcomes.items()},
         )

@@ -25,12 +25,12 @@ class Rows:
     Attributes:
         baselines: Names of baselines.
         ablations: Names of ablations.
-        line: The trivial baseline that is best on validation; None where there is none.
+        best_baseline: The trivial baseline that is best on validation; None where there is none.
     """
 
     baselines: Sequence[str]
     ablations: Sequence[str]
-    line: str | None = None
+    best_baseline: str | None = None
 
 
 def figures(outcomes: Outcomes, part: Interactions, measure: Measure, rows: Rows) -> dict[str, Any]:
@@ -59,14 +59,14 @@ def comparisons(
 ) -> dict[str, Any]:
     """Paired intervals of the primary metric, resampling users and items.
 
-    `after` against every other model, and where there is a blend with the trivial line, the blend against that
-    line alone: what the model adds to it.
+    `after` against every other model, and where there is a blend with the best baseline, the blend against that
+    baseline alone: what the model adds to it.
     """
     if resamples == 0:
         return {}
     pairs = [("after", name) for name in outcomes if name not in ("after", "blend")]
-    if "blend" in outcomes and rows.line is not None:
-        pairs += [("blend", rows.line), ("blend", "after")]
+    if "blend" in outcomes and rows.best_baseline is not None:
+        pairs += [("blend", rows.best_baseline), ("blend", "after")]
     weighted = {name: measure.weighted(metric, outcome, part) for name, outcome in outcomes.items()}
     found: dict[str, dict[str, Any]] = {f"{first}_minus_{second}": {} for first, second in pairs}
     for unit, cluster in measure.clusters(metric, part).items():
@@ -77,14 +77,14 @@ def comparisons(
 
 
 def losing(report: Mapping[str, Any], metric: str, rows: Rows) -> list[str]:
-    """Models whose primary figure is no better than that of the trivial line."""
-    if rows.line is None:
+    """Name the models whose primary figure is no better than that of the best baseline."""
+    if rows.best_baseline is None:
         return []
-    line = report["baselines"][rows.line][metric]
+    bar = report["baselines"][rows.best_baseline][metric]
     named = {name: report[name] for name in ("before", "after", "blend") if name in report}
     named |= report.get("ablations", {})
-    named |= {name: row for name, row in report["baselines"].items() if name != rows.line}
-    return [name for name, row in named.items() if metric not in row or not better(metric, row[metric], line)]
+    named |= {name: row for name, row in report["baselines"].items() if name != rows.best_baseline}
+    return [name for name, row in named.items() if metric not in row or not better(metric, row[metric], bar)]
 
 
 def nested(reports: Mapping[str, Any], rows: Rows) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_signals, reads_text
 
 
 class Texts:
@@ -127,7 +126,7 @@ class Texts:
     def source(self, recipe: Recipe) -> EncodedSource:
         """Where a fresh model of a variant finds its texts' vectors: an encoder, or the untuned vectors themselves."""
         plan = self.plan_for(recipe)
-        if not reads_text(recipe):
+        if not recipe.reads.language_model:
             return EncodedSource(plan)
         encoded = self.encoded(recipe)
         return EncodedSource(plan, encoded, self.untuned if encoded is None else None)
@@ -138,8 +137,7 @@ class Texts:
         method: AdapterMethod[Any] = registry.get("adapters", name)(recipe.adapter.config)
         lowest = method.lowest_layer(self.backbone)
         if lowest is None:
-            inserts = any(signal.inserts_tokens for signal in bare_signals(recipe).values())
-            if not inserts:
+            if not recipe.reads.inserts_tokens:
                 return None
             if self._tuned is not None:  # an earlier variant's adapter lies inside the model that is read here
                 self.backbone.detach()

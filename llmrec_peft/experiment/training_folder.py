@@ -15,7 +15,7 @@ from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.folder import whole_file, whole_folder
 from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.prepare import Prepared
+from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.identity import __version__, values_digest
 from llmrec_peft.recipe import Recipe
 
@@ -55,7 +55,6 @@ def begun_here(work: Path, since: float) -> bool:
 
 def claim(
     work: Path,
-    recipe: Recipe,
     prepared: Prepared,
     base: Mapping[str, str | None],
     resume: bool,
@@ -73,7 +72,7 @@ def claim(
     name = work.name.removesuffix(".training")
     for left in work.parent.glob(f"{glob.escape(name)}.*.new"):  # a kill came while a run was being published
         shutil.rmtree(left, ignore_errors=True)
-    identity = values_digest([recipe.plain(), prepared.digest, base, __version__])
+    identity = values_digest([prepared.recipe.plain(), prepared.digest, base, __version__])
     path = work / "identity.json"
     if resume and path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))

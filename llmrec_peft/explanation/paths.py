@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from llmrec_peft.explanation.evidence import Weighed
 from llmrec_peft.explanation.pieces import Pair, Piece
 
@@ -67,13 +65,3 @@ def named(signal: Connects, kind: str, index: int) -> str:
     """What a relation or an entity is called; by its number where the run does not know its name."""
     known = signal.names().get(kind, [])
     return known[index - 1] if 0 < index <= len(known) else f"{kind[:-1] if kind == 'relations' else 'entity'} {index}"
-
-
-def mask_of(name: str, keys: frozenset[str | int], places: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """1 at the places of a signal's neighbours that keys name, float32 [places]."""
-    mask = np.zeros(places, np.float32)
-    for key in keys:
-        signal, _, place = str(key).rpartition(":")
-        if signal == name:
-            mask[int(place)] = 1.0
-    return mask

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 Kind = Literal["signal", "history", "word", "path"]
 KINDS: tuple[Kind, ...] = ("signal", "history", "word", "path")
 """Kinds of evidence in the order in which they are told."""
@@ -59,3 +61,13 @@ class Variant:
     def keys(self, kind: Kind) -> frozenset[Any]:
         """Keys of the pieces of one kind that are left out."""
         return frozenset(piece.key for piece in self.without if piece.kind == kind)
+
+
+def mask_of(name: str, keys: frozenset[str | int], places: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """1 at the places of a signal's neighbours that keys name, float32 [places]."""
+    mask = np.zeros(places, np.float32)
+    for key in keys:
+        signal, _, place = str(key).rpartition(":")
+        if signal == name:
+            mask[int(place)] = 1.0
+    return mask

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.errors import InputError
-from llmrec_peft.explanation.paths import mask_of
-from llmrec_peft.explanation.pieces import Pair, Variant
+from llmrec_peft.explanation.pieces import Pair, Variant, mask_of
 from llmrec_peft.explanation.terms import Terms, terms_of
 from llmrec_peft.explanation.words import WordedText, encoded, worded
 from llmrec_peft.model import RecModel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,9 +196,8 @@ def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[in
     import torch
 
     from llmrec_peft.data.interactions import Interactions
-    from llmrec_peft.heads.contract import HeadContext
     from llmrec_peft.model.build import build_heads, build_model, build_signals
-    from llmrec_peft.signals.contract import SignalContext
+    from llmrec_peft.model.contexts import DataFacts, LanguageFacts, training_contexts
 
     prepared, width = data.prepared, backbone.width
     if prepared is None:  # everyone and everything once, liked and disliked in turn
@@ -207,25 +206,20 @@ def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[in
         train = Interactions(1 + number % data.users, 1 + number % data.items, label, number)
     else:
         train = prepared.learned(recipe.refits)
-    decodes = backbone.kind == "decoder"
-    heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0), text_width=width, decodes=decodes))
     tokens: torch.nn.Embedding = backbone.model.get_input_embeddings()  # type: ignore[operator]
-    context = SignalContext(
-        num_users=data.users + 1,
-        num_items=data.items + 1,
-        dim=recipe.fusion.dim,
-        train=train,
-        text=torch.zeros(1, width).expand(data.items + 1, width),
-        neighbours=None if prepared is None else prepared.neighbours,
-        task=next(iter(heads.values())).task,
-        listwise=any(head.listwise for head in heads.values()),
-        users=data.user_columns,
-        items=data.item_columns,
+    language = LanguageFacts(
+        item_vectors=torch.zeros(1, width).expand(data.items + 1, width),
+        user_vectors=None if recipe.views.user is None else torch.zeros(2, width),
         hidden=tokens.embedding_dim,
-        history_length=recipe.data.history_length,
-        user_text=None if recipe.views.user is None else torch.zeros(2, width),
+        prompt_width=width,
+        decodes=backbone.kind == "decoder",
     )
-    groups = build_model(recipe, build_signals(recipe, context), heads).parameter_groups()
+    neighbours = None if prepared is None else prepared.neighbours
+    facts = DataFacts(data.users + 1, data.items + 1, (1.0, 5.0), data.user_columns, data.item_columns, neighbours)
+    contexts = training_contexts(recipe, facts, train, language)
+    heads = build_heads(recipe, replace(contexts.head, labels=None))  # sizes count here, and labels may be made up
+    signals = build_signals(recipe, contexts.signal)
+    groups = build_model(recipe, signals, heads).parameter_groups()
     count = {name: sum(p.numel() for _, p in members) for name, members in groups.items()}
     return count["embeddings"], count["head"]
 

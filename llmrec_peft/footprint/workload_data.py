@@ -90,7 +90,8 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
     from llmrec_peft.data.dataset import columns
     from llmrec_peft.experiment.prepare import prepare
 
-    recipe, prepared = prepare(recipe)
+    prepared = prepare(recipe)
+    recipe = prepared.recipe
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
@@ -136,10 +137,9 @@ def _demo_columns(recipe: Recipe, users: int, items: int) -> tuple[Columns, Colu
     """
     from llmrec_peft.data.dataset import columns
     from llmrec_peft.experiment.prepare import DEMO_SEED, require_useful
-    from llmrec_peft.recipe.reads import bare_signals, reads_prompt
 
-    prompts = reads_prompt(recipe)
-    if all(signal.refusal((), (), prompts) is None for signal in bare_signals(recipe).values()):
+    prompts = recipe.reads.prompt
+    if all(signal.refusal((), (), prompts) is None for signal in recipe.reads.signals.values()):
         return {}, {}
     demo = registry.get("readers", recipe.data.reader)().demo(DEMO_SEED)
     require_useful(recipe, demo)
@@ -188,7 +188,6 @@ def chunks_of_step(recipe: Recipe, data: WorkloadData, others: Sequence[ViewText
 def _items_of_step(recipe: Recipe, data: WorkloadData) -> int:
     """Distinct texts of items that a step encodes: of its own items, and, read fresh, of histories and candidates."""
     from llmrec_peft.model import plan_texts
-    from llmrec_peft.recipe.reads import bare_heads
 
     training, plan = recipe.training, plan_texts(recipe, data.items + 1, data.users + 1, data.examples)
     step = examples_of_step(recipe, data)
@@ -198,6 +197,6 @@ def _items_of_step(recipe: Recipe, data: WorkloadData) -> int:
     if training.other_texts == "fresh":
         if plan.history:
             rows += step * recipe.data.history_length
-        for negatives in filter(None, (head.negatives() for head in bare_heads(recipe).values())):
+        for negatives in filter(None, (head.negatives() for head in recipe.reads.heads.values())):
             rows += data.items if negatives.kind == "catalogue" else negatives.count + negatives.hard * step
     return min(rows, len(data.lengths))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from llmrec_peft.heads.contract import HeadContext, TaskHead
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.fusion import Fusion
 from llmrec_peft.model.rec_model import RecModel
-from llmrec_peft.recipe.reads import bare_heads
 from llmrec_peft.signals.contract import Signal, SignalContext
 
 if TYPE_CHECKING:
@@ -54,12 +53,34 @@ def build_model(
     )
 
 
-def build_signals(recipe: Recipe, context: SignalContext) -> dict[str, Signal[Any]]:
-    """Make the recipe's signals and their parts, in the recipe's order."""
+def build_signals(
+    recipe: Recipe,
+    context: SignalContext,
+    saved: Mapping[str, Tensor] | None = None,
+    names: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+) -> dict[str, Signal[Any]]:
+    """Make the recipe's signals and their parts, in the recipe's order.
+
+    Args:
+        recipe: Which signals.
+        context: What they may know.
+        saved: Tensors of all trained signals, each under its name, where they are built to be loaded.
+        names: What the trained signals call their numbers (`Signal.names`), by signal.
+
+    Raises:
+        KeyError: Naming a saved tensor that is missing.
+    """
     signals: dict[str, Signal[Any]] = {}
     for name, options in recipe.signals.active.items():
         signal = registry.get("signals", name)(options)
-        signal.parts = signal.build(context)
+        if saved is not None:
+            context = replace(context, saved=_own(saved, name), names=(names or {}).get(name))
+        try:
+            signal.parts = signal.build(context)
+        except KeyError as error:
+            if saved is None:
+                raise
+            raise KeyError(f"{name}.{error.args[0]}") from None
         signals[name] = signal
     return signals
 
@@ -73,11 +94,20 @@ def build_heads(
         recipe: Which heads.
         context: What they may know.
         saved: Tensors of all trained heads, each under its name, where they are built to be loaded.
+
+    Raises:
+        KeyError: Naming a saved tensor that is missing.
     """
-    heads = bare_heads(recipe)
-    for name, head in heads.items():
+    heads: dict[str, TaskHead[Any]] = {}
+    for choice in recipe.all_heads:
+        head = registry.get("heads", choice.name)(choice.config)
         if saved is not None:
-            own = {key.removeprefix(f"{name}."): t for key, t in saved.items() if key.startswith(f"{name}.")}
-            context = replace(context, saved=own)
+            context = replace(context, saved=_own(saved, choice.name))
         head.parts = head.build(context)
+        heads[choice.name] = head
     return heads
+
+
+def _own(saved: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The saved tensors of one part, without its name."""
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in saved.items() if key.startswith(f"{name}.")}

@@ -93,15 +93,13 @@ class Prompting:
         Raises:
             InputError: When a head reads prompts and the recipe has no view of them.
         """
-        from llmrec_peft.recipe.reads import bare_signals, reads_prompt
-
         views, length, middle = recipe.views, recipe.data.history_length, recipe.data.liked_above or 0.0
-        if reads_prompt(recipe) and views.prompt is None:
+        if recipe.reads.prompt and views.prompt is None:
             raise InputError(
                 "views.prompt: the head reads prompts, and the recipe has no template for them, such as"
                 ' "Liked: {% for film in history if film.liked %}{{ film.title }}; {% endfor %}Next: {{ item.title }}"'
             )
-        inserted = sum(signal.token_count() for signal in bare_signals(recipe).values())
+        inserted = recipe.reads.inserted_tokens
         return cls(
             None if views.user is None else ViewWriter(views.user, backbone, middle, length),
             None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted),

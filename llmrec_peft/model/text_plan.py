@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.recipe.reads import bare_signals, reads_history, reads_prompt, user_tells_history
 
 if TYPE_CHECKING:
     from llmrec_peft.recipe import Recipe
@@ -63,15 +62,14 @@ def plan_texts(recipe: Recipe, num_items: int, num_users: int, num_examples: int
         num_users: Rows of a user table.
         num_examples: Examples of all parts.
     """
-    signals = bare_signals(recipe).values()
-    by_example = user_tells_history(recipe)
-    user = num_items if recipe.views.user is not None and any(s.reads_user_text for s in signals) else None
-    users = 0 if user is None else num_examples if by_example else num_users
+    reads = recipe.reads
+    user = num_items if reads.user_text else None
+    users = 0 if user is None else num_examples if reads.user_text_by_example else num_users
     return TextPlan(
-        item=any(signal.uses_text() for signal in signals),
-        history=any(signal.reads_history and signal.uses_text() for signal in signals),
+        item=reads.item_text,
+        history=reads.history_text,
         user=user,
-        user_by_example=by_example,
-        prompt=num_items + users if reads_prompt(recipe) else None,
-        history_length=recipe.data.history_length if reads_history(recipe) else None,
+        user_by_example=reads.user_text_by_example,
+        prompt=num_items + users if reads.prompt else None,
+        history_length=recipe.data.history_length if reads.history else None,
     )

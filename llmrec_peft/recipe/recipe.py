@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError, model_serializer, model_validator
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options, one_line, validated
+from llmrec_peft.recipe.reads import Reads
 from llmrec_peft.recipe.registered import demo_settings
 from llmrec_peft.recipe.sections import (
     BackboneSection,
@@ -152,6 +154,11 @@ class Recipe(Options):
     def all_heads(self) -> tuple[HeadChoice, ...]:
         """Every head that is trained, the primary one first."""
         return self.heads or (self.head,)
+
+    @cached_property
+    def reads(self) -> Reads:
+        """What the recipe's plugins read, asked of them once."""
+        return Reads.of(self.all_heads, self.signals.active, self.views)
 
     @property
     def refits(self) -> bool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.reads import bare_signals, reads_prompt
 
 UNTUNED_RATE = 0.01
 """Rate of a head over frozen text: on ML-100K's validation part it reached 0.938, at the whole's 0.001 only 0.942."""
@@ -17,16 +15,16 @@ def untuned(recipe: Recipe) -> Recipe:
     A linear head alone stands faster steps than the whole does, and needs them to converge in as many epochs.
     """
     changes: dict[str, object] = {"adapter.method": "none"}
-    head = registry.get("heads", recipe.head.name)
+    head = recipe.reads.primary
     if head.task != "ranking":
         changes["training.head.learning_rate"] = max(recipe.training.head.learning_rate, UNTUNED_RATE)
-    reading = [name for name, signal in bare_signals(recipe).items() if signal.uses_text()]
+    reading = [name for name, signal in recipe.reads.signals.items() if signal.uses_text()]
     for name in recipe.signals.active:
         if name not in reading and name != "collaborative":
             changes[f"signals.{name}"] = False
     if "collaborative" in recipe.signals.active or head.task == "rating":
         changes["signals.collaborative.factors"] = False
-    if not reading and not reads_prompt(recipe):
+    if not reading and not recipe.reads.prompt:
         changes["signals.text"] = {}
     return recipe.changed(changes)
 
@@ -35,11 +33,11 @@ def collaborative_only(recipe: Recipe) -> Recipe | None:
     """The recipe without any text: what a language model has to beat. None where nothing would be left."""
     changes: dict[str, object] = {"adapter.method": "none"}
     left = False
-    for name, signal in bare_signals(recipe).items():
+    for name, signal in recipe.reads.signals.items():
         options = signal.without_text()
         changes[f"signals.{name}"] = False if options is None else options.model_dump()
         left = left or options is not None
-    if reads_prompt(recipe):
+    if recipe.reads.prompt:
         changes["head.feed"] = "pair"
         if recipe.heads:
             return None

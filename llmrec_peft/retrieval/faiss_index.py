@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.retrieval.index import Found, Index, Kind
 
 NEIGHBOURS, CARE, EFFORT = 32, 200, 128
 """Neighbours of a vector in the graph, and candidates looked at while it is built and while it is searched."""
 
 
-class _FaissIndex(Index):
-    """An index that FAISS holds."""
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Inner products, float32 [n, k], and rows, int64 [n, k], the largest first; row -1 where fewer were found."""
+
+
+class FaissVectors(ABC):
+    """Vectors that FAISS holds; `Index` puts them behind the methods that all kinds share."""
 
     _index: Any
 
@@ -29,23 +33,26 @@ class _FaissIndex(Index):
         """Width of the vectors."""
         return int(self._index.d)
 
+    @abstractmethod
+    def search(self, queries: Tensor, k: int) -> Found:
+        """The `k` vectors with the largest inner products with each query, float32 [n, width]."""
 
-class FaissFlat(_FaissIndex):
+
+class FaissFlat(FaissVectors):
     """FAISS's exact search by inner product."""
-
-    kind: Kind = "faiss-flat"
 
     def __init__(self, vectors: Tensor) -> None:
         """Copy the vectors, float32 [n, width]."""
         self._index = _faiss().IndexFlatIP(vectors.shape[1])
         self._index.add(_plain(vectors))
 
-    def _search(self, queries: Tensor, k: int) -> Found:
+    def search(self, queries: Tensor, k: int) -> Found:
+        """The `k` vectors with the largest inner products with each query, float32 [n, width]."""
         scores, rows = self._index.search(_plain(queries), k)
         return scores, rows
 
 
-class FaissHnsw(_FaissIndex):
+class FaissHnsw(FaissVectors):
     """FAISS's hierarchical graph over the inner products themselves; it may miss a few.
 
     An inner product is no distance, so the graph is one without promises, and lists of a tenth of the catalogue can
@@ -60,8 +67,6 @@ class FaissHnsw(_FaissIndex):
         Morozov and Babenko, Non-metric Similarity Graphs for Maximum Inner Product Search, NeurIPS 2018.
     """
 
-    kind: Kind = "faiss-hnsw"
-
     def __init__(self, vectors: Tensor) -> None:
         """Build the graph over vectors, float32 [n, width]."""
         faiss = _faiss()
@@ -69,7 +74,8 @@ class FaissHnsw(_FaissIndex):
         self._index.hnsw.efConstruction = CARE
         self._index.add(_plain(vectors))
 
-    def _search(self, queries: Tensor, k: int) -> Found:
+    def search(self, queries: Tensor, k: int) -> Found:
+        """The `k` vectors with the largest inner products with each query, float32 [n, width]."""
         self._index.hnsw.efSearch = max(EFFORT, 2 * k)
         scores, rows = self._index.search(_plain(queries), k)
         return np.where(rows >= 0, scores, -np.inf).astype(np.float32), rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from llmrec_peft.retrieval.faiss_index import FaissVectors
 
 Kind = Literal["exact", "faiss-flat", "faiss-hnsw"]
 KINDS: tuple[Kind, ...] = ("exact", "faiss-flat", "faiss-hnsw")
@@ -56,7 +59,9 @@ class Index(ABC):
             return ExactIndex(given)
         from llmrec_peft.retrieval.faiss_index import FaissFlat, FaissHnsw
 
-        return FaissFlat(given) if kind == "faiss-flat" else FaissHnsw(given)
+        if kind == "faiss-flat":
+            return _FaissIndex("faiss-flat", FaissFlat(given))
+        return _FaissIndex("faiss-hnsw", FaissHnsw(given))
 
     @abstractmethod
     def __len__(self) -> int:
@@ -125,3 +130,22 @@ class ExactIndex(Index):
             best = found
         assert best is not None  # noqa: S101 - there are rows
         return best[0].cpu().numpy(), best[1].cpu().numpy()
+
+
+class _FaissIndex(Index):
+    """Vectors that FAISS holds and searches."""
+
+    def __init__(self, kind: Kind, held: FaissVectors) -> None:
+        """Put what FAISS holds behind the methods that all kinds share."""
+        self.kind, self._held = kind, held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors."""
+        return self._held.width
+
+    def _search(self, queries: Tensor, k: int) -> Found:
+        return self._held.search(queries, k)

@@ -20,9 +20,9 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
-from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.model import RecModel, plan_texts
-from llmrec_peft.model.build import build_heads, build_model
+from llmrec_peft.model.build import build_heads, build_model, build_signals
+from llmrec_peft.model.contexts import loading_contexts
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
@@ -31,7 +31,6 @@ from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tuned_model import TunedModel
-from llmrec_peft.signals.contract import SignalContext
 
 SIGNAL_NAMES = "signal_names"
 """Key of the header of ``signals.safetensors`` that holds what signals call their numbers."""
@@ -256,34 +255,15 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
     of_head = read_tensors(folder / "head.safetensors")
     fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
     of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
+    contexts = loading_contexts(recipe, vocabulary.num_users, vocabulary.num_items)
     try:
-        heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 0.0, (0.0, 0.0)), of_head)
+        heads = build_heads(recipe, contexts.head, of_head)
     except KeyError as error:
         raise InputError(f"{folder / 'head.safetensors'}: tensor {error.args[0]} is missing") from None
-    task = next(iter(heads.values())).task
-    signals = {}
-    names = _signal_names(folder / "signals.safetensors")
-    for name, options in recipe.signals.active.items():
-        own = {key.removeprefix(f"{name}."): t for key, t in saved.items() if key.startswith(f"{name}.")}
-        signal = registry.get("signals", name)(options)
-        context = SignalContext(
-            vocabulary.num_users,
-            vocabulary.num_items,
-            recipe.fusion.dim,
-            None,
-            None,
-            None,
-            own,
-            names=names.get(name),
-            task=task,
-            listwise=any(head.listwise for head in heads.values()),
-            history_length=recipe.data.history_length,
-        )
-        try:
-            signal.parts = signal.build(context)
-        except KeyError as error:
-            raise InputError(f"{folder / 'signals.safetensors'}: tensor {name}.{error.args[0]} is missing") from None
-        signals[name] = signal
+    try:
+        signals = build_signals(recipe, contexts.signal, saved, _signal_names(folder / "signals.safetensors"))
+    except KeyError as error:
+        raise InputError(f"{folder / 'signals.safetensors'}: tensor {error.args[0]} is missing") from None
     plan = plan_texts(recipe, vocabulary.num_items, vocabulary.num_users, 0)
     model = build_model(recipe, signals, heads, EncodedSource(plan))
     load_into(model.signal_parts, saved, folder / "signals.safetensors")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Progress:
+class FitState:
     """Where a fit stands.
 
     Attributes:
@@ -64,7 +64,7 @@ class Checkpoint:
 
     def save(
         self,
-        progress: Progress,
+        state: FitState,
         model: RecModel,
         optimizer: AdamW | None,
         schedule: LambdaLR | None,
@@ -72,7 +72,7 @@ class Checkpoint:
         best: dict[str, Tensor] | None,
         method_state: dict[str, Tensor] | None = None,
     ) -> None:
-        """Write state and progress; the former checkpoint stands until the new one is whole.
+        """Write tensors and state; the former checkpoint stands until the new one is whole.
 
         `method_state` is what the adapter method keeps beside its parameters.
         """
@@ -86,7 +86,7 @@ class Checkpoint:
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random/cuda"] = torch.cuda.get_rng_state()
-        plain = {**asdict(progress), "schedule_step": schedule.last_epoch if schedule is not None else 0}
+        plain = {**asdict(state), "schedule_step": schedule.last_epoch if schedule is not None else 0}
         partial = self._folder.with_name(self._folder.name + ".new")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -108,8 +108,8 @@ class Checkpoint:
         optimizer: AdamW | None = None,
         schedule: LambdaLR | None = None,
         average: Average | None = None,
-    ) -> tuple[Progress, dict[str, Tensor] | None]:
-        """Put state back into place; returns the progress and the best state so far."""
+    ) -> tuple[FitState, dict[str, Tensor] | None]:
+        """Put tensors back into place; returns the state of the fit and the best tensors so far."""
         plain: dict[str, Any] = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
         tensors = load_file(self._folder / "state.safetensors")
         model.load_trained_state(_part(tensors, "model/"))
@@ -129,7 +129,7 @@ class Checkpoint:
         if "random/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random/cuda"])
         best = _part(tensors, "best/")
-        return Progress(**plain), best or None
+        return FitState(**plain), best or None
 
     def method_state(self) -> dict[str, Tensor]:
         """What the adapter method kept beside its parameters."""

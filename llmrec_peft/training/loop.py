@@ -12,8 +12,8 @@ import torch
 from accelerate import Accelerator
 
 from llmrec_peft.data.batches import Batch, BatchOrder
-from llmrec_peft.progress import Bar, bar, note
-from llmrec_peft.training.checkpoint import Checkpoint, Progress
+from llmrec_peft.progress import SILENT, Bar, Progress
+from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.early_stopping import EarlyStopping
 from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
@@ -62,7 +62,7 @@ def fit(
     method: AdapterMethod[Any] | None = None,
     validate: Callable[[RecModel], float] | None = None,
     epochs: int | None = None,
-    show: bool = True,
+    progress: Progress = SILENT,
     sampler: CandidateSampler | None = None,
 ) -> FitResult:
     """Train a model in place and leave its best weights in it.
@@ -78,14 +78,15 @@ def fit(
         method: Adapter method, for its penalty and its after-step work.
         validate: Validation figure of the model; None trains all epochs and keeps the last weights.
         epochs: Epochs to train at most; the schedule keeps the length of `section.epochs`.
-        show: Whether to show a progress bar.
+        progress: Where the fit reports to.
         sampler: Draws candidates for heads that are listwise.
     """
     run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs, sampler)
-    result = run.go(title, show)
-    if show and accelerator.is_main_process:
-        best = "" if result.best is None else f", best validation {model.head.metric} {result.best:.4f}"
-        note(f"{title}: {result.best_epoch} epochs{best} ({result.seconds:.0f} s)")
+    if not accelerator.is_main_process:
+        progress = SILENT
+    result = run.go(title, progress)
+    best = "" if result.best is None else f", best validation {model.head.metric} {result.best:.4f}"
+    progress.note(f"{title}: {result.best_epoch} epochs{best} ({result.seconds:.0f} s)")
     return result
 
 
@@ -144,73 +145,73 @@ class _Run:
         lower = model.head.lower_is_better
         self.stopping = EarlyStopping(section.patience if validate else None, lower)
         self.best: dict[str, Tensor] | None = None
-        self.progress = Progress()
+        self.state = FitState()
         self.held = contextlib.ExitStack()
         self.saved_at = time.monotonic()
 
-    def go(self, title: str, show: bool) -> FitResult:
+    def go(self, title: str, progress: Progress) -> FitResult:
         """Train until validation or the number of epochs says enough."""
         self._resume()
-        if not self.progress.finished:
+        if not self.state.finished:
             prepared, optimizer = self.accelerator.prepare(self.model, self.optimizer)
             total = sum(map(self.orders.batches, range(self.epochs)))
-            done = sum(map(self.orders.batches, range(self.progress.epoch))) + self.progress.batch
-            with self.held, bar(title, total, done, show and self.accelerator.is_main_process) as shown:
-                while self.progress.epoch < self.epochs and not self.stopping.stop:
+            done = sum(map(self.orders.batches, range(self.state.epoch))) + self.state.batch
+            with self.held, progress.bar(title, total, done) as shown:
+                while self.state.epoch < self.epochs and not self.stopping.stop:
                     self._hold_adapter()
                     self._epoch(prepared, optimizer, shown)
                     self._validate(shown)
                 self._finish()
             self.accelerator.free_memory(prepared, optimizer)
-        best_epoch = self.stopping.best_epoch if self.validate else self.progress.epoch
+        best_epoch = self.stopping.best_epoch if self.validate else self.state.epoch
         return FitResult(
             best_epoch=best_epoch,
             best=self.stopping.best,
             history=tuple(self.stopping.history),
-            seconds=self.progress.seconds,
-            peak_rss_mb=self.progress.peak_rss_mb,
+            seconds=self.state.seconds,
+            peak_rss_mb=self.state.peak_rss_mb,
         )
 
     def _epoch(self, prepared: torch.nn.Module, optimizer: Any, shown: Bar) -> None:
         """One pass over the batches that are left of the running epoch."""
-        progress, section = self.progress, self.section
+        state, section = self.state, self.section
         self.model.train()
         if self.model.encoded is not None:
-            self.model.encoded.draw_variants(self.seed, progress.epoch)
+            self.model.encoded.draw_variants(self.seed, state.epoch)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         started = time.monotonic()
-        batches, order = self.orders.batches(progress.epoch), self.orders.of(progress.epoch)
+        batches, order = self.orders.batches(state.epoch), self.orders.of(state.epoch)
         if self.sampler is not None:
             self.sampler.batches_are_of(order.item, order.by_item)
-        for rows in order.epoch(progress.epoch, skip=progress.batch):
-            progress.batch += 1
-            last = progress.batch == batches
-            step_now = last or progress.batch % section.accumulate == 0
+        for rows in order.epoch(state.epoch, skip=state.batch):
+            state.batch += 1
+            last = state.batch == batches
+            step_now = last or state.batch % section.accumulate == 0
             own = rows[rank % len(rows) :: world]  # a last batch may hold fewer rows than there are processes
             batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)
             if self.sampler is not None:
-                self.sampler.add(batch, progress.epoch, progress.batch, own_alone=self._reads_stored())
+                self.sampler.add(batch, state.epoch, state.batch, own_alone=self._reads_stored())
             loss = self._loss(prepared, batch)
             self.accelerator.backward(loss / section.accumulate)
-            progress.loss += loss.item()
+            state.loss += loss.item()
             if step_now:
                 if section.clip_norm is not None:
                     self.accelerator.clip_grad_norm_(self.model.parameters(), section.clip_norm)
                 optimizer.step()
                 self.schedule.step()
-                progress.step += 1
+                state.step += 1
                 tuned = self._tuned()
                 if self.method is not None and tuned is not None:
-                    self.method.after_step(tuned, progress.step, self.adapter_steps)
+                    self.method.after_step(tuned, state.step, self.adapter_steps)
                 optimizer.zero_grad()
                 if self.average is not None:
-                    self.average.update(progress.step)
-            shown.advance(text=f"loss {progress.loss / progress.batch:.4f}{self._figure()}")
+                    self.average.update(state.step)
+            shown.advance(text=f"loss {state.loss / state.batch:.4f}{self._figure()}")
             if step_now and not last and self._save_is_due():
-                progress.seconds += time.monotonic() - started
+                state.seconds += time.monotonic() - started
                 self._save()
                 started = time.monotonic()
-        progress.seconds += time.monotonic() - started
+        state.seconds += time.monotonic() - started
 
     def _reads_stored(self) -> bool:
         """Whether texts beside a batch's own are read as they were last encoded while the adapter changes.
@@ -237,20 +238,20 @@ class _Run:
     def _validate(self, shown: Bar) -> None:
         """Close the running epoch: validation figure, best weights, trackers, checkpoint."""
         started = time.monotonic()
-        progress = self.progress
-        mean_loss = progress.loss / max(1, progress.batch)
-        progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
-        logged = {"loss": mean_loss, "epoch": progress.epoch}
+        state = self.state
+        mean_loss = state.loss / max(1, state.batch)
+        state.epoch, state.batch, state.loss = state.epoch + 1, 0, 0.0
+        logged = {"loss": mean_loss, "epoch": state.epoch}
         if self.validate is not None:
             with self._averaged():
                 figure = self.validate(self.model)
                 if self.stopping.update(figure):
                     self.best = {name: t.clone() for name, t in self.model.trained_state().items()}
             logged[f"valid_{self.model.head.metric}"] = figure
-        progress.history = self.stopping.history
+        state.history = self.stopping.history
         shown.advance(0, text=f"loss {mean_loss:.4f}{self._figure()}")
-        self.accelerator.log(logged, step=progress.step)
-        progress.seconds += time.monotonic() - started
+        self.accelerator.log(logged, step=state.step)
+        state.seconds += time.monotonic() - started
         if self._save_is_due():
             self._save()
 
@@ -260,14 +261,14 @@ class _Run:
             self.model.load_trained_state(self.best)
         elif self.average is not None:
             self.average.swap()
-        self.progress.finished = True
+        self.state.finished = True
         self._save(last=True)
 
     def _hold_adapter(self) -> None:
         """After the epochs in which the adapter is trained, compute its vectors once and keep them."""
         limit = self.section.adapter_epochs
         encoded = self.model.encoded
-        if limit is None or self.progress.epoch < limit or encoded is None or encoded.held:
+        if limit is None or self.state.epoch < limit or encoded is None or encoded.held:
             return
         if self.average is not None:
             self.average.settle("encoder.")
@@ -294,19 +295,17 @@ class _Run:
         return time.monotonic() - self.saved_at >= self.section.checkpoint_seconds
 
     def _save(self, last: bool = False) -> None:
-        self.progress.peak_rss_mb = max(self.progress.peak_rss_mb, peak_rss_mb())
+        self.state.peak_rss_mb = max(self.state.peak_rss_mb, peak_rss_mb())
         if not self.accelerator.is_main_process:
             return
         if last:
-            self.checkpoint.save(self.progress, self.model, None, None, None, None)
+            self.checkpoint.save(self.state, self.model, None, None, None, None)
         else:
             encoded = self.model.encoded
             kept = self.method.state(encoded.encoder.model) if self.method and encoded is not None else {}
             if encoded is not None and encoded.remembered is not None:
                 kept = {**kept, REMEMBERED: encoded.remembered}
-            self.checkpoint.save(
-                self.progress, self.model, self.optimizer, self.schedule, self.average, self.best, kept
-            )
+            self.checkpoint.save(self.state, self.model, self.optimizer, self.schedule, self.average, self.best, kept)
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
@@ -314,7 +313,7 @@ class _Run:
             return
         whole = not self.checkpoint.finished()
         parts = (self.optimizer, self.schedule, self.average) if whole else (None, None, None)
-        self.progress, self.best = self.checkpoint.load(self.model, *parts)
+        self.state, self.best = self.checkpoint.load(self.model, *parts)
         encoded = self.model.encoded
         if encoded is not None and whole:
             kept = self.checkpoint.method_state()
@@ -322,5 +321,5 @@ class _Run:
                 encoded.remembered.copy_(kept.pop(REMEMBERED))
             if self.method is not None:
                 self.method.load_state(encoded.encoder.model, kept)
-        for figure in self.progress.history:
+        for figure in self.state.history:
             self.stopping.update(figure)

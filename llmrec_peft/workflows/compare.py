@@ -21,6 +21,8 @@ from llmrec_peft.recipe.yaml_file import read_yaml
 
 BASELINE = "baseline:"
 """What stands before the name of a run's own model that a group is compared against."""
+BEST = ("best", "line")
+"""Names of the trivial baseline that was best on validation; the second is what versions up to 0.1 called it."""
 METRICS = {
     "rating": ("rmse", "mae"),
     "click": ("auc", "log_loss", "uauc"),
@@ -130,7 +132,7 @@ def compare(
 
     Args:
         first: Runs of one recipe with several seeds.
-        against: Runs of another one, or ``baseline:NAME`` alone: ``line``, ``before``, or any model of the runs.
+        against: Runs of another one, or ``baseline:NAME`` alone: ``best``, ``before``, or any model of the runs.
         metric: Metric; by default the primary one of the first run's head.
         model: Which model of each run speaks for it, such as ``after`` or ``blend``.
         head: Head under which it speaks; the primary one by default.
@@ -184,10 +186,10 @@ def _named(run: Run, own: str | None, model: str, head: str | None) -> str:
     if own is None:
         return model
     said = run.head(head)
-    if own in ("line", "best_baseline"):
-        if said.line is None:
-            raise InputError(f"{run.folder} has no trivial line")
-        return said.line
+    if own in BEST:
+        if said.best_baseline is None:
+            raise InputError(f"{run.folder} has no trivial baseline")
+        return said.best_baseline
     return own
 
 

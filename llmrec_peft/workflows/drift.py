@@ -15,9 +15,9 @@ from torch import Tensor
 from llmrec_peft import registry
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.fitting import measures, outcome_of
+from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.prepare import Prepared, prepare
-from llmrec_peft.recipe import DEMO, Recipe
+from llmrec_peft.recipe import DEMO
 from llmrec_peft.run.recommender import Recommender
 
 RANKED_USERS = 100
@@ -32,12 +32,10 @@ class Labelled:
 
     Attributes:
         part: The examples.
-        recipe: Resolved recipe, its data where it lies now.
-        prepared: All of the data.
+        prepared: All of the data, where it lies now, with the resolved recipe.
     """
 
     part: Interactions
-    recipe: Recipe
     prepared: Prepared
 
 
@@ -86,7 +84,7 @@ def pairs_of(recommender: Recommender, run: Path, data: str | None, limit: int |
         pairs = Pairs(items, *sample, None, ranked, "sample", None, head.lower_is_better, (0.0, 1.0))
         return replace(pairs, label_range=_label_range(recommender, pairs))
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
-    recipe, prepared = prepare(recipe)
+    prepared = prepare(recipe)
     if prepared.digest != _data_digest(run):
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
     valid = prepared.valid
@@ -96,7 +94,7 @@ def pairs_of(recommender: Recommender, run: Path, data: str | None, limit: int |
     kept = np.flatnonzero(found >= 0)
     if not len(kept):
         raise InputError("no validation pair is about the items drawn: raise --limit")
-    labelled = Labelled(valid.take(kept), recipe, prepared)
+    labelled = Labelled(valid.take(kept), prepared)
     user = labelled.part.user.astype(np.int64)
     of_valid = (items, user, found[kept], labelled, ranked, "validation")
     pairs = Pairs(*of_valid, head.metric, head.lower_is_better, (0.0, 1.0))
@@ -184,10 +182,10 @@ def _figure(recommender: Recommender, pairs: Pairs, labelled: Labelled, metric: 
     Raises:
         InputError: When the pairs drawn have none, such as AUC where all are of one class.
     """
-    other, part, recipe = _with_vectors(recommender, pairs, vectors), labelled.part, labelled.recipe
-    head, prepared = recipe.head.name, labelled.prepared
-    outcome = outcome_of(other.model, head, part, recipe, prepared, prepared.train)
-    report = measures(recipe, prepared)[head].report(outcome, part)
+    other, part, prepared = _with_vectors(recommender, pairs, vectors), labelled.part, labelled.prepared
+    head, protocol = prepared.recipe.head.name, prepared.protocol
+    outcome = outcome_of(other.model, head, part, protocol, protocol.train)
+    report = prepared.measures[head].report(outcome, part)
     if metric not in report:
         raise InputError(f"the {len(part)} validation pairs drawn have no {metric}: raise --limit")
     return report[metric]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.fitting import measures, outcome_of
+from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.run.recommender import Recommender
 
@@ -37,14 +37,14 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{run}: metrics.json is missing or not what a run writes") from None
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
-    _, prepared = prepare(recipe)
+    prepared = prepare(recipe)
     if prepared.digest != digest:
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
-    test, learned, measured = prepared.test, prepared.learned(recipe.refits), measures(recipe, prepared)
+    test, protocol, measured = prepared.test, prepared.protocol, prepared.measures
     found, repeats = {}, True
     for name, told in figures.items():
         head = name or recipe.head.name
-        outcome = outcome_of(recommender.model, head, test, recipe, prepared, learned, recipe.evaluation.sampled)
+        outcome = outcome_of(recommender.model, head, test, protocol, protocol.learned, protocol.sampled)
         now = measured[head].report(outcome, test)
         repeats = repeats and all(abs(now[metric] - told.get(metric, float("inf"))) <= TOLERANCE for metric in now)
         found[name] = {"test": {"after": now}, "stored": told}

@@ -15,20 +15,18 @@ from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
-from llmrec_peft.backbone.load import load_backbone
-from llmrec_peft.backbone.preflight import known_facts, require_method, require_possible
+from llmrec_peft.backbone.preflight import known_facts
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.prepare import prepare
-from llmrec_peft.experiment.training_folder import claim, training_folder
-from llmrec_peft.heads.contract import HeadContext
+from llmrec_peft.experiment.experiment import OpenedRun, open_run
+from llmrec_peft.experiment.training_folder import training_folder
 from llmrec_peft.heads.explanation import ExplanationHead
 from llmrec_peft.identity import __version__
 from llmrec_peft.model import RecModel, TextPlan
 from llmrec_peft.model.build import build_heads
+from llmrec_peft.model.contexts import empty_head_context
 from llmrec_peft.model.text_source import EncodedSource
-from llmrec_peft.progress import bar, note
-from llmrec_peft.training.accelerator import make_accelerator
+from llmrec_peft.progress import Progress
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import FitResult, fit
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
@@ -39,7 +37,6 @@ from llmrec_peft.writing.writer_report import figures, rated, writer_card
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.backbone.load import Backbone
-    from llmrec_peft.experiment.prepare import Prepared
     from llmrec_peft.recipe import Recipe
 
 
@@ -55,7 +52,7 @@ def is_writing(recipe: Recipe) -> bool:
     return any(writing)
 
 
-def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show: bool) -> dict[str, Any]:
+def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress) -> dict[str, Any]:
     """Train a recipe whose head is `explanation` and leave a folder for `llmrec explain --writer`.
 
     Args:
@@ -63,7 +60,7 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show:
         run: Folder to make.
         resume: Go on with an interrupted training.
         overwrite: Replace what is there.
-        show: Whether to print notes and progress bars on stderr.
+        progress: Where to report to.
 
     Returns:
         Figures in the layout of ``metrics.json``.
@@ -71,31 +68,20 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show:
     Raises:
         InputError: When the base cannot write, or the data has no reviews.
     """
-    started = time.monotonic()
-    work = training_folder(run)
     recipe = recipe.changed({"training.adapter_epochs": None, "training.refit": False})
-    require_possible(recipe)
     _require_decoder(recipe)
-    recipe, prepared = prepare(recipe)
+    opened = open_run(recipe, training_folder(run), progress)
+    experiment, backbone = opened.experiment, opened.backbone
+    recipe, prepared, progress = experiment.recipe, experiment.prepared, experiment.progress
     middle = recipe.data.liked_above
     middle = sum(prepared.dataset.rating_range) / 2.0 if middle is None else middle
-    accelerator = make_accelerator(recipe.training.trackers, work)
-    backbone = load_backbone(recipe.backbone, accelerator.device)
-    require_method(recipe.adapter.method, recipe.adapter.config, backbone.facts, recipe.backbone.quantization)
-    shows = show and accelerator.is_main_process
     plain = Writer(backbone)
-    head = cast(ExplanationHead, build_heads(recipe, HeadContext(1, 0.0, (0.0, 0.0)))[recipe.head.name])
+    head = cast(ExplanationHead, build_heads(recipe, empty_head_context(recipe))[recipe.head.name])
     reviews = read_reviews(prepared, head.config, plain, middle, recipe.seed)
-    if shows:
-        _introduce(recipe, prepared, reviews, backbone)
-    accelerator.wait_for_everyone()
-    earlier = 0.0
-    if accelerator.is_main_process:
-        earlier = claim(work, recipe, prepared, backbone.identity.plain(), resume, overwrite)
-    accelerator.wait_for_everyone()
-    accelerator.init_trackers("llmrec-peft", config={"recipe": recipe.to_yaml()})
+    _introduce(opened, reviews)
+    opened = opened.claimed(resume, overwrite)
     method: AdapterMethod[Any] = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
-    with bar("untuned", len(reviews.valid) + len(reviews.test), show=shows) as shown:
+    with progress.bar("untuned", len(reviews.valid) + len(reviews.test)) as shown:
         before = [rated(plain, reviews.of(part), shown.advance) for part in (reviews.valid, reviews.test)]
     clock = time.monotonic()
     model, tuned = _model(recipe, backbone, method, head, reviews)
@@ -104,31 +90,23 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, show:
         return rated(tuned, reviews.of(reviews.valid)).perplexity
 
     torch.manual_seed(recipe.seed)
-    result = fit(
-        model,
-        reviews.train,
-        recipe.training,
-        recipe.seed,
-        accelerator,
-        Checkpoint(work / "fit"),
-        "writer",
-        method,
-        figure,
-        show=show,
-    )
+    checkpoint = Checkpoint(experiment.folder / "fit")
+    watched = (method, figure, None, progress)
+    section, accelerator = recipe.training, experiment.accelerator
+    result = fit(model, reviews.train, section, recipe.seed, accelerator, checkpoint, "writer", *watched)
     seconds = time.monotonic() - clock
     model.eval()
     after = [rated(tuned, reviews.of(part)) for part in (reviews.valid, reviews.test)]
     accelerator.end_training()
     metrics = {
         **figures(recipe, reviews, before, after, tuned.vocabulary),
-        **_facts(recipe, prepared, reviews, model, backbone, result),
-        "seconds": {"train": round(seconds, 3), "total": round(earlier + time.monotonic() - started, 3)},
+        **_facts(opened, reviews, model, result),
+        "seconds": {"train": round(seconds, 3), "total": round(opened.total_seconds, 3)},
         "hardware": {**hardware(str(accelerator.device)), "processes": accelerator.num_processes},
     }
     if accelerator.is_main_process:
         _publish(run, overwrite, recipe, metrics, method, tuned, backbone)
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(experiment.folder, ignore_errors=True)
     return metrics
 
 
@@ -141,12 +119,15 @@ def _require_decoder(recipe: Recipe) -> None:
         )
 
 
-def _introduce(recipe: Recipe, prepared: Prepared, reviews: Reviews, backbone: Backbone) -> None:
-    for line in prepared.dataset.notes:
-        note(line)
-    note(
-        f"{prepared.dataset.name}: {len(reviews.train)} training, {len(reviews.valid)} validation,"
-        f" {len(reviews.test)} test reviews; {recipe.backbone.name} in {backbone.identity.compute}, frozen"
+def _introduce(opened: OpenedRun, reviews: Reviews) -> None:
+    """Say what is trained on what, before it takes long."""
+    experiment, dataset = opened.experiment, opened.experiment.prepared.dataset
+    for line in dataset.notes:
+        experiment.progress.note(line)
+    base = f"{experiment.recipe.backbone.name} in {opened.backbone.identity.compute}"
+    experiment.progress.note(
+        f"{dataset.name}: {len(reviews.train)} training, {len(reviews.valid)} validation,"
+        f" {len(reviews.test)} test reviews; {base}, frozen"
     )
 
 
@@ -171,10 +152,9 @@ def _model(
     return model.to(backbone.device), writer
 
 
-def _facts(
-    recipe: Recipe, prepared: Prepared, reviews: Reviews, model: RecModel, backbone: Backbone, result: FitResult
-) -> dict[str, Any]:
+def _facts(opened: OpenedRun, reviews: Reviews, model: RecModel, result: FitResult) -> dict[str, Any]:
     """What was trained, on what and where."""
+    recipe, prepared, backbone = opened.experiment.recipe, opened.experiment.prepared, opened.backbone
     adapter = sum(parameter.numel() for _, parameter in model.parameter_groups()["adapter"])
     own = {id(parameter) for _, parameter in model.parameter_groups()["adapter"]}
     frozen = sum(parameter.numel() for parameter in backbone.model.parameters() if id(parameter) not in own)

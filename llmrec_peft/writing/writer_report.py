@@ -1,4 +1,4 @@
-"""Writer report: perplexity of reviews before and after, the trivial line, and the README of a writer's folder."""
+"""Writer report: perplexity of reviews before and after, the baseline, and the README of a writer's folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from llmrec_peft.writing.reviews import Reviews
     from llmrec_peft.writing.writer import Example, Writer
 
-LINE = "token_counts"
-"""The trivial line: how often each token stands in the training reviews, whatever the facts and the words before."""
+BASELINE = "token_counts"
+"""The baseline: how often each token stands in the training reviews, whatever the facts and the words before."""
 SMOOTHING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """What its counts may be raised by; validation chooses."""
 CHUNK = 8
@@ -90,12 +90,12 @@ def figures(
         after: The tuned one.
         vocabulary: Tokens that it knows.
     """
-    line = _counted(reviews, vocabulary)
+    counted = _counted(reviews, vocabulary)
     told = {
         part: {
             "before": {"perplexity": before[at].perplexity},
             "after": {"perplexity": after[at].perplexity},
-            "baselines": {LINE: {"perplexity": line[at].perplexity}},
+            "baselines": {BASELINE: {"perplexity": counted[at].perplexity}},
         }
         for at, part in enumerate(("valid", "test"))
     }
@@ -106,18 +106,18 @@ def figures(
             unit: paired_interval(after[1].figure, other.figure, cluster, resamples).plain()
             for unit, cluster in clusters.items()
         }
-        for name, other in (("before", before[1]), (LINE, line[1]))
+        for name, other in (("before", before[1]), (BASELINE, counted[1]))
         if resamples
     }
     losing = [
-        name for name, one in (("before", before[1]), ("after", after[1])) if one.perplexity >= line[1].perplexity
+        name for name, one in (("before", before[1]), ("after", after[1])) if one.perplexity >= counted[1].perplexity
     ]
     return {
         "primary_metric": "perplexity",
-        "line": LINE,
+        "best_baseline": BASELINE,
         **told,
         "comparisons": compared,
-        "no_better_than_the_line": losing,
+        "no_better_than_best_baseline": losing,
     }
 
 
@@ -126,7 +126,7 @@ def writer_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
 
     def row(part: Literal["valid", "test"]) -> str:
         found = metrics[part]
-        figures = (found["baselines"][LINE], found["before"], found["after"])
+        figures = (found["baselines"][BASELINE], found["before"], found["after"])
         return " | ".join(f"{one['perplexity']:.2f}" for one in figures)
 
     base, data = metrics["base"], metrics["data"]

@@ -76,7 +76,8 @@ def test_prompt_longer_than_the_window_loses_its_oldest_entries_never_the_candid
     assert done.code == 0, done.err
     (note,) = [line for line in metrics_of(task_place)["data"]["notes"] if "prompts were too long" in line]
     assert note in done.err
-    recipe, prepared = prepare(load_recipe("new/recipe.yaml"))
+    prepared = prepare(load_recipe("new/recipe.yaml"))
+    recipe = prepared.recipe
     backbone = load_backbone(recipe.backbone, torch.device("cpu"))
     texts = Texts(backbone, prepared, recipe)
     assert texts.notes == [note]

@@ -236,7 +236,7 @@ def test_runs_of_other_test_parts_are_not_compared(task_place: Place, tiny_run: 
     said = read_predictions(task_place.folder / "one" / NAME)
     (rating,) = said.heads.values()
     fewer = {name: values[:-1] for name, values in rating.models.items()}
-    heads = {"rating": HeadPredictions(rating.task, rating.metric, rating.line, rating.observed[:-1], fewer)}
+    heads = {"rating": HeadPredictions(rating.task, rating.metric, rating.best_baseline, rating.observed[:-1], fewer)}
     write_predictions(
         task_place.folder / "other" / NAME, Predictions(said.user[:-1], said.item[:-1], said.label[:-1], heads)
     )

@@ -206,7 +206,7 @@ def test_prepare_refuses_what_leaks_and_names_all_of_it(monkeypatch: pytest.Monk
 
 def test_allowed_leaks_pass_and_are_kept_to_be_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     read_from(monkeypatch, leaking_dataset())
-    _, prepared = prepare(load_recipe("movies", changes={**RECIPE, "data.allow_leakage": True}))
+    prepared = prepare(load_recipe("movies", changes={**RECIPE, "data.allow_leakage": True}))
     assert {(leak.kind, leak.part, leak.count) for leak in prepared.leaks} == {(PAIR, "test", 1), (OWN, "test", 1)}
     assert len(prepared.test) == 2, "nothing was taken out"
 
@@ -218,7 +218,7 @@ def test_histories_made_of_earlier_interactions_tell_no_leak(monkeypatch: pytest
     with pytest.raises(InputError, match="has no histories: nobody met anything before"):
         prepare(load_recipe("movies", changes=changes))
     read_from(monkeypatch, replace(data, repeats=True))
-    _, prepared = prepare(load_recipe("movies", changes=changes))
+    prepared = prepare(load_recipe("movies", changes=changes))
     assert prepared.leaks == ()
     assert prepared.test.history.lengths.tolist() == [0, 1]  # type: ignore[union-attr]
 
@@ -234,6 +234,6 @@ def test_histories_made_of_earlier_interactions_tell_no_leak(monkeypatch: pytest
 def test_real_benchmarks_give_nothing_away(shared_data: Path, name: str, folder: str, marker: str) -> None:
     if not (shared_data / folder / marker).is_file():
         pytest.skip(f"real data is absent: {shared_data / folder}")
-    _, prepared = prepare(load_recipe(name, changes={"data.path": str(shared_data / folder)}))
+    prepared = prepare(load_recipe(name, changes={"data.path": str(shared_data / folder)}))
     assert prepared.leaks == ()
     assert prepared.interactions.history is not None, "histories were looked at, too"

@@ -211,7 +211,8 @@ def prompts_of(recipe: Any, prepared: Any) -> tuple[list[str], Texts]:
 def test_liked_is_above_what_the_recipe_says_and_else_above_the_middle_of_the_scale(
     asked: float | None, used: float, tiny_data: Path, tiny_backbone: Path
 ) -> None:
-    recipe, prepared = prepare(load_recipe("movies", changes=changes(tiny_data, tiny_backbone)))
+    prepared = prepare(load_recipe("movies", changes=changes(tiny_data, tiny_backbone)))
+    recipe = prepared.recipe
     assert recipe.data.liked_above == 3.0
     if asked is not None:
         recipe = recipe.changed({"data.liked_above": asked})
@@ -225,7 +226,8 @@ def test_liked_is_above_what_the_recipe_says_and_else_above_the_middle_of_the_sc
 
 
 def test_run_says_how_many_prompts_were_shortened_and_by_how_much(tiny_data: Path, tiny_backbone: Path) -> None:
-    recipe, prepared = prepare(load_recipe("movies", changes=changes(tiny_data, tiny_backbone)))
+    prepared = prepare(load_recipe("movies", changes=changes(tiny_data, tiny_backbone)))
+    recipe = prepared.recipe
     found, texts = prompts_of(recipe, prepared)
     part = prepared.interactions
     assert part.history is not None

@@ -34,7 +34,7 @@ def test_enough_is_all() -> None:
 
 def test_a_recipe_with_fewer_items_is_prepared_with_its_graph() -> None:
     recipe = load_recipe("movies", ["data.max_items=80"], {"data.path": "demo"})
-    _, prepared = prepare(recipe)
+    prepared = prepare(recipe)
     assert len(prepared.vocabulary.items) == 80
     assert len(prepared.texts) == 81
     assert prepared.neighbours is not None

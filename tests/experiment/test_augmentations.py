@@ -111,8 +111,8 @@ def test_what_does_something_is_not_told(asked: tuple[str, ...]) -> None:
 
 
 def test_notes_stand_with_the_data_s_own() -> None:
-    _, quiet = prepare(recipe("movies"))
-    _, told = prepare(recipe("movies", HIDDEN))
+    quiet = prepare(recipe("movies"))
+    told = prepare(recipe("movies", HIDDEN))
     assert [note for note in told.dataset.notes if note not in quiet.dataset.notes] == idle_augmentations(
         recipe("movies", HIDDEN)
     )

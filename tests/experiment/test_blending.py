@@ -1,9 +1,9 @@
-"""Blending: the line's share is the one that validation likes best, and test has no say in it."""
+"""Blending: the baseline's share is the one that validation likes best, and test has no say in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -12,10 +12,9 @@ from sklearn.metrics import mean_squared_error, ndcg_score, roc_auc_score
 
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.measures import measure_of
 from llmrec_peft.evaluation.outcomes import CHUNK, rank_targets
-from llmrec_peft.experiment.blending import WEIGHTS, Blend, blend_pairs, blend_rankings, choose_share
+from llmrec_peft.experiment.blending import WEIGHTS, blend_pairs, blend_rankings, choose_pair_share, choose_share
 
 SEEDS = (0, 1, 2)
 METRIC = {"rating": "rmse", "click": "auc"}
@@ -43,12 +42,20 @@ def guess(task: str, label: np.ndarray[Any, Any], noise: float, rng: np.random.G
     return np.asarray(1.0 / (1.0 + np.exp(-odds)), np.float32)
 
 
+class Blended(NamedTuple):
+    """A blend with what validation chose."""
+
+    share: float
+    valid: Any
+    test: Any
+
+
 def blended(
     task: str, valid: Interactions, model: tuple[Any, Any], line: tuple[Any, Any], metric: str | None = None
-) -> Blend:
+) -> Blended:
     measure = measure_of(task, plain, np.zeros(1, np.int64))
-    baseline = Baseline("line", {}, *line)
-    return blend_pairs(task, model, baseline, valid, measure, metric or METRIC[task])
+    share = choose_pair_share(task, model[0], line[0], valid, measure, metric or METRIC[task])
+    return Blended(share, *(blend_pairs(task, own, other, share) for own, other in zip(model, line, strict=True)))
 
 
 def by_hand(task: str, own: Any, line: Any, share: float) -> Any:

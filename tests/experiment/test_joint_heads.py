@@ -151,18 +151,18 @@ def test_each_head_is_reported_by_its_own_task_beside_its_own_line(
         {"rating": "rmse", "click": "auc"}[primary],
     )
     assert {"popularity", "neighbour_counts", "text_cosine", "counts_and_text"} <= set(report["test"]["baselines"])
-    assert report["line"] in report["test"]["baselines"]
-    assert metrics["line"] in metrics["test"]["baselines"]
+    assert report["best_baseline"] in report["test"]["baselines"]
+    assert metrics["best_baseline"] in metrics["test"]["baselines"]
     assert not {"popularity"} & set(metrics["test"]["baselines"]) or primary == "click"
     for part in ("test", "valid"):
         for model in ("before", "after", "blend"):
             assert {"hr@10", "ndcg@10", "mrr", "coverage@10", "novelty@10"} <= set(report[part][model])
             assert metrics["primary_metric"] in metrics[part][model]
-    assert 0.0 <= report["blend_share_of_line"] <= 1.0
+    assert 0.0 <= report["blend_share_of_best_baseline"] <= 1.0
     test = report["test"]
     rows = {**{model: test[model] for model in ("before", "after", "blend")}, **test["baselines"]}
-    line = rows.pop(report["line"])[metric]
-    assert set(report["no_better_than_the_line"]) == {model for model, row in rows.items() if row[metric] <= line}
+    line = rows.pop(report["best_baseline"])[metric]
+    assert set(report["no_better_than_best_baseline"]) == {model for model, row in rows.items() if row[metric] <= line}
 
 
 def test_figures_of_further_heads_are_those_of_their_predictions(stars: Path, likes: Path) -> None:

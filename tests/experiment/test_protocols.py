@@ -89,7 +89,7 @@ def test_protocols_say_different_things_of_the_same_world(told: dict[str, Said])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_histories_hold_what_the_protocol_lets_be_known_before_the_own_time(protocol: str, tmp_path: Path) -> None:
     data = write_likes(tmp_path / "data", RECORDS)
-    _, prepared = prepare(recipe_over(data, data__protocol=protocol))
+    prepared = prepare(recipe_over(data, data__protocol=protocol))
     known = {
         "train": {"train"},
         "valid": {"train", "valid"} if protocol == "prequential" else {"train"},
@@ -121,7 +121,7 @@ def names(prepared: Prepared, part: str) -> list[tuple[str, str]]:
 def test_train_size_keeps_so_many_drawn_by_the_seed_and_leaves_the_rest_alone(tmp_path: Path) -> None:
     data = write_likes(tmp_path / "data", RECORDS)
     drawn = {
-        (size, seed): prepare(recipe_over(data, data__train_size=size, seed=seed))[1]
+        (size, seed): prepare(recipe_over(data, data__train_size=size, seed=seed))
         for size in ("all", 40)
         for seed in (1, 2)
     }
@@ -135,13 +135,14 @@ def test_train_size_keeps_so_many_drawn_by_the_seed_and_leaves_the_rest_alone(tm
             assert names(some, part) == names(whole, part)
         assert some.digest != whole.digest
     assert names(drawn[40, 1], "train") != names(drawn[40, 2], "train")
-    again = prepare(recipe_over(data, data__train_size=40, seed=2))[1]
+    again = prepare(recipe_over(data, data__train_size=40, seed=2))
     assert again.digest == drawn[40, 2].digest != drawn[40, 1].digest
 
 
 def test_what_train_size_leaves_out_is_known_to_nobody(tmp_path: Path) -> None:
     data = write_likes(tmp_path / "data", RECORDS)
-    recipe, prepared = prepare(recipe_over(data, data__train_size=40, data__protocol="prequential"))
+    prepared = prepare(recipe_over(data, data__train_size=40, data__protocol="prequential"))
+    recipe = prepared.recipe
     used = set(names(prepared, "train")) | set(names(prepared, "valid")) | set(names(prepared, "test"))
     history = prepared.test.history
     assert history is not None
@@ -157,7 +158,7 @@ def test_what_train_size_leaves_out_is_known_to_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["random", "temporal", "cold-item"])
 def test_runs_of_several_seeds_share_one_division_whatever_they_draw(split: str, tmp_path: Path) -> None:
     data = write_likes(tmp_path / "data", RECORDS)
-    found = [prepare(recipe_over(data, data__split=split, data__train_size=30, seed=seed))[1] for seed in (1, 2)]
+    found = [prepare(recipe_over(data, data__split=split, data__train_size=30, seed=seed)) for seed in (1, 2)]
     assert names(found[0], "test") == names(found[1], "test")
     assert names(found[0], "valid") == names(found[1], "valid")
     assert names(found[0], "train") != names(found[1], "train")
@@ -198,7 +199,8 @@ def test_recount_keeps_the_weights_and_counts_validation_too(tmp_path: Path) -> 
 @pytest.mark.parametrize("refit", [False, True, "recount"])
 def test_protocol_train_never_learns_from_validation(refit: Any, tmp_path: Path) -> None:
     data = write_likes(tmp_path / "data", RECORDS)
-    recipe, prepared = prepare(recipe_over(data, data__protocol="train", training__refit=refit))
+    prepared = prepare(recipe_over(data, data__protocol="train", training__refit=refit))
+    recipe = prepared.recipe
     assert not recipe.refits
     assert len(prepared.learned(recipe.refits)) == len(prepared.train)
 
@@ -207,8 +209,10 @@ def test_expanded_histories_are_examples_that_do_not_know_themselves() -> None:
     changes = {"data.path": "demo", "signals": SIGNALS}
     whole = load_recipe("tallrec-movie", changes=changes)
     assert whole.data.expand_histories
-    recipe, prepared = prepare(whole)
-    plain_recipe, plain = prepare(whole.changed({"data.expand_histories": False}))
+    prepared = prepare(whole)
+    recipe = prepared.recipe
+    plain = prepare(whole.changed({"data.expand_histories": False}))
+    plain_recipe = plain.recipe
     told = plain.train.history
     assert told is not None
     assert len(prepared.train) == len(plain.train) + int(told.lengths.sum())

@@ -138,22 +138,27 @@ def test_line_is_the_trivial_baseline_that_validation_likes_best(case: str, run:
     metrics = read(run)
     metric = metrics["primary_metric"]
     valid = {name: row[metric] for name, row in metrics["valid"]["baselines"].items() if name != "collaborative_only"}
-    assert valid[metrics["line"]] == max(valid.values())
-    assert 0.0 <= metrics["blend_share_of_line"] <= 1.0
-    blended, alone = metrics["valid"]["blend"][metric], (valid[metrics["line"]], metrics["valid"]["after"][metric])
+    assert valid[metrics["best_baseline"]] == max(valid.values())
+    assert 0.0 <= metrics["blend_share_of_best_baseline"] <= 1.0
+    blended, alone = (
+        metrics["valid"]["blend"][metric],
+        (valid[metrics["best_baseline"]], metrics["valid"]["after"][metric]),
+    )
     assert blended >= max(alone) - 1e-9
-    if metrics["blend_share_of_line"] == 1.0:
-        assert metrics["test"]["blend"][metric] == pytest.approx(metrics["test"]["baselines"][metrics["line"]][metric])
+    if metrics["blend_share_of_best_baseline"] == 1.0:
+        assert metrics["test"]["blend"][metric] == pytest.approx(
+            metrics["test"]["baselines"][metrics["best_baseline"]][metric]
+        )
 
 
 def test_rows_that_are_no_better_than_their_line_are_marked_and_no_others(case: str, run: Path) -> None:
     metrics = read(run)
-    metric, line = metrics["primary_metric"], metrics["line"]
+    metric, line = metrics["primary_metric"], metrics["best_baseline"]
     test = rows(metrics["test"])
     losing = {
         name for name, row in test.items() if name != line and not better(metric, row[metric], test[line][metric])
     }
-    assert set(metrics["no_better_than_the_line"]) == losing
+    assert set(metrics["no_better_than_best_baseline"]) == losing
     assert losing, "an epoch inside a random backbone is not enough"
 
 

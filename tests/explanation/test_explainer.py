@@ -57,7 +57,7 @@ def test_neighbours_in_the_graph_are_terms_of_the_graphs_share(films: Explainer)
 def test_graph_is_told_by_the_names_that_its_owner_gave(films: Explainer, film_run: Path) -> None:
     from llmrec_peft.experiment.prepare import prepare
 
-    _, prepared = prepare(Recommender.from_pretrained(film_run).recipe)
+    prepared = prepare(Recommender.from_pretrained(film_run).recipe)
     assert prepared.neighbours is not None
     for pair in films.sample(3):
         for one in films.explain(*ids_of(films, pair)).of("path"):

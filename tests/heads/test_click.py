@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.output_embedding import word_rows
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
@@ -214,7 +215,7 @@ def test_decoders_prompt_is_its_logit_of_yes_less_that_of_no(tied: bool, tmp_pat
     table = TokenTable.of(TEXTS, lambda some: backbone.tokenize(some, 64), backbone.pad_id)
     encoder = TextEncoder(backbone.model, list(backbone.model.modules()), "last-token", False).eval()
     made = ClickHead(ClickOptions(feed="prompt", prompt_scale=2.5, calibration="none"))
-    rows = backbone.output_rows(["Yes", "No"])
+    rows = word_rows(backbone, ["Yes", "No"])
     made.parts = made.build(HeadContext(DIM, 0.5, (0.0, 1.0), backbone.width, True, rows, CLICKS))
     index, zero = torch.arange(3), torch.zeros(3)
     nothing = Joined(None, zero)

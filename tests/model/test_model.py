@@ -30,7 +30,7 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
         given = {name.replace("__", "."): value for name, value in changes.items()}
         base = {"data.path": str(tiny_data), "backbone.name": str(tiny_backbone), "backbone.precision": "fp32"}
         recipe: Recipe = load_recipe("movies", changes={**base, **given})
-        _, prepared = prepare(recipe)
+        prepared = prepare(recipe)
         recipe = recipe.changed({f"signals.{name}": False for name in off})
         texts = Texts(load_backbone(recipe.backbone, torch.device("cpu")), prepared, recipe)
         items = prepared.vocabulary.num_items

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmrec_recipes.benchmarks.tallrec_movie.reader import TallrecMovie, films_table
+from llmrec_recipes.benchmarks.films import films_table
+from llmrec_recipes.benchmarks.tallrec_movie.reader import TallrecMovie
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError

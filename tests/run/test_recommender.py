@@ -47,7 +47,7 @@ def cold_run(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest.Temp
 
 
 def test_loaded_run_gives_the_figures_of_its_training(recommender: Recommender, tiny_run: Path) -> None:
-    _, prepared = prepare(recommender.recipe)
+    prepared = prepare(recommender.recipe)
     users, items = prepared.vocabulary.users, prepared.vocabulary.items
     test = prepared.test
     scores = recommender.score([users[u - 1] for u in test.user], [items[i - 1] for i in test.item], chunk=13)
@@ -132,7 +132,7 @@ def test_new_item_with_the_text_of_a_cold_one_gets_its_score(cold_run: Path, tin
     recommender = Recommender.from_pretrained(cold_run)
     cold = [item for item, n in zip(recommender.vocabulary.items, recommender.items.popularity, strict=True) if n == 0]
     assert cold
-    _, prepared = prepare(recommender.recipe)
+    prepared = prepare(recommender.recipe)
     row = next(row for row in prepared.dataset.items if row["item_id"] == cold[0])
     other = next(row for row in prepared.dataset.items if row["item_id"] not in cold)
     added = recommender.add_items([{**row, "item_id": "new"}, {**other, "item_id": "warm text"}])

@@ -80,7 +80,8 @@ def test_model_without_its_adapter_reads_tokens_as_the_bare_model_does(tiny_back
         "adapter": {"method": "lora"},
         "signals": {"soft_tokens": {}},
     }
-    recipe, prepared = prepare(load_recipe("tallrec-movie", changes=changes))
+    prepared = prepare(load_recipe("tallrec-movie", changes=changes))
+    recipe = prepared.recipe
     texts = Texts(load_backbone(recipe.backbone, torch.device("cpu")), prepared, recipe)
     keys = torch.arange(9)
     tuned = texts.encoded(recipe)

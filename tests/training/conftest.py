@@ -13,7 +13,8 @@ import torch
 from accelerate import Accelerator
 
 from llmrec_peft.backbone.load import load_backbone
-from llmrec_peft.experiment.fitting import Fitted, fit_variant, new_model
+from llmrec_peft.experiment.experiment import Experiment
+from llmrec_peft.experiment.fitting import FittedVariant, fit_variant, new_model
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.identity import tensors_digest
@@ -36,10 +37,10 @@ class Setting:
         """A fresh model on the training part."""
         return new_model(self.recipe, self.prepared, self.prepared.train, self.texts())
 
-    def fit(self, work: Path) -> Fitted:
+    def fit(self, work: Path) -> FittedVariant:
         """Fit in `work`, going on from what lies there."""
-        accelerator = Accelerator(cpu=True)
-        return fit_variant(self.recipe, self.prepared, self.texts(), accelerator, work, "test", False)
+        experiment = Experiment(self.prepared, Accelerator(cpu=True), work.parent, self.texts())
+        return fit_variant(experiment, self.recipe, work.name, "test")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,17 +76,18 @@ def setting(tiny_data: Path, tiny_backbone: Path) -> Callable[..., Setting]:
     def make(**changes: Any) -> Setting:
         given = {name.replace("__", "."): value for name, value in changes.items()}
         kept = {name: value for name, value in base.items() if not ("adapter" in given and name.startswith("adapter."))}
-        recipe, prepared = prepare(load_recipe("movies", changes={**kept, **given}))
+        prepared = prepare(load_recipe("movies", changes={**kept, **given}))
+        recipe = prepared.recipe
         return Setting(recipe, prepared)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def digest_of() -> Callable[[Fitted], tuple[str, Any]]:
+def digest_of() -> Callable[[FittedVariant], tuple[str, Any]]:
     """Everything that a fit decides: weights by digest, predictions and validation figures to the last bit."""
 
-    def digest(fitted: Fitted) -> tuple[str, Any]:
+    def digest(fitted: FittedVariant) -> tuple[str, Any]:
         search = fitted.search
         return tensors_digest(fitted.model.trained_state()), (
             {name: outcome.tobytes() for name, outcome in fitted.valid.items()},

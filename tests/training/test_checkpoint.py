@@ -12,7 +12,7 @@ import torch
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.identity import tensors_digest
-from llmrec_peft.training.checkpoint import Checkpoint, Progress
+from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
 
 
@@ -58,7 +58,7 @@ def test_everything_comes_back_bit_for_bit_and_goes_on_alike(setting: Callable[.
     torch.manual_seed(2)
     for number in range(3):
         state.step(number)
-    progress = Progress(epoch=1, batch=2, step=3, loss=0.1 + 0.2, seconds=1.5, history=[1.25, 1 / 3])
+    progress = FitState(epoch=1, batch=2, step=3, loss=0.1 + 0.2, seconds=1.5, history=[1.25, 1 / 3])
     best = {name: tensor + 1 for name, tensor in state.model.trained_state().items()}
     checkpoint = Checkpoint(tmp_path / "fit")
     assert not checkpoint.exists()
@@ -84,7 +84,7 @@ def test_checkpoint_holds_no_weight_of_the_frozen_model(setting: Callable[..., A
     from safetensors.torch import load_file
 
     state = _State(setting())
-    Checkpoint(tmp_path / "fit").save(Progress(), *state.parts, None)
+    Checkpoint(tmp_path / "fit").save(FitState(), *state.parts, None)
     assert sorted(path.name for path in (tmp_path / "fit").iterdir()) == ["progress.json", "state.safetensors"]
     frozen = {p.data_ptr() for p in state.model.parameters() if not p.requires_grad}
     names = {name for name, p in state.model.named_parameters() if p.data_ptr() in frozen and "encoder." in name}
@@ -98,7 +98,7 @@ def test_kill_between_the_renames_of_a_save_leaves_the_former_checkpoint(
 ) -> None:
     state = _State(setting())
     checkpoint = Checkpoint(tmp_path / "fit")
-    checkpoint.save(Progress(step=1), *state.parts, None)
+    checkpoint.save(FitState(step=1), *state.parts, None)
     former = tensors_digest(state.model.trained_state())
     state.step(0)
     real, left = Path.rename, [renames]
@@ -111,7 +111,7 @@ def test_kill_between_the_renames_of_a_save_leaves_the_former_checkpoint(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "rename", rename)
-        checkpoint.save(Progress(step=2), *state.parts, None)
+        checkpoint.save(FitState(step=2), *state.parts, None)
     assert (tmp_path / "fit").exists() == (renames == 0)
     again = Checkpoint(tmp_path / "fit")
     assert again.exists()
@@ -119,6 +119,6 @@ def test_kill_between_the_renames_of_a_save_leaves_the_former_checkpoint(
     progress, _ = again.load(*other.parts)
     assert progress.step == 1
     assert tensors_digest(other.model.trained_state()) == former
-    again.save(Progress(step=3), *other.parts, None)  # what the kill left behind is in nobody's way
+    again.save(FitState(step=3), *other.parts, None)  # what the kill left behind is in nobody's way
     assert again.load(*other.parts)[0].step == 3
     assert [path.name for path in tmp_path.iterdir()] == ["fit"]

@@ -15,6 +15,7 @@ from llmrec_adapters.lora import Lora, LoraOptions
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.evaluation.rating_metrics import rmse
 from llmrec_peft.experiment import fitting
+from llmrec_peft.experiment.experiment import Experiment
 from llmrec_peft.experiment.fitting import fit_variant
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.identity import tensors_digest
@@ -46,7 +47,8 @@ def test_training_never_changes_the_base_model(name: str, setting: Callable[...,
     base = dict(backbone.model.named_parameters())  # kept by reference: an adapter renames, never copies
     before = tensors_digest(base)
     texts = Texts(backbone, chosen.prepared, chosen.recipe)
-    fitted = fit_variant(chosen.recipe, chosen.prepared, texts, Accelerator(cpu=True), tmp_path, "t", False)
+    experiment = Experiment(chosen.prepared, Accelerator(cpu=True), tmp_path, texts)
+    fitted = fit_variant(experiment, chosen.recipe, "tuned", "t")
     trained = fitted.model.parameter_groups()["adapter"]
     assert max(float(p.detach().abs().max()) for n, p in trained if "lora_B" in n) > 1e-4  # it did train
     inside = {id(parameter) for parameter in fitted.model.encoder.model.parameters()}
@@ -77,7 +79,7 @@ def test_method_is_asked_only_in_the_epochs_that_train_the_adapter(setting: Call
     model = chosen.model()
     watched = _Watched(LoraOptions(layers="top-2"))
     section = chosen.recipe.training
-    fit(model, chosen.prepared.train, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path), "t", watched, show=False)
+    fit(model, chosen.prepared.train, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path), "t", watched)
     steps = len(watched.steps)
     assert watched.penalties == steps
     assert watched.steps == [(step, steps) for step in range(1, steps + 1)]
@@ -92,7 +94,6 @@ def test_method_is_asked_only_in_the_epochs_that_train_the_adapter(setting: Call
         Accelerator(cpu=True),
         Checkpoint(tmp_path / "u"),
         "t",
-        show=False,
     )
     sizes = [sum(float(p.pow(2).sum()) for n, p in m.named_parameters() if "lora_A" in n) for m in (model, unpenalised)]
     assert sizes[0] < 0.9 * sizes[1]  # the penalty did reach the loss
@@ -102,7 +103,7 @@ def _weights(setting: Any, tmp_path: Path, **fields: Any) -> dict[str, torch.Ten
     section = setting.recipe.training.model_copy(update=fields)
     model = setting.model()
     torch.manual_seed(0)
-    fit(model, setting.prepared.train, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path), "t", show=False)
+    fit(model, setting.prepared.train, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path), "t")
     return {name: tensor.clone() for name, tensor in model.trained_state().items()}
 
 
@@ -117,7 +118,7 @@ def test_two_accumulated_half_batches_are_one_whole_batch(setting: Callable[...,
         )
         texts = chosen.texts()
         model = fitting.new_model(chosen.recipe, chosen.prepared, kept, texts)
-        fit(model, kept, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path / at), "t", show=False)
+        fit(model, kept, section, 1, Accelerator(cpu=True), Checkpoint(tmp_path / at), "t")
         return model.trained_state()
 
     whole, halves = weights(32, 1, "whole"), weights(16, 2, "halves")
@@ -212,9 +213,7 @@ def test_held_vectors_are_those_of_the_adapter_that_is_kept(setting: Callable[..
         return -float(len(seen))  # the last epoch is the best
 
     section, accelerator = chosen.recipe.training, Accelerator(cpu=True)
-    result = fit(
-        model, chosen.prepared.train, section, 1, accelerator, Checkpoint(tmp_path), "t", None, validate, show=False
-    )
+    result = fit(model, chosen.prepared.train, section, 1, accelerator, Checkpoint(tmp_path), "t", None, validate)
     assert result.best_epoch == len(seen) == 4
     assert torch.equal(seen[-1], seen[1])
     with model.scoring():

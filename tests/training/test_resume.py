@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.fitting import Fitted
+from llmrec_peft.experiment.fitting import FittedVariant
 from llmrec_peft.training.checkpoint import Checkpoint
 
 KILLS = 10
@@ -64,7 +64,7 @@ def _killer(monkeypatch: pytest.MonkeyPatch, saves: int, after: bool) -> None:
 def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
     changes: dict[str, Any],
     setting: Callable[..., Any],
-    digest_of: Callable[[Fitted], Any],
+    digest_of: Callable[[FittedVariant], Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -87,7 +87,7 @@ def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
 
 
 def test_uninterrupted_fits_agree_and_another_seed_does_not(
-    setting: Callable[..., Any], digest_of: Callable[[Fitted], Any], tmp_path: Path
+    setting: Callable[..., Any], digest_of: Callable[[FittedVariant], Any], tmp_path: Path
 ) -> None:
     """Without it the comparisons of this file could hold by comparing nothing."""
     first = digest_of(setting().fit(tmp_path / "a"))
@@ -99,7 +99,7 @@ def test_uninterrupted_fits_agree_and_another_seed_does_not(
 
 def test_finished_fit_is_taken_up_without_training(
     setting: Callable[..., Any],
-    digest_of: Callable[[Fitted], Any],
+    digest_of: Callable[[FittedVariant], Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -227,12 +227,13 @@ def test_interrupted_run_is_not_taken_for_a_new_one_nor_for_another_recipe(
 def test_training_that_began_in_the_same_place_meanwhile_is_left_alone(
     tiny_data: Path, tiny_backbone: Path, tmp_path: Path
 ) -> None:
+    from llmrec_peft.experiment import experiment as room
     from llmrec_peft.recipe import load_recipe
     from llmrec_peft.workflows import train as workflow
 
     changes = {"data.path": str(tiny_data), "backbone.name": str(tiny_backbone), "training.epochs": 1}
     recipe, theirs = load_recipe("movies", changes=changes), tmp_path / ".run.training" / "identity.json"
-    prepare = workflow.prepare
+    prepare = room.prepare
 
     def meanwhile(asked: Any) -> Any:
         theirs.parent.mkdir()
@@ -240,7 +241,7 @@ def test_training_that_began_in_the_same_place_meanwhile_is_left_alone(
         return prepare(asked)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "prepare", meanwhile)
+        patch.setattr(room, "prepare", meanwhile)
         with pytest.raises(InputError, match="another training has begun in"):
             workflow.train(recipe, tmp_path / "run", show=False)
     assert theirs.is_file()

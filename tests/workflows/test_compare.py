@@ -45,7 +45,7 @@ def test_run_keeps_what_its_models_said_and_the_figures_are_those_of_the_report(
     metrics = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))
     head = said.heads["rating"]
     assert len(said) == metrics["data"]["test"]
-    assert (head.task, head.metric, head.line) == ("rating", "rmse", metrics["line"])
+    assert (head.task, head.metric, head.best_baseline) == ("rating", "rmse", metrics["best_baseline"])
     expected = {name: metrics["test"][name]["rmse"] for name in ("before", "after", "blend")}
     expected |= {name: row["rmse"] for name, row in metrics["test"]["baselines"].items()}
     found = {name: float(np.sqrt(np.mean((values - said.label) ** 2))) for name, values in head.models.items()}
@@ -77,7 +77,8 @@ def test_two_groups_of_one_recipe_are_no_different(runs: list[Path]) -> None:
 
 def test_group_against_its_own_line_names_the_line(runs: list[Path]) -> None:
     report = compare(runs[:3], ["baseline:line"], resamples=300)
-    assert report["second"]["model"] == json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))["line"]
+    metrics = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))
+    assert report["second"]["model"] == metrics["best_baseline"]
     assert report["second"]["spread"] == 0.0, "the same predictions whatever the seed"
     assert compare(runs[:3], ["baseline:before"], resamples=300)["second"]["model"] == "before"
 
@@ -140,7 +141,7 @@ def test_rankings_and_clicks_are_compared_by_their_own_metrics(runs: list[Path],
     assert compare(ours, theirs, metric="mrr", head="ranking", resamples=200)["metric"] == "mrr"
     with pytest.raises(InputError, match="metric 'coverage@10': of ranking heads these can be compared: ndcg@10"):
         compare(ours, theirs, metric="coverage@10", head="ranking")
-    with pytest.raises(InputError, match="has no trivial line"):
+    with pytest.raises(InputError, match="has no trivial baseline"):
         compare(ours, ["baseline:line"], head="ranking")
 
 
@@ -173,7 +174,7 @@ def _other_protocol(run: Path) -> None:
 def _other_labels(run: Path) -> None:
     said = read_predictions(run / NAME)
     head = said.heads["rating"]
-    changed = HeadPredictions(head.task, head.metric, head.line, head.observed + 1.0, head.models)
+    changed = HeadPredictions(head.task, head.metric, head.best_baseline, head.observed + 1.0, head.models)
     write_predictions(run / NAME, Predictions(said.user, said.item, said.label, {"rating": changed}))
 
 

@@ -34,7 +34,7 @@ def test_control_gives_the_stored_vectors_and_the_run_its_metric(tiny_run: Path)
     assert control["scores"]["mean"] < 1e-3
     assert report["within"]
     recommender = Recommender.from_pretrained(tiny_run)
-    _, prepared = prepare(recommender.recipe)
+    prepared = prepare(recommender.recipe)
     expected = rmse(recommender.score(*prepared.ids(prepared.valid)), prepared.valid.label)
     assert report["metric"] == "rmse"
     assert control["metric"]["reference"] == pytest.approx(expected, abs=1e-6)

@@ -86,7 +86,7 @@ def test_interrupted_training_goes_on_exactly(
 
 
 def test_prompts_tell_what_was_known_and_reviews_follow(writer_recipe: Recipe, tiny_decoder: Path) -> None:
-    _, prepared = prepare(writer_recipe())
+    prepared = prepare(writer_recipe())
     backbone = load_backbone(BackboneSection(name=str(tiny_decoder), precision="fp32"), torch.device("cpu"))
     options = ExplanationOptions(history=2, review_tokens=12, sentences=1, evaluated=10)
     reviews = read_reviews(prepared, options, Writer(backbone), 3.0, seed=1)

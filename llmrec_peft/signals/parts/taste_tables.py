@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,29 @@ from llmrec_peft.signals.parts.item_effects import Effects, Penalties, component
 
 if TYPE_CHECKING:
     from llmrec_peft.data.batches import Batch
-    from llmrec_peft.signals.taste import TasteOptions
 
 _SIZES = ("effect", "count", "columns", "centre", "mean", "lowest", "highest", "mean_fact", "spread_fact")
+
+
+class TableOptions(Protocol):
+    """Options of the taste signal that its tables are fitted by; see there what each is."""
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def components(self) -> int: ...
+    @property
+    def folds(self) -> int: ...
+    @property
+    def records(self) -> bool: ...
+    @property
+    def user_ridge(self) -> float: ...
+    @property
+    def item_ridge(self) -> float: ...
+    @property
+    def text_ridge(self) -> float: ...
+    @property
+    def static_ridge(self) -> float: ...
 
 
 class Folds(nn.Module):
@@ -40,7 +60,7 @@ def loaded_tables(saved: Mapping[str, Tensor]) -> dict[str, nn.Module]:
     return {"known": _frozen(tables)}
 
 
-def fitted_tables(options: TasteOptions, context: SignalContext) -> dict[str, nn.Module]:
+def fitted_tables(options: TableOptions, context: SignalContext) -> dict[str, nn.Module]:
     """Fit item effects on the training interactions, and once for each part of the users.
 
     Raises:
@@ -93,7 +113,7 @@ def fitted_tables(options: TasteOptions, context: SignalContext) -> dict[str, nn
 class Levels:
     """Users' levels, by which item effects follow outcomes after training."""
 
-    def __init__(self, train: Interactions, known: Any, options: TasteOptions) -> None:
+    def __init__(self, train: Interactions, known: Any, options: TableOptions) -> None:
         """Sum what each user's labels say beyond their items' effects."""
         self._options = options
         self._low, self._high = float(known["lowest"]), float(known["highest"])

@@ -28,7 +28,7 @@ from llmrec_peft.evaluation.baselines.click import (
 from llmrec_peft.evaluation.baselines.rates import counts_before, judged
 from llmrec_peft.evaluation.click_metrics import auc, log_loss
 from llmrec_peft.experiment.prepare import Prepared, prepare
-from llmrec_peft.recipe import Recipe, load_recipe
+from llmrec_peft.recipe import load_recipe
 
 USERS, ITEMS, WIDTH = 20, 25, 5
 Entries = list[tuple[int, float]]
@@ -405,7 +405,7 @@ def test_judged_lists_the_entries_that_have_an_item_with_the_row_they_belong_to(
 
 
 @pytest.fixture(scope="module")
-def collm(shared_data: Path) -> tuple[Recipe, Prepared]:
+def collm(shared_data: Path) -> Prepared:
     folder = shared_data / "collm-ml-1m"
     if not (folder / "train.jsonl").is_file():
         pytest.skip(f"real data is absent: {folder}")
@@ -415,12 +415,9 @@ def collm(shared_data: Path) -> tuple[Recipe, Prepared]:
 @pytest.mark.parametrize(
     ("protocol", "expected"), [("train", 0.7356), ("train+valid", 0.7468), ("prequential", 0.7815)]
 )
-def test_rates_of_real_collm_have_their_known_auc(
-    collm: tuple[Recipe, Prepared], protocol: str, expected: float
-) -> None:
-    recipe, prepared = collm
-    fit = prepared.learned(recipe.changed({"data.protocol": protocol}).refits)
-    num_items, in_time = prepared.vocabulary.num_items, protocol == "prequential"
-    data = ClickData(prepared.train, prepared.valid, fit, prepared.test, num_items, None, in_time)
+def test_rates_of_real_collm_have_their_known_auc(collm: Prepared, protocol: str, expected: float) -> None:
+    fit = collm.learned(collm.recipe.changed({"data.protocol": protocol}).refits)
+    num_items, in_time = collm.vocabulary.num_items, protocol == "prequential"
+    data = ClickData(collm.train, collm.valid, fit, collm.test, num_items, None, in_time)
     line = next(line for line in click_baselines(data) if line.name == "user_and_item_rates")
-    assert auc(line.test, prepared.test.label) == pytest.approx(expected, abs=0.0005)
+    assert auc(line.test, collm.test.label) == pytest.approx(expected, abs=0.0005)

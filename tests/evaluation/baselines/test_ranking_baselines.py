@@ -248,7 +248,7 @@ def test_counts_of_real_sequences_have_their_known_figures(shared_data: Path) ->
     folder = shared_data / "iisan-scientific"
     if not (folder / "Industrial_and_Scientific_items.tsv").is_file():
         pytest.skip(f"real data is absent: {folder}")
-    _, prepared = prepare(load_recipe("amazon-scientific", changes={"data.path": str(folder)}))
+    prepared = prepare(load_recipe("amazon-scientific", changes={"data.path": str(folder)}))
     fit, num_items = prepared.learned(True), prepared.vocabulary.num_items
     data = RankingData(prepared.train, prepared.valid, fit, prepared.test, num_items, None, True, "ndcg@10")
     line = next(line for line in ranking_baselines(data) if line.name == "neighbour_counts")

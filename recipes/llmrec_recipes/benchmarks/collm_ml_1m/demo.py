@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from llmrec_peft.plugins import RecDataset, interactions_table, table
+from llmrec_recipes.benchmarks.films import films_table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP, TellingFilms, tastes
-from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
 
 USERS, FILMS, RECORDS_PER_USER = 80, 120, 24
 LATE_USERS, LATE_FILMS = 0.08, 0.12

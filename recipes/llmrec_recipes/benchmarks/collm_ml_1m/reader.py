@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmrec_peft.plugins import InputError, Reader, RecDataset, interactions_table, table
-from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
+from llmrec_recipes.benchmarks.films import films_table
 from llmrec_recipes.text_files import csv_rows, json_lines, no_graph, required_file, whole_number
 
 _LICENCE = (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.plugins import RecDataset, interactions_table, table
-from llmrec_recipes.benchmarks.tallrec_movie.reader import films_table
+from llmrec_recipes.benchmarks.films import films_table
 from llmrec_recipes.movies.demo import MOOD, NAMES, NOUNS, PACE
 
 MADE_UP = "this data is made up: it shows what the suite does, not how well it does on yours"

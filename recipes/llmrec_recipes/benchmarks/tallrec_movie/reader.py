@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from llmrec_peft.plugins import Reader, RecDataset, interactions_table, table
-from llmrec_recipes.movies.reader import title_and_year
+from llmrec_recipes.benchmarks.films import films_table
 from llmrec_recipes.text_files import Record, json_array, no_graph, required_file
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _LICENCE = (
     "TALLRec's records are derived from MovieLens 100K (c) GroupLens, University of Minnesota: research use, no\n"
@@ -72,23 +69,6 @@ class TallrecMovie(Reader):
         from llmrec_recipes.benchmarks.tallrec_movie.demo import demo_dataset
 
         return demo_dataset(seed)
-
-
-def films_table(titles: list[str], ids: list[str] | None = None) -> Dataset:
-    """Return the items table of films: ``item_id``, ``title`` with its article in front, ``year`` (or null).
-
-    Args:
-        titles: Titles as MovieLens writes them, such as ``Postino, Il (1994)``.
-        ids: Ids, by default the titles themselves.
-    """
-    parted = [title_and_year(title) for title in titles]
-    return table(
-        {
-            "item_id": titles if ids is None else ids,
-            "title": [title for title, _ in parted],
-            "year": [year for _, year in parted],
-        }
-    )
 
 
 def _asked(record: Record) -> tuple[list[str], list[str], str]:

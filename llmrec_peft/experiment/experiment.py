@@ -1,0 +1,126 @@
+"""Experiment: what every fit of one run shares, opened once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmrec_peft import registry
+from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.locate import locate
+from llmrec_peft.backbone.preflight import require_method, require_possible
+from llmrec_peft.experiment.prepare import Prepared, prepare
+from llmrec_peft.experiment.texts import Texts
+from llmrec_peft.experiment.training_folder import claim
+from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.training.accelerator import make_accelerator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.evaluation.protocol import Protocol
+    from llmrec_peft.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What every fit of one run shares.
+
+    Attributes:
+        prepared: Data, with the recipe as the data lets it be.
+        accelerator: Device, processes and trackers.
+        folder: Where checkpoints and the unfinished run lie.
+        texts: The language model over the data's texts; None where nothing is read.
+        progress: Where fits report to; silent in all processes but the main one.
+    """
+
+    prepared: Prepared
+    accelerator: Accelerator
+    folder: Path
+    texts: Texts | None = None
+    progress: Progress = SILENT
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as the data lets it be."""
+        return self.prepared.recipe
+
+    @property
+    def protocol(self) -> Protocol:
+        """How everything is evaluated."""
+        return self.prepared.protocol
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A training whose recipe, data and base model were found to fit together.
+
+    Attributes:
+        experiment: What its fits share; `read_texts` adds the texts.
+        backbone: Frozen language model.
+        started: When it was opened, on the monotonic clock.
+        earlier_seconds: What an interrupted training that is taken up had taken.
+    """
+
+    experiment: Experiment
+    backbone: Backbone
+    started: float
+    earlier_seconds: float = 0.0
+
+    def claimed(self, resume: bool, overwrite: bool) -> OpenedRun:
+        """Make the folder, or take an interrupted training up, and start the trackers.
+
+        Raises:
+            InputError: When the interrupted training was another, or another has begun there meanwhile.
+        """
+        experiment, accelerator = self.experiment, self.experiment.accelerator
+        accelerator.wait_for_everyone()  # every process has looked for a run in the way before one takes the place
+        earlier = 0.0
+        if accelerator.is_main_process:
+            base = self.backbone.identity.plain()
+            earlier = claim(experiment.folder, experiment.prepared, base, resume, overwrite)
+        accelerator.wait_for_everyone()
+        accelerator.init_trackers("llmrec-peft", config={"recipe": experiment.recipe.to_yaml()})
+        return replace(self, earlier_seconds=earlier)
+
+    def read_texts(self) -> tuple[Experiment, Texts]:
+        """Encode all texts with the untuned model.
+
+        Raises:
+            InputError: When a prompt cannot be made to fit.
+        """
+        texts = Texts(self.backbone, self.experiment.prepared, self.experiment.recipe)
+        return replace(self.experiment, texts=texts), texts
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds since the training began, an interrupted one included."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+
+def open_run(recipe: Recipe, folder: Path, progress: Progress) -> OpenedRun:
+    """Check everything that can be checked before anything is trained, and load data and base model.
+
+    Args:
+        recipe: What to train.
+        folder: Where checkpoints will lie; nothing is written yet.
+        progress: Where to report to.
+
+    Raises:
+        InputError: When recipe, data or base model are not right.
+    """
+    started = time.monotonic()
+    require_possible(recipe)
+    locate(recipe.backbone.name, recipe.backbone.revision)  # a wrong name or digest is said before data is read
+    prepared = prepare(recipe)
+    recipe = prepared.recipe
+    accelerator = make_accelerator(recipe.training.trackers, folder)
+    backbone = load_backbone(recipe.backbone, accelerator.device)
+    require_method(recipe.adapter.method, recipe.adapter.config, backbone.facts, recipe.backbone.quantization)
+    # finds the targets, so that names which match nothing are said before anything is written
+    registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).parameter_count(backbone.shapes)
+    shown = progress if accelerator.is_main_process else SILENT
+    return OpenedRun(Experiment(prepared, accelerator, folder, progress=shown), backbone, started)

@@ -1,0 +1,81 @@
+"""Staging: a trained model becomes a recommender, and its files the artifact of a run that is not published yet."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llmrec_peft import registry
+from llmrec_peft.artifact.tables import ItemTable, Seen
+from llmrec_peft.experiment.prepared import Prepared
+from llmrec_peft.experiment.texts import Texts
+from llmrec_peft.model import RecModel
+from llmrec_peft.run.recommender import Recommender
+
+
+def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recommender:
+    """Fold a trained model and give it its catalogue.
+
+    Args:
+        model: The final model; folded in place.
+        prepared: Data, with the run's resolved recipe.
+        texts: The language model over its texts.
+    """
+    recipe, learned = prepared.recipe, prepared.protocol.learned
+    vectors: torch.Tensor | None = None
+    if model.plan.item:
+        keys = np.arange(prepared.vocabulary.num_items)
+        if model.encoded is not None:
+            with model.encoded.fixed(keys) as encoded:
+                vectors = encoded[: len(keys)].clone()
+        else:
+            vectors = texts.items
+    model.fold()
+    counts = learned.counts_by_item(prepared.vocabulary.num_items)
+    told = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
+    columns = tuple(prepared.item_rows[1:]) if told else ()
+    items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:], columns)
+    seen = Seen.of(learned, prepared.interactions)
+    return Recommender(
+        recipe,
+        model,
+        prepared.vocabulary,
+        items,
+        vectors,
+        seen.by_user(prepared.vocabulary.num_users),
+        prepared.user_rows if told else (),
+        _user_vectors(prepared, model, texts),
+    )
+
+
+def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Tensor | None:
+    """Encode users' texts, [num_users, width]: their own, or the latest example's that tells a history."""
+    start = model.plan.user
+    if start is None:
+        return None
+    users = prepared.vocabulary.num_users
+    keys = start + np.arange(users)
+    if model.plan.user_by_example:
+        interactions = prepared.interactions
+        order = np.lexsort((interactions.timestamp, interactions.user))
+        last = order[np.append(np.diff(interactions.user[order]) != 0, True)]
+        keys = np.zeros(users, np.int64)  # who has no example gets the empty text of the unknown item
+        keys[interactions.user[last]] = start + last
+    if model.encoded is None:
+        return texts.untuned[torch.from_numpy(keys).to(texts.untuned.device)]
+    with model.encoded.fixed(keys) as encoded:
+        return encoded[torch.from_numpy(keys).to(encoded.device)].clone()
+
+
+def stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Texts) -> None:
+    """Write the artifact's files into a fresh folder, before another variant trains the same adapter anew."""
+    recipe, model = recommender.recipe, recommender.model
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
+    tuned = model.encoder.model if model.encoder is not None else texts.backbone.model
+    seen = Seen.of(prepared.protocol.learned, prepared.interactions)
+    recommender.save(folder, method, tuned if model.plan.any else None, texts.backbone, seen)
