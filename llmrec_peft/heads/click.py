@@ -109,7 +109,7 @@ class ClickHead(TaskHead[ClickOptions]):
         logit = self.parts["scale"]["bias"] + products(users, items, batch)
         if self.reads_prompt():
             logit = logit + self._prompt(batch)
-        value = None if batch.label is None or batch.candidates is not None else self._loss(logit, batch.label)
+        value = None if batch.label is None else self._loss(logit, batch.label)
         scores = apply(self.config.calibration, self.parts["calibration"], logit.detach().float())
         return HeadOutput(loss=value, scores=scores)
 

@@ -137,7 +137,8 @@ class TaskHead(ABC, Generic[C]):
         """Loss and scores of a batch.
 
         Where `batch.candidates` is there, `item` has a row for each candidate and the scores are [B, C]; else `item`
-        has a row for each example and the scores are [B]. A head that reads prompts is asked for pairs alone.
+        has a row for each example and the scores are [B]. Candidates come with labels for listwise heads alone, and
+        a head that reads prompts is asked for pairs alone.
         """
 
     def base(self, batch: Batch) -> dict[str, Tensor]:
@@ -149,11 +150,11 @@ class TaskHead(ABC, Generic[C]):
         return user, item
 
     def raw(self, batch: Batch, user: Joined, item: Joined) -> Tensor:
-        """Score of pairs before it is clamped or calibrated, [B]: what parts of an explanation add up to.
+        """Score before it is clamped or calibrated, [B], or [B, C] of candidates: what an explanation adds up to.
 
         Differentiable, unlike the scores of `forward`; without dropout.
         """
-        score = pair_scores(*self.sides(user, item))
+        score = products(*self.sides(user, item), batch)
         for term in self.base(batch).values():
             score = score + term
         return score

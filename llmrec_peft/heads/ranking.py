@@ -82,7 +82,8 @@ class RankingHead(TaskHead[RankingOptions]):
         """The item's side divided by t."""
         temperature = self.parts["scale"]["log_temperature"].exp()
         vector = None if item.vector is None else item.vector / temperature
-        return Joined(user.vector, user.offset / temperature), Joined(vector, item.offset / temperature)
+        cross = None if item.cross is None else item.cross / temperature
+        return Joined(user.vector, user.offset / temperature), Joined(vector, item.offset / temperature, cross)
 
     def _loss(self, scores: Tensor, batch: Batch) -> Tensor:
         assert batch.target is not None and batch.label is not None  # noqa: S101 - asked before

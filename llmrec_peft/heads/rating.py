@@ -55,9 +55,7 @@ class RatingHead(TaskHead[RatingOptions]):
         if user.vector is not None and item.vector is not None:
             users.vector, items.vector = dropout(user.vector), dropout(item.vector)
         predicted = products(users, items, batch)
-        value = None
-        if batch.label is not None and batch.candidates is None:
-            value = loss(self.config.loss)(predicted, batch.label)
+        value = None if batch.label is None else loss(self.config.loss)(predicted, batch.label)
         low, high = scale["range"]
         return HeadOutput(loss=value, scores=predicted.detach().clamp(float(low), float(high)))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.data.batches import Batch
+from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.model import RecModel
 from llmrec_peft.run.catalogue import Catalogue
@@ -77,7 +78,13 @@ class Candidates:
         for chunk in self._chunks:
             vectors = {**batch.vectors, **chunk.vectors}
             asked = replace(batch, candidates=chunk.index, candidate_key=chunk.keys, vectors=vectors)
-            found.append(model.score(asked, *model.candidate_sides(asked, chunk.side, user)).float())
+            scored = model.score(asked, *model.candidate_sides(asked, chunk.side, user))
+            if scored.shape != (len(batch), len(chunk.index)):
+                name = next(iter(model.heads))
+                raise InputError(
+                    f"head {name} does not score candidates: prove it by `python -m llmrec_peft.testing {name}`"
+                )
+            found.append(scored.float())
         scores: NDArray[np.float32] = (found[0] if len(found) == 1 else torch.cat(found, dim=1)).cpu().numpy()
         return scores
 

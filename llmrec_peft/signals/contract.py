@@ -94,6 +94,15 @@ class Signal(ABC, Generic[C]):
     tried_with: ClassVar[Mapping[str, Any]] = {}
     """Options under which the conformance suite tries it, where the defaults leave out what it needs."""
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Refuse a signal whose offsets would count in pairs and be missing among candidates."""
+        super().__init_subclass__(**given)
+        terms = ("user_offset", "item_offset", "cross")
+        if cls.offset is not Signal.offset and all(getattr(cls, name) is getattr(Signal, name) for name in terms):
+            raise TypeError(
+                f"{cls.__name__} has an offset of pairs alone: give user_offset, item_offset or cross instead"
+            )
+
     def __init__(self, config: C) -> None:
         self.config = config
         self.parts: Any = None

@@ -207,8 +207,11 @@ class CarriesNothing(Sound):
     def item(self, batch: Any) -> Any:
         return self.parts["item"](0 * batch.item)
 
-    def offset(self, batch: Any) -> Any:
-        return self.parts["user_bias"](0 * batch.user).squeeze(-1) + self.parts["item_bias"](0 * batch.item).squeeze(-1)
+    def user_offset(self, batch: Any) -> Any:
+        return self.parts["user_bias"](0 * batch.user).squeeze(-1)
+
+    def item_offset(self, batch: Any) -> Any:
+        return self.parts["item_bias"](0 * batch.item).squeeze(-1)
 
 
 class LearnsTheAnswerByHeart(Sound):
@@ -220,7 +223,10 @@ class LearnsTheAnswerByHeart(Sound):
     def item(self, batch: Any) -> Any:
         return None
 
-    def offset(self, batch: Any) -> Any:
+    def user_offset(self, batch: Any) -> Any:
+        return None
+
+    def item_offset(self, batch: Any) -> Any:
         scale = self.parts["item_bias"](0 * batch.item).squeeze(-1)
         return scale * (batch.label if self.parts.training and batch.label is not None else 3.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_peft.plugins import Batch, HeadContext, HeadOutput, Joined, Options, TaskHead, pair_scores
+from llmrec_peft.plugins import Batch, HeadContext, HeadOutput, Joined, Options, TaskHead, products
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,9 +40,9 @@ class BoundedRating(TaskHead[BoundedRatingOptions]):
         return {"bias": self.parts["scale"]["bias"]}
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Predict ratings [B]."""
+        """Predict ratings [B], or [B, C] of candidates."""
         scale = self.parts["scale"]
-        score = scale["bias"] + pair_scores(user, item)
+        score = scale["bias"] + products(user, item, batch)
         low, high = scale["range"]
         predicted = low + (high - low) * score.sigmoid()
         loss = None if batch.label is None else ((predicted - batch.label) ** 2).mean()

@@ -71,6 +71,8 @@ class HeadBench:
         self.span = SPANS[head.task]
         self.reads_prompt = bool(setting)
         self.modes: tuple[Mode, ...] = ("pairs",) if self.reads_prompt else ("pairs", "candidates")
+        self.labelled_modes: tuple[Mode, ...] = self.modes if head.listwise else ("pairs",)
+        """Modes in which labels may come; candidates have some for listwise heads alone."""
         self.trained_mode: Mode = "candidates" if head.listwise else "pairs"
         """Mode in which it has a loss."""
 

@@ -63,6 +63,8 @@ def loss_is_sound(bench: HeadBench) -> Outcome:
     for mode in bench.modes:
         if bench.inputs(mode, labelled=False).to(head).loss is not None:
             return Outcome(False, note=f"{mode}: there is a loss without labels")
+        if mode not in bench.labelled_modes:
+            continue
         loss = bench.inputs(mode).to(head).loss
         if loss is None:
             if mode == bench.trained_mode:
@@ -78,7 +80,7 @@ def loss_is_sound(bench: HeadBench) -> Outcome:
 def scores_ignore_labels(bench: HeadBench) -> Outcome:
     """While scoring, labels, targets and corrections change no score."""
     head = bench.moved()
-    for mode in bench.modes:
+    for mode in bench.labelled_modes:
         plain, told = bench.inputs(mode, labelled=False), bench.inputs(mode)
         assert told.batch.label is not None  # noqa: S101 - just made
         turned = Inputs(replace(told.batch, label=told.batch.label.flip(0)), told.user, told.item)
@@ -146,7 +148,7 @@ def inputs_stay_as_they_are(bench: HeadBench) -> Outcome:
     """Neither the batch nor the vectors are written into, forwards or backwards."""
     head = bench.moved()
     head.parts.train()
-    for mode in bench.modes:
+    for mode in bench.labelled_modes:
         given, kept = bench.inputs(mode), bench.inputs(mode)
         loss = _with_vectors(given).to(head).loss
         if loss is not None:

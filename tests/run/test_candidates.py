@@ -1,0 +1,84 @@
+"""Recommending by candidates: users and items computed once, and the same answers as pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec_peft.run import candidates
+from llmrec_peft.run.candidates import best
+from llmrec_peft.run.recommender import Recommender
+
+CASES = {
+    "ratings": ("movies", {}),
+    "gated": ("movies", {"fusion.kind": "gated"}),
+    "late": ("movies", {"fusion.kind": "late"}),
+    "networks": ("movies", {"fusion.kind": "mlp"}),
+    "features": ("movies", {"signals.features": {"items": ["year"]}}),
+    "clicks by taste": ("collm-ml-1m", {}),
+    "rankings with histories": ("amazon-scientific", {"signals.history.closest": True, "fusion.dim": 32}),
+    "a ranking beside ratings": ("movies", {"heads": ["rating", {"name": "ranking", "negatives": "catalogue"}]}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_item_has_the_score_that_its_pair_has(case: str, quick_run: Callable[..., Path]) -> None:
+    recommender = Recommender.from_pretrained(quick_run(*CASES[case]))
+    names, items = recommender.vocabulary.users, recommender.catalogue.ids
+    chosen = [*names[:3], "nobody"]
+    scores = recommender.tenant.catalogue_scores(recommender.vocabulary.user_indices(chosen))
+    paired = recommender.score([user for user in chosen for _ in items], list(items) * len(chosen))
+    np.testing.assert_allclose(scores, paired.reshape(len(chosen), len(items)), rtol=1e-4, atol=1e-4)
+
+
+def test_answers_do_not_depend_on_how_many_users_and_items_go_at_once(
+    quick_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = quick_run(*CASES["rankings with histories"])
+    users = list(Recommender.from_pretrained(run).vocabulary.users[:7])
+    whole = Recommender.from_pretrained(run).recommend(users, 5)
+    monkeypatch.setattr(candidates, "CHUNK", 17)
+    monkeypatch.setattr(candidates, "CELLS", 400)
+    parted = Recommender.from_pretrained(run).recommend(users, 5)
+    for one, other in zip(whole, parted, strict=True):
+        assert [item.item_id for item in one.items] == [item.item_id for item in other.items]
+
+
+def test_items_side_is_computed_once_and_anew_when_items_are_added(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender = Recommender.from_pretrained(tiny_run)
+    asked: list[int] = []
+    inner = recommender.model.item_side
+    monkeypatch.setattr(
+        recommender.model, "item_side", lambda items, *further: asked.append(len(items)) or inner(items, *further)
+    )
+    users = list(recommender.vocabulary.users[:3])
+    count = len(recommender.catalogue.ids)
+    recommender.recommend(users, 3)
+    recommender.recommend(users, 3)
+    assert sum(asked) == count
+    added = {"item_id": "new", "title": "A new film", "year": 1999, "genres": ["Drama"]}
+    recommender.add_items([added])
+    asked.clear()
+    (answer,) = recommender.recommend([users[0]], k=count + 1, seen=True)
+    assert sum(asked) == count + 1
+    assert "new" in {item.item_id for item in answer.items}
+    score = {item.item_id: item.score for item in answer.items}["new"]
+    assert score == pytest.approx(float(recommender.score([users[0]], ["new"])[0]), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_best_are_those_of_a_stable_sort(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(50):
+        keys = rng.integers(0, 5, 40).astype(np.float32)  # many are equal
+        keys[rng.random(40) < 0.1] = np.nan
+        allowed = rng.random(40) < 0.7
+        k = int(rng.integers(1, 45))
+        rows = np.flatnonzero(allowed)
+        expected = rows[np.argsort(-keys[rows], kind="stable")[:k]]
+        assert best(keys, allowed, k).tolist() == expected.tolist()
