@@ -8,7 +8,7 @@ A plugin is a class in one file and one entry-point line. This is a whole signal
         "There is nothing to choose."
 
     class ItemBias(Signal[ItemBiasOptions]):
-        "offset = b[item], one trained number for each item."
+        "Adds b[item] to a score, one trained number for each item."
 
         summary = "one trained number for each item"
         Config = ItemBiasOptions
@@ -19,7 +19,7 @@ A plugin is a class in one file and one entry-point line. This is a whole signal
             nn.init.zeros_(bias.weight)
             return nn.ModuleDict({"bias": bias})
 
-        def offset(self, batch):
+        def item_offset(self, batch):
             return self.parts["bias"](batch.item).squeeze(-1)
 
 It is registered in the package's ``pyproject.toml``, proved by
@@ -62,7 +62,7 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import Negatives
 from llmrec_peft.data.source import Download, Reader
 from llmrec_peft.errors import InputError
-from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, matrix_scores, pair_scores
+from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, matrix_scores, pair_scores, products
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
@@ -106,6 +106,7 @@ __all__ = [
     "norms_of",
     "pair_scores",
     "pattern",
+    "products",
     "rank_refusal",
     "read_adapter",
     "require_tensors",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_peft.plugins import Batch, HeadContext, HeadOutput, Joined, Options, TaskHead, pair_scores
+from llmrec_peft.plugins import Batch, HeadContext, HeadOutput, Joined, Options, TaskHead, products
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,10 +40,11 @@ class BoundedRating(TaskHead[BoundedRatingOptions]):
         return {"bias": self.parts["scale"]["bias"]}
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Predict ratings [B]."""
+        """Predict ratings: of pairs, [B], or of all candidates, [B, C]."""
         scale = self.parts["scale"]
-        score = scale["bias"] + pair_scores(user, item)
+        score = scale["bias"] + products(user, item, batch)
         low, high = scale["range"]
         predicted = low + (high - low) * score.sigmoid()
-        loss = None if batch.label is None else ((predicted - batch.label) ** 2).mean()
+        learns = batch.label is not None and batch.candidates is None
+        loss = ((predicted - batch.label) ** 2).mean() if learns else None
         return HeadOutput(loss=loss, scores=predicted.detach())

@@ -45,7 +45,7 @@ class ItemMean(Signal[ItemMeanOptions]):
         parts["known"] = _frozen({"mean": means})
         return nn.ModuleDict(parts)
 
-    def offset(self, batch: Batch) -> Tensor:
+    def item_offset(self, batch: Batch) -> Tensor:
         """Weighted means of the items, [B]."""
         mean = self.parts["known"]["mean"][batch.item]
         if self.parts.training and batch.label is not None:
