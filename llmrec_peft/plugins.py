@@ -8,7 +8,7 @@ A plugin is a class in one file and one entry-point line. This is a whole signal
         "There is nothing to choose."
 
     class ItemBias(Signal[ItemBiasOptions]):
-        "offset = b[item], one trained number for each item."
+        "Adds b[item] to a score, one trained number for each item."
 
         summary = "one trained number for each item"
         Config = ItemBiasOptions

@@ -45,5 +45,6 @@ class BoundedRating(TaskHead[BoundedRatingOptions]):
         score = scale["bias"] + products(user, item, batch)
         low, high = scale["range"]
         predicted = low + (high - low) * score.sigmoid()
-        loss = None if batch.label is None else ((predicted - batch.label) ** 2).mean()
+        learns = batch.label is not None and batch.candidates is None
+        loss = ((predicted - batch.label) ** 2).mean() if learns else None
         return HeadOutput(loss=loss, scores=predicted.detach())
