@@ -191,14 +191,29 @@ def without_duplicates(dataset: RecDataset) -> RecDataset:
     return replace(dataset, interactions=kept, notes=(*dataset.notes, note))
 
 
+def numbered(table: Dataset, name: str, names: Sequence[str], start: int = 1) -> NDArray[np.int64]:
+    """Place of each value of a text column among some names, counted from `start`, int64 [n].
+
+    Values that are no such name come out one below `start`.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    values = table.with_format("arrow")[:].column(name)
+    places = compute.index_in(values, value_set=pa.array(names, values.type)).fill_null(-1)
+    return np.asarray(places.to_numpy(), np.int64) + start
+
+
 def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64]:
     """The last row of each combination of some columns, in order."""
     arrow = table.with_format("arrow")[:]
-    number = np.zeros(len(table), np.int64)
-    for name in names:  # combinations are numbered anew after each column, so that no number outgrows the table
+    number, size = np.zeros(len(table), np.int64), 1
+    for name in names:
         values = arrow.column(name).combine_chunks().dictionary_encode("encode")
-        number = number * max(1, len(values.dictionary)) + values.indices.to_numpy()
-        number = np.unique(number, return_inverse=True)[1]
-    last = np.zeros(int(number.max()) + 1, np.int64)
-    last[number] = np.arange(len(table))  # of equal places the last one written stays
+        if size * len(values.dictionary) > np.iinfo(np.int64).max:
+            number = np.unique(number, return_inverse=True)[1]
+            size = len(table)
+        number = number * len(values.dictionary) + values.indices.to_numpy()
+        size *= len(values.dictionary)
+    last = len(table) - 1 - np.unique(number[::-1], return_index=True)[1]
     return np.sort(last)

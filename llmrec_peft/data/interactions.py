@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, column, numbers
+from llmrec_peft.data.dataset import RecDataset, numbered, numbers
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import Vocabulary
 
@@ -36,8 +36,8 @@ class Interactions:
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
         """Number a dataset's interactions."""
         return cls(
-            user=vocabulary.user_indices(column(dataset.interactions, "user_id")),
-            item=vocabulary.item_indices(column(dataset.interactions, "item_id")),
+            user=numbered(dataset.interactions, "user_id", vocabulary.users),
+            item=numbered(dataset.interactions, "item_id", vocabulary.items),
             label=np.array(numbers(dataset.interactions, "rating"), dtype=np.float32),
             timestamp=np.array(numbers(dataset.interactions, "timestamp"), dtype=np.int64),
         )

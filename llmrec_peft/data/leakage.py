@@ -76,10 +76,10 @@ def find_leaks(
                     part,
                     rows[_known_record(interactions, rows, learnt)],
                 )
-    text_number = _numbered(texts)
+    text_number = _numbered(texts) if interactions.history is not None and not repeats else None
     names, lowered = ([text.casefold() for text in some] if user_texts else [] for some in (titles, user_texts))
     for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
-        if interactions.history is not None and not repeats:
+        if interactions.history is not None and text_number is not None:
             own = interactions.history.take(rows).holds(text_number[interactions.item[rows]], text_number)
             found += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
         if user_texts:

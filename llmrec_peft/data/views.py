@@ -71,7 +71,8 @@ class ViewTemplate:
             context.exported_vars.clear()
             return "".join(write(context))
 
-        return [self._rendered(render, row) for row in rows]
+        rendered = self._rendered
+        return [rendered(render, row) for row in rows]
 
     def _rendered(self, render: Callable[[Mapping[str, Any]], str], row: Mapping[str, Any], lines: bool = False) -> str:
         try:

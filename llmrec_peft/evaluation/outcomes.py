@@ -1,4 +1,4 @@
-"""Outcomes: what a model said of a part, in the form that its task is measured in."""
+"""Outcomes: what a model predicted for a part, in the form that its task is measured in."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def rank_targets(
         target = torch.from_numpy(part.item[rows] - 1).to(found.device)[:, None]
         if not own_items and part.history is not None:
             own = torch.from_numpy(part.history.take(rows).padded()[0]).to(found.device)
-            line = torch.arange(len(rows), device=found.device)[:, None].expand_as(own)
-            found[line[own > 0], own[own > 0] - 1] = -torch.inf
+            place = torch.arange(len(rows), device=found.device)[:, None].expand_as(own)
+            found[place[own > 0], own[own > 0] - 1] = -torch.inf
         value = found.gather(1, target)
         better = (found > value).sum(1, dtype=torch.int32)  # on a CPU three times as fast as in 64 bits
         alike = (found == value).sum(1, dtype=torch.int32) - 1

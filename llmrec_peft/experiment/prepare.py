@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,19 @@ def read_dataset(section: DataSection) -> RecDataset:
     return without_duplicates(dataset)
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Pause Python's garbage collector: while rows of users and items are made it takes a fifth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@_without_collecting()
 def prepare(recipe: Recipe) -> Prepared:
     """Read, number and divide a recipe's data, look for leaks, and render items.
 

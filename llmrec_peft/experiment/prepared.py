@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.evaluation.measures import Measure, measure_of
 from llmrec_peft.evaluation.protocol import Protocol
 from llmrec_peft.identity import arrays_digest, values_digest
-from llmrec_peft.model.contexts import DataFacts
 from llmrec_peft.recipe import Recipe
+
+if TYPE_CHECKING:
+    from llmrec_peft.model.contexts import DataFacts
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class Prepared:
     @cached_property
     def facts(self) -> DataFacts:
         """What signals and heads may know of the data when they are built."""
+        from llmrec_peft.model.contexts import DataFacts
+
         return DataFacts(
             num_users=self.vocabulary.num_users,
             num_items=self.vocabulary.num_items,

@@ -109,7 +109,7 @@ class TaskHead(ABC, Generic[C]):
     Config: ClassVar[type[Options]]
     """The head's options."""
     task: ClassVar[Task] = "rating"
-    """Which metrics and which trivial lines belong to it."""
+    """Which metrics and which baselines belong to it."""
     views: ClassVar[tuple[str, ...]] = ("item",)
     """Text views that it reads."""
     metric: ClassVar[str]

@@ -30,6 +30,7 @@ from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
 if TYPE_CHECKING:
     from torch import nn
 
+    from llmrec_peft.artifact.manifest import Manifest
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.recipe.sections import BackboneSection
 
@@ -96,17 +97,18 @@ def parity(
     """
     serving, tolerance = serving or Serving(), tolerance or Tolerance()
     recommender = Recommender.from_pretrained(run)
-    section = _serving_section(recommender, serving)
+    vectors, manifest = _served(recommender)
+    section = _serving_section(recommender, manifest, serving)
     pairs = pairs_of(recommender, run, data, limit, seed)
-    recorded = recommender.manifest.base if recommender.manifest is not None else {}
+    recorded = manifest.base
     compute = recorded.get("compute")
     trained = recommender.recipe.backbone.model_copy(update={"precision": compute})
-    stored = _stored(recommender)[pairs.items]
+    stored = vectors[pairs.items]
     with _loaded(trained, recommender) as base:
         require_base(base.identity.plain(), recorded, str(run))
         control = _encode(base, _attached(recommender, base, run), recommender, pairs)
     report: dict[str, Any] = {
-        "run": recommender.manifest.digest if recommender.manifest is not None else None,
+        "run": manifest.digest,
         "adapter": recommender.recipe.adapter.method,
         "base": recorded,
         "texts": len(pairs.items),
@@ -141,20 +143,29 @@ def parity(
     return report
 
 
-def _serving_section(recommender: Recommender, serving: Serving) -> BackboneSection:
-    """The serving base's section, refused before anything is loaded where it cannot work."""
-    recipe = recommender.recipe
-    plan = recommender.model.plan
+def _served(recommender: Recommender) -> tuple[Tensor, Manifest]:
+    """The run's stored vectors of items, and what its folder says of itself.
+
+    Raises:
+        InputError: When the run reads other texts, or none.
+    """
+    plan, vectors, manifest = recommender.model.plan, recommender.catalogue.vectors, recommender.manifest
     if plan.prompt is not None or plan.user is not None:
         said = "prompts" if plan.prompt is not None else "texts of users"
         raise InputError(f"this run reads {said}: parity compares bases by texts of items alone, so it cannot tell")
-    if recommender.catalogue.vectors is None or recommender.manifest is None:
+    if vectors is None or manifest is None:
         raise InputError("this run does not read texts: there is no language model whose precision could matter")
+    return vectors, manifest
+
+
+def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serving) -> BackboneSection:
+    """The serving base's section, refused before anything is loaded where it cannot work."""
+    recipe = recommender.recipe
     if serving.out is not None and not serving.merge:
         raise InputError("--out is where merged weights go: give --merge too")
     if serving.out is not None and serving.out.exists():
         raise InputError(f"{serving.out} exists already")
-    changes: dict[str, Any] = {"precision": serving.precision or recommender.manifest.base.get("compute")}
+    changes: dict[str, Any] = {"precision": serving.precision or manifest.base.get("compute")}
     if serving.quantization is not None:
         changes["quantization"] = serving.quantization
     section = recipe.backbone.model_copy(update=changes)
@@ -165,12 +176,6 @@ def _serving_section(recommender: Recommender, serving: Serving) -> BackboneSect
     facts = known_facts(section.name, section.revision)
     require_method(recipe.adapter.method, recipe.adapter.config, facts, section.quantization)
     return section
-
-
-def _stored(recommender: Recommender) -> Tensor:
-    vectors = recommender.catalogue.vectors
-    assert vectors is not None  # noqa: S101 - `_serving_section` has refused a run without
-    return vectors
 
 
 @contextmanager

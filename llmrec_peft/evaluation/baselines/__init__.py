@@ -1,1 +1,1 @@
-"""Baselines: trivial lines and collaborative models of each task, tuned on validation."""
+"""Baselines: trivial rules and collaborative models of each task, tuned on validation."""

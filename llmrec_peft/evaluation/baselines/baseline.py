@@ -1,4 +1,4 @@
-"""A baseline: what a trivial or collaborative rule says of validation and test."""
+"""Baseline: what a trivial or collaborative rule predicts for validation and test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Baseline:
         valid: Outcome on the validation part, fitted on the training part.
         test: Outcome on the test part, fitted on training (and validation, where the model is refit).
         scores: How it scores the catalogue for validation and for test examples; None where pairs are scored.
-        trivial: Whether it is a line that any model has to beat; else a model of its own.
+        trivial: Whether it is a simple rule that any model has to beat; else a model of its own.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Trivial lines of clicks and likes, each tuned on validation: rates, popularity, neighbours, texts, their blend."""
+"""Trivial baselines of clicks and likes, tuned on validation: rates, popularity, neighbours, texts, their blend."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ EXTRA_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8)
 
 @dataclass(frozen=True)
 class ClickData:
-    """What the lines read; labels are 1 and 0.
+    """What the baselines read; labels are 1 and 0.
 
     Attributes:
         train: Training part.
         valid: Validation part.
-        fit: What the final lines count: train + valid, or train where the model is not refit.
+        fit: What the final baselines count: train + valid, or train where the model is not refit.
         test: Test part; its labels are read only in time, by later examples.
         num_items: Rows of an item table.
         texts: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
@@ -60,7 +60,7 @@ class _Sides:
 
 
 def click_baselines(data: ClickData) -> Iterator[Baseline]:
-    """Tune every line on validation and predict test once; scores are calibrated on validation (Platt)."""
+    """Tune every baseline on validation and predict test once; scores are calibrated on validation (Platt)."""
     observed = data.valid.label
     share = _Sides(*(np.full(len(part), logit(_clip(data.train.label.mean()))) for part in (data.valid, data.test)))
     yield _calibrated("global_rate", {}, share, observed)
@@ -85,7 +85,7 @@ def click_baselines(data: ClickData) -> Iterator[Baseline]:
         extra["neighbours"] = _neighbours(data)
         yield _calibrated("neighbour_counts", {}, extra["neighbours"], observed)
         if data.texts is not None:
-            extra["text"] = _text(data)
+            extra["text"] = _text(data, data.texts)
             yield _calibrated("text_cosine", {}, extra["text"], observed)
     if extra:
         mixes = []
@@ -211,10 +211,9 @@ def _signed(ask: Interactions, num_items: int) -> Any:
     return sparse.diags(1.0 / np.maximum(size, 1e-9)) @ matrix
 
 
-def _text(data: ClickData) -> _Sides:
+def _text(data: ClickData, texts: Tensor) -> _Sides:
     """Cosine of the item's text and the history's, disliked entries counted against it."""
-    assert data.texts is not None  # noqa: S101 - asked before
-    vectors = data.texts.detach().float().cpu().numpy()
+    vectors = texts.detach().float().cpu().numpy()
     vectors = vectors - vectors.mean(0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     sides = []

@@ -1,4 +1,4 @@
-"""Trivial lines of ranking, each tuned on validation: popularity, neighbour counts, texts alike, and their blend."""
+"""Trivial baselines of ranking, tuned on validation: popularity, neighbour counts, texts alike, and their blend."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.measures import RankingMeasure
@@ -29,12 +30,12 @@ SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
 
 @dataclass(frozen=True)
 class RankingData:
-    """What the lines read.
+    """What the baselines read.
 
     Attributes:
         train: Training part.
         valid: Validation part, with histories.
-        fit: What the final lines count: train + valid, or train where the model is not refit.
+        fit: What the final baselines count: train + valid, or train where the model is not refit.
         test: Test part, with histories.
         num_items: Rows of an item table.
         texts: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
@@ -53,7 +54,7 @@ class RankingData:
 
 
 def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
-    """Tune every line on (a sample of) validation and rank test once."""
+    """Tune every baseline on (a sample of) validation and rank test once."""
     rules: dict[str, list[dict[str, float]]] = {
         "popularity": [{}],
         "neighbour_counts": [{"length": n, "logarithm": g} for n in LENGTHS for g in (0, 1)],
@@ -68,7 +69,7 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
 
 
 def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseline:
-    """Choose a line's settings on validation, then rank both parts with them."""
+    """Choose a baseline's settings on validation, then rank both parts with them."""
     settings = grid[0] if len(grid) == 1 else _chosen(name, grid, data)
     rankers = (
         _Ranker(name, settings, data.train, data.valid, data),
@@ -103,7 +104,7 @@ def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[
 
 
 class _Ranker:
-    """One line's scores of a part."""
+    """One baseline's scores of a part."""
 
     def __init__(
         self, name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
@@ -131,7 +132,7 @@ class _Ranker:
         return _mixed(*self.parts(rows), self._settings)
 
     def parts(self, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
-        """Counts and cosines of some examples, each [rows, num_items - 1], as far as the line reads them."""
+        """Counts and cosines of some examples, each [rows, num_items - 1], as far as the baseline reads them."""
         import torch
 
         own = self._weights[rows]
@@ -145,19 +146,21 @@ class _Ranker:
 
 
 def _mixed(counts: Tensor | None, cosines: Tensor | None, settings: Mapping[str, float]) -> Tensor:
+    """Counts, cosines, or both with the weight that validation chose."""
     if counts is not None:
         counts = counts.log1p() if settings["logarithm"] else counts
-        if cosines is None:
-            return counts
+    if counts is not None and cosines is not None:
         return cosines + settings["counts"] * counts
-    assert cosines is not None  # noqa: S101 - a line reads at least one of them
-    return cosines
+    alone = cosines if counts is None else counts
+    if alone is None:
+        raise ValueError("a baseline of rankings reads counts, texts or both")
+    return alone
 
 
 def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
     """Each example's newest entries, the p-th newest weighing 1 / p: a sparse matrix [n, num_items]."""
-    assert part.history is not None  # noqa: S101 - rankings are prepared with histories
-    item, _ = part.history.newest(length).padded()
+    history = Histories.empty(len(part)) if part.history is None else part.history
+    item, _ = history.newest(length).padded()
     weight = np.broadcast_to(1.0 / np.arange(item.shape[1], 0, -1, dtype=np.float32), item.shape)
     row, column = np.nonzero(item)
     entries = (weight[row, column], (row, item[row, column]))

@@ -94,24 +94,18 @@ def rating_baselines(
         "biased_mf": biased_mf,
     }
     for name, make in makers.items():
-        best: tuple[float, dict[str, float], Floats] | None = None
-        for settings in _GRIDS[name]:
-            predict = partial(_predict, make, settings, num_users, num_items, label_range)
-            on_valid = predict(train, valid)
-            figure = rmse(on_valid, valid.label)
-            if best is None or figure < best[0]:
-                best = (figure, settings, on_valid)
-        assert best is not None  # noqa: S101 - every grid has a point
-        on_test = _predict(make, best[1], num_users, num_items, label_range, fit, test)
-        yield Baseline(name, best[1], best[2], on_test, trivial=name != "biased_mf")
+        predict = partial(_predict, make, num_users, num_items, label_range)
+        on_valid = [(settings, predict(settings, train, valid)) for settings in _GRIDS[name]]
+        best, predicted = min(on_valid, key=lambda one: rmse(one[1], valid.label))
+        yield Baseline(name, best, predicted, predict(best, fit, test), trivial=name != "biased_mf")
 
 
 def _predict(
     make: Callable[..., Predictor],
-    settings: dict[str, float],
     num_users: int,
     num_items: int,
     label_range: tuple[float, float],
+    settings: dict[str, float],
     learn: Interactions,
     ask: Interactions,
 ) -> Floats:
