@@ -6,7 +6,9 @@ import statistics
 import textwrap
 from collections.abc import Sequence
 
-LOSES = "▼"
+from llmrec_peft.artifact.figures import NO_BETTER
+
+LOSES = NO_BETTER
 """Mark of a figure that is no better than that of the best baseline."""
 NOTHING = "–"
 """What stands where there is no figure."""

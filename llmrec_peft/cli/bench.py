@@ -43,7 +43,7 @@ def bench(
 
     Examples:
       llmrec bench benchmarks/methods.yaml --data data --out runs/methods
-      llmrec bench benchmarks/methods.yaml --out runs/methods --only "*minilm lora*" --dry-run
+      llmrec bench benchmarks/methods.yaml --out runs/methods --only "*lora*"
       llmrec bench --table benchmarks/results/clicks-and-rankings.json
     """
     from llmrec_peft.benchmark import bench as benchmark

@@ -110,7 +110,7 @@ def _print(report: dict[str, Any], best_baseline: bool) -> None:
     ]
     title = f"first minus second: {report['difference']:+.4f}; 95 % intervals of the paired bootstrap"
     print_table(title, ["resampled", "units", "low", "high"], intervals, (1, 2, 3))
-    for line in (*report["notes"], report["told"]):
+    for line in (*report["notes"], report["conclusion"]):
         print_line(line)
 
 

@@ -46,11 +46,12 @@ def list_plugins(
     if full:
         _print_matrix(rows)
         return
-    if kind == "recipes":
-        _print_recipes(rows)
-        return
     for one in dict.fromkeys(row["kind"] for row in rows):
-        _print_summaries(one, [row for row in rows if row["kind"] == one])
+        of_kind = [row for row in rows if row["kind"] == one]
+        if one == "recipes":
+            _print_recipes(of_kind)
+        else:
+            _print_summaries(one, of_kind)
     _warn(rows)
 
 
@@ -65,8 +66,7 @@ def _print_recipes(rows: list[dict[str, Any]]) -> None:
         [row["name"], row.get("category", ""), row.get("reader", ""), row["summary"] or f"broken: {row['error']}"]
         for row in rows
     ]
-    print_table("", ["recipe", "kind", "reader", "what it is"], body)
-    _warn(rows)
+    print_table("recipes", ["name", "kind", "reader", "what it is"], body)
 
 
 def _print_matrix(rows: list[dict[str, Any]]) -> None:

@@ -290,11 +290,17 @@ def _report(
     holding = [UNITS[unit] for unit, interval in intervals.items() if not interval.excludes_zero]
     if holding:
         verdict = "no difference"
-        told = f"no difference in {metric}: the interval {' and '.join(holding)} holds zero"
+        conclusion = (
+            f"no significant difference in {metric} (paired bootstrap, 95 %):"
+            f" the interval {' and '.join(holding)} contains zero"
+        )
     else:
         verdict = "first is better" if (difference < 0.0) == lower else "second is better"
         direction = "lower" if difference < 0.0 else "higher"
-        told = f"{verdict}: the first's {metric} is {direction} by {abs(difference):.4f}"
+        conclusion = (
+            f"{verdict.replace('is better', 'is significantly better')} (paired bootstrap, 95 %):"
+            f" the first's {metric} is {direction} by {abs(difference):.4f}"
+        )
     if all(len(side.values) == 1 for side in sides):
         notes = [*notes, "one run a side: how far another seed would be from it is not known"]
     elif any(len(side.values) == 1 for side in sides):
@@ -308,6 +314,6 @@ def _report(
         "difference": difference,
         "intervals": {unit: interval.plain() for unit, interval in intervals.items()},
         "verdict": verdict,
-        "told": told,
+        "conclusion": conclusion,
         "notes": notes,
     }

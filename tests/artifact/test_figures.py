@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.figures import NO_BETTER, figure_rows, legend
+from llmrec_peft.recipe import load_recipe
 
 
 @pytest.fixture
@@ -56,3 +60,15 @@ def test_mark_is_not_explained_where_nothing_bears_it(report: dict[str, Any]) ->
 
 def test_report_without_baselines_has_no_legend(report: dict[str, Any]) -> None:
     assert legend(report | {"best_baseline": None}) == []
+
+
+def test_model_card_marks_the_same_rows_under_the_same_legend(tiny_run: Path) -> None:
+    metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
+    metrics |= {"best_baseline": "bias", "no_better_than_best_baseline": ["after"], "blend_share_of_best_baseline": 0.5}
+    card = model_card(load_recipe(str(tiny_run / "recipe.yaml")), metrics)
+    table = [line for line in card.splitlines() if line.startswith("| ") and "rmse" not in line.lower()]
+    figures = metrics["test"]["after"]
+    assert f"| after: tuned ▼ | {figures['rmse']:.4f} | {figures['mae']:.4f} |" in table
+    assert sum(NO_BETTER in line for line in table) == 1
+    for line in legend(metrics):
+        assert f"\n- {line}\n" in card

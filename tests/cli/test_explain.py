@@ -42,9 +42,10 @@ def test_json_holds_evidence_its_test_and_a_text(tiny_run: Path, decoder: Path, 
 def test_tables_tell_the_same(tiny_run: Path, llmrec: Command) -> None:
     done = llmrec("explain", tiny_run, "--user", "3", "--item", "7", "--pairs", "6", "--top", "2")
     assert done.returncode == 0, done.stderr
-    for said in ("for user 3: ", "sum, in stars", "mean rating", "together", "history", "words of the", "rated "):
+    for said in ("for user 3: ", "sum, in stars", "mean rating", "sum, before", "history", "words of the", "rated "):
         assert said in done.stdout, said
-    assert "6 pairs" in done.stdout
+    assert "deletion test of this pair" in done.stdout
+    assert "deletion test of the run" in done.stdout
     assert "passes" in done.stdout or "fails" in done.stdout
 
 

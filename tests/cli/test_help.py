@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_first_line_is_a_sentence_and_the_last_are_examples(name: str, help_of: 
 def test_examples_are_commands_that_the_parser_takes(name: str) -> None:
     documented = inspect.getdoc(COMMANDS[name].callback) or ""
     for line in documented.partition("Examples:\n")[2].strip().splitlines():
-        arguments = line.split()[2:]
+        arguments = shlex.split(line)[2:]
         context = COMMANDS[name].make_context(name, list(arguments))
         assert context.params
 

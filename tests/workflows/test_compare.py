@@ -63,7 +63,9 @@ def test_predictions_change_no_digest_and_are_no_part_of_the_version(runs: list[
 def test_two_groups_of_one_recipe_are_no_different(runs: list[Path]) -> None:
     report = compare(runs[:3], names(runs[3:]), resamples=300)
     assert report["verdict"] == "no difference"
-    assert report["told"].startswith("no difference in rmse: the interval by user and by item holds zero")
+    assert report["conclusion"] == (
+        "no significant difference in rmse (paired bootstrap, 95 %): the interval by user and by item contains zero"
+    )
     assert report["notes"] == []
     for side in ("first", "second"):
         assert len(report[side]["figures"]) == 3
@@ -94,10 +96,11 @@ def test_group_against_its_own_baseline_says_by_how_much_and_which_is_better(run
         write_predictions(ours[-1] / NAME, Predictions(said.user, said.item, said.label, heads))
     report = compare(ours, ["baseline:line"], resamples=300)
     assert (report["verdict"], report["difference"]) == ("first is better", pytest.approx(-0.9, abs=0.02))
-    assert report["told"] == f"first is better: the first's rmse is lower by {-report['difference']:.4f}"
+    better = "is significantly better (paired bootstrap, 95 %): the first's rmse is"
+    assert report["conclusion"] == f"first {better} lower by {-report['difference']:.4f}"
     assert all(found["low"] < report["difference"] < found["high"] < 0 for found in report["intervals"].values())
     turned = compare(ours, ["baseline:after"], model="far", resamples=300)
-    assert turned["told"] == f"second is better: the first's rmse is higher by {-report['difference']:.4f}"
+    assert turned["conclusion"] == f"second {better} higher by {-report['difference']:.4f}"
 
 
 def test_another_metric_and_another_model_are_compared(runs: list[Path]) -> None:
@@ -218,7 +221,7 @@ def test_command_takes_two_groups_as_typed_and_speaks_plainly(runs: list[Path], 
     done = llmrec("compare", *runs[:3], "--against", *runs[3:], "--resamples", 200)
     assert done.returncode == 0, done.stderr
     assert "rmse of" in done.stdout
-    assert "no difference in rmse: the interval by user and by item holds zero" in done.stdout
+    assert "no significant difference in rmse (paired bootstrap, 95 %)" in done.stdout
     done = llmrec("compare", "--against", *runs[3:5], "--metric", "mae", "--resamples", 200, "--json", *runs[:2])
     report = json.loads(done.stdout)
     assert [len(report[side]["runs"]) for side in ("first", "second")] == [2, 2]
