@@ -124,7 +124,7 @@ def test_what_cannot_be_learnt_is_refused_before_anything_is_loaded(
 ) -> None:
     with pytest.raises(InputError, match="explanation is trained by itself"):
         train(writer_recipe(heads=["rating", "explanation"], head={"name": "rating"}), tmp_path / "run", show=False)
-    monkeypatch.setattr(module, "load_backbone", None)
+    monkeypatch.setattr("llmrec_peft.experiment.experiment.load_backbone", None)
     recipe = writer_recipe(**{"backbone.name": str(tiny_backbone)})
     with pytest.raises(InputError, match=r"is an encoder and cannot write; set backbone.name=smollm2"):
         train(recipe, tmp_path / "run", show=False)
