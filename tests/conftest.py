@@ -18,6 +18,21 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ("quick_runs", "small_writer")
+TRAINING_FIXTURES = frozenset(
+    (
+        *("llmrec", "package", "environment"),  # a Python process
+        *("tiny_run", "task_runs", "quick_run", "trained", "minilm_run", "writer_folder", "two_sided"),
+        *("check_adapter_method", "check_task_head", "check_signal"),
+    )
+)
+"""Fixtures that train or start a Python process: what uses one, directly or through others, is marked `trains`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a fixture which trains or starts a process, for ``-m "not trains"``."""
+    for item in items:
+        if TRAINING_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.trains)
 
 
 @pytest.fixture(scope="session")

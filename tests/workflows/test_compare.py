@@ -18,6 +18,8 @@ from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.compare import compare
 from llmrec_peft.workflows.train import train
 
+pytestmark = pytest.mark.trains
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SEEDS = (1, 2, 3, 4, 5, 6)
 
