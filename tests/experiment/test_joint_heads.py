@@ -145,6 +145,7 @@ def read(run: Path) -> dict[str, Any]:
     return metrics
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("name", "primary", "further"), [("stars", "rating", "retrieval"), ("likes", "click", "ranking")]
 )
@@ -186,6 +187,7 @@ def test_figures_of_further_heads_are_those_of_their_predictions(stars: Path, li
             assert row["hr@10"] == pytest.approx((rank <= 10).mean(), abs=1e-6)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("name", ["stars", "likes"])
 def test_joint_run_repeats_its_figures_and_serves_its_first_head(name: str, request: pytest.FixtureRequest) -> None:
     run: Path = request.getfixturevalue(name)

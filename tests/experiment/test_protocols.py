@@ -57,6 +57,7 @@ def test_labels_of_test_change_no_prediction_of_test(protocol: str, told: dict[s
         assert np.array_equal(line, told[protocol].lines[name]), name
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("protocol", ["train", "train+valid"])
 def test_labels_of_validation_are_counted_only_where_the_protocol_says_so(
     protocol: str, told: dict[str, Said], tmp_path: Path
@@ -66,6 +67,7 @@ def test_labels_of_validation_are_counted_only_where_the_protocol_says_so(
     assert np.array_equal(other.model, told[protocol].model) == (protocol == "train")
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("day", [80, 84, 91])
 def test_outcome_in_test_is_counted_for_later_records_alone_under_the_prequential_protocol(
     day: int, told: dict[str, Said], tmp_path: Path
