@@ -150,10 +150,11 @@ def task_runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     changing anything.
     """
     folder = tmp_path_factory.mktemp("task-runs")
-    prompt = "views.prompt.template={% for film in history %}{{ film.title }}; {% endfor %}next {{ item.title }}"
+    template = "{% for film in history %}{{ film.title }}; {% endfor %}next {{ item.title }}"
+    prompts = (f"views.prompt.template={template}", "views.prompt.max_length=48", "signals.taste=false")
     asked = {
-        "click": ("tallrec-movie",),
-        "prompt": ("tallrec-movie", "head.feed=prompt", prompt, "views.prompt.max_length=48", "signals.taste=false"),
+        "click": ("tallrec-movie", "data.expand_histories=false"),
+        "prompt": ("tallrec-movie", "data.expand_histories=false", "head.feed=prompt", *prompts),
         "ranking": ("amazon-scientific", "fusion.dim=32"),
         "joint": ("amazon-reviews", "heads=[rating, {name: click, threshold: 4}]", "adapter.layers=top-1"),
     }
