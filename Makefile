@@ -6,9 +6,17 @@ STAMP := $(VENV)/.setup-stamp
 DATA ?= ../shared/data
 # Processes that share the tests; each takes about 2 GiB.
 WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# The examples in docstrings; tests are no part of it.
+DOCTEST := $(BIN)/python -m pytest --quiet --doctest-modules
+DOCUMENTED := llmrec_peft adapters recipes
+# `make test ROOM=signals`: the tests in tests/signals, and the examples of the package's folder of that name.
+ROOM ?=
+ROOMS := $(sort $(foreach file,$(wildcard tests/*/test_*.py),$(word 2,$(subst /, ,$(file)))))
+EXAMPLES := $(strip $(wildcard llmrec_peft/$(ROOM)) $(filter $(ROOM),$(DOCUMENTED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench methods conformance docs clean
+.PHONY: help setup demo check test lint bench methods conformance docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,8 +35,23 @@ demo: setup  ## train on the made-up films, show before and after, recommend
 	$(BIN)/llmrec train movies --data demo --out .demo/run --overwrite
 	$(BIN)/llmrec recommend .demo/run --user 1 -k 5
 
-test: setup  ## run the test suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+check: lint  ## lint, types, and every test that neither trains nor starts a process: at most 3 minutes
+	$(PYTEST) -m "not trains"
+	$(DOCTEST) $(DOCUMENTED)
+
+ifeq ($(ROOM),)
+test: setup  ## every test and every example in a docstring; ROOM=signals for one folder of tests/
+	$(PYTEST)
+	$(DOCTEST) $(DOCUMENTED)
+else ifneq ($(filter $(ROOM),$(ROOMS)),)
+test: setup
+	$(PYTEST) tests/$(ROOM)
+ifneq ($(EXAMPLES),)
+	$(DOCTEST) $(EXAMPLES) || test $$? -eq 5  # 5: no docstring there has an example
+endif
+else
+$(error ROOM=$(ROOM): there is no such folder in tests; there are $(ROOMS))
+endif
 
 lint: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -18,6 +18,21 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 ROOT = Path(__file__).resolve().parents[1]
 pytest_plugins = ("quick_runs", "small_writer")
+TRAINING_FIXTURES = frozenset(
+    (
+        *("llmrec", "package", "environment"),  # a Python process
+        *("tiny_run", "task_runs", "quick_run", "trained", "minilm_run", "writer_folder", "two_sided"),
+        *("check_adapter_method", "check_task_head", "check_signal"),
+    )
+)
+"""Fixtures that train or start a Python process: what uses one, directly or through others, is marked `trains`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a fixture which trains or starts a process, for ``-m "not trains"``."""
+    for item in items:
+        if TRAINING_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.trains)
 
 
 @pytest.fixture(scope="session")
@@ -135,10 +150,11 @@ def task_runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     changing anything.
     """
     folder = tmp_path_factory.mktemp("task-runs")
-    prompt = "views.prompt.template={% for film in history %}{{ film.title }}; {% endfor %}next {{ item.title }}"
+    template = "{% for film in history %}{{ film.title }}; {% endfor %}next {{ item.title }}"
+    prompts = (f"views.prompt.template={template}", "views.prompt.max_length=48", "signals.taste=false")
     asked = {
-        "click": ("tallrec-movie",),
-        "prompt": ("tallrec-movie", "head.feed=prompt", prompt, "views.prompt.max_length=48", "signals.taste=false"),
+        "click": ("tallrec-movie", "data.expand_histories=false"),
+        "prompt": ("tallrec-movie", "data.expand_histories=false", "head.feed=prompt", *prompts),
         "ranking": ("amazon-scientific", "fusion.dim=32"),
         "joint": ("amazon-reviews", "heads=[rating, {name: click, threshold: 4}]", "adapter.layers=top-1"),
     }

@@ -19,6 +19,7 @@ OURS = sorted(file for folder in ("adapters", "recipes") for file in (ROOT / fol
 _HEAVY = "('torch', 'peft', 'transformers', 'datasets', 'pandas')"
 
 
+@pytest.mark.trains
 def test_importing_it_imports_nothing_heavy() -> None:
     """`llmrec list` imports every plugin, and every plugin imports this module."""
     code = f"import sys, llmrec_peft.plugins; print([name for name in {_HEAVY} if name in sys.modules])"

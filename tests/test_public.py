@@ -26,6 +26,7 @@ def python(code: str, cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.trains
 def test_training_evaluating_and_recommending_from_python(tiny_backbone: Path, tmp_path: Path) -> None:
     changes = {**FAST, "backbone.name": str(tiny_backbone)}
     code = f"""
@@ -43,12 +44,14 @@ print(json.dumps([metrics["test"]["after"], report["stored"], report["repeats"],
     assert after == json.loads((tmp_path / "runs/movies/metrics.json").read_text(encoding="utf-8"))["test"]["after"]
 
 
+@pytest.mark.trains
 def test_importing_the_package_imports_no_torch(tmp_path: Path) -> None:
     heavy = "('torch', 'peft', 'transformers', 'datasets', 'numpy', 'pandas', 'pydantic')"
     code = f"import sys, llmrec_peft; dir(llmrec_peft); print([name for name in {heavy} if name in sys.modules])"
     assert python(code, tmp_path).strip() == "[]"
 
 
+@pytest.mark.trains
 def test_loading_a_recipe_imports_no_torch(tmp_path: Path) -> None:
     code = "import sys, llmrec_peft; llmrec_peft.load_recipe('movies', data='demo'); print('torch' in sys.modules)"
     assert python(code, tmp_path).strip() == "False"

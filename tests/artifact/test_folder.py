@@ -134,6 +134,7 @@ def test_publishing_onto_a_full_disk_is_one_line_and_leaves_nothing(
     assert names(small_disk) == []
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("small_disk", [4, 40], indirect=True)
 def test_training_onto_a_full_disk_leaves_nothing(small_disk: Path, tiny_data: Path, tiny_backbone: Path) -> None:
     from llmrec_peft.recipe import load_recipe

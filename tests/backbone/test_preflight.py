@@ -34,6 +34,7 @@ def _said(*overrides: str) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr.strip()
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

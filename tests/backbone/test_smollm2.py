@@ -20,6 +20,8 @@ from llmrec_peft.backbone.preflight import known_facts
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.recipe.sections import BackboneSection
 
+pytestmark = pytest.mark.trains
+
 CPU = torch.device("cpu")
 
 

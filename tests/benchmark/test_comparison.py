@@ -20,6 +20,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.rating_metrics import rmse
 from llmrec_peft.workflows.train import train
 
+pytestmark = pytest.mark.trains
+
 COMPARISONS = [
     {"models": ["after", "blend"], "against": "best_baseline", "metrics": ["rmse", "auc"], "resamples": 50},
     {"first": {"group": "thin"}, "against": {"group": "bare"}, "resamples": 50},

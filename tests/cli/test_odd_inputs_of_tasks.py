@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from task_places import TITLES, Place, Run, likes, records, target_in_its_history
+
+pytestmark = pytest.mark.trains
 
 ALL = "{% for x in history %}{{ x.item_id }}; {% endfor %}{{ item.item_id }}?"
 

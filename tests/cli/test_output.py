@@ -116,6 +116,7 @@ def test_commands_keep_names_whole_at_every_width(width: str, arguments: tuple[s
     assert (set(registry.plugins("adapters")) if "adapters" in arguments else names[arguments[0]]) <= first
 
 
+@pytest.mark.trains
 def test_piped_command_prints_whole_tables(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     command = [sys.executable, "-m", "llmrec_peft.cli.main", "list", "adapters"]

@@ -10,7 +10,7 @@ from llmrec_peft.data.batches import Batch, BatchOrder
 from llmrec_peft.data.interactions import Interactions
 
 MODES = ["random", "by-item"]
-SEEDS = range(5)
+SEEDS = range(2)
 
 
 def interactions(seed: int, rows: int = 137) -> Interactions:

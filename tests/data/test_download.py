@@ -151,6 +151,7 @@ def test_films_are_described_by_the_digests_of_the_real_files(shared_data: Path)
         assert hashlib.sha256((shared_data / "ml-100k" / name).read_bytes()).hexdigest() == digest
 
 
+@pytest.mark.trains
 def test_offline_command_shows_the_licence_then_one_line_and_writes_nothing(
     llmrec: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import site
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from throw_away import make_environment, run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -23,35 +20,17 @@ FILES = dict(re.findall(r"```(?:python|toml|yaml)\n# (\S+)\n(.*?)```", WALK, re.
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The walk-through's folder, installed in a virtual environment that sees this one's packages."""
-    if importlib.util.find_spec("setuptools") is None:
-        pytest.skip("the package is built with setuptools, which is not installed here")
     folder = tmp_path_factory.mktemp("walk-through")
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    environment = folder / "env"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=60)
-    packages = next((environment / "lib").glob("python*")) / "site-packages"
-    ours = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
-    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(ours)]
-    (packages / "parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-    done = run(folder, "-m", "pip", "install", *options, "-e", ".")
-    assert done.returncode == 0, done.stderr
+    make_environment(folder / "env", folder, "-e")
     return folder
 
 
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [folder / "env" / "bin" / "python", *(str(argument) for argument in arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return run_python(folder / "env", folder, *arguments)
 
 
 def llmrec(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

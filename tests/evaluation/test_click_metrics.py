@@ -19,7 +19,7 @@ from llmrec_peft.evaluation.click_metrics import (
     user_auc,
 )
 
-SEEDS = range(20)
+SEEDS = range(3)
 
 
 def clicks(seed: int, steps: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ WEIGHTED = {
     "click": ("auc", "log_loss", "uauc"),
     "ranking": ("hr@10", "ndcg@10", "mrr", "recall@10"),
 }
-SEEDS = range(4)
+SEEDS = range(2)
 
 
 def liked(label: np.ndarray) -> np.ndarray:

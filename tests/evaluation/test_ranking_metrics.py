@@ -21,7 +21,7 @@ from llmrec_peft.evaluation.ranking_metrics import (
     target_rank,
 )
 
-SEEDS = range(12)
+SEEDS = range(2)
 CASES, CANDIDATES = 60, 25
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import shutil
-import site
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from throw_away import make_environment, run_python
+
+pytestmark = pytest.mark.trains
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "examples" / "plugin"
@@ -20,31 +19,13 @@ PACKAGE = ROOT / "examples" / "plugin"
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that sees this one's packages and has the example installed on top."""
-    if importlib.util.find_spec("setuptools") is None:
-        pytest.skip("the example is built with setuptools, which is not installed here")
     folder = tmp_path_factory.mktemp("throw-away")
-    python = folder / "env" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True, timeout=60)
-    source = shutil.copytree(PACKAGE, folder / "source")
-    packages = next((folder / "env" / "lib").glob("python*")) / "site-packages"
-    ours = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
-    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(ours)]
-    (packages / "parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([python, "-m", "pip", "install", *options, source], check=True, timeout=120)
+    make_environment(folder / "env", shutil.copytree(PACKAGE, folder / "source"))
     return folder / "env"
 
 
 def run(environment: Path, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [environment / "bin" / "python", *(str(argument) for argument in arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
-        cwd=cwd or environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return run_python(environment, cwd or environment, *arguments)
 
 
 def test_listed_like_any_other(environment: Path) -> None:

@@ -20,6 +20,7 @@ def _changes(tiny_data: Path, tiny_backbone: Path, **more: Any) -> dict[str, Any
     return {**base, **{name.replace("__", "."): value for name, value in more.items()}}
 
 
+@pytest.mark.trains
 def test_each_part_left_out_has_a_row_and_a_comparison(tiny_data: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     changes = _changes(tiny_data, tiny_backbone, evaluation__bootstrap=200)
     changes["evaluation.ablations"] = ["text", "collaborative", "adapter"]

@@ -47,6 +47,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Said]:
     return {name: Said(RECORDS, tmp_path_factory.mktemp("told"), name) for name in PROTOCOLS}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("protocol", ["train", "train+valid"])
 def test_labels_of_test_change_no_prediction_of_test(protocol: str, told: dict[str, Said], tmp_path: Path) -> None:
     other = Said(turned(RECORDS, [one for one in RECORDS if one.part == "test"]), tmp_path, protocol)
@@ -56,6 +57,7 @@ def test_labels_of_test_change_no_prediction_of_test(protocol: str, told: dict[s
         assert np.array_equal(line, told[protocol].lines[name]), name
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("protocol", ["train", "train+valid"])
 def test_labels_of_validation_are_counted_only_where_the_protocol_says_so(
     protocol: str, told: dict[str, Said], tmp_path: Path
@@ -65,6 +67,7 @@ def test_labels_of_validation_are_counted_only_where_the_protocol_says_so(
     assert np.array_equal(other.model, told[protocol].model) == (protocol == "train")
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("day", [80, 84, 91])
 def test_outcome_in_test_is_counted_for_later_records_alone_under_the_prequential_protocol(
     day: int, told: dict[str, Said], tmp_path: Path
@@ -178,6 +181,7 @@ def purchases(refit: Any) -> Recipe:
     )
 
 
+@pytest.mark.trains
 def test_recount_keeps_the_weights_and_counts_validation_too(tmp_path: Path) -> None:
     found = {refit: fitted(purchases(refit), tmp_path / str(refit)) for refit in (False, "recount", True)}
     states = {refit: model.model.trained_state() for refit, (_, _, model) in found.items()}
@@ -196,6 +200,7 @@ def test_recount_keeps_the_weights_and_counts_validation_too(tmp_path: Path) -> 
     assert not np.array_equal(ranks["recount"], ranks[True])
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("refit", [False, True, "recount"])
 def test_protocol_train_never_learns_from_validation(refit: Any, tmp_path: Path) -> None:
     data = write_likes(tmp_path / "data", RECORDS)
@@ -205,6 +210,7 @@ def test_protocol_train_never_learns_from_validation(refit: Any, tmp_path: Path)
     assert len(prepared.learned(recipe.refits)) == len(prepared.train)
 
 
+@pytest.mark.trains
 def test_expanded_histories_are_examples_that_do_not_know_themselves() -> None:
     changes = {"data.path": "demo", "signals": SIGNALS}
     whole = load_recipe("tallrec-movie", changes=changes)
@@ -238,6 +244,7 @@ def test_expanded_histories_are_examples_that_do_not_know_themselves() -> None:
         assert np.array_equal(line, plain_lines[name]), f"{name} counts each record once"
 
 
+@pytest.mark.trains
 def test_expanded_histories_teach_what_the_records_alone_do_not(tmp_path: Path) -> None:
     changes = {"data.path": "demo", "signals": {"history": {"entries": "ids"}}, "training.epochs": 1}
     whole = load_recipe("tallrec-movie", changes=changes)

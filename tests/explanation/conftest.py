@@ -65,6 +65,7 @@ def prompt_run(trained: Callable[..., Path]) -> Path:
     return trained(
         "tallrec-movie",
         training__epochs=1,
+        data__expand_histories=False,  # 16 steps in place of 166
         head={"name": "click", "feed": "prompt"},
         views__prompt={
             "template": "{% for film in history if film.liked %}{{ film.title }}; {% endfor %}Next: {{ item.title }}",

@@ -29,6 +29,7 @@ def additive(values: Sequence[float]):  # type: ignore[no-untyped-def]
     return score
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(("run", "kind"), [("films", "history"), ("films", "word"), ("purchases", "history")])
 def test_evidence_passes_and_shuffled_or_inverted_evidence_does_not(
     run: str, kind: Kind, request: pytest.FixtureRequest

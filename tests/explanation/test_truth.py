@@ -11,6 +11,8 @@ from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.train import train
 
+pytestmark = pytest.mark.trains
+
 DECIDING = {word for words in (*MOOD.values(), *PACE.values()) for word in words}
 
 

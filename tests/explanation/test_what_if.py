@@ -31,6 +31,7 @@ def items_of(what_if: WhatIf, user: int) -> list[int]:
     return list(dict.fromkeys(what_if.learned.of(user)[0].tolist()))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("name", ["films", "purchases", "prompts"])
 def test_histories_put_back_give_the_scores_of_folded_tables(name: str, request: pytest.FixtureRequest) -> None:
     explainer: Explainer = request.getfixturevalue(name)

@@ -123,6 +123,7 @@ def test_invented_names_are_counted_and_cut_unless_kept(keep: bool, film_run: Pa
     assert said.template != keep
 
 
+@pytest.mark.trains
 def test_runs_own_decoder_writes_without_a_second_copy(
     tiny_data: Path, tiny_decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_quantized_bytes_are_what_bitsandbytes_holds(quantization: str) -> None:
     assert quantized_bytes(weight.numel(), 1536, quantization) == held
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("shape", "parameters"),
     [((4096, 32, 32, 11008, 32000), 6_607_343_616), ((4096, 32, 8, 14336, 128256), 7_504_924_672)],
@@ -111,6 +112,7 @@ def test_paper_shapes_of_seven_and_eight_billion(
     assert found.kept >= 32 * 4 * 512 * width * 2  # the input of every layer
 
 
+@pytest.mark.trains
 def test_settings_that_fit_are_offered_and_do_fit(tiny_backbone: Path) -> None:
     recipe = load_recipe("movies", [f"backbone.name={tiny_backbone}", "adapter.layers=all"], {"data.path": "demo"})
     total = footprint_of(recipe, cuda=False).total

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from llmrec_peft.evaluation.click_metrics import auc, ece, log_loss
 from llmrec_peft.heads.calibration import KNOTS, Calibration, apply, fitted, parameters
 
-SEEDS = range(4)
+SEEDS = range(2)
 KINDS: tuple[Calibration, ...] = ("platt", "isotonic")
 
 

@@ -22,7 +22,7 @@ def gradient(value: Tensor, at: Tensor) -> Tensor:
     return torch.autograd.grad(value, at)[0]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_towards_a_bound_of_zero_it_is_cross_entropy(seed: int) -> None:
     scores, target = scored(seed)
     exact = F.cross_entropy(scores, target)
@@ -32,7 +32,7 @@ def test_towards_a_bound_of_zero_it_is_cross_entropy(seed: int) -> None:
     torch.testing.assert_close(gradient(nearer, scores), gradient(exact, scores), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_at_a_bound_of_one_it_is_the_chance_of_being_wrong(seed: int) -> None:
     scores, target = scored(seed)
     p = F.softmax(scores, dim=1).gather(1, target[:, None])

@@ -12,6 +12,7 @@ from llmrec_peft.losses import CLICK_LOSSES, RANKING_LOSSES, RATING_LOSSES, loss
 EVERY = (*RATING_LOSSES, *CLICK_LOSSES, *RANKING_LOSSES)
 
 
+@pytest.mark.trains
 def test_names_are_read_without_torch() -> None:
     code = "import sys, llmrec_peft.losses as l; l.RANKING_LOSSES; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

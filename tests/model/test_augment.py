@@ -85,6 +85,7 @@ def _liked_by_oldest() -> Task:
     return Task(train, test, 801, 41, text=torch.from_numpy(vectors).float(), history_length=LENGTH)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("changed", [{"history_crop": 0.8}, {"history_mask": 0.8}])
 def test_models_that_met_short_histories_in_training_score_by_short_ones(changed: dict[str, float]) -> None:
     task = _liked_by_oldest()
@@ -127,6 +128,7 @@ def test_mixup_needs_labels_and_a_pair() -> None:
     assert Augment(mixup=1.0).mixed(blind, side, side)[0] is blind
 
 
+@pytest.mark.trains
 def test_mixup_keeps_probabilities_from_becoming_sure_and_leaves_scoring_alone() -> None:
     rng = np.random.default_rng(0)
     user, item = (rng.integers(1, size, 600) for size in (31, 41))

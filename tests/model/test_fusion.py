@@ -86,6 +86,7 @@ def _of_new_items(effect: np.ndarray, **further: object) -> Task:
     return Task(train, test, 31, 61, **further)  # type: ignore[arg-type]
 
 
+@pytest.mark.trains
 def test_without_a_sum_tastes_do_not_meet_the_texts_of_new_items() -> None:
     rng = np.random.default_rng(0)
     told = signs(rng, 61)
@@ -95,6 +96,7 @@ def test_without_a_sum_tastes_do_not_meet_the_texts_of_new_items() -> None:
     assert fitted_error(task, chosen, "sum") < 0.5 * fitted_error(task, chosen, "late")
 
 
+@pytest.mark.trains
 def test_without_a_network_what_two_signals_say_together_is_lost() -> None:
     """An item is liked if its text and its column are of one sign: neither says anything by itself."""
     rng = np.random.default_rng(0)
@@ -110,6 +112,7 @@ def test_without_a_network_what_two_signals_say_together_is_lost() -> None:
     assert fitted_error(task, chosen, "mlp") < 0.5 * fitted_error(task, chosen, "sum")
 
 
+@pytest.mark.trains
 def test_without_gates_a_noisy_signal_cannot_be_turned_down() -> None:
     """Signals stand still; the label is what the first one alone says."""
     users, items, offsets = _said()
@@ -154,6 +157,7 @@ def test_late_weights_are_those_that_validation_likes_best() -> None:
         assert Fusion(kind, NAMES, DIM).choose(lambda: 1.0, True) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.trains
 def test_late_fusion_of_a_model_drops_a_signal_that_says_nothing_on_validation() -> None:
     rng = np.random.default_rng(0)
     user, item = crossed(range(1, 31), range(1, 61))
@@ -216,6 +220,7 @@ def test_signals_are_left_out_in_training_only() -> None:
     torch.testing.assert_close(model(batch).loss, plain.eval()(batch).loss)
 
 
+@pytest.mark.trains
 def test_left_out_signals_make_texts_tell_of_new_items() -> None:
     """Items' own entries learn faster than texts, and would leave them little to say."""
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ def products(recommender: Recommender, users: list[str], items: list[str]) -> np
     return (told.vectors * found.vectors[rows]).sum(1) + told.constant
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("run", ["ranking_run", "retrieval_run"])
 def test_product_is_the_score_of_heads_that_rank(run: str, request: pytest.FixtureRequest) -> None:
     recommender = Recommender.from_pretrained(request.getfixturevalue(run))

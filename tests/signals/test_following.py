@@ -148,6 +148,7 @@ def kinds_of_users(kind: str) -> tuple[Task, Interactions, Interactions]:
     return Task(train, then, users, items), first, then
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("side", ["user", "item"])
 @pytest.mark.parametrize("kind", ["implicit", "explicit"])
 def test_histories_tell_the_taste_of_those_who_came_after_training(kind: str, side: str) -> None:
@@ -175,6 +176,7 @@ def _turned(task: Task) -> Task:
     return Task(_turned_part(task.train), _turned_part(task.test), task.num_items, task.num_users)
 
 
+@pytest.mark.trains
 def test_statistics_tell_how_much_a_newcomer_likes() -> None:
     rng = np.random.default_rng(0)
     users, items = 81, 21
@@ -193,6 +195,7 @@ def test_statistics_tell_how_much_a_newcomer_likes() -> None:
     assert error(model, then) < 0.6 * silent
 
 
+@pytest.mark.trains
 def test_scores_in_time_are_those_of_following_by_hand_and_leave_the_model_as_it_was() -> None:
     task, first, then = kinds_of_users("explicit")
     model = fit(model_of(task, {"collaborative": {"item_history": "none"}}), task, epochs=4, rate=0.01)

@@ -198,6 +198,7 @@ CASES = {
 }
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("name", CASES)
 def test_without_the_piece_its_labels_cannot_be_told(name: str) -> None:
     case = CASES[name]
@@ -210,6 +211,7 @@ def test_without_the_piece_its_labels_cannot_be_told(name: str) -> None:
     assert whole < 0.6 * without, f"{whole:.3f} with the piece, {without:.3f} without it"
 
 
+@pytest.mark.trains
 def test_low_rank_change_finds_what_the_cosine_does_not_say() -> None:
     task = by_weak_direction()
     found = {}

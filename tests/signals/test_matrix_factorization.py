@@ -83,6 +83,7 @@ def test_rank_beyond_the_matrix_leaves_columns_empty() -> None:
 OPTIONS = {"user_history": "none", "item_history": "none", "start_ridge": 1.0}
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("start", ["none", "mf"])
 def test_untrained_model_that_starts_from_it_knows_the_tastes(start: str) -> None:
     train, test = _tastes(lambda alike: 3.0 + 1.5 * alike)

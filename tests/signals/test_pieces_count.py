@@ -13,6 +13,8 @@ from learning import Task, crossed, divided, fitted_error, interactions, signs
 
 from llmrec_peft.data.graph import Neighbours
 
+pytestmark = pytest.mark.trains
+
 USERS, ITEMS = 31, 61
 NEW = np.arange(ITEMS) > 44
 """Items that nobody met in training."""

@@ -28,6 +28,7 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     "signals",
     [
@@ -49,6 +50,7 @@ def test_run_with_further_signals_repeats_its_figures(signals: Any, tiny_backbon
     assert ("relations" in weights.get("graph", {})) == (signals["graph"]["aggregation"] == "weighted")
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", ["lora", "none"])
 def test_run_with_soft_tokens_alone_repeats_its_figures(method: str, tiny_backbone: Path, tmp_path: Path) -> None:
     changes = {
@@ -69,6 +71,7 @@ def test_run_with_soft_tokens_alone_repeats_its_figures(method: str, tiny_backbo
     assert len(set(scores.tolist())) == 3
 
 
+@pytest.mark.trains
 def test_model_without_its_adapter_reads_tokens_as_the_bare_model_does(tiny_backbone: Path) -> None:
     """The adapter that another variant has trained lies inside the same model."""
     changes = {

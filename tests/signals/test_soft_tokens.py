@@ -91,6 +91,7 @@ def _trained(model: RecModel, train: Interactions, epochs: int, rate: float = 0.
     return model.eval()
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("said", ["user", "item", "both"])
 def test_tokens_tell_what_no_word_of_the_prompt_says(said: str, backbone: Backbone) -> None:
     train, test = _clicks(said)
@@ -168,6 +169,7 @@ def test_factorization_is_where_tokens_start_and_can_be_where_they_stay() -> Non
         SoftTokensOptions(frozen=True)
 
 
+@pytest.mark.trains
 def test_frozen_factors_tell_the_taste_of_pairs_that_were_not_trained_on(backbone: Backbone) -> None:
     train, test = _clicks("both")
     options = {"dim_collaborative": 2, "projection": 32, "unknown": 0.0, "start": "mf", "start_ridge": 1.0}

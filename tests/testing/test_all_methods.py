@@ -9,6 +9,8 @@ import pytest
 
 from llmrec_peft import registry
 
+pytestmark = pytest.mark.trains
+
 Check = Callable[..., Any]
 METHODS = sorted(registry.plugins("adapters"))
 

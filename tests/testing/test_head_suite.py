@@ -13,6 +13,8 @@ from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.testing.plugins import PluginResult, check_head
 
+pytestmark = pytest.mark.trains
+
 Check = Callable[..., list[PluginResult]]
 
 

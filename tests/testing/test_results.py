@@ -114,6 +114,7 @@ def test_unknown_method_is_refused_in_one_line(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.startswith("error: unknown adapter method 'lroa': did you mean 'lora'?")
 
 
+@pytest.mark.trains
 def test_command_prints_json(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "llmrec_peft.testing", "none", "--backbone", "tiny-bert", "--json"],

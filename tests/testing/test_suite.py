@@ -13,6 +13,8 @@ from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.testing.adapters.suite import CellResult, check_method
 
+pytestmark = pytest.mark.trains
+
 Check = Callable[[str], CellResult]
 
 

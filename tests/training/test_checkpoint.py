@@ -15,6 +15,8 @@ from llmrec_peft.identity import tensors_digest
 from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
 
+pytestmark = pytest.mark.trains
+
 
 class _State:
     """A model with optimizer, schedule and average, and a step to take."""

@@ -22,6 +22,8 @@ from llmrec_peft.identity import tensors_digest
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import fit
 
+pytestmark = pytest.mark.trains
+
 CALM = {
     "head__dropout": 0.0,
     "adapter__dropout": 0.0,

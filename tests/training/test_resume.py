@@ -20,6 +20,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.fitting import FittedVariant
 from llmrec_peft.training.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.trains
+
 KILLS = 10
 LEAST_STEPS = 14 * 27
 """Fewer steps than the run below takes: three fits of 4 epochs and three refits of at least one, 27 steps each."""

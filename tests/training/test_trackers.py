@@ -15,6 +15,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.workflows.train import train
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture
 def short(tiny_data: Path, tiny_backbone: Path) -> Callable[..., Recipe]:

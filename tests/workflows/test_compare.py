@@ -18,13 +18,15 @@ from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.compare import compare
 from llmrec_peft.workflows.train import train
 
+pytestmark = pytest.mark.trains
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
-SEEDS = (1, 2, 3, 4, 5, 6)
+SEEDS = (1, 2, 3, 4)
 
 
 @pytest.fixture(scope="module")
 def runs(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Six runs of one recipe, a seed each, of an epoch each."""
+    """Four runs of one recipe, a seed each, of an epoch each."""
     folder = tmp_path_factory.mktemp("runs")
     settings = ["training.epochs=1", "training.refit=false", "evaluation.bootstrap=0", "evaluation.blend=true"]
     made = []
@@ -61,33 +63,33 @@ def test_predictions_change_no_digest_and_are_no_part_of_the_version(runs: list[
 
 
 def test_two_groups_of_one_recipe_are_no_different(runs: list[Path]) -> None:
-    report = compare(runs[:3], names(runs[3:]), resamples=300)
+    report = compare(runs[:2], names(runs[2:]), resamples=300)
     assert report["verdict"] == "no difference"
     assert report["conclusion"] == (
         "no significant difference in rmse (paired bootstrap, 95 %): the interval by user and by item contains zero"
     )
     assert report["notes"] == []
     for side in ("first", "second"):
-        assert len(report[side]["figures"]) == 3
+        assert len(report[side]["figures"]) == 2
         assert report[side]["mean"] == pytest.approx(np.mean(report[side]["figures"]))
         assert report[side]["spread"] == pytest.approx(np.std(report[side]["figures"], ddof=1))
     assert report["difference"] == pytest.approx(report["first"]["mean"] - report["second"]["mean"])
     for found in report["intervals"].values():
         assert found["low"] <= 0.0 <= found["high"]
-        assert (found["first_seeds"], found["second_seeds"]) == (3, 3)
+        assert (found["first_seeds"], found["second_seeds"]) == (2, 2)
 
 
 def test_group_against_its_own_line_names_the_line(runs: list[Path]) -> None:
-    report = compare(runs[:3], ["baseline:line"], resamples=300)
+    report = compare(runs[:2], ["baseline:line"], resamples=300)
     metrics = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))
     assert report["second"]["model"] == metrics["best_baseline"]
     assert report["second"]["spread"] == 0.0, "the same predictions whatever the seed"
-    assert compare(runs[:3], ["baseline:before"], resamples=300)["second"]["model"] == "before"
+    assert compare(runs[:2], ["baseline:before"], resamples=300)["second"]["model"] == "before"
 
 
 def test_group_against_its_own_baseline_says_by_how_much_and_which_is_better(runs: list[Path], tmp_path: Path) -> None:
     ours = []
-    for number, run in enumerate(runs[:3]):
+    for number, run in enumerate(runs[:2]):
         ours.append(shutil.copytree(run, tmp_path / run.name))
         said = read_predictions(run / NAME)
         noise = np.random.default_rng(number).normal(size=len(said))
@@ -218,11 +220,11 @@ def test_wrong_choices_are_refused(runs: list[Path]) -> None:
 
 
 def test_command_takes_two_groups_as_typed_and_speaks_plainly(runs: list[Path], llmrec: Command) -> None:
-    done = llmrec("compare", *runs[:3], "--against", *runs[3:], "--resamples", 200)
+    done = llmrec("compare", *runs[:2], "--against", *runs[2:], "--resamples", 200)
     assert done.returncode == 0, done.stderr
     assert "rmse of" in done.stdout
     assert "no significant difference in rmse (paired bootstrap, 95 %)" in done.stdout
-    done = llmrec("compare", "--against", *runs[3:5], "--metric", "mae", "--resamples", 200, "--json", *runs[:2])
+    done = llmrec("compare", "--against", *runs[2:], "--metric", "mae", "--resamples", 200, "--json", *runs[:2])
     report = json.loads(done.stdout)
     assert [len(report[side]["runs"]) for side in ("first", "second")] == [2, 2]
     assert report["metric"] == "mae"

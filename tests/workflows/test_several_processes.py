@@ -18,6 +18,8 @@ from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.train import train
 
+pytestmark = pytest.mark.trains
+
 
 def _sets(backbone: Path) -> list[str]:
     settings = [

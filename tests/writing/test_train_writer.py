@@ -23,6 +23,8 @@ from llmrec_peft.writing import train_writer as module
 from llmrec_peft.writing.reviews import read_reviews
 from llmrec_peft.writing.writer import Writer
 
+pytestmark = pytest.mark.trains
+
 Recipe = Callable[..., Any]
 
 

@@ -120,6 +120,7 @@ def test_what_cannot_write_is_refused(tiny_backbone: Path, backbone: Backbone) -
         Writer(backbone).write("why " * 600)
 
 
+@pytest.mark.trains
 @pytest.mark.slow
 def test_real_decoder_goes_on_from_the_lead_with_a_whole_sentence() -> None:
     from llmrec_peft.heads.explanation import INSTRUCTION

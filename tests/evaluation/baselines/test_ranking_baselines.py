@@ -217,7 +217,7 @@ def test_settings_are_chosen_on_a_sample_where_validation_is_large(monkeypatch: 
 # ---- counting ----
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_neighbour_counts_are_those_of_a_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)
     learn = Interactions(
