@@ -146,7 +146,7 @@ class _Run:
         self.stopping = EarlyStopping(section.patience if validate else None, lower)
         self.best: dict[str, Tensor] | None = None
         self.state = FitState()
-        self.held = contextlib.ExitStack()
+        self.frozen = contextlib.ExitStack()
         self.saved_at = time.monotonic()
 
     def go(self, title: str, progress: Progress) -> FitResult:
@@ -156,7 +156,7 @@ class _Run:
             prepared, optimizer = self.accelerator.prepare(self.model, self.optimizer)
             total = sum(map(self.orders.batches, range(self.epochs)))
             done = sum(map(self.orders.batches, range(self.state.epoch))) + self.state.batch
-            with self.held, progress.bar(title, total, done) as shown:
+            with self.frozen, progress.bar(title, total, done) as shown:
                 while self.state.epoch < self.epochs and not self.stopping.stop:
                     self._hold_adapter()
                     self._epoch(prepared, optimizer, shown)
@@ -220,7 +220,7 @@ class _Run:
         which the right answers alone are, from what is stored (it did: hit rate 0.12 became 0.08).
         """
         encoded = self.model.encoded
-        return self.section.other_texts == "stored" and encoded is not None and not encoded.held
+        return self.section.other_texts == "stored" and encoded is not None and not encoded.frozen
 
     def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = prepared(batch).loss
@@ -233,7 +233,7 @@ class _Run:
     def _tuned(self) -> torch.nn.Module | None:
         """The model with the adapter inside, while it is being trained."""
         encoded = self.model.encoded
-        return None if encoded is None or encoded.held else encoded.encoder.model
+        return None if encoded is None or encoded.frozen else encoded.encoder.model
 
     def _validate(self, shown: Bar) -> None:
         """Close the running epoch: validation figure, best weights, trackers, checkpoint."""
@@ -268,11 +268,11 @@ class _Run:
         """After the epochs in which the adapter is trained, compute its vectors once and keep them."""
         limit = self.section.adapter_epochs
         encoded = self.model.encoded
-        if limit is None or self.state.epoch < limit or encoded is None or encoded.held:
+        if limit is None or self.state.epoch < limit or encoded is None or encoded.frozen:
             return
         if self.average is not None:
             self.average.settle("encoder.")
-        self.held.enter_context(encoded.hold())
+        self.frozen.enter_context(encoded.freeze())
 
     @contextlib.contextmanager
     def _averaged(self) -> Any:

@@ -133,7 +133,7 @@ def test_hold_keeps_vectors_also_while_training_and_says_so(
     _, encoded = encoder_of(str(tiny_backbone))
     rows = counted(encoded)
     assert not encoded.held
-    with encoded.hold():
+    with encoded.freeze():
         encoded.encoder.train()
         assert encoded.held
         first = encoded(torch.tensor([0]))
