@@ -1,4 +1,4 @@
-"""Trivial lines of ranking, each tuned on validation: popularity, neighbour counts, texts alike, and their blend."""
+"""Baselines of ranking, each tuned on validation: popularity, neighbour counts, similar texts, and their blend."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAMPLE = 3000
-"""Validation examples that settings are chosen on, at most."""
+"""Validation examples on which settings are chosen, at most."""
 LENGTHS = (5, 10)
-"""Entries of a history that are looked at; the p-th newest counts 1 / p."""
+"""Entries of a history that are read; the p-th newest counts 1 / p."""
 SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
-"""Weights of the counts beside the cosine of texts."""
+"""Weights of the counts relative to the cosine of texts."""
 
 
 @dataclass(frozen=True)
 class RankingData:
-    """What the lines read.
+    """Data of the baselines.
 
     Attributes:
         train: Training part.
         valid: Validation part, with histories.
-        fit: What the final lines count: train + valid, or train where the model is not refit.
+        fit: Data of the final baselines: train + valid, or train if the model is not refit.
         test: Test part, with histories.
         num_items: Rows of an item table.
-        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
+        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None if no text is read.
         own_items: Whether items of an example's history are ranked too.
         metric: Primary metric, by which settings are chosen.
     """
@@ -53,7 +53,7 @@ class RankingData:
 
 
 def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
-    """Tune every line on (a sample of) validation and rank test once."""
+    """Tune every baseline on (a sample of) validation and rank test once."""
     rules: dict[str, list[dict[str, float]]] = {
         "popularity": [{}],
         "neighbour_counts": [{"length": n, "logarithm": g} for n in LENGTHS for g in (0, 1)],
@@ -68,7 +68,7 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
 
 
 def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseline:
-    """Choose a line's settings on validation, then rank both parts with them."""
+    """Choose a baseline's settings on validation, then rank both parts with them."""
     settings = grid[0] if len(grid) == 1 else _chosen(name, grid, data)
     rankers = (
         _Ranker(name, settings, data.train, data.valid, data),
@@ -83,7 +83,7 @@ def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseli
 
 
 def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[str, float]:
-    """The settings that are best on (a sample of) validation; what they share is computed once a chunk."""
+    """Return the settings that are best on (a sample of) validation; what they share is computed once per chunk."""
     measure = RankingMeasure(data.train.counts_by_item(data.num_items))
     rows = np.arange(len(data.valid))
     if len(rows) > SAMPLE:
@@ -103,7 +103,7 @@ def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[
 
 
 class _Ranker:
-    """One line's scores of a part."""
+    """Scores of a part by one baseline."""
 
     def __init__(
         self, name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
@@ -125,13 +125,13 @@ class _Ranker:
             self._vectors = _unit(data.texts)
 
     def scores(self, rows: NDArray[np.int64]) -> Tensor:
-        """Scores of some examples for the whole catalogue, [rows, num_items - 1]."""
+        """Return scores of some examples for the whole catalogue, [rows, num_items - 1]."""
         if self._popularity is not None:
             return self._popularity.expand(len(rows), -1).clone()
         return _mixed(*self.parts(rows), self._settings)
 
     def parts(self, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
-        """Counts and cosines of some examples, each [rows, num_items - 1], as far as the line reads them."""
+        """Return counts and cosines of some examples, each [rows, num_items - 1], or None if unused."""
         import torch
 
         own = self._weights[rows]
@@ -150,12 +150,12 @@ def _mixed(counts: Tensor | None, cosines: Tensor | None, settings: Mapping[str,
         if cosines is None:
             return counts
         return cosines + settings["counts"] * counts
-    assert cosines is not None  # noqa: S101 - a line reads at least one of them
+    assert cosines is not None  # noqa: S101 - a baseline reads at least one of them
     return cosines
 
 
 def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
-    """Each example's newest entries, the p-th newest weighing 1 / p: a sparse matrix [n, num_items]."""
+    """Return each example's newest entries, the p-th newest with weight 1 / p, as a sparse matrix [n, num_items]."""
     assert part.history is not None  # noqa: S101 - rankings are prepared with histories
     item, _ = part.history.newest(length).padded()
     weight = np.broadcast_to(1.0 / np.arange(item.shape[1], 0, -1, dtype=np.float32), item.shape)
@@ -165,7 +165,7 @@ def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
 
 
 def neighbour_counts(learn: Interactions, num_items: int) -> Any:
-    """How often each item came right before or after each other one, [num_items, num_items], sparse."""
+    """Count how often each item came right before or after each other one, [num_items, num_items], sparse."""
     order = np.lexsort((np.arange(len(learn)), learn.timestamp, learn.user))
     user, item = learn.user[order], learn.item[order]
     follows = user[1:] == user[:-1]
