@@ -42,8 +42,7 @@ def locate(name: str, revision: str | None = None) -> Location:
 
     Raises:
         InputError: For an unknown name, weights that differ from the alias's digests, a Hub id without a commit,
-        weights
-            that are not safetensors, or an unreachable Hub.
+            weights that are not safetensors, or an unreachable Hub.
     """
     if name in registry.plugins("backbones"):
         return _aliased(name, registry.get("backbones", name), revision)
