@@ -92,7 +92,7 @@ def shipped_results(method: str) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def code_digest(method: str) -> str:
-    """Return digest a method's module, those that it imports from its own package, and what PEFT methods share.
+    """Digest a method's module, those that it imports from its own package, and what PEFT methods share.
 
     The shared part is in the core, behind `llmrec_peft.plugins`; a change of it makes the proofs of all methods old.
     """
