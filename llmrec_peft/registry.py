@@ -55,7 +55,7 @@ class Plugin:
         """Import the plugin; for a recipe, return the path of its file.
 
         Raises:
-            InputError: When its package is broken; the message names the plugin and the cause.
+            InputError: If its package is broken; the message names the plugin and the cause.
         """
         if self.file is not None:
             return self.file

@@ -13,8 +13,8 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", 
 
 def versions() -> dict[str, str | None]:
     """Return the versions of Python, this package and its libraries; None for what is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "llmrec-peft": _version("llmrec-peft")}
-    return found | {name: _version(name) for name in PACKAGES}
+    by_name: dict[str, str | None] = {"python": platform.python_version(), "llmrec-peft": _version("llmrec-peft")}
+    return by_name | {name: _version(name) for name in PACKAGES}
 
 
 def hardware(device: str) -> dict[str, Any]:

@@ -82,12 +82,12 @@ class Predictions:
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write predictions with columns ``user_id``, ``item_id``, ``label``, and ``HEAD/MODEL`` for every model."""
     columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for name, head in predictions.heads.items():
-        told[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
+        facts[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
         columns[f"{name}/{_OBSERVED}"] = head.observed
         columns |= {f"{name}/{model}": values for model, values in head.models.items()}
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"part": "test", "heads": told})})
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"part": "test", "heads": facts})})
     pq.write_table(table, path)
 
 

@@ -220,7 +220,7 @@ def _numbers(path: Path, table: pa.Table, column: str, kind: type[np.generic] = 
     """Return a column of numbers as an array of dtype `kind` [rows].
 
     Raises:
-        InputError: When the column does not hold a number in every row.
+        InputError: If the column does not hold a number in every row.
     """
     values, dtype = table[column], pa.from_numpy_dtype(kind)
     try:

@@ -126,8 +126,8 @@ class Backbone:
         """
         cut = max_length is not None
         with quiet_transformers():  # the caller reports a text over the window if it may not cut it
-            found = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
-        rows: list[list[int]] = found["input_ids"]
+            encoding = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
+        rows: list[list[int]] = encoding["input_ids"]
         longest = max(map(len, rows), default=0)
         if cut and longest > self.window:
             raise InputError(

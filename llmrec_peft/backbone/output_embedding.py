@@ -32,8 +32,8 @@ def output_table(backbone: Backbone) -> Tensor:
     if backbone.kind == "decoder" and getattr(backbone.model.config, "tie_word_embeddings", False):
         tied: Tensor = embedding
         return tied
-    found = output_rows(backbone, list(range(len(embedding))))
-    return found.to(embedding.dtype)
+    table = output_rows(backbone, list(range(len(embedding))))
+    return table.to(embedding.dtype)
 
 
 def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:

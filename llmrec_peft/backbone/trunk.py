@@ -187,10 +187,10 @@ class Trunk:
         if replayed.shape != full.shape:
             return False
         inside = mask.bool().to(device)
-        exact, found = full[inside].float(), replayed[inside].float()
+        exact, actual = full[inside].float(), replayed[inside].float()
         # Half precision rounds differently in a batch of another shape; a wrong replay differs by far more.
         allowed = 1e-3 if full.dtype == torch.float32 else 5e-2
-        return bool(torch.linalg.vector_norm(found - exact) <= allowed * torch.linalg.vector_norm(exact))
+        return bool(torch.linalg.vector_norm(actual - exact) <= allowed * torch.linalg.vector_norm(exact))
 
     def padded(self, rows: NDArray[np.int64]) -> Tensor:
         """Return stored states of some texts, zero beyond each text's end, [len(rows), longest, width]."""

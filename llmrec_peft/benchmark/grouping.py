@@ -51,13 +51,13 @@ class Group:
             metric: A metric.
             slice_name: Items of the figure; None for the whole part.
         """
-        found = []
+        figures = []
         for row in self.rows:
             accuracy = row["accuracy"]
             models = accuracy[part] if slice_name is None else accuracy["slices"].get(slice_name, {}).get(part, {})
             name = accuracy["best_baseline"] if model == BEST_BASELINE else model
-            found.append(models.get(name, {}).get(metric))
-        return [] if None in found else found
+            figures.append(models.get(name, {}).get(metric))
+        return [] if None in figures else figures
 
     def loses(self, model: str, metric: str) -> bool:
         """Return whether the mean test figure of a model is no better than that of the best baselines."""

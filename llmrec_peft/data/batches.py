@@ -74,7 +74,7 @@ class Batch:
             interactions: Interactions to take from.
             rows: Rows to gather.
             device: Device of the tensors.
-            history_length: Entries kept of a history; None where no history is read.
+            history_length: Entries kept of a history; None if no history is read.
         """
         import torch
 

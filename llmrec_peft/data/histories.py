@@ -99,7 +99,7 @@ class Histories:
             named: Number that each item index stands for, such as one for all items of one text; itself by default.
         """
         stored = self.item if named is None else named[self.item]
-        found, ends = np.zeros(len(self), bool), np.cumsum(self.lengths)
+        contained, ends = np.zeros(len(self), bool), np.cumsum(self.lengths)
         at = 0
         while at < len(self):
             before = int(ends[at - 1]) if at else 0
@@ -107,9 +107,9 @@ class Histories:
             lengths = self.lengths[at:to]
             row = np.repeat(np.arange(at, to), lengths)
             place = np.arange(len(row)) + np.repeat(self.begin[at:to] - (np.cumsum(lengths) - lengths), lengths)
-            found[row[stored[place] == item[row]]] = True
+            contained[row[stored[place] == item[row]]] = True
             at = to
-        return found
+        return contained
 
     def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
         """Return the days from each entry to a given time of its example, float32 [n, length], placed as in `padded`.

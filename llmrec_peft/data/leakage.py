@@ -131,9 +131,9 @@ def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: N
         pairs = (tuple(sorted(zip(item.tolist(), label.tolist(), strict=True))) for item, label in entries)
         return list(zip(interactions.item[which].tolist(), pairs, strict=True))
 
-    known, found = set(records(others)), np.zeros(len(rows), bool)
-    found[asked] = np.fromiter((record in known for record in records(rows[asked])), bool, len(asked))
-    return found
+    known, known_record = set(records(others)), np.zeros(len(rows), bool)
+    known_record[asked] = np.fromiter((record in known for record in records(rows[asked])), bool, len(asked))
+    return known_record
 
 
 def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -148,5 +148,5 @@ def _in_text(
 ) -> NDArray[np.int64]:
     """Return rows whose item's title, if long enough, occurs in the user's text; both in lower case."""
     pairs = zip(rows.tolist(), interactions.item[rows].tolist(), interactions.user[rows].tolist(), strict=True)
-    found = [row for row, item, user in pairs if len(names[item]) >= MIN_TITLE and names[item] in lowered[user]]
-    return np.asarray(found, np.int64)
+    leaking = [row for row, item, user in pairs if len(names[item]) >= MIN_TITLE and names[item] in lowered[user]]
+    return np.asarray(leaking, np.int64)

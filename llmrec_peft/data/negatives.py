@@ -129,5 +129,5 @@ class CandidateSampler:
         if asked.hard and self._alike is not None:
             column = rng.integers(0, self._alike.shape[1], (len(item), asked.hard))
             pools.append(self._alike[item[:, None], column].reshape(-1))
-        found = np.unique(np.concatenate(pools)).astype(np.int64)
-        return found[(found > 0) & (found < self._num_items)]
+        items = np.unique(np.concatenate(pools)).astype(np.int64)
+        return items[(items > 0) & (items < self._num_items)]

@@ -103,8 +103,8 @@ def drawn(parts: Split, train_size: int, seed: int) -> Split:
 def _random(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Hold out a random share of the interactions."""
     order = rng.permutation(rows)
-    held = round(len(rows) * fraction)
-    return order[held:], order[:held]
+    count = round(len(rows) * fraction)
+    return order[count:], order[:count]
 
 
 def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
@@ -124,8 +124,8 @@ def _leave_last_out(dataset: RecDataset, rows: Rows, fraction: float, rng: np.ra
     order = np.lexsort((rows, time, user))
     last = np.append(user[order][1:] != user[order][:-1], True)
     first = np.insert(user[order][1:] != user[order][:-1], 0, True)
-    held = last & ~first
-    return rows[order[~held]], rows[order[held]]
+    held_out = last & ~first
+    return rows[order[~held_out]], rows[order[held_out]]
 
 
 def _cold(which: str) -> Callable[[RecDataset, Rows, float, np.random.Generator], tuple[Rows, Rows]]:

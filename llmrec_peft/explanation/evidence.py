@@ -36,8 +36,8 @@ class Evidence:
     def plain(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         contribution = round(self.contribution, DIGITS)
-        told = {"kind": self.kind, "what": self.what, "contribution": contribution, "method": self.method}
-        return {**told, **self.details}
+        values = {"kind": self.kind, "what": self.what, "contribution": contribution, "method": self.method}
+        return {**values, **self.details}
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,13 @@ class Explainer:
         self._words = words
         self._integrals: dict[Pair, WordGradients] = {}
         self.notes: list[str] = []
-        found: dict[Kind, bool] = {
+        supported: dict[Kind, bool] = {
             "signal": bool(self.what_if.model.signals),
             "history": self._has_histories(learned),
             "word": self._has_words(),
             "path": bool(self.what_if.connecting),
         }
-        self.kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if found[kind])
+        self.kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if supported[kind])
 
     def _has_histories(self, learned: Interactions | None) -> bool:
         known = len(self._tenant.seen.item) > 0
@@ -165,7 +165,7 @@ class Explainer:
             seed: Seed of the draws.
             done: Called with the number of pairs of one kind that were tested.
         """
-        found: dict[Kind, Faithfulness] = {}
+        results: dict[Kind, Faithfulness] = {}
         for kind in self.kinds:
             outcomes: list[PairDeletion] = []
             for at in range(0, len(pairs), _AT_ONCE):
@@ -175,8 +175,8 @@ class Explainer:
                     done(len(some))
             summary = summarized(kind, outcomes, draws, len(pairs))
             if summary is not None:
-                found[kind] = summary
-        return found
+                results[kind] = summary
+        return results
 
     @property
     def sampled(self) -> str:
@@ -229,8 +229,8 @@ class Explainer:
         item, label = self.what_if.learned.of(pair.user)
         length = self.what_if.model.plan.history_length
         if length is not None:
-            read, told = self._tenant.seen.of(pair.user)
-            item, label = np.concatenate([item, read[-length:]]), np.concatenate([label, told[-length:]])
+            read, read_label = self._tenant.seen.of(pair.user)
+            item, label = np.concatenate([item, read[-length:]]), np.concatenate([label, read_label[-length:]])
         labels = dict(zip(item.tolist(), label.tolist(), strict=True))
         ids, titles = self._tenant.vocabulary.items, self._tenant.items.titles
         usual = float(np.mean(list(labels.values()))) if labels else 0.0
@@ -255,18 +255,18 @@ class Explainer:
             for without in ((), *((piece,) for piece in own))
         ]
         scores = self.what_if.scores(variants, anew=kind == "word")
-        found, at = [], 0
+        weighed, at = [], 0
         for own in pieces:
             whole, rest = scores[at], scores[at + 1 : at + 1 + len(own)]
-            found.append([Weighed(piece, float(whole - lower)) for piece, lower in zip(own, rest, strict=True)])
+            weighed.append([Weighed(piece, float(whole - lower)) for piece, lower in zip(own, rest, strict=True)])
             at += 1 + len(own)
-        return found
+        return weighed
 
     def _gradients(self, pair: Pair, pieces: Sequence[Piece]) -> list[Weighed]:
         if not pieces:
             return []
-        found = self._integrated(pair)
-        return [Weighed(piece, float(found.words[int(piece.key)])) for piece in pieces]
+        gradients = self._integrated(pair)
+        return [Weighed(piece, float(gradients.words[int(piece.key)])) for piece in pieces]
 
     def _integrated(self, pair: Pair) -> WordGradients:
         if pair not in self._integrals:
@@ -277,10 +277,10 @@ class Explainer:
         """Return a note on how much the words' sum differs from the effect of the text."""
         if not self.what_if.worded(pair.row).words:
             return []
-        found = self._integrated(pair)
+        gradients = self._integrated(pair)
         return [
-            f"words add up to {float(found.words.sum()):+.4f}; the text against one without words makes"
-            f" {found.whole:+.4f}"
+            f"words add up to {float(gradients.words.sum()):+.4f}; the text against one without words makes"
+            f" {gradients.whole:+.4f}"
         ]
 
     def _adds_up(self, pair: Pair, weighed: Sequence[Weighed]) -> bool:
@@ -322,8 +322,8 @@ def _near(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    told = ", ".join(known[:_SHOWN])
-    return f"known are {told}, …" if len(known) > _SHOWN else f"known are {told}"
+    some = ", ".join(known[:_SHOWN])
+    return f"known are {some}, …" if len(known) > _SHOWN else f"known are {some}"
 
 
 _SHOWN = 5

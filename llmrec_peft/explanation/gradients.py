@@ -108,8 +108,8 @@ class _Path:
     def scores(self, shares: Tensor) -> list[float]:
         """Return the scores at points of the path."""
         with torch.no_grad():
-            found: list[float] = self._scored(self._start + shares[:, None, None] * self.step).tolist()
-        return found
+            scores: list[float] = self._scored(self._start + shares[:, None, None] * self.step).tolist()
+        return scores
 
     def _scored(self, embeddings: Tensor) -> Tensor:
         """Return raw scores of the pair with the text's embeddings replaced, [points]."""

@@ -65,13 +65,13 @@ def terms_of(model: RecModel, batch: Batch, parts: Parts) -> Terms:
 
 def _single(model: RecModel, side: str, parts: Parts, rows: int) -> dict[str, Tensor]:
     """Return each signal's vector of one side as the fusion joins it without the other signals."""
-    found = {}
+    vectors = {}
     for name, vector in (parts.users if side == "user" else parts.items).items():
         if vector is not None:
             joined = model.fusion.join("user" if side == "user" else "item", {name: vector}, rows)
             assert joined is not None  # noqa: S101 - a vector went in
-            found[name] = joined
-    return found
+            vectors[name] = joined
+    return vectors
 
 
 def _scale(plain: Joined, scaled: Joined) -> Tensor:

@@ -113,13 +113,13 @@ class WhatIf:
                 word is compared with the whole text encoded on the same machine.
         """
         anew = anew or any(variant.keys("word") for variant in variants)
-        found = []
+        scores = []
         for at in range(0, len(variants), CHUNK):
             some = variants[at : at + CHUNK]
             with torch.no_grad():
                 batch = self._batch(some, anew)
-                found.append(self.model.raw(batch, self._parts(batch, some)).double().cpu().numpy())
-        return np.concatenate(found) if found else np.empty(0)
+                scores.append(self.model.raw(batch, self._parts(batch, some)).double().cpu().numpy())
+        return np.concatenate(scores) if scores else np.empty(0)
 
     def terms(self, pair: Pair) -> Terms:
         """Return the score of one pair as terms."""

@@ -108,8 +108,8 @@ class Fusion(nn.Module):
 
     def offset(self, offsets: Mapping[str, Tensor | None], shown: Shown = MappingProxyType({})) -> Tensor | None:
         """Join the signals' offsets, each of one shape, into that shape, or None."""
-        found = {name: _kept(offset, shown.get(name)) for name, offset in offsets.items() if offset is not None}
-        return self._summed("offset", found) if found else None
+        present = {name: _kept(offset, shown.get(name)) for name, offset in offsets.items() if offset is not None}
+        return self._summed("offset", present) if present else None
 
     def report(self) -> dict[str, dict[str, float]]:
         """Return the weight of each signal, for `gated` by user, item and offset."""
@@ -141,9 +141,9 @@ class Fusion(nn.Module):
                     kept = float(self.weights[place])
                     for weight in GRID:
                         self.weights[place] = weight
-                        found = sign * figure()
-                        if found < best:
-                            best, kept = found, weight
+                        value = sign * figure()
+                        if value < best:
+                            best, kept = value, weight
                     self.weights[place] = kept
         return sign * best
 

@@ -70,8 +70,8 @@ class ViewWriter:
             columns: Columns of each item index.
         """
         length = self._history_length
-        told = [[]] * len(users) if histories is None else self._writer.histories(histories, length, columns)
-        return self._writer.write(users, items, told)
+        entries = [[]] * len(users) if histories is None else self._writer.histories(histories, length, columns)
+        return self._writer.write(users, items, entries)
 
 
 @dataclass(frozen=True)

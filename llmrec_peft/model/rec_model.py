@@ -116,15 +116,15 @@ class RecModel(TrainedParts):
         batch = self.with_texts(batch)
         pairs: tuple[Batch, Joined, Joined] | None = None
         lists: tuple[Joined, Joined] | None = None
-        found: dict[str, HeadOutput] = {}
+        outputs: dict[str, HeadOutput] = {}
         for name, head in self.heads.items():
             if head.listwise and batch.candidates is not None:
                 lists = self.sides(batch) if lists is None else lists
-                found[name] = head.forward(batch, *lists)
+                outputs[name] = head.forward(batch, *lists)
             else:
                 pairs = self._mixed_pairs(batch) if pairs is None else pairs
-                found[name] = head.forward(*pairs)
-        return found, batch
+                outputs[name] = head.forward(*pairs)
+        return outputs, batch
 
     def _mixed_pairs(self, batch: Batch) -> tuple[Batch, Joined, Joined]:
         """Return both sides of the batch's pairs, in training mixed if the recipe says so."""
@@ -206,15 +206,15 @@ class RecModel(TrainedParts):
         if self.plan.item and vectors is None:
             vectors = self.texts.items(items if keys is None else keys)
         batch = Batch(user=torch.zeros_like(items), item=items, vectors={} if vectors is None else {"item": vectors})
-        found: dict[str, Tensor | None] = {}
+        side: dict[str, Tensor | None] = {}
         offsets: dict[str, Tensor | None] = {}
         for name, signal in self.signals.items():
-            found[name] = signal.item(batch)
+            side[name] = signal.item(batch)
             offsets[name] = signal.item_offset(batch)
         shown = self.fusion.drawn(len(items), items.device)
         offset = self.fusion.offset(offsets, shown)
         zero = torch.zeros(len(items), device=items.device)
-        joined = self.fusion.join("item", found, len(items), shown)
+        joined = self.fusion.join("item", side, len(items), shown)
         return Joined(joined, zero if offset is None else offset)
 
     def candidate_sides(self, batch: Batch, item: Joined, user: Joined | None = None) -> tuple[Joined, Joined]:

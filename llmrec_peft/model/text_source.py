@@ -117,11 +117,11 @@ class EncodedSource(TextSource):
             return apart
         vectors = self.items(torch.cat([asked.reshape(-1) for asked in keys.values()]))
         parts = torch.split(vectors, [asked.numel() for asked in keys.values()])
-        found = {
+        by_view = {
             view: part.reshape(*asked.shape, vectors.shape[-1])
             for (view, asked), part in zip(keys.items(), parts, strict=True)
         }
-        return {**found, **apart}
+        return {**by_view, **apart}
 
     def _keys(self, view: str, batch: Batch) -> Tensor:
         """Return the keys of a view's texts among those of all views."""

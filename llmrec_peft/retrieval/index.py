@@ -122,12 +122,12 @@ class ExactIndex(Index):
         for at in range(0, len(self), ROWS):
             scores = queries @ self._vectors[at : at + ROWS].T
             some = scores.topk(min(k, scores.shape[1]), dim=1)
-            found = (some.values, some.indices + at)
+            products = (some.values, some.indices + at)
             if best is not None:
-                values, rows = (torch.cat(pair, dim=1) for pair in zip(best, found, strict=True))
+                values, rows = (torch.cat(pair, dim=1) for pair in zip(best, products, strict=True))
                 top = values.topk(min(k, values.shape[1]), dim=1)
-                found = (top.values, rows.gather(1, top.indices))
-            best = found
+                products = (top.values, rows.gather(1, top.indices))
+            best = products
         assert best is not None  # noqa: S101 - there are rows
         return best[0].cpu().numpy(), best[1].cpu().numpy()
 

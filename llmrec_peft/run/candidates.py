@@ -73,12 +73,14 @@ class Candidates:
         Args:
             batch: Users, with their histories and the vectors of their texts.
         """
-        model, user, found = self._model, self._model.user_side(batch, {}), []
+        model, user, scores_of = self._model, self._model.user_side(batch, {}), []
         for chunk in self._chunks:
             vectors = {**batch.vectors, **chunk.vectors}
             asked = replace(batch, candidates=chunk.index, candidate_key=chunk.keys, vectors=vectors)
-            found.append(model.score(asked, *model.candidate_sides(asked, chunk.side, user)).float())
-        scores: NDArray[np.float32] = (found[0] if len(found) == 1 else torch.cat(found, dim=1)).cpu().numpy()
+            scores_of.append(model.score(asked, *model.candidate_sides(asked, chunk.side, user)).float())
+        scores: NDArray[np.float32] = (
+            (scores_of[0] if len(scores_of) == 1 else torch.cat(scores_of, dim=1)).cpu().numpy()
+        )
         return scores
 
     def users_at_once(self, history_length: int | None) -> int:

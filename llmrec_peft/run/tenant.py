@@ -120,14 +120,14 @@ class Tenant:
             return self._pair_by_pair(user)
         if self._candidates is None:
             self._candidates = Candidates(self.model, self.catalogue)
-        candidates, found = self._candidates, []
+        candidates, scores = self._candidates, []
         step = candidates.users_at_once(self.model.plan.history_length)
         for at in range(0, len(user), step):
             some = user[at : at + step]
             with torch.no_grad():
                 batch = self.model.texts.filled(self.batch(some, np.zeros(len(some), np.int64)), own_items=False)
-            found.append(candidates.scores(batch))
-        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *found])
+            scores.append(candidates.scores(batch))
+        return scores[0] if len(scores) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *scores])
 
     def _pair_by_pair(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
         count = len(self.catalogue.ids)
@@ -279,10 +279,10 @@ def _signal_names(path: Path) -> dict[str, dict[str, list[str]]]:
         InputError: If the header contains something else.
     """
     try:
-        found = json.loads(read_texts(path).get(SIGNAL_NAMES, "{}"))
+        names = json.loads(read_texts(path).get(SIGNAL_NAMES, "{}"))
         return {
             str(signal): {str(kind): [str(name) for name in listed] for kind, listed in lists.items()}
-            for signal, lists in found.items()
+            for signal, lists in names.items()
         }
     except (ValueError, AttributeError, TypeError):
         raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None

@@ -91,10 +91,12 @@ def user_vectors(tenant: Tenant, users: Sequence[str]) -> UserVectors:
     """
     _require_product(tenant)
     index = tenant.vocabulary.user_indices(users)
-    found = [_users(tenant, index[at : at + CHUNK]) for at in range(0, len(index), CHUNK)]
+    chunks = [_users(tenant, index[at : at + CHUNK]) for at in range(0, len(index), CHUNK)]
     width = _items(tenant, np.zeros(1, np.int64)).shape[1]
-    vectors = torch.cat([vectors for vectors, _ in found]).cpu().numpy() if found else np.empty((0, width), np.float32)
-    constant = torch.cat([own for _, own in found]).cpu().numpy() if found else np.empty(0, np.float32)
+    vectors = (
+        torch.cat([vectors for vectors, _ in chunks]).cpu().numpy() if chunks else np.empty((0, width), np.float32)
+    )
+    constant = torch.cat([own for _, own in chunks]).cpu().numpy() if chunks else np.empty(0, np.float32)
     return UserVectors(tuple(users), vectors, constant, _normalized(vectors), tenant.model.head.unit)
 
 

@@ -102,9 +102,12 @@ class Collaborative(Signal[CollaborativeOptions]):
         from llmrec_peft.signals.parts.matrix_factorization import factorized
 
         rank = min(self.config.start_rank, context.dim)
-        found = factorized(train, *self._sizes, rank, self.config.start_ridge, context.task, context.seed)
+        factors = factorized(train, *self._sizes, rank, self.config.start_ridge, context.task, context.seed)
         with torch.no_grad():
-            for side, bias, rows in (("user", found.user_bias, found.user), ("item", found.item_bias, found.item)):
+            for side, bias, rows in (
+                ("user", factors.user_bias, factors.user),
+                ("item", factors.item_bias, factors.item),
+            ):
                 tables[f"{side}_bias"].weight[:, 0] = torch.from_numpy(bias)
                 if "user" in tables and "item" in tables:  # factors of one side say nothing without the other's
                     tables[side].weight[:, :rank] = torch.from_numpy(rows)

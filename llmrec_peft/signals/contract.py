@@ -37,8 +37,8 @@ class SignalContext:
         listwise: Whether any head scores candidates that all examples share, see `Signal`.
         users: Columns that describe users, in vocabulary order from index 1; None when loading.
         items: Columns that describe items, in vocabulary order from index 1; None when loading.
-        hidden: Width of the language model's token embeddings; None where the recipe does not use it.
-        token_norm: Mean length of those embeddings; None where it is not known.
+        hidden: Width of the language model's token embeddings; None if the recipe does not use it.
+        token_norm: Mean length of those embeddings; None if it is not known.
         history_length: Entries of a history that a batch carries at most.
         user_text: Vectors of users' or examples' texts from the untuned model, float32 [rows, width].
         seed: Seed of the run, for what a signal computes before training.

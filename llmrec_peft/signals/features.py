@@ -82,10 +82,10 @@ class Features(Signal[FeaturesOptions]):
                 {name: nn.Parameter(table, requires_grad=False) for name, table in folded.items()}
             )
         for side in SIDES:
-            found = None if side == "user" and "folded" in parts else self._values(side, context)
-            if found is None:
+            values_and_categories = None if side == "user" and "folded" in parts else self._values(side, context)
+            if values_and_categories is None:
                 continue
-            values, categories = found
+            values, categories = values_and_categories
             if values["category"].shape[1]:
                 tables = {f"{side}_category": context.dim, f"{side}_category_offset": 1}
                 for name, width in tables.items():
@@ -136,34 +136,34 @@ class Features(Signal[FeaturesOptions]):
 
         assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
         if side == "user":
-            table, met = context.users, context.train.counts_by_user(context.num_users) > 0
+            table, trained = context.users, context.train.counts_by_user(context.num_users) > 0
         else:
-            table, met = context.items, context.train.counts_by_item(context.num_items) > 0
-        found = Columns.of(table or {}, chosen, met, self.config.min_count, f"signals.features.{side}s")
-        self._names |= {f"{side}_categories": list(found.categories), f"{side}_numbers": list(found.numbers)}
-        values = {name: torch.from_numpy(getattr(found, name)) for name in ("category", "share", "number")}
-        return values, len(found.categories) + 1
+            table, trained = context.items, context.train.counts_by_item(context.num_items) > 0
+        columns = Columns.of(table or {}, chosen, trained, self.config.min_count, f"signals.features.{side}s")
+        self._names |= {f"{side}_categories": list(columns.categories), f"{side}_numbers": list(columns.numbers)}
+        values = {name: torch.from_numpy(getattr(columns, name)) for name in ("category", "share", "number")}
+        return values, len(columns.categories) + 1
 
     def user(self, batch: Batch) -> Tensor | None:
-        """Return vectors of users' columns, [B, dim]; None where none are read."""
+        """Return vectors of users' columns, [B, dim]; None if none are read."""
         return self._sum("user", batch.user, "")
 
     def item(self, batch: Batch) -> Tensor | None:
-        """Return vectors of items' columns, [B, dim]; None where none are read."""
+        """Return vectors of items' columns, [B, dim]; None if none are read."""
         return self._sum("item", batch.item, "")
 
     def user_offset(self, batch: Batch) -> Tensor | None:
-        """Return what users' columns add to their scores, [B]; None where none are read."""
-        found = self._sum("user", batch.user, "_offset")
-        return None if found is None else found.squeeze(-1)
+        """Return what users' columns add to their scores, [B]; None if none are read."""
+        offset = self._sum("user", batch.user, "_offset")
+        return None if offset is None else offset.squeeze(-1)
 
     def item_offset(self, batch: Batch) -> Tensor | None:
-        """Return what items' columns add to their scores, [B]; None where none are read."""
-        found = self._sum("item", batch.item, "_offset")
-        return None if found is None else found.squeeze(-1)
+        """Return what items' columns add to their scores, [B]; None if none are read."""
+        offset = self._sum("item", batch.item, "_offset")
+        return None if offset is None else offset.squeeze(-1)
 
     def _sum(self, side: str, index: Tensor, kind: str) -> Tensor | None:
-        """Sum over one side's columns, [B, d]; None where it has none."""
+        """Sum over one side's columns, [B, d]; None if it has none."""
         if side == "user" and "folded" in self.parts:
             folded: Tensor = self.parts["folded"]["offset" if kind else "vector"][index]
             return folded
@@ -178,8 +178,8 @@ class Features(Signal[FeaturesOptions]):
             terms.append(self.parts[f"{side}_number{kind}"](dropout(values["number"][index])))
         if not terms:
             return None
-        found: Tensor = terms[0] if len(terms) == 1 else terms[0] + terms[1]
-        return found
+        total: Tensor = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+        return total
 
     def names(self) -> dict[str, list[str]]:
         """Return categories (``column=value``, index 1 first) and numeric columns of both sides."""

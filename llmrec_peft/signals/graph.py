@@ -151,11 +151,11 @@ class Graph(Signal[GraphOptions]):
         kind, parts = self.config.regularizer, self.parts
         if kind == "none" or self.config.regularizer_weight == 0.0:
             return None
-        met = torch.unique(batch.item)
-        drawn = torch.randint(1, len(parts["places"].weight), met.shape, device=met.device)
+        items = torch.unique(batch.item)
+        drawn = torch.randint(1, len(parts["places"].weight), items.shape, device=items.device)
         neighbours = parts["neighbours"]
         triples = sampled(
-            torch.unique(torch.cat([met, drawn])),
+            torch.unique(torch.cat([items, drawn])),
             neighbours["relation"],
             neighbours["entity"],
             len(parts["entities"].weight),

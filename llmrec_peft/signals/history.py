@@ -141,13 +141,13 @@ class History(Signal[HistoryOptions]):
 
     def _vectors(self, items: Tensor, texts: Tensor | None, side: str) -> Tensor:
         """Return vectors of items, [..., dim]."""
-        found = []
+        terms = []
         if self.uses_text():
             assert texts is not None  # noqa: S101 - see `uses_text`
-            found.append(self._mapped(texts, side))
+            terms.append(self._mapped(texts, side))
         if "table" in self.parts:
-            found.append(self.parts["table"](items))
-        return found[0] if len(found) == 1 else found[0] + found[1]
+            terms.append(self.parts["table"](items))
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
     def item(self, batch: Batch) -> Tensor:
         """Return vectors of the scored items, [B, dim]."""
@@ -201,10 +201,10 @@ class History(Signal[HistoryOptions]):
 
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
         """Return the bonus for items in the own history, plus that of the most similar entry, [B, C]."""
-        found = [self._repeats(batch, candidates)] if self.config.repeats != "none" else []
+        terms = [self._repeats(batch, candidates)] if self.config.repeats != "none" else []
         if self.config.closest:
-            found.append(self._closest(batch, candidates))
-        return found[0] + found[1] if len(found) > 1 else found[0] if found else None
+            terms.append(self._closest(batch, candidates))
+        return terms[0] + terms[1] if len(terms) > 1 else terms[0] if terms else None
 
     def _repeats(self, batch: Batch, candidates: Tensor) -> Tensor:
         import torch
@@ -217,8 +217,8 @@ class History(Signal[HistoryOptions]):
         if self.config.repeats == "rates":
             weight, rates = scale["again"], self.parts["again"]
             count, first = occurrences(history)
-            told = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, first, rates["mean"])
-            worth = worth + first * (told + weight[2] * count.log())
+            rate = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, first, rates["mean"])
+            worth = worth + first * (rate + weight[2] * count.log())
         return put(history, candidates, worth)
 
     def _closest(self, batch: Batch, candidates: Tensor) -> Tensor:
@@ -289,10 +289,10 @@ class History(Signal[HistoryOptions]):
         import torch
 
         scale = self.parts["scale"]
-        told: dict[str, Any] = {"scale": round(float(scale["log_scale"].exp()), 4)}
+        figures: dict[str, Any] = {"scale": round(float(scale["log_scale"].exp()), 4)}
         if "place" in scale:
-            told["place"] = [round(float(share), 4) for share in torch.softmax(scale["place"], dim=0)]
+            figures["place"] = [round(float(share), 4) for share in torch.softmax(scale["place"], dim=0)]
         for name in ("label", "repeat", "again", "closest"):
             if name in scale:
-                told[name] = [round(float(value), 4) for value in scale[name]]
-        return told
+                figures[name] = [round(float(value), 4) for value in scale[name]]
+        return figures

@@ -133,8 +133,8 @@ class SoftTokens(Signal[SoftTokensOptions]):
         own = torch.arange(count)
         if train is None:
             return own
-        met = train.counts_by_user(count) if side == "user" else train.counts_by_item(count)
-        return own * torch.from_numpy(met > 0)
+        count_of = train.counts_by_user(count) if side == "user" else train.counts_by_item(count)
+        return own * torch.from_numpy(count_of > 0)
 
     def _start(self, parts: dict[str, Any], train: Interactions, context: SignalContext) -> None:
         """Fill U and I from a matrix factorization, scaled to the standard deviation `init_std`."""
@@ -144,11 +144,11 @@ class SoftTokens(Signal[SoftTokensOptions]):
 
         sizes = (context.num_users, context.num_items)
         rank, ridge = self.config.dim_collaborative, self.config.start_ridge
-        found = factorized(train, *sizes, rank, ridge, context.task, context.seed)
+        factorization = factorized(train, *sizes, rank, ridge, context.task, context.seed)
         with torch.no_grad():
             for side in self._sides:
                 known = parts["rows"][side] > 0
-                factors = torch.from_numpy(found.user if side == "user" else found.item).float()
+                factors = torch.from_numpy(factorization.user if side == "user" else factorization.item).float()
                 spread = factors[known].square().mean().sqrt().clamp(min=1e-9)
                 parts[side].weight[known] = factors[known] / spread * self.config.init_std
 

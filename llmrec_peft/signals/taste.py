@@ -168,11 +168,11 @@ class Taste(Signal[TasteOptions]):
         assert batch.history is not None  # noqa: S101 - see `reads_history`
         there = batch.history[:, -self.config.length :] > 0
         order = torch.argsort(there.sum(1))
-        found = [self._by_entry(self._dense(batch, rows, there[rows])) for rows in torch.split(order, TOGETHER)]
+        chunks = [self._by_entry(self._dense(batch, rows, there[rows])) for rows in torch.split(order, TOGETHER)]
         back = torch.argsort(order)
         prior, mean, variance = (
             torch.cat(parts)[back]
-            for parts in zip(*((prior, weights.sum(1), variance) for prior, weights, variance in found), strict=True)
+            for parts in zip(*((prior, weights.sum(1), variance) for prior, weights, variance in chunks), strict=True)
         )
         return prior, mean, variance
 
@@ -308,7 +308,7 @@ class Taste(Signal[TasteOptions]):
     def report(self) -> dict[str, Any]:
         """Return the kernel's weights, drifts in days, gain and noise."""
         process = self.parts["process"]
-        told: dict[str, Any] = self.parts["kernel"].report()
-        told["gain"] = round(math.exp(float(process["log_gain"])), 4)
-        told["noise"] = round(math.exp(float(process["log_noise"])), 4)
-        return told
+        figures: dict[str, Any] = self.parts["kernel"].report()
+        figures["gain"] = round(math.exp(float(process["log_gain"])), 4)
+        figures["noise"] = round(math.exp(float(process["log_noise"])), 4)
+        return figures

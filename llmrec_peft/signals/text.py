@@ -83,7 +83,7 @@ class Text(Signal[TextOptions]):
         return vectors
 
     def user(self, batch: Batch) -> Tensor | None:
-        """Return projected vectors of users' texts, [B, dim]; None where none are read."""
+        """Return projected vectors of users' texts, [B, dim]; None if none are read."""
         texts = self._user(batch)
         return None if texts is None else self.parts["user_projection"](texts)
 
@@ -93,6 +93,6 @@ class Text(Signal[TextOptions]):
         return offset
 
     def user_offset(self, batch: Batch) -> Tensor | None:
-        """Return what users' texts add to their scores, [B]; None where none are read."""
+        """Return what users' texts add to their scores, [B]; None if none are read."""
         texts = self._user(batch)
         return None if texts is None else self.parts["user_offset"](texts).squeeze(-1)

@@ -24,10 +24,10 @@ _LOOK = "import importlib, json, sys; importlib.import_module(sys.argv[1]); prin
 
 def imports_no_torch(plugin: type[Any]) -> Outcome:
     """Check that importing its module, in a process of its own, imports neither torch, transformers nor peft."""
-    found, trouble = _heavy(plugin.__module__, getattr(sys.modules.get(plugin.__module__), "__file__", None))
+    heavy, trouble = _heavy(plugin.__module__, getattr(sys.modules.get(plugin.__module__), "__file__", None))
     if trouble:
         return Outcome(False, note=f"cannot be imported by itself: {trouble}")
-    return Outcome(not found, note=f"importing {plugin.__module__} imports {found[0]}" if found else "")
+    return Outcome(not heavy, note=f"importing {plugin.__module__} imports {heavy[0]}" if heavy else "")
 
 
 @functools.cache

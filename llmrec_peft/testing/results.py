@@ -140,14 +140,14 @@ def _package_folder(method: str) -> Path | None:
 
 def _imports(source: bytes, module: str) -> list[str]:
     """Return the names of modules that a source imports anywhere."""
-    found = []
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = module.split(".")[: -node.level]
                 base = ".".join([*above, *([base] if base else [])])
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return found
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names

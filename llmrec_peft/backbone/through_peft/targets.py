@@ -53,10 +53,10 @@ def adapted_layers(layers: str | tuple[int, ...], depth: int) -> list[int]:
     if layers == "all":
         return list(range(depth))
     if isinstance(layers, str):
-        found = _TOP.match(layers)
-        if not found or not 1 <= int(found[1]) <= depth:
+        match = _TOP.match(layers)
+        if not match or not 1 <= int(match[1]) <= depth:
             raise InputError(f"adapter.layers: {layers!r} is neither all, nor top-1 to top-{depth}, nor a list")
-        return list(range(depth - int(found[1]), depth))
+        return list(range(depth - int(match[1]), depth))
     if not layers or min(layers) < 0 or max(layers) >= depth:
         raise InputError(f"adapter.layers: {list(layers)} are not all layers 0 to {depth - 1} of this model")
     return sorted(set(layers))
@@ -132,7 +132,7 @@ def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, M
     inside = [module for module in shapes.linears if module.layer == layer]
     attention = [m for m in inside if _ATTENTION.match(m.inside)]
     mlp = [m for m in inside if m not in attention]
-    found = {}
+    ends = {}
     for name, parts in (("attention", attention), ("mlp", mlp)):
         last = next((m for m in reversed(parts) if name == "mlp" or _OUTPUT.search(m.inside)), None)
         first = next((m for m in parts if m.inputs == shapes.width and m is not last), None)
@@ -141,8 +141,8 @@ def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, M
                 f"adapter: layer {layer} of this {shapes.model_type} has no {name} block that can be told"
                 f" (linear layers: {', '.join(m.inside for m in inside)})"
             )
-        found[name] = (first, last)
-    return found
+        ends[name] = (first, last)
+    return ends
 
 
 def pattern(modules: list[ModuleShape]) -> str:
@@ -172,18 +172,18 @@ def _by_role(shapes: ModelShapes, linears: list[ModuleShape], role: str) -> list
     if role == "all-linear":
         return linears
     if role == "attention":
-        found = attention
+        chosen = attention
     elif role == "mlp":
-        found = [m for m in linears if m not in attention]
+        chosen = [m for m in linears if m not in attention]
     else:
         wanted = {leaf for part in role.split("-") for leaf in _PROJECTIONS[part]}
-        found = [m for m in attention if m.leaf in wanted or m.leaf in _FUSED]
-    if not found:
+        chosen = [m for m in attention if m.leaf in wanted or m.leaf in _FUSED]
+    if not chosen:
         raise InputError(
             f"adapter.targets: {shapes.model_type} names its {role} layers in an unknown way;"
             f" list the linear layers to adapt, of {_known(shapes)}"
         )
-    return found
+    return chosen
 
 
 def _known(shapes: ModelShapes) -> str:

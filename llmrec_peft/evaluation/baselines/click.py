@@ -137,8 +137,8 @@ def _item_odds(data: ClickData, shrink: float) -> _Sides:
     sides = []
     for learn, ask in _parts(data):
         keys, values = _item_evidence(learn)
-        found = counts_before(keys, values, ask.item, ask.label.astype(np.float64), ask.timestamp, data.in_time)
-        sides.append(np.asarray(logit(_clip(found.rate(shrink, float(learn.label.mean())))), np.float64))
+        counts = counts_before(keys, values, ask.item, ask.label.astype(np.float64), ask.timestamp, data.in_time)
+        sides.append(np.asarray(logit(_clip(counts.rate(shrink, float(learn.label.mean())))), np.float64))
     return _Sides(*sides)
 
 
@@ -155,9 +155,9 @@ def _tells_dislikes(learn: Interactions) -> bool:
 
     Histories made from a user's own earlier interactions are already counted with those.
     """
-    told = learn.history
+    histories = learn.history
     alone = len(np.unique(learn.user)) == len(learn)
-    return told is not None and alone and bool((told.label == 0.0).any())
+    return histories is not None and alone and bool((histories.label == 0.0).any())
 
 
 def _popularity(data: ClickData) -> _Sides:
@@ -193,9 +193,9 @@ def _liked(learn: Interactions, num_items: int) -> Any:
         items = np.concatenate([learn.item[positive], item[label > 0.5]])  # noqa: PLR2004
     else:
         rows, items = learn.user[positive], learn.item[positive]
-    found = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(width, num_items))
-    found.data[:] = 1.0
-    return found
+    likes = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(width, num_items))
+    likes.data[:] = 1.0
+    return likes
 
 
 def _signed(ask: Interactions, num_items: int) -> Any:
@@ -219,16 +219,16 @@ def _text(data: ClickData) -> _Sides:
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     sides = []
     for ask in (data.valid, data.test):
-        told = np.asarray(_signed(ask, data.num_items) @ vectors)
-        sides.append((told * vectors[ask.item]).sum(1))
+        profiles = np.asarray(_signed(ask, data.num_items) @ vectors)
+        sides.append((profiles * vectors[ask.item]).sum(1))
     return _Sides(*sides)
 
 
 def _best(
-    found: list[tuple[dict[str, float], _Sides]], observed: NDArray[np.float32]
+    candidates: list[tuple[dict[str, float], _Sides]], observed: NDArray[np.float32]
 ) -> tuple[dict[str, float], _Sides]:
     """Return the settings whose log-odds have the best AUC on validation, with their log-odds."""
-    return max(found, key=lambda one: auc(one[1].valid, observed))
+    return max(candidates, key=lambda one: auc(one[1].valid, observed))
 
 
 def _calibrated(name: str, settings: dict[str, float], sides: _Sides, observed: NDArray[np.float32]) -> Baseline:

@@ -89,16 +89,16 @@ def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
     some = data.valid.take(rows)
-    found: list[list[Ranks]] = [[] for _ in grid]
+    ranks_of: list[list[Ranks]] = [[] for _ in grid]
     rankers = {length: _Ranker(name, {**grid[0], "length": length}, data.train, some, data) for length in LENGTHS}
     for at in range(0, len(some), CHUNK):
         chosen = np.arange(at, min(at + CHUNK, len(some)))
         parts = {length: ranker.parts(chosen) for length, ranker in rankers.items()}
-        for settings, ranks in zip(grid, found, strict=True):
+        for settings, ranks in zip(grid, ranks_of, strict=True):
             mixed = functools.partial(_mixed, *parts[int(settings["length"])], settings)
             own = data.own_items
             ranks.append(rank_targets(some.take(chosen), lambda _, m=mixed: m(), data.num_items, own_items=own))  # type: ignore[misc]
-    figures = [measure.report(joined(ranks), some)[data.metric] for ranks in found]
+    figures = [measure.report(joined(ranks), some)[data.metric] for ranks in ranks_of]
     return grid[int(np.argmax(figures))]
 
 
@@ -139,8 +139,8 @@ class _Ranker:
         if self._beside is not None:
             counts = torch.from_numpy((own @ self._beside)[:, 1:].toarray())
         if self._vectors is not None:
-            told = torch.from_numpy(np.asarray(own @ self._vectors, np.float32))
-            cosines = told @ torch.from_numpy(self._vectors[1:]).T
+            profiles = torch.from_numpy(np.asarray(own @ self._vectors, np.float32))
+            cosines = profiles @ torch.from_numpy(self._vectors[1:]).T
         return counts, cosines
 
 
@@ -176,5 +176,5 @@ def neighbour_counts(learn: Interactions, num_items: int) -> Any:
 
 
 def _unit(vectors: Tensor) -> NDArray[np.float32]:
-    found = vectors.detach().float().cpu().numpy()
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
+    array = vectors.detach().float().cpu().numpy()
+    return np.asarray(array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-9), np.float32)

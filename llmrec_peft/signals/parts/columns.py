@@ -22,7 +22,7 @@ class Columns:
     Attributes:
         category: Category indices from 1, 0 for none, int64 [rows, width].
         share: Weight of each, so that a column's categories sum to 1, float32 [rows, width].
-        number: Standardized numbers, 0 where missing, then 1 where missing, float32 [rows, 2 · numbers].
+        number: Standardized numbers, 0 if missing, then 1 where missing, float32 [rows, 2 · numbers].
         categories: ``column=value`` of each category index.
         numbers: Names of numeric columns.
     """
@@ -60,7 +60,7 @@ class Columns:
         rows = len(trained)
         categories: list[str] = []
         entries: list[list[tuple[int, float]]] = [[] for _ in range(rows)]
-        told: list[NDArray[np.float32]] = []
+        numbers: list[NDArray[np.float32]] = []
         missing: list[NDArray[np.float32]] = []
         named: list[str] = []
         for name in chosen:
@@ -71,7 +71,7 @@ class Columns:
             if _is_numeric(name, values, where):
                 number, absent = _standardized(values, trained)
                 named.append(name)
-                told.append(number)
+                numbers.append(number)
                 missing.append(absent)
                 continue
             listed = [(), *(_listed(value) for value in values)]
@@ -87,7 +87,7 @@ class Columns:
         for row, found_entries in enumerate(entries):
             for place, (number_of, counted) in enumerate(found_entries):
                 category[row, place], share[row, place] = number_of, counted
-        blocks = [*told, *missing]
+        blocks = [*numbers, *missing]
         stacked = np.stack(blocks, axis=1) if blocks else np.zeros((rows, 0), np.float32)
         return cls(category, share, stacked, tuple(categories), tuple(named))
 
@@ -132,7 +132,7 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def _standardized(values: Sequence[Any], trained: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return numbers standardized over trained rows, 0 where missing, and marks of missing ones, each [rows]."""
+    """Return numbers standardized over trained rows, 0 if missing, and marks of missing ones, each [rows]."""
     given = np.array([math.nan, *(math.nan if value is None else float(value) for value in values)], np.float64)
     there = np.isfinite(given)
     known = given[there & trained]

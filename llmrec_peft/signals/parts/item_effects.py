@@ -125,11 +125,11 @@ def components(vectors: NDArray[np.float32], number: int) -> Floats:
 
     They are scaled to a mean square length of 1. Row 0, the unknown item's, is zero.
     """
-    found = np.zeros((len(vectors), min(number, vectors.shape[1])))
+    scores = np.zeros((len(vectors), min(number, vectors.shape[1])))
     centred = vectors[1:].astype(np.float64) - vectors[1:].mean(0)
-    values, basis = np.linalg.eigh(centred.T @ centred)
-    found[1:] = centred @ basis[:, np.argsort(-values)[: found.shape[1]]]
-    return found / max(float(np.sqrt((found[1:] ** 2).sum(1).mean())), 1e-9)
+    values, eigenvectors = np.linalg.eigh(centred.T @ centred)
+    scores[1:] = centred @ eigenvectors[:, np.argsort(-values)[: scores.shape[1]]]
+    return scores / max(float(np.sqrt((scores[1:] ** 2).sum(1).mean())), 1e-9)
 
 
 def people(user: NDArray[np.int64], item: NDArray[np.int64], label: Floats) -> NDArray[np.int64]:

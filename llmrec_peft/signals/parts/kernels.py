@@ -68,22 +68,24 @@ class Kernel(nn.Module):
             age: Days from outcomes on the first items to the prediction, [B, n]; None if times are not known.
             other: Days from outcomes on the second items, [B, m]; None for the moment of the prediction.
         """
-        found: Tensor = self.log_weight["constant"].exp() + self._slopes(first, second) + self._distances(first, second)
+        kernel: Tensor = (
+            self.log_weight["constant"].exp() + self._slopes(first, second) + self._distances(first, second)
+        )
         apart = None
         if age is not None and ("drift" in self.log_weight or "text_drift" in self.log_weight):
             apart = (age.unsqueeze(2) - (torch.zeros_like(age[:, :1]) if other is None else other).unsqueeze(1)).abs()
         if apart is not None and "drift" in self.log_weight:
             weights, scales = self.log_weight["drift"].exp(), self.log_scale["drift"].exp()
             for weight, scale in zip(weights, scales, strict=True):
-                found = found + weight * torch.exp(-apart / scale)
+                kernel = kernel + weight * torch.exp(-apart / scale)
         if first.texts is not None and second.texts is not None:
             alike = first.texts @ second.texts.transpose(1, 2)
             if "text" in self.log_weight:
-                found = found + self.log_weight["text"].exp() * alike
+                kernel = kernel + self.log_weight["text"].exp() * alike
             if apart is not None and "text_drift" in self.log_weight:
                 faded = torch.exp(-apart / self.log_scale["text_drift"].exp())
-                found = found + self.log_weight["text_drift"].exp() * alike * faded
-        return found
+                kernel = kernel + self.log_weight["text_drift"].exp() * alike * faded
+        return kernel
 
     def at_once(self, points: Points, timed: bool) -> Tensor:
         """Return the kernel of each item with itself, float32 [B, n], without drifts if times are not known."""
@@ -96,8 +98,8 @@ class Kernel(nn.Module):
 
     def _sides(self, points: Points) -> Tensor:
         """Return the inputs of the product terms, [B, n, 2 + c]."""
-        told = [points.effect * EFFECT_SCALE, points.popularity - POPULARITY_CENTRE]
-        return torch.cat([torch.stack(told, dim=-1), points.columns], dim=-1)
+        inputs = [points.effect * EFFECT_SCALE, points.popularity - POPULARITY_CENTRE]
+        return torch.cat([torch.stack(inputs, dim=-1), points.columns], dim=-1)
 
     def _slopes(self, first: Points, second: Points) -> Tensor:
         weighted: Tensor = self._sides(first) * self.log_weight["slopes"].exp()
@@ -112,9 +114,9 @@ class Kernel(nn.Module):
 
     def report(self) -> dict[str, Any]:
         """Return weights and scales as plain figures."""
-        told = {name: [round(float(v), 4) for v in values.exp()] for name, values in self.log_weight.items()}
+        weights = {name: [round(float(v), 4) for v in values.exp()] for name, values in self.log_weight.items()}
         scales = {f"{name}_scale": [round(float(v), 4) for v in t.exp()] for name, t in self.log_scale.items()}
-        return {**told, **scales}
+        return {**weights, **scales}
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,8 @@ def interaction_svd(train: Interactions, num_users: int, num_items: int, rank: i
         root = np.sqrt(strength[order])
         user[:, :kept], item[:, :kept] = left[:, order] * root, right[order].T * root
         user[of_user == 0], item[of_item == 0] = 0.0, 0.0
-        met = float(np.einsum("nd,nd->n", user[pairs[:, 0]], item[pairs[:, 1]]).mean())
-        scale = np.sqrt(1.0 / max(met, 1e-9))
+        mean = float(np.einsum("nd,nd->n", user[pairs[:, 0]], item[pairs[:, 1]]).mean())
+        scale = np.sqrt(1.0 / max(mean, 1e-9))
         user, item = user * scale, item * scale
     return Factors(0.0, user, item, np.zeros(num_users), np.zeros(num_items))
 

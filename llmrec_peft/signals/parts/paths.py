@@ -32,8 +32,8 @@ class Contributions:
     """What each neighbour adds to items' offsets and vectors, exactly: their sums are the signal's offset and vector.
 
     Attributes:
-        relation: Relation of each neighbour, int64 [B, n]; 0 where there is none.
-        entity: Entity of each neighbour, int64 [B, n]; 0 where there is none.
+        relation: Relation of each neighbour, int64 [B, n]; 0 if there is none.
+        entity: Entity of each neighbour, int64 [B, n]; 0 if there is none.
         offset: Its term of the offset, float32 [B, n].
         vector: Its term of the vector, float32 [B, n, dim]; None if neighbours do not enter vectors.
         own: The item's own entity vector, float32 [B, dim]; None if it has none.

@@ -121,8 +121,8 @@ class SideHistory(nn.Module):
         """Compute the sums over these tables once, since they no longer change; `add` includes further ratings.
 
         Args:
-            implicit: Table of `implicit`, [num_other, d]; None where there is none.
-            explicit: Table of `explicit`, [num_other, d]; None where there is none.
+            implicit: Table of `implicit`, [num_other, d]; None if there is none.
+            explicit: Table of `explicit`, [num_other, d]; None if there is none.
         """
         self.settled = {}
         if implicit is not None:
@@ -211,16 +211,16 @@ class RatingHistory(nn.Module):
         centred = base.label.astype(np.float64) - self.mean
         self.user_mean: Tensor
         self.item_mean: Tensor
-        met: dict[str, Tensor] = {}
+        observed: dict[str, Tensor] = {}
         for name, index, rows in (("user", base.user, num_users), ("item", base.item, num_items)):
             count = np.bincount(index, minlength=rows)
             sums = np.bincount(index, centred, rows) / (count + SideHistory.SHRINK)
             self.register_buffer(f"{name}_mean", torch.from_numpy(sums).float(), persistent=False)
-            met[name] = torch.from_numpy(count > 0)
+            observed[name] = torch.from_numpy(count > 0)
         user, item, label = (torch.from_numpy(values) for values in (known.user, known.item, known.label))
         of_user, of_item = self.residuals(user, item, label)
-        self.users = SideHistory(user, item, of_user, num_users, num_items, met["user"])
-        self.items = SideHistory(item, user, of_item, num_items, num_users, met["item"])
+        self.users = SideHistory(user, item, of_user, num_users, num_items, observed["user"])
+        self.items = SideHistory(item, user, of_item, num_items, num_users, observed["item"])
 
     def residuals(self, user: Tensor, item: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Return residuals of examples, for the user's and for the item's history, each [B]."""

@@ -24,8 +24,8 @@ def empty_standard(like: Tensor) -> nn.ParameterDict:
 
 def standardized(parts: Any, vectors: Tensor) -> Tensor:
     """Return vectors [..., width] centred and scaled, float32."""
-    found: Tensor = (vectors - parts["centre"]) / parts["scale"]
-    return found
+    scaled: Tensor = (vectors - parts["centre"]) / parts["scale"]
+    return scaled
 
 
 def _frozen(centre: Tensor, scale: Tensor) -> nn.ParameterDict:

@@ -166,7 +166,7 @@ def _facts(
 
 
 def _standardized(names: Sequence[str], context: SignalContext) -> NDArray[np.float64]:
-    """Return items' numeric columns, centred and scaled over items that have them, [num_items, c]; 0 where missing."""
+    """Return items' numeric columns, centred and scaled over items that have them, [num_items, c]; 0 if missing."""
     found = np.zeros((context.num_items, len(names)))
     for at, name in enumerate(names):
         table = context.items or {}

@@ -33,8 +33,8 @@ def sampled(items: Tensor, relation: Tensor, entity: Tensor, num_entities: int) 
 
     Args:
         items: Distinct item indices, int64 [n].
-        relation: Relations of every item's neighbours, int64 [num_items, width], 0 where there is none.
-        entity: Entities of every item's neighbours, int64 [num_items, width], 0 where there is none.
+        relation: Relations of every item's neighbours, int64 [num_items, width], 0 if there is none.
+        entity: Entities of every item's neighbours, int64 [num_items, width], 0 if there is none.
         num_entities: Rows of the entities' table.
 
     Returns:

@@ -80,10 +80,10 @@ def tolerance(bench: Bench) -> float:
 def starts_as_declared(proof: Proof) -> Outcome:
     """Check that a fresh adapter changes no state if it declares `starts_as_identity`, and changes some otherwise."""
     bench = proof.bench
-    found = drift(proof.fresh_states, bench.bare_states)
+    drifted = drift(proof.fresh_states, bench.bare_states)
     if bench.method_class.capabilities.starts_as_identity:
-        return Outcome(found <= tolerance(bench), found, tolerance(bench))
-    return Outcome(found > EXACT, found, note="declared not to start as identity")
+        return Outcome(drifted <= tolerance(bench), drifted, tolerance(bench))
+    return Outcome(drifted > EXACT, drifted, note="declared not to start as identity")
 
 
 def loss_falls(proof: Proof) -> Outcome:
@@ -107,10 +107,10 @@ def trains_what_it_declares(proof: Proof) -> Outcome:
 def parameter_formula_holds(proof: Proof) -> Outcome:
     """Check that `parameter_count` of the model's shapes is the number of trainable parameters."""
     bench = proof.bench
-    found = sum(parameter.numel() for parameter in trainable(bench.attach()[1]).values())
+    trained = sum(parameter.numel() for parameter in trainable(bench.attach()[1]).values())
     bench.backbone.detach()
     said = bench.method().parameter_count(bench.backbone.shapes)
-    return Outcome(said == found, said, found, "" if said == found else f"says {said:,}, trains {found:,}")
+    return Outcome(said == trained, said, trained, "" if said == trained else f"says {said:,}, trains {trained:,}")
 
 
 def base_is_unchanged(proof: Proof) -> Outcome:
@@ -118,8 +118,8 @@ def base_is_unchanged(proof: Proof) -> Outcome:
     bench = proof.bench
     if bench.base_digest() != bench.digest:
         return Outcome(False, note="the base's weights have other bytes than before")
-    found = drift(bench.states(bench.backbone.model), bench.bare_states)
-    return Outcome(found == 0.0, found, 0.0)
+    drifted = drift(bench.states(bench.backbone.model), bench.bare_states)
+    return Outcome(drifted == 0.0, drifted, 0.0)
 
 
 def lowest_layer_is_true(proof: Proof) -> Outcome:
@@ -193,8 +193,8 @@ def recomputes_activations(proof: Proof) -> Outcome | None:
     kept, again = _gradients(bench, False), _gradients(bench, True)
     if not kept.count_nonzero():
         return Outcome(False, note="no gradient to compare")
-    found = drift(again, kept)
-    return Outcome(found <= tolerance(bench), found, tolerance(bench))
+    drifted = drift(again, kept)
+    return Outcome(drifted <= tolerance(bench), drifted, tolerance(bench))
 
 
 def merges_as_declared(proof: Proof) -> Outcome:
@@ -214,12 +214,12 @@ def merges_as_declared(proof: Proof) -> Outcome:
     bench.backbone.detach()
     method = bench.method()
     merged = bench.states(method.merge(method.load(bench.backbone, proof.folder), bench.backbone))
-    found = drift(merged, proof.states)
+    drifted = drift(merged, proof.states)
     if bench.exact:
-        return Outcome(found <= MERGED_EXACT, found, MERGED_EXACT)
+        return Outcome(drifted <= MERGED_EXACT, drifted, MERGED_EXACT)
     cosine = float(torch.nn.functional.cosine_similarity(merged, proof.states, dim=-1).mean())
     least = MERGED_COSINE[bench.section.quantization]
-    return Outcome(cosine >= least, cosine, least, f"mean cosine at least; drift {found:.3g}")
+    return Outcome(cosine >= least, cosine, least, f"mean cosine at least; drift {drifted:.3g}")
 
 
 def _straight(bench: Bench, rate: float) -> dict[str, Tensor]:

@@ -29,9 +29,9 @@ def writes_two_files(proof: Proof) -> Outcome:
     """Check that the folder has only configuration and safetensors, and names the base by the hash of its weights."""
     from safetensors import safe_open
 
-    found = sorted(path.relative_to(proof.folder).as_posix() for path in proof.folder.rglob("*"))
-    if found != [CONFIG, WEIGHTS]:
-        return Outcome(False, note=f"the folder holds {', '.join(found)}")
+    files = sorted(path.relative_to(proof.folder).as_posix() for path in proof.folder.rglob("*"))
+    if files != [CONFIG, WEIGHTS]:
+        return Outcome(False, note=f"the folder holds {', '.join(files)}")
     with safe_open(proof.folder / WEIGHTS, "pt") as file:
         metadata = file.metadata() or {}
     digest = proof.bench.backbone.identity.weights_sha256
@@ -44,8 +44,8 @@ def writes_two_files(proof: Proof) -> Outcome:
 def loading_brings_it_back(proof: Proof) -> Outcome:
     """Check that, loaded into the bare base under another seed, the adapter gives the states of the trained modules."""
     with proof.bench.loaded(proof.folder) as (_, model):
-        found = drift(proof.bench.states(model), proof.states)
-    return Outcome(found <= tolerance(proof.bench), found, tolerance(proof.bench))
+        drifted = drift(proof.bench.states(model), proof.states)
+    return Outcome(drifted <= tolerance(proof.bench), drifted, tolerance(proof.bench))
 
 
 def damage_is_refused(proof: Proof) -> Outcome | None:
@@ -98,14 +98,14 @@ def stock_peft_loads_it(proof: Proof) -> Outcome | None:
     own: torch.dtype = bench.backbone.model.dtype  # type: ignore[assignment]
     note = ""
     try:
-        found = drift_of(own, proof.states)
+        drifted = drift_of(own, proof.states)
     except RuntimeError as error:
         if "dtype" not in str(error) or own == torch.float32 or bench.section.quantization == "none":
             raise
         note = "stock peft computes this in fp32 only"
         ours = load_backbone(bench.section.model_copy(update={"precision": "fp32"}), bench.ids.device)
-        found = drift_of(torch.float32, bench.states(bench.method().load(ours, proof.folder)))
-    return Outcome(found <= tolerance(bench), found, tolerance(bench), note)
+        drifted = drift_of(torch.float32, bench.states(bench.method().load(ours, proof.folder)))
+    return Outcome(drifted <= tolerance(bench), drifted, tolerance(bench), note)
 
 
 def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:

@@ -32,15 +32,15 @@ def scores_are_sound(bench: HeadBench) -> Outcome:
     """Check that scores in every mode are float32 [B] or [B, C], finite and detached, also if a side has no vector."""
     head = bench.moved()
     for mode in bench.modes:
-        for count, told in ((EXAMPLES, ""), (1, "one example"), (EXAMPLES, "user"), (EXAMPLES, "item")):
+        for count, case in ((EXAMPLES, ""), (1, "one example"), (EXAMPLES, "user"), (EXAMPLES, "item")):
             given = bench.inputs(mode, labelled=False, count=count)
-            if told in ("user", "item"):
-                setattr(given, told, replace(getattr(given, told), vector=None))
+            if case in ("user", "item"):
+                setattr(given, case, replace(getattr(given, case), vector=None))
             scores = given.to(head).scores
             shape = (count, CANDIDATES) if mode == "candidates" else (count,)
             wrong = _wrong(scores, shape)
             if wrong:
-                where = f", no vector of the {told}" if told in ("user", "item") else f", {told}" if told else ""
+                where = f", no vector of the {case}" if case in ("user", "item") else f", {case}" if case else ""
                 return Outcome(False, note=f"{mode}{where}: scores {wrong}")
     return Outcome(True)
 
@@ -225,15 +225,15 @@ def labels_are_observed_or_refused(bench: HeadBench) -> Outcome:
         (np.tile(np.asarray([-1.0, 1.0], np.float32), 6), (-1.0, 1.0), False),
     ):
         try:
-            found = np.asarray(head.observed(label, span))
+            observed = np.asarray(head.observed(label, span))
         except InputError as error:
             if must or "\n" in str(error):
                 return Outcome(False, note=f"refuses labels of its own task: {error}" if must else "not one line")
             continue
         seen += 1
-        if found.shape != label.shape or not np.isfinite(found).all():
-            return Outcome(False, note=f"labels [{len(label)}] become {list(found.shape)}")
-        if bench.task == "click" and not np.isin(found, (0.0, 1.0)).all():
+        if observed.shape != label.shape or not np.isfinite(observed).all():
+            return Outcome(False, note=f"labels [{len(label)}] become {list(observed.shape)}")
+        if bench.task == "click" and not np.isin(observed, (0.0, 1.0)).all():
             return Outcome(False, note=f"labels {span[0]:g} to {span[1]:g} are taken for clicks: neither 0 nor 1")
     return Outcome(True, seen)
 
@@ -244,20 +244,20 @@ def _stars() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def negatives_are_declared(bench: HeadBench) -> Outcome:
     """Check that a listwise head says how its candidates are drawn, and that others do not."""
-    found = bench.head_class(bench.config).negatives()
-    right = isinstance(found, Negatives) if bench.head_class.listwise else found is None
-    told = "listwise" if bench.head_class.listwise else "not listwise"
-    return Outcome(right, note="" if right else f"it is {told}, and negatives() gives {found!r}")
+    negatives = bench.head_class(bench.config).negatives()
+    right = isinstance(negatives, Negatives) if bench.head_class.listwise else negatives is None
+    kind = "listwise" if bench.head_class.listwise else "not listwise"
+    return Outcome(right, note="" if right else f"it is {kind}, and negatives() gives {negatives!r}")
 
 
 def report_is_plain(bench: HeadBench) -> Outcome:
     """Check that `report` returns values that JSON can represent."""
-    found = bench.moved().report()
+    report = bench.moved().report()
     try:
-        json.dumps(found, allow_nan=False)
+        json.dumps(report, allow_nan=False)
     except (TypeError, ValueError) as error:
         return Outcome(False, note=f"not plain: {error}")
-    return Outcome(isinstance(found, dict), note="" if isinstance(found, dict) else "not a dictionary")
+    return Outcome(isinstance(report, dict), note="" if isinstance(report, dict) else "not a dictionary")
 
 
 def _with_vectors(given: Inputs) -> Inputs:
@@ -269,8 +269,8 @@ def _with_vectors(given: Inputs) -> Inputs:
 
 def _read(given: Inputs) -> Iterator[Tensor]:
     prompts = given.batch.vectors.get("prompt")
-    found = (given.user.vector, given.item.vector, given.item.offset, given.item.cross, prompts)
-    return (tensor for tensor in found if tensor is not None)
+    inputs = (given.user.vector, given.item.vector, given.item.offset, given.item.cross, prompts)
+    return (tensor for tensor in inputs if tensor is not None)
 
 
 def _tensors(given: Inputs) -> list[Tensor]:

@@ -203,8 +203,8 @@ def calibration_keeps_order(bench: HeadBench) -> Outcome | None:
     fall = float((-after[order].diff()).max())
     distinct = len(np.unique(after.numpy())) / len(np.unique(before.numpy()))
     if not bool(after.isfinite().all()) or fall > 0.0 or distinct < 0.9:  # noqa: PLR2004 - float32 rounds a few together
-        told = "scores change places" if fall > 0.0 else "scores that differed are equal"
-        return Outcome(False, max(0.0, fall), 0.0, told)
+        problem = "scores change places" if fall > 0.0 else "scores that differed are equal"
+        return Outcome(False, max(0.0, fall), 0.0, problem)
     if bench.task != "click":
         return Outcome(True)
     cost = float(np.mean(log_losses(after.numpy(), observed)) - np.mean(log_losses(before.numpy(), observed)))

@@ -123,9 +123,9 @@ class SignalBench:
             InputError: If the signal refuses these options, or the made-up data, at both widths.
         """
         signal = self.signal_class(self.config)
-        told = signal.refusal(list(self.world.users), list(self.world.items), signal.inserts_tokens)
-        if told is not None:
-            raise InputError(told)
+        error = signal.refusal(list(self.world.users), list(self.world.items), signal.inserts_tokens)
+        if error is not None:
+            raise InputError(error)
         torch.manual_seed(seed)
         try:
             signal.parts = signal.build(self.context())
@@ -172,14 +172,14 @@ class SignalBench:
     def with_texts(self, batch: Batch) -> Batch:
         """Return a batch with vectors of the texts that the signal reads."""
         signal, world = self.signal_class(self.config), self.world
-        found: dict[str, Tensor] = {}
+        vectors: dict[str, Tensor] = {}
         if signal.uses_text():
-            found["item"] = world.text[batch.item]
+            vectors["item"] = world.text[batch.item]
             if batch.history is not None:
-                found["history"] = world.text[batch.history]
+                vectors["history"] = world.text[batch.history]
         if signal.reads_user_text:
-            found["user"] = world.user_text[batch.user]
-        return batch.with_vectors(**found)
+            vectors["user"] = world.user_text[batch.user]
+        return batch.with_vectors(**vectors)
 
     def candidates(self, items: Tensor) -> Batch:
         """Return items alone: unknown users, no labels, no histories."""

@@ -42,7 +42,7 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
     The batch contains exactly what the signal declares that it reads, and the unknown user and item.
     """
     signal, batch = moved(bench), bench.asked()
-    count, found = len(batch), 0
+    count, count_of = len(batch), 0
     every = torch.arange(1, bench.world.num_items)
     with torch.no_grad():
         said = bench.said(signal, batch).named()
@@ -59,7 +59,7 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
         "cross of shared candidates": (count, len(every)),
     }
     for name, value in said.items():
-        found += 1
+        count_of += 1
         if bench.signal_class.inserts_tokens and name != "tokens":
             return Outcome(False, note=f"{name}: a signal that inserts tokens gives nothing else")
         if tuple(value.shape) != shapes[name]:
@@ -70,7 +70,9 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
             row = int((~value.isfinite()).reshape(count, -1).any(1).nonzero()[0])
             who = f"user {int(batch.user[row])} and item {int(batch.item[row])}"
             return Outcome(False, note=f"{name}: not finite for {who} (0 is the unknown one)")
-    return Outcome(found > 0, found, note="" if found else "it says nothing: user, item, offset, cross are all None")
+    return Outcome(
+        count_of > 0, count_of, note="" if count_of else "it says nothing: user, item, offset, cross are all None"
+    )
 
 
 def asking_is_deterministic(bench: SignalBench) -> Outcome:
@@ -117,14 +119,14 @@ def both_ways_agree(bench: SignalBench) -> Outcome | None:
         cross = signal.cross(bench.among(batch, every), every[None, :])
         own = None if cross is None else cross.gather(1, batch.item[:, None]).squeeze(1)
         terms = [signal.user_offset(batch), signal.item_offset(alone), own]
-        for name, found, expected in (
+        for name, checks, expected in (
             ("item: other when asked by itself", signal.item(alone), signal.item(batch)),
             ("user: other beside another item", signal.user(turned), signal.user(batch)),
             ("user_offset: other beside another item", signal.user_offset(turned), signal.user_offset(batch)),
             ("offset: not the sum of user_offset, item_offset and cross", _sum(terms), signal.offset(batch)),
         ):
-            if (found is None) != (expected is None) or (
-                found is not None and expected is not None and not close(found, expected, AGREES)
+            if (checks is None) != (expected is None) or (
+                checks is not None and expected is not None and not close(checks, expected, AGREES)
             ):
                 return Outcome(False, note=name)
     return Outcome(True)
@@ -163,13 +165,13 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
     noise = {name: torch.randn(len(batch), 3, *value.shape[2:]) for name, value in cut.items()}
     noise["history"] = torch.zeros(len(batch), 3, dtype=torch.int64)
     wide = {name: torch.cat([noise[name], value], dim=1) for name, value in cut.items()}
-    found = _same(
+    outputs = _same(
         bench, signal, _with_entries(batch, cut), _with_entries(batch, wide), "other when a history is padded further"
     )
-    if not found.ok:
-        return found
+    if not outputs.ok:
+        return outputs
     none = {name: torch.zeros_like(value[:, :3]) for name, value in there.items()}
-    for told, changed in (
+    for who, changed in (
         ("who met nothing", none),
         ("who met nothing, in a batch of such users alone", {name: value[:, :0] for name, value in none.items()}),
         ("of whose histories the times are not known", {**there, "history_age": None}),
@@ -178,15 +180,15 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
             said = bench.said(signal, _with_entries(batch, changed)).named()
         wrong = [name for name, value in said.items() if not bool(value.isfinite().all())]
         if wrong:
-            return Outcome(False, note=f"{wrong[0]}: not finite for users {told}")
-    return found
+            return Outcome(False, note=f"{wrong[0]}: not finite for users {who}")
+    return outputs
 
 
 def _entries(batch: Batch) -> dict[str, Tensor]:
     """Return a batch's tensors of history entries, [B, L, ...] each; ``text`` stands for their vectors."""
     fields_of = {name: getattr(batch, name) for name in ("history", "history_label", "history_age")}
-    found = {**fields_of, "text": batch.vectors.get("history")}
-    return {name: value for name, value in found.items() if value is not None}
+    entries = {**fields_of, "text": batch.vectors.get("history")}
+    return {name: value for name, value in entries.items() if value is not None}
 
 
 def _with_entries(batch: Batch, entries: Mapping[str, Tensor | None]) -> Batch:
@@ -263,27 +265,27 @@ def penalty_is_a_scalar(bench: SignalBench) -> Outcome | None:
 def report_is_plain(bench: SignalBench) -> Outcome:
     """Check that `report` and `names` return values that JSON can represent."""
     signal = moved(bench)
-    for told in (signal.report(), signal.names()):
+    for plain in (signal.report(), signal.names()):
         try:
-            json.dumps(told, allow_nan=False)
+            json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             return Outcome(False, note=f"not plain: {error}")
-        if not isinstance(told, dict):
+        if not isinstance(plain, dict):
             return Outcome(False, note="not a dictionary")
     return Outcome(True)
 
 
-def _same(bench: SignalBench, signal: Signal[Any], one: Batch, other: Batch, told: str) -> Outcome:
+def _same(bench: SignalBench, signal: Signal[Any], one: Batch, other: Batch, message: str) -> Outcome:
     with torch.no_grad():
-        expected, found = bench.said(signal, one).named(), bench.said(signal, other).named()
-    differ = [name for name in expected if name not in found or not close(found[name], expected[name])]
-    return Outcome(not differ, note=f"{differ[0]}: {told}" if differ else "")
+        expected, outputs = bench.said(signal, one).named(), bench.said(signal, other).named()
+    differ = [name for name in expected if name not in outputs or not close(outputs[name], expected[name])]
+    return Outcome(not differ, note=f"{differ[0]}: {message}" if differ else "")
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
     """Return all tensors of a batch by name."""
-    found = {field.name: value for field in fields(Batch) if isinstance(value := getattr(batch, field.name), Tensor)}
-    return {**found, **{f"vectors[{view}]": value for view, value in batch.vectors.items()}}
+    tensors = {field.name: value for field in fields(Batch) if isinstance(value := getattr(batch, field.name), Tensor)}
+    return {**tensors, **{f"vectors[{view}]": value for view, value in batch.vectors.items()}}
 
 
 def _rows(batch: Batch, rows: Tensor) -> Batch:

@@ -97,8 +97,8 @@ class Constant(nn.Module):
 
     def forward(self, batch: Batch) -> SignalOutputs:
         """Return the same for every pair."""
-        told = {name: row.expand(len(batch), *row.shape) for name, row in self.rows.items()}
-        return replace(SignalOutputs(None, None, None, None), **told)
+        outputs = {name: row.expand(len(batch), *row.shape) for name, row in self.rows.items()}
+        return replace(SignalOutputs(None, None, None, None), **outputs)
 
 
 def learn(bench: SignalBench) -> Learnt:
@@ -200,8 +200,8 @@ def _listed(
 
 def _says(bench: SignalBench, silent: Constant | None, signal: Signal[Any] | None, batch: Batch) -> SignalOutputs:
     if silent is not None:
-        found: SignalOutputs = silent(batch)
-        return found
+        outputs: SignalOutputs = silent(batch)
+        return outputs
     assert signal is not None  # noqa: S101 - one of both
     return bench.said(signal, batch)
 
@@ -209,8 +209,8 @@ def _says(bench: SignalBench, silent: Constant | None, signal: Signal[Any] | Non
 @torch.no_grad()
 def _figure(bench: SignalBench, rest: Rest, silent: Constant | None, signal: Signal[Any] | None) -> float:
     """Return the explained variance, or the share of the catalogue ranked below the item, on held-out pairs."""
-    held: Interactions = bench.world.held_out
-    batch = bench.batch(held)
+    held_out: Interactions = bench.world.held_out
+    batch = bench.batch(held_out)
     if bench.ranks:
         scores = _listed(bench, rest, silent, signal, batch)
         own = scores.gather(1, batch.item[:, None] - 1)
@@ -220,5 +220,5 @@ def _figure(bench: SignalBench, rest: Rest, silent: Constant | None, signal: Sig
         ahead = (scores > own).sum(1) + 0.5 * ((scores == own).sum(1) - 1)
         return 1.0 - float(ahead.mean()) / (scores.shape[1] - 1)
     scores = rest.pairs(_says(bench, silent, signal, batch), batch)
-    missed = np.mean((scores.numpy() - held.label) ** 2)
-    return 1.0 - float(missed / held.label.var())
+    missed = np.mean((scores.numpy() - held_out.label) ** 2)
+    return 1.0 - float(missed / held_out.label.var())
