@@ -1,4 +1,4 @@
-"""The error of the person who typed the command: one line that says what would be right."""
+"""Error for wrong input: one line that says what was wrong and what would be right."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 class InputError(Exception):
     """A mistake in what the user gave: a path, a file, a field, a name.
 
-    The command line prints its message as one line on stderr and exits with code 2; the library raises
-    it as it is. Everything else that goes wrong is a defect of ours and keeps its own type.
+    The command line prints its message as one line on stderr and exits with code 2; the library raises it unchanged.
+    Every other failure is a defect of this package and keeps its own type.
     """
 
 
@@ -21,9 +21,9 @@ _NUMBER = re.compile(r"(?:Errno|os error) (\d+)")
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that the disk has no room.
+    """Return whether an error says that the disk is full.
 
-    safetensors, and `shutil` when it copies a folder, carry the system's error number in their text alone.
+    safetensors, and `shutil` when it copies a folder, give the system's error number only in their message.
     """
     if error.__cause__ is not None:
         return disk_is_full(error.__cause__)
@@ -33,7 +33,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant.
+    """Suggest the known name that was probably meant.
 
     >>> nearest("lroa", ["lora", "none"])
     "did you mean 'lora'? Known: lora, none"

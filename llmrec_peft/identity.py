@@ -1,4 +1,4 @@
-"""Content digests: what a file, a set of tensors or a set of values is, whatever it is called; and the version here."""
+"""Content digests of files, tensors and values, independent of their names; and the version of this package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -27,18 +27,18 @@ def file_digest(path: Path) -> str:
 
 
 def files_digest(files: Mapping[str, str]) -> str:
-    """One digest for several files, from their names and digests, whatever their order."""
+    """Return one digest of several files, from their names and digests, in any order."""
     return values_digest(dict(sorted(files.items())))
 
 
 def values_digest(values: Any) -> str:
-    """SHA-256 of plain values (numbers, strings, lists, mappings) in canonical JSON."""
+    """Return the SHA-256 of plain values (numbers, strings, lists, mappings) in canonical JSON."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
-    """SHA-256 over dtypes, shapes and bytes of arrays in their order."""
+    """Return the SHA-256 of dtypes, shapes and bytes of arrays in their order."""
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.dtype.str}|{array.shape}|".encode())
@@ -47,7 +47,7 @@ def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of tensors, whatever their order and device."""
+    """Return the SHA-256 of names, dtypes, shapes and bytes of tensors, in any order and on any device."""
     import torch
 
     sha = hashlib.sha256()

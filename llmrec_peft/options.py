@@ -20,7 +20,7 @@ class Options(BaseModel):
 
 
 def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
-    """List the fields of an option block: name, type, default, documentation and, when required, so."""
+    """List the fields of an option block: name, type, default, documentation and, if the field is required, so."""
     schema = options.model_json_schema()
     rows = []
     for name, field in options.model_fields.items():
@@ -43,7 +43,7 @@ def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def spelled(annotation: Any) -> str:
-    """A type as one would write it, without modules and limits: ``int | Literal['all']``, ``tuple[str, ...]``."""
+    """Spell a type as one would write it, without modules and limits: ``int | Literal['all']``, ``tuple[str, ...]``."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return spelled(inside[0])
@@ -60,15 +60,15 @@ def spelled(annotation: Any) -> str:
 
 
 def one_line(error: ValidationError, options: type[BaseModel], where: str = "") -> str:
-    """Turn pydantic's report into one line that names the field and, for a typing error, the right name.
+    """Turn pydantic's report into one line that names the field and, for a misspelled field, the right name.
 
     Args:
         error: What pydantic raised.
         options: The block that was being validated.
         where: Dotted path of that block inside the recipe, such as ``adapter``.
     """
-    found = error.errors(include_url=False)
-    first = found[0]
+    errors = error.errors(include_url=False)
+    first = errors[0]
     place = first["loc"]
     if first["type"] == "extra_forbidden":
         block = _block_at(options, place[:-1])
@@ -76,9 +76,11 @@ def one_line(error: ValidationError, options: type[BaseModel], where: str = "") 
         return f"unknown field {_dotted(where, place)!r}: {known}"
     fields = _fields_of(options, place)
     path = _dotted(where, fields)
-    # a field of several types is refused once for each: what else would be right belongs in the line too
-    told = [one["msg"].removeprefix("Value error, ") for one in found if _fields_of(options, one["loc"]) == fields]
-    message = ", or ".join(dict.fromkeys([told[0], *(one.removeprefix("Input should be ") for one in told[1:])]))
+    # a field that takes several types has one error for each: the line lists all that would be right
+    messages = [one["msg"].removeprefix("Value error, ") for one in errors if _fields_of(options, one["loc"]) == fields]
+    message = ", or ".join(
+        dict.fromkeys([messages[0], *(one.removeprefix("Input should be ") for one in messages[1:])])
+    )
     given = "" if first["type"] in {"missing", "value_error"} else f" (given: {_short(first['input'])})"
     return f"{path or 'recipe'}: {message}{given}"
 
@@ -104,7 +106,7 @@ def _dotted(where: str, place: Sequence[int | str]) -> str:
 
 
 def _fields_of(options: type[BaseModel], place: Sequence[int | str]) -> list[int | str]:
-    """A location without the branches of unions, which pydantic names behind a field that takes several types."""
+    """Return a location without the branches of unions, which pydantic names after a field with several types."""
     block: type[BaseModel] | None = options
     found: list[int | str] = []
     for at, part in enumerate(place):

@@ -1,4 +1,4 @@
-"""One door for every plugin: adapters, heads, signals, readers, recipes and backbones, found by entry points."""
+"""One entrance for all plugins (adapters, heads, signals, readers, recipes and backbones), by entry points."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ KINDS: dict[str, str] = {
     "recipes": "recipe",
     "backbones": "backbone alias",
 }
-"""Plugin kinds (the part of an entry-point group after ``llmrec_peft.``) and what one of them is called."""
+"""Plugin kinds (the part of an entry-point group after ``llmrec_peft.``) and what one plugin of each is called."""
 RECIPE_FILE = "recipe.yaml"
-"""The recipe of a folder that bears the name of the entry point; every other file gives its own name."""
+"""File name of the recipe that has the name of the entry point; every other file is a recipe of its own name."""
 DEMO_ENDING = "demo.yaml"
-"""``demo.yaml`` and ``NAME.demo.yaml`` are no recipes: they are laid over one for the made-up data."""
+"""``demo.yaml`` and ``NAME.demo.yaml`` are no recipes: their settings replace a recipe's for the made-up data."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One registered name; nothing of it is imported before `load`.
+    """One registered name; nothing is imported before `load`.
 
     Attributes:
         kind: One of `KINDS`.
         name: What users type.
         entry_point: The line by which a package registered it.
-        file: The YAML file of a recipe that lies in a registered folder.
-        claimed_by: The packages that claim the name, where there are several with different plugins.
+        file: The YAML file of a recipe in a registered folder.
+        claimed_by: The packages that register the name, if several register different plugins.
     """
 
     kind: str
@@ -52,10 +52,10 @@ class Plugin:
         return f"{dist.name} {dist.version}" if dist else "unknown"
 
     def load(self) -> Any:
-        """Import the plugin; of a recipe, the path of its file.
+        """Import the plugin; for a recipe, return the path of its file.
 
         Raises:
-            InputError: When its package is broken; the message names the plugin and the cause.
+            InputError: If its package is broken; the message names the plugin and the cause.
         """
         if self.file is not None:
             return self.file
@@ -74,10 +74,10 @@ class Plugin:
 
 @functools.cache
 def plugins(kind: str) -> dict[str, Plugin]:
-    """Every registered plugin of a kind by name.
+    """Return every registered plugin of a kind by name.
 
-    Two packages that register the same name are refused when that name is asked for (see `get`), since
-    silently preferring one of them would run code that the user did not mean.
+    If two packages register the same name, it is refused when that name is used (see `get`), since silently
+    preferring one of them would run code that the user did not mean.
 
     Raises:
         InputError: For an unknown kind.
@@ -91,7 +91,7 @@ def plugins(kind: str) -> dict[str, Plugin]:
 
 
 def get(kind: str, name: str) -> Any:
-    """Load one plugin by kind and name; of a recipe, the path of its YAML file.
+    """Load one plugin by kind and name; for a recipe, return the path of its YAML file.
 
     Raises:
         InputError: For an unknown name (with the nearest known one), a name that two packages claim, or
@@ -109,28 +109,28 @@ def get(kind: str, name: str) -> Any:
 
 
 def _beside(other: Plugin | None, plugin: Plugin) -> Plugin:
-    """Return a plugin, with the packages that claim its name where another plugin claimed it before."""
+    """Return a plugin, with all packages that claim its name if another plugin claimed it before."""
     if other is None or (other.entry_point.value, other.file) == (plugin.entry_point.value, plugin.file):
         return plugin
     return replace(plugin, claimed_by=(*(other.claimed_by or (other.package,)), plugin.package))
 
 
 def _registered(kind: str) -> Iterator[Plugin]:
-    """Yield the plugins of a kind in the order of their names, a name that two packages claim twice."""
+    """Yield the plugins of a kind in the order of their names; a name that two packages claim comes twice."""
     if kind == "recipes":
         for entry_point in _entry_points("recipes"):
             yield from _recipes(entry_point)
         return
     for entry_point in _entry_points(kind):
         yield Plugin(kind, entry_point.name, entry_point)
-    if kind == "readers":  # one class that is both, as plugins written before readers had a group of their own
+    if kind == "readers":  # plugins from before readers had a group of their own register one class for both
         for entry_point in _entry_points("recipes"):
             if entry_point.attr:
                 yield Plugin(kind, entry_point.name, entry_point)
 
 
 def _recipes(entry_point: EntryPoint) -> Iterator[Plugin]:
-    """Yield the recipes of a registered folder, one a YAML file; where there is none, one that says so when loaded."""
+    """Yield the recipes of a registered folder, one per YAML file; without any, one whose `load` says so."""
     folder = None if entry_point.attr else _folder(entry_point.module)
     files = [] if folder is None else sorted(folder.glob("*.yaml"))
     recipes = [file for file in files if file.name != DEMO_ENDING and not file.name.endswith(f".{DEMO_ENDING}")]
@@ -141,7 +141,7 @@ def _recipes(entry_point: EntryPoint) -> Iterator[Plugin]:
 
 
 def _folder(package: str) -> Path | None:
-    """Find the folder of a package without importing it (only the packages around it); None where there is none."""
+    """Find a package's folder, importing no more than the packages around it; None if there is none."""
     try:
         spec = importlib.util.find_spec(package)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever a stranger's package raises takes no other down

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llmrec_peft.errors import InputError, disk_is_full
 
 @contextlib.contextmanager
 def whole_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` that takes its place when the block ends well.
+    """Yield a temporary folder beside `target` that replaces it if the block ends without an error.
 
     Args:
-        target: Folder to make.
-        overwrite: Whether it may replace one that exists.
+        target: Folder to write.
+        overwrite: Whether an existing folder may be replaced.
 
     Raises:
-        InputError: When the target exists, or the disk has no room; nothing is left behind then.
+        InputError: If the target exists, or the disk is full; nothing is left behind then.
     """
     if target.exists() and not overwrite:
         raise InputError(f"{target} exists already")
@@ -49,10 +49,10 @@ def whole_folder(target: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target` that takes its place when the block ends well.
+    """Yield a temporary path beside `target` that replaces it if the block ends without an error.
 
     Raises:
-        InputError: When the place cannot be written or has no room.
+        InputError: If the file cannot be written, or the disk is full.
     """
     if not target.parent.is_dir():
         raise InputError(f"{target}: there is no folder {target.parent}")
@@ -67,7 +67,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 def _exchange(partial: Path, target: Path) -> None:
-    """Move `partial` to `target`; a former folder stands aside until the new one is in place."""
+    """Move `partial` to `target`; a previous folder is renamed until the new one is in place."""
     if not target.exists():
         partial.rename(target)
         return

@@ -1,4 +1,4 @@
-"""What a run was computed on and with, for its report."""
+"""Hardware and library versions of a run, for its report."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", 
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python, of this package and of what computes; None for what is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "llmrec-peft": _version("llmrec-peft")}
-    return found | {name: _version(name) for name in PACKAGES}
+    """Return the versions of Python, this package and its libraries; None for what is not installed."""
+    by_name: dict[str, str | None] = {"python": platform.python_version(), "llmrec-peft": _version("llmrec-peft")}
+    return by_name | {name: _version(name) for name in PACKAGES}
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Processor, cores, memory and accelerator."""
+    """Return processor, cores, memory and accelerator."""
     import psutil
     import torch
 

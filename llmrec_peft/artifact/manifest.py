@@ -1,4 +1,4 @@
-"""Manifest: what a run folder holds, by digest, and the base model it belongs to."""
+"""Manifest: the digests of a run folder's files, and the base model of the run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ANSWERING = (
     "item_vectors.safetensors",
     "recipe.yaml",
 )
-"""Files that can change an answer; their digests make the run's version."""
+"""Files that can change an answer; the run's version is computed from their digests."""
 
 
 class Manifest(Options):
-    """What a run folder is.
+    """Contents and identity of a run folder.
 
-    The digest covers the base model and every file that can change an answer; caches, slots and answers
-    are keyed by it, never by a path.
+    The digest covers the base model and every file that can change an answer; caches, slots and answers are keyed by
+    it, never by a path.
     """
 
     format: int
@@ -43,13 +43,13 @@ class Manifest(Options):
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Identity of the run."""
     base: dict[str, str | None]
-    """Identity of the base model: weights' SHA-256, quantization, computation; name and revision for people."""
+    """Identity of the base model: weights' SHA-256, quantization, computation; name and revision for information."""
     files: dict[str, str]
     """SHA-256 of every file that can change an answer."""
 
 
 def make_manifest(folder: Path, base: dict[str, str | None], version: str) -> Manifest:
-    """Digest a folder's files."""
+    """Make the manifest from the digests of a folder's files."""
     files = {name: file_digest(folder / name) for name in ANSWERING if (folder / name).is_file()}
     return Manifest(format=FORMAT, version=version, digest=_digest(base, files), base=base, files=files)
 
@@ -64,10 +64,10 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
 
     Args:
         folder: Run folder.
-        verify: Whether to digest the files.
+        verify: Whether the files' digests are computed and compared.
 
     Raises:
-        InputError: When it is no run folder, of another version, or a file is missing or changed.
+        InputError: If it is no run folder, is of another version, or a file is missing or changed.
     """
     path = folder / NAME
     if not folder.is_dir():
@@ -102,15 +102,15 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
 
 
 def require_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
-    """Digest files of a run folder.
+    """Verify the digests of some files of a run folder.
 
     Args:
         folder: Run folder.
         manifest: Its manifest.
-        names: Files to look at.
+        names: Files to verify.
 
     Raises:
-        InputError: Naming one that is missing, or is not what the run wrote.
+        InputError: Naming a file that is missing or changed.
     """
     for name in names:
         if not (folder / name).is_file():

@@ -1,4 +1,4 @@
-"""Predictions of a run's test part: what every model said of each example, for comparisons between runs."""
+"""Predictions of a run's test part: each model's scores of every example, for comparisons between runs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.identity import values_digest
 
 NAME = "predictions.parquet"
-"""The file in a run folder. It tells who met what: private, never published, and no part of the run's version."""
+"""The file in a run folder. It contains users' interactions: private, never published, no part of the run's version."""
 _KEY = b"llmrec"
 _OBSERVED = "observed"
 
 
 @dataclass(frozen=True)
 class HeadPredictions:
-    """What the models under one head said of the test examples.
+    """Predictions of the models under one head for the test examples.
 
     Attributes:
         task: ``rating``, ``click`` or ``ranking``.
         metric: The head's primary metric.
-        best_baseline: The trivial baseline that was best on validation; None where there is none.
-        observed: Labels as the head's metrics want them, [n].
+        best_baseline: The baseline that was best on validation; None if there is none.
+        observed: Labels in the form that the head's metrics read, [n].
         models: By model, a score for each example, or for rankings the rank of its item, [n].
     """
 
@@ -42,20 +42,20 @@ class HeadPredictions:
     models: Mapping[str, NDArray[np.floating]]
 
     def take(self, rows: NDArray[np.int64]) -> HeadPredictions:
-        """The same of some examples."""
+        """Return the predictions of some examples."""
         models = {name: values[rows] for name, values in self.models.items()}
         return HeadPredictions(self.task, self.metric, self.best_baseline, self.observed[rows], models)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said of the test examples.
+    """Predictions for the test examples.
 
     Attributes:
         user: User ids [n].
         item: Item ids [n].
         label: Labels as the owner gives them, float32 [n].
-        heads: What was said under each head, by its name; the primary one first.
+        heads: Predictions under each head, by its name; the primary one first.
     """
 
     user: Sequence[str]
@@ -68,11 +68,11 @@ class Predictions:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the examples, whatever the models said."""
+        """Return the digest of the examples, independent of the predictions."""
         return values_digest([list(self.user), list(self.item), [float(label) for label in self.label]])
 
     def in_order(self) -> Predictions:
-        """The same examples by user, item and label; those that are alike stay in their order."""
+        """Return the same examples sorted by user, item and label; equal ones stay in their order."""
         users, items = np.asarray(self.user), np.asarray(self.item)
         rows = np.lexsort((self.label, items, users))
         heads = {name: head.take(rows) for name, head in self.heads.items()}
@@ -80,14 +80,14 @@ class Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write them: columns ``user_id``, ``item_id``, ``label``, and ``HEAD/MODEL`` for everything that was said."""
+    """Write predictions with columns ``user_id``, ``item_id``, ``label``, and ``HEAD/MODEL`` for every model."""
     columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for name, head in predictions.heads.items():
-        told[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
+        facts[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
         columns[f"{name}/{_OBSERVED}"] = head.observed
         columns |= {f"{name}/{model}": values for model, values in head.models.items()}
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"part": "test", "heads": told})})
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps({"part": "test", "heads": facts})})
     pq.write_table(table, path)
 
 
@@ -95,7 +95,7 @@ def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote, in the order of `Predictions.in_order`.
 
     Raises:
-        InputError: When the file is not there, or is something else.
+        InputError: If the file is missing, or is something else.
     """
     if not path.is_file():
         raise InputError(
@@ -110,7 +110,7 @@ def read_predictions(path: Path) -> Predictions:
             own = [column for column in table.column_names if column.startswith(f"{name}/")]
             values = {column.removeprefix(f"{name}/"): table[column].to_numpy() for column in own}
             observed = values.pop(_OBSERVED)
-            best = facts["best_baseline"] if "best_baseline" in facts else facts["line"]  # as version 0.1 called it
+            best = facts["best_baseline"] if "best_baseline" in facts else facts["line"]  # its name in version 0.1
             heads[name] = HeadPredictions(facts["task"], facts["metric"], best, observed, values)
         users, items = table["user_id"].to_pylist(), table["item_id"].to_pylist()
         label = table["label"].to_numpy().astype(np.float32)

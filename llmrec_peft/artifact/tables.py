@@ -1,4 +1,4 @@
-"""Vocabulary, items, users and seen pairs of a run folder, as Parquet."""
+"""Vocabulary, items, users and known interactions of a run folder, as Parquet."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from llmrec_peft.errors import InputError
 
 @dataclass(frozen=True)
 class Seen:
-    """What users have met, each user's entries oldest first.
+    """Known interactions of users, each user's entries oldest first.
 
     Attributes:
         user: User indices, int64 [m].
         item: Item indices, int64 [m].
         label: Labels, float32 [m].
-        learned: Which entries were learnt from, bool [m]; None for all of them.
-        time: Times in seconds, int64 [m]; None where they are not known.
+        learned: Which entries were trained on, bool [m]; None for all of them.
+        time: Times in seconds, int64 [m]; None if they are not known.
     """
 
     user: NDArray[np.int64]
@@ -39,40 +39,40 @@ class Seen:
 
     @classmethod
     def of(cls, learned: Interactions, everything: Interactions) -> Seen:
-        """What a run knows of its users: what they were given as histories, then what was learnt from, by time.
+        """Collect a run's known interactions of its users: given histories, then training interactions by time.
 
         Args:
             learned: Interactions that were trained on.
-            everything: Interactions of all parts; where the owner gives histories, each user's longest is taken.
+            everything: Interactions of all parts; if the owner gives histories, each user's longest is taken.
         """
         order = np.lexsort((learned.timestamp, learned.user))
         user, item, label = learned.user[order], learned.item[order], learned.label[order]
         time = learned.timestamp[order]
-        told = everything.history
-        if told is None or not len(told):
+        histories = everything.history
+        if histories is None or not len(histories):
             return cls(user, item, label, time=time)
-        longest = np.lexsort((told.lengths, everything.user))
+        longest = np.lexsort((histories.lengths, everything.user))
         last = longest[np.append(np.diff(everything.user[longest]) != 0, True)]
-        entries = [told.of(row) for row in last]
-        told_user = np.repeat(everything.user[last], [len(own) for own, _ in entries])
-        told_item = np.concatenate([own for own, _ in entries])
-        told_label = np.concatenate([own for _, own in entries])
-        width = np.int64(max(item.max(initial=0), told_item.max(initial=0)) + 1)
-        pair, told_pair = user * width + item, told_user * width + told_item
-        fresh = ~np.isin(pair, told_pair)
-        told_time = None
-        if told.time is not None:
-            told_time = np.concatenate([told.time[told.begin[row] : told.end[row]] for row in last])
+        entries = [histories.of(row) for row in last]
+        history_user = np.repeat(everything.user[last], [len(own) for own, _ in entries])
+        history_item = np.concatenate([own for own, _ in entries])
+        history_label = np.concatenate([own for _, own in entries])
+        width = np.int64(max(item.max(initial=0), history_item.max(initial=0)) + 1)
+        pair, history_pair = user * width + item, history_user * width + history_item
+        fresh = ~np.isin(pair, history_pair)
+        history_time = None
+        if histories.time is not None:
+            history_time = np.concatenate([histories.time[histories.begin[row] : histories.end[row]] for row in last])
         return cls(
-            np.concatenate([told_user, user[fresh]]),
-            np.concatenate([told_item, item[fresh]]),
-            np.concatenate([told_label, label[fresh]]).astype(np.float32),
-            np.concatenate([_among(told_pair, pair), np.ones(int(fresh.sum()), bool)]),
-            None if told_time is None else np.concatenate([told_time, time[fresh]]),
+            np.concatenate([history_user, user[fresh]]),
+            np.concatenate([history_item, item[fresh]]),
+            np.concatenate([history_label, label[fresh]]).astype(np.float32),
+            np.concatenate([_among(history_pair, pair), np.ones(int(fresh.sum()), bool)]),
+            None if history_time is None else np.concatenate([history_time, time[fresh]]),
         )
 
     def by_user(self, num_users: int) -> Histories:
-        """As one history a user index."""
+        """Return one history per user index."""
         order = np.argsort(self.user, kind="stable")
         bounds = np.searchsorted(self.user[order], np.arange(num_users + 1)).astype(np.int64)
         time = None if self.time is None else self.time[order]
@@ -85,9 +85,9 @@ class ItemTable:
 
     Attributes:
         titles: Title of each item.
-        texts: Text that the language model read of it.
-        popularity: Training interactions with it.
-        columns: What the owner says of it, where prompts name it; else empty.
+        texts: Text of it that the language model read.
+        popularity: Training interactions of each item.
+        columns: The owner's columns of each item, if prompts name them; else empty.
     """
 
     titles: tuple[str, ...]
@@ -141,12 +141,12 @@ def read_items(path: Path) -> ItemTable:
 
 
 def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:
-    """Write what the owner says of users, in index order; private, never published."""
+    """Write the owner's columns of users, in index order; private, never published."""
     pq.write_table(pa.table({"columns": [json.dumps(row, ensure_ascii=False, default=str) for row in users]}), path)
 
 
 def read_users(path: Path, num_users: int) -> list[Mapping[str, Any]]:
-    """What the owner says of each user index; empty where the file was not handed on."""
+    """Read the owner's columns of each user index; empty if the file was not passed on."""
     if not path.is_file():
         return [{}] * num_users
     rows = [dict(json.loads(row)) for row in _read(path, ("columns",))["columns"].to_pylist()]
@@ -154,7 +154,7 @@ def read_users(path: Path, num_users: int) -> list[Mapping[str, Any]]:
 
 
 def write_seen(path: Path, seen: Seen) -> None:
-    """Write what each user has met, oldest first; private, never published."""
+    """Write each user's known interactions, oldest first; private, never published."""
     learned = np.ones(len(seen.user), bool) if seen.learned is None else seen.learned
     columns = {"user": seen.user, "item": seen.item, "label": seen.label, "learned": learned}
     if seen.time is not None:
@@ -163,7 +163,7 @@ def write_seen(path: Path, seen: Seen) -> None:
 
 
 def read_seen(path: Path, num_users: int) -> Histories:
-    """What each user index has met, oldest first; nothing where the file was not handed on."""
+    """Read each user index's known interactions, oldest first; empty histories if the file was not passed on."""
     if not path.is_file():
         return Histories.empty(num_users)
     table = _read(path, ("user", "item", "label"))
@@ -174,7 +174,7 @@ def read_seen(path: Path, num_users: int) -> Histories:
 
 
 def read_learned(path: Path) -> Interactions | None:
-    """Interactions of what users have met that were learnt from; None where the file was not handed on."""
+    """Read the known interactions that were trained on; None if the file was not passed on."""
     if not path.is_file():
         return None
     table = _read(path, ("user", "item", "label"))
@@ -186,15 +186,15 @@ def read_learned(path: Path) -> Interactions | None:
     return Interactions(user, item, label, times)
 
 
-def _among(told: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which told pairs were learnt from, each at most as often as it was, [n]."""
+def _among(given: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which known pairs were trained on, each at most as often as it occurred in training, [n]."""
     names, count = np.unique(learned, return_counts=True)
-    order = np.argsort(told, kind="stable")
-    starts = np.flatnonzero(np.diff(told[order], prepend=-1) != 0)
-    nth = np.empty(len(told), np.int64)
-    nth[order] = np.arange(len(told)) - np.repeat(starts, np.diff(np.append(starts, len(told))))
-    place = np.searchsorted(names, told).clip(0, max(0, len(names) - 1))
-    known = np.zeros(len(told), np.int64) if not len(names) else np.where(names[place] == told, count[place], 0)
+    order = np.argsort(given, kind="stable")
+    starts = np.flatnonzero(np.diff(given[order], prepend=-1) != 0)
+    nth = np.empty(len(given), np.int64)
+    nth[order] = np.arange(len(given)) - np.repeat(starts, np.diff(np.append(starts, len(given))))
+    place = np.searchsorted(names, given).clip(0, max(0, len(names) - 1))
+    known = np.zeros(len(given), np.int64) if not len(names) else np.where(names[place] == given, count[place], 0)
     return np.asarray(nth < known)
 
 
@@ -202,7 +202,7 @@ def _has(path: Path, column: str) -> bool:
     try:
         return column in pq.read_schema(path).names
     except (pa.ArrowException, OSError):
-        return False  # reading says what is wrong with it
+        return False  # reading the file reports what is wrong with it
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
@@ -220,7 +220,7 @@ def _numbers(path: Path, table: pa.Table, column: str, kind: type[np.generic] = 
     """Return a column of numbers as an array of dtype `kind` [rows].
 
     Raises:
-        InputError: When the column does not hold a number in every row.
+        InputError: If the column does not hold a number in every row.
     """
     values, dtype = table[column], pa.from_numpy_dtype(kind)
     try:

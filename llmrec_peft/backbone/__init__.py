@@ -1,1 +1,1 @@
-"""The frozen language model: found, verified, loaded, quantized, pooled."""
+"""The frozen language model: located, verified, loaded, quantized, pooled."""

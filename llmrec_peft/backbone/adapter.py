@@ -1,4 +1,4 @@
-"""Contract of an adapter method: the small modules that are trained inside the frozen model."""
+"""Contract of an adapter method: small modules that are trained inside the frozen model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ C = TypeVar("C", bound=Options)
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a method can do; asking for more is refused before anything is loaded.
+    """What a method can do; other requests are refused before anything is loaded.
 
     Attributes:
         encoder: Works in encoders.
@@ -31,10 +31,10 @@ class Capabilities:
         int8: Trains on 8-bit weights.
         nf4: Trains on 4-bit weights.
         mergeable: Can be folded into the base weights.
-        batchable: Rows of one batch may belong to adapters of several tenants (declared; serving proves it).
-        starts_as_identity: A fresh adapter changes no state of the model.
+        batchable: Rows of one batch may use adapters of several tenants (declared here, proved by serving).
+        starts_as_identity: A fresh adapter does not change the model's output.
         gradient_checkpointing: Trains with activations recomputed in the backward pass.
-        mergeable_quantized: Where it is mergeable, into 8-bit and 4-bit weights too.
+        mergeable_quantized: If mergeable, into 8-bit and 4-bit weights too.
     """
 
     encoder: bool
@@ -58,11 +58,11 @@ class Capabilities:
 
 
 class AdapterMethod(ABC, Generic[C]):
-    """One way of tuning a frozen model with few parameters.
+    """One way to tune a frozen model with few parameters.
 
-    A method is one file: its options, this class, and one entry-point line. Torch and peft are imported
-    inside the functions that compute. A method never writes into the base model's own weights: the base is
-    shared, and `Backbone.detach` puts its module tree back as it was.
+    A method is one file: its options, this class, and one entry-point line. Torch and peft are imported inside the
+    functions that compute. A method never writes into the base model's own weights: the base is shared, and
+    `Backbone.detach` restores its module tree.
     """
 
     summary: ClassVar[str]
@@ -85,26 +85,26 @@ class AdapterMethod(ABC, Generic[C]):
             backbone: The model; `Backbone.model` is the bare transformer, `Backbone.shapes` its layers as plain data.
 
         Returns:
-            A module that is called as the bare transformer is, with `input_ids` and `attention_mask`, and
-            answers `last_hidden_state` [n, length, width] for the tokens it was given.
+            A module that is called like the bare transformer, with `input_ids` and `attention_mask`, and returns
+                `last_hidden_state` [n, length, width] for these tokens.
         """
 
     @abstractmethod
     def lowest_layer(self, backbone: Backbone) -> int | None:
-        """Find the lowest layer that training can change; what lies below it is computed once and stored.
+        """Find the lowest layer that training can change; the output of the layers below is computed once and stored.
 
         Returns:
-            Its index from 0; None where training changes nothing in the model.
+            Its index from 0; None if training changes nothing in the model.
         """
 
     @abstractmethod
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
-        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` as stock PEFT lays them out.
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` in the layout of stock PEFT.
 
         Args:
             model: What `attach` returned, trained.
             backbone: Its base, which the files name by the hash of its weights (`write_adapter`).
-            folder: Where to.
+            folder: Folder to write to.
         """
 
     @abstractmethod
@@ -112,24 +112,24 @@ class AdapterMethod(ABC, Generic[C]):
         """Attach the modules that `save` wrote.
 
         Args:
-            backbone: A bare base.
-            folder: Where the two files lie.
+            backbone: The base without an adapter.
+            folder: Folder of the two files.
 
         Returns:
             A module as `attach` returns, with the values that were saved.
 
         Raises:
-            InputError: When the files do not fit the model, which then stays as it was.
+            InputError: If the files do not fit the model, which then stays unchanged.
         """
 
     @abstractmethod
     def parameter_count(self, shapes: ModelShapes) -> int:
-        """Count the trained parameters in a model of these shapes, by formula: nothing is loaded for it."""
+        """Count the trained parameters in a model of these shapes, by formula, without loading anything."""
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Say why these options cannot work on a model that is known by its configuration alone; None if they can.
+        """Return why these options cannot work on a model known only by its configuration; None if they can.
 
-        What `capabilities` declares is refused without it; this is for the rest (no biases to tune, a rank above
+        What `capabilities` declares is refused without this method; it is for the rest (no biases to tune, a rank above
         the width).
 
         Args:
@@ -142,31 +142,31 @@ class AdapterMethod(ABC, Generic[C]):
         return None
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Fold the attached modules into the base weights and return the bare transformer.
+        """Merge the attached modules into the base weights and return the bare transformer.
 
-        The base in memory is changed: reload it before another adapter goes in. Only where
-        `capabilities.merges` says so for the base's quantization.
+        The base in memory is changed: reload it before another adapter is attached. Only if `capabilities.merges` says
+        so for the base's quantization.
 
         Raises:
-            InputError: Where it does not.
+            InputError: If it does not.
         """
         raise InputError(f"{type(self).__name__} cannot be merged into {backbone.identity.quantization} weights")
 
     def regularization(self, model: nn.Module) -> Tensor | None:
-        """Compute a penalty that is added to the loss of a training step, a scalar; None for none."""
+        """Compute a scalar penalty that is added to the loss of a training step; None without a penalty."""
         return None
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """Do what the method needs after an optimizer step that trained the adapter, gradients still in place.
+        """Do what the method needs after an optimizer step that trained the adapter, with gradients still in place.
 
         Args:
             model: What `attach` returned.
-            step: Steps done, from 1.
-            total_steps: Steps in which the adapter is to be trained.
+            step: Number of steps done, from 1.
+            total_steps: Number of steps in which the adapter is trained.
         """
 
     def learning_rate_factor(self, parameter: str) -> float:
-        """Give the factor on the adapter's learning rate for a parameter of this name (LoRA+)."""
+        """Return the factor on the adapter's learning rate for a parameter of this name (LoRA+)."""
         return 1.0
 
     def state(self, model: nn.Module) -> dict[str, Tensor]:
@@ -177,8 +177,8 @@ class AdapterMethod(ABC, Generic[C]):
         """Restore what `state` returned."""
 
     def reset(self, model: nn.Module) -> None:
-        """Forget what training left in the method besides parameters, so that the same modules can be trained anew."""
+        """Drop the method's state besides parameters, so that the same modules can be trained again from the start."""
 
     @classmethod
     def register_with_peft(cls) -> None:
-        """Teach stock `peft` to load what `save` writes, where it cannot by itself."""
+        """Register the method with stock `peft`, so that it loads what `save` writes, if it cannot by itself."""

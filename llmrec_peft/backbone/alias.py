@@ -12,12 +12,12 @@ from llmrec_peft.backbone.facts import BackboneFacts
 
 @dataclass(frozen=True)
 class GgufFile:
-    """A model in one GGUF file that a Python package carries; it is turned into safetensors once.
+    """A model in one GGUF file of a Python package; it is converted to safetensors once.
 
     Attributes:
         file: Name of the file in the package's folder.
         sha256: Its digest.
-        converted_sha256: Digest of the ``model.safetensors`` that it becomes: the identity of these weights.
+        converted_sha256: Digest of the resulting ``model.safetensors``, which identifies these weights.
         seconds: About how long the conversion takes, for the note that announces it.
     """
 
@@ -33,16 +33,16 @@ class BackboneAlias:
 
     Attributes:
         summary: One line for `llmrec list`.
-        kind: Whether tokens see what follows them (encoder) or not (decoder).
+        kind: Whether tokens attend to later tokens (encoder) or not (decoder).
         hub_id: Repository on the Hugging Face Hub.
-        revision: Commit of that repository whose weights are meant.
-        weights: SHA-256 of each weight file on the Hub, and in the package unless it carries a GGUF file.
-        package: Python package that carries the files, if any.
+        revision: Commit of that repository with these weights.
+        weights: SHA-256 of each weight file on the Hub, and in the package unless it contains a GGUF file.
+        package: Python package that contains the files, if any.
         package_folder: Folder inside that package.
         install: Command that installs the package.
-        facts: What its configuration says, where no ``config.json`` lies in the package.
-        gguf: The GGUF file, where the package carries one. Its weights were rounded once more than the
-            Hub's, so they are another base: an adapter of one does not load on the other.
+        facts: What its configuration says, if the package contains no ``config.json``.
+        gguf: The GGUF file, if the package contains one. Its weights were rounded once more than the Hub's, so they are
+            another base: an adapter trained on one does not load on the other.
     """
 
     summary: str
@@ -57,7 +57,7 @@ class BackboneAlias:
     gguf: GgufFile | None = None
 
     def embedded(self) -> Path | None:
-        """Folder of the files inside the installed package, found without importing a line of it."""
+        """Return the folder of the files in the installed package, without importing it; None if not installed."""
         if self.package is None:
             return None
         spec = importlib.util.find_spec(self.package)

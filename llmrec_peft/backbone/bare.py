@@ -1,4 +1,4 @@
-"""BareTree: the module tree of a frozen model as it was loaded, to be put back after an adapter was inside it."""
+"""BareTree: the module tree of a frozen model as loaded, to be restored after an adapter was inside it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MARKS = ("peft_config", "_hf_peft_config_loaded")
 
 
 class BareTree:
-    """Remembers every module's children, parameters and hooks; holds no copy of any tensor.
+    """Stores every module's children, parameters and hooks by reference; no tensor is copied.
 
-    Whatever an adapter method replaced, wrapped or hooked is undone by `restore`, whether the method is
-    PEFT's, ours or a stranger's, and whether it was attached wholly or failed half-way.
+    `restore` undoes whatever an adapter method replaced, wrapped or hooked, whether the method is PEFT's, ours or a
+    stranger's, and whether it was attached completely or failed half-way.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -28,7 +28,7 @@ class BareTree:
         self._dtypes = {id(parameter): parameter.dtype for parameter in model.parameters()}
 
     def restore(self) -> None:
-        """Put the tree back: children, parameters, hooks, frozen and in evaluation mode."""
+        """Restore the tree: children, parameters, hooks; frozen and in evaluation mode."""
         for module, children, parameters, hooks in self._seen:
             module._modules.clear()
             module._modules.update(children)
@@ -44,7 +44,7 @@ class BareTree:
                     parameter.requires_grad_(False)
                     parameter.grad = None
                     dtype = self._dtypes[id(parameter)]
-                    if parameter.dtype != dtype:  # bitsandbytes' int8 layer casts its bias to what it was last given
+                    if parameter.dtype != dtype:  # bitsandbytes' int8 layer casts its bias to its last input's dtype
                         parameter.data = parameter.data.to(dtype)
         for mark in _MARKS:
             if mark in vars(self._model):

@@ -1,4 +1,4 @@
-"""Base: whether a loaded model is the one that a run was trained on, field by field."""
+"""Base: checks, field by field, that a loaded model is the one that a run was trained on."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping
 from llmrec_peft.errors import InputError
 
 FIELDS = ("weights_sha256", "revision", "quantization", "compute")
-"""What must agree; a name is for people, and the same weights may lie under another."""
+"""Fields that must agree; the name is not among them, since the same weights may have several names."""
 SHOWN = 12
-"""Digits of a digest that a message shows."""
+"""Digits of a digest in a message."""
 MEASURABLE = {
     "quantization": "`llmrec parity RUN --quantization {}` measures what that would change",
     "compute": "`llmrec parity RUN --precision {}` measures what that would change",
 }
-"""What to say of the fields in which the same weights may differ."""
+"""Advice for the fields in which the same weights may differ."""
 
 
-def base_differences(found: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:
-    """Fields in which two identities differ, each as ``field: found, not recorded``.
+def base_differences(actual: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:
+    """List the fields in which two identities differ, each as ``field is actual, not recorded``.
 
-    A revision is compared where both are known: a local folder of the same weights has none.
+    A revision is compared if both are known: a local folder of the same weights has none.
 
     >>> base_differences({"weights_sha256": "a", "compute": "bf16"}, {"weights_sha256": "a", "compute": "fp32"})
     ['compute is bf16, not fp32']
     """
     differ = []
     for field in FIELDS:
-        here, there = found.get(field), recorded.get(field)
+        here, there = actual.get(field), recorded.get(field)
         if field == "revision" and (here is None or there is None):
             continue
         if here != there or (field == "weights_sha256" and not there):
@@ -35,23 +35,23 @@ def base_differences(found: Mapping[str, str | None], recorded: Mapping[str, str
     return differ
 
 
-def require_base(found: Mapping[str, str | None], recorded: Mapping[str, str | None], run: str) -> None:
-    """Refuse a base that is not in every field the one that a run was trained on.
+def require_base(actual: Mapping[str, str | None], recorded: Mapping[str, str | None], run: str) -> None:
+    """Refuse a base that differs in any field from the one that a run was trained on.
 
     Args:
-        found: Identity of the loaded model, as `BaseIdentity.plain` gives it.
+        actual: Identity of the loaded model, as `BaseIdentity.plain` returns it.
         recorded: Identity in the run's manifest.
-        run: What to call the run.
+        run: Name of the run, for the message.
 
     Raises:
         InputError: Naming every field that differs.
     """
     if not recorded.get("weights_sha256"):
         raise InputError(f"{run} names no base model by hash, so the one found here cannot be verified")
-    differ = base_differences(found, recorded)
+    differ = base_differences(actual, recorded)
     if differ:
         names = [line.split()[0] for line in differ]
-        hints = [MEASURABLE[name].format(_asked(found.get(name))) for name in names if name in MEASURABLE]
+        hints = [MEASURABLE[name].format(_asked(actual.get(name))) for name in names if name in MEASURABLE]
         hint = f" ({hints[0]})" if len(hints) == len(names) else ""
         raise InputError(
             f"the base model found here is not the one that {run} was trained on: {'; '.join(differ)}{hint}"
@@ -59,7 +59,7 @@ def require_base(found: Mapping[str, str | None], recorded: Mapping[str, str | N
 
 
 def _asked(value: str | None) -> str:
-    """How a recipe writes what an identity records: ``nf4-double`` is its ``nf4``."""
+    """Return a recorded value as a recipe writes it: ``nf4-double`` is its ``nf4``."""
     return str(value).removesuffix("-double")
 
 

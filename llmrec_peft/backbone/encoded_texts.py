@@ -18,7 +18,7 @@ from llmrec_peft.data.tokens import TokenTable
 
 @dataclass(frozen=True)
 class _Fixed:
-    """Vectors that are looked up for now.
+    """Vectors that are looked up instead of computed.
 
     Attributes:
         vectors: float32 [keys, width]; zero for texts that are not covered.
@@ -32,23 +32,23 @@ class _Fixed:
 class EncodedTexts:
     """Vectors by key (items, users, prompts) of one encoder over one table of texts.
 
-    Three stores stand between a key and a pass of the model: the states below the adapter, replayed (`Trunk`);
-    vectors that stay fixed for a while, because nothing is trained (`fixed`) or the adapter stands still (`hold`);
-    and each text's vector as it was when last encoded (`remember`, `last`).
+    Three stores save forward passes: the states below the adapter, which are replayed (`Trunk`); vectors that are fixed
+    for some time, because nothing is trained (`fixed`) or the adapter is frozen (`freeze`); and each text's most recent
+    vector (`remember`, `last`).
     """
 
     def __init__(self, encoder: TextEncoder, tokens: TokenTable, lowest_layer: int | None = None) -> None:
-        """Join an encoder and its texts.
+        """Combine an encoder and its texts.
 
         Args:
             encoder: Encoder, with or without an adapter inside.
             tokens: Texts of all keys.
-            lowest_layer: Lowest layer that the adapter touches; None where nothing is adapted.
+            lowest_layer: Lowest layer that the adapter changes; None without an adapter.
         """
         self.encoder = encoder
         self.tokens = tokens
-        self.held = False
-        """Whether the adapter stands still: its vectors are computed once, also in training mode."""
+        self.frozen = False
+        """Whether the adapter is frozen: its vectors are then computed once, also in training mode."""
         self._lowest = lowest_layer
         self._trunk: Trunk | None = None
         self._fixed: _Fixed | None = None
@@ -56,7 +56,7 @@ class EncodedTexts:
         self._row_of = tokens.row_of
 
     def __call__(self, keys: Tensor) -> Tensor:
-        """Vectors of keys.
+        """Return vectors of keys.
 
         Args:
             keys: Key numbers, int64 [n].
@@ -79,21 +79,22 @@ class EncodedTexts:
         return self.encoder.encode(self.tokens, rows, self._trunk)
 
     def with_inserted(self, keys: Tensor, inserted: Tensor) -> Tensor:
-        """Vectors of texts into which other vectors are put, see `TextEncoder.with_inserted`.
+        """Return vectors of texts into which other vectors are inserted, see `TextEncoder.with_inserted`.
 
         Args:
             keys: Key numbers of texts of one kind, int64 [n].
             inserted: Vectors of the model's token width, float32 [n, k, hidden].
         """
         rows = self.tokens.row_of[keys.cpu().numpy()]
-        return self.encoder.with_inserted(self.tokens, rows, inserted, frozen=self.held)
+        return self.encoder.with_inserted(self.tokens, rows, inserted, frozen=self.frozen)
 
     def store_trunk(self, limit_mb: float) -> bool:
         """Compute and keep the states below the adapter if they take at most `limit_mb`.
 
         Returns:
-            Whether they are kept: not where nothing lies below the adapter, and not in a model in which
-            replayed states would not give the full pass's result.
+            Whether they are stored: not if no layer lies below the adapter, and not in a model in which replayed
+            states would
+                not give the result of the full pass.
         """
         encoder = self.encoder
         if not self._lowest or self.tokens.num_distinct == 0:
@@ -105,7 +106,7 @@ class EncodedTexts:
         encoder.eval()
         try:
             trunk = Trunk(encoder.model, self.tokens, self._lowest, encoder.chunk)
-            if trunk.holds():
+            if trunk.replays_exactly():
                 self._trunk = trunk
         except UnknownLayersError:
             return False
@@ -114,18 +115,18 @@ class EncodedTexts:
         return self._trunk is not None
 
     def share_trunk(self, other: EncodedTexts) -> None:
-        """Use the states that another encoder of the same frozen model has stored of the same texts."""
+        """Use another encoder's stored states of the same texts; both have the same frozen model."""
         self._trunk = other._trunk
 
     def draw_variants(self, seed: int, epoch: int) -> None:
-        """Choose the variant of each text for an epoch, where texts have several; evaluation reads the first."""
+        """Choose the variant of each text for an epoch, if texts have several; evaluation reads the first."""
         if self.tokens.variants is not None:
             variants = np.concatenate([self.tokens.row_of[None], self.tokens.variants])
             which = np.random.default_rng([seed, 2, epoch]).integers(0, len(variants), variants.shape[1])
             self._row_of = variants[which, np.arange(variants.shape[1])]
 
     def remember(self, vectors: Tensor | None) -> None:
-        """Keep each text's vector as it was when last encoded, from these [keys, width] on; None for no longer."""
+        """Store each text's most recent vector from now on, starting with these [keys, width]; None to stop."""
         if vectors is None:
             self._last = None
             return
@@ -135,14 +136,14 @@ class EncodedTexts:
 
     @property
     def remembered(self) -> Tensor | None:
-        """What `remember` keeps, by distinct text: part of a checkpoint."""
+        """Vectors that `remember` stores, by distinct text: part of a checkpoint."""
         return self._last
 
     def last(self, keys: Tensor) -> Tensor:
-        """Vectors of keys as they were when last encoded, without gradient.
+        """Return the most recent vectors of keys, without gradient.
 
         Raises:
-            RuntimeError: When nothing is remembered.
+            RuntimeError: If no vectors are stored.
         """
         if self._fixed is not None:
             return self._fixed.vectors[keys]
@@ -152,10 +153,10 @@ class EncodedTexts:
 
     @contextlib.contextmanager
     def fixed(self, keys: NDArray[np.int64] | None = None) -> Iterator[Tensor]:
-        """Inside the block, vectors of keys are computed once, without gradient, and looked up.
+        """Compute vectors of keys once, without gradient, and look them up inside the block.
 
         Args:
-            keys: Keys that will be asked for; None for all. The others' vectors are zero.
+            keys: Keys that will be read; None for all. Vectors of other keys are zero.
         """
         before = self._fixed
         self._fixed = fixed = self._covering(keys, before)
@@ -165,7 +166,7 @@ class EncodedTexts:
             self._fixed = before
 
     def _covering(self, keys: NDArray[np.int64] | None, before: _Fixed | None) -> _Fixed:
-        """Fixed vectors of these keys beside those that are fixed already."""
+        """Return fixed vectors of these keys in addition to those that are fixed already."""
         row_of = self.tokens.row_of
         rows = np.unique(row_of if keys is None else row_of[keys])
         missing = rows if before is None else rows[~before.covered[rows]]
@@ -186,11 +187,11 @@ class EncodedTexts:
         return _Fixed(distinct[place], covered)
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Inside the block the adapter stands still: its vectors are computed once, also in training mode."""
+    def freeze(self) -> Iterator[None]:
+        """Freeze the adapter inside the block: its vectors are computed once, also in training mode."""
         with self.fixed():
-            self.held = True
+            self.frozen = True
             try:
                 yield
             finally:
-                self.held = False
+                self.frozen = False

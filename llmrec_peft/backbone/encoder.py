@@ -1,4 +1,4 @@
-"""TextEncoder: vectors of texts from the frozen model and the adapter inside it; it remembers nothing."""
+"""TextEncoder: vectors of texts from the frozen model and its adapter; it stores nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the states of a kind of texts become vectors.
+    """How the states of one kind of texts become vectors.
 
     Attributes:
         pooling: See `llmrec_peft.backbone.pooling.pool`.
@@ -34,9 +34,9 @@ class Reading:
 
 
 class TextEncoder(nn.Module):
-    """Encodes texts of a token table, each row once a call, in chunks of rows of similar length.
+    """Encodes texts of a token table, each row once per call, in chunks of rows of similar length.
 
-    What is computed once and looked up afterwards lives in `llmrec_peft.backbone.encoded_texts.EncodedTexts`.
+    Vectors that are computed once and looked up are stored in `llmrec_peft.backbone.encoded_texts.EncodedTexts`.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class TextEncoder(nn.Module):
 
         Args:
             model: Transformer with or without an adapter attached.
-            frozen: Modules of the bare transformer: they stay in evaluation mode, so that their dropout
-                never blurs a text.
+            frozen: Modules of the bare transformer: they stay in evaluation mode, so that their dropout never changes a
+                text's vector.
             pooling: See `llmrec_peft.backbone.pooling.pool`.
             normalize: Whether vectors are scaled to length 1.
-            chunk: Rows a forward pass.
-            further: How texts of kind 1, 2, ... (`TokenTable.kind`) are read; `pooling` and `normalize` are for kind 0.
-            word_dropout: Chance that a token of an item's text is left out while training.
+            chunk: Rows per forward pass.
+            further: How texts of kind 1, 2, ... (`TokenTable.kind`) are pooled; `pooling` and `normalize` are for
+                kind 0.
+            word_dropout: Probability that a token of an item's text is left out in training.
         """
         super().__init__()
         self.model = model
@@ -78,7 +79,7 @@ class TextEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
@@ -87,7 +88,7 @@ class TextEncoder(nn.Module):
 
         Args:
             tokens: Texts.
-            rows: Distinct texts, [n]; all of the table by default.
+            rows: Row numbers of distinct texts, [n]; the whole table by default.
             trunk: Stored states of these texts below the adapter, which are replayed.
 
         Returns:
@@ -108,12 +109,12 @@ class TextEncoder(nn.Module):
         return stacked[torch.as_tensor(back, device=stacked.device)]
 
     def encode_as(self, tokens: TokenTable, reading: Reading, inserted: Tensor | None = None) -> Tensor:
-        """Vectors of all keys of a table of texts that are read in a way of their own.
+        """Return vectors of all keys of a table of texts, pooled in the given way.
 
         Args:
             tokens: Texts.
             reading: How their states become vectors.
-            inserted: Vectors to be put into each text, float32 [keys, k, hidden].
+            inserted: Vectors to be inserted into each text, float32 [keys, k, hidden].
 
         Returns:
             float32 [keys, width].
@@ -136,13 +137,13 @@ class TextEncoder(nn.Module):
         reading: Reading | None = None,
         frozen: bool = False,
     ) -> Tensor:
-        """Vectors of texts into which other vectors are put behind their first token; nothing is stored or shared.
+        """Return vectors of texts into which others are inserted after their first token; nothing is stored or shared.
 
         Args:
             tokens: Texts.
-            rows: Distinct texts of one kind, [n].
+            rows: Row numbers of distinct texts of one kind, [n].
             inserted: Vectors of the model's token width, float32 [n, k, hidden].
-            reading: How states become vectors; that of the texts' kind by default.
+            reading: How states become vectors; by default that of the texts' kind.
             frozen: Whether the adapter gets no gradient.
 
         Returns:
@@ -166,7 +167,7 @@ class TextEncoder(nn.Module):
         return torch.cat(parts)[torch.as_tensor(back, device=self.device)]
 
     def _states(self, frozen: bool, **given: Tensor) -> Tensor:
-        """States of a pass that no store can answer; a frozen adapter gets no gradient from it."""
+        """Return states of a pass that no store can replace; without gradient to a frozen adapter."""
         if not frozen:
             states: Tensor = self.model(**given).last_hidden_state
             return states
@@ -185,7 +186,7 @@ class TextEncoder(nn.Module):
         return _pooled(states, mask, self._readings[kind])
 
     def _thinned(self, mask: Tensor) -> Tensor:
-        """Hide words at random, never a text's first or last token; layers that are replayed have read them."""
+        """Hide tokens at random, never a text's first or last one; layers that are replayed have already read them."""
         place, length = torch.arange(mask.shape[1])[None, :], mask.sum(1, keepdim=True)
         inner = (place > 0) & (place < length - 1)
         return torch.where(inner & (torch.rand(mask.shape) < self._word_dropout), torch.zeros_like(mask), mask)

@@ -1,4 +1,4 @@
-"""Facts: what a model's configuration says of it before any weight is read; no torch here."""
+"""Facts: what a model's configuration says, before any weight is read; without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ENCODERS = frozenset(
     " xlm-roberta xlm".split()
 )
 _BIASED = frozenset("bloom falcon gpt2 gpt_neox gptj opt phi qwen2".split())
-"""Decoders whose linear layers carry biases although their configuration has no field that says so."""
+"""Decoders whose linear layers have biases although their configuration has no field that says so."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class BackboneFacts:
 
     Attributes:
         model_type: Name of the architecture, such as ``bert`` or ``llama``.
-        kind: Whether tokens see what follows them (encoder) or not (decoder).
+        kind: Whether tokens attend to later tokens (encoder) or not (decoder).
         width: Size of a token's state.
         depth: Number of transformer layers.
         biased: Whether any linear layer or norm inside the layers has a bias.
@@ -34,7 +34,7 @@ class BackboneFacts:
 
 
 def facts_of_config(config: Mapping[str, Any]) -> BackboneFacts | None:
-    """Read the facts from a parsed ``config.json``; None where it lacks what is needed.
+    """Read the facts from a parsed ``config.json``; None if a needed field is missing.
 
     >>> facts_of_config({"model_type": "llama", "hidden_size": 576, "num_hidden_layers": 30}).biased
     False

@@ -1,4 +1,4 @@
-"""GGUF: turn a model that a package carries as one GGUF file into safetensors, once, in the user's cache."""
+"""GGUF: convert a model in one GGUF file of a package to safetensors, once, in the user's cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WEIGHTS = "model.safetensors"
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: ``$LLMREC_CACHE``, else the user's cache."""
+    """Return the folder of converted models: ``$LLMREC_CACHE``, else the user's cache."""
     own = os.environ.get("LLMREC_CACHE")
     if own:
         return Path(own).expanduser()
@@ -32,14 +32,14 @@ def cache_folder() -> Path:
 
 
 def converted_folder(gguf: GgufFile) -> Path:
-    """Folder that a GGUF file is, or will be, converted into."""
+    """Return the folder that a GGUF file is, or will be, converted into."""
     return cache_folder() / "gguf" / gguf.sha256[:16]
 
 
 def what_is_wrong(folder: Path, gguf: GgufFile) -> str | None:
-    """What is wrong with a converted folder; None where every file is what the conversion wrote.
+    """Return what is wrong with a converted folder; None if every file is as the conversion wrote it.
 
-    The weights are compared with the digest that the alias names, the other files with the record beside them.
+    The weights are compared with the digest in the alias, the other files with the recorded digests beside them.
     """
     try:
         record = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
@@ -57,17 +57,17 @@ def what_is_wrong(folder: Path, gguf: GgufFile) -> str | None:
 
 
 def convert_once(name: str, alias: BackboneAlias) -> Path:
-    """Folder with the safetensors of an alias's GGUF file; converted now if it is not there, or not whole.
+    """Return the folder with the safetensors of an alias's GGUF file; convert it if it is missing or damaged.
 
-    Processes that come at once wait for the first; what a killed conversion left behind is removed.
+    Processes that start at once wait for the first; what a killed conversion left behind is removed.
 
     Args:
         name: The alias, for messages.
-        alias: Has a `gguf` and an installed package.
+        alias: An alias with a `gguf` and an installed package.
 
     Raises:
-        InputError: When the file is not the known one, ``gguf`` is missing, the disk has no room, or the
-            installed packages convert it into other weights than the known ones.
+        InputError: If the file is not the known one, ``gguf`` is missing, the disk is full, or the installed packages
+            convert it into other weights than the known ones.
     """
     from filelock import FileLock
 
@@ -132,14 +132,14 @@ def _convert(name: str, alias: BackboneAlias, gguf: GgufFile, source: Path, targ
 def write_safetensors(source: Path, folder: Path) -> None:
     """Write a GGUF file's model in bf16 with its configuration, tokenizer and chat template.
 
-    The head that shares the embedding's weights is written once, as the embedding.
+    The output head shares the embedding's weights; they are written once, as the embedding.
     """
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
-    # By default blocks stay quantized where a kernel exists for them; these weights are to be plain.
+    # By default blocks stay quantized if a kernel for them exists; these weights are to be plain.
     plain = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=plain, dtype=torch.bfloat16)
     config = model.config
@@ -164,10 +164,10 @@ def write_safetensors(source: Path, folder: Path) -> None:
 
 
 def _split_digits(source: Path, tokenizer: Any) -> None:
-    """Split text as the file's ``tokenizer.ggml.pre`` says; transformers reads every BPE as GPT-2's.
+    """Split digits as the file's ``tokenizer.ggml.pre`` says; transformers treats every BPE as GPT-2's.
 
-    SmolLM's tokenizer takes every digit by itself before anything else, so that two spaces before a number
-    are one token; as GPT-2 splits, they would be two.
+    SmolLM's tokenizer first splits off every digit, so that two spaces before a number are one token; split as in
+    GPT-2, they would be two.
     """
     from gguf import GGUFReader
     from tokenizers import pre_tokenizers

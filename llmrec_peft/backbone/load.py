@@ -29,13 +29,13 @@ quiet_notices()  # before peft or transformers import it
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """What a base model is: the weights by digest, and how they are held and computed.
+    """Identity of a base model: the digest of its weights, and how they are stored and computed.
 
     Attributes:
         name: Hub id or folder, for people.
         revision: Commit on the Hub, for people.
         weights_sha256: Digest of the weight files.
-        quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales held in 8 bits as well).
+        quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales stored in 8 bits as well).
         compute: Number format of the computation, ``fp32`` or ``bf16``.
     """
 
@@ -46,7 +46,7 @@ class BaseIdentity:
     compute: str
 
     def plain(self) -> dict[str, str | None]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return asdict(self)
 
 
@@ -55,13 +55,13 @@ class Backbone:
     """A frozen language model with its tokenizer.
 
     Attributes:
-        model: The bare transformer, no task head, every parameter frozen, in evaluation mode.
+        model: The bare transformer, without a task head, all parameters frozen, in evaluation mode.
         tokenizer: Its tokenizer.
-        identity: What it is.
+        identity: Its identity.
         kind: Encoder or decoder.
         width: Size of a token's state.
         depth: Number of transformer layers.
-        folder: Where its files lie.
+        folder: Folder of its files.
     """
 
     model: nn.Module
@@ -82,22 +82,22 @@ class Backbone:
 
     @property
     def facts(self) -> BackboneFacts:
-        """What the model's configuration says."""
+        """Facts that the model's configuration states."""
         biased = any(module.bias for module in self.shapes.modules if module.layer is not None)
         return BackboneFacts(self.shapes.model_type, self.kind, self.width, self.depth, biased)
 
     def detach(self) -> None:
-        """Take whatever adapter is inside out again: the bare transformer is as it was loaded."""
+        """Remove the adapter that is inside, if any: the bare transformer is as it was loaded."""
         self._bare.restore()
 
     def enable_gradient_checkpointing(self) -> None:
         """Let each layer recompute its activations in the backward pass instead of keeping them.
 
-        The reentrant variant gives no gradient where a layer's input needs none, as below an adapter it does
-        not; `detach` switches it off again.
+        The reentrant variant gives no gradient if a layer's input needs none, as below an adapter; `detach` switches
+        checkpointing off again.
 
         Raises:
-            InputError: When the model's code cannot do it.
+            InputError: If the model's code does not support it.
         """
         if not getattr(self.model, "supports_gradient_checkpointing", False):
             raise InputError(
@@ -110,24 +110,24 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     def tokenize(self, texts: list[str], max_length: int | None, special: bool = True) -> list[list[int]]:
-        """Token ids of texts, cut to `max_length` where one is given.
+        """Return token ids of texts, cut to `max_length` if it is given.
 
         Args:
-            texts: What to tokenize.
-            max_length: Tokens kept.
-            special: Whether the tokenizer's special tokens are added; a chat format brings its own.
+            texts: Texts to tokenize.
+            max_length: Tokens kept per text.
+            special: Whether the tokenizer's special tokens are added; a chat format has its own.
 
         Raises:
-            InputError: When `max_length` lets a text through that is longer than the model's window.
+            InputError: If a text, cut to `max_length`, is longer than the model's window.
         """
         cut = max_length is not None
-        with quiet_transformers():  # a text over the window is said by whoever may not cut it
-            found = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
-        rows: list[list[int]] = found["input_ids"]
+        with quiet_transformers():  # the caller reports a text over the window if it may not cut it
+            encoding = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
+        rows: list[list[int]] = encoding["input_ids"]
         longest = max(map(len, rows), default=0)
         if cut and longest > self.window:
             raise InputError(
@@ -147,14 +147,14 @@ class Backbone:
         return self.kind == "decoder" and bool(getattr(self.tokenizer, "chat_template", None))
 
     def chat(self, text: str) -> str:
-        """A text as a user's message, up to where the model's answer begins."""
+        """Return a text as a user's message, up to where the model's answer begins."""
         messages = [{"role": "user", "content": text}]
         wrapped: str = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return wrapped
 
     @property
     def token_size(self) -> tuple[int, float]:
-        """Width of a token's embedding as the model takes it, and the usual length: the median of some thousand."""
+        """Width of a token's embedding at the model's input, and the usual norm: the median of some thousand."""
         import torch
 
         embed = self.model.get_input_embeddings()  # type: ignore[operator]
@@ -175,7 +175,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     """Locate, verify and load a language model for training small modules inside it.
 
     Raises:
-        InputError: When it cannot be found, is not what it should be, or cannot be quantized here.
+        InputError: If it cannot be found, is not the expected one, or cannot be quantized here.
     """
     import torch
     from safetensors import SafetensorError
@@ -201,10 +201,10 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     _keep_trainable_on_cpu(model)
     model.requires_grad_(False)
     model.eval()
-    tokenizer.padding_side = "right"  # as `TokenTable` pads: a token's position is its place in the text
+    tokenizer.padding_side = "right"  # like `TokenTable`: a token's position is its place in the text
     compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    held = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
-    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, held, compute)
+    stored = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
+    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, stored, compute)
     return Backbone(
         model=model,
         tokenizer=tokenizer,
@@ -217,18 +217,18 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
 
 
 def bare_config(folder: Path, name: str, remote: bool = False) -> tuple[Any, BackboneFacts, dict[str, Any]]:
-    """A model's configuration as a bare transformer for training is built from it, without caches and poolers.
+    """Return a model's configuration for a bare transformer in training, without caches and poolers.
 
     Args:
         folder: Where ``config.json`` lies.
-        name: What to call the backbone in a message.
+        name: Name of the backbone, for messages.
         remote: Whether Python code that comes with the model may run.
 
     Returns:
-        The configuration, what it says, and further arguments for `AutoModel`.
+        The configuration, its facts, and further arguments for `AutoModel`.
 
     Raises:
-        InputError: When it names no width and depth.
+        InputError: If it states no width and depth.
     """
     from transformers import AutoConfig
 
@@ -237,20 +237,20 @@ def bare_config(folder: Path, name: str, remote: bool = False) -> tuple[Any, Bac
     if facts is None:
         raise InputError(f"backbone {name}: its configuration names no width and depth")
     if facts.kind == "decoder":
-        config.use_cache = False  # nothing is generated: keys and values of past tokens would only take room
-    # else a target named `dense` also matches `pooler.dense`
+        config.use_cache = False  # nothing is generated: cached keys and values would only take memory
+    # otherwise a target named `dense` also matches `pooler.dense`
     return config, facts, {"add_pooling_layer": False} if _has_pooler(config) else {}
 
 
-def same_base(found: BaseIdentity | Location, weights_sha256: str | None, trained: str = "adapter") -> None:
-    """Refuse a base whose weights are not the ones that an adapter or a run (`trained`) was trained on.
+def same_base(base: BaseIdentity | Location, weights_sha256: str | None, trained: str = "adapter") -> None:
+    """Refuse a base whose weights are not those that an adapter or a run (`trained`) was trained on.
 
     Raises:
-        InputError: When the digests differ, or the adapter names none.
+        InputError: If the digests differ, or the adapter records none.
     """
-    if found.weights_sha256 != weights_sha256:
+    if base.weights_sha256 != weights_sha256:
         raise InputError(
-            f"the base model found here has weights {found.weights_sha256[:12]}…, but the {trained} was"
+            f"the base model found here has weights {base.weights_sha256[:12]}…, but the {trained} was"
             f" trained on {str(weights_sha256)[:12]}…"
         )
 

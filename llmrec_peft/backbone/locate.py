@@ -1,4 +1,4 @@
-"""Locate the files of a backbone by alias, folder or Hub id, and verify what they are."""
+"""Locate the files of a backbone by alias, folder or Hub id, and verify them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 
 @dataclass(frozen=True)
 class Location:
-    """Where a backbone's files lie and what they are.
+    """Folder and identity of a backbone's files.
 
     Attributes:
         folder: Folder that transformers loads.
         name: Name that an adapter records as its base: a Hub id, or the folder.
-        revision: Commit on the Hub; of weights that a package carries as GGUF, the commit they were rounded from.
-        weights_sha256: Digest over all weight files; names and paths do not enter it.
+        revision: Commit on the Hub; for weights from a package's GGUF file, the commit they were rounded from.
+        weights_sha256: Digest over all weight files, independent of names and paths.
     """
 
     folder: Path
@@ -41,8 +41,8 @@ def locate(name: str, revision: str | None = None) -> Location:
         revision: Full commit of a Hub id.
 
     Raises:
-        InputError: For an unknown name, weights that are not those of the alias, a Hub id without a
-            commit, weights that are not safetensors, or an unreachable Hub.
+        InputError: For an unknown name, weights that differ from the alias's digests, a Hub id without a commit,
+            weights that are not safetensors, or an unreachable Hub.
     """
     if name in registry.plugins("backbones"):
         return _aliased(name, registry.get("backbones", name), revision)
@@ -59,10 +59,10 @@ def locate(name: str, revision: str | None = None) -> Location:
 
 
 def weights_digest(folder: Path) -> str:
-    """Digest over the safetensors files of a folder.
+    """Return the digest over the safetensors files of a folder.
 
     Raises:
-        InputError: When there are none (a pickle is never loaded).
+        InputError: If there are none (a pickle is never loaded).
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -94,7 +94,7 @@ def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
 
 
 def _from_hub(hub_id: str, revision: str, hint: str) -> Path:
-    """Fetch one commit's configuration, tokenizer and safetensors into the Hub cache."""
+    """Download one commit's configuration, tokenizer and safetensors into the Hub cache."""
     from httpx import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -1,4 +1,4 @@
-"""Output embedding: what a decoder multiplies its last state with to choose the next token."""
+"""Output embedding: the matrix that a decoder multiplies with its last state to choose the next token."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
 
 NAMES = ("lm_head.weight", "embed_out.weight", "output.weight")
-"""What architectures call the table where it is not the input embedding itself."""
+"""Names of the matrix in several architectures, if it is not the input embedding itself."""
 
 
 def output_table(backbone: Backbone) -> Tensor:
-    """The whole output embedding, in the model's number format: what writing a text takes.
+    """Return the whole output embedding in the model's number format, as text generation needs it.
 
     Args:
         backbone: A decoder.
 
     Returns:
-        [vocabulary, width]; the input embedding's own memory where the two are tied.
+        [vocabulary, width]; the input embedding's own memory if the two are tied.
 
     Raises:
-        InputError: For an encoder, or a model whose files hold no such table.
+        InputError: For an encoder, or a model whose files contain no such matrix.
     """
     embedding = backbone.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
     if backbone.kind == "decoder" and getattr(backbone.model.config, "tie_word_embeddings", False):
         tied: Tensor = embedding
         return tied
-    found = output_rows(backbone, list(range(len(embedding))))
-    return found.to(embedding.dtype)
+    table = output_rows(backbone, list(range(len(embedding))))
+    return table.to(embedding.dtype)
 
 
 def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:
-    """Rows of the output embedding, read from the weight files where it is not tied to the input's.
+    """Return rows of the output embedding, read from the weight files if it is not tied to the input's.
 
-    The bare transformer in memory has no output embedding; most small models share it with the input.
+    The bare transformer in memory has no output embedding; in most small models it is the input embedding.
 
     Args:
         backbone: A decoder.
@@ -49,7 +49,7 @@ def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:
         float32 [len(ids), width].
 
     Raises:
-        InputError: For an encoder, or a model whose files hold no such table.
+        InputError: For an encoder, or a model whose files contain no such matrix.
     """
     import torch
 
@@ -64,10 +64,10 @@ def output_rows(backbone: Backbone, ids: list[int]) -> Tensor:
 
 
 def word_rows(backbone: Backbone, words: list[str]) -> Tensor:
-    """Rows of the output embedding for the first token of some words, float32 [len(words), width].
+    """Return rows of the output embedding for the first token of some words, float32 [len(words), width].
 
     Raises:
-        InputError: When the model has no output embedding (encoders), or the words start alike.
+        InputError: If the model has no output embedding (encoders), or two words start with the same token.
     """
     ids = [backbone.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
     if len(set(ids)) < len(ids):

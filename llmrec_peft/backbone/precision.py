@@ -1,4 +1,4 @@
-"""Precision: which number format this machine computes fastest in, and what a recipe asks for."""
+"""Precision: the number format in which this machine computes fastest, and the one that a recipe asks for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def best_device() -> torch.device:
-    """The first CUDA device, else the CPU."""
+    """Return the first CUDA device, or the CPU."""
     import torch
 
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware; elsewhere bf16 is slower than fp32."""
+    """Return whether the device multiplies bf16 matrices in hardware; elsewhere bf16 is slower than fp32."""
     import torch
 
     if device.type == "cuda":

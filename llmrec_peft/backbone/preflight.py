@@ -1,4 +1,4 @@
-"""Preflight: refuse a pair of adapter and base that cannot work before anything is loaded; no torch here."""
+"""Preflight: refuse an adapter and a base that cannot work together before anything is loaded; without torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ QUANTIZATIONS = ("none", "int8", "nf4")
 
 
 def require_possible(recipe: Recipe) -> None:
-    """Refuse what a recipe asks of its base, from configuration files alone.
+    """Refuse an impossible recipe from configuration files alone.
 
-    A Hub id that is not in the cache yet has no facts; it is looked at again after it was fetched.
+    A Hub id that is not in the cache yet has no known facts; it is checked again after the download.
 
     Raises:
-        InputError: Saying why, and which methods and precisions would work.
+        InputError: With the reason, and the methods and precisions that would work.
     """
     section = recipe.backbone
     facts = known_facts(section.name, section.revision)
@@ -43,16 +43,16 @@ def require_method(name: str, config: Options, facts: BackboneFacts | None, quan
     Args:
         name: Registered method.
         config: Its options.
-        facts: What is known of the model; None where nothing is.
+        facts: What is known of the model; None if nothing is.
         quantization: ``none``, ``int8`` or ``nf4``.
 
     Raises:
-        InputError: Saying why, and which methods and precisions would work.
+        InputError: With the reason, and the methods and precisions that would work.
     """
     why = refusal(name, config, facts, quantization)
     if why is None:
         return
-    if why.startswith("adapter."):  # an option is wrong, not the pair
+    if why.startswith("adapter."):  # an option is wrong, not the combination
         raise InputError(why)
     precisions = [q for q in QUANTIZATIONS if q != quantization and refusal(name, config, facts, q) is None]
     others = [other for other in registry.plugins("adapters") if other != name and _works(other, facts, quantization)]
@@ -66,10 +66,10 @@ def require_method(name: str, config: Options, facts: BackboneFacts | None, quan
 
 
 def refusal(name: str, config: Options, facts: BackboneFacts | None, quantization: str) -> str | None:
-    """Why a method with these options cannot train on such a base; None if it can.
+    """Return why a method with these options cannot train on such a base; None if it can.
 
     Raises:
-        InputError: When the method itself cannot be imported.
+        InputError: If the method itself cannot be imported.
     """
     method = registry.get("adapters", name)
     able = method.capabilities
@@ -84,7 +84,7 @@ def refusal(name: str, config: Options, facts: BackboneFacts | None, quantizatio
 
 
 def known_facts(name: str, revision: str | None = None) -> BackboneFacts | None:
-    """What is known of a backbone without reading its weights or asking the Hub.
+    """Return what is known of a backbone without reading its weights or asking the Hub.
 
     Args:
         name: Alias, local folder, or Hub id.
@@ -112,7 +112,7 @@ def _of_file(path: Path) -> BackboneFacts | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # loading says what is wrong with it
+        return None  # loading reports what is wrong with it
     return facts_of_config(config) if isinstance(config, dict) else None
 
 

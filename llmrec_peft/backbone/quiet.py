@@ -1,4 +1,4 @@
-"""Quiet: keep the notices of libraries off the terminal."""
+"""Quiet: hide notices of libraries from the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Inside the block transformers shows no bar and reports errors alone."""
+    """Hide bars of transformers inside the block, and all its messages but errors."""
     from transformers.utils import logging as reports
 
     level, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
@@ -25,11 +25,11 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def quiet_notices() -> None:
-    """Silence what libraries say of things that are as they should be, whatever is asked of them.
+    """Silence notices of libraries about intended behaviour, for the whole process.
 
-    bitsandbytes warns on import of an optional kernel that is not installed, and at every product of an 8-bit
-    layer that the input is cast; transformers, that prefix tuning uses a name which the pinned versions have;
-    PEFT, that a norm is no linear layer.
+    bitsandbytes warns on import about an optional kernel that is not installed, and at every product of an 8-bit
+    layer that the input is cast; transformers, that prefix tuning uses a name which the pinned versions have; PEFT,
+    that a norm is no linear layer.
     """
     for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModuleShape:
-    """One module that owns parameters.
+    """One module that has parameters.
 
     Attributes:
         name: Dotted name inside the bare transformer.
@@ -40,7 +40,7 @@ class ModuleShape:
 
     @property
     def inside(self) -> str:
-        """Name inside its layer, such as ``attention.self.query``; the whole name outside of the layers."""
+        """Name inside its layer, such as ``attention.self.query``; outside the layers the whole name."""
         return self.name if self.layer is None else self.name.split(f".{self.layer}.", 1)[1]
 
 
@@ -56,7 +56,7 @@ class ModelShapes:
         kv_heads: Heads of keys and values (fewer with grouped queries).
         head_dim: Size of one head.
         stack: Dotted name of the stack of layers, such as ``encoder.layer``.
-        modules: Every module that owns parameters, in the model's order.
+        modules: Every module that has parameters, in the model's order.
     """
 
     model_type: str
@@ -118,7 +118,7 @@ def _shape(path: str, module: Any, stack: str) -> ModuleShape:
     layer = int(path[len(stack) + 1 :].split(".", maxsplit=1)[0]) if path.startswith(f"{stack}.") else None
     bias = getattr(module, "bias", None) is not None
     kind: Literal["linear", "conv1d", "norm", "embedding", "other"]
-    if isinstance(module, nn.Linear):  # bitsandbytes' layers derive it and keep the sizes of the whole matrix
+    if isinstance(module, nn.Linear):  # bitsandbytes' layers are subclasses and keep the sizes of the whole matrix
         kind, inputs, outputs = "linear", module.in_features, module.out_features
         parameters = inputs * outputs + (outputs if bias else 0)
     else:

@@ -1,4 +1,4 @@
-"""Tensor files: safetensors out in the same bytes each time, in with every name, shape and value checked."""
+"""Tensor files: safetensors with reproducible bytes, read with every name, shape and value checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors, each in memory of its own; the same tensors and metadata always give the same bytes.
+    """Write tensors, each copied to memory of its own; the same tensors and metadata always give the same bytes.
 
     Args:
         path: File to write.
@@ -29,13 +29,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def _put_in_order(path: Path) -> None:
-    """Sort the metadata in a file's header, which safetensors writes in an order of the moment."""
+    """Sort the metadata in a file's header, which safetensors writes in random order."""
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(text) <= length:  # the same words in another order; spaces fill what is left, as the format allows
+        if len(text) <= length:  # the same words in another order; the format allows spaces as padding
             file.seek(8)
             file.write(text.ljust(length))
 
@@ -44,7 +44,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read tensors.
 
     Raises:
-        InputError: When the file is missing or no safetensors.
+        InputError: If the file is missing or is no safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -57,10 +57,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_texts(path: Path) -> dict[str, str]:
-    """Texts in a file's header, as `write_tensors` was given them.
+    """Return the texts in a file's header, as they were given to `write_tensors`.
 
     Raises:
-        InputError: When the file is missing or no safetensors.
+        InputError: If the file is missing or is no safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 

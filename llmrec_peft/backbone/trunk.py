@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class UnknownLayersError(TypeError):
-    """The model has no stack of layers, or one whose layers are not called one after the other."""
+    """The model has no stack of layers, or its layers are not called one after the other."""
 
 
 def transformer_layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of transformer layers: the longest outermost module list whose members share one class.
+    """Return the stack of transformer layers: the longest outermost module list whose members share one class.
 
-    Outermost, since a layer may hold a list of its own (experts) that is longer than the stack.
+    Outermost, since a layer may contain a list of its own (experts) that is longer than the stack.
 
     Raises:
-        UnknownLayersError: When there is none.
+        UnknownLayersError: If there is none.
     """
     stacks = [
         module
@@ -41,15 +41,15 @@ def transformer_layers(model: nn.Module) -> nn.ModuleList:
 
 
 def state_width(model: nn.Module) -> int:
-    """Size of a token's state, whatever the architecture's configuration calls it."""
+    """Return the size of a token's state, whatever the architecture's configuration calls it."""
     config: Any = model.config
     return int(config.get_text_config().hidden_size)
 
 
 class _StandIn(nn.Module):
-    """Stands for a layer while the model runs, and has whatever attributes the model reads from that layer.
+    """Replaces a layer while the model runs, with all attributes that the model reads from that layer.
 
-    Models choose a mask or a position table by `layer.attention_type`, for example.
+    Some models choose a mask or a position table by `layer.attention_type`, for example.
     """
 
     def __init__(self, layer: nn.Module, answers_tuple: bool) -> None:
@@ -64,19 +64,19 @@ class _StandIn(nn.Module):
             return getattr(self.__dict__["_layer"], name)
 
     def answer(self, states: Tensor) -> Any:
-        """States in the form in which the layer answers."""
+        """Return states in the form in which the layer returns them."""
         return (states,) if self.__dict__["_answers_tuple"] else states
 
 
 class _Skip(_StandIn):
-    """Stands for a layer whose work is done already."""
+    """Replaces a layer that is skipped, since a later one is replayed."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.answer(_states_of(args, kwargs))
 
 
 class _Replay(_StandIn):
-    """Stands for the layer under the lowest adapted one and answers with stored states, whatever it is given."""
+    """Replaces the layer below the lowest adapted one and returns stored states, whatever its input."""
 
     def __init__(self, layer: nn.Module, answers_tuple: bool, states: Tensor) -> None:
         super().__init__(layer, answers_tuple)
@@ -87,7 +87,7 @@ class _Replay(_StandIn):
 
 
 def _states_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """States that a layer is called with: first, or by one of the names that architectures give them."""
+    """Return the states that a layer is called with: the first argument, or a keyword that architectures use."""
     given = args[0] if args else kwargs.get("hidden_states", kwargs.get("hidden_state"))
     if not isinstance(given, Tensor):
         raise UnknownLayersError("a layer is called without states")
@@ -97,9 +97,8 @@ def _states_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 class Trunk:
     """Stored states that enter layer `lowest`, for all distinct texts of a token table.
 
-    The lower layers are frozen and run without dropout, so their states for a text never change; replaying
-    them gives the full pass's result (a test compares both). Padding is kept apart: states are stored
-    without it, ragged.
+    The lower layers are frozen and run without dropout, so their states for a text never change; replaying them gives
+    the result of the full pass (a test compares both). States are stored without padding, ragged.
     """
 
     def __init__(self, model: nn.Module, tokens: TokenTable, lowest: int, chunk: int = 64) -> None:
@@ -109,7 +108,7 @@ class Trunk:
             model: Frozen transformer (adapters may be attached at `lowest` and above).
             tokens: Texts.
             lowest: Index of the lowest adapted layer, at least 1.
-            chunk: Texts a forward pass.
+            chunk: Texts per forward pass.
         """
         self._model = model
         self._tokens = tokens
@@ -122,7 +121,7 @@ class Trunk:
 
     @staticmethod
     def megabytes(tokens: TokenTable, width: int, dtype: torch.dtype) -> float:
-        """Memory that the states of all texts take."""
+        """Return the memory of all texts' states, in MiB."""
         return len(tokens.ids) * width * dtype.itemsize / 2**20
 
     @torch.no_grad()
@@ -166,11 +165,11 @@ class Trunk:
                 hook.remove()
 
     @torch.no_grad()
-    def holds(self) -> bool:
-        """Whether a replay gives the full pass's result, tried on the shortest, a middle and the longest text.
+    def replays_exactly(self) -> bool:
+        """Return whether a replay gives the full pass's result, tried on the shortest, a middle and the longest text.
 
-        An architecture may hand its upper layers more than the states (what another layer attended to, a
-        table that the first layer fills); then a replay would be silently wrong, and this says no.
+        An architecture may pass its upper layers more than the states (another layer's attention, a table that the
+        first layer fills); then a replay would be silently wrong, and this returns False.
         """
         import numpy as np
 
@@ -184,17 +183,17 @@ class Trunk:
             with self.replayed(rows):
                 replayed = self._model(**inputs).last_hidden_state
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-            return False  # the model asks of its layers what only their own work gives
+            return False  # the model reads something from its layers that only computing them gives
         if replayed.shape != full.shape:
             return False
         inside = mask.bool().to(device)
-        exact, found = full[inside].float(), replayed[inside].float()
-        # Half precision rounds differently in a batch of another shape; a wrong replay is off by far more.
+        exact, actual = full[inside].float(), replayed[inside].float()
+        # Half precision rounds differently in a batch of another shape; a wrong replay differs by far more.
         allowed = 1e-3 if full.dtype == torch.float32 else 5e-2
-        return bool(torch.linalg.vector_norm(found - exact) <= allowed * torch.linalg.vector_norm(exact))
+        return bool(torch.linalg.vector_norm(actual - exact) <= allowed * torch.linalg.vector_norm(exact))
 
     def padded(self, rows: NDArray[np.int64]) -> Tensor:
-        """Stored states of some texts, zero beyond each text's end, [len(rows), longest, width]."""
+        """Return stored states of some texts, zero beyond each text's end, [len(rows), longest, width]."""
         import numpy as np
 
         assert self._states is not None  # noqa: S101 - `_fill` has run
@@ -207,7 +206,7 @@ class Trunk:
 
     @contextmanager
     def replayed(self, rows: NDArray[np.int64]) -> Iterator[None]:
-        """Let the model's lower layers answer from the store inside the block."""
+        """Replace the model's lower layers by the stored states of these texts inside the block."""
         layers = transformer_layers(self._model)
         below = list(layers[: self._lowest])
         for index in range(self._lowest - 1):

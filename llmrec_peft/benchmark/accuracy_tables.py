@@ -1,4 +1,4 @@
-"""Accuracy tables: a summary with a line a row of the matrix, every model of each, and what was compared."""
+"""Accuracy tables: a summary with one line per row of the matrix, every model of each, and the comparisons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published, Re
 from llmrec_peft.evaluation.measures import better
 
 Records = Sequence[Mapping[str, Any]]
-"""What was compared, as `compare_all` returns it."""
+"""Comparisons, as `compare_all` returns them."""
 LEGEND = (
     "Figures of the test part: mean ± standard deviation over seeds. Best baseline: of those that count or average, the"
     " one that is best on validation, chosen in each run. Blend: ours with the best baseline, the share chosen on"
@@ -38,12 +38,12 @@ _NAMES = {"before": "before: frozen text", "after": "after: tuned", "blend": "bl
 
 
 def summary(groups: Sequence[Group], choices: Mapping[str, RecipeChoice], records: Records) -> list[str]:
-    """One line for each group: best baseline, collaborative part alone, published, ours, their difference, blend.
+    """Make one line per group: best baseline, collaborative part alone, published, ours, their difference, blend.
 
     Args:
         groups: Measured rows over seeds.
         choices: The matrix's tasks by label.
-        records: What was compared.
+        records: Comparisons.
     """
     body = []
     for group in groups:
@@ -68,7 +68,7 @@ def summary(groups: Sequence[Group], choices: Mapping[str, RecipeChoice], record
 
 
 def every_model(group: Group, choice: RecipeChoice) -> list[str]:
-    """A table for each metric: every model of a group on validation and on test."""
+    """Make one table per metric: every model of a group on validation and on test."""
     lines: list[str] = []
     accuracy = group.accuracy
     for metric in shown_metrics(group, choice):
@@ -97,7 +97,7 @@ def every_model(group: Group, choice: RecipeChoice) -> list[str]:
 
 
 def compared(records: Records) -> list[str]:
-    """A table of all comparisons, an interval by user and one by item a line."""
+    """Make a table of all comparisons, one line per interval, by user and by item."""
     body, notes = [], dict[str, None]()
     left_out: dict[str, list[str]] = {}
     for record in records:
@@ -118,7 +118,7 @@ def compared(records: Records) -> list[str]:
 
 
 def metric_name(metric: str) -> str:
-    """A metric for people.
+    """Return the name of a metric for people.
 
     >>> metric_name("log_loss"), metric_name("hr@10")
     ('LOG-LOSS', 'HR@10')
@@ -127,7 +127,7 @@ def metric_name(metric: str) -> str:
 
 
 def _other(record: Mapping[str, Any]) -> str:
-    """What a record compares against: the axes in which the other row differs, or a model of the same runs."""
+    """Return what a record compares against: the axes in which the other row differs, or a model of the same runs."""
     against = record["against"]
     if isinstance(against, str):
         return against.replace("_", " ")
@@ -135,13 +135,13 @@ def _other(record: Mapping[str, Any]) -> str:
 
 
 def shown_metrics(group: Group, choice: RecipeChoice) -> list[str]:
-    """Metrics that the tables show."""
+    """Return the metrics that the tables show."""
     primary = group.accuracy["metric"]
     return [primary if metric == PRIMARY else metric for metric in choice.metrics] or [primary]
 
 
 def _figures(group: Group, model: str, metrics: Sequence[str]) -> str:
-    """A model's figures on test; marked where they are no better than the best baseline's."""
+    """Return a model's figures on test, with a mark if they are no better than the best baseline's."""
     shown = []
     for metric in metrics:
         values = group.values("test", model, metric)
@@ -151,7 +151,7 @@ def _figures(group: Group, model: str, metrics: Sequence[str]) -> str:
 
 
 def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
-    """The line of some items, beside the baseline that is best on them."""
+    """Return the line of some items, with the baseline that is best on them."""
     n = group.accuracy["slices"].get(slice_name, {}).get("n", 0)
     strongest = group.strongest_on(slice_name, metric)
     best = group.values("test", strongest, metric, slice_name) if strongest else []
@@ -175,7 +175,7 @@ def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
 
 
 def _against(group: Group, metric: str, records: Records) -> str:
-    """The tuned model less the best baseline: with its interval by user where it was compared."""
+    """Return the tuned model less the best baseline, with its interval by user if it was compared."""
     for record in records:
         asked = (record["first"], record["against"], record["model"], record["metric"])
         if asked == (dict(group.axes), BEST_BASELINE, "after", metric) and "left_out" not in record:
@@ -200,7 +200,7 @@ def _published(group: Group, choice: RecipeChoice, metrics: Sequence[str]) -> st
 
 
 def _aims(group: Group, choice: RecipeChoice, metric: str) -> list[list[str]]:
-    """Figures that were aimed at, and whether the tuned model reached them."""
+    """Return the figures that were aimed at, and whether the tuned model reached them."""
     aims = choice.aims.get(metric, choice.aims.get(PRIMARY) if metric == group.accuracy["metric"] else None)
     if aims is None:
         return []
@@ -215,7 +215,7 @@ def _aims(group: Group, choice: RecipeChoice, metric: str) -> list[list[str]]:
 
 
 def _model(group: Group, name: str) -> str:
-    """A model's name for people; which baseline is the best one is said."""
+    """Return a model's name for people, with a remark at the best baseline."""
     plain = _NAMES.get(name, name.replace("_", " "))
     if name not in group.best_baselines:
         return f"*{plain}*" if name in group.accuracy["baselines"] else plain

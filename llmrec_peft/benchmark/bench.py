@@ -18,17 +18,17 @@ def selected(path: Path, data: Path, only: str | None) -> tuple[Matrix, list[Cel
 
     Args:
         path: Matrix file.
-        data: Folder that holds the datasets.
-        only: Part of the names of the cells wanted, or a pattern; None for all.
+        data: Folder of the datasets.
+        only: Text or pattern that the names of the wanted cells contain; None for all.
 
     Returns:
         The matrix, the selected cells, and all of its cells.
 
     Raises:
-        InputError: For a mistake in the matrix, or when no cell is called so.
+        InputError: For a mistake in the matrix, or if no cell has such a name.
     """
     matrix, cells = load_matrix(path, data)
-    pairs(matrix, cells)  # comparisons that no cell answers to are told before anything is measured
+    pairs(matrix, cells)  # comparisons without cells are refused before anything is measured
     return matrix, cells if only is None else chosen(cells, only), cells
 
 
@@ -37,16 +37,16 @@ def bench(path: Path, data: Path, out: Path, only: str | None, choices: Choices)
 
     Args:
         path: Matrix file.
-        data: Folder that holds the datasets.
+        data: Folder of the datasets.
         out: Folder of the rows and the report.
-        only: Part of the names of the cells wanted, or a pattern; None for all.
-        choices: How cells are run.
+        only: Text or pattern that the names of the wanted cells contain; None for all.
+        choices: Settings of the run.
 
     Returns:
-        A row for each selected cell.
+        One row for each selected cell.
 
     Raises:
-        InputError: For a mistake in the matrix, or when another benchmark is writing to `out`.
+        InputError: For a mistake in the matrix, or if another benchmark is writing to `out`.
     """
     matrix, cells, all_cells = selected(path, data, only)
     with alone_in(out):

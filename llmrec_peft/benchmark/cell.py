@@ -1,4 +1,4 @@
-"""Cell: one measurement of a benchmark, in a process of its own: train, weigh, time, and write one JSON file.
+"""Cell: one measurement of a benchmark in its own process: train, measure memory and times, write one JSON file.
 
 python -m llmrec_peft.benchmark.cell SPEC.json OUT.json RUN
 """
@@ -26,17 +26,17 @@ _KEPT = ("parameters", "training", "base", "data", "hardware", "versions")
 def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
     """Train a cell's recipe and measure what a report needs.
 
-    A cell that is not timed goes on with what an interrupted process of the same cell left.
+    A cell that is not timed resumes from what an interrupted process of the same cell left.
 
     Args:
-        spec: What `Cell.spec` gave.
-        run: Run folder to make; it is left there.
+        spec: Result of `Cell.spec`.
+        run: Run folder to write; it is not removed.
 
     Returns:
         The cell's row as plain values.
 
     Raises:
-        InputError: When the recipe cannot be run.
+        InputError: If the recipe cannot be run.
     """
     from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
     from llmrec_peft.workflows.train import train
@@ -64,11 +64,11 @@ def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
 
 
 def accuracy(metrics: Mapping[str, Any], slice_name: str | None) -> dict[str, Any]:
-    """Gather the figures of a run's models.
+    """Collect the figures of a run's models.
 
     Args:
         metrics: A run's metrics.
-        slice_name: Items whose test figures are meant; None for all.
+        slice_name: Items whose test figures are reported; None for all.
 
     Returns:
         ``metric`` (the primary one), ``lower_is_better``, ``slice``, ``n`` (test interactions), ``baselines`` (their
@@ -76,7 +76,7 @@ def accuracy(metrics: Mapping[str, Any], slice_name: str | None) -> dict[str, An
         always the whole validation part. ``slices`` has the same by items, ``comparisons`` the run's own intervals.
 
     Raises:
-        InputError: When the slice is empty.
+        InputError: If the slice is empty.
     """
     from llmrec_peft import registry
 
@@ -100,13 +100,13 @@ def accuracy(metrics: Mapping[str, Any], slice_name: str | None) -> dict[str, An
 
 
 def by_model(part: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Figures of one part of ``metrics.json`` by model: `before`, `after`, `blend`, baselines and ablations alike."""
+    """Return figures of one part of ``metrics.json`` by model: `before`, `after`, `blend`, baselines and ablations."""
     named = {name: part[name] for name in ("before", "after", "blend") if name in part}
     return {**named, **part.get("baselines", {}), **part.get("ablations", {})}
 
 
 def main(arguments: list[str]) -> int:
-    """Measure the cell of a spec file; 2 and one line on stderr where its input is wrong."""
+    """Measure the cell of a spec file; return 2, with one line on stderr, if its input is wrong."""
     spec, out, run = (Path(argument) for argument in arguments)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _latencies(recipe: Recipe, run: Path, timing: Timing) -> dict[str, Any]:
-    """Measure training steps and answers on texts of middling length, whatever the order of the file."""
+    """Measure training steps and answers on texts of medium length, independent of their order in the file."""
     from llmrec_peft.benchmark.latency import answer_latency, step_latency
     from llmrec_peft.run.recommender import Recommender
 
@@ -134,7 +134,7 @@ def _latencies(recipe: Recipe, run: Path, timing: Timing) -> dict[str, Any]:
 
 
 def _end_with(runner: int) -> None:
-    """End this process once the runner is gone: one that was killed cannot end its cells."""
+    """End this process when the runner is gone: a runner that was killed cannot end its cells."""
     while os.getppid() == runner:
         time.sleep(1.0)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Cells: what a matrix expands to, each a resolved recipe that one process measures."""
+"""Cells: the expansion of a matrix, each a resolved recipe that one process measures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ class Cell:
     """One measurement.
 
     Attributes:
-        axes: What it differs from other cells in: recipe, where given backbone, adapter, precision and group, dotted
+        axes: Values in which it differs from other cells: recipe, backbone, adapter, precision and group if given,
+            dotted
             fields, seeds last.
         recipe: Resolved recipe.
         slice: Items whose accuracy is reported; None for all of the test part.
-        limits: When it is stopped.
-        timing: How latencies are measured; None where they are not.
+        limits: Limits after which it is stopped.
+        timing: How latencies are measured; None if they are not.
     """
 
     axes: dict[str, Any]
@@ -47,7 +48,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Digest of everything that decides what is measured, the package's version included, limits apart."""
+        """Digest of everything that determines the result, including the package's version, without limits."""
         timing = None if self.timing is None else self.timing.model_dump(mode="json")
         return values_digest([self.axes, self.recipe.plain(), self.slice, timing, __version__])[:16]
 
@@ -58,7 +59,7 @@ class Cell:
         return f"{plain[-120:].strip('-.')}-{self.key[:8]}.json"
 
     def spec(self) -> dict[str, Any]:
-        """What the cell's process needs, as plain values."""
+        """Return what the cell's process needs, as plain values."""
         return {
             "axes": self.axes,
             "key": self.key,
@@ -69,12 +70,12 @@ class Cell:
 
 
 def titled(axes: Axes) -> str:
-    """Values on all axes; those of dotted fields after the field's last name."""
+    """Join the values on all axes; those of dotted fields follow the field's last name."""
     return " ".join(str(value) if axis in AXES else f"{axis.split('.')[-1]} {value}" for axis, value in axes.items())
 
 
 def row_of(axes: Axes) -> dict[str, Any]:
-    """The axes that rows of the report differ in: all but seeds.
+    """Return the axes in which rows of the report differ: all but seeds.
 
     >>> row_of({"recipe": "movies", "group": "tuned", "seed": 1, "data.split_seed": 11})
     {'recipe': 'movies', 'group': 'tuned'}
@@ -87,13 +88,13 @@ def load_matrix(path: Path, data: Path | None = None) -> tuple[Matrix, list[Cell
 
     Args:
         path: YAML file.
-        data: Folder that holds the datasets.
+        data: Folder of the datasets.
 
     Returns:
         The matrix, and its cells in the order of the report.
 
     Raises:
-        InputError: For anything that does not parse, name or validate; one line that says where.
+        InputError: For anything that cannot be parsed, found or validated; one line that says where.
     """
     matrix = Matrix.from_plain(read_yaml(path), str(path))
     return matrix, expand(matrix, path, data)
@@ -103,12 +104,12 @@ def expand(matrix: Matrix, path: Path, data: Path | None = None) -> list[Cell]:
     """Resolve the cells of a matrix.
 
     Args:
-        matrix: What to expand.
-        path: Its file, for messages and for recipes that lie beside it.
-        data: Folder that holds the datasets.
+        matrix: Matrix to expand.
+        path: Its file, for messages and for recipes beside it.
+        data: Folder of the datasets.
 
     Raises:
-        InputError: When a setting does not fit a recipe, a condition matches nothing, or nothing is left.
+        InputError: If a setting does not fit a recipe, a condition matches nothing, or no cell is left.
     """
     cells, used = [], set[int]()
     conditions = [*(rule.when for rule in matrix.rules), *matrix.exclude]
@@ -133,10 +134,10 @@ def expand(matrix: Matrix, path: Path, data: Path | None = None) -> list[Cell]:
 
 
 def chosen(cells: Sequence[Cell], pattern: str) -> list[Cell]:
-    """Cells whose title holds a text, or matches it where it has wildcards.
+    """Return the cells whose title contains a text, or matches it if it has wildcards.
 
     Raises:
-        InputError: When there are none.
+        InputError: If there are none.
     """
     glob = pattern if any(letter in pattern for letter in "*?[") else f"*{pattern}*"
     matching = [cell for cell in cells if fnmatchcase(cell.title, glob)]
@@ -146,7 +147,7 @@ def chosen(cells: Sequence[Cell], pattern: str) -> list[Cell]:
 
 
 def matches(condition: Axes, axes: Axes, adapter: AdapterChoice | None = None) -> bool:
-    """Whether a cell has one of the wanted values on every axis named; an adapter also answers to its method."""
+    """Return whether a cell has one of the wanted values on every named axis; an adapter also matches by its method."""
     for axis, wanted in condition.items():
         if axis not in axes:
             return False
@@ -158,12 +159,12 @@ def matches(condition: Axes, axes: Axes, adapter: AdapterChoice | None = None) -
 
 
 def spelled_out(condition: Axes) -> str:
-    """A condition in words."""
+    """Return a condition in words."""
     return ", ".join(f"{axis} {value}" for axis, value in condition.items()) or "nothing to match"
 
 
 def _combinations(matrix: Matrix) -> Iterator[tuple[RecipeChoice, AdapterChoice | None, dict[str, Any]]]:
-    """Every task, adapter and set of axes, the last axis fastest; seeds are last."""
+    """Yield every task, adapter and combination of axes, the last axis fastest; seeds are last."""
     for choice in matrix.recipes:
         groups = matrix.groups if choice.groups is None else choice.groups
         dotted = _dotted_axes(matrix, choice)
@@ -184,7 +185,7 @@ def _combinations(matrix: Matrix) -> Iterator[tuple[RecipeChoice, AdapterChoice 
 
 
 def _dotted_axes(matrix: Matrix, choice: RecipeChoice) -> dict[str, Sequence[Any]]:
-    """Axes by dotted field, a task's own in place of the matrix's, repeats last."""
+    """Return axes by dotted field, a task's own instead of the matrix's, seeds last."""
     merged: dict[str, Sequence[Any]] = {"seed": matrix.seeds or (1,)}
     merged |= matrix.axes
     merged |= {} if choice.seeds is None else {"seed": choice.seeds}
@@ -217,7 +218,7 @@ def _cell(
 
 
 def _folders(choice: RecipeChoice, data: Path | None) -> dict[str, str]:
-    """Fields that name a task's folders, below the folder that holds the datasets."""
+    """Return the fields that name a task's folders, below the folder of the datasets."""
     given = {"path": choice.data} if isinstance(choice.data, str) else choice.data or {}
     return {
         f"data.{field}": name if name == DEMO or data is None else str(data / name) for field, name in given.items()
@@ -225,7 +226,7 @@ def _folders(choice: RecipeChoice, data: Path | None) -> dict[str, str]:
 
 
 def _fields(matrix: Matrix, adapter: AdapterChoice | None, axes: Axes, rules: Sequence[Rule]) -> dict[str, Any]:
-    """The fields of the recipe that a cell's axes set."""
+    """Return the fields of the recipe that a cell's axes set."""
     fields = {axis: value for axis, value in axes.items() if axis not in AXES}
     if "backbone" in axes:
         fields["backbone.name"] = axes["backbone"]
@@ -245,7 +246,7 @@ def _fields(matrix: Matrix, adapter: AdapterChoice | None, axes: Axes, rules: Se
 
 
 def _source(recipe: str, path: Path) -> str:
-    """A recipe's name, or its file: beside the matrix first."""
+    """Return a recipe's name, or its file: a file beside the matrix comes first."""
     beside = path.parent / recipe
     return str(beside) if recipe.endswith((".yaml", ".yml")) and beside.is_file() else recipe
 

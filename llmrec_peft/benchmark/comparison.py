@@ -1,4 +1,4 @@
-"""Comparison: rows of the report against other rows or their own baselines, by bootstrap over kept predictions."""
+"""Comparison: rows of the report against other rows or their own baselines, by bootstrap over saved predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmrec_peft.progress import bar
 from llmrec_peft.workflows.compare import BASELINE, compare
 
 _BEST_IN_COMPARE = "best"
-"""What `compare` calls each run's own best baseline."""
+"""Name in `compare` for each run's own best baseline."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Pair:
 
     Attributes:
         first: Cells of one row of the report, over seeds.
-        second: Cells of the other row, in the same order; None where a model of the first's own runs stands there.
-        against: That model's name; None where there are other cells.
-        wanted: What is asked.
-        metrics: Metrics asked for; the tables' by default.
+        second: Cells of the other row, in the same order; None if a model of the first's own runs is compared.
+        against: That model's name; None if there are other cells.
+        wanted: The comparison of the matrix.
+        metrics: Metrics to compare; the tables' by default.
     """
 
     first: tuple[Cell, ...]
@@ -43,15 +43,15 @@ class Pair:
 
 
 def pairs(matrix: Matrix, cells: Sequence[Cell], all_cells: Sequence[Cell] | None = None) -> list[Pair]:
-    """What the comparisons of a matrix come to, among some of its cells.
+    """Expand the comparisons of a matrix, among some of its cells.
 
     Args:
-        matrix: What was asked.
+        matrix: Matrix with the comparisons.
         cells: Cells that are measured.
-        all_cells: Cells of the whole matrix, where those are not all.
+        all_cells: Cells of the whole matrix, if those are not all.
 
     Raises:
-        InputError: When the whole matrix has no cell that a comparison asks for.
+        InputError: If the whole matrix has no cell that a comparison asks for.
     """
     grouped = _by_row(cells)
     metrics = {choice.label or Path(choice.recipe).stem: choice.metrics or (PRIMARY,) for choice in matrix.recipes}
@@ -70,17 +70,17 @@ def pairs(matrix: Matrix, cells: Sequence[Cell], all_cells: Sequence[Cell] | Non
 
 
 def compare_all(pairs_: Sequence[Pair], rows: Sequence[Row], out: Path, show: bool = True) -> list[dict[str, Any]]:
-    """Compare every pair; what was compared before is read from ``out/comparisons``.
+    """Compare every pair; earlier comparisons are read from ``out/comparisons``.
 
     Args:
-        pairs_: What to compare.
+        pairs_: Pairs to compare.
         rows: Rows of the cells.
         out: Folder of the benchmark.
         show: Whether to show a progress bar.
 
     Returns:
         One record for each pair, model and metric: ``first`` (axes), ``against`` (axes, or a model's name), ``model``,
-        ``metric``, and either ``difference``, ``intervals`` and ``verdict``, or ``left_out``: why there is none.
+        ``metric``, and either ``difference``, ``intervals`` and ``verdict``, or ``left_out`` with the reason.
     """
     by_key = {row["key"]: row for row in rows}
     questions = [question for pair in pairs_ for question in _questions(pair, by_key)]
@@ -93,7 +93,7 @@ def compare_all(pairs_: Sequence[Pair], rows: Sequence[Row], out: Path, show: bo
 
 
 def _by_row(cells: Sequence[Cell]) -> dict[str, tuple[Cell, ...]]:
-    """Cells by the row of the report that they belong to."""
+    """Group cells by their row of the report."""
     grouped: dict[str, tuple[Cell, ...]] = {}
     for cell in cells:
         key = values_digest([row_of(cell.axes)])
@@ -108,7 +108,7 @@ def _matching(grouped: Mapping[str, tuple[Cell, ...]], condition: Mapping[str, A
 def _counterparts(
     grouped: Mapping[str, tuple[Cell, ...]], comparison: Comparison, first: str
 ) -> list[tuple[tuple[Cell, ...] | None, str | None]]:
-    """What a row is compared against: other rows of the same recipe, or a model of its own runs."""
+    """Return what a row is compared against: other rows of the same recipe, or a model of its own runs."""
     if isinstance(comparison.against, str):
         return [(None, comparison.against)]
     own = row_of(grouped[first][0].axes)
@@ -133,7 +133,7 @@ def _refuse(where: str, grouped: Mapping[str, tuple[Cell, ...]], comparison: Com
 
 
 def _questions(pair: Pair, rows: Mapping[str, Row]) -> Iterator[tuple[Pair, str, str]]:
-    """Every model and metric that the runs of a pair have."""
+    """Yield every model and metric that the runs of a pair have."""
     measured = [rows[cell.key] for cell in pair.first if rows.get(cell.key, {}).get("status") == "ok"]
     if not measured:
         return
@@ -174,7 +174,7 @@ def _record(pair: Pair, model: str, metric: str, rows: Mapping[str, Row], out: P
 
 
 def _answer(pair: Pair, model: str, metric: str, rows: Mapping[str, Row], out: Path) -> dict[str, Any]:
-    """Difference, intervals and verdict, from the predictions that were kept."""
+    """Compute difference, intervals and verdict from the saved predictions."""
     first = [_kept(cell, out) for cell in pair.first]
     second = first if pair.second is None else [_kept(cell, out) for cell in pair.second]
     if _several_parts(pair.first):
@@ -188,14 +188,14 @@ def _answer(pair: Pair, model: str, metric: str, rows: Mapping[str, Row], out: P
 
 
 def _model_against(pair: Pair, model: str, row: Row) -> str:
-    """The model that a run is compared against."""
+    """Return the model that a run is compared against."""
     if pair.against is None:
         return model
     return str(row["accuracy"]["best_baseline"]) if pair.against == BEST_BASELINE else pair.against
 
 
 def _several_parts(cells: Sequence[Cell]) -> bool:
-    """Whether the runs of a row were tested on examples of their own."""
+    """Return whether the runs of a row were tested on different examples."""
     return len({json.dumps(cell.recipe.plain()["data"], sort_keys=True) for cell in cells}) > 1
 
 

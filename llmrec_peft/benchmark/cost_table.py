@@ -1,4 +1,4 @@
-"""Cost table: what an adapter costs and what it reaches, a line an adapter, for each recipe, backbone and precision."""
+"""Cost table: cost and accuracy of each adapter, one line per adapter, for each recipe, backbone and precision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEGEND = (
 
 
 def cost_tables(rows: Sequence[Row]) -> list[str]:
-    """A table for each recipe, backbone and precision: baselines first, then a line for each of the other axes."""
+    """Make one table per recipe, backbone and precision: baselines first, then one line for each of the other axes."""
     lines: list[str] = []
     for title in dict.fromkeys(_title(row["axes"]) for row in rows):
         lines += [f"## {title}", "", *_table([row for row in rows if _title(row["axes"]) == title]), ""]
@@ -34,12 +34,12 @@ def _title(axes: Mapping[str, Any]) -> str:
 
 
 def _name(axes: Mapping[str, Any]) -> str:
-    """What tells a line from the others of its table."""
+    """Return the name that distinguishes a line from the others of its table."""
     return titled({axis: value for axis, value in row_of(axes).items() if axis not in _OWN_TABLE}) or "tuned"
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """The lines of one table."""
+    """Return the lines of one table."""
     good = [row for row in rows if row["status"] == "ok"]
     metric = good[0]["accuracy"]["metric"].upper() if good else "accuracy"
     cuda = any(row["peak_memory_mb"]["cuda"] for row in good)
@@ -80,7 +80,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 
 def _figures(rows: Sequence[Row], cuda: bool) -> list[str]:
-    """An adapter's cells after its name."""
+    """Return the cells of an adapter's line after its name."""
     first, group = rows[0], Group({}, tuple(rows))
     metric = group.accuracy["metric"]
 
@@ -111,7 +111,7 @@ def _figures(rows: Sequence[Row], cuda: bool) -> list[str]:
 
 
 def _one_a_seed(rows: Sequence[Row]) -> list[Row]:
-    """The first row of each seed: baselines and `before` are the same in all of a seed's cells."""
+    """Return the first row of each seed: baselines and `before` are the same in all cells of a seed."""
     return list({row["axes"]["seed"]: row for row in reversed(rows)}.values())[::-1]
 
 

@@ -1,4 +1,4 @@
-"""Grouping: rows of a benchmark that differ in seeds alone, and the figures of their models over those seeds."""
+"""Grouping: rows of a benchmark that differ only in seeds, and the figures of their models over those seeds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
 
 @dataclass(frozen=True)
 class Group:
-    """Measured rows that differ in seeds alone.
+    """Measured rows that differ only in seeds.
 
     Attributes:
-        axes: What they have in common.
-        rows: The rows, `ok` all of them.
+        axes: The axes that they share.
+        rows: The rows, all with status `ok`.
     """
 
     axes: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Group:
 
     @property
     def accuracy(self) -> dict[str, Any]:
-        """The accuracy block of the first row, for what all have in common."""
+        """Accuracy block of the first row, for values that all rows share."""
         accuracy: dict[str, Any] = self.rows[0]["accuracy"]
         return accuracy
 
@@ -43,29 +43,29 @@ class Group:
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
     def values(self, part: str, model: str, metric: str, slice_name: str | None = None) -> list[float]:
-        """A model's figure in each row; nothing where a row does not have it.
+        """Return a model's figure in each row that has it.
 
         Args:
             part: ``valid`` or ``test``.
             model: A model's name, or `best_baseline`.
             metric: A metric.
-            slice_name: Items meant; None for the whole part.
+            slice_name: Items of the figure; None for the whole part.
         """
-        found = []
+        figures = []
         for row in self.rows:
             accuracy = row["accuracy"]
             models = accuracy[part] if slice_name is None else accuracy["slices"].get(slice_name, {}).get(part, {})
             name = accuracy["best_baseline"] if model == BEST_BASELINE else model
-            found.append(models.get(name, {}).get(metric))
-        return [] if None in found else found
+            figures.append(models.get(name, {}).get(metric))
+        return [] if None in figures else figures
 
     def loses(self, model: str, metric: str) -> bool:
-        """Whether the mean test figure of a model is no better than that of the best baselines."""
+        """Return whether the mean test figure of a model is no better than that of the best baselines."""
         own, best = (self.values("test", name, metric) for name in (model, BEST_BASELINE))
         return bool(own and best) and not better(metric, statistics.mean(own), statistics.mean(best))
 
     def strongest_on(self, slice_name: str, metric: str) -> str | None:
-        """The baseline with the best mean test figure on some items, the strictest choice; None without any."""
+        """Return the baseline with the best mean test figure on some items, the strictest choice; None without any."""
         means = {
             name: statistics.mean(values)
             for name in self.accuracy["baselines"]
@@ -75,7 +75,7 @@ class Group:
 
 
 def groups_of(rows: Sequence[Row]) -> list[Group]:
-    """Groups in the order of their first rows; rows that are not measured are left out."""
+    """Return the groups in the order of their first rows, without rows that are not measured."""
     grouped: dict[str, list[Row]] = {}
     for row in rows:
         if row["status"] == "ok":

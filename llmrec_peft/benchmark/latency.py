@@ -1,4 +1,4 @@
-"""Latency: training steps against the frozen forward in turns, and what an answer of a trained run takes."""
+"""Latency: training steps alternating with the frozen forward pass, and times of a trained run's answers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from llmrec_peft.run.recommender import Recommender
 
 LEAST = 5
-"""Repetitions that are made however long they take."""
+"""Repetitions that are always made, however long they take."""
 WARM_UP = 2
-"""Repetitions that are not counted: the first ones fill caches and allocate moments."""
+"""Repetitions that are not counted, since the first ones fill caches and allocate optimizer states."""
 
 
 def in_turns(parts: dict[str, Callable[[], object]], timing: Timing) -> dict[str, list[float]]:
-    """Milliseconds of several pieces of work, done in turns (A B C A B C), so that all see the same machine."""
+    """Measure several functions in turns (A B C A B C), in milliseconds, so that all see the same machine state."""
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(WARM_UP):
         for work in parts.values():
@@ -49,7 +49,7 @@ def in_turns(parts: dict[str, Callable[[], object]], timing: Timing) -> dict[str
 
 
 def summary(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Median, 95th percentile and number of measurements."""
+    """Return median, 95th percentile and number of measurements."""
     return {
         "p50_ms": round(statistics.median(milliseconds), 3),
         "p95_ms": round(float(np.percentile(milliseconds, 95)), 3),
@@ -58,10 +58,10 @@ def summary(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[str, Any]:
-    """Time optimizer steps of an adapter against the frozen forward over the same texts.
+    """Time optimizer steps of an adapter against the frozen forward pass over the same texts.
 
-    A step is what training does: encode, a squared error, backward, clip, AdamW, the method's own work.
-    `with_trunk` computes only what lies above the stored states below the adapter.
+    A step is that of training: encode, a squared error, backward, clip, AdamW, the method's own work. `with_trunk`
+    computes only the layers above the stored states.
 
     Args:
         recipe: Backbone, adapter, lengths and rates.
@@ -69,8 +69,9 @@ def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[s
         timing: Repetitions.
 
     Returns:
-        ``forward``, ``step`` and ``step_with_trunk`` as `summary` gives them, and the medians of the ratios of
-        each step to the forward that came just before it; steps are None where the method trains nothing.
+        ``forward``, ``step`` and ``step_with_trunk`` as `summary` returns them, and the medians of the ratios of each
+        step
+        to the forward pass just before it; steps are None if the method trains nothing.
     """
     device = best_device()
     frozen = load_backbone(recipe.backbone, device)
@@ -105,7 +106,7 @@ def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[s
 def _steps(
     recipe: Recipe, method: AdapterMethod[Any], tokens: TokenTable, keys: torch.Tensor, timing: Timing
 ) -> tuple[Callable[[], None], Callable[[], None] | None]:
-    """Steps without and with stored states, in a model of their own: the bare one stays bare."""
+    """Return steps without and with stored states, in a model of their own: the bare one stays bare."""
     section = recipe.backbone
     backbone = load_backbone(section, keys.device)
     modules = list(backbone.model.modules())
@@ -120,7 +121,7 @@ def _steps(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=True)
     wanted = torch.randn(len(keys), backbone.width, device=keys.device)
-    # AdaLoRA plans its budget over all steps; more than will be done, or it would end in the middle
+    # AdaLoRA plans its budget over all steps: more than are made, or its schedule would end during the measurement
     total = 2 * (timing.repeats + WARM_UP) + 1
     done = 0
 
@@ -142,11 +143,11 @@ def _steps(
 
 
 def answer_latency(recommender: Recommender, texts: Sequence[str], timing: Timing) -> dict[str, Any]:
-    """Time what a user of a trained run waits for.
+    """Time the answers of a trained run.
 
     Args:
         recommender: Trained run, loaded.
-        texts: Texts to take for new ones, in turn.
+        texts: Texts used as new ones, in turn.
         timing: Repetitions and pairs.
 
     Returns:
@@ -170,6 +171,6 @@ def answer_latency(recommender: Recommender, texts: Sequence[str], timing: Timin
 
 
 def _finish_queue() -> None:
-    """Wait for the accelerator, which works behind Python's back."""
+    """Wait for the accelerator, which computes asynchronously."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

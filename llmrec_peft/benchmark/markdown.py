@@ -1,4 +1,4 @@
-"""Markdown: tables whose source is aligned, paragraphs folded at 80 columns, figures with their spread."""
+"""Markdown: tables with aligned source, paragraphs folded at 80 columns, figures with their spread."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from llmrec_peft.artifact.figures import NO_BETTER
 LOSES = NO_BETTER
 """Mark of a figure that is no better than that of the best baseline."""
 NOTHING = "–"
-"""What stands where there is no figure."""
+"""Placeholder of a missing figure."""
 _WIDTH = 80
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """The lines of a table, columns padded to their widest cell.
+    """Return the lines of a table, columns padded to their widest cell.
 
     >>> print("\\n".join(table(["model", "test"], [["bias", "0.9"], ["tuned", "0.85"]])))
     | model | test |
@@ -27,7 +27,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
     Args:
         columns: Headings.
         rows: Cells.
-        left: How many columns, from the first, stand to the left; the others stand to the right.
+        left: Number of columns, from the first, that are aligned left; the others are aligned right.
     """
     cells = [[escaped(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(4, *(len(row[at]) for row in cells)) for at in range(len(columns))]
@@ -44,7 +44,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
 
 
 def paragraph(text: str, bullet: bool = False) -> str:
-    """A text folded at 80 columns, as a paragraph or an entry of a list."""
+    """Fold a text at 80 columns, as a paragraph or an entry of a list."""
     first, rest = ("- ", "  ") if bullet else ("", "")
     return textwrap.fill(
         " ".join(text.split()),
@@ -57,12 +57,12 @@ def paragraph(text: str, bullet: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text that cannot break a table."""
+    """Escape a text so that it cannot break a table."""
     return " ".join(text.replace("|", "/").split())
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation; the figure alone where there is one, a dash where there is none.
+    """Return mean ± standard deviation; a single figure alone, a dash for none.
 
     >>> spread([0.8, 0.9])
     '0.8500 ± 0.0707'
@@ -75,7 +75,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def short(figure: float) -> str:
-    """A published figure with three decimals, or four where it has them.
+    """Return a published figure with three decimals, or four if it has them.
 
     >>> short(0.72), short(0.0685)
     ('0.720', '0.0685')
@@ -84,5 +84,5 @@ def short(figure: float) -> str:
 
 
 def difference(interval: dict[str, float]) -> str:
-    """A difference with its 95 % interval."""
+    """Return a difference with its 95 % interval."""
     return f"{interval['difference']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"

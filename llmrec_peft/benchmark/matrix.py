@@ -1,4 +1,4 @@
-"""Matrix: the cells of a benchmark as YAML describes them: what varies, what is set, what is compared.
+"""Matrix: the YAML description of a benchmark's cells: what varies, what is set, what is compared.
 
     name: films                         # of the report
     recipes:                            # tasks: names, files, or blocks with data and settings of their own
@@ -63,10 +63,10 @@ from llmrec_peft.options import Options, one_line
 
 
 class Matrix(Options):
-    """Everything that decides what a benchmark measures."""
+    """Everything that determines what a benchmark measures."""
 
     name: str = Field(min_length=1, max_length=96, pattern=r"^[\w][\w .\-]*$")
-    """What the benchmark is called in its report."""
+    """Name of the benchmark in its report."""
     description: str = ""
     """One or two sentences for the report."""
     recipes: tuple[RecipeChoice, ...] = Field(min_length=1)
@@ -76,25 +76,25 @@ class Matrix(Options):
     adapters: tuple[AdapterChoice, ...] | None = Field(default=None, min_length=1)
     """Adapter methods; the recipe's own block by default."""
     precisions: tuple[Precision, ...] | None = Field(default=None, min_length=1)
-    """Number formats of the frozen weights; int8 and nf4 compute in what `backbone.precision` says."""
+    """Number formats of the frozen weights; with int8 and nf4, `backbone.precision` is the format of computations."""
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
-    """Seeds of initial values, batch order and dropout; 1 by default."""
+    """Seeds of initial values, batch order and dropout; only 1 by default."""
     axes: dict[str, list[Any]] = Field(default_factory=dict)
-    """Dotted fields of the recipe and the values that each takes."""
+    """Dotted fields of the recipe and the values of each."""
     groups: dict[str, Settings] = Field(default_factory=dict)
-    """Settings by the name of the row that they make."""
+    """Settings of each named row of the report."""
     set: Settings = Field(default_factory=dict)
     """Dotted fields and values of every cell's recipe."""
     adapter_set: dict[str, Any] = Field(default_factory=dict)
     """Options of every adapter that has them."""
     rules: tuple[Rule, ...] = ()
-    """Settings of some cells."""
+    """Settings of some cells; a later rule takes precedence."""
     exclude: tuple[Condition, ...] = ()
     """Cells that are left out."""
     comparisons: tuple[Comparison, ...] = ()
-    """What is compared once all cells are measured."""
+    """Comparisons after all cells are measured."""
     limits: Limits = Limits()
-    """Limits of a cell."""
+    """Limits of each cell."""
     timing: Timing | None = Timing()
     """How latencies are measured; null measures none."""
 
@@ -126,7 +126,7 @@ class Matrix(Options):
         return matrix
 
     def _check(self) -> None:
-        """Refuse names that nothing answers to, and fields that two axes would set."""
+        """Refuse unknown names, and fields that two axes would set."""
         for adapter in self.adapters or ():
             registry.get("adapters", adapter.method)
         if self.adapter_set and self.adapters is None:
@@ -168,7 +168,7 @@ class Matrix(Options):
 
 
 def is_repeat(axis: str) -> bool:
-    """Whether a row of the report is a mean over this axis: a seed of training, or of a split."""
+    """Return whether a row of the report is a mean over this axis: a seed of training, or of a split."""
     return axis == "seed" or axis.endswith("_seed")
 
 

@@ -17,13 +17,13 @@ from llmrec_peft.evaluation.outcomes import Outcome, Ranks
 from llmrec_peft.workflows.compare import METRICS, Run
 
 Side = Sequence[tuple[Path, str]]
-"""Run folders, one a split, and the model of each that is compared."""
+"""Run folders, one per split, and the model of each that is compared."""
 
 
 def pooled_comparison(first: Side, second: Side, metric: str, resamples: int) -> dict[str, Any]:
     """Compare the figures of two models over the test examples of all splits together.
 
-    The figure is computed once over all examples, not once a split. Users are resampled with all their examples; an
+    The metric is computed once over all examples, not once per split. Users are resampled with all their examples; an
     item of each split is a cluster of its own, since the splits trained on different items.
 
     Args:
@@ -36,7 +36,7 @@ def pooled_comparison(first: Side, second: Side, metric: str, resamples: int) ->
         ``difference`` (first less second), ``intervals`` by user and by item, ``verdict`` and ``notes``.
 
     Raises:
-        InputError: When two runs were tested on different examples, or a metric or model is missing.
+        InputError: If two runs were tested on different examples, or a metric or model is missing.
     """
     if len(first) != len(second):
         raise InputError(f"{len(first)} runs cannot be paired with {len(second)}")
@@ -73,7 +73,7 @@ def pooled_comparison(first: Side, second: Side, metric: str, resamples: int) ->
 
 
 def _together(runs: Sequence[Run]) -> Interactions:
-    """The test examples of all splits, users numbered alike in all of them, items anew in each."""
+    """Return the test examples of all splits, with shared user numbers and separate item numbers."""
     users = [name for run in runs for name in run.predictions.user]
     items = [f"{at} {name}" for at, run in enumerate(runs) for name in run.predictions.item]
     user, item = (np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64) for names in (users, items))

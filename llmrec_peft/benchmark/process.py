@@ -1,4 +1,4 @@
-"""Process: a cell that is being measured, watched from outside and ended where it is over a limit."""
+"""Process: runs the measurement of one cell, watches it from outside and ends it if it exceeds a limit."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COMPARED = ("manifest.json", "metrics.json", "recipe.yaml", "predictions.parquet
 
 @dataclass(frozen=True)
 class Places:
-    """Where a cell's files lie in the benchmark's folder.
+    """Paths of a cell's files in the benchmark's folder.
 
     Attributes:
         row: Its row.
-        spec: What its process reads.
-        log: What its process says.
-        run: The run folder that it makes.
-        kept: What comparisons read of that folder.
+        spec: Input of its process.
+        log: Output of its process.
+        run: The run folder that it writes.
+        kept: Files of that folder that comparisons read.
     """
 
     row: Path
@@ -44,7 +44,7 @@ class Places:
 
     @classmethod
     def of(cls, cell: Cell, out: Path) -> Places:
-        """The places of a cell in `out`."""
+        """Return the paths of a cell in `out`."""
         row = out / "cells" / cell.file
         name = row.stem
         return cls(
@@ -56,15 +56,15 @@ class Places:
         )
 
     def remove_run(self) -> None:
-        """Remove the run folder, and what lies beside it while it is made."""
+        """Remove the run folder and its temporary files."""
         shutil.rmtree(self.run, ignore_errors=True)
         for left in self.run.parent.glob(f".{self.run.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self.run.parent.rmdir()  # where it is empty
+            self.run.parent.rmdir()  # if it is empty
 
     def keep_predictions(self) -> None:
-        """Copy what comparisons read out of the run folder; a run without predictions leaves nothing."""
+        """Copy what comparisons read from the run folder; nothing for a run without predictions."""
         if not all((self.run / name).is_file() for name in COMPARED):
             return
         self.kept.mkdir(parents=True, exist_ok=True)
@@ -76,12 +76,12 @@ class Process:
     """A cell that is being measured.
 
     Args:
-        cell: What to measure.
-        places: Where its files lie.
-        command: What measures it: called with the paths of its spec, its row and its run folder.
-        afresh: Whether to throw away what an interrupted process of the same cell left.
-        keep_run: Whether its run folder stays.
-        keep_predictions: Whether what comparisons read stays.
+        cell: Cell to measure.
+        places: Paths of its files.
+        command: Command that measures it, called with the paths of its spec, its row and its run folder.
+        afresh: Whether to delete what an interrupted process of the same cell left.
+        keep_run: Whether its run folder is kept.
+        keep_predictions: Whether the files that comparisons read are kept.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Process:
         )
 
     def poll(self) -> Row | None:
-        """The cell's row once it is over; stops it where it is over a limit."""
+        """Return the cell's row once it is finished; stop it if it exceeds a limit."""
         self.seconds = time.monotonic() - self._started
         limits = self.cell.limits
         code = self._popen.poll()
@@ -123,7 +123,7 @@ class Process:
                 self.stop()
                 return self._failed(f"over {limits.memory_gb:g} GB of memory")
             return None
-        self.stop()  # whatever it left running
+        self.stop()  # also children that it left running
         row = read_row(self.places.row, self.cell)
         if code == 0 and row is not None:
             return self._finished(row)
@@ -143,12 +143,12 @@ class Process:
             self.places.remove_run()
 
     def _tidy(self) -> None:
-        """Remove what only the process needed."""
+        """Remove files that only the process needed."""
         self._stderr.close()
         self.places.spec.unlink(missing_ok=True)
         row = self.places.row
         for left in row.parent.glob(f".{row.name}.*.new"):
-            left.unlink(missing_ok=True)  # half a row of a cell that was stopped while it wrote
+            left.unlink(missing_ok=True)  # an incomplete row of a cell that was stopped while writing
 
     def _finished(self, row: Row) -> Row:
         self._tidy()
@@ -165,7 +165,7 @@ class Process:
         return row
 
     def _cause(self, code: int) -> str:
-        """The last line that the process wrote, or how it ended."""
+        """Return the last line that the process wrote, or how it ended."""
         self._stderr.flush()
         lines = self.places.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if code < 0:
@@ -188,7 +188,7 @@ class Process:
 
 
 def _resident(pid: int) -> int:
-    """Resident memory of a process and its descendants, in bytes."""
+    """Return the resident memory of a process and its descendants, in bytes."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""Report: the rows of a benchmark as JSON with what they were computed on, as CSV, and as Markdown."""
+"""Report: the rows of a benchmark, with hardware and versions, as JSON, as CSV, and as Markdown."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from llmrec_peft.benchmark.sections import RecipeChoice
 from llmrec_peft.errors import InputError
 
 Report = Mapping[str, Any]
-"""What ``results.json`` holds."""
+"""Contents of ``results.json``."""
 _SHARED = ("hardware", "versions")
-"""What rows have in common with most others: listed once, and named by its number in a row."""
+"""Values that most rows share: listed once, and referenced by number in each row."""
 
 
 def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Gather everything that a report says.
+    """Collect everything that a report contains.
 
     Args:
-        matrix: What was measured.
-        rows: A row for each cell.
-        comparisons: What was compared.
+        matrix: Matrix that was measured.
+        rows: One row for each cell.
+        comparisons: Comparisons of the rows.
 
     Returns:
-        ``name``, ``date`` (of the newest row), ``hardware`` and ``versions`` (lists; rows hold a place in them),
+        ``name``, ``date`` (of the newest row), ``hardware`` and ``versions`` (lists; rows contain an index into them),
         ``matrix``, ``rows`` and ``comparisons``.
     """
     shared = {key: _distinct(rows, key) for key in _SHARED}
@@ -54,10 +54,10 @@ def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[
 
 
 def write_report(report: Report, out: Path) -> None:
-    """Write ``results.json``, ``results.csv`` (a line a cell) and ``results.md`` (means over seeds).
+    """Write ``results.json``, ``results.csv`` (one line per cell) and ``results.md`` (means over seeds).
 
     Raises:
-        InputError: When they cannot be written.
+        InputError: If they cannot be written.
     """
     contents = {
         "results.csv": as_csv(report["rows"]),
@@ -73,7 +73,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """Read a ``results.json``, or a committed copy of one.
 
     Raises:
-        InputError: When it is none.
+        InputError: If it is not such a file.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def as_markdown(report: Report) -> str:
-    """The report for people: what it was computed on, tables, comparisons, and what was not measured."""
+    """Return the report as Markdown: hardware, tables, comparisons, and what was not measured."""
     matrix = Matrix.from_plain(report["matrix"], report["name"])
     rows = report["rows"]
     lines = [f"# {matrix.name}", ""]
@@ -113,7 +113,7 @@ def as_markdown(report: Report) -> str:
 
 
 def summary_table(report: Report) -> str:
-    """The summary alone, for a README: a line for each row of the matrix; of a timed matrix, its tables."""
+    """Return the summary alone, for a README: one line per row of the matrix; for a timed matrix, its tables."""
     matrix = Matrix.from_plain(report["matrix"], report["name"])
     if matrix.timing is not None:
         return "\n".join(cost_table.cost_tables(report["rows"]))
@@ -122,7 +122,7 @@ def summary_table(report: Report) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One line a cell; what a cell has no figure for is empty."""
+    """Return one line per cell; missing figures are empty."""
     flat = [_flat(row) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()
@@ -151,7 +151,7 @@ def _choices(matrix: Matrix) -> dict[str, RecipeChoice]:
 
 
 def _flat(row: Row) -> Row:
-    """A cell's row with one value a column."""
+    """Return a cell's row with one value per column."""
     flat = {**row["axes"], "status": row["status"], "reason": row["reason"] or ""}
     seconds, memory = row.get("seconds", {}), row.get("peak_memory_mb", {})
     flat |= {"seconds_cell": seconds.get("cell", ""), "peak_rss_mb": memory.get("rss", "")}
@@ -178,7 +178,7 @@ def _flat(row: Row) -> Row:
 
 
 def _computed_on(report: Report) -> list[str]:
-    """Date, machines and versions; of several machines, which tasks were measured on each."""
+    """Return date, machines and versions; with several machines, the tasks measured on each."""
     rows = report["rows"]
     if not report["hardware"]:
         return ["No cell was measured."]

@@ -1,4 +1,4 @@
-"""Rows: what is kept of each cell, one JSON file that appears whole."""
+"""Rows: the results of each cell, one JSON file each, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.benchmark.cells import Cell
 
 Row = dict[str, Any]
-"""A cell's axes, key, status (`ok`, `failed` or `refused`), reason, and where it is measured its figures."""
+"""A cell's axes, key, status (`ok`, `failed` or `refused`), reason, and its figures if it was measured."""
 
 
 def bare_row(cell: Cell, status: str, reason: str) -> Row:
-    """The row of a cell without figures."""
+    """Return the row of a cell without figures."""
     return {
         "axes": cell.axes,
         "key": cell.key,
@@ -25,7 +25,7 @@ def bare_row(cell: Cell, status: str, reason: str) -> Row:
 
 
 def read_row(path: Path, cell: Cell) -> Row | None:
-    """A cell's row, if it is there, whole, and that of this very cell."""
+    """Return a cell's row, if it exists, is complete, and belongs to this very cell."""
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -34,10 +34,10 @@ def read_row(path: Path, cell: Cell) -> Row | None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write plain values as one file that appears whole.
+    """Write plain values as one file, completely or not at all.
 
     Raises:
-        InputError: When the place cannot be written or has no room.
+        InputError: If the file cannot be written, or the disk is full.
     """
     with whole_file(path) as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Runner: each cell a process of its own under limits; what is finished is not run again."""
+"""Runner: runs each cell in a process of its own under limits; finished cells are not run again."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.progress import Bar, bar, note
 
 COMMAND = (sys.executable, "-m", "llmrec_peft.benchmark.cell")
-"""What measures a cell: called with the spec's path, the path of the JSON file to write, and a run folder."""
+"""Command that measures a cell, called with the paths of its spec, of the JSON file to write, and of a run folder."""
 LOCK = ".bench.lock"
-"""File in a benchmark's folder that one runner at a time holds locked."""
+"""File in a benchmark's folder that one runner at a time locks."""
 _POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Choices:
-    """How a benchmark is run.
+    """Settings of a benchmark run.
 
     Attributes:
-        overwrite: Measure finished cells again.
-        keep_failed: Leave failed cells as they are.
-        keep_runs: Leave the cells' run folders.
-        keep_predictions: Leave what comparisons read of them.
-        jobs: Cells at a time; more than one disturb each other's latencies.
+        overwrite: Whether finished cells are measured again.
+        keep_failed: Whether failed cells are not measured again.
+        keep_runs: Whether the cells' run folders are kept.
+        keep_predictions: Whether the files that comparisons read are kept.
+        jobs: Cells at a time; several disturb each other's latencies.
         show: Whether to show a progress bar and notes.
-        command: What measures a cell.
+        command: Command that measures a cell.
     """
 
     overwrite: bool = False
@@ -51,12 +51,12 @@ class Choices:
 
 @contextlib.contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Make a benchmark's folder and hold it, so that no other runner writes there.
+    """Create a benchmark's folder and lock it, so that no other runner writes there.
 
-    The lock goes with its process, however that ends.
+    The lock ends with its process, however that ends.
 
     Raises:
-        InputError: When another runner holds it, or the folder cannot be written.
+        InputError: If another runner holds it, or the folder cannot be written.
     """
     lock = FileLock(out / LOCK, timeout=0)
     try:
@@ -73,19 +73,18 @@ def alone_in(out: Path) -> Iterator[None]:
 
 
 def run_cells(cells: Sequence[Cell], out: Path, choices: Choices) -> list[Row]:
-    """Measure every cell that is not measured yet; `alone_in` keeps other runners out meanwhile.
+    """Measure every cell that is not measured yet; `alone_in` must keep other runners out.
 
     Args:
-        cells: What to measure.
+        cells: Cells to measure.
         out: Folder of the benchmark; a cell's row is `out/cells/NAME.json`.
-        choices: How.
+        choices: Settings.
 
     Returns:
-        A row for each cell, in the order given: ``status`` is ``ok``, ``failed`` or ``refused``, and ``reason``
-        says why.
+        One row for each cell, in the order given: ``status`` is ``ok``, ``failed`` or ``refused``, with its ``reason``.
 
     Raises:
-        InputError: When `out` cannot be written.
+        InputError: If `out` cannot be written.
     """
     try:
         (out / "cells").mkdir(parents=True, exist_ok=True)
@@ -105,7 +104,7 @@ def run_cells(cells: Sequence[Cell], out: Path, choices: Choices) -> list[Row]:
                     if row is not None:
                         running.remove(process)
                         rows[process.cell.key] = row
-                        _tell(process, row, running, shown, choices.show)
+                        _report(process, row, running, shown, choices.show)
                 if running:
                     time.sleep(_POLL_SECONDS)
     finally:
@@ -115,7 +114,7 @@ def run_cells(cells: Sequence[Cell], out: Path, choices: Choices) -> list[Row]:
 
 
 def plan(cells: Sequence[Cell], out: Path, choices: Choices) -> list[tuple[Cell, str]]:
-    """What `run_cells` would do with each cell: ``run``, ``finished``, ``failed`` (and kept) or ``refused: why``."""
+    """Return what `run_cells` would do with each cell: ``run``, ``finished``, ``failed`` (kept) or ``refused: why``."""
     planned = []
     for cell in cells:
         why = _refusal(cell)
@@ -131,8 +130,8 @@ def _start(cell: Cell, out: Path, choices: Choices) -> Process:
     return Process(cell, places, choices.command, choices.overwrite, choices.keep_runs, choices.keep_predictions)
 
 
-def _tell(process: Process, row: Row, running: Sequence[Process], shown: Bar, show: bool) -> None:
-    """Say that a cell is over, and which ones still run."""
+def _report(process: Process, row: Row, running: Sequence[Process], shown: Bar, show: bool) -> None:
+    """Report that a cell is finished, and which ones still run."""
     shown.advance(text=", ".join(one.cell.title for one in running))
     if show:
         result = "done" if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
@@ -140,7 +139,7 @@ def _tell(process: Process, row: Row, running: Sequence[Process], shown: Bar, sh
 
 
 def _settled(cell: Cell, out: Path, choices: Choices) -> Row | None:
-    """The row of a cell that need not run: impossible, or measured before."""
+    """Return the row of a cell that need not run: impossible, or measured before; None if it must run."""
     path = out / "cells" / cell.file
     why = _refusal(cell)
     if why is not None:
@@ -152,7 +151,7 @@ def _settled(cell: Cell, out: Path, choices: Choices) -> Row | None:
 
 
 def _stands(row: Row, choices: Choices) -> bool:
-    """Whether an earlier row is taken as it is."""
+    """Return whether an earlier row is used unchanged."""
     if choices.overwrite:
         return False
     return row["status"] == "ok" or (row["status"] == "failed" and choices.keep_failed)

@@ -11,24 +11,24 @@ from llmrec_peft.options import Options
 AXES = ("recipe", "backbone", "adapter", "precision", "group")
 """Axes with names of their own, in the order of the report; all others are dotted fields of the recipe."""
 PRIMARY = "primary"
-"""Stands for the primary metric of a recipe's head."""
+"""Represents the primary metric of a recipe's head."""
 BEST_BASELINE = "best_baseline"
-"""Stands for each run's own baseline that is best on validation."""
+"""Represents each run's own baseline that is best on validation."""
 Precision = Literal["auto", "fp32", "bf16", "int8", "nf4"]
 Slice = Literal["items_with_0_ratings", "items_with_1_to_5_ratings", "items_with_over_5_ratings"]
 Settings = dict[str, Any]
 """Dotted fields of a recipe and their values."""
 Condition = dict[str, Any]
-"""Axes and the values that match: a value, or a list of them; `*` stands for any text."""
+"""Axes and matching values: a value, or a list of them; `*` stands for any text."""
 
 
 class Published(Options):
-    """Figures of a model as its authors, or others, published them."""
+    """Figures of a model as published by its authors or others."""
 
     figures: dict[str, float] = Field(min_length=1)
     """Figure by metric."""
     source: str = ""
-    """Where they stand, or under which protocol they were measured."""
+    """Where they were published, or under which protocol they were measured."""
 
     @model_validator(mode="before")
     @classmethod
@@ -43,32 +43,32 @@ class Published(Options):
 
 
 class RecipeChoice(Options):
-    """A task: a recipe with its data, settings, axes, groups, and what its figures are put beside."""
+    """A task: a recipe with its data, settings, axes and groups, and the figures to compare with."""
 
     recipe: str
-    """Registered name, or YAML file (beside the matrix, or as seen from here)."""
+    """Registered name, or YAML file (beside the matrix, or relative to the current folder)."""
     label: str = ""
-    """What it is called in the report; the recipe's own name by default."""
+    """Name in the report; the recipe's own name by default."""
     data: str | dict[str, str] | None = None
     """Folder below --data, or `demo`, or a folder for each field of `data` ({path: …, graph: …})."""
     set: Settings = Field(default_factory=dict)
     """Dotted fields and values for this recipe alone."""
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
-    """Seeds of this recipe, in place of the matrix's."""
+    """Seeds of this recipe, instead of the matrix's."""
     axes: dict[str, list[Any]] = Field(default_factory=dict)
-    """Axes of this recipe, beside the matrix's or in place of those of the same name."""
+    """Axes of this recipe, added to the matrix's or instead of those of the same name."""
     groups: dict[str, Settings] | None = None
-    """Groups of this recipe, in place of the matrix's."""
+    """Groups of this recipe, instead of the matrix's."""
     slice: Slice | None = None
-    """Test accuracy of these items alone; of the whole test part by default."""
+    """Items to which the test accuracy is limited; the whole test part by default."""
     slices: tuple[Slice, ...] = ()
-    """Items whose test accuracy stands in a row of its own beside that of the whole test part."""
+    """Items whose test accuracy has a row of its own, in addition to that of the whole test part."""
     metrics: tuple[str, ...] = ()
     """Metrics that the tables show; the primary one by default."""
     published: dict[str, Published] = Field(default_factory=dict)
     """Published figures by model: a number for the primary metric, or a block of metrics and `source`."""
     aims: dict[str, float | tuple[float, ...]] = Field(default_factory=dict)
-    """Figures that were aimed at, by metric: one, or what is wanted and what is hoped for."""
+    """Target figures by metric: one, or a wanted and a hoped-for one."""
 
 
 class AdapterChoice(Options):
@@ -77,7 +77,7 @@ class AdapterChoice(Options):
     method: str
     """Registered adapter method."""
     label: str
-    """What it is called in the report."""
+    """Name in the report."""
     options: dict[str, Any]
     """The method's options."""
 
@@ -97,38 +97,38 @@ class AdapterChoice(Options):
 
 
 class Limits(Options):
-    """What a cell may take before it is stopped."""
+    """Limits after which a cell is stopped."""
 
     seconds: float = Field(default=900.0, gt=0.0)
-    """Wall-clock time."""
+    """Wall-clock time, in seconds."""
     memory_gb: float = Field(default=12.0, gt=0.0)
-    """Resident memory of the cell's processes together, in GiB."""
+    """Resident memory of all the cell's processes together, in GiB."""
 
 
 class Timing(Options):
     """How latencies are measured."""
 
     texts: int = Field(default=64, ge=1, le=4096)
-    """Texts of a step."""
+    """Texts per step."""
     repeats: int = Field(default=20, ge=2, le=10_000)
     """Repetitions at most."""
     seconds: float = Field(default=10.0, gt=0.0)
-    """Time after which no further repetition of a measurement begins; five are made in any case."""
+    """Time in seconds after which no further repetition of a measurement starts; five are always made."""
     pairs: int = Field(default=1000, ge=1)
-    """Known pairs that are scored at once."""
+    """Known pairs that are scored in one call."""
 
 
 class Rule(Options):
     """Settings of the cells that match."""
 
     when: Condition
-    """Which cells."""
+    """Axes and values of the matching cells."""
     set: Settings = Field(default_factory=dict)
     """Dotted fields and values."""
     adapter_set: dict[str, Any] = Field(default_factory=dict)
     """Options of every adapter that has them."""
     seeds: tuple[int, ...] | None = None
-    """Seeds of these cells, of those that the matrix lists."""
+    """Seeds of these cells, a subset of those that the matrix lists."""
     limits: Limits | None = None
     """Limits of these cells."""
     timing: Timing | None = None
@@ -139,13 +139,14 @@ class Comparison(Options):
     """Paired bootstrap of rows of the report against other rows, or against a model of their own runs."""
 
     first: Condition = Field(default_factory=dict)
-    """Which rows; all by default. Each is compared by itself."""
+    """Rows to compare; all by default. Each is compared separately."""
     against: Condition | str = BEST_BASELINE
     """Rows of the same recipe (the axes not named are those of `first`), or a model of the same runs:
     `best_baseline`, `before`, or any other name in their metrics."""
     models: tuple[str, ...] = Field(default=("after",), min_length=1)
-    """Models that stand for their runs, such as `after` and `blend`; what a run does not have is left out."""
+    """Models of the runs that are compared, such as `after` and `blend`; models that a run does not have are left
+    out."""
     metrics: tuple[str, ...] = ()
-    """Metrics; those that the tables show by default. Those of other tasks are left out."""
+    """Metrics to compare; by default those that the tables show. Those of other tasks are left out."""
     resamples: int = Field(default=2000, ge=1, le=1_000_000)
-    """Resamples of the intervals."""
+    """Bootstrap resamples of the intervals."""

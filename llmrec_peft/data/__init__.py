@@ -1,1 +1,1 @@
-"""Interactions, items, users and a knowledge graph: read, divide, number, render as text, batch."""
+"""Interactions, items, users and a knowledge graph: read, split, numbered, rendered as text, batched."""

@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 
 @dataclass
 class Batch:
-    """Examples of one step; what nothing reads is None.
+    """Examples of one step; fields that nothing reads are None.
 
     Attributes:
         user: User indices, int64 [B].
-        item: Item indices, int64 [B]; 0 for an item that training did not know.
+        item: Item indices, int64 [B]; 0 for an item that is unknown in training.
         label: Ratings or clicks, float32 [B]; None when scoring.
-        history: Items of the user's history before the example, newest last, int64 [B, L]; 0 where there is none.
+        history: Items of the user's history before the example, newest last, int64 [B, L]; 0 for no entry.
         history_label: Their labels, float32 [B, L].
-        history_age: Days from them to the example, float32 [B, L]; None where times are not known.
+        history_age: Days from them to the example, float32 [B, L]; None if times are not known.
         vectors: Vectors of texts by view, float32; filled in by the model (`llmrec_peft.model.text_source`):
             ``item`` [B, width], ``candidates`` [C, width], ``history`` [B, L, width], ``user`` [B, width] and
             ``prompt`` [B, width].
         example: Row of each example in the whole dataset, int64 [B]: the key of its own texts.
-        candidates: Items among which all examples' items are scored or ranked, int64 [C].
-        item_key: Key of each item's text where it is not its index, int64 [B]: items added to a run have index 0.
+        candidates: Items that are scored or ranked for all examples, int64 [C].
+        item_key: Key of each item's text if it is not its index, int64 [B]: items added to a run have index 0.
         candidate_key: The same of the candidates, int64 [C].
-        log_q: Log of how often each candidate is expected in a step, float32 [C].
+        log_q: Log of each candidate's expected frequency in a step, float32 [C].
         target: Place of each example's item in `candidates`, int64 [B].
-        left_out: Items of each user's remembered interactions (`Signal.remember`) that count as never seen, int64
-            [B, K]; 0 for none.
+        left_out: Items of each user's remembered interactions (`Signal.remember`) that are treated as unseen, int64
+            [B, K];
+            0 for none.
         left_out_label: Their labels, float32 [B, K].
     """
 
@@ -70,10 +71,10 @@ class Batch:
         """Gather some interactions.
 
         Args:
-            interactions: Where from.
-            rows: Which.
-            device: Where to.
-            history_length: Entries kept of a history; None where no history is read.
+            interactions: Interactions to take from.
+            rows: Rows to gather.
+            device: Device of the tensors.
+            history_length: Entries kept of a history; None if no history is read.
         """
         import torch
 
@@ -88,12 +89,12 @@ class Batch:
         return batch
 
     def read(self, histories: Histories, length: int, now: NDArray[np.int64] | None = None) -> None:
-        """Give every example its history.
+        """Set every example's history.
 
         Args:
-            histories: What each user had met.
+            histories: History of each example's user.
             length: Entries kept, the newest.
-            now: The examples' times in seconds, [B]; None where they are not known.
+            now: The examples' times in seconds, [B]; None if they are not known.
         """
         import torch
 
@@ -106,7 +107,7 @@ class Batch:
         self.history_age = None if ages is None else torch.from_numpy(ages).to(device)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
+        """Return the batch on a device."""
         import torch
 
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
@@ -114,11 +115,11 @@ class Batch:
         return Batch(**{**vars(self), **moved, "vectors": vectors})
 
     def with_vectors(self, **vectors: Tensor) -> Batch:
-        """The batch with further vectors of texts, by view."""
+        """Return the batch with further vectors of texts, by view."""
         return replace(self, vectors={**self.vectors, **vectors})
 
     def pairs(self) -> Batch:
-        """The same examples with their own items alone: nothing of the candidates."""
+        """Return the same examples with their own items only, without candidates."""
         if self.candidates is None:
             return self
         vectors = {view: value for view, value in self.vectors.items() if view != "candidates"}
@@ -131,12 +132,12 @@ class Batch:
 class BatchOrder:
     """The batches of every epoch.
 
-    The order depends on seed and epoch alone, so that a resumed run meets the same batches without any
-    stored generator state.
+    The order depends on seed and epoch alone, so that a resumed run sees the same batches without any stored
+    generator state.
 
     Attributes:
         item: Items of the examples, int64 [n].
-        by_item: Whether batches are made of items, all of which come up equally often, not of examples.
+        by_item: Whether batches are made of items, all equally frequent, rather than of examples.
     """
 
     def __init__(
@@ -151,10 +152,10 @@ class BatchOrder:
         """Prepare the batches.
 
         Args:
-            interactions: What is trained on.
+            interactions: Interactions that are trained on.
             batching: ``random``, or ``by-item``: all interactions of some items together.
-            batch_size: Interactions a batch (``random``).
-            items_per_batch: Items a batch (``by-item``).
+            batch_size: Interactions per batch (``random``).
+            items_per_batch: Items per batch (``by-item``).
             seed: Seed of the order.
             among: Rows that are examples; None for all.
         """
@@ -170,17 +171,17 @@ class BatchOrder:
         self._bounds = np.append(starts, self._count).astype(np.int64)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         if self.by_item:
             return math.ceil((len(self._bounds) - 1) / self._items_per_batch)
         return math.ceil(self._count / self._batch_size)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[NDArray[np.int64]]:
-        """Rows of each batch of an epoch.
+        """Yield the rows of each batch of an epoch.
 
         Args:
             number: Epoch from 0.
-            skip: Batches at the start that are done already.
+            skip: Batches at the start that are already done.
         """
         rng = np.random.default_rng([self._seed, number])
         if self.by_item:

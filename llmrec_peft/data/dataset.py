@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Feedback = Literal["rating", "click", "implicit"]
-"""What a label says: stars on a scale, 1 or 0 for liked or not, or (always 1) that user and item met."""
+"""Meaning of a label: stars on a scale, 1 or 0 for liked or not, or 1 for every interaction."""
 
 
 @dataclass(frozen=True)
 class KnowledgeGraph:
-    """Triples over entities, and which entity stands for which item.
+    """Triples over entities, and which entity represents which item.
 
     Attributes:
         triples: Columns ``head``, ``relation``, ``tail`` (strings).
@@ -33,24 +33,25 @@ class KnowledgeGraph:
 
 @dataclass(frozen=True)
 class RecDataset:
-    """One dataset as its reader understood it; nothing is numbered or divided yet.
+    """One dataset as its reader returns it, before it is numbered and split.
 
     Attributes:
-        name: What the data is called in reports.
+        name: Name of the data in reports.
         interactions: Columns ``user_id``, ``item_id`` (strings), ``rating`` (float32), ``timestamp``
             (int64, seconds, or any order), ``part`` (``train``, ``valid`` or ``test`` where the owner divides
-            the data, else empty), ``history`` (item ids, oldest first) and ``history_rating`` (their labels)
-            where the owner gives each record's history, ``kind`` where he sorts his records (such as ``warm``
-            and ``cold``), and ``review`` where a user says in words what he thinks.
+            the data, else empty), ``history`` (item ids, oldest first) and ``history_rating`` (their labels) if the
+                owner gives each record's history, ``kind`` if the owner groups records (such as ``warm`` and
+                ``cold``), and
+                ``review`` if users write reviews.
         items: Column ``item_id``, ``title``, and whatever the text views and `features` may name.
-        users: Column ``user_id`` and whatever is known of users.
+        users: Column ``user_id`` and all other columns that describe users.
         rating_range: Lowest and highest label that the owner's scale allows.
-        graph: Knowledge graph, where there is one.
-        licence: One line on what may be done with the data.
-        notes: What the reader had to put up with (duplicates and the like), one line each.
-        feedback: What a label says.
-        repeats: Whether a user meets an item several times (sequences of purchases); else only the last of
-            several labels for one pair is kept.
+        graph: Knowledge graph, if there is one.
+        licence: What may be done with the data, in one line.
+        notes: What the reader changed or left out (duplicates and the like), one line each.
+        feedback: Meaning of a label.
+        repeats: Whether users interact with an item several times (sequences of purchases); otherwise only the last
+            label of each pair is kept.
     """
 
     name: str
@@ -71,32 +72,32 @@ class RecDataset:
 
 
 def column(table: Dataset, name: str) -> list[Any]:
-    """One column as a list, straight from Arrow: a `Dataset` yields its values one by one, slowly."""
+    """Return one column as a list, straight from Arrow: a `Dataset` yields its values one by one, slowly."""
     arrow = table.with_format("arrow")[:]
     values: list[Any] = arrow.column(name).to_pylist()
     return values
 
 
 def numbers(table: Dataset, name: str) -> NDArray[Any]:
-    """One numeric column as an array [n], straight from Arrow."""
+    """Return one numeric column as an array [n], straight from Arrow."""
     values = table.with_format("arrow")[:].column(name)
     return np.asarray(values.to_pylist()) if values.null_count else np.asarray(values.to_numpy())
 
 
 def columns(table: Dataset) -> dict[str, list[Any]]:
-    """All columns as lists, straight from Arrow."""
+    """Return all columns as lists, straight from Arrow."""
     values: dict[str, list[Any]] = table.with_format("arrow")[:].to_pydict()
     return values
 
 
 def rows(table: Dataset) -> list[dict[str, Any]]:
-    """All rows as mappings of columns, made of whole columns: a `Dataset` yields its rows one by one, slowly."""
+    """Return all rows as mappings, made from whole columns: a `Dataset` yields its rows one by one, slowly."""
     named = columns(table)
     return [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
 
 
 def selected(table: Dataset, chosen: NDArray[np.int64]) -> Dataset:
-    """Some rows as a table of their own: `Dataset.select` leaves an index through which every later read has to go."""
+    """Return some rows as a table of their own: `Dataset.select` leaves an index that slows every later read."""
     from datasets import Dataset
 
     return Dataset(table.with_format("arrow")[:].take(chosen), info=table.info)
@@ -135,10 +136,10 @@ def interactions_table(
         rating: Its label: stars, 1 or 0, or always 1.
         timestamp: Its time in seconds, or any number that orders interactions.
         part: ``train``, ``valid`` or ``test`` where the owner divides the data.
-        history: Item ids that the user knew before, oldest first, where the owner gives each record's history;
+        history: Item ids of the user's history, oldest first, if the owner gives each record's history;
             together with `history_rating` or not at all.
         history_rating: Their labels.
-        kind: Group of each record, where the owner names such groups (``warm``, ``cold``).
+        kind: Group of each record, if the owner names such groups (``warm``, ``cold``).
         review: What the user wrote about the item.
 
     Returns:
@@ -170,12 +171,12 @@ def interactions_table(
 
 
 def without_duplicates(dataset: RecDataset) -> RecDataset:
-    """Keep the last of several labels of one item by one user, in file order, and say how many went.
+    """Keep the last label of each user-item pair, in file order, and note how many were dropped.
 
-    Where the owner divides the data, a pair in two parts is left alone: that is for the leakage check to say.
+    If the owner splits the data, a pair in two parts is kept: the leakage check reports it.
 
     Raises:
-        InputError: When nothing is left to learn from.
+        InputError: If nothing is left to learn from.
     """
     if len(dataset.interactions) == 0:
         raise InputError(f"{dataset.name}: there are no interactions")
@@ -205,7 +206,7 @@ def numbered(table: Dataset, name: str, names: Sequence[str], start: int = 1) ->
 
 
 def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64]:
-    """The last row of each combination of some columns, in order."""
+    """Return the last row of each combination of some columns, in order."""
     arrow = table.with_format("arrow")[:]
     number, size = np.zeros(len(table), np.int64), 1
     for name in names:

@@ -1,4 +1,4 @@
-"""Download: an owner's archive, checked by digest, unpacked file by file."""
+"""Download: an owner's archive, verified by digest, unpacked file by file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _CHUNK = 1 << 18
 
 
 def fetch(download: Download, target: Path) -> None:
-    """Fetch an archive and unpack the files that a reader reads.
+    """Fetch an archive and unpack the files that a reader needs.
 
     Args:
         download: Address, digests and licence.
         target: Folder to make.
 
     Raises:
-        InputError: When the folder exists, the owner cannot be reached, or a digest does not match;
-            nothing is left behind then.
+        InputError: If the folder exists, the owner cannot be reached, or a digest does not match; nothing is left
+            behind then.
     """
     if target.exists():
         raise InputError(f"{target} exists already")
@@ -55,7 +55,7 @@ def fetch(download: Download, target: Path) -> None:
 
 
 def _unpacked(download: Download, archive: bytes) -> dict[str, bytes]:
-    """The archive's known files, each checked by its digest."""
+    """Return the archive's known files, each verified by its digest."""
     contents = {}
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -70,7 +70,7 @@ def _unpacked(download: Download, archive: bytes) -> dict[str, bytes]:
 
 
 def _read(download: Download) -> bytes:
-    """Fetch the archive into memory; the archives that recipes name are small."""
+    """Fetch the archive into memory; the archives that readers name are small."""
     if not download.url.startswith("https://"):
         raise InputError(f"{download.url}: only https addresses are fetched")
     content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Neighbours: the knowledge graph as seen from the items, numbered."""
+"""Neighbours: the entities around each item of a knowledge graph, numbered."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llmrec_peft.data.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each item the (relation, entity) pairs around it, each once, padded to the widest item.
+    """For each item the distinct (relation, entity) pairs around it, padded to the longest list.
 
     Attributes:
-        relation: Relation indices from 1, 0 where there is no neighbour, int64 [num_items, width].
-        entity: Entity indices from 1, 0 where there is no neighbour, int64 [num_items, width].
+        relation: Relation indices from 1, 0 for no neighbour, int64 [num_items, width].
+        entity: Entity indices from 1, 0 for no neighbour, int64 [num_items, width].
         relations: Names of relations in index order.
         entities: Names of entities in index order.
     """
@@ -32,15 +32,15 @@ class Neighbours:
     def of(cls, graph: KnowledgeGraph, vocabulary: Vocabulary, min_items: int = 2, width: int = 32) -> Neighbours:
         """Number the neighbours of every item.
 
-        Graphs often hold each fact twice, as a relation and its inverse. Triples that start at the item are
-        therefore preferred; those that end at it are read (as ``inverse of ...``) only for entities to which
-        none starts.
+        Graphs often contain each fact twice, as a relation and its inverse. So triples that start at the item are
+        preferred; those that end at it are read (as ``inverse of ...``) only for entities that no triple from the item
+        reaches.
 
         Args:
             graph: Triples and links.
             vocabulary: Numbers of items.
-            min_items: Entities beside fewer items than this are left out: they say nothing of other items.
-            width: Neighbours kept of an item; the rarest entities go first, since they say most.
+            min_items: Items that an entity must be connected with; rarer ones connect no items and are left out.
+            width: Neighbours kept per item; the rarest entities first, since they are the most specific.
         """
         outward, inward = _around(graph)
         around: dict[str, list[tuple[str, str]]] = {}
@@ -67,7 +67,7 @@ class Neighbours:
 
 
 def _around(graph: KnowledgeGraph) -> tuple[dict[str, set[tuple[str, str]]], dict[str, set[tuple[str, str]]]]:
-    """(relation, entity) pairs of triples that start at each item, and of those that end at it."""
+    """Return the (relation, entity) pairs of triples that start at each item, and of those that end at it."""
     items_of: dict[str, list[str]] = defaultdict(list)  # an owner may list one film under two ids
     for item, entity in zip(column(graph.links, "item_id"), column(graph.links, "entity_id"), strict=True):
         items_of[entity].append(item)

@@ -1,4 +1,4 @@
-"""Histories: what each example's user had met before it."""
+"""Histories: the interactions of each example's user before the example."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAY = 86_400.0
-"""Seconds."""
+"""Seconds of a day."""
 ENTRIES = 1 << 20
-"""Entries of histories that are looked at together: 8 MiB of indices."""
+"""Entries of histories that are processed together: 8 MiB of indices."""
 
 
 @dataclass(frozen=True)
 class Histories:
     """Ragged histories of n examples over shared storage, oldest entry first.
 
-    The history of example r is ``item[begin[r]:end[r]]``; several examples of one user can look into one
-    stretch of the storage, so that a long sequence is held once.
+    The history of example r is ``item[begin[r]:end[r]]``; several examples of one user can share a slice of the
+    storage, so that a long sequence is stored once.
 
     Attributes:
         item: Item indices, int64 [m].
         label: Labels of those entries, float32 [m].
         begin: Where each example's history starts, int64 [n].
         end: Where it ends, int64 [n].
-        time: Times of the entries, int64 [m], in the unit of the interactions'; None where they are not known.
+        time: Times of the entries, int64 [m], in the unit of the interactions; None if they are not known.
     """
 
     item: NDArray[np.int64]
@@ -40,31 +40,31 @@ class Histories:
 
     @classmethod
     def empty(cls, count: int) -> Histories:
-        """Histories of examples whose users had met nothing."""
+        """Return empty histories for some examples."""
         none = np.zeros(count, np.int64)
         return cls(np.empty(0, np.int64), np.empty(0, np.float32), none, none)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Entries of each history, [n]."""
+        """Number of entries of each history, [n]."""
         return self.end - self.begin
 
     def take(self, rows: NDArray[np.int64]) -> Histories:
-        """The histories of some examples; the storage is shared."""
+        """Return the histories of some examples; the storage is shared."""
         return replace(self, begin=self.begin[rows], end=self.end[rows])
 
     def newest(self, length: int) -> Histories:
-        """Histories cut to their newest `length` entries."""
+        """Return histories cut to their newest `length` entries."""
         return replace(self, begin=np.maximum(self.begin, self.end - length))
 
     def padded(self, length: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The newest entries as two arrays, padded on the left, so that the newest always stands last.
+        """Return the newest entries as two arrays, padded on the left, so that the newest always stands last.
 
         Args:
             length: Columns; by default the longest history.
 
         Returns:
-            Item indices, int64 [n, length], 0 where there is none, and labels, float32 [n, length].
+            Item indices, int64 [n, length], 0 for no entry, and labels, float32 [n, length].
         """
         at, there = self._places(length)
         if at.size == 0 or len(self.item) == 0:
@@ -72,11 +72,11 @@ class Histories:
         return np.where(there, self.item[at], 0), np.where(there, self.label[at], np.float32(0.0))
 
     def without(self, item: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Histories, int]:
-        """The same histories, but for entries that are a row's own item, in some rows; and how many rows had such.
+        """Return histories without entries equal to the row's own item, in some rows, and the number of rows changed.
 
         Args:
             item: Item of each example, int64 [n].
-            rows: Rows that are looked at.
+            rows: Rows that are changed.
         """
         own = rows[self.take(rows).holds(item[rows])].tolist()
         places, begin, end = [np.arange(len(self.item))], self.begin.copy(), self.end.copy()
@@ -92,14 +92,14 @@ class Histories:
         return Histories(self.item[chosen], self.label[chosen], begin, end, time), len(own)
 
     def holds(self, item: NDArray[np.int64], named: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
-        """Whether each history holds its example's item, bool [n].
+        """Return whether each history contains its example's item, bool [n].
 
         Args:
-            item: An item of each example, int64 [n].
-            named: What each item index counts as, such as one number for all items of one text; itself by default.
+            item: One item per example, int64 [n].
+            named: Number that each item index stands for, such as one for all items of one text; itself by default.
         """
         stored = self.item if named is None else named[self.item]
-        found, ends = np.zeros(len(self), bool), np.cumsum(self.lengths)
+        contained, ends = np.zeros(len(self), bool), np.cumsum(self.lengths)
         at = 0
         while at < len(self):
             before = int(ends[at - 1]) if at else 0
@@ -107,19 +107,19 @@ class Histories:
             lengths = self.lengths[at:to]
             row = np.repeat(np.arange(at, to), lengths)
             place = np.arange(len(row)) + np.repeat(self.begin[at:to] - (np.cumsum(lengths) - lengths), lengths)
-            found[row[stored[place] == item[row]]] = True
+            contained[row[stored[place] == item[row]]] = True
             at = to
-        return found
+        return contained
 
     def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
-        """Days from each entry to a moment of its example, float32 [n, length], places as in `padded`.
+        """Return the days from each entry to a given time of its example, float32 [n, length], placed as in `padded`.
 
         Args:
-            now: The examples' own times in seconds, [n].
+            now: That time of each example, in seconds, [n].
             length: Columns; by default the longest history.
 
         Returns:
-            None where times are not known; 0 where there is no entry.
+            None if times are not known; 0 for no entry.
         """
         if self.time is None:
             return None
@@ -128,19 +128,19 @@ class Histories:
         return np.where(there, days, 0.0).astype(np.float32)
 
     def _places(self, length: int | None) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Places in the storage of the newest entries, padded on the left, and whether there is one."""
+        """Return the storage places of the newest entries, padded on the left, and whether each exists."""
         width = int(self.lengths.max(initial=0)) if length is None else length
         at = self.end[:, None] - width + np.arange(width)[None, :]
         there = at >= self.begin[:, None]
         return np.where(there, at, 0), there
 
     def of(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Item indices and labels of one history."""
+        """Return item indices and labels of one history."""
         span = slice(int(self.begin[row]), int(self.end[row]))
         return self.item[span], self.label[span]
 
     def joined(self, other: Histories) -> Histories:
-        """These examples, then another's, over one storage."""
+        """Return these examples followed by another's, over one storage."""
         shift = len(self.item)
         return Histories(
             np.concatenate([self.item, other.item]),
@@ -159,10 +159,10 @@ def earlier(
     asking: NDArray[np.int64],
     known: NDArray[np.int64],
 ) -> Histories:
-    """What each asking example's user met before the example's own time, among known interactions alone.
+    """Return each asking example's earlier interactions of the same user, among known interactions only.
 
-    Interactions at the very same time are left out, the example itself among them: their outcomes were not
-    known when it was asked.
+    Interactions at the same time are left out, the example itself among them: their outcomes were not known at
+    that time.
 
     Args:
         user: User indices of all interactions, [n].
@@ -170,7 +170,7 @@ def earlier(
         label: Labels, [n].
         timestamp: Times, [n].
         asking: Rows whose histories are wanted, [a].
-        known: Rows that may stand in a history.
+        known: Rows that may occur in a history.
 
     Returns:
         Histories of the `asking` rows in their order.
@@ -189,12 +189,12 @@ def earlier(
 def given(
     items: list[list[str]], labels: list[list[float]], numbered: Callable[[list[str]], NDArray[np.int64]]
 ) -> Histories:
-    """Histories as the owner gives them, with each record.
+    """Return histories as the owner gives them with each record.
 
     Args:
         items: Item ids of each record's history, oldest first.
         labels: Their labels.
-        numbered: Indices of item ids.
+        numbered: Returns the indices of item ids.
     """
     lengths = np.fromiter((len(row) for row in items), np.int64, len(items))
     end = np.cumsum(lengths).astype(np.int64)

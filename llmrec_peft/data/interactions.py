@@ -19,9 +19,9 @@ class Interactions:
     Attributes:
         user: User indices, int64 [n].
         item: Item indices, int64 [n].
-        label: Ratings, clicks, or 1 where meeting an item is all that is known, float32 [n].
+        label: Ratings, clicks, or always 1 if only interactions are known, float32 [n].
         timestamp: Seconds (or any order), int64 [n].
-        history: What the user had met before each interaction; None where nothing reads it.
+        history: The user's history before each interaction; None if nothing reads it.
         row: Row of each interaction in the whole dataset, int64 [n]; None for the whole dataset.
     """
 
@@ -51,47 +51,47 @@ class Interactions:
         return np.arange(len(self), dtype=np.int64) if self.row is None else self.row
 
     def take(self, rows: NDArray[np.int64]) -> Interactions:
-        """The interactions at some rows."""
+        """Return the interactions at some rows."""
         history = None if self.history is None else self.history.take(rows)
         return Interactions(
             self.user[rows], self.item[rows], self.label[rows], self.timestamp[rows], history, self.rows[rows]
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
-        """Rows of each user's newest interactions, at most `count` of each, in order."""
+        """Return the rows of each user's newest interactions, at most `count` per user, in order."""
         order = np.lexsort((np.arange(len(self)), self.timestamp, self.user))
         user = self.user[order]
         end = np.searchsorted(user, user, side="right")
         return np.sort(order[end - np.arange(len(order)) <= count]).astype(np.int64)
 
     def expanded(self, rows: NDArray[np.int64]) -> Interactions:
-        """These interactions, and behind them one for each entry of some rows' histories that has a known item.
+        """Return these interactions, followed by one for each entry with a known item in some rows' histories.
 
-        An entry's example has the record's user and time, and as its history the record's other entries and, last,
+        The example of an entry has the record's user and time; its history is the record's other entries followed by
         the record's own item.
 
         Args:
-            rows: Rows whose histories are told.
+            rows: Rows whose histories are expanded.
         """
-        told = self.history
-        if told is None:
+        histories = self.history
+        if histories is None:
             return self
         user, item, label, time, places, lengths = [], [], [], [], [], []
-        extra = len(told.item)  # the records' own items stand behind the storage
+        extra = len(histories.item)  # the records' own items stand behind the storage
         for number, row in enumerate(rows.tolist()):
-            span = np.arange(told.begin[row], told.end[row])
-            for place in span[told.item[span] > 0]:  # an item that is not there is nothing to predict
+            span = np.arange(histories.begin[row], histories.end[row])
+            for place in span[histories.item[span] > 0]:  # an unknown item cannot be predicted
                 others = np.append(span[span != place], extra + number)
                 places.append(others)
                 lengths.append(len(others))
                 user.append(self.user[row])
-                item.append(told.item[place])
-                label.append(told.label[place])
+                item.append(histories.item[place])
+                label.append(histories.label[place])
                 time.append(self.timestamp[row])
         if not item:
             return self
-        storage_item = np.concatenate([told.item, self.item[rows]])
-        storage_label = np.concatenate([told.label, self.label[rows]])
+        storage_item = np.concatenate([histories.item, self.item[rows]])
+        storage_label = np.concatenate([histories.label, self.label[rows]])
         chosen, end = np.concatenate(places), np.cumsum(lengths)
         new = Histories(storage_item[chosen], storage_label[chosen], end - np.asarray(lengths), end)
         return Interactions(
@@ -99,13 +99,13 @@ class Interactions:
             np.concatenate([self.item, np.asarray(item, np.int64)]),
             np.concatenate([self.label, np.asarray(label, np.float32)]),
             np.concatenate([self.timestamp, np.asarray(time, np.int64)]),
-            replace(told, time=None).joined(new),
+            replace(histories, time=None).joined(new),
         )
 
     def counts_by_item(self, num_items: int) -> NDArray[np.int64]:
-        """How often each item index occurs, [num_items]."""
+        """Return how often each item index occurs, [num_items]."""
         return np.bincount(self.item, minlength=num_items).astype(np.int64)
 
     def counts_by_user(self, num_users: int) -> NDArray[np.int64]:
-        """How often each user index occurs, [num_users]."""
+        """Return how often each user index occurs, [num_users]."""
         return np.bincount(self.user, minlength=num_users).astype(np.int64)

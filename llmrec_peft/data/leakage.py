@@ -1,4 +1,4 @@
-"""Leakage: test examples that training, a history or a text gives away."""
+"""Leakage: test examples whose answers can be read from training data, a history or a text."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
 
 MIN_HISTORY = 5
-"""Entries of a history below which two people may share it by chance."""
+"""Shorter histories may be equal for two people by chance."""
 MIN_TITLE = 8
-"""Characters of a title below which finding it in a text says nothing."""
+"""Shorter titles (in characters) may occur in a text by chance."""
 
 
 @dataclass(frozen=True)
 class Leak:
-    """One way in which examples are given away.
+    """One kind of leak and the examples affected.
 
     Attributes:
         kind: What leaks.
-        part: Part whose examples are given away.
-        count: How many are.
+        part: Part of the affected examples.
+        count: Number of affected examples.
         row: The first of them.
     """
 
@@ -47,31 +47,32 @@ def find_leaks(
     in_time: bool = False,
     user_texts: Sequence[str] = (),
 ) -> list[Leak]:
-    """Look for examples that are given away.
+    """Find examples whose answer is given away.
 
     Args:
         interactions: All interactions, with histories where they are read.
-        parts: Their division.
-        texts: Text of each item index, by which items under several ids are recognized; index 0 has none.
+        parts: Their split.
+        texts: Text of each item index, by which items with several ids are recognized; index 0 has none.
         titles: Title of each item index.
-        repeats: Whether users meet items repeatedly, so that a pair in two parts or a target in its own history
+        repeats: Whether users interact with items repeatedly, so that a pair in two parts or a target in its own
+            history
             is no leak.
-        in_time: Whether everything in training has to lie before everything in test.
-        user_texts: Text of each user index; empty where none is read.
+        in_time: Whether all training interactions have to be earlier than all test interactions.
+        user_texts: Text of each user index; empty if none is read.
 
     Returns:
-        What was found, nothing where nothing leaks.
+        The leaks; empty if there are none.
     """
-    found: list[Leak] = []
+    leaks: list[Leak] = []
     if not repeats:
         for part, rows, learnt in (
             ("validation", parts.valid, parts.train),
             ("test", parts.test, parts.fit),
         ):
             leaking = rows[_known_pair(interactions, rows, learnt)]
-            found += _leaks("the same user and item are among what is learnt", part, leaking)
+            leaks += _leaks("the same user and item are among what is learnt", part, leaking)
             if interactions.history is not None:
-                found += _leaks(
+                leaks += _leaks(
                     "the same history and item are among what is learnt",
                     part,
                     rows[_known_record(interactions, rows, learnt)],
@@ -81,21 +82,21 @@ def find_leaks(
     for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
         if interactions.history is not None and text_number is not None:
             own = interactions.history.take(rows).holds(text_number[interactions.item[rows]], text_number)
-            found += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
+            leaks += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
         if user_texts:
             named = _in_text(interactions, rows, names, lowered)
-            found += _leaks("the item's title stands in the user's text", part, named)
+            leaks += _leaks("the item's title stands in the user's text", part, named)
     if in_time and len(parts.train) and len(parts.test):
         late = parts.train[interactions.timestamp[parts.train] > interactions.timestamp[parts.test].min()]
-        found += _leaks("training goes on after the first test interaction", "training", late)
-    return found
+        leaks += _leaks("training goes on after the first test interaction", "training", late)
+    return leaks
 
 
 def require_no_leaks(leaks: Sequence[Leak]) -> None:
-    """Stop where anything leaks.
+    """Refuse data with leaks.
 
     Raises:
-        InputError: Naming all of it.
+        InputError: Naming all leaks.
     """
     if leaks:
         raise InputError(
@@ -115,12 +116,12 @@ def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDA
 
 
 def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether another record has the same item and the same history, of so many entries that it is no chance."""
+    """Return whether another record has the same item and the same history, long enough to exclude chance."""
     history = interactions.history
     if history is None:
         return np.zeros(len(rows), bool)
     lengths = history.lengths
-    alike = interactions.item * (lengths.max(initial=0) + 1) + lengths  # records that are the same agree in this
+    alike = interactions.item * (lengths.max(initial=0) + 1) + lengths  # equal for equal records
     asked = np.flatnonzero((lengths[rows] >= MIN_HISTORY) & np.isin(alike[rows], alike[learnt]))
     others = learnt[np.isin(alike[learnt], alike[rows[asked]])]
 
@@ -130,13 +131,13 @@ def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: N
         pairs = (tuple(sorted(zip(item.tolist(), label.tolist(), strict=True))) for item, label in entries)
         return list(zip(interactions.item[which].tolist(), pairs, strict=True))
 
-    known, found = set(records(others)), np.zeros(len(rows), bool)
-    found[asked] = np.fromiter((record in known for record in records(rows[asked])), bool, len(asked))
-    return found
+    known, known_record = set(records(others)), np.zeros(len(rows), bool)
+    known_record[asked] = np.fromiter((record in known for record in records(rows[asked])), bool, len(asked))
+    return known_record
 
 
 def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
-    """One number for all items of one text, int64 [num_items]; items without a text are like no other."""
+    """Return one number for all items of one text, int64 [num_items]; each item without a text has its own."""
     number: dict[str, int] = {}
     same = (number.setdefault(text or f"\0{index}", index) for index, text in enumerate(texts))
     return np.fromiter(same, np.int64, len(texts))
@@ -145,7 +146,7 @@ def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
 def _in_text(
     interactions: Interactions, rows: NDArray[np.int64], names: Sequence[str], lowered: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Rows whose item's title, long enough to say something, stands in the user's text; both in lower case."""
+    """Return rows whose item's title, if long enough, occurs in the user's text; both in lower case."""
     pairs = zip(rows.tolist(), interactions.item[rows].tolist(), interactions.user[rows].tolist(), strict=True)
-    found = [row for row, item, user in pairs if len(names[item]) >= MIN_TITLE and names[item] in lowered[user]]
-    return np.asarray(found, np.int64)
+    leaking = [row for row, item, user in pairs if len(names[item]) >= MIN_TITLE and names[item] in lowered[user]]
+    return np.asarray(leaking, np.int64)

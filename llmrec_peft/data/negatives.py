@@ -1,4 +1,4 @@
-"""Negatives: the items among which each step's examples are ranked, and how likely each was to be drawn."""
+"""Negatives: the items that each step's examples are ranked against, and how likely each was to be drawn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Negatives:
-    """What a listwise head asks for.
+    """The negatives that a listwise head asks for.
 
     Attributes:
         kind: ``catalogue`` (every item), ``in-batch`` (the batch's own items), ``uniform`` or ``popularity``
-            (items drawn beside the batch's own).
-        count: Items drawn a step beside the batch's own.
-        hard: Items drawn for each example from those most like its own item.
+            (items drawn in addition to the batch's own).
+        count: Items drawn per step in addition to the batch's own.
+        hard: Items drawn for each example from those most similar to its own item.
     """
 
     kind: Literal["catalogue", "in-batch", "uniform", "popularity"] = "in-batch"
@@ -31,13 +31,12 @@ class Negatives:
 
 
 class CandidateSampler:
-    """Puts candidates into batches; what is drawn depends on seed, epoch and batch alone.
+    """Adds candidates to batches; what is drawn depends on seed, epoch and batch alone.
 
     With p_i an item's share of the training interactions, B the batch's size and K the items drawn from a
     distribution s, an item is among the distinct candidates of a step with probability 1 - (1 - p_i)^B (1 - s_i)^K;
-    its logarithm is the correction that makes a sampled softmax nearly unbiased; in batches by item all items that
-    are trained on come up equally often. Items drawn as hard negatives are left out of it: they are meant to be
-    over-represented.
+    subtracting its logarithm makes a sampled softmax nearly unbiased. In batches by item all trained items are equally
+    frequent. Items drawn as hard negatives do not enter this probability, since they are over-represented on purpose.
 
     References:
         Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations, RecSys 2019.
@@ -51,14 +50,14 @@ class CandidateSampler:
         seed: int,
         alike: NDArray[np.int64] | None = None,
     ) -> None:
-        """Prepare to draw.
+        """Prepare the draws.
 
         Args:
-            negatives: What is asked for.
-            train: What is trained on.
+            negatives: What is drawn.
+            train: Training interactions.
             num_items: Rows of an item table.
             seed: Seed of the draws.
-            alike: Items most like each item, int64 [num_items, m], 0 where there are fewer; for hard negatives.
+            alike: Items most similar to each item, int64 [num_items, m], 0 if there are fewer; for hard negatives.
         """
         self._negatives = negatives
         self._seed = seed
@@ -71,11 +70,11 @@ class CandidateSampler:
         self._cumulated = np.cumsum(self._drawn_from)
 
     def batches_are_of(self, item: NDArray[np.int64], by_item: bool = False) -> None:
-        """Say what the next batches are made of; until then it is everything that is trained on, shuffled.
+        """Set what the next batches are made of; by default all that is trained on, shuffled.
 
         Args:
             item: Items of their examples, int64 [N].
-            by_item: Whether batches are made of items, all of which come up equally often, not of examples.
+            by_item: Whether batches are made of items, all equally frequent, rather than of examples.
         """
         counts = np.bincount(item, minlength=self._num_items).astype(np.float64)
         self._share = counts / max(1.0, counts.sum())
@@ -83,13 +82,13 @@ class CandidateSampler:
         self._by_item = by_item
 
     def add(self, batch: Batch, epoch: int, step: int, own_alone: bool = False) -> None:
-        """Put candidates, corrections and targets into a batch.
+        """Add candidates, corrections and targets to a batch.
 
         Args:
             batch: Examples.
             epoch: Epoch from 0.
-            step: Batch of the epoch.
-            own_alone: Whether the batch's own items alone are candidates, whatever is asked for.
+            step: Number of the batch in the epoch.
+            own_alone: Whether only the batch's own items are candidates, whatever `negatives` says.
         """
         import torch
 
@@ -108,7 +107,7 @@ class CandidateSampler:
     def _log_included(
         self, item: NDArray[np.int64], candidates: NDArray[np.int64], own_alone: bool
     ) -> NDArray[np.float32]:
-        """Log of the probability with which each candidate is one of a step's, float32 [C]."""
+        """Return the log of each candidate's probability of being among a step's candidates, float32 [C]."""
         if self._by_item:
             share = len(np.unique(item)) / max(1, int(self._met.sum()))
             missed = np.where(self._met[candidates], np.log1p(-min(share, 1.0 - 1e-9)), 0.0)
@@ -119,7 +118,7 @@ class CandidateSampler:
         return np.log(np.maximum(-np.expm1(missed), 1e-12)).astype(np.float32)
 
     def candidates(self, item: NDArray[np.int64], epoch: int, step: int) -> NDArray[np.int64]:
-        """Distinct candidates of a step, sorted, int64 [C]; the batch's own items are among them."""
+        """Return the distinct candidates of a step, sorted, int64 [C]; they include the batch's own items."""
         asked = self._negatives
         if asked.kind == "catalogue":
             return np.arange(1, self._num_items, dtype=np.int64)
@@ -130,5 +129,5 @@ class CandidateSampler:
         if asked.hard and self._alike is not None:
             column = rng.integers(0, self._alike.shape[1], (len(item), asked.hard))
             pools.append(self._alike[item[:, None], column].reshape(-1))
-        found = np.unique(np.concatenate(pools)).astype(np.int64)
-        return found[(found > 0) & (found < self._num_items)]
+        items = np.unique(np.concatenate(pools)).astype(np.int64)
+        return items[(items > 0) & (items < self._num_items)]

@@ -1,4 +1,4 @@
-"""Prompts: a user's history and an item, or a user's history alone, as one text that fits the model's window."""
+"""Prompts: a user's history and an item, or a history alone, as one text that fits the model's window."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """Prompts and what it took to fit them.
+    """Prompts, and what was dropped to fit them.
 
     Attributes:
-        texts: One prompt an example.
-        shortened: How many lost entries of their history.
-        dropped: How many entries were lost in all.
+        texts: One prompt per example.
+        shortened: Number of examples that lost history entries.
+        dropped: Number of entries that were dropped in all.
     """
 
     texts: list[str]
@@ -32,7 +32,7 @@ class Written:
 
 
 class PromptWriter:
-    """Renders a template over `user`, `item` and `history` and drops the oldest entries of what is too long.
+    """Renders a template over `user`, `item` and `history`; drops the oldest entries of prompts that are too long.
 
     `history` is a list of items, oldest first, each with all columns of the items table, ``rating`` (its label)
     and ``liked`` (whether the label is above the middle of the scale).
@@ -46,14 +46,14 @@ class PromptWriter:
         count: Callable[[list[str]], list[int]],
         wrap: Callable[[str], str] = str,
     ) -> None:
-        """Prepare to write.
+        """Prepare the template.
 
         Args:
             template: Compiled template.
             max_length: Tokens of a prompt at most.
             middle: Labels above it count as liked.
             count: Token counts of wrapped texts.
-            wrap: What a model's chat format puts around a text.
+            wrap: Adds the model's chat format around a text.
         """
         self._template = template
         self._max_length = max_length
@@ -62,7 +62,7 @@ class PromptWriter:
         self._wrap = wrap
 
     def write(self, users: Sequence[Row], items: Sequence[Row] | None, histories: Sequence[list[Row]]) -> Written:
-        """Write one prompt an example; lists of equal length.
+        """Write one prompt per example; all lists have equal length.
 
         Args:
             users: Columns of each example's user.
@@ -70,7 +70,7 @@ class PromptWriter:
             histories: Entries of each example's history, oldest first, as `entries` gives them.
 
         Raises:
-            InputError: When a prompt is too long even without any history.
+            InputError: If a prompt is too long even without a history.
         """
         kept = [list(history) for history in histories]
         texts = [self._render(at, users, items, kept) for at in range(len(users))]
@@ -84,7 +84,8 @@ class PromptWriter:
                         f"a prompt takes {lengths[at]} tokens without any history, over the {self._max_length} of"
                         " max_length: raise it in views, or shorten the template or the item's text"
                     )
-                # what an entry takes, from the whole: the first guess seldom drops too much, never too little twice
+                # estimated from the average length of an entry: the first guess seldom drops too much, never too
+                # little twice
                 share = lengths[at] / (len(kept[at]) + 1)
                 kept[at] = kept[at][max(1, int((lengths[at] - self._max_length) / max(share, 1.0))) :]
                 texts[at] = self._render(at, users, items, kept)
@@ -101,12 +102,12 @@ class PromptWriter:
         return self._wrap(self._template.render(values, lines=True))
 
     def entries(self, item: NDArray[np.int64], label: NDArray[np.floating], columns: Sequence[Row]) -> list[Row]:
-        """A history as the template sees it; items without columns (unknown ones) are left out.
+        """Return a history in the form that the template reads; items without columns (unknown ones) are left out.
 
         Args:
             item: Item indices, oldest first.
             label: Their labels.
-            columns: Columns of each item index; row 0 is nobody's.
+            columns: Columns of each item index; row 0 is not read.
         """
         return [
             {**columns[index], "rating": float(value), "liked": bool(value > self._middle)}
@@ -115,6 +116,6 @@ class PromptWriter:
         ]
 
     def histories(self, histories: Histories, length: int, columns: Sequence[Row]) -> list[list[Row]]:
-        """The newest `length` entries of each history, as the template sees them."""
+        """Return the newest `length` entries of each history, in the form that the template reads."""
         newest = histories.newest(length)
         return [self.entries(*newest.of(row), columns) for row in range(len(newest))]

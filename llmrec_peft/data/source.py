@@ -19,7 +19,7 @@ class Download:
         url: The owner's address.
         md5: Digest that the owner publishes beside the archive.
         folder: Folder inside the archive that holds the files.
-        sha256: Digest of each file that is unpacked; nothing else is.
+        sha256: Digest of each file that is unpacked; no other file is.
         licence: What the owner allows, in a few lines, shown before the download.
     """
 
@@ -31,16 +31,16 @@ class Download:
 
 
 class Reader(ABC):
-    """A source of data: it reads its owner's files and can make a small data set up.
+    """A source of data: it reads its owner's files and can generate a small dataset.
 
-    A recipe names its reader in ``data.reader``; any number of recipes can share one. Settings for the made-up
-    data stand in ``demo.yaml`` in the folder of the reader's module.
+    A recipe names its reader in ``data.reader``; any number of recipes can share one. Settings for the made-up data
+    are read from ``demo.yaml`` in the folder of the reader's module.
     """
 
     summary: ClassVar[str]
     """One line for `llmrec list`."""
     download: ClassVar[Download | None] = None
-    """Published archive, where its owner lets people fetch it."""
+    """Published archive, if its owner lets people fetch it."""
 
     @abstractmethod
     def read(self, path: Path, graph: Path | None) -> RecDataset:
@@ -51,26 +51,26 @@ class Reader(ABC):
             graph: Folder of a knowledge graph, if any.
 
         Raises:
-            InputError: Naming the file and line of what is wrong.
+            InputError: Naming the file and the line of the mistake.
         """
 
     def demo(self, seed: int) -> RecDataset:
-        """Make a small data set up, with a known structure, the same for the same seed.
+        """Generate a small dataset with a known structure, the same for the same seed.
 
         Raises:
-            InputError: When this reader makes none up.
+            InputError: If this reader generates none.
         """
         raise InputError(f"{type(self).__name__} makes no data up: give a folder with --data DIR")
 
 
 class RecipeSource(Reader):
-    """A reader that brings one recipe of its own name, registered as a class in the group ``llmrec_peft.recipes``.
+    """A reader that is also a recipe of its own name, registered as a class in the group ``llmrec_peft.recipes``.
 
-    Kept for plugins written before recipes were found by their folder. A new plugin derives `Reader`, which it
+    Kept for plugins written before recipes were registered as folders. A new plugin derives `Reader`, which it
     registers in ``llmrec_peft.readers``, and registers the folder of its recipes in ``llmrec_peft.recipes``.
     """
 
     @classmethod
     @abstractmethod
     def folder(cls) -> Path:
-        """Return the folder that holds ``recipe.yaml`` and, where there is made-up data, ``demo.yaml``."""
+        """Return the folder that holds ``recipe.yaml`` and, if there is made-up data, ``demo.yaml``."""

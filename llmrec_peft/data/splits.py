@@ -1,4 +1,4 @@
-"""Splits: which interactions train, which choose, which are reported once."""
+"""Splits: which interactions are trained on, which choose settings, and which are reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Split:
 
     @property
     def fit(self) -> Rows:
-        """Train and validation rows together: what a refit learns from."""
+        """Train and validation rows together, which a refit learns from."""
         return np.sort(np.concatenate([self.train, self.valid]))
 
     @property
@@ -33,29 +33,29 @@ class Split:
         return np.sort(np.concatenate([self.train, self.valid, self.test]))
 
     def growing(self, before: int, after: int) -> Split:
-        """The same parts, with rows `before` to `after` in training too."""
+        """Return the same parts, with rows `before` to `after` in training too."""
         return Split(np.concatenate([self.train, np.arange(before, after, dtype=np.int64)]), self.valid, self.test)
 
     def renumbered(self) -> Split:
-        """The same parts among the used rows alone, numbered from 0."""
+        """Return the same parts among the used rows only, numbered from 0."""
         used = self.used
         return Split(*(np.searchsorted(used, part).astype(np.int64) for part in (self.train, self.valid, self.test)))
 
 
 def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: float, seed: int) -> Split:
-    """Divide a dataset's interactions; validation is carved from training only, by the same kind of split.
+    """Split a dataset's interactions; validation is taken from training only, by the same kind of split.
 
     Args:
-        dataset: What to divide.
-        kind: ``official`` (the owner's parts; validation at random where he has none), ``random``, ``temporal``
+        dataset: Data to split.
+        kind: ``official`` (the owner's parts; validation at random if there is none), ``random``, ``temporal``
             (a global cut in time), ``leave-last-out`` (each user's last, the one before for validation),
             ``cold-item`` or ``cold-user`` (whole items or users held out).
         test_fraction: Share of interactions (of items or users for the cold ones) in the test part.
-        valid_fraction: Share of what remains.
+        valid_fraction: Share of the remaining interactions in the validation part.
         seed: Seed of random choices.
 
     Raises:
-        InputError: When the data cannot be divided so, or a part would be empty.
+        InputError: If the data cannot be split in this way, or a part would be empty.
     """
     rng = np.random.default_rng(seed)
     rows = np.arange(len(dataset.interactions), dtype=np.int64)
@@ -82,15 +82,15 @@ def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: 
 
 
 def drawn(parts: Split, train_size: int, seed: int) -> Split:
-    """The same division with fewer training interactions, drawn at random.
+    """Return the same split with fewer training interactions, drawn at random.
 
     Args:
-        parts: Division.
+        parts: Split.
         train_size: Training interactions kept.
         seed: Seed of the draw.
 
     Raises:
-        InputError: When there are not as many.
+        InputError: If there are fewer.
     """
     if train_size > len(parts.train):
         raise InputError(
@@ -103,12 +103,12 @@ def drawn(parts: Split, train_size: int, seed: int) -> Split:
 def _random(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Hold out a random share of the interactions."""
     order = rng.permutation(rows)
-    held = round(len(rows) * fraction)
-    return order[held:], order[:held]
+    count = round(len(rows) * fraction)
+    return order[count:], order[:count]
 
 
 def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Hold out what came after a moment; interactions at that very moment stay in training."""
+    """Hold out what is later than a moment; interactions at that very moment stay in training."""
     if len(rows) == 0:
         return rows, rows
     time = np.asarray(numbers(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
@@ -124,8 +124,8 @@ def _leave_last_out(dataset: RecDataset, rows: Rows, fraction: float, rng: np.ra
     order = np.lexsort((rows, time, user))
     last = np.append(user[order][1:] != user[order][:-1], True)
     first = np.insert(user[order][1:] != user[order][:-1], 0, True)
-    held = last & ~first
-    return rows[order[~held]], rows[order[held]]
+    held_out = last & ~first
+    return rows[order[~held_out]], rows[order[held_out]]
 
 
 def _cold(which: str) -> Callable[[RecDataset, Rows, float, np.random.Generator], tuple[Rows, Rows]]:

@@ -10,12 +10,12 @@ from llmrec_peft.data.dataset import RecDataset, column, selected
 
 
 def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
-    """Keep at most `count` items, drawn at random, with what is known of them.
+    """Keep at most `count` items, drawn at random, with their interactions and links to the graph.
 
-    Users stay as they are, those who have no interaction left included.
+    All users stay, also those without any interaction left.
 
     Args:
-        dataset: What to take from.
+        dataset: Data to draw from.
         count: Items kept at most, at least 1.
         seed: Seed of the draw.
     """

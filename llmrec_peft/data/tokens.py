@@ -1,4 +1,4 @@
-"""TokenTable: the token rows of all texts, each distinct text held once."""
+"""TokenTable: token rows of all texts, each distinct text stored once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Ragged token rows of the distinct texts among m keys (items, then users and prompts where they are read).
+    """Ragged token rows of the distinct texts among m keys (items, then users and prompts if they are read).
 
     Attributes:
         ids: Token ids of all distinct texts, one after the other, int64 [total].
         start: Where each distinct text starts in `ids`, with the end last, int64 [distinct + 1].
         row_of: Distinct text of each key, int64 [m].
         pad_id: Token id of padding.
-        kind: Kind of each distinct text (0 for items), which says how it is read, int64 [distinct].
-        variants: Distinct texts of each key in further wordings, int64 [variants, m]; None where there are none.
+        kind: Kind of each distinct text (0 for items), which determines how it is pooled, int64 [distinct].
+        variants: Distinct text of each key in further text variants, int64 [variants, m]; None without variants.
     """
 
     ids: NDArray[np.int64]
@@ -52,7 +52,7 @@ class TokenTable:
 
     @classmethod
     def joined(cls, tables: Sequence[TokenTable]) -> TokenTable:
-        """Several tables as one: keys and distinct texts of each after those of the former; kinds 0, 1, ..."""
+        """Join several tables: keys and distinct texts of each follow those of the table before; kinds are 0, 1, ..."""
         texts = np.cumsum([0, *(table.num_distinct for table in tables)])
         tokens = np.cumsum([0, *(len(table.ids) for table in tables)])
         starts = [table.start[:-1] + at for table, at in zip(tables, tokens[:-1], strict=True)]
@@ -64,8 +64,8 @@ class TokenTable:
             np.repeat(np.arange(len(tables)), [table.num_distinct for table in tables]).astype(np.int64),
         )
 
-    def worded(self, others: Sequence[TokenTable]) -> TokenTable:
-        """This table with further wordings of its first keys, each table holding one wording of them."""
+    def with_variants(self, others: Sequence[TokenTable]) -> TokenTable:
+        """Return this table with further text variants of its first keys, one variant per given table."""
         whole = self.joined([self, *others])
         at = self.num_distinct
         rows = []
@@ -83,11 +83,11 @@ class TokenTable:
         return len(self.start) - 1
 
     def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Tokens of some distinct texts, [len(rows)]."""
+        """Return the token counts of some distinct texts, [len(rows)]."""
         return self.start[rows + 1] - self.start[rows]
 
     def padded(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask of some distinct texts, padded on the right to the longest.
+        """Return token ids and attention mask of some distinct texts, padded on the right to the longest.
 
         Returns:
             Two int64 tensors [len(rows), longest].

@@ -13,7 +13,7 @@ from llmrec_peft.errors import InputError
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja2's sandbox, which bounds `range` but not ``"a" * 10**11``: products and powers are refused."""
+    """Jinja2's sandbox bounds `range` but not ``"a" * 10**11``; this one refuses products and powers."""
 
     intercepted_binops = frozenset(["*", "**"])
 
@@ -36,7 +36,7 @@ class ViewTemplate:
         """Compile a template.
 
         Raises:
-            InputError: With the line of a syntax error.
+            InputError: Naming the line of a syntax error.
         """
         self.source = source
         try:
@@ -49,18 +49,18 @@ class ViewTemplate:
 
         Args:
             row: Columns that the template may name.
-            lines: Keep the ends of lines, as prompts need them.
+            lines: Whether line ends are kept, as prompts need them.
 
         Raises:
-            InputError: When the template names a column that is not there, or fails.
+            InputError: If the template names a column that does not exist, or fails.
         """
         return self._rendered(self._template.render, row, lines)
 
     def render_all(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Render many rows in order, as `render` would each, in a third of the time.
+        """Render many rows in order, equal to `render` for each, in a third of the time.
 
         Jinja2 makes a context for each call of `Template.render`, which takes longer than most templates; here one
-        context takes the columns of one row after the other.
+        context is reused for all rows.
         """
         context = self._template.new_context()
         known, write = dict(context.parent), self._template.root_render_func

@@ -1,4 +1,4 @@
-"""Vocabulary: which number a user or item has in the trained tables; 0 is everyone unknown."""
+"""Vocabulary: the index of each user and item in the trained tables; 0 for all unknown ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN = 0
-"""Index of a user or item that training never saw a name of."""
+"""Index of a user or item that does not occur in training."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, users: Iterable[str], items: Iterable[str]) -> Vocabulary:
-        """Number ids in the order in which they first come."""
+        """Number ids in the order of their first occurrence."""
         return cls(tuple(dict.fromkeys(users)), tuple(dict.fromkeys(items)))
 
     @property
@@ -49,9 +49,9 @@ class Vocabulary:
         return {item: index for index, item in enumerate(self.items, start=1)}
 
     def user_indices(self, users: Sequence[str]) -> NDArray[np.int64]:
-        """Indices of users, 0 for unknown ones, shape [len(users)]."""
+        """Return the indices of users, 0 for unknown ones, [len(users)]."""
         return np.fromiter((self._user_index.get(user, UNKNOWN) for user in users), np.int64, len(users))
 
     def item_indices(self, items: Sequence[str]) -> NDArray[np.int64]:
-        """Indices of items, 0 for unknown ones, shape [len(items)]."""
+        """Return the indices of items, 0 for unknown ones, [len(items)]."""
         return np.fromiter((self._item_index.get(item, UNKNOWN) for item in items), np.int64, len(items))

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, trivial baselines, slices, paired intervals."""
+"""Evaluation: metrics, baselines, slices, paired intervals."""

@@ -1,4 +1,4 @@
-"""Metrics of predicted clicks, in numpy: do the clicked ones come first, and do the probabilities hold?"""
+"""Metrics of predicted clicks, in numpy: order of clicked and other examples, and calibration."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ Labels = NDArray[np.floating] | NDArray[np.integer] | NDArray[np.bool_]
 Ints = NDArray[np.integer]
 
 CLIP = float(np.finfo(np.float32).eps)
-"""How near to 0 and 1 a probability comes in `log_loss`: single precision's resolution, in which heads score, so
-that a figure does not depend on the type that the scores are kept in."""
+"""Minimum distance of a probability from 0 and 1 in `log_loss`: single precision's resolution, in which heads score,
+so that the result does not depend on the dtype of stored scores."""
 BINS = 15
 """Bins of `ece`, as in the paper."""
 
 
 def auc(scores: Floats, labels: Labels) -> float:
-    """Area under the ROC curve: P(s⁺ > s⁻) + ½ P(s⁺ = s⁻) over all pairs of a positive and a negative.
+    """Compute the area under the ROC curve: P(s⁺ > s⁻) + ½ P(s⁺ = s⁻) over all pairs of a positive and a negative.
 
     Args:
         scores: [n], any monotone score.
         labels: [n], 0 or 1.
 
     Returns:
-        In [0, 1]; ½ for scores that say nothing.
+        In [0, 1]; ½ for scores without information.
 
     Raises:
-        ValueError: When all labels are of one class, a label is neither 0 nor 1, or a score is not a number.
+        ValueError: If all labels are of one class, a label is neither 0 nor 1, or a score is NaN.
 
     References:
         Hanley and McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology 143(1), 1982.
@@ -43,20 +43,20 @@ def auc(scores: Floats, labels: Labels) -> float:
 
 
 def log_loss(probability: Floats, labels: Labels) -> float:
-    """mean of -y log p - (1 - y) log(1 - p), natural logarithm, p clipped to `CLIP` from 0 and 1.
+    """Compute the mean of -y log p - (1 - y) log(1 - p), natural logarithm, p clipped to `CLIP` from 0 and 1.
 
     Args:
         probability: [n] in [0, 1], n > 0.
         labels: [n], 0 or 1.
 
     Raises:
-        ValueError: When a label is neither 0 nor 1, or a probability is not in [0, 1].
+        ValueError: If a label is neither 0 nor 1, or a probability is not in [0, 1].
     """
     return float(np.mean(log_losses(probability, labels)))
 
 
 def log_losses(probability: Floats, labels: Labels) -> NDArray[np.float64]:
-    """The terms of `log_loss`, [n]."""
+    """Return the terms of `log_loss`, [n]."""
     given, positive = binary_examples(probability, labels)
     _in_unit_interval(given)
     clipped = np.clip(given, CLIP, 1.0 - CLIP)
@@ -70,7 +70,7 @@ class UserMeanAuc:
     Attributes:
         value: The mean over `users`, each with equal weight.
         users: Users with both classes.
-        left_out: Users with one class only, who have no AUC.
+        left_out: Users with one class only, for whom AUC is undefined.
     """
 
     value: float
@@ -79,7 +79,7 @@ class UserMeanAuc:
 
 
 def user_auc(scores: Floats, labels: Labels, user: Ints) -> UserMeanAuc:
-    """AUC within each user's examples, then the mean over users: blind to who clicks more than others.
+    """Compute the mean over users of each user's own AUC, which ignores differences between users' click rates.
 
     Args:
         scores: [n].
@@ -87,11 +87,11 @@ def user_auc(scores: Floats, labels: Labels, user: Ints) -> UserMeanAuc:
         user: User index of each example, [n].
 
     Raises:
-        ValueError: When no user has both classes, or as for `auc`.
+        ValueError: If no user has both classes, or as for `auc`.
 
     References:
         Zhu et al., Optimized Cost per Click in Taobao Display Advertising, KDD 2017 (there weighted by
-        impressions; here users weigh the same).
+        impressions; here users have equal weights).
     """
     users, values = auc_by_user(scores, labels, user)
     if not len(users):
@@ -100,25 +100,25 @@ def user_auc(scores: Floats, labels: Labels, user: Ints) -> UserMeanAuc:
 
 
 def auc_by_user(scores: Floats, labels: Labels, user: Ints) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Indices of the users with both classes, ascending, and their AUCs."""
+    """Return the indices of the users with both classes, ascending, and their AUCs."""
     score, positive = binary_examples(scores, labels)
     names, values, pairs = _by_user(score, positive, np.asarray(user, np.int64))
     return names[pairs > 0], values[pairs > 0]
 
 
 def ece(probability: Floats, labels: Labels, bins: int = BINS) -> float:
-    """Expected calibration error: Σ_b n_b / n · |mean label - mean probability| over bins of equal width.
+    """Compute the expected calibration error Σ_b n_b / n · |mean label - mean probability| over bins of equal width.
 
-    A bin holds its lower edge, the last one both. The figure is above zero by chance where bins hold few
-    examples, for perfect probabilities too.
+    A bin includes its lower edge, the last one both. The result is above zero by chance if bins have few examples,
+    even for perfect probabilities.
 
     Args:
-        probability: Of a positive, [n] in [0, 1], n > 0.
+        probability: Probability of a positive, [n] in [0, 1], n > 0.
         labels: [n], 0 or 1.
         bins: At least 1.
 
     Raises:
-        ValueError: When a label is neither 0 nor 1, or a probability is not in [0, 1].
+        ValueError: If a label is neither 0 nor 1, or a probability is not in [0, 1].
 
     References:
         Naeini, Cooper and Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
@@ -137,11 +137,11 @@ CLICK_METRICS: dict[str, Callable[[Floats, Labels, Ints], float]] = {
     "uauc": lambda scores, labels, user: user_auc(scores, labels, user).value,
     "ece": lambda scores, labels, user: ece(scores, labels),
 }
-"""Metrics that every click report carries, of probabilities [n], labels [n] and user indices [n]."""
+"""Metrics of every click report, of probabilities [n], labels [n] and user indices [n]."""
 
 
 def click_report(scores: Floats, labels: Labels, user: Ints) -> dict[str, float]:
-    """All click metrics of one prediction, and how many users ``uauc`` leaves out.
+    """Compute all click metrics of one prediction, and the number of users that ``uauc`` leaves out.
 
     Args:
         scores: Probabilities, [n], n > 0.
@@ -149,8 +149,8 @@ def click_report(scores: Floats, labels: Labels, user: Ints) -> dict[str, float]
         user: User index of each example, [n].
 
     Returns:
-        ``auc``, ``log_loss``, ``uauc``, ``ece``, ``uauc_users_left_out``. Where the examples have one class
-        only, as in small slices, there is no ``auc``; where no user has both, there is no ``uauc``.
+        ``auc``, ``log_loss``, ``uauc``, ``ece``, ``uauc_users_left_out``. If the examples have one class only, as in
+        small slices, there is no ``auc``; if no user has both, there is no ``uauc``.
     """
     mixed = len(auc_by_user(scores, labels, user)[0])
     defined = {"auc": len(np.unique(labels)) > 1, "uauc": mixed > 0}
@@ -159,10 +159,10 @@ def click_report(scores: Floats, labels: Labels, user: Ints) -> dict[str, float]
 
 
 def binary_examples(scores: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scores as float64 [n] and labels as bool [n].
+    """Return scores as float64 [n] and labels as bool [n].
 
     Raises:
-        ValueError: When there is none, a label is neither 0 nor 1, or a score is not a number.
+        ValueError: If there are none, a label is neither 0 nor 1, or a score is NaN.
     """
     score, label = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     if score.shape != label.shape or score.ndim != 1:
@@ -180,7 +180,7 @@ def binary_examples(scores: Floats, labels: Labels) -> tuple[NDArray[np.float64]
 def _by_user(
     score: NDArray[np.float64], positive: NDArray[np.bool_], user: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Users, their AUCs (0 without pairs), and their numbers of pairs; one sort for all of them."""
+    """Return users, their AUCs (0 without pairs), and their numbers of pairs, by one sort for all of them."""
     order = np.lexsort((score, user))
     score, hit, user = score[order], positive[order].astype(np.float64), user[order]
     names, start = np.unique(user, return_index=True)

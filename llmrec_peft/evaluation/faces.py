@@ -1,4 +1,4 @@
-"""Thin `evaluate.Metric` faces of our metrics: they combine, need no network, and compute in numpy."""
+"""Thin `evaluate.Metric` classes for our metrics: they combine, need no network, and compute in numpy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBER, _INDEX = datasets.Value("float64"), datasets.Value("int64")
 
 
 class _Face(evaluate.Metric):  # type: ignore[misc]
-    """A metric whose inputs are named columns; `compute` of several combined ones hands all options to each."""
+    """A metric with named input columns; `compute` of several combined metrics passes all options to each."""
 
     inputs: ClassVar[str]
     columns: ClassVar[dict[str, Any]]
@@ -100,7 +100,7 @@ class _RankingMetric(_Face, ABC):
 
     @abstractmethod
     def _figure(self, rank: ranking_metrics.Floats, k: int) -> dict[str, float]:
-        """The metric by its name, of each case's rank."""
+        """Compute the metric, by name, from each case's rank."""
 
 
 class HitRate(_RankingMetric):

@@ -1,4 +1,4 @@
-"""Intervals: is the difference of two models' figures more than chance over users, items and seeds would give?"""
+"""Intervals: is the difference between two models' metrics larger than chance over users, items and seeds?"""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ Ints = NDArray[np.integer]
 Weights = NDArray[np.float64]
 
 Figure = Callable[[Weights], float]
-"""A metric of fixed predictions, from a weight of each example, float64 [n], non-negative: what the metric would be
-with each example there as often as its weight says. Not a number where the weighted examples leave it undefined."""
+"""A metric of fixed predictions as a function of example weights, float64 [n], non-negative: the metric with each
+example repeated as often as its weight says. NaN if the weighted examples leave it undefined."""
 
 Verdict = Literal["first is lower", "first is higher", "no difference"]
 
 
 def rmse_figure(predicted: Floats, observed: Floats) -> Figure:
-    """Root mean squared error of predictions [n] of ratings [n]."""
+    """Return the root mean squared error of predictions [n] of ratings [n], as a function of weights."""
     squares = (np.asarray(predicted, np.float64) - observed) ** 2
     return lambda weights: float(np.sqrt(_dot(weights, squares) / weights.sum()))
 
 
 def mae_figure(predicted: Floats, observed: Floats) -> Figure:
-    """Mean absolute error of predictions [n] of ratings [n]."""
+    """Return the mean absolute error of predictions [n] of ratings [n], as a function of weights."""
     return mean_figure(np.abs(np.asarray(predicted, np.float64) - observed))
 
 
 def mean_figure(gains: Floats) -> Figure:
-    """Mean of what each example gains, [n]: hit rate, NDCG or MRR, by `hits_at_k`, `gains_at_k`, `reciprocal_ranks`."""
+    """Return the mean of each example's gain [n]: HR, NDCG or MRR, by `hits_at_k`, `gains_at_k`, `reciprocal_ranks`."""
     own = np.asarray(gains, np.float64)
     return lambda weights: _dot(weights, own) / float(weights.sum())
 
 
 def log_loss_figure(probability: Floats, labels: Labels) -> Figure:
-    """Logarithmic loss of probabilities [n] of labels [n]."""
+    """Return the logarithmic loss of probabilities [n] of labels [n], as a function of weights."""
     return mean_figure(log_losses(probability, labels))
 
 
 def auc_figure(scores: Floats, labels: Labels) -> Figure:
-    """Area under the ROC curve of scores [n] on labels [n]; ties count half.
+    """Return the area under the ROC curve of scores [n] on labels [n], as a function of weights; ties count half.
 
-    Scores are sorted once, so that a weighting costs O(n). With whole weights all sums are exact, and the
-    figure is `auc` of the repeated examples to the last digit.
+    Scores are sorted once, so that each evaluation costs O(n). With integer weights all sums are exact, and the result
+    is `auc` of the repeated examples to the last digit.
     """
     score, positive = binary_examples(scores, labels)
     hit, miss = np.flatnonzero(positive), np.flatnonzero(~positive)
@@ -66,10 +66,10 @@ def auc_figure(scores: Floats, labels: Labels) -> Figure:
 
 
 def user_auc_figure(scores: Floats, labels: Labels, user: Ints) -> Figure:
-    """Mean over users of AUC within a user, of scores [n], labels [n] and user indices [n].
+    """Return the mean over users of AUC within a user, of scores [n], labels [n] and user indices [n].
 
-    The figure takes weights that are constant within a user, for whole users are what can be there more than
-    once; it raises ValueError on others, such as those of resampled items.
+    It accepts weights that are constant within a user, since only whole users can be repeated; it raises ValueError on
+    others, such as those of resampled items.
     """
     names, values = auc_by_user(scores, labels, user)
     every, first, place = np.unique(user, return_index=True, return_inverse=True)
@@ -86,13 +86,13 @@ def user_auc_figure(scores: Floats, labels: Labels, user: Ints) -> Figure:
 
 @dataclass(frozen=True)
 class PairedInterval:
-    """Difference of two models' figures, first less second, with a 95 % bootstrap interval.
+    """Difference of two models' metrics, first less second, with a 95 % bootstrap interval.
 
     Attributes:
-        difference: Of the figures on all examples.
+        difference: Difference of the metrics on all examples.
         low: 2.5 % quantile over resamples.
         high: 97.5 % quantile.
-        clusters: How many units were resampled.
+        clusters: Number of units that are resampled.
     """
 
     difference: float
@@ -107,19 +107,19 @@ class PairedInterval:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says of the first figure, at the two-sided level of 5 %."""
+        """Result of comparing the first model with the second, at the two-sided level of 5 %."""
         if not self.excludes_zero:
             return "no difference"
         return "first is lower" if self.high < 0.0 else "first is higher"
 
     def plain(self) -> dict[str, float | int | bool]:
-        """As plain values."""
+        """Return the interval as plain values."""
         return {**asdict(self), "excludes_zero": self.excludes_zero}
 
 
 @dataclass(frozen=True)
 class GroupInterval(PairedInterval):
-    """Difference of two groups' mean figures, first less second, with a 95 % bootstrap interval.
+    """Difference of two groups' mean metrics, first less second, with a 95 % bootstrap interval.
 
     Attributes:
         first_seeds: Models in the first group.
@@ -131,20 +131,20 @@ class GroupInterval(PairedInterval):
 
 
 def paired_interval(first: Figure, second: Figure, cluster: Ints, resamples: int, seed: int = 0) -> PairedInterval:
-    """Bootstrap the difference of two figures by resampling whole clusters (users, items, or single examples).
+    """Bootstrap the difference of two metrics by resampling whole clusters (users, items, or single examples).
 
-    Examples of one item err together, so resampling examples one by one would promise too much where items
-    are what is new. Resamples in which a figure is undefined are left out.
+    Examples of one item have correlated errors, so resampling single examples would give too narrow intervals if
+    items are what is new. Resamples in which a metric is undefined are left out.
 
     Args:
-        first: Figure of the first model.
-        second: Figure of the second model, of the same examples.
+        first: Metric of the first model.
+        second: Metric of the second model, on the same examples.
         cluster: Cluster of each example, [n].
         resamples: Number of resamples, at least 1.
         seed: Seed of the resampling.
 
     Raises:
-        ValueError: When a figure is undefined on all examples, or the difference in every resample.
+        ValueError: If a metric is undefined on all examples, or the difference in every resample.
 
     References:
         Field and Welsh, Bootstrapping Clustered Data, JRSS B 69(3), 2007.
@@ -156,17 +156,17 @@ def paired_interval(first: Figure, second: Figure, cluster: Ints, resamples: int
 def paired_intervals(
     figures: Mapping[str, Figure], pairs: Sequence[tuple[str, str]], cluster: Ints, resamples: int, seed: int = 0
 ) -> list[PairedInterval]:
-    """`paired_interval` of each pair of names, over draws that all share: every figure is computed once a draw.
+    """Compute `paired_interval` for each pair of names over shared draws: each metric is computed once per draw.
 
     Args:
-        figures: Figures by name, of the same examples.
-        pairs: Names of first and second figures.
+        figures: Metrics by name, on the same examples.
+        pairs: Names of first and second metrics.
         cluster: Cluster of each example, [n].
         resamples: Number of resamples, at least 1.
         seed: Seed of the resampling.
 
     Raises:
-        ValueError: When a figure is undefined on all examples, or a difference in every resample.
+        ValueError: If a metric is undefined on all examples, or a difference in every resample.
     """
     place, clusters = _places(cluster)
     rng = np.random.default_rng(seed)
@@ -186,7 +186,7 @@ def paired_intervals(
 def paired_rmse_interval(
     first: Floats, second: Floats, observed: Floats, cluster: Ints, resamples: int, seed: int = 0
 ) -> PairedInterval:
-    """`paired_interval` of the RMSE of two models' predictions [n] of ratings [n]."""
+    """Compute `paired_interval` for the RMSE of two models' predictions [n] of ratings [n]."""
     return paired_interval(rmse_figure(first, observed), rmse_figure(second, observed), cluster, resamples, seed)
 
 
@@ -198,26 +198,26 @@ def group_interval(
     seed: int = 0,
     paired: bool = False,
 ) -> GroupInterval:
-    """Bootstrap the difference of two groups' mean figures over clusters and over seeds at once.
+    """Bootstrap the difference of two groups' mean metrics over clusters and seeds together.
 
     A group is one recipe trained with several seeds. Each resample draws clusters, which all models share, and
     within each group, independently, seeds with replacement: S - 1 of S, so that the variance over the draws
-    is that of a mean of S seeds and not (S - 1) / S of it. Where a group has one seed, its spread is unknown
-    and counts as none. Where nearly all spread is the seeds', few of them promise too much: in 600 simulated
-    pairs of equal groups the interval held zero in 82, 90, 91 and 94 % at 2, 3, 5 and 10 seeds (by drawing S
-    of S in 74, 83, 87 and 92 %); where users or items spread more than seeds, in 94 to 98 %.
+    is that of a mean of S seeds and not (S - 1) / S of it. If a group has one seed, its variance is unknown and taken
+    as zero. If nearly all variance is between seeds, intervals of few seeds are too narrow: in 600 simulated pairs of
+    equal groups the interval contained zero in 82, 90, 91 and 94 % at 2, 3, 5 and 10 seeds (drawing S of S in 74, 83,
+    87 and 92 %); if users or items vary more than seeds, in 94 to 98 %.
 
     Args:
-        first: Figures of the first group's models, at least one.
-        second: Figures of the second group's models, of the same examples.
+        first: Metrics of the first group's models, at least one.
+        second: Metrics of the second group's models, on the same examples.
         cluster: Cluster of each example, [n].
         resamples: Number of resamples, at least 1.
         seed: Seed of the resampling.
-        paired: Whether the n-th models of both groups belong together, as a run and its own baseline do: seeds are
+        paired: Whether the n-th models of both groups belong together, such as a run and its own baseline: seeds are
             then drawn once for both.
 
     Raises:
-        ValueError: When a figure is undefined on all examples, or the difference in every resample.
+        ValueError: If a metric is undefined on all examples, or the difference in every resample.
 
     References:
         Owen and Eckles, Bootstrapping Data Arrays of Arbitrary Order, Annals of Applied Statistics 6(3), 2012
@@ -247,24 +247,24 @@ def _mean(group: Sequence[Figure], drawn: NDArray[np.int64], weights: Weights) -
 
 
 def _places(cluster: Ints) -> tuple[NDArray[np.int64], int]:
-    """Place of each example's cluster among all, [n], and their number."""
+    """Return the number of each example's cluster, [n], and the number of clusters."""
     names, place = np.unique(cluster, return_inverse=True)
     return place.astype(np.int64), len(names)
 
 
 def _dot(weights: Weights, values: NDArray[np.float64]) -> float:
-    """Σ w v on one thread: what BLAS does with several on a busy machine takes six times as long."""
+    """Compute Σ w v on one thread: BLAS with several threads takes six times as long on a busy machine."""
     return float((weights * values).sum())
 
 
 def _drawn(rng: np.random.Generator, place: NDArray[np.int64], clusters: int) -> Weights:
-    """Weights of the examples of as many clusters as there are, drawn with replacement, [n]."""
+    """Return example weights of a draw of clusters with replacement, as many as there are, [n]."""
     times = np.bincount(rng.integers(0, clusters, clusters), minlength=clusters)
     return times.astype(np.float64)[place]
 
 
 def _summary(difference: float, differences: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The difference and the bounds of its interval."""
+    """Return the difference and the bounds of its interval."""
     defined = differences[~np.isnan(differences)]
     if np.isnan(difference) or not len(defined):
         raise ValueError("a figure is undefined on these examples: AUC needs both classes")

@@ -1,4 +1,4 @@
-"""Measures: how each task's outcomes become figures, slices and paired differences."""
+"""Measures: compute each task's metrics, slices and paired differences from outcomes."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ from llmrec_peft.evaluation.ranking_metrics import (
 from llmrec_peft.evaluation.rating_metrics import rating_report
 
 Observe = Callable[[NDArray[np.floating]], NDArray[np.floating]]
-"""Labels as a head's metrics want them."""
+"""Maps labels to what a head's metrics read."""
 
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss", "ece"})
-"""Metrics of which less is more."""
+"""Metrics of which lower values are better."""
 
 
 class Measure(ABC):
-    """How one task is measured."""
+    """Metrics of one task."""
 
     metrics: ClassVar[tuple[str, ...]]
-    """Metrics of every report that a report leads with."""
+    """Metrics that a report shows first."""
 
     @abstractmethod
     def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
-        """All figures of one outcome."""
+        """Compute all metrics of one outcome."""
 
     @abstractmethod
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
-        """One metric as a function of each example's weight, for resampling."""
+        """Return one metric as a function of each example's weight, for resampling."""
 
     @abstractmethod
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
-        """The outcome of some examples."""
+        """Return the outcome of some examples."""
 
     def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
-        """What is resampled as a whole."""
+        """Return, by name, the clusters that are resampled as a whole."""
         return {"by_user": part.user, "by_item": part.item}
 
 
@@ -69,18 +69,18 @@ class RatingMeasure(Measure):
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae")
 
     def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
-        """RMSE and MAE."""
+        """Compute RMSE and MAE."""
         return rating_report(_scores(outcome), part.label)
 
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
-        """RMSE or MAE."""
+        """Return RMSE or MAE as a function of weights."""
         figures = {"rmse": rmse_figure, "mae": mae_figure}
         if metric not in figures:
             raise ValueError(f"{metric} cannot be resampled")
         return figures[metric](_scores(outcome), part.label)
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
-        """Scores of some examples."""
+        """Return scores of some examples."""
         return np.asarray(_scores(outcome)[rows])
 
 
@@ -89,18 +89,18 @@ class ClickMeasure(Measure):
     """Clicks: AUC, log-loss, AUC by user, calibration error.
 
     Attributes:
-        observe: Turns labels into 1 and 0.
+        observe: Maps labels to 1 and 0.
     """
 
     observe: Observe
     metrics: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "uauc", "ece")
 
     def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
-        """All of them, and how many users AUC by user leaves out."""
+        """Compute all of them, and the number of users that AUC by user leaves out."""
         return click_report(_scores(outcome), self.observe(part.label), part.user)
 
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
-        """AUC, log-loss or AUC by user."""
+        """Return AUC, log-loss or AUC by user as a function of weights."""
         scores, observed = _scores(outcome), self.observe(part.label)
         if metric == "uauc":
             return user_auc_figure(scores, observed, part.user)
@@ -110,11 +110,11 @@ class ClickMeasure(Measure):
         return figures[metric](scores, observed)
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
-        """Scores of some examples."""
+        """Return scores of some examples."""
         return np.asarray(_scores(outcome)[rows])
 
     def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
-        """AUC by user is a mean over users: only they are resampled."""
+        """Return users only for AUC by user, which is a mean over users."""
         return {"by_user": part.user} if metric == "uauc" else super().clusters(metric, part)
 
 
@@ -132,7 +132,7 @@ class RankingMeasure(Measure):
     metrics: ClassVar[tuple[str, ...]] = ("hr@10", "ndcg@10", "mrr", "recall@10", "coverage@10", "novelty@10")
 
     def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
-        """All of them; figures among sampled items, where asked for, say so in their names."""
+        """Compute all of them; metrics among sampled items, if asked for, say so in their names."""
         ranks = _ranks(outcome)
         num_items = len(self.popularity)
         report = ranking_report(ranks.rank, ranks.top, part.user, self.popularity, num_items, ks=(self.k,))
@@ -142,7 +142,7 @@ class RankingMeasure(Measure):
         return report
 
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
-        """A mean over examples (HR, NDCG, MRR), or over users (recall)."""
+        """Return a mean over examples (HR, NDCG, MRR), or over users (recall), as a function of weights."""
         rank = _ranks(outcome).rank
         gains = {
             f"hr@{self.k}": lambda: hits_at_k(rank, self.k),
@@ -160,16 +160,16 @@ class RankingMeasure(Measure):
         return lambda weights: float((weights * hits).sum() / ((weights * share).sum() or np.nan))
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
-        """Ranks of some examples."""
+        """Return ranks of some examples."""
         return _ranks(outcome).take(rows)
 
 
 def measure_of(task: str, observe: Observe, popularity: NDArray[np.int64]) -> Measure:
-    """The measure of a head's task.
+    """Return the measure of a head's task.
 
     Args:
         task: ``rating``, ``click`` or ``ranking``.
-        observe: Turns labels into what the head's metrics want.
+        observe: Maps labels to what the head's metrics read.
         popularity: Training interactions of each item index.
     """
     kinds: Mapping[str, Callable[[], Measure]] = {
@@ -181,7 +181,7 @@ def measure_of(task: str, observe: Observe, popularity: NDArray[np.int64]) -> Me
 
 
 def better(metric: str, first: float, second: float) -> bool:
-    """Whether the first figure is better than the second."""
+    """Return whether the first value of a metric is better than the second."""
     return first < second if metric in LOWER_IS_BETTER else first > second
 
 

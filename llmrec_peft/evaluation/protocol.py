@@ -1,4 +1,4 @@
-"""Protocol: what may be known when a model is evaluated, and what it predicts under it."""
+"""Protocol: what may be known when a model is evaluated, and its predictions under this protocol."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a run is evaluated; the same for all of its variants, heads and baselines.
+    """Settings of an evaluation, the same for all of a run's variants, heads and baselines.
 
     Attributes:
-        refit: Whether the final model learns from validation, too.
+        refit: Whether the final model is also trained on validation.
         in_time: Whether every outcome before an example's own time counts (the prequential protocol).
         own_items: Whether items of an example's history are ranked too.
-        sampled: Test examples are also ranked among so many random items; None for the catalogue alone.
+        sampled: Number of random items among which test examples are ranked as well; None for the catalogue only.
         bootstrap: Resamples of the paired intervals; 0 for none.
         num_items: Rows of an item table.
-        train: Interactions that the model which validation watches is trained on.
-        learned: Interactions that the final model is trained on: `train`, and validation where it is refit.
+        train: Training interactions of the model that is evaluated on validation.
+        learned: Training interactions of the final model: `train`, and validation if it is refit.
     """
 
     refit: bool
@@ -45,15 +45,15 @@ def outcome_of(
     learned: Interactions,
     sampled: int | None = None,
 ) -> Outcome:
-    """Predict a part with one head of a model, in the form that the head's task is measured in.
+    """Predict a part with one head of a model, in the form that the task's metrics read.
 
     Args:
         model: Trained model.
         head: Name of the head.
         part: Examples.
-        protocol: How they are evaluated.
+        protocol: Settings of the evaluation.
         learned: Interactions that the model was trained on.
-        sampled: Rank among so many random items, too.
+        sampled: Number of random items among which to rank as well.
     """
     if model.heads[head].task == "ranking":
         with model.ranking(part, protocol.num_items, head) as scores:

@@ -1,4 +1,4 @@
-"""Metrics of ranked lists, in numpy: where the one relevant item of a case stands, and what lists are made of."""
+"""Metrics of ranked lists, in numpy: the rank of each case's one relevant item, and properties of the lists."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 NO_ITEM = 0
-"""Entry of a list that holds no item."""
+"""Entry of a list that is no item."""
 
 
 def target_rank(scores: Floats, target: Ints, mask: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Rank of each case's target among its candidates: 1 + |better| + ½ |as good|.
+    """Compute the rank of each case's target among its candidates: 1 + |better| + ½ |as good|.
 
-    Ties count half, so that a model gains nothing from scoring everything alike: a constant has the mean rank
-    of a random order.
+    Ties count half, so that equal scores give no advantage: a constant has the mean rank of a random order.
 
     Args:
         scores: [n, C], higher is better.
@@ -29,7 +28,7 @@ def target_rank(scores: Floats, target: Ints, mask: NDArray[np.bool_] | None = N
         float64 [n], from 1 to the number of candidates that count.
 
     Raises:
-        ValueError: When a score that counts is not a number.
+        ValueError: If a score that counts is NaN.
 
     References:
         Krichene and Rendle, On Sampled Metrics for Item Recommendation, KDD 2020 (why C should be the whole
@@ -47,37 +46,37 @@ def target_rank(scores: Floats, target: Ints, mask: NDArray[np.bool_] | None = N
 
 
 def hits_at_k(rank: Floats, k: int) -> NDArray[np.float64]:
-    """1 where the target is within the first k, rank ≤ k, else 0, [n]."""
+    """Return 1 if the target is within the first k, rank ≤ k, else 0, [n]."""
     return (np.asarray(rank, np.float64) <= k).astype(np.float64)
 
 
 def gains_at_k(rank: Floats, k: int) -> NDArray[np.float64]:
-    """1 / log₂(1 + rank) where rank ≤ k, else 0, [n]; the ideal list of one relevant item has gain 1."""
+    """Return 1 / log₂(1 + rank) if rank ≤ k, else 0, [n]; the ideal list of one relevant item has gain 1."""
     rank = np.asarray(rank, np.float64)
     return np.where(rank <= k, 1.0 / np.log2(1.0 + rank), 0.0)
 
 
 def reciprocal_ranks(rank: Floats) -> NDArray[np.float64]:
-    """1 / rank, [n]."""
+    """Return 1 / rank, [n]."""
     return 1.0 / np.asarray(rank, np.float64)
 
 
 def hit_rate_at_k(rank: Floats, k: int) -> float:
-    """Share of cases whose target is within the first k.
+    """Compute the share of cases whose target is within the first k.
 
     Args:
-        rank: Rank of each case's target, from 1, [n], n > 0; where ties make it fractional, the case counts
-            as within k if rank ≤ k.
+        rank: Rank of each case's target, from 1, [n], n > 0; a fractional rank (from ties) counts as within k if
+            rank ≤ k.
         k: At least 1.
     """
     return float(hits_at_k(rank, k).mean())
 
 
 def ndcg_at_k(rank: Floats, k: int) -> float:
-    """Normalised discounted cumulative gain with one relevant item a case: mean of 1 / log₂(1 + rank) within k.
+    """Compute NDCG with one relevant item per case: the mean of 1 / log₂(1 + rank) within k.
 
     Args:
-        rank: Rank of each case's target, from 1, [n], n > 0; a fractional rank is put in as it is.
+        rank: Rank of each case's target, from 1, [n], n > 0; a fractional rank is used as it is.
         k: At least 1.
 
     References:
@@ -87,7 +86,7 @@ def ndcg_at_k(rank: Floats, k: int) -> float:
 
 
 def mrr(rank: Floats) -> float:
-    """Mean reciprocal rank over all cases, without a cutoff.
+    """Compute the mean reciprocal rank over all cases, without a cutoff.
 
     Args:
         rank: Rank of each case's target, from 1, [n], n > 0.
@@ -99,9 +98,9 @@ def mrr(rank: Floats) -> float:
 
 
 def recall_at_k(rank: Floats, user: Ints, k: int) -> float:
-    """Mean over users of the share of a user's cases that are within the first k.
+    """Compute the mean over users of the share of a user's cases that are within the first k.
 
-    `hit_rate_at_k` where every user has equally many cases; else users, not cases, weigh the same.
+    It equals `hit_rate_at_k` if all users have equally many cases; otherwise users, not cases, have equal weights.
 
     Args:
         rank: Rank of each case's target, from 1, [n], n > 0.
@@ -113,11 +112,11 @@ def recall_at_k(rank: Floats, user: Ints, k: int) -> float:
 
 
 def coverage_at_k(top: Ints, num_items: int) -> float:
-    """Share of the catalogue that stands in someone's list.
+    """Compute the share of the catalogue that stands in at least one list.
 
     Args:
         top: Item indices of each list, [n, k]; 0 is no item.
-        num_items: Rows of the item table, the one of no item included, at least 2.
+        num_items: Rows of the item table, the one for no item included, at least 2.
 
     References:
         Ge, Delgado-Battenfeld and Jannach, Beyond Accuracy: Evaluating Recommender Systems by Coverage and
@@ -128,20 +127,20 @@ def coverage_at_k(top: Ints, num_items: int) -> float:
 
 
 def novelty_at_k(top: Ints, popularity: NDArray[np.number]) -> float:
-    """Mean over list entries of -log₂ p(item), p = (count + 1) / (Σ counts + number of items), in bits.
+    """Compute the mean over list entries of -log₂ p(item), p = (count + 1) / (Σ counts + number of items), in bits.
 
-    High where lists hold what few people know.
+    High if lists contain items with few interactions.
 
     Args:
-        top: Item indices of each list, [n, k], at least one of them an item; 0 is no item and left out.
-        popularity: Training interactions of each item index, [num_items]; the first, of no item, is not read.
+        top: Item indices of each list, [n, k], at least one of them an item; 0 is no item and is left out.
+        popularity: Training interactions of each item index, [num_items]; the first, for no item, is not read.
 
     Raises:
-        ValueError: When no list holds an item.
+        ValueError: If no list contains an item.
 
     References:
         Zhou et al., Solving the Apparent Diversity-Accuracy Dilemma of Recommender Systems, PNAS 107(10), 2010
-        (self-information; add-one smoothing is ours, for items that training never saw).
+        (self-information; add-one smoothing is ours, for items without training interactions).
     """
     count = np.asarray(popularity, np.float64)[NO_ITEM + 1 :] + 1.0
     listed = np.asarray(top)[np.asarray(top) != NO_ITEM]
@@ -153,21 +152,21 @@ def novelty_at_k(top: Ints, popularity: NDArray[np.number]) -> float:
 def ranking_report(
     rank: Floats, top: Ints, user: Ints, popularity: NDArray[np.number], num_items: int, ks: Sequence[int] = (10,)
 ) -> dict[str, float]:
-    """All ranking metrics of one model.
+    """Compute all ranking metrics of one model.
 
     Args:
         rank: Rank of each case's target, from 1, [n], n > 0.
-        top: Item indices of each list, best first, 0 where there is none, [lists, width].
+        top: Item indices of each list, best first, 0 for no item, [lists, width].
         user: User index of each case, [n].
         popularity: Training interactions of each item index, [num_items].
-        num_items: Rows of the item table, the one of no item included.
+        num_items: Rows of the item table, the one for no item included.
         ks: Cutoffs.
 
     Returns:
         ``hr@k``, ``ndcg@k``, ``recall@k``, ``coverage@k`` and ``novelty@k`` of each cutoff, and ``mrr``.
 
     Raises:
-        ValueError: When the lists are shorter than a cutoff although the catalogue is not.
+        ValueError: If the lists are shorter than a cutoff although the catalogue is not.
     """
     width = np.asarray(top).shape[1]
     if width < min(max(ks), num_items - 1):

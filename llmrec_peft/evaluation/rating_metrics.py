@@ -11,7 +11,7 @@ Floats = NDArray[np.floating]
 
 
 def rmse(predicted: Floats, observed: Floats) -> float:
-    """Root of the mean squared error.
+    """Compute the root of the mean squared error.
 
     Args:
         predicted: [n], n > 0.
@@ -22,7 +22,7 @@ def rmse(predicted: Floats, observed: Floats) -> float:
 
 
 def mae(predicted: Floats, observed: Floats) -> float:
-    """Mean absolute error.
+    """Compute the mean absolute error.
 
     Args:
         predicted: [n], n > 0.
@@ -32,9 +32,9 @@ def mae(predicted: Floats, observed: Floats) -> float:
 
 
 RATING_METRICS: dict[str, Callable[[Floats, Floats], float]] = {"rmse": rmse, "mae": mae}
-"""Metrics that every rating report carries."""
+"""Metrics of every rating report."""
 
 
 def rating_report(predicted: Floats, observed: Floats) -> dict[str, float]:
-    """All rating metrics of one prediction."""
+    """Compute all rating metrics of one prediction."""
     return {name: metric(predicted, observed) for name, metric in RATING_METRICS.items()}

@@ -1,4 +1,4 @@
-"""Slices: figures apart for items that training knows well, hardly, or not at all, and for the owner's kinds."""
+"""Slices: metrics by the items' number of training interactions, and by the owner's groups."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ def slices(
     training_count: NDArray[np.int64],
     kinds: Sequence[str] | None = None,
 ) -> dict[str, dict[str, object]]:
-    """Figures of each model on each slice.
+    """Compute each model's metrics on each slice.
 
     Args:
-        outcomes: What each model said of the part.
+        outcomes: Predictions of each model for the part.
         part: Examples.
-        measure: How they are measured.
+        measure: Metrics of the task.
         training_count: Training interactions of each item index.
-        kinds: What the owner calls each example, [n]; None where he does not.
+        kinds: The owner's group of each example, [n]; None if there are none.
 
     Returns:
-        For each slice ``n``, the number of examples, and for each model its figures; no figures where the
-        slice is empty.
+        For each slice ``n``, the number of examples, and each model's metrics; no metrics if the slice is empty.
     """
     count = training_count[part.item]
     inside = {name: (count >= low) & (count <= high) for name, (low, high) in BOUNDS.items()}

@@ -100,7 +100,7 @@ class Texts:
             self._note(written.shortened, written.dropped, "prompts")
             tables.append(prompting.prompt.tokenized(written.texts))
         whole = TokenTable.joined(tables)
-        return whole.worded([self._table(wording, view.max_length) for wording in prepared.wordings])
+        return whole.with_variants([self._table(wording, view.max_length) for wording in prepared.wordings])
 
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
         return TokenTable.of(texts, lambda some: self.backbone.tokenize(some, length), self.backbone.pad_id)

@@ -1,1 +1,1 @@
-"""Explanation: what carried a score, whether that is true, and one or two sentences that say it."""
+"""Explanation: the evidence for a score, a test of this evidence, and one or two sentences about it."""

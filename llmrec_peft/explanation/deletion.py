@@ -1,4 +1,4 @@
-"""Deletion test: taking away what evidence names first must lower the score more than taking away anything else."""
+"""Deletion test: removing the first pieces of evidence must lower the score more than removing other pieces."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from llmrec_peft.explanation.evidence import DIGITS, Weighed
 from llmrec_peft.explanation.pieces import Kind, Pair, Piece, Variant
 
 Scores = Callable[[Sequence[Variant]], NDArray[np.float64]]
-"""Raw scores of variants, each computed anew without all that it is to do without."""
+"""Computes raw scores of variants, each without all pieces that it leaves out."""
 UNREAD = 1e-7
-"""Contribution up to which a piece counts as not read by the model: beating such pieces would prove nothing."""
+"""Contributions up to this size count as not read by the model: beating such pieces would prove nothing."""
 RESAMPLES = 2000
-"""Resamples of the interval."""
+"""Bootstrap resamples of the interval."""
 
 
 @dataclass(frozen=True)
 class PairDeletion:
-    """What deletion did to one pair's score.
+    """Result of deletion for one pair.
 
     Attributes:
         pair: The pair.
-        k: Pieces that were taken away at once.
-        top: How far the score fell without the k pieces that evidence names first.
-        random: How far it fell without k others, for each draw.
+        k: Pieces that were removed together.
+        top: Decrease of the score without the k pieces of highest contribution.
+        random: Decrease without k other pieces, for each draw.
     """
 
     pair: Pair
@@ -39,11 +39,11 @@ class PairDeletion:
 
     @property
     def difference(self) -> float:
-        """How much further it fell without the former than without others on average."""
+        """`top` less the mean of `random`."""
         return self.top - float(np.mean(self.random))
 
     def plain(self) -> dict[str, Any]:
-        """As plain values; `spread` is the standard deviation over draws."""
+        """Return the fields as plain values; `spread` is the standard deviation over draws."""
         return {
             "k": self.k,
             "draws": len(self.random),
@@ -57,17 +57,17 @@ class PairDeletion:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """The deletion test of one kind of evidence over many pairs.
+    """Result of the deletion test of one kind of evidence over many pairs.
 
     Attributes:
         kind: Kind of the pieces.
-        k: Pieces taken away at once: so many where a pair has twice as many, else half of its own.
+        k: Pieces removed together; half of a pair's pieces if it has fewer than 2 k.
         draws: Draws of other pieces for each pair.
         pairs: Pairs that were tested.
-        left_out: Pairs that had fewer than two pieces, or none that spoke for the item.
-        top: Mean fall of the score without the first pieces.
-        random: Mean fall without others.
-        difference: The former less the latter.
+        left_out: Pairs with fewer than two pieces, or without any that speaks for the item.
+        top: Mean decrease of the score without the first pieces.
+        random: Mean decrease without other pieces.
+        difference: `top` less `random`.
         low: 2.5 % quantile of the difference over resampled users.
         high: 97.5 % quantile.
     """
@@ -89,7 +89,7 @@ class Faithfulness:
         return self.low > 0.0
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         figures = {
             "top_drop": self.top,
             "random_drop": self.random,
@@ -104,21 +104,21 @@ class Faithfulness:
 def delete(
     pairs: Sequence[Pair], weighed: Sequence[Sequence[Weighed]], score: Scores, k: int, draws: int, seed: int
 ) -> list[PairDeletion]:
-    """Take evidence away from pairs and score them anew.
+    """Remove evidence from pairs and compute their scores again.
 
-    For each pair the k pieces with the highest contributions above zero go at once, and, for each draw, as many
-    others at random. k is lowered to half of the pieces, so that there are others to draw.
+    For each pair the k pieces with the highest positive contributions are removed together, and, for each draw, as
+    many others at random. k is lowered to half of the pieces, so that there are others to draw.
 
     Args:
         pairs: Pairs.
         weighed: Their pieces of one kind with contributions.
-        score: Scores variants.
-        k: Pieces to take away at once.
+        score: Computes scores of variants.
+        k: Pieces to remove together.
         draws: Draws of other pieces.
         seed: Seed of the draws.
 
     Returns:
-        One outcome for each pair that has at least two pieces, one of them above zero.
+        One result for each pair with at least two pieces, one of them with a positive contribution.
     """
     variants: list[Variant] = []
     tested: list[tuple[Pair, int]] = []
@@ -143,13 +143,13 @@ def delete(
 
 
 def summarized(kind: Kind, outcomes: Sequence[PairDeletion], draws: int, asked: int) -> Faithfulness | None:
-    """Mean difference over pairs with an interval over resampled users; None where no pair could be tested.
+    """Compute the mean difference with an interval over resampled users; None if no pair could be tested.
 
     Args:
         kind: Kind of the pieces.
-        outcomes: Pairs that were tested.
-        draws: Draws of others.
-        asked: Pairs that were to be tested.
+        outcomes: Results of the pairs that were tested.
+        draws: Draws of other pieces.
+        asked: Number of pairs to be tested.
     """
     if not outcomes:
         return None
@@ -172,7 +172,7 @@ def summarized(kind: Kind, outcomes: Sequence[PairDeletion], draws: int, asked: 
 
 
 def _divided(weighed: Sequence[Weighed], k: int) -> tuple[list[Piece], list[Piece]]:
-    """The pieces that go first, and those to draw others from."""
+    """Return the pieces that are removed first, and those from which others are drawn."""
     read = [one for one in weighed if abs(one.contribution) > UNREAD]
     ranked = sorted(read, key=lambda one: -one.contribution)
     above = sum(one.contribution > 0.0 for one in ranked)

@@ -1,4 +1,4 @@
-"""Evidence: what carried a score, piece by piece, as reports tell it."""
+"""Evidence: contributions of single pieces to a score, in the form of reports."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any, Literal
 from llmrec_peft.explanation.pieces import KINDS, Kind, Piece
 
 Method = Literal["exact", "leave-one-out", "integrated gradients"]
-"""How a contribution was found: as a term of a sum that is the score, by scoring without the piece, or along a path
-from a text without words."""
+"""How a contribution was computed: as a term of a sum that is the score, by scoring without the piece, or along a
+path from a text without words."""
 DIGITS = 6
-"""Decimal places of figures in a report."""
+"""Decimal places of values in a report."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one piece did to a score.
+    """Contribution of one piece to a score.
 
     Attributes:
-        kind: What the piece is.
-        what: It in words.
-        contribution: What it added to the score, in the unit of the explanation; below zero where it spoke against
-            the item.
-        method: How that was found.
+        kind: Kind of the piece.
+        what: The piece in words.
+        contribution: What it added to the score, in the unit of the explanation; negative if it spoke against the item.
+        method: How the contribution was computed.
         details: Further plain values, such as the id of a history's item.
     """
 
@@ -35,10 +34,10 @@ class Evidence:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         contribution = round(self.contribution, DIGITS)
-        told = {"kind": self.kind, "what": self.what, "contribution": contribution, "method": self.method}
-        return {**told, **self.details}
+        values = {"kind": self.kind, "what": self.what, "contribution": contribution, "method": self.method}
+        return {**values, **self.details}
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,12 @@ class Explanation:
         user: User id.
         item: Item id.
         title: The item's title.
-        score: What `Recommender.score` says of the pair.
-        raw: The score before it is clamped or calibrated: what the contributions speak of.
-        unit: What `raw` is counted in.
-        base: What the head adds by itself, by name.
+        score: Score of the pair as `Recommender.score` returns it.
+        raw: The score before it is clamped or calibrated, to which the contributions refer.
+        unit: Unit of `raw`.
+        base: What the head itself adds, by name.
         evidence: Pieces of all kinds, those of a kind by the size of their contribution.
-        notes: What could not be told, and why.
+        notes: What could not be explained, and why.
     """
 
     user: str
@@ -81,16 +80,16 @@ class Explanation:
     notes: tuple[str, ...] = ()
 
     def of(self, kind: Kind) -> list[Evidence]:
-        """The evidence of one kind, the weightiest first."""
+        """Return the evidence of one kind, largest contribution first."""
         return [one for one in self.evidence if one.kind == kind]
 
     def top(self, count: int) -> Explanation:
-        """The same with at most so many pieces of each kind, but all terms of the signals, which are a sum."""
+        """Return the explanation with at most `count` pieces per kind; terms of signals, which are a sum, all stay."""
         kept = [one for kind in KINDS for one in (self.of(kind) if kind == "signal" else self.of(kind)[:count])]
         return Explanation(**{**self.__dict__, "evidence": tuple(kept)})
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {
             "user": self.user,
             "item": self.item,
@@ -104,6 +103,6 @@ class Explanation:
         }
 
 
-def by_weight(found: list[Evidence]) -> list[Evidence]:
-    """The weightiest first, whatever their sign."""
-    return sorted(found, key=lambda one: -abs(one.contribution))
+def by_weight(evidence: list[Evidence]) -> list[Evidence]:
+    """Sort by the size of the contribution, largest first, whatever its sign."""
+    return sorted(evidence, key=lambda one: -abs(one.contribution))

@@ -1,4 +1,4 @@
-"""Explainer: the evidence of pairs, kind by kind, and the deletion test of it."""
+"""Explainer: the evidence for pairs, by kind, and the deletion test of it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from llmrec_peft.run.recommender import Recommender
 
 WordMethod = Literal["leave-one-out", "integrated-gradients", "none"]
-_SEEN = "seen.parquet, which tells who met what and is never published, is not in the run folder"
+_SEEN = "seen.parquet, which contains users' interactions and is never published, is not in the run folder"
 
 
 class Explainer:
     """Explains pairs of one run.
 
     Attributes:
-        what_if: Scores pairs without pieces.
-        kinds: Kinds of evidence that this run has.
-        notes: Why it does not have others.
+        what_if: Scores pairs without some pieces.
+        kinds: Kinds of evidence that this run supports.
+        notes: Why it does not support the others.
     """
 
     def __init__(
         self, recommender: Recommender, learned: Interactions | None = None, words: WordMethod = "leave-one-out"
     ) -> None:
-        """Find out what can be told of a run.
+        """Determine which kinds of evidence a run supports.
 
         Args:
             recommender: The run that answers.
-            learned: Interactions that it was trained on, from ``seen.parquet``; None where they were not handed on.
-            words: How words are weighed; ``none`` for no words, and no language model to be loaded for them.
+            learned: Interactions that it was trained on, from ``seen.parquet``; None if they were not passed on.
+            words: How contributions of words are computed; ``none`` for no words, which needs no language model.
         """
         self.what_if = WhatIf(recommender, learned)
         self._recommender = recommender
@@ -50,24 +50,24 @@ class Explainer:
         self._words = words
         self._integrals: dict[Pair, WordGradients] = {}
         self.notes: list[str] = []
-        found: dict[Kind, bool] = {
+        supported: dict[Kind, bool] = {
             "signal": bool(self.what_if.model.signals),
             "history": self._has_histories(learned),
             "word": self._has_words(),
             "path": bool(self.what_if.connecting),
         }
-        self.kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if found[kind])
+        self.kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if supported[kind])
 
     def _has_histories(self, learned: Interactions | None) -> bool:
-        met = len(self._tenant.seen.item) > 0
-        if not met:
+        known = len(self._tenant.seen.item) > 0
+        if not known:
             self.notes.append(f"no history items: {_SEEN}")
             return False
         if self.what_if.remembers or self.what_if.reads_histories:
             if not self.what_if.remembers and learned is not None:
                 self.notes.append(
-                    "history items: what was learnt from them cannot be put back one by one (seen.parquet holds other"
-                    " interactions than the run was trained on), so only the histories that the model reads are told"
+                    "history items: the interactions trained on cannot be left out one by one (seen.parquet holds"
+                    " others), so only the histories that the model reads are explained"
                 )
             return True
         self.notes.append("no history items: the interactions in seen.parquet do not give the scores of this run")
@@ -96,7 +96,7 @@ class Explainer:
         return Pair(index, row)
 
     def explain(self, user: str, item: str) -> Explanation:
-        """All evidence of one pair.
+        """Return all evidence of one pair.
 
         Raises:
             InputError: For ids that the run does not know.
@@ -120,10 +120,10 @@ class Explainer:
             elif kind == "path":
                 method = "exact" if self._adds_up(pair, weighed) else method
                 weighed = [through(one, pair, self.what_if, weights) for one in weighed]
-            told = [Evidence(kind, one.piece.what, one.contribution, method, one.piece.details) for one in weighed]
-            evidence += by_weight([one for one in told if one.contribution != 0.0])
+            pieces = [Evidence(kind, one.piece.what, one.contribution, method, one.piece.details) for one in weighed]
+            evidence += by_weight([one for one in pieces if one.contribution != 0.0])
         if not terms.exact:
-            notes.append("signals are mixed by this fusion: each is told by what the score loses without it")
+            notes.append("signals are mixed by this fusion: each counts as what the score loses without it")
         raw = float(self.what_if.scores([Variant(pair)])[0])
         return Explanation(
             user=user,
@@ -138,13 +138,13 @@ class Explainer:
         )
 
     def weighed(self, pairs: Sequence[Pair], kind: Kind) -> list[list[Weighed]]:
-        """Pieces of one kind of each pair with what the score loses without each (words: by the chosen method)."""
+        """Return each pair's pieces of one kind with contributions by leave-one-out (words: the chosen method)."""
         return self._weighed(pairs, kind)
 
     def deletions(
         self, pairs: Sequence[Pair], kind: Kind, k: int = 3, draws: int = 10, seed: int = 0
     ) -> list[PairDeletion]:
-        """Deletion test of one kind of evidence, pair by pair, see `llmrec_peft.explanation.deletion.delete`."""
+        """Run the deletion test of one kind of evidence for each pair, see `explanation.deletion.delete`."""
         anew = kind == "word"
         return delete(pairs, self._weighed(pairs, kind), lambda some: self.what_if.scores(some, anew), k, draws, seed)
 
@@ -156,16 +156,16 @@ class Explainer:
         seed: int = 0,
         done: Callable[[int], None] | None = None,
     ) -> dict[Kind, Faithfulness]:
-        """Deletion test of every kind of evidence over many pairs.
+        """Run the deletion test of every kind of evidence over many pairs.
 
         Args:
             pairs: Pairs.
-            k: Pieces taken away at once.
+            k: Pieces removed together.
             draws: Draws of other pieces for each pair.
             seed: Seed of the draws.
-            done: Called with the number of pairs of a kind that were tested.
+            done: Called with the number of pairs of one kind that were tested.
         """
-        found: dict[Kind, Faithfulness] = {}
+        results: dict[Kind, Faithfulness] = {}
         for kind in self.kinds:
             outcomes: list[PairDeletion] = []
             for at in range(0, len(pairs), _AT_ONCE):
@@ -175,21 +175,21 @@ class Explainer:
                     done(len(some))
             summary = summarized(kind, outcomes, draws, len(pairs))
             if summary is not None:
-                found[kind] = summary
-        return found
+                results[kind] = summary
+        return results
 
     @property
     def sampled(self) -> str:
-        """What `sample` draws, in words."""
+        """Describe in words what `sample` draws."""
         if self.what_if.encodes_examples:
-            return "an item drawn from those that the user has not met, for users drawn at random"
+            return "an item drawn from those that the user has not interacted with, for users drawn at random"
         return "the item that is recommended first, for users drawn at random"
 
     def sample(self, count: int, seed: int = 0) -> list[Pair]:
-        """The item that the run would recommend first, for users drawn at random; no user twice.
+        """Return the item that the run recommends first, for users drawn at random; no user twice.
 
-        Where every score takes a pass of the language model, the whole catalogue is not ranked: an item that the
-        user has not met is drawn instead.
+        If every score takes a pass of the language model, the whole catalogue is not ranked: an item that the user has
+        not interacted with is drawn instead.
 
         Args:
             count: Pairs; fewer where there are fewer users.
@@ -209,7 +209,7 @@ class Explainer:
         ]
 
     def _new_to(self, user: int, rng: np.random.Generator) -> int:
-        """Row of an item that a user has not met, or of any where he has met all."""
+        """Draw the row of an item outside a user's history, or of any item if the history contains all."""
         index = self._tenant.catalogue.table_index
         rows = np.flatnonzero(~np.isin(index, self._tenant.seen.of(user)[0]))
         return int(rng.choice(rows if len(rows) else np.arange(len(index))))
@@ -225,12 +225,12 @@ class Explainer:
         return neighbour_pieces(pair, self.what_if)
 
     def _history(self, pair: Pair) -> list[Piece]:
-        """Items that the model learnt or reads of the pair's user, each once, the newest first."""
+        """Return the items of the user's history that the model learnt from or reads, each once, the newest first."""
         item, label = self.what_if.learned.of(pair.user)
         length = self.what_if.model.plan.history_length
         if length is not None:
-            read, told = self._tenant.seen.of(pair.user)
-            item, label = np.concatenate([item, read[-length:]]), np.concatenate([label, told[-length:]])
+            read, read_label = self._tenant.seen.of(pair.user)
+            item, label = np.concatenate([item, read[-length:]]), np.concatenate([label, read_label[-length:]])
         labels = dict(zip(item.tolist(), label.tolist(), strict=True))
         ids, titles = self._tenant.vocabulary.items, self._tenant.items.titles
         usual = float(np.mean(list(labels.values()))) if labels else 0.0
@@ -255,18 +255,18 @@ class Explainer:
             for without in ((), *((piece,) for piece in own))
         ]
         scores = self.what_if.scores(variants, anew=kind == "word")
-        found, at = [], 0
+        weighed, at = [], 0
         for own in pieces:
             whole, rest = scores[at], scores[at + 1 : at + 1 + len(own)]
-            found.append([Weighed(piece, float(whole - lower)) for piece, lower in zip(own, rest, strict=True)])
+            weighed.append([Weighed(piece, float(whole - lower)) for piece, lower in zip(own, rest, strict=True)])
             at += 1 + len(own)
-        return found
+        return weighed
 
     def _gradients(self, pair: Pair, pieces: Sequence[Piece]) -> list[Weighed]:
         if not pieces:
             return []
-        found = self._integrated(pair)
-        return [Weighed(piece, float(found.words[int(piece.key)])) for piece in pieces]
+        gradients = self._integrated(pair)
+        return [Weighed(piece, float(gradients.words[int(piece.key)])) for piece in pieces]
 
     def _integrated(self, pair: Pair) -> WordGradients:
         if pair not in self._integrals:
@@ -274,17 +274,17 @@ class Explainer:
         return self._integrals[pair]
 
     def _gap(self, pair: Pair) -> list[str]:
-        """How far the words are from adding up to what the text does."""
+        """Return a note on how much the words' sum differs from the effect of the text."""
         if not self.what_if.worded(pair.row).words:
             return []
-        found = self._integrated(pair)
+        gradients = self._integrated(pair)
         return [
-            f"words add up to {float(found.words.sum()):+.4f}; the text against one without words makes"
-            f" {found.whole:+.4f}"
+            f"words add up to {float(gradients.words.sum()):+.4f}; the text against one without words makes"
+            f" {gradients.whole:+.4f}"
         ]
 
     def _adds_up(self, pair: Pair, weighed: Sequence[Weighed]) -> bool:
-        """Whether single contributions are terms of a sum: all of them left out at once take away their sum."""
+        """Return whether contributions are terms of a sum: leaving out all of them changes the score by their sum."""
         if not weighed:
             return True
         pieces = tuple(one.piece for one in weighed)
@@ -293,13 +293,13 @@ class Explainer:
 
 
 _AT_ONCE = 25
-"""Pairs that are tested at a time."""
+"""Pairs that are tested together."""
 _ROUNDING = 1e-4
-"""Difference that is rounding in single precision."""
+"""Largest difference that counts as rounding in single precision."""
 
 
 def _terms(terms: Terms) -> list[Evidence]:
-    """The terms of a score that is a sum over signals."""
+    """Return the terms of a score that is a sum over signals."""
     alone = [
         Evidence("signal", f"{name}, by itself", float(value[0]), "exact", {"signal": name})
         for name, value in terms.alone.items()
@@ -318,21 +318,21 @@ def _terms(terms: Terms) -> list[Evidence]:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    """The nearest known id, or where there are few, or none is near, some of them."""
+    """Suggest the nearest known id, or name some ids if none is near or there are few."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    told = ", ".join(known[:_SHOWN])
-    return f"known are {told}, …" if len(known) > _SHOWN else f"known are {told}"
+    some = ", ".join(known[:_SHOWN])
+    return f"known are {some}, …" if len(known) > _SHOWN else f"known are {some}"
 
 
 _SHOWN = 5
-"""Ids that a message shows."""
+"""Ids in a message."""
 
 
-def plain_faithfulness(found: dict[Kind, Faithfulness]) -> dict[str, Any]:
-    """Figures of each kind, and whether all of them pass."""
+def plain_faithfulness(results: dict[Kind, Faithfulness]) -> dict[str, Any]:
+    """Return the results of each kind as plain values, and whether all of them pass."""
     return {
-        **{kind: summary.plain() for kind, summary in found.items()},
-        "passes": all(summary.passes for summary in found.values()) if found else None,
+        **{kind: summary.plain() for kind, summary in results.items()},
+        "passes": all(summary.passes for summary in results.values()) if results else None,
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmrec_peft.explanation.what_if import WhatIf
 
 STEPS = 32
-"""Points of the path at which the gradient is taken."""
+"""Points of the path at which gradients are computed."""
 _CHUNK = 16
 
 
@@ -31,8 +31,8 @@ class WordGradients:
 
     Attributes:
         words: What each word adds to the raw score, float64 [words].
-        whole: Score of the text less that of the text whose words are all blanked.
-        gap: What the words' sum lacks of `whole`: the error of the integral, which rounding in bf16 adds to.
+        whole: Score of the text less the score of the text with all words blanked.
+        gap: `whole` less the sum of the words: the error of the integral, with rounding errors of bf16.
     """
 
     words: np.ndarray[Any, np.dtype[np.float64]]
@@ -51,7 +51,7 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
     the model has one, else zero), a token adds ⟨x − x0, ∫ ∂score/∂x (x0 + a (x − x0)) da⟩; the integral is a
     Gauss-Legendre sum. A word is the sum of its tokens; punctuation and special tokens stay as they are.
 
-    Args:
+    what_if: Computes scores of the pair.
         what_if: Scores the pair.
         pair: The pair; its item has a text that a signal reads.
         steps: Points of the path.
@@ -81,7 +81,7 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
 
 
 class _Path:
-    """The way from a text without words to the text, in embeddings."""
+    """The path from a text without words to the text, in embeddings."""
 
     def __init__(
         self, what_if: WhatIf, pair: Pair, backbone: Backbone, encoder: TextEncoder, ids: Tensor, blank: Tensor
@@ -99,23 +99,23 @@ class _Path:
         self.step = end - self._start
 
     def gradients(self, shares: Tensor) -> Tensor:
-        """Gradient of the score at points of the path, [points, tokens, width]."""
+        """Return the gradients of the score at points of the path, [points, tokens, width]."""
         with torch.enable_grad():
             at = (self._start + shares[:, None, None] * self.step).requires_grad_()
             gradient: Tensor = torch.autograd.grad(self._scored(at).sum(), at)[0]
         return gradient
 
     def scores(self, shares: Tensor) -> list[float]:
-        """Scores at points of the path."""
+        """Return the scores at points of the path."""
         with torch.no_grad():
-            found: list[float] = self._scored(self._start + shares[:, None, None] * self.step).tolist()
-        return found
+            scores: list[float] = self._scored(self._start + shares[:, None, None] * self.step).tolist()
+        return scores
 
     def _scored(self, embeddings: Tensor) -> Tensor:
-        """Raw scores of the pair with the text's embeddings replaced, [points]."""
+        """Return raw scores of the pair with the text's embeddings replaced, [points]."""
         ids = self._ids.expand(len(embeddings), -1)
         mask = torch.ones_like(ids)
-        # an adapter may have to see token ids (prompt tuning does), so ids go in and their embeddings are exchanged
+        # an adapter may need token ids (prompt tuning does), so ids are passed and their embeddings are replaced
 
         def exchanged(_module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             return embeddings.to(output.dtype) if output.shape == embeddings.shape else None

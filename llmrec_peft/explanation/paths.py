@@ -1,4 +1,4 @@
-"""Paths: what stands around an item in a knowledge graph, and through which of the user's items it is reached."""
+"""Paths: an item's neighbours in a knowledge graph, and the items of the user's history that they connect it with."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
     from llmrec_peft.explanation.what_if import Connects, WhatIf
 
 SHOWN = 3
-"""Items of the user that a path names."""
+"""Items of the user that a path lists."""
 
 
 def neighbour_pieces(pair: Pair, what_if: WhatIf) -> list[Piece]:
-    """Every neighbour of a pair's item in every graph; its key is the signal's name and the neighbour's place."""
+    """Return every neighbour of a pair's item in every graph; its key is the signal's name and its place there."""
     item = int(what_if.recommender.catalogue.table_index[pair.row])
-    found = []
+    pieces = []
     for name, signal in what_if.connecting.items():
         for place, (relation, entity) in enumerate(signal.neighbours_of(item)):
-            told = {"relation": named(signal, "relations", relation), "entity": named(signal, "entities", entity)}
-            found.append(Piece("path", f"{name}:{place}", f"{told['relation']} – {told['entity']}", told))
-    return found
+            details = {"relation": named(signal, "relations", relation), "entity": named(signal, "entities", entity)}
+            pieces.append(Piece("path", f"{name}:{place}", f"{details['relation']} – {details['entity']}", details))
+    return pieces
 
 
 def through(one: Weighed, pair: Pair, what_if: WhatIf, weights: Mapping[str | int, float]) -> Weighed:
-    """A neighbour told as a path from items that the user liked, where there are such beside it.
+    """Return a neighbour as a path from items that the user liked, if such items are connected with it.
 
     Args:
         one: The neighbour.
         pair: User and item.
         what_if: The run.
-        weights: What each item of the user's history adds to the score, where that is known: the weightiest lead.
+        weights: What each item of the user's history adds to the score, if known: the largest come first.
     """
     name, _, place = str(one.piece.key).rpartition(":")
     signal = what_if.connecting[name]
     tenant = what_if.recommender.tenant
     item = int(tenant.catalogue.table_index[pair.row])
-    met, label = tenant.seen.of(pair.user)
-    liked = met[label >= label.mean()] if len(label) else met
+    known, label = tenant.seen.of(pair.user)
+    liked = known[label >= label.mean()] if len(label) else known
     others = sorted({index for index in liked.tolist() if index not in (0, item)}, key=lambda o: -weights.get(o, 0.0))
     relation, entity = signal.neighbours_of(item)[int(place)]
     reached = {
@@ -62,6 +62,6 @@ def through(one: Weighed, pair: Pair, what_if: WhatIf, weights: Mapping[str | in
 
 
 def named(signal: Connects, kind: str, index: int) -> str:
-    """What a relation or an entity is called; by its number where the run does not know its name."""
+    """Return the name of a relation or an entity; its number if the run does not know its name."""
     known = signal.names().get(kind, [])
     return known[index - 1] if 0 < index <= len(known) else f"{kind[:-1] if kind == 'relations' else 'entity'} {index}"

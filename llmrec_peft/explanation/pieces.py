@@ -1,4 +1,4 @@
-"""Pieces: what a score can be explained by and scored without, and variants of a pair that miss some of them."""
+"""Pieces: the units that explain a score and can be left out, and variants of a pair without some of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 Kind = Literal["signal", "history", "word", "path"]
 KINDS: tuple[Kind, ...] = ("signal", "history", "word", "path")
-"""Kinds of evidence in the order in which they are told."""
+"""Kinds of evidence in the order of reports."""
 PLURAL: dict[Kind, str] = {"signal": "signals", "history": "history items", "word": "words", "path": "graph paths"}
-"""What several pieces of a kind are called."""
+"""Plural of each kind."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Piece:
     """One thing that can be left out of a pair.
 
     Attributes:
-        kind: What it is.
-        key: Which one: a signal's name, the index of a history's item, the number of a word in the item's text, or
-            the place of an item's neighbour in the graph.
-        what: It in words.
+        kind: Kind of the piece.
+        key: Which one: a signal's name, the index of a history's item, the number of a word in the item's text, or the
+            place of an item's neighbour in the graph.
+        what: The piece in words.
         details: Further plain values for reports.
     """
 
@@ -48,23 +48,23 @@ class Piece:
 
 @dataclass(frozen=True)
 class Variant:
-    """A pair as it would be without some pieces.
+    """A pair without some pieces.
 
     Attributes:
         pair: The pair.
-        without: What is left out, all at once.
+        without: Pieces that are left out, all together.
     """
 
     pair: Pair
     without: tuple[Piece, ...] = ()
 
     def keys(self, kind: Kind) -> frozenset[Any]:
-        """Keys of the pieces of one kind that are left out."""
+        """Return the keys of the pieces of one kind that are left out."""
         return frozenset(piece.key for piece in self.without if piece.kind == kind)
 
 
 def mask_of(name: str, keys: frozenset[str | int], places: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """1 at the places of a signal's neighbours that keys name, float32 [places]."""
+    """Return 1 at the places of a signal's neighbours that keys name, float32 [places]."""
     mask = np.zeros(places, np.float32)
     for key in keys:
         signal, _, place = str(key).rpartition(":")

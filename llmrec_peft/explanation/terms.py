@@ -1,4 +1,4 @@
-"""Terms: a score taken apart into a sum, as far as the fusion lets signals stand apart."""
+"""Terms: a score as a sum over signals, as far as the fusion allows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TOLERANCE = 1e-4
 class Terms:
     """A score as a sum.
 
-    Attributes:
+    base: What the head itself adds, by name, [B] each.
         base: What the head adds by itself, by name, [B] each.
-        alone: What each signal adds by itself, [B] each.
+        alone: What each signal's offset adds, [B] each.
         products: What the product of one signal's user vector with one signal's item vector adds, [B] each, by both
-            names. Empty where the fusion mixes signals, see `exact`.
+            names. Empty if the fusion mixes signals, see `exact`.
         exact: Whether the terms add up to the score.
     """
 
@@ -38,7 +38,7 @@ class Terms:
 
 
 def terms_of(model: RecModel, batch: Batch, parts: Parts) -> Terms:
-    """Take the primary head's score apart into terms, as far as the fusion lets signals stand apart."""
+    """Split the primary head's score into terms, as far as the fusion allows."""
     head, names, rows = model.head, list(model.signals), len(batch)
     user, item = model.joined(parts)
     nothing = Joined(None, torch.zeros(rows, device=batch.item.device))
@@ -64,18 +64,18 @@ def terms_of(model: RecModel, batch: Batch, parts: Parts) -> Terms:
 
 
 def _single(model: RecModel, side: str, parts: Parts, rows: int) -> dict[str, Tensor]:
-    """Each signal's vector of one side as it comes out of the fusion when it alone goes in."""
-    found = {}
+    """Return each signal's vector of one side as the fusion joins it without the other signals."""
+    vectors = {}
     for name, vector in (parts.users if side == "user" else parts.items).items():
         if vector is not None:
             joined = model.fusion.join("user" if side == "user" else "item", {name: vector}, rows)
             assert joined is not None  # noqa: S101 - a vector went in
-            found[name] = joined
-    return found
+            vectors[name] = joined
+    return vectors
 
 
 def _scale(plain: Joined, scaled: Joined) -> Tensor:
-    """What a head multiplied each row of one side by."""
+    """Return the factor by which a head multiplied each row of one side."""
     if plain.vector is None or scaled.vector is None:
         return plain.offset.new_ones(len(plain.offset))
     scale: Tensor = scaled.vector.norm(dim=-1) / plain.vector.norm(dim=-1).clamp(min=1e-12)

@@ -1,4 +1,4 @@
-"""WhatIf: a run's scores of pairs as they are and as they would be without history items, words, signals or paths."""
+"""WhatIf: a run's scores of pairs without some history items, words, signals or paths."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ if TYPE_CHECKING:
     from llmrec_peft.signals.parts.paths import Contributions, Path
 
 CHUNK = 1024
-"""Variants scored at a time."""
+"""Variants per chunk."""
 TOLERANCE = 2e-3
-"""Largest difference of a score from histories put back that still counts as the score of the folded tables."""
+"""Largest difference of a score from restored histories that still counts as the score of the folded tables."""
 CHECKED, FEW = 512, 16
-"""Pairs on which that is looked at, and where each takes a pass of the language model."""
+"""Pairs on which this is checked; the smaller number if each takes a pass of the language model."""
 
 
 @runtime_checkable
 class Connects(Protocol):
-    """A signal that knows what stands around items, such as a knowledge graph."""
+    """A signal that knows the neighbours of items, such as a knowledge graph."""
 
     def contributions(self, batch: Batch) -> Contributions:
-        """What each neighbour adds to the batch's items."""
+        """Return what each neighbour adds to the batch's items."""
 
     def neighbours_of(self, item: int) -> list[tuple[int, int]]:
-        """(relation, entity) indices around an item."""
+        """Return (relation, entity) indices around an item."""
 
     def paths(self, item: int, others: list[int]) -> list[Path]:
-        """What connects an item with others."""
+        """Return the paths between an item and others."""
 
     def names(self) -> dict[str, list[str]]:
-        """Names of relations and entities."""
+        """Return the names of relations and entities."""
 
 
 class WhatIf:
-    """Scores variants of pairs, whatever is left out left out at once and the score computed anew.
+    """Scores variants of pairs; all pieces of a variant are left out together and the score is computed again.
 
     Attributes:
         recommender: The run.
-        model: Its model; with interactions put in place of folded tables where they were given.
-        remembers: Whether they were.
-        learned: What each user index had been met with in training, where it is remembered.
+        model: Its model; with interactions restored in place of folded tables if they were given.
+        remembers: Whether they were given.
+        learned: Training interactions of each user index, if they are restored.
     """
 
     def __init__(self, recommender: Recommender, learned: Interactions | None = None) -> None:
-        """Put interactions in place of folded tables, if the scores stay what they were.
+        """Restore interactions in place of folded tables, if the scores stay the same.
 
         Args:
             recommender: The run that answers.
-            learned: Interactions that it was trained on; None where they were not handed on.
+            learned: Interactions that it was trained on; None if they were not passed on.
         """
         self.recommender = recommender
         self._tenant = recommender.tenant
@@ -89,7 +89,7 @@ class WhatIf:
 
     @property
     def reads_histories(self) -> bool:
-        """Whether the model reads what a user met before, entry by entry."""
+        """Whether the model reads a user's history entry by entry."""
         return self.model.plan.history_length is not None
 
     @property
@@ -100,34 +100,35 @@ class WhatIf:
 
     @property
     def connecting(self) -> dict[str, Connects]:
-        """Signals that know what stands around items, by name."""
+        """Signals that know the neighbours of items, by name."""
         return {name: signal for name, signal in self.model.signals.items() if isinstance(signal, Connects)}
 
     def scores(self, variants: Sequence[Variant], anew: bool = False) -> NDArray[np.float64]:
-        """Raw scores of variants, float64 [n].
+        """Return raw scores of variants, float64 [n].
 
         Args:
-            variants: Pairs and what each is to do without.
-            anew: Encode every item's text now, instead of taking the vectors that the run stored: so that a text
-                without a word is compared with the whole text as the same machine reads both.
+            variants: Pairs, and the pieces that each leaves out.
+            anew: Encode every item's text now instead of using the vectors that the run stored, so that a text
+                without a
+                word is compared with the whole text encoded on the same machine.
         """
         anew = anew or any(variant.keys("word") for variant in variants)
-        found = []
+        scores = []
         for at in range(0, len(variants), CHUNK):
             some = variants[at : at + CHUNK]
             with torch.no_grad():
                 batch = self._batch(some, anew)
-                found.append(self.model.raw(batch, self._parts(batch, some)).double().cpu().numpy())
-        return np.concatenate(found) if found else np.empty(0)
+                scores.append(self.model.raw(batch, self._parts(batch, some)).double().cpu().numpy())
+        return np.concatenate(scores) if scores else np.empty(0)
 
     def terms(self, pair: Pair) -> Terms:
-        """The score of one pair taken apart."""
+        """Return the score of one pair as terms."""
         with torch.no_grad():
             batch = self._batch([Variant(pair)], False)
             return terms_of(self.model, batch, self.model.parts(batch))
 
     def raw_of_texts(self, pair: Pair, vectors: Tensor) -> Tensor:
-        """Raw scores of a pair for several vectors of its item's text, [n]; differentiable.
+        """Return raw scores of a pair for several vectors of its item's text, [n]; differentiable.
 
         Args:
             pair: The pair.
@@ -137,7 +138,7 @@ class WhatIf:
         return self.model.raw(batch)
 
     def worded(self, row: int) -> WordedText:
-        """The words of an item's text; none for one whose text the run does not hold."""
+        """Return the words of an item's text; none for an item whose text the run does not have."""
         if row not in self._worded:
             index = int(self._tenant.catalogue.table_index[row])
             tenant = self._tenant
@@ -151,8 +152,8 @@ class WhatIf:
     def _batch(self, variants: Sequence[Variant], anew: bool) -> Batch:
         user = np.fromiter((variant.pair.user for variant in variants), np.int64, len(variants))
         rows = np.fromiter((variant.pair.row for variant in variants), np.int64, len(variants))
-        told = self._histories(variants) if self.reads_histories else None
-        batch = self._tenant.model.with_texts(self._tenant.batch(user, rows, told))  # knows items added since
+        histories = self._histories(variants) if self.reads_histories else None
+        batch = self._tenant.model.with_texts(self._tenant.batch(user, rows, histories))  # knows items added since
         if anew and "item" in batch.vectors:
             batch = batch.with_vectors(item=self._texts(variants).to(batch.user.device))
         if self.remembers:
@@ -160,7 +161,7 @@ class WhatIf:
         return batch
 
     def _histories(self, variants: Sequence[Variant]) -> Histories:
-        """What users had met, but for what each variant is to do without."""
+        """Return users' histories without the entries that each variant leaves out."""
         seen = self._tenant.seen
         kept = []
         for variant in variants:
@@ -174,7 +175,7 @@ class WhatIf:
         return Histories(seen.item[at], seen.label[at], end - lengths, end, time)
 
     def _leave_out(self, batch: Batch, variants: Sequence[Variant]) -> None:
-        """Tell signals that remember which entries of each user's history are to count as never met."""
+        """Set in the batch which entries of each user's history the remembering signals treat as unseen."""
         gone = []
         for variant in variants:
             item, label = self.learned.of(variant.pair.user)
@@ -191,7 +192,7 @@ class WhatIf:
         batch.left_out_label = torch.from_numpy(labels).to(device)
 
     def _texts(self, variants: Sequence[Variant]) -> Tensor:
-        """Vectors of the items' texts, encoded now, each without the words it is to do without."""
+        """Return vectors of the items' texts, encoded now, each without the words that its variant leaves out."""
         rows = [self.worded(variant.pair.row).without(variant.keys("word")) for variant in variants]
         tenant = self._tenant
         if not isinstance(tenant, LoadedTenant):
@@ -208,7 +209,7 @@ class WhatIf:
         return parts.kept(masks) if masks else parts
 
     def _masks(self, variants: Sequence[Variant], device: torch.device) -> Mapping[str, Tensor]:
-        """1 where a signal stays, by the names of those that are left out anywhere."""
+        """Return masks, 1 where a signal stays, for each signal that any variant leaves out."""
         gone = [variant.keys("signal") for variant in variants]
         return {
             name: torch.tensor([float(name not in names) for names in gone], device=device)
@@ -216,7 +217,7 @@ class WhatIf:
         }
 
     def _gives_what(self, folded: RecModel) -> bool:
-        """Whether the histories put back give the scores that the folded tables gave."""
+        """Return whether restored histories give the scores of the folded tables."""
         rng = np.random.default_rng(0)
         users, rows = self._tenant.vocabulary.num_users, len(self._tenant.catalogue.ids)
         if users == 1 or rows == 0:
@@ -230,7 +231,7 @@ class WhatIf:
 
 
 def _remembering(model: RecModel, learned: Interactions) -> RecModel:
-    """The same model with signals of its own that hold interactions instead of folded tables."""
+    """Return the same model with signals of its own that store interactions instead of folded tables."""
     signals = copy.deepcopy(model.signals)
     for signal in signals.values():
         signal.remember(learned)
@@ -244,7 +245,7 @@ def _by_user(learned: Interactions, num_users: int) -> Histories:
 
 
 def _without_neighbours(parts: Parts, name: str, signal: Connects, batch: Batch, variants: Sequence[Variant]) -> Parts:
-    """Take what some neighbours add out of a signal's item vectors and offsets, the other neighbours as they were."""
+    """Subtract the terms of some neighbours from a signal's item vectors and offsets; others stay unchanged."""
     added = signal.contributions(batch)
     places = added.entity.shape[1]
     masks = np.stack([mask_of(name, variant.keys("path"), places) for variant in variants])

@@ -24,12 +24,12 @@ _WORD = re.compile(r"\w+(?:['’.&/-]\w+)*")
 
 @dataclass(frozen=True)
 class WordedText:
-    """A text, its tokens, and which of them spell which word.
+    """A text, its tokens, and the word that each token belongs to.
 
     Attributes:
         ids: Token ids as the model reads them, special ones included.
-        words: The words that tokens were left for when the text was cut, in order.
-        word_of: Number of the word that each token helps to spell, -1 for punctuation and special tokens.
+        words: The words that still have tokens after the text was cut, in order.
+        word_of: Number of the word that each token belongs to, -1 for punctuation and special tokens.
     """
 
     ids: tuple[int, ...]
@@ -37,7 +37,7 @@ class WordedText:
     word_of: tuple[int, ...]
 
     def without(self, words: Collection[int]) -> list[int]:
-        """Token ids of the text as if some words had not been written."""
+        """Return token ids of the text without some words."""
         return [token for token, word in zip(self.ids, self.word_of, strict=True) if word not in words]
 
 
@@ -45,9 +45,9 @@ def worded(text: str, backbone: Backbone, max_length: int) -> WordedText:
     """Tokenize a text as the encoder does and find its words.
 
     Raises:
-        InputError: When the model's tokenizer does not say where in the text a token stands.
+        InputError: If the model's tokenizer does not return the position of tokens in the text.
     """
-    if not getattr(backbone.tokenizer, "is_fast", False):  # those in plain Python know no offsets
+    if not getattr(backbone.tokenizer, "is_fast", False):  # those in plain Python return no offsets
         raise InputError(
             f"backbone {backbone.identity.name}: its tokenizer does not say which word a token belongs to, so words"
             " cannot be explained: --words none leaves them out"
@@ -65,7 +65,7 @@ def worded(text: str, backbone: Backbone, max_length: int) -> WordedText:
 
 
 def _word_at(start: int, end: int, matches: Sequence[re.Match[str]]) -> int:
-    """The word that shares a character with a span; -1 for none."""
+    """Return the word that shares a character with a span; -1 for none."""
     if end > start:
         for number, match in enumerate(matches):
             if start < match.end() and match.start() < end:
@@ -74,7 +74,7 @@ def _word_at(start: int, end: int, matches: Sequence[re.Match[str]]) -> int:
 
 
 def encoded(rows: Sequence[Sequence[int]], encoder: TextEncoder, pad_id: int) -> Tensor:
-    """Vectors of token rows, float32 [n, width], each distinct row encoded once."""
+    """Return vectors of token rows, float32 [n, width], each distinct row encoded once."""
     names = [repr(tuple(row)) for row in rows]
     spelled = {name: list(row) or [pad_id] for name, row in zip(names, rows, strict=True)}
     table = TokenTable.of(names, lambda some: [spelled[name] for name in some], pad_id)

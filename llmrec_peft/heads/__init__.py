@@ -1,1 +1,1 @@
-"""Task heads: the question that a recommender answers, one file each."""
+"""Task heads: the task that a recommender is trained for, one file each."""

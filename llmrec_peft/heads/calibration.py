@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 Calibration = Literal["none", "platt", "isotonic"]
 KNOTS = 64
-"""Points of an isotonic calibrator's curve at most."""
+"""Points of an isotonic calibrator's curve, at most."""
 SLOPE = 1e-4
-"""Slope left on an isotonic curve's flat pieces, so that no two scores change places or become equal."""
+"""Slope of an isotonic curve's flat pieces, so that no two scores change places or become equal."""
 
 
 def parameters(kind: Calibration) -> nn.ParameterDict:
-    """A calibrator that changes nothing yet, as frozen tensors."""
+    """Return a calibrator's initial tensors, frozen; they change nothing."""
     import torch
     from torch import nn
 
@@ -32,7 +32,7 @@ def parameters(kind: Calibration) -> nn.ParameterDict:
 
 
 def apply(kind: Calibration, tensors: Any, logit: Tensor) -> Tensor:
-    """Probabilities of logits, float32 of the same shape; strictly increasing, so that ranks and AUC stay."""
+    """Return probabilities of logits, float32 of the same shape; strictly increasing, so that ranks and AUC stay."""
     import torch
 
     if kind == "platt":
@@ -54,7 +54,7 @@ def fitted(
     """Fit a calibrator.
 
     Args:
-        kind: ``platt`` (σ(a · logit + b) by maximum likelihood with Platt's smoothed targets, a kept positive)
+        kind: ``platt`` (σ(a · logit + b) by maximum likelihood with Platt's smoothed targets, a > 0)
             or ``isotonic`` (the monotone curve of least squared error).
         probability: Uncalibrated probabilities, [n].
         observed: 1 or 0, [n].

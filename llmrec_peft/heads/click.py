@@ -1,4 +1,4 @@
-"""Click: how likely a user is to like or take an item."""
+"""Click: the probability that a user likes or takes an item."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class ClickOptions(Options):
     """Options of the click head."""
 
     feed: Literal["pair", "prompt"] = "pair"
-    """How the language model is fed: item and user texts apart, their vectors joined (`pair`), or one text that
-    holds history and candidate (`prompt`, see views.prompt)."""
+    """How the language model reads a pair: texts of item and user separately, their vectors joined (`pair`), or one
+    text with history and candidate (`prompt`, see views.prompt)."""
     threshold: float | None = None
-    """Labels from here on are positive, such as 4 for stars; null where labels are 0 and 1 already."""
+    """Labels at or above it are positive, such as 4 for stars; null if labels are 0 and 1 already."""
     loss: Literal["bce", "focal"] = "bce"
-    """What is minimised."""
+    """Training loss: binary cross-entropy (`bce`) or `focal`."""
     focal_gamma: float = Field(default=2.0, ge=0.0, le=10.0)
-    """How much less well-classified examples count (`focal`)."""
+    """Exponent by which well-classified examples are weighted down (`focal`)."""
     positive_weight: float | Literal["balanced"] = Field(default=1.0)
-    """What a positive example counts; `balanced` for negatives over positives in training."""
+    """Weight of a positive example; `balanced` for the number of negatives over that of positives in training."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Labels are moved by half of this towards each other."""
+    """Label smoothing: both labels are moved towards each other by half of it."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the joined user and item vectors, and on an encoder's prompt vector."""
     prompt_scale: float = Field(default=1.0, gt=0.0, le=100.0)
-    """What a decoder's Yes − No starts counting; it is learnt."""
+    """Initial factor on a decoder's logit of Yes − No; it is learnt."""
     calibration: Calibration = "platt"
     """How scores become probabilities, fitted on validation: `platt`, `isotonic` or `none`."""
 
@@ -52,10 +52,10 @@ class ClickOptions(Options):
 
 
 class ClickHead(TaskHead[ClickOptions]):
-    """P(y = 1) = σ(b + offsets + ⟨user, item⟩ + prompt), with what a prompt says added where one is read.
+    """P(y = 1) = σ(b + offsets + ⟨user, item⟩ + prompt), where the prompt's term is left out if none is read.
 
-    A decoder's prompt says s · (logit of "Yes" − logit of "No") at its last token, as TALLRec asks; an encoder's
-    says w · LayerNorm(pooled prompt).
+    The prompt's term is s · (logit of "Yes" − logit of "No") at its last token in a decoder, as TALLRec does, and
+    w · LayerNorm(pooled prompt) in an encoder.
 
     References:
         Bao et al., TALLRec: An Effective and Efficient Tuning Framework to Align Large Language Model with
@@ -70,7 +70,7 @@ class ClickHead(TaskHead[ClickOptions]):
     unit: ClassVar[str] = "log-odds"
 
     def build(self, context: HeadContext) -> nn.ModuleDict:
-        """Make b (the log-odds of training), the calibrator, and what reads prompts."""
+        """Make b (the log-odds of the training labels), the calibrator, and the layers for prompts."""
         import torch
         from torch import nn
 
@@ -102,7 +102,7 @@ class ClickHead(TaskHead[ClickOptions]):
         return nn.ModuleDict(parts)
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Probabilities [B], or [B, C] of candidates."""
+        """Return probabilities [B], or [B, C] of candidates."""
         dropout = self.parts["dropout"]
         users = Joined(None if user.vector is None else dropout(user.vector), user.offset)
         items = Joined(None if item.vector is None else dropout(item.vector), item.offset, item.cross)
@@ -114,7 +114,7 @@ class ClickHead(TaskHead[ClickOptions]):
         return HeadOutput(loss=value, scores=scores)
 
     def base(self, batch: Batch) -> dict[str, Tensor]:
-        """b, and what the prompt says."""
+        """Return b and the prompt's term."""
         bias = {"log-odds of all": self.parts["scale"]["bias"]}
         return {**bias, "prompt": self._prompt(batch)} if self.reads_prompt() else bias
 
@@ -136,17 +136,17 @@ class ClickHead(TaskHead[ClickOptions]):
         return loss("bce")(logit, smoothed, positive_weight=weight)
 
     def reads_prompt(self) -> bool:
-        """Prompts are read where the model is fed with them."""
+        """Return whether prompts are read: with `feed=prompt`."""
         return self.config.feed == "prompt"
 
     def mixing_refusal(self) -> str | None:
-        """A mixed label would be cut at the threshold again: half of a like would become a like or a dislike."""
+        """Return the conflict with a threshold, which would turn a mixed label into a whole like or dislike."""
         if self.config.threshold is None:
             return None
         return f"head.threshold={self.config.threshold:g} of head click: mixed labels would be cut at it, not mixed"
 
     def observed(self, label: NDArray[np.floating], label_range: tuple[float, float]) -> NDArray[np.floating]:
-        """1 for positive labels, else 0."""
+        """Return 1 for positive labels, else 0."""
         if self.config.threshold is not None:
             low, high = label_range
             if not low < self.config.threshold <= high:
@@ -163,7 +163,7 @@ class ClickHead(TaskHead[ClickOptions]):
         return label
 
     def calibrate(self, scores: NDArray[np.floating], observed: NDArray[np.floating]) -> None:
-        """Fit the calibrator on probabilities that nothing has calibrated yet."""
+        """Fit the calibrator on uncalibrated probabilities."""
         import torch
 
         if self.config.calibration == "none":
@@ -173,15 +173,15 @@ class ClickHead(TaskHead[ClickOptions]):
                 self.parts["calibration"][name].copy_(torch.from_numpy(value))
 
     def report(self) -> dict[str, Any]:
-        """What the prompt counts, where there is one."""
+        """Return the learnt factor of the prompt, if there is one."""
         scale = self.parts["scale"]
         return {"prompt_scale": float(scale["prompt_scale"].detach())} if "prompt_scale" in scale else {}
 
 
 def _prompts_of(context: HeadContext) -> tuple[int, bool]:
-    """Width of prompt vectors, and whether a decoder makes them: as the model is, or as the saved head was."""
+    """Return the width of prompt vectors and whether a decoder makes them: of the model, or of the saved head."""
     if context.saved is not None:
         decodes = "scale.yes_minus_no" in context.saved
         return context.saved["scale.yes_minus_no" if decodes else "prompt.weight"].shape[1], decodes
-    assert context.text_width is not None  # noqa: S101 - whoever builds it has read prompts
+    assert context.text_width is not None  # noqa: S101 - whoever builds this head reads prompts
     return context.text_width, context.decodes

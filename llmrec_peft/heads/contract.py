@@ -22,24 +22,25 @@ C = TypeVar("C", bound=Options)
 
 
 Task = Literal["rating", "click", "ranking", "writing"]
-"""What a head answers, which says how it is measured: stars of pairs, clicks of pairs, ranks in the catalogue, or how
-likely a decoder finds what people wrote; the last is trained by itself (`llmrec_peft.writing.train_writer`)."""
+"""What a head predicts, which determines how it is measured: stars of pairs, clicks of pairs, ranks in the catalogue,
+or the likelihood of reviews under a decoder, which is trained separately (`llmrec_peft.writing.train_writer`)."""
 
 
 @dataclass(frozen=True)
 class HeadContext:
-    """What a head may know when it is built.
+    """What a head may read when it is built.
 
     Attributes:
         dim: Width of user and item vectors.
         label_mean: Mean label of the training interactions.
         label_range: Lowest and highest label of the owner's scale.
-        text_width: Width of prompt vectors; None where no prompt is read.
+        text_width: Width of prompt vectors; None if no prompt is read.
         decodes: Whether prompts are read by a decoder.
         yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, text_width]; None when a trained
             head is built to be loaded.
         labels: Labels of the training interactions, float32 [n]; None when loading.
-        saved: Tensors of the trained head where it is built to be loaded: they tell sizes that are the model's.
+        saved: Tensors of the trained head when it is built to be loaded; sizes that depend on the model are read from
+            them.
     """
 
     dim: int
@@ -54,7 +55,7 @@ class HeadContext:
 
 @dataclass
 class HeadOutput:
-    """What a head says of a batch.
+    """Output of a head for a batch.
 
     Attributes:
         loss: Scalar to minimise; None without labels.
@@ -67,12 +68,14 @@ class HeadOutput:
 
 @dataclass
 class Joined:
-    """One side's vectors, joined over the signals.
+    """One side's vectors, joined over all signals.
 
     Attributes:
-        vector: float32 [rows, dim]; None where no signal speaks of this side.
-        offset: What signals add to the score by themselves, float32 [rows]; in pairs it stands on the item's side.
-        cross: What signals add for each example and candidate together, float32 [B, C]; for candidates alone.
+        vector: float32 [rows, dim]; None if no signal has a vector for this side.
+        offset: What signals add to the score independently of the product, float32 [rows]; for pairs, all of it
+            stands on
+            the item's side.
+        cross: What signals add for each example with each candidate, float32 [B, C]; for candidates only.
     """
 
     vector: Tensor | None
@@ -81,7 +84,7 @@ class Joined:
 
 
 def pair_scores(user: Joined, item: Joined) -> Tensor:
-    """Inner products of rows with equal numbers plus offsets, [B]."""
+    """Return inner products of rows with equal numbers, plus offsets, [B]."""
     score = user.offset + item.offset
     if user.vector is not None and item.vector is not None:
         score = score + (user.vector * item.vector).sum(-1)
@@ -89,7 +92,7 @@ def pair_scores(user: Joined, item: Joined) -> Tensor:
 
 
 def matrix_scores(user: Joined, item: Joined) -> Tensor:
-    """Inner products of every user with every item plus offsets, [B, C]."""
+    """Return inner products of every user with every item, plus offsets, [B, C]."""
     score = user.offset[:, None] + item.offset[None, :]
     if user.vector is not None and item.vector is not None:
         score = score + user.vector @ item.vector.T
@@ -97,7 +100,7 @@ def matrix_scores(user: Joined, item: Joined) -> Tensor:
 
 
 def products(user: Joined, item: Joined, batch: Batch) -> Tensor:
-    """Inner products plus offsets: of pairs, [B], or where the batch has candidates, of all of them, [B, C]."""
+    """Return inner products plus offsets: of pairs, [B], or, if the batch has candidates, of all of them, [B, C]."""
     return pair_scores(user, item) if batch.candidates is None else matrix_scores(user, item)
 
 
@@ -109,48 +112,50 @@ class TaskHead(ABC, Generic[C]):
     Config: ClassVar[type[Options]]
     """The head's options."""
     task: ClassVar[Task] = "rating"
-    """Which metrics and which baselines belong to it."""
+    """Determines metrics and baselines."""
     views: ClassVar[tuple[str, ...]] = ("item",)
     """Text views that it reads."""
     metric: ClassVar[str]
-    """Primary metric, by which epochs are chosen."""
+    """Primary metric, by which the best epoch is chosen."""
     lower_is_better: ClassVar[bool]
     """Direction of the primary metric."""
     listwise: ClassVar[bool] = False
-    """Whether it is trained against `Batch.candidates` and scores them all at once."""
+    """Whether it is trained on `Batch.candidates` and scores all of them at once."""
     unit: ClassVar[str] = "score"
-    """What `raw` is counted in."""
+    """Unit of `raw`."""
     tried_with: ClassVar[Mapping[str, Any]] = {}
-    """Options under which the conformance suite tries it, where the defaults leave out what it needs."""
+    """Options with which the conformance suite tests it, if the defaults leave out what it needs."""
 
     def __init__(self, config: C) -> None:
         self.config = config
         self.parts: Any = None
-        """The `nn.ModuleDict` that `build` made, set by who calls it; loosely typed, since parts differ."""
+        """The `nn.ModuleDict` that `build` made, set by the caller; loosely typed, since parts differ."""
 
     @abstractmethod
     def build(self, context: HeadContext) -> nn.ModuleDict:
-        """Make the parts that are trained."""
+        """Make the trained parts."""
 
     @abstractmethod
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Loss and scores of a batch.
+        """Compute loss and scores of a batch.
 
-        Where `batch.candidates` is there, `item` has a row for each candidate and the scores are [B, C]; else `item`
-        has a row for each example and the scores are [B]. Candidates come with labels for listwise heads alone, and
-        a head that reads prompts is asked for pairs alone.
+        If `batch.candidates` is given, `item` has a row for each candidate and the scores are [B, C]; else `item` has
+        a row for each example and the scores are [B]. Candidates come with labels for listwise heads alone, and a head
+        that reads prompts is called with pairs only.
         """
 
     def base(self, batch: Batch) -> dict[str, Tensor]:
-        """What the head adds to each pair's score by itself, by name, [B] each or one for all."""
+        """Return what the head itself adds to each pair's score, by name, [B] each or one value for all."""
         return {}
 
     def sides(self, user: Joined, item: Joined) -> tuple[Joined, Joined]:
-        """Both sides as they go into the product while scoring: each row as it is, or multiplied by a number."""
+        """Return both sides as they enter the product when scoring: each row unchanged, or multiplied by a number."""
         return user, item
 
     def raw(self, batch: Batch, user: Joined, item: Joined) -> Tensor:
-        """Score before it is clamped or calibrated, [B], or [B, C] of candidates: what an explanation adds up to.
+        """Return scores before they are clamped or calibrated, [B], or [B, C] of candidates.
+
+        An explanation's parts add up to them.
 
         Differentiable, unlike the scores of `forward`; without dropout.
         """
@@ -160,39 +165,39 @@ class TaskHead(ABC, Generic[C]):
         return score
 
     def reads_prompt(self) -> bool:
-        """Whether vectors of prompts have to be there (`Batch.vectors`)."""
+        """Return whether it needs vectors of prompts (`Batch.vectors`)."""
         return False
 
     def negatives(self) -> Negatives | None:
-        """How the candidates of a step are drawn; None for heads that are not listwise."""
+        """Return how a step's candidates are drawn; None for heads that are not listwise."""
         return None
 
     def mixing_refusal(self) -> str | None:
-        """Why labels between two labels mean nothing to the head, in words that begin with a field; None if they do.
+        """Return why the head cannot learn from mixed labels, in one line that begins with the field; None if it can.
 
-        Asked where ``training.augment.mixup`` mixes pairs and their labels.
+        Called if ``training.augment.mixup`` mixes pairs and their labels.
         """
         return None
 
     def observed(self, label: NDArray[np.floating], label_range: tuple[float, float]) -> NDArray[np.floating]:
-        """Labels as the loss and the metrics want them, [n].
+        """Return labels as the loss and the metrics need them, [n].
 
         Args:
             label: Labels as the owner gives them, [n].
             label_range: Lowest and highest label of the owner's scale.
 
         Raises:
-            InputError: When the head cannot learn from labels like these.
+            InputError: If the head cannot learn from such labels.
         """
         return label
 
     def calibrate(self, scores: NDArray[np.floating], observed: NDArray[np.floating]) -> None:
-        """Fit the calibrator, whose tensors live in `parts`, on scores of the validation part, [n] each.
+        """Fit the calibrator, whose tensors are in `parts`, on scores of the validation part, [n] each.
 
-        Heads without one do nothing.
+        Heads without a calibrator do nothing.
         """
         return
 
     def report(self) -> dict[str, Any]:
-        """Plain figures of the trained head for ``metrics.json``, such as a learnt temperature."""
+        """Return plain figures of the trained head for ``metrics.json``, such as a learnt temperature."""
         return {}

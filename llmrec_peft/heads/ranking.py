@@ -1,4 +1,4 @@
-"""Ranking: which of all items comes first."""
+"""Ranking: the order of all items for a user."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class RankingOptions(Options):
     """Options of the ranking head."""
 
     loss: Literal["softmax", "bounded_softmax", "bpr"] = "softmax"
-    """`softmax` of the item against the candidates, corrected by how often each is drawn; `bounded_softmax`, which
-    gives up on examples that are out of reach; `bpr`, pair by pair."""
+    """`softmax`: cross-entropy of the item against the candidates, corrected by how often each is drawn;
+    `bounded_softmax`: the same with bounded loss for examples that are out of reach; `bpr`: pairwise."""
     bound: float = Field(default=0.3, gt=0.0, le=1.0)
-    """How early examples are given up (`bounded_softmax`): 0 would be never, 1 leaves the likely ones alone."""
+    """Exponent q of `bounded_softmax`: towards 0 it becomes `softmax`; at 1 unlikely examples hardly count."""
     negatives: Literal["catalogue", "in-batch", "uniform", "popularity"] = "uniform"
-    """Whom an item is ranked against: every item (a listwise softmax), the batch's other items, or these and
-    `negative_count` items drawn."""
+    """Items that an item is ranked against: every item (`catalogue`), the batch's other items (`in-batch`), or these
+    plus `negative_count` drawn items (`uniform`, or by `popularity`)."""
     negative_count: int = Field(default=512, ge=0, le=1_000_000)
-    """Items drawn a step (`uniform`, `popularity`)."""
+    """Items drawn per step (`uniform`, `popularity`)."""
     positive_from: float | None = None
-    """Only examples labelled so or higher are ranked first, such as 4 for stars; null for all."""
+    """Only examples with this label or a higher one are targets, such as 4 for stars; null for all."""
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
-    """What scores start being divided by; it is learnt."""
+    """Initial divisor of scores; it is learnt."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the target's probability that is spread over all candidates (`softmax`)."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -41,7 +41,7 @@ class RankingOptions(Options):
 
 
 class RankingHead(TaskHead[RankingOptions]):
-    """score = (⟨user, item⟩ + offsets) / t, trained so that each interaction's item comes before the candidates.
+    """score = (⟨user, item⟩ + offsets) / t, trained so that each interaction's item ranks above the candidates.
 
     References:
         Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009.
@@ -65,7 +65,7 @@ class RankingHead(TaskHead[RankingOptions]):
         return nn.ModuleDict({"scale": scale, "dropout": nn.Dropout(self.config.dropout)})
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Scores [B], or [B, C] against candidates."""
+        """Compute scores, [B], or [B, C] against candidates, and the loss."""
         dropout = self.parts["dropout"]
         users = Joined(None if user.vector is None else dropout(user.vector), user.offset)
         items = Joined(None if item.vector is None else dropout(item.vector), item.offset, item.cross)
@@ -79,7 +79,7 @@ class RankingHead(TaskHead[RankingOptions]):
         return HeadOutput(loss=value, scores=scores.detach())
 
     def sides(self, user: Joined, item: Joined) -> tuple[Joined, Joined]:
-        """The item's side divided by t."""
+        """Divide the item's side by t."""
         temperature = self.parts["scale"]["log_temperature"].exp()
         vector = None if item.vector is None else item.vector / temperature
         cross = None if item.cross is None else item.cross / temperature
@@ -102,10 +102,10 @@ class RankingHead(TaskHead[RankingOptions]):
         return loss("softmax")(scores, target, log_q=batch.log_q, label_smoothing=self.config.label_smoothing)
 
     def negatives(self) -> Negatives:
-        """As the options say."""
+        """Return the negatives that the options ask for."""
         drawn = self.config.negative_count if self.config.negatives in ("uniform", "popularity") else 0
         return Negatives(self.config.negatives, drawn)
 
     def report(self) -> dict[str, Any]:
-        """The learnt temperature."""
+        """Return the learnt temperature."""
         return {"temperature": float(self.parts["scale"]["log_temperature"].detach().exp())}

@@ -1,4 +1,4 @@
-"""Rating: how many stars."""
+"""Rating: predicted stars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RatingOptions(Options):
     """Options of the rating head."""
 
     loss: Literal["mse", "mae", "huber"] = "mse"
-    """What is minimised."""
+    """Training loss: squared (`mse`), absolute (`mae`) or Huber's (`huber`) error."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout on the joined user and item vectors."""
 
@@ -60,5 +60,5 @@ class RatingHead(TaskHead[RatingOptions]):
         return HeadOutput(loss=value, scores=predicted.detach().clamp(float(low), float(high)))
 
     def base(self, batch: Batch) -> dict[str, Tensor]:
-        """μ."""
+        """Return μ."""
         return {"mean rating": self.parts["scale"]["mean"]}

@@ -21,25 +21,25 @@ class RetrievalOptions(Options):
     """Options of the retrieval head."""
 
     temperature: float = Field(default=0.07, gt=0.0, le=10.0)
-    """What similarities start being divided by; it is learnt unless `fixed_temperature`."""
+    """Initial divisor of similarities; it is learnt unless `fixed_temperature`."""
     fixed_temperature: bool = False
-    """Keep the temperature as it is."""
+    """Whether the temperature stays fixed."""
     normalize: bool = True
-    """Whether similarity is the cosine; else the inner product."""
+    """Whether similarity is the cosine; otherwise the inner product."""
     correct: bool = True
-    """Whether similarities are corrected by how often each item comes up in a batch (logQ)."""
+    """Whether similarities are corrected by how often each item occurs in a batch (logQ)."""
     hard_negatives: int = Field(default=0, ge=0, le=64)
-    """Items drawn for each example from the 50 whose texts are most like its own item's."""
+    """Items drawn for each example from the 50 whose texts are most similar to its own item's."""
     negative_count: int = Field(default=0, ge=0, le=1_000_000)
-    """Items drawn at random a step beside the batch's own."""
+    """Items drawn at random per step in addition to the batch's own."""
     positive_from: float | None = None
-    """Only examples labelled so or higher are learnt from, such as 4 for stars; null for all."""
+    """Only examples with this label or a higher one are learnt from, such as 4 for stars; null for all."""
 
 
 class RetrievalHead(TaskHead[RetrievalOptions]):
     """similarity = cos(user, item) + offsets, trained by in-batch InfoNCE with logQ correction.
 
-    The two towers meet in one product, so that item vectors can be put into an index of nearest neighbours
+    The two towers are joined by one product only, so that item vectors can be put into an index of nearest neighbours
     (`llmrec export-vectors`); offsets become one further dimension there.
 
     References:
@@ -64,7 +64,7 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
         return nn.ModuleDict({"scale": nn.ParameterDict({"log_temperature": temperature})})
 
     def forward(self, batch: Batch, user: Joined, item: Joined) -> HeadOutput:
-        """Similarities [B], or [B, C] to candidates."""
+        """Compute similarities, [B], or [B, C] to candidates, and the loss."""
         users, items = self.towers(user), self.towers(item)
         if batch.candidates is None:
             return HeadOutput(loss=None, scores=pair_scores(users, items).detach())
@@ -75,11 +75,11 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
         return HeadOutput(loss=value, scores=similarity.detach())
 
     def sides(self, user: Joined, item: Joined) -> tuple[Joined, Joined]:
-        """Both towers."""
+        """Return both towers."""
         return self.towers(user), self.towers(item)
 
     def towers(self, side: Joined) -> Joined:
-        """One side as it goes into the product."""
+        """Return one side as it enters the product."""
         import torch
 
         vector = side.vector
@@ -100,10 +100,10 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
         return loss("info_nce")(similarity, target, temperature, log_q=log_q)
 
     def negatives(self) -> Negatives:
-        """The batch's own items, drawn ones, and hard ones."""
+        """Return the batch's own items, drawn ones, and hard ones."""
         drawn = self.config.negative_count
         return Negatives("uniform" if drawn else "in-batch", drawn, self.config.hard_negatives)
 
     def report(self) -> dict[str, Any]:
-        """The learnt temperature."""
+        """Return the learnt temperature."""
         return {"temperature": float(self.parts["scale"]["log_temperature"].detach().exp())}

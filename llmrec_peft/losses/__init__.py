@@ -1,4 +1,4 @@
-"""Losses, one a file; heads choose from them by name."""
+"""Losses, one per file; heads choose from them by name."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 RATING_LOSSES = ("mse", "mae", "huber")
 """Losses of a predicted against an observed rating."""
 CLICK_LOSSES = ("bce", "focal")
-"""Losses of a logit against whether something happened."""
+"""Losses of a logit against a binary outcome."""
 RANKING_LOSSES = ("bpr", "softmax", "bounded_softmax", "info_nce")
 """Losses of the target's score against other items' scores."""
 
 
 def loss(name: str) -> Callable[..., Tensor]:
-    """The loss function of a name, whose file says what it takes; torch is imported here and no earlier.
+    """Return the loss function of a name; its file says what it takes. Torch is imported here and no earlier.
 
     Args:
         name: One of the names above.

@@ -1,4 +1,4 @@
-"""Bounded softmax: cross-entropy over candidates that gives up on what cannot be ranked."""
+"""Bounded softmax: cross-entropy over candidates with a bounded loss for examples out of reach."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from torch.nn.functional import log_softmax
 
 
 def bounded_softmax(scores: Tensor, target: Tensor, q: float = 0.3, log_q: Tensor | None = None) -> Tensor:
-    """mean of (1 - p^q) / q with p = softmax(s - log q)[target]: `softmax` for q → 0, 1 - p for q = 1.
+    """Compute the mean of (1 - p^q) / q with p = softmax(s - log q)[target]: `softmax` for q → 0, 1 - p for q = 1.
 
-    Most next items are out of reach of any model, and -log p grows without bound for them: under it they decide
-    the weights, and popularity, all that helps them, is weighed too heavily where a good answer is within reach.
-    Here an example's loss is at most 1 / q and its gradient shrinks by p^q, so that the front of lists decides, which
-    is what NDCG and hit rate look at.
+    Most next items are out of reach of any model, and -log p grows without bound for them: with plain softmax they
+    dominate the weights, and popularity, the only thing that helps them, is overweighted where a good answer is within
+    reach. Here an example's loss is at most 1 / q and its gradient shrinks by p^q, so that the top of the lists
+    decides,
+    which is what NDCG and hit rate measure.
 
     Args:
         scores: s, float [B, C], higher is better; computed in float32 at least.
         target: Column of each row's target, int64 [B].
         q: In (0, 1].
-        log_q: Logarithm of each candidate's probability of being sampled, see `softmax`; p is then that among the
+        log_q: Logarithm of each candidate's probability of being sampled, see `softmax`; p is then the probability
+            among the
             candidates drawn, larger than among all.
 
     Returns:

@@ -8,10 +8,10 @@ from torch.nn.functional import softplus
 
 
 def bpr(positive: Tensor, negative: Tensor, mask: Tensor | None = None) -> Tensor:
-    """mean of -log σ(s⁺ - s⁻) over all pairs of a positive with one of its negatives.
+    """Compute the mean of -log σ(s⁺ - s⁻) over all pairs of a positive with one of its negatives.
 
-    A smooth bound of the share of pairs in the wrong order, 1 - AUC. Every negative pulls by itself; in
-    `softmax` the hardest ones pull most.
+    A smooth bound of the share of pairs in the wrong order, 1 - AUC. Each negative has a gradient of its own; in
+    `softmax` the hardest negatives dominate.
 
     Args:
         positive: s⁺, float [B].
@@ -20,7 +20,7 @@ def bpr(positive: Tensor, negative: Tensor, mask: Tensor | None = None) -> Tenso
             with more negatives weighs more, and one without any not at all.
 
     Returns:
-        Scalar; 0 where no pair counts.
+        Scalar; 0 if no pair counts.
 
     References:
         Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009, section 4.

@@ -7,7 +7,7 @@ from torch.nn.functional import huber_loss
 
 
 def huber(predicted: Tensor, observed: Tensor) -> Tensor:
-    """mean of ½ r² for |r| ≤ 1 and |r| - ½ beyond, with r = ŷ - y: `mse` near the target, `mae` far from it.
+    """Compute the mean of ½ r² for |r| ≤ 1 and |r| - ½ beyond, r = ŷ - y: `mse` near the target, `mae` far from it.
 
     Args:
         predicted: float [B].

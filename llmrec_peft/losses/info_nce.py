@@ -15,16 +15,16 @@ def info_nce(
     log_q: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """mean of -log softmax(similarity / τ - log q) at the target's column.
+    """Compute the mean of -log softmax(similarity / τ - log q) at the target's column.
 
     `softmax` for similarities of bounded range, such as cosines: a low τ lets them differ enough and makes the
-    nearest negatives pull most. log C less this loss is a lower bound of the mutual information of the two
-    sides where the candidates are drawn from the items' distribution and log q is left out.
+    nearest negatives dominate. log C less this loss is a lower bound of the mutual information of the two sides if the
+    candidates are drawn from the items' distribution and log q is left out.
 
     Args:
         similarity: float [B, C], higher is better.
         target: Column of each row's target, int64 [B].
-        temperature: τ > 0; a tensor, scalar or [B, 1], where it is learned.
+        temperature: τ > 0; a tensor, scalar or [B, 1], if it is learnt.
         log_q: As in `softmax`, float [C]; τ does not divide it.
         mask: Which candidates count for a row, bool [B, C]; by default all. The target always counts.
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def mae(predicted: Tensor, observed: Tensor) -> Tensor:
-    """mean |ŷ - y|, whose minimum is the conditional median: outliers pull less than under `mse`.
+    """Compute the mean of |ŷ - y|, whose minimum is the conditional median: outliers count less than in `mse`.
 
     Args:
         predicted: float [B].

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def mse(predicted: Tensor, observed: Tensor) -> Tensor:
-    """mean (ŷ - y)², whose minimum is the conditional mean.
+    """Compute the mean of (ŷ - y)², whose minimum is the conditional mean.
 
     Args:
         predicted: float [B].

@@ -14,21 +14,24 @@ def softmax(
     label_smoothing: float = 0.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """mean of -log softmax(s - log q) at the target's column.
+    """Compute the mean of -log softmax(s - log q) at the target's column.
 
-    Where the candidates are a sample, popular items are met as negatives more often than others and would be
-    scored down for it. Subtracting log q from every score, the target's included, undoes it: with K draws from
-    q beside the target, the expected loss has its minimum at the scores of the full softmax for any K, and its
-    gradient goes to the full one's as K grows. Draws that repeat stay in as columns of their own, copies of the
-    target too: where those alone are masked, frequent targets end too high. Where candidates are made distinct,
-    q is the probability of being among them, 1 - (1 - q)^K, and the minimum is right but for a little: on six
-    items and K = 4 the gradient there is 0.002, with q itself 0.017, without correction 0.11.
+    In a sample of candidates, popular items are negatives more often than others and would get too low scores.
+    Subtracting log q from every score, the target's included, corrects this: with K draws from q beside the target, the
+    expected loss has its minimum at the scores of the full softmax for any K, and its gradient approaches the full
+    one's
+    as K grows. Repeated draws stay as columns of their own, copies of the target too: if only those were masked,
+    frequent
+    targets would end too high. If candidates are made distinct, q is the probability of being among them, 1 - (1 -
+    q)^K,
+    and the minimum is nearly right: on six items and K = 4 the gradient there is 0.002, with q itself 0.017, without
+    correction 0.11.
 
     Args:
         scores: s, float [B, C], higher is better; computed in float32 at least.
         target: Column of each row's target, int64 [B].
         log_q: Logarithm of each candidate's probability of being sampled, or of anything proportional to it,
-            finite, float [C]; None where the candidates are all items or drawn evenly.
+            finite, float [C]; None if the candidates are all items or drawn uniformly.
         label_smoothing: ε in [0, 1): share of the target's probability that is spread evenly over the
             candidates that count.
         mask: Which candidates count for a row, bool [B, C]; by default all. The target always counts.

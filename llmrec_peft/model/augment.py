@@ -1,4 +1,4 @@
-"""Augment: changes made to examples while training."""
+"""Augment: random changes of examples in training."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from llmrec_peft.heads.contract import Joined
 
 @dataclass(frozen=True)
 class Augment:
-    """What is changed, see the recipe's `training.augment`; the defaults change nothing.
+    """Settings of the changes, see the recipe's `training.augment`; the defaults change nothing.
 
     Attributes:
-        history_mask: Chance that an entry of a history is hidden.
-        history_crop: Chance that a history is cut to a random number of its newest entries.
-        mixup: Parameter of the Beta distribution by which pairs are mixed; 0 for none.
-        stored_texts: Whether texts beside a batch's own items are read as they were last encoded, without gradient.
-        history_empty: Chance that a whole history is hidden.
-        history_stale: Chance that a random number of a history's newest entries is hidden.
+        history_mask: Probability that an entry of a history is hidden.
+        history_crop: Probability that a history is cut to a random number of its newest entries.
+        mixup: Parameter of the Beta distribution of the mixing weights; 0 for no mixing.
+        stored_texts: Whether texts beside a batch's own items are read as most recently encoded, without gradient.
+        history_empty: Probability that a whole history is hidden.
+        history_stale: Probability that a random number of a history's newest entries is hidden.
     """
 
     history_mask: float = 0.0
@@ -32,20 +32,20 @@ class Augment:
     history_stale: float = 0.0
 
     def histories(self, batch: Batch) -> Batch:
-        """Hide entries of histories, by chance; an entry of a history that is cut or hidden becomes item 0."""
+        """Hide entries of histories at random; an entry that is cut or hidden becomes item 0."""
         if batch.history is None or batch.history.numel() == 0:
             return batch
         item = batch.history
         rows, length = item.shape
         if self.history_crop > 0.0:
             count = (item > 0).sum(1)
-            keep = 1 + (torch.rand(rows, device=item.device) * count).long()  # of n entries the newest 1 to n
+            keep = 1 + (torch.rand(rows, device=item.device) * count).long()  # the newest 1 to n of n entries
             cut = torch.rand(rows, device=item.device) < self.history_crop
             place = torch.arange(length, device=item.device)
             item = torch.where(cut[:, None] & (place[None, :] < length - keep[:, None]), torch.zeros_like(item), item)
         if self.history_stale > 0.0:
             count = (item > 0).sum(1)
-            gone = (torch.rand(rows, device=item.device) * (count + 1)).long()  # of n entries the newest 0 to n
+            gone = (torch.rand(rows, device=item.device) * (count + 1)).long()  # the newest 0 to n of n entries
             stale = torch.rand(rows, device=item.device) < self.history_stale
             place = torch.arange(length, device=item.device)
             hidden = stale[:, None] & (place[None, :] >= length - gone[:, None])
@@ -64,7 +64,7 @@ class Augment:
         References:
             Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018 (here on vectors, not inputs).
         """
-        if self.mixup == 0.0 or batch.label is None or len(batch) < 2:  # noqa: PLR2004 - a pair with itself
+        if self.mixup == 0.0 or batch.label is None or len(batch) < 2:  # noqa: PLR2004 - mixing needs two pairs
             return batch, user, item
         device = batch.label.device
         alpha = torch.full((len(batch),), self.mixup)

@@ -26,7 +26,7 @@ def build_model(
     heads: dict[str, TaskHead[Any]],
     texts: TextSource | None = None,
 ) -> RecModel:
-    """Join built signals and heads as a recipe says."""
+    """Join built signals and heads to a model, as the recipe says."""
     section, augment = recipe.fusion, recipe.training.augment
     fusion = Fusion(
         section.kind,
@@ -59,13 +59,13 @@ def build_signals(
     saved: Mapping[str, Tensor] | None = None,
     names: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
 ) -> dict[str, Signal[Any]]:
-    """Make the recipe's signals and their parts, in the recipe's order.
+    """Make the recipe's signals with their parts, in the recipe's order.
 
     Args:
-        recipe: Which signals.
-        context: What they may know.
-        saved: Tensors of all trained signals, each under its name, where they are built to be loaded.
-        names: What the trained signals call their numbers (`Signal.names`), by signal.
+        recipe: Recipe that names the signals.
+        context: What they may read when they are built.
+        saved: Tensors of all trained signals, each under its name, if they are built to be loaded.
+        names: What `Signal.names` of the trained signals returned, by signal.
 
     Raises:
         KeyError: Naming a saved tensor that is missing.
@@ -88,12 +88,12 @@ def build_signals(
 def build_heads(
     recipe: Recipe, context: HeadContext, saved: Mapping[str, Tensor] | None = None
 ) -> dict[str, TaskHead[Any]]:
-    """Make the recipe's heads and their parts, the primary one first.
+    """Make the recipe's heads with their parts, the primary one first.
 
     Args:
-        recipe: Which heads.
-        context: What they may know.
-        saved: Tensors of all trained heads, each under its name, where they are built to be loaded.
+        recipe: Recipe that names the heads.
+        context: What they may read when they are built.
+        saved: Tensors of all trained heads, each under its name, if they are built to be loaded.
 
     Raises:
         KeyError: Naming a saved tensor that is missing.
@@ -109,5 +109,5 @@ def build_heads(
 
 
 def _own(saved: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The saved tensors of one part, without its name."""
+    """Return the saved tensors of one part, with its name removed from theirs."""
     return {key.removeprefix(f"{name}."): tensor for key, tensor in saved.items() if key.startswith(f"{name}.")}

@@ -1,4 +1,4 @@
-"""Contexts: what heads and signals may know when they are built, for training and for loading."""
+"""Contexts: what heads and signals may read when they are built, for training and for loading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Columns = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What is known of the data when a model is built to be trained.
+    """Facts about the data for a model that is built to be trained.
 
     Attributes:
         num_users: Rows of a user table; row 0 is for unknown users.
@@ -42,17 +42,17 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class LanguageFacts:
-    """What is known of the language model and its texts when a model is built to be trained.
+    """Facts about the language model and its texts for a model that is built to be trained.
 
     Attributes:
         item_vectors: Untuned vectors of all items' texts, float32 [num_items, width].
-        user_vectors: Untuned vectors of users' or examples' texts, float32 [rows, width]; None where none are read.
-        hidden: Width of its token embeddings; None where no vectors are put into prompts.
-        token_norm: Mean length of those embeddings; None where it is not known.
-        prompt_width: Width of prompt vectors; None where no prompt is read.
+        user_vectors: Untuned vectors of users' or examples' texts, float32 [rows, width]; None if none are read.
+        hidden: Width of its token embeddings; None if no vectors are inserted into prompts.
+        token_norm: Mean norm of those embeddings; None if it is not known.
+        prompt_width: Width of prompt vectors; None if no prompt is read.
         decodes: Whether prompts are read by a decoder.
-        yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, prompt_width]; None where no decoder
-            reads prompts.
+        yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, prompt_width]; None unless a decoder reads
+            prompts.
     """
 
     item_vectors: Tensor
@@ -65,7 +65,7 @@ class LanguageFacts:
 
 
 class Contexts(NamedTuple):
-    """What the heads and what the signals of one model may know."""
+    """Contexts of one model's heads and of its signals."""
 
     head: HeadContext
     signal: SignalContext
@@ -76,9 +76,9 @@ def training_contexts(recipe: Recipe, data: DataFacts, train: Interactions, lang
 
     Args:
         recipe: The variant that is trained.
-        data: What is known of the data.
+        data: Facts about the data.
         train: Interactions that are trained on.
-        language: What is known of the language model; None where nothing is read.
+        language: Facts about the language model; None if no text is read.
     """
     head = HeadContext(
         dim=recipe.fusion.dim,
@@ -132,5 +132,5 @@ def loading_contexts(recipe: Recipe, num_users: int, num_items: int) -> Contexts
 
 
 def empty_head_context(recipe: Recipe) -> HeadContext:
-    """Make the context of a head that learns nothing from labels when it is built."""
+    """Make the context of a head that reads no labels when it is built."""
     return HeadContext(dim=recipe.fusion.dim, label_mean=0.0, label_range=(0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Fusion: the signals' vectors of one side, and their offsets, become one."""
+"""Fusion: joins the signals' vectors of one side, and their offsets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 Kind = Literal["sum", "mlp", "gated", "late"]
 Shown = Mapping[str, Tensor]
-"""Rows in which each signal is shown, bool [rows] by name; a signal without an entry is shown in all."""
+"""Rows in which each signal is kept, bool [rows] by name; a signal without an entry is kept in all rows."""
 GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-"""Weights that a late fusion tries for each signal."""
+"""Candidate weights of each signal in a late fusion."""
 
 
 class Fusion(nn.Module):
-    """Joins what signals say of users, of items, and of scores by themselves.
+    """Joins the signals' user vectors, item vectors and offsets.
 
     With u_s, i_s, o_s a signal's user vector, item vector and offset:
 
@@ -27,9 +27,9 @@ class Fusion(nn.Module):
         gated  ⟨Σ a_s u_s, Σ b_s i_s⟩ + Σ c_s o_s, with weights 2 σ(·) that start at 1 and are learnt
         late   Σ w_s (⟨u_s, i_s⟩ + o_s), each signal scoring by itself; w is chosen on validation
 
-    In a sum, a signal's users meet every signal's items: a user vector of the collaborative signal meets the
-    item vectors of text, which is how items that nobody has met are matched to tastes. In `late` they do not.
-    Whole signals can be left out at random for an example while training, so that the rest learns to do without.
+    In a sum, each signal's user vector is multiplied by every signal's item vector: the collaborative user vector by
+    the text's item vector, for example, which matches items without interactions to tastes. In `late` it is not.
+    Whole signals can be left out of an example at random in training, so that the others learn to do without.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Fusion(nn.Module):
             dim: Width of their vectors.
             hidden: Width of the networks' hidden layer (`mlp`).
             dropout: Dropout inside the networks (`mlp`).
-            signal_dropout: Chance that a signal is left out for an example.
+            signal_dropout: Probability that a signal is left out of an example.
         """
         super().__init__()
         self.kind = kind
@@ -67,9 +67,9 @@ class Fusion(nn.Module):
             self.weights = nn.Parameter(torch.ones(count), requires_grad=False)
 
     def drawn(self, rows: int, device: torch.device) -> Shown:
-        """Which signals are shown in each row of a training step, bool [rows] by name; empty where all are.
+        """Draw which signals are kept in each row of a training step, bool [rows] by name; empty if all are.
 
-        A signal that is left out of an example has to be left out of its vectors, offset and pairs alike.
+        A signal that is left out of an example must be left out of its vectors, offset and `cross` alike.
         """
         if not self.training or self._signal_dropout == 0.0:
             return {}
@@ -85,13 +85,13 @@ class Fusion(nn.Module):
         """Join one side's vectors.
 
         Args:
-            side: Whose they are.
-            vectors: Vector of each signal, float32 [rows, dim], or None where it has none for this side.
+            side: Side of the vectors.
+            vectors: Vector of each signal, float32 [rows, dim], or None if it has none for this side.
             rows: Number of rows.
-            shown: What `drawn` gave for these rows.
+            shown: Result of `drawn` for these rows.
 
         Returns:
-            float32 [rows, dim], [rows, signals · dim] for `late`, or None where no signal speaks of this side.
+            float32 [rows, dim], [rows, signals · dim] for `late`, or None if no signal has a vector for this side.
         """
         found = {name: _kept(vector, shown.get(name)) for name, vector in vectors.items() if vector is not None}
         if not found:
@@ -107,12 +107,12 @@ class Fusion(nn.Module):
         return self._summed(side, found)
 
     def offset(self, offsets: Mapping[str, Tensor | None], shown: Shown = MappingProxyType({})) -> Tensor | None:
-        """Join what signals add to scores by themselves, each of one shape, into that shape, or None."""
-        found = {name: _kept(offset, shown.get(name)) for name, offset in offsets.items() if offset is not None}
-        return self._summed("offset", found) if found else None
+        """Join the signals' offsets, each of one shape, into that shape, or None."""
+        present = {name: _kept(offset, shown.get(name)) for name, offset in offsets.items() if offset is not None}
+        return self._summed("offset", present) if present else None
 
     def report(self) -> dict[str, dict[str, float]]:
-        """The weight of each signal, for `gated` by user, item and offset."""
+        """Return the weight of each signal, for `gated` by user, item and offset."""
         if self.kind == "gated":
             gates = {part: self._gates(part) or {} for part in _PARTS}
             return {part: {name: round(float(w.detach()), 4) for name, w in gates[part].items()} for part in _PARTS}
@@ -124,12 +124,12 @@ class Fusion(nn.Module):
         """Choose a late fusion's weights by coordinate search.
 
         Args:
-            figure: Validation figure with the weights as they stand.
-            lower_is_better: Its direction.
+            figure: Computes the validation figure with the current weights.
+            lower_is_better: Whether lower figures are better.
             rounds: Passes over the signals.
 
         Returns:
-            The best figure; None for other kinds, which have nothing to choose.
+            The best figure; None for other kinds, which choose nothing.
         """
         if self.kind != "late":
             return None
@@ -141,23 +141,23 @@ class Fusion(nn.Module):
                     kept = float(self.weights[place])
                     for weight in GRID:
                         self.weights[place] = weight
-                        found = sign * figure()
-                        if found < best:
-                            best, kept = found, weight
+                        value = sign * figure()
+                        if value < best:
+                            best, kept = value, weight
                     self.weights[place] = kept
         return sign * best
 
-    def _summed(self, part: str, found: Mapping[str, Tensor]) -> Tensor:
+    def _summed(self, part: str, values: Mapping[str, Tensor]) -> Tensor:
         gates = self._gates(part)
-        terms = [found[name] if gates is None else gates[name] * found[name] for name in found]
+        terms = [values[name] if gates is None else gates[name] * values[name] for name in values]
         return functools.reduce(torch.add, terms)
 
     def _side_weights(self, side: str) -> Sequence[Tensor | float]:
-        """A score's weight is put on the item's side alone."""
+        """Return the weights of one side's vectors; a score's weight is put on the item's side alone."""
         return list(self.weights) if side == "item" else [1.0] * len(self.names)
 
     def _gates(self, part: str) -> dict[str, Tensor] | None:
-        """Weight of each signal in one part; None where all are 1."""
+        """Return the weight of each signal in one part; None if all are 1."""
         if self.kind == "gated":
             return dict(zip(self.names, 2.0 * self.gates[part].sigmoid(), strict=True))
         if self.kind == "late" and part == "offset":
@@ -166,7 +166,7 @@ class Fusion(nn.Module):
 
 
 def _kept(values: Tensor, shown: Tensor | None) -> Tensor:
-    """A signal's values, zero in rows that are not shown."""
+    """Return a signal's values, zero in rows in which it is left out."""
     return values if shown is None else values * shown.reshape(-1, *[1] * (values.ndim - 1)).to(values.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Parts: what each signal says of some users, items and pairs, before a fusion joins it."""
+"""Parts: each signal's vectors and offsets for some users, items and pairs, before the fusion joins them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Values = Mapping[str, "Tensor | None"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What the signals say of some pairs.
+    """The signals' vectors and offsets for some pairs.
 
     Attributes:
         users: User vector of each signal, [B, dim], or None.
         items: Item vector of each signal, [B, dim], or None.
-        offsets: What each signal adds to the score by itself, [B], or None.
+        offsets: What each signal itself adds to the score, [B], or None.
         rows: Number of pairs B.
     """
 
@@ -34,7 +34,7 @@ class Parts:
 
     @classmethod
     def of(cls, signals: Signals, batch: Batch) -> Parts:
-        """Ask every signal about the pairs of a batch that holds everything they read."""
+        """Compute every signal's part for the pairs of a batch that contains everything they read."""
         batch = batch.pairs()
         users: dict[str, Tensor | None] = {}
         items: dict[str, Tensor | None] = {}
@@ -46,7 +46,7 @@ class Parts:
         return cls(users, items, offsets, len(batch))
 
     def kept(self, masks: Mapping[str, Tensor]) -> Parts:
-        """The same without whole signals in some rows; masks are 1 where a signal stays, [B], by its name."""
+        """Return the parts without whole signals in some rows; masks are 1 where a signal stays, [B], by its name."""
 
         def shown(values: Values) -> dict[str, Tensor | None]:
             return {
@@ -57,7 +57,7 @@ class Parts:
         return Parts(shown(self.users), shown(self.items), shown(self.offsets), self.rows)
 
     def with_item(self, name: str, vector: Tensor | None, offset: Tensor | None) -> Parts:
-        """The same with another item vector and offset of one signal; None leaves what is there."""
+        """Return the parts with another item vector and offset of one signal; None leaves the present one."""
         return replace(
             self,
             items={**self.items, name: self.items[name] if vector is None else vector},

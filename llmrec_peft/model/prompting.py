@@ -1,4 +1,4 @@
-"""Prompting: a recipe's views of users and examples as texts for one language model."""
+"""Prompting: writes a recipe's views of users and examples as texts for one language model."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Row = Mapping[str, Any]
 
 
 class ViewWriter:
-    """One view as its texts are written for one model."""
+    """Writes the texts of one view for one model."""
 
     def __init__(
         self, view: PromptView, backbone: Backbone, middle: float, history_length: int, inserted: int = 0
     ) -> None:
-        """Compile the template and find how the model is spoken to.
+        """Compile the template and find out how the model is prompted.
 
         Args:
             view: Template and length.
-            backbone: Model whose window and chat format count.
+            backbone: Model whose window and chat format are used.
             middle: Labels above it count as liked.
             history_length: Entries of a history at most.
-            inserted: Vectors that signals put into each text.
+            inserted: Vectors that signals insert into each text.
         """
         self.max_length = min(view.max_length, backbone.window - inserted)
         self._chat = chat = view.chat and backbone.chats
@@ -49,29 +49,29 @@ class ViewWriter:
         )
 
     def tokenized(self, texts: Sequence[str]) -> TokenTable:
-        """Tokenize texts that this writer wrote, each distinct one once."""
+        """Tokenize texts written by this writer, each distinct one once."""
         tokenize, length, special = self._backbone.tokenize, self.max_length, not self._chat
         return TokenTable.of(texts, lambda some: tokenize(some, length, special=special), self._backbone.pad_id)
 
     def of_users(self, users: Sequence[Row]) -> Written:
-        """Texts of users that tell no history; row 0, nobody's, stays empty."""
+        """Write texts of users without a history; row 0, the unknown user's, stays empty."""
         written = self._writer.write(users[1:], None, [[] for _ in users[1:]])
         return Written(["", *written.texts], written.shortened, written.dropped)
 
     def of_examples(
         self, users: Sequence[Row], items: Sequence[Row] | None, histories: Histories | None, columns: Sequence[Row]
     ) -> Written:
-        """Texts of examples.
+        """Write texts of examples.
 
         Args:
             users: Columns of each example's user.
             items: Columns of each example's item; None for a view of users.
-            histories: What each user had met.
+            histories: History of each example's user.
             columns: Columns of each item index.
         """
         length = self._history_length
-        told = [[]] * len(users) if histories is None else self._writer.histories(histories, length, columns)
-        return self._writer.write(users, items, told)
+        entries = [[]] * len(users) if histories is None else self._writer.histories(histories, length, columns)
+        return self._writer.write(users, items, entries)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Prompting:
     """Writers of a recipe's views.
 
     Attributes:
-        user: Writer of users' texts; None where the recipe has no such view.
-        prompt: Writer of prompts; None where the recipe has no such view.
+        user: Writer of users' texts; None if the recipe has no such view.
+        prompt: Writer of prompts; None if the recipe has no such view.
     """
 
     user: ViewWriter | None
@@ -91,7 +91,7 @@ class Prompting:
         """Make the writers of a resolved recipe.
 
         Raises:
-            InputError: When a head reads prompts and the recipe has no view of them.
+            InputError: If a head reads prompts and the recipe has no view of them.
         """
         views, length, middle = recipe.views, recipe.data.history_length, recipe.data.liked_above or 0.0
         if recipe.reads.prompt and views.prompt is None:
@@ -107,7 +107,7 @@ class Prompting:
 
 
 def prompt_reading(recipe: Recipe, kind: str) -> Reading:
-    """How prompts become vectors: a decoder's last state, where it would go on writing; an encoder's pooled one."""
+    """Return how prompts become vectors: a decoder's last state, from which it would continue; an encoder's pooled."""
     if kind == "decoder":
         return Reading("last-token", False)
     return Reading(recipe.backbone.pooling, recipe.backbone.normalize)

@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 
 
 ChunkScores = Callable[[NDArray[np.int64]], Tensor]
-"""Scores of some examples' users for every item, float32 [rows, num_items - 1], columns by item index from 1."""
+"""Returns scores of some examples' users for every item, float32 [rows, num_items - 1], by item index from 1."""
 
 
 class RecModel(TrainedParts):
     """score = head(user vectors of signals joined, item vectors of signals joined, offsets of signals joined).
 
-    There is one way from a batch to a score: `texts` fills in vectors of texts, every signal says its `Parts`, the
-    fusion joins them into a user's and an item's side (`sides`), and a head scores the two (`score`). Items are
-    those of the examples (pairs), or candidates that all examples share. Several heads share signals, fusion and
-    adapter; the first is the primary one.
+    There is one way from a batch to a score: `texts` adds vectors of texts, every signal computes its `Parts`, the
+    fusion joins them into a user's and an item's side (`sides`), and a head scores the two (`score`). Items are those
+    of
+    the examples (pairs), or candidates that all examples share. Several heads share signals, fusion and adapter; the
+    first is the primary one.
     """
 
     def __init__(
@@ -56,11 +57,10 @@ class RecModel(TrainedParts):
         Args:
             signals: Signals by name, their parts built.
             heads: Heads by name, their parts built; the primary one first.
-            texts: Where vectors of texts come from; by default batches bring those of items, where a signal reads
-                them.
+            texts: Source of vectors of texts; by default batches contain those of items, if a signal reads them.
             fusion: How vectors are joined; a plain sum by default.
-            weights: What each head's loss counts; 1 by default.
-            augment: Changes made to examples while training; none by default.
+            weights: Weight of each head's loss; 1 by default.
+            augment: Random changes of examples in training; none by default.
         """
         super().__init__()
         self.signals = signals
@@ -92,16 +92,16 @@ class RecModel(TrainedParts):
 
     @property
     def plan(self) -> TextPlan:
-        """Which texts are read."""
+        """Plan of the texts that are read."""
         return self.texts.plan
 
     @property
     def encoded(self) -> EncodedTexts | None:
-        """The texts of the training data with their encoder; None where vectors are looked up or come from a run."""
+        """The texts of the training data with their encoder; None if vectors are looked up or come from a run."""
         return self.texts.texts if isinstance(self.texts, EncodedSource) else None
 
     def forward(self, batch: Batch) -> HeadOutput:
-        """Loss of all heads (with labels) and scores of the primary one."""
+        """Compute the loss of all heads (with labels) and scores of the primary one."""
         outputs, batch = self.outputs(batch)
         losses = [self.weights[name] * out.loss for name, out in outputs.items() if out.loss is not None]
         if losses and self.training:
@@ -110,33 +110,33 @@ class RecModel(TrainedParts):
         return HeadOutput(loss=torch.stack(losses).sum() if losses else None, scores=scores)
 
     def outputs(self, batch: Batch) -> tuple[dict[str, HeadOutput], Batch]:
-        """What each head says of a batch, and the batch with its texts' vectors."""
+        """Return each head's output for a batch, and the batch with its texts' vectors."""
         if self.training:
             batch = self.augment.histories(batch)
         batch = self.with_texts(batch)
         pairs: tuple[Batch, Joined, Joined] | None = None
         lists: tuple[Joined, Joined] | None = None
-        found: dict[str, HeadOutput] = {}
+        outputs: dict[str, HeadOutput] = {}
         for name, head in self.heads.items():
             if head.listwise and batch.candidates is not None:
                 lists = self.sides(batch) if lists is None else lists
-                found[name] = head.forward(batch, *lists)
+                outputs[name] = head.forward(batch, *lists)
             else:
                 pairs = self._mixed_pairs(batch) if pairs is None else pairs
-                found[name] = head.forward(*pairs)
-        return found, batch
+                outputs[name] = head.forward(*pairs)
+        return outputs, batch
 
     def _mixed_pairs(self, batch: Batch) -> tuple[Batch, Joined, Joined]:
-        """Both sides of the batch's pairs, mixed while training where the recipe says so."""
+        """Return both sides of the batch's pairs, in training mixed if the recipe says so."""
         alone = batch.pairs()
         user, item = self.sides(alone)
         return self.augment.mixed(alone, user, item) if self.training else (alone, user, item)
 
     def sides(self, batch: Batch) -> tuple[Joined, Joined]:
-        """Join both sides of a batch that holds its texts' vectors.
+        """Join both sides of a batch that contains its texts' vectors.
 
         Returns:
-            The users' side, and the items': of the examples, or of the candidates where the batch has some.
+            The users' side, and the items': of the examples, or of the candidates if the batch has some.
         """
         if batch.candidates is None:
             parts = self.parts(batch)
@@ -145,15 +145,15 @@ class RecModel(TrainedParts):
         return self.candidate_sides(batch, self.item_side(batch.candidates, texts, keys))
 
     def parts(self, batch: Batch) -> Parts:
-        """Ask every signal about the pairs of a batch that holds its texts' vectors."""
+        """Compute every signal's part for the pairs of a batch that contains its texts' vectors."""
         return Parts.of(self.signals, batch)
 
     def joined(self, parts: Parts, shown: Shown | None = None) -> tuple[Joined, Joined]:
-        """Join what signals say of pairs into the users' and the items' side.
+        """Join the signals' parts of pairs into the users' and the items' side.
 
         Args:
-            parts: What each signal says, [B] rows.
-            shown: Which signals are shown in each row; all by default.
+            parts: Each signal's part, [B] rows.
+            shown: Which signals are kept in each row; all by default.
         """
         rows, shown = parts.rows, {} if shown is None else shown
         zero = torch.zeros(rows, device=self.device)
@@ -165,8 +165,8 @@ class RecModel(TrainedParts):
         """Score pairs before the head clamps or calibrates, [B]; differentiable.
 
         Args:
-            batch: The pairs, with their texts' vectors and what the head itself reads.
-            parts: What the signals say of them; asked for by default.
+            batch: The pairs, with their texts' vectors and everything else that the head reads.
+            parts: The signals' parts; computed by default.
             head: Head that scores; the primary one by default.
         """
         chosen = self.head if head is None else self.heads[head]
@@ -175,55 +175,55 @@ class RecModel(TrainedParts):
     def score(self, batch: Batch, user: Joined, item: Joined, head: str | None = None) -> Tensor:
         """Score two sides, [B] for pairs, or [B, C] for candidates; by the primary head unless one is named."""
         chosen = self.head if head is None else self.heads[head]
-        if batch.label is not None:  # a loss that nobody asked for takes time
+        if batch.label is not None:  # computing an unused loss takes time
             batch = replace(batch, label=None, target=None, log_q=None)
         return chosen.forward(batch, user, item).scores
 
     def user_side(self, batch: Batch, shown: Shown | None = None) -> Joined:
-        """Join the users' side of a batch, whatever its items.
+        """Join the users' side of a batch, independent of its items.
 
         Args:
             batch: Users, with their texts' vectors.
-            shown: Which signals are shown in each row; as drawn by default.
+            shown: Which signals are kept in each row; drawn by default.
         """
         shown = self.fusion.drawn(len(batch), batch.user.device) if shown is None else shown
         vectors = {name: signal.user(batch) for name, signal in self.signals.items()}
         joined = self.fusion.join("user", vectors, len(batch), shown)
         zero = torch.zeros(len(batch), device=batch.user.device)
-        if self.training:  # what is the same for all candidates has no gradient in a ranking, only rounding
+        if self.training:  # what is the same for all candidates has no gradient in a ranking, only rounding errors
             return Joined(joined, zero)
         offset = self.fusion.offset({name: signal.user_offset(batch) for name, signal in self.signals.items()})
         return Joined(joined, zero if offset is None else offset)
 
     def item_side(self, items: Tensor, vectors: Tensor | None = None, keys: Tensor | None = None) -> Joined:
-        """Join the side of items by themselves, whoever asks.
+        """Join the side of items alone, independent of users.
 
         Args:
             items: Item indices, int64 [C].
             vectors: Vectors of their texts, float32 [C, width]; by default those of `texts`.
-            keys: Keys of their texts where they are not the indices, int64 [C].
+            keys: Keys of their texts if they are not the indices, int64 [C].
         """
         if self.plan.item and vectors is None:
             vectors = self.texts.items(items if keys is None else keys)
         batch = Batch(user=torch.zeros_like(items), item=items, vectors={} if vectors is None else {"item": vectors})
-        found: dict[str, Tensor | None] = {}
+        side: dict[str, Tensor | None] = {}
         offsets: dict[str, Tensor | None] = {}
         for name, signal in self.signals.items():
-            found[name] = signal.item(batch)
+            side[name] = signal.item(batch)
             offsets[name] = signal.item_offset(batch)
         shown = self.fusion.drawn(len(items), items.device)
         offset = self.fusion.offset(offsets, shown)
         zero = torch.zeros(len(items), device=items.device)
-        joined = self.fusion.join("item", found, len(items), shown)
+        joined = self.fusion.join("item", side, len(items), shown)
         return Joined(joined, zero if offset is None else offset)
 
     def candidate_sides(self, batch: Batch, item: Joined, user: Joined | None = None) -> tuple[Joined, Joined]:
-        """Join the users' side of a batch and add to its candidates' what user and item say together.
+        """Join the users' side of a batch and add the signals' `cross` to its candidates' side.
 
         Args:
             batch: Users and candidates, with their texts' vectors.
-            item: What `item_side` gave for the candidates.
-            user: What `user_side` gave for the users, where it is at hand.
+            item: Result of `item_side` for the candidates.
+            user: Result of `user_side` for the users, if it is known already.
         """
         shown = self.fusion.drawn(len(batch), batch.user.device)
         candidates = batch.candidates
@@ -241,14 +241,14 @@ class RecModel(TrainedParts):
         return self.texts.filled(batch, own_items, self.training and self.augment.stored_texts, inserted)
 
     def inserted(self, batch: Batch) -> Tensor | None:
-        """Vectors that signals put into the prompts, float32 [B, k, hidden], or None."""
+        """Return vectors that signals insert into the prompts, float32 [B, k, hidden], or None."""
         given = [signal.tokens(batch) for signal in self.signals.values() if signal.inserts_tokens]
         found = [tokens for tokens in given if tokens is not None]
         return torch.cat(found, dim=1) if found else None
 
     @contextlib.contextmanager
     def scoring(self, keys: NDArray[np.int64] | None = None) -> Iterator[None]:
-        """Evaluation mode without gradient, every text of `keys` (None: of all) encoded once and looked up."""
+        """Evaluate without gradient inside the block; each text of `keys` (None: all) is encoded once and looked up."""
         training = self.training
         self.eval()
         try:
@@ -266,7 +266,7 @@ class RecModel(TrainedParts):
         Args:
             part: Users, items, and users' histories; labels are not read.
             head: Head that scores; the primary one by default.
-            chunk: Pairs at a time; fewer where histories are read.
+            chunk: Pairs per chunk; fewer if histories are read.
         """
         if len(part) == 0:
             return np.empty(0, np.float32)
@@ -280,7 +280,7 @@ class RecModel(TrainedParts):
         return np.concatenate(parts)
 
     def scores_in_time(self, part: Interactions, learned: Interactions, head: str | None = None) -> NDArray[np.float32]:
-        """Score pairs, each after every outcome before its own time was taken note of, float32 [n].
+        """Score pairs in time order, each after `follow` of every earlier outcome, float32 [n].
 
         Rates, biases' statistics and histories follow; weights stay as trained.
 
@@ -305,7 +305,7 @@ class RecModel(TrainedParts):
         return scores
 
     def _scored(self, part: Interactions, rows: NDArray[np.int64], head: str | None) -> NDArray[np.float32]:
-        """Scores of some pairs inside `scoring`."""
+        """Return scores of some pairs; called inside `scoring`."""
         batch = replace(Batch.of(part, rows, self.device, self.plan.history_length), label=None)
         outputs, _ = self.outputs(batch)
         scores = next(iter(outputs.values())) if head is None else outputs[head]
@@ -313,7 +313,7 @@ class RecModel(TrainedParts):
 
     @contextlib.contextmanager
     def ranking(self, part: Interactions, num_items: int, head: str | None = None) -> Iterator[ChunkScores]:
-        """Inside the block, scores of a part's users for the whole catalogue, some rows at a time.
+        """Score a part's users for the whole catalogue inside the block, some rows at a time.
 
         Args:
             part: Users and their histories.
@@ -336,13 +336,13 @@ class RecModel(TrainedParts):
 
     @torch.no_grad()
     def report(self) -> dict[str, Any]:
-        """Plain figures of the trained parts: weights of signals, of positions, of relations."""
+        """Return plain figures of the trained parts: weights of signals, of positions, of relations."""
         found = {name: figures for name, signal in self.signals.items() if (figures := signal.report())}
         weights = self.fusion.report()
         return {**({"fusion": weights} if weights else {}), **found}
 
     def fold(self) -> None:
-        """Let every signal replace what depends on training interactions by plain tables."""
-        with self.scoring(None if self.plan.prompt is None else np.arange(self.plan.prompt)):  # prompts do not fold
+        """Replace what depends on training interactions by plain tables, in every signal."""
+        with self.scoring(None if self.plan.prompt is None else np.arange(self.plan.prompt)):  # `fold` reads no prompts
             for signal in self.signals.values():
                 signal.fold()

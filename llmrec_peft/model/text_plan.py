@@ -1,4 +1,4 @@
-"""TextPlan: which texts a recipe reads, and where each kind starts among the encoder's keys."""
+"""TextPlan: which texts a recipe reads, and the first key of each kind among the encoder's keys."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class TextPlan:
     Attributes:
         item: Whether items' texts are read.
         history: Whether texts of the items in histories are read.
-        user: Key of the first user text; None where there are none.
-        user_by_example: Whether user texts belong to examples (they tell a history) or to users.
-        prompt: Key of the first example's prompt; None where there are none.
-        history_length: Entries of a history that are read; None where nothing reads one.
+        user: Key of the first user text; None if there are none.
+        user_by_example: Whether user texts belong to examples (they contain a history) or to users.
+        prompt: Key of the first example's prompt; None if there are none.
+        history_length: Entries of a history that are read; None if no history is read.
     """
 
     item: bool
@@ -40,7 +40,7 @@ class TextPlan:
         return self.item or self.history or self.user is not None or self.prompt is not None
 
     def keys(self, part: Interactions) -> NDArray[np.int64]:
-        """Keys of all texts that scoring some examples reads, each once."""
+        """Return the keys of all texts that are read to score some examples, each once."""
         keys = [np.zeros(1, np.int64)]
         if self.item:
             keys.append(part.item)
@@ -54,10 +54,10 @@ class TextPlan:
 
 
 def plan_texts(recipe: Recipe, num_items: int, num_users: int, num_examples: int) -> TextPlan:
-    """Lay out the keys of a recipe's texts.
+    """Assign keys to a recipe's texts.
 
     Args:
-        recipe: What is read.
+        recipe: Recipe whose texts are read.
         num_items: Rows of an item table.
         num_users: Rows of a user table.
         num_examples: Examples of all parts.

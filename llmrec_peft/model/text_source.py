@@ -1,4 +1,4 @@
-"""TextSource: the one door for vectors of texts, by view and key; here from an encoder or a table, while training."""
+"""TextSource: the one source of vectors of texts, by view and key; here from an encoder or a table, for training."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ T = TypeVar("T")
 
 
 class TextSource(ABC):
-    """Fills a batch with the vectors of every text that its examples read.
+    """Adds the vectors of all texts that a batch's examples read.
 
-    Two kinds of source exist: the texts of a dataset while training (`EncodedSource`), and what a run has stored,
-    which encodes the rest through its language model (`llmrec_peft.run.stored_texts`).
+    There are two kinds of source: the texts of a dataset in training (`EncodedSource`), and the stored vectors of a
+    run,
+    which encodes other texts by its language model (`llmrec_peft.run.stored_texts`).
     """
 
     def __init__(self, plan: TextPlan) -> None:
-        """Take note of which texts are read.
+        """Set the plan of the texts that are read.
 
         Args:
-            plan: Texts by view, and where their keys start.
+            plan: Texts by view, and the first key of each.
         """
         self.plan = plan
 
     def filled(
         self, batch: Batch, own_items: bool = True, last_encoded: bool = False, inserted: Tensor | None = None
     ) -> Batch:
-        """Return the batch with the vectors of its texts; views that are there already stay.
+        """Return the batch with the vectors of its texts; views that are already there stay.
 
         Args:
             batch: Examples.
-            own_items: Whether the examples' own items are scored, one by one or in a prompt, not only candidates.
-            last_encoded: Whether texts of histories are read as they were last encoded, without gradient.
-            inserted: Vectors to be put into the prompts, float32 [B, k, hidden].
+            own_items: Whether the examples' own items are scored, in pairs or in a prompt, and not only candidates.
+            last_encoded: Whether texts of histories are read as most recently encoded, without gradient.
+            inserted: Vectors to be inserted into the prompts, float32 [B, k, hidden].
         """
         views = self.missing(batch, own_items)
         return batch.with_vectors(**self.read(views, batch, last_encoded, inserted)) if views else batch
 
     def missing(self, batch: Batch, own_items: bool = True) -> list[str]:
-        """Views that the batch reads and does not have yet, in the order in which they are encoded."""
+        """Return the views that the batch reads and does not have yet, in the order in which they are encoded."""
         plan = self.plan
         read = {
             "item": plan.item and own_items,
@@ -61,29 +62,29 @@ class TextSource(ABC):
 
     @property
     def inserts(self) -> bool:
-        """Whether signals' tokens can be put into prompts: not where prompts' vectors are looked up."""
+        """Whether signals' tokens can be inserted into prompts: not if prompts' vectors are looked up."""
         return True
 
     @abstractmethod
     def items(self, keys: Tensor) -> Tensor:
-        """Vectors of items' texts by key, float32 [n, width]."""
+        """Return vectors of items' texts by key, float32 [n, width]."""
 
     @abstractmethod
     def read(
         self, views: Sequence[str], batch: Batch, last_encoded: bool, inserted: Tensor | None
     ) -> dict[str, Tensor]:
-        """Vectors of some views of a batch, see `Batch.vectors`."""
+        """Return vectors of some views of a batch, see `Batch.vectors`."""
 
 
 class EncodedSource(TextSource):
-    """A dataset's texts: encoded in the graph of the adapter, or looked up in a table of vectors that never change."""
+    """A dataset's texts: encoded in the graph of the adapter, or looked up in a table of fixed vectors."""
 
     def __init__(self, plan: TextPlan, texts: EncodedTexts | None = None, table: Tensor | None = None) -> None:
-        """Say where vectors come from.
+        """Set where vectors come from.
 
         Args:
-            plan: Texts by view, and where their keys start.
-            texts: Encoder of all keys; None where `table` stands for it.
+            plan: Texts by view, and the first key of each.
+            texts: Encoder of all keys; None if `table` replaces it.
             table: Vectors of all keys, float32 [keys, width].
         """
         super().__init__(plan)
@@ -92,11 +93,11 @@ class EncodedSource(TextSource):
 
     @property
     def inserts(self) -> bool:
-        """Only what is encoded can take tokens in."""
+        """Whether tokens can be inserted: only texts that are encoded accept them."""
         return self.table is None
 
     def items(self, keys: Tensor) -> Tensor:
-        """Vectors of keys, float32 [n, width]."""
+        """Return vectors of keys, float32 [n, width]."""
         if self.table is not None:
             return self.table[keys]
         return self._encoder()(keys)
@@ -104,7 +105,7 @@ class EncodedSource(TextSource):
     def read(
         self, views: Sequence[str], batch: Batch, last_encoded: bool, inserted: Tensor | None
     ) -> dict[str, Tensor]:
-        """Vectors of views; all that is encoded goes through the encoder in one call, each distinct text once."""
+        """Return vectors of views; all encoded ones in one call of the encoder, each distinct text once."""
         keys = {view: self._keys(view, batch) for view in views}
         apart: dict[str, Tensor] = {}
         if last_encoded and "history" in keys:
@@ -116,14 +117,14 @@ class EncodedSource(TextSource):
             return apart
         vectors = self.items(torch.cat([asked.reshape(-1) for asked in keys.values()]))
         parts = torch.split(vectors, [asked.numel() for asked in keys.values()])
-        found = {
+        by_view = {
             view: part.reshape(*asked.shape, vectors.shape[-1])
             for (view, asked), part in zip(keys.items(), parts, strict=True)
         }
-        return {**found, **apart}
+        return {**by_view, **apart}
 
     def _keys(self, view: str, batch: Batch) -> Tensor:
-        """Keys of a view's texts among those of all views."""
+        """Return the keys of a view's texts among those of all views."""
         plan = self.plan
         if view == "user":
             return _known(plan.user) + _known(batch.example if plan.user_by_example else batch.user)
@@ -136,7 +137,7 @@ class EncodedSource(TextSource):
 
 
 def item_keys(view: str, batch: Batch) -> Tensor:
-    """Keys of the items that a view is about: their indices, but for items that were added to a run.
+    """Return keys of a view's items: their indices, except for items that were added to a run.
 
     Args:
         view: ``item``, ``candidates`` or ``history``.
@@ -150,7 +151,7 @@ def item_keys(view: str, batch: Batch) -> Tensor:
 
 
 def _known(value: T | None) -> T:
-    """A value that whoever built the batch or the source had to give."""
+    """Return a value that the builder of the batch or source must have given."""
     if value is None:
         raise ValueError("the batch lacks what its texts are found by: an example's row, candidates, or a history")
     return value

@@ -9,7 +9,7 @@ from llmrec_peft.model.fusion import Fusion
 
 
 class TrainedParts(nn.Module):
-    """A model that holds an encoder, and parts of signals, heads and fusion beside it."""
+    """A model with an encoder, and parts of signals, heads and fusion beside it."""
 
     signal_parts: nn.ModuleDict
     head_parts: nn.ModuleDict
@@ -17,12 +17,12 @@ class TrainedParts(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the trained parts lie."""
+        """Device of the trained parts."""
         device: torch.device = next(self.head_parts.parameters()).device
         return device
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Every tensor outside the frozen backbone: adapter, signals, fusion and heads, by name."""
+        """Return every tensor outside the frozen backbone: adapter, signals, fusion and heads, by name."""
         state = {name: tensor for name, tensor in self.named_parameters() if tensor.requires_grad}
         for prefix in ("signal_parts", "head_parts", "fusion"):
             parts = getattr(self, prefix).state_dict(keep_vars=True)
@@ -31,7 +31,7 @@ class TrainedParts(nn.Module):
 
     @torch.no_grad()
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """Copy what `trained_state` gave back into place."""
+        """Load the result of `trained_state`."""
         own = self.trained_state()
         if own.keys() != state.keys():
             raise KeyError(f"state differs in {sorted(own.keys() ^ state.keys())[:3]}")
@@ -39,7 +39,7 @@ class TrainedParts(nn.Module):
             tensor.copy_(state[name])
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
-        """Trainable parameters by group: ``adapter``, ``embeddings`` (tables) and ``head`` (the rest)."""
+        """Return trainable parameters by group: ``adapter``, ``embeddings`` (tables) and ``head`` (the rest)."""
         tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"adapter": [], "embeddings": [], "head": []}
         for name, parameter in self.named_parameters():

@@ -1,4 +1,4 @@
-"""Retrieval: vectors whose inner product is a run's score, and indices that find the best of many."""
+"""Retrieval: vectors whose inner product is a run's score, and indices that find the best items among many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAISS behind the index: exact, and a graph of neighbours for inner products."""
+"""FAISS indices: exact, and a graph of neighbours for inner products."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from llmrec_peft.errors import InputError
 
 NEIGHBOURS, CARE, EFFORT = 32, 200, 128
-"""Neighbours of a vector in the graph, and candidates looked at while it is built and while it is searched."""
+"""Neighbours of a vector in the graph, and candidates examined while it is built and while it is searched."""
 
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Inner products, float32 [n, k], and rows, int64 [n, k], the largest first; row -1 where fewer were found."""
+"""Inner products, float32 [n, k], and rows, int64 [n, k], the largest first; row -1 if fewer were found."""
 
 
 class FaissVectors(ABC):
-    """Vectors that FAISS holds; `Index` puts them behind the methods that all kinds share."""
+    """Vectors stored by FAISS; `Index` offers them through the same methods as all kinds."""
 
     _index: Any
 
@@ -35,7 +35,7 @@ class FaissVectors(ABC):
 
     @abstractmethod
     def search(self, queries: Tensor, k: int) -> Found:
-        """The `k` vectors with the largest inner products with each query, float32 [n, width]."""
+        """Return the `k` vectors with the largest inner products with each query, float32 [n, width]."""
 
 
 class FaissFlat(FaissVectors):
@@ -47,7 +47,7 @@ class FaissFlat(FaissVectors):
         self._index.add(_plain(vectors))
 
     def search(self, queries: Tensor, k: int) -> Found:
-        """The `k` vectors with the largest inner products with each query, float32 [n, width]."""
+        """Return the `k` vectors with the largest inner products with each query, float32 [n, width]."""
         scores, rows = self._index.search(_plain(queries), k)
         return scores, rows
 
@@ -55,11 +55,11 @@ class FaissFlat(FaissVectors):
 class FaissHnsw(FaissVectors):
     """FAISS's hierarchical graph over the inner products themselves; it may miss a few.
 
-    An inner product is no distance, so the graph is one without promises, and lists of a tenth of the catalogue can
-    be out of its reach (milvus-io/milvus issue 51821): take an exact index for those. The usual remedy, one further
-    dimension that makes all vectors equally long, does worse here. Of the ten best of 20,000 made-up vectors, 65
-    wide, lengths spread by e^N(0, 0.3): 0.99 against 0.97 found where they vary in 16 directions, 1.00 against 0.09
-    where they vary in all of them (128 candidates).
+    An inner product is no distance, so the graph has no guarantees, and lists of a tenth of the catalogue may be out of
+    its reach (milvus-io/milvus issue 51821): use an exact index for those. The usual remedy, one further dimension that
+    makes all vectors equally long, is worse here: of the ten best of 20,000 made-up vectors (65 wide, lengths spread by
+    e^N(0, 0.3), 128 candidates) this graph finds 0.99 and that one 0.97 if they vary in 16 directions, 1.00 and 0.09 if
+    they vary in all of them.
 
     References:
         Malkov and Yashunin, Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical Navigable
@@ -75,7 +75,7 @@ class FaissHnsw(FaissVectors):
         self._index.add(_plain(vectors))
 
     def search(self, queries: Tensor, k: int) -> Found:
-        """The `k` vectors with the largest inner products with each query, float32 [n, width]."""
+        """Return the `k` vectors with the largest inner products with each query, float32 [n, width]."""
         self._index.hnsw.efSearch = max(EFFORT, 2 * k)
         scores, rows = self._index.search(_plain(queries), k)
         return np.where(rows >= 0, scores, -np.inf).astype(np.float32), rows

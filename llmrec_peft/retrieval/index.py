@@ -1,4 +1,4 @@
-"""Index: which of many vectors have the largest inner products with some queries."""
+"""Index: find the vectors that have the largest inner products with some queries."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 Kind = Literal["exact", "faiss-flat", "faiss-hnsw"]
 KINDS: tuple[Kind, ...] = ("exact", "faiss-flat", "faiss-hnsw")
-"""Exact search here, exact search by FAISS, and FAISS's graph of neighbours, which may miss a few."""
+"""Exact search in torch, exact search by FAISS, and FAISS's graph of neighbours, which may miss a few."""
 QUERIES, ROWS = 256, 65_536
-"""Queries and rows that are multiplied at a time: 64 MiB of scores."""
+"""Queries and rows that are multiplied together: 64 MiB of scores."""
 
 Vectors = NDArray[np.float32] | Tensor
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Inner products, float32 [n, k], and rows, int64 [n, k], the largest first; row -1 where fewer were found."""
+"""Inner products, float32 [n, k], and rows, int64 [n, k], the largest first; row -1 if fewer were found."""
 
 
 class Index(ABC):
-    """Vectors that can be searched. `Index.build` makes one of each kind behind the same two methods.
+    """Vectors that can be searched. `Index.build` makes each kind; all have the same methods.
 
     >>> import numpy as np
     >>> index = Index.build(np.eye(3, dtype=np.float32))
@@ -42,13 +42,13 @@ class Index(ABC):
         """Index some vectors.
 
         Args:
-            vectors: float32 [n, width]; where scores have an offset, it is the last dimension, and that of the
-                queries is 1.
+            vectors: float32 [n, width]; if scores have an offset, it is the last dimension, and that of the queries
+                is 1.
             kind: ``exact``, ``faiss-flat`` or ``faiss-hnsw``.
 
         Raises:
             InputError: For an unknown kind, or one whose library is not installed.
-            ValueError: When these are no finite vectors.
+            ValueError: If these are no finite vectors.
         """
         if kind not in KINDS:
             raise InputError(f"unknown index {kind!r}: {nearest(kind, KINDS)}")
@@ -65,22 +65,22 @@ class Index(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many vectors there are."""
+        """Return the number of vectors."""
 
     @property
     @abstractmethod
     def width(self) -> int:
-        """Their width."""
+        """Width of the vectors."""
 
     def search(self, queries: Vectors, k: int) -> Found:
-        """The vectors with the largest inner products.
+        """Return the vectors with the largest inner products.
 
         Args:
             queries: float32 [n, width].
-            k: How many each; all of them where there are fewer.
+            k: Number of vectors per query; all of them if there are fewer.
 
         Raises:
-            ValueError: When the queries have another width, or k is below 1.
+            ValueError: If the queries have another width, or k is below 1.
         """
         given = torch.as_tensor(queries, dtype=torch.float32)
         if given.ndim != 2 or given.shape[1] != self.width:  # noqa: PLR2004 - a matrix
@@ -95,16 +95,16 @@ class Index(ABC):
 
     @abstractmethod
     def _search(self, queries: Tensor, k: int) -> Found:
-        """`search` for a few queries and a k that there is."""
+        """Search for a few queries; k is at most the number of vectors."""
 
 
 class ExactIndex(Index):
-    """Every product is computed, some rows at a time; on whatever device the vectors lie."""
+    """Computes every product, some rows at a time, on the device of the vectors."""
 
     kind: Kind = "exact"
 
     def __init__(self, vectors: Tensor) -> None:
-        """Keep the vectors, float32 [n, width], where they are."""
+        """Store the vectors, float32 [n, width], where they are."""
         self._vectors = vectors
 
     def __len__(self) -> int:
@@ -122,30 +122,30 @@ class ExactIndex(Index):
         for at in range(0, len(self), ROWS):
             scores = queries @ self._vectors[at : at + ROWS].T
             some = scores.topk(min(k, scores.shape[1]), dim=1)
-            found = (some.values, some.indices + at)
+            products = (some.values, some.indices + at)
             if best is not None:
-                values, rows = (torch.cat(pair, dim=1) for pair in zip(best, found, strict=True))
+                values, rows = (torch.cat(pair, dim=1) for pair in zip(best, products, strict=True))
                 top = values.topk(min(k, values.shape[1]), dim=1)
-                found = (top.values, rows.gather(1, top.indices))
-            best = found
+                products = (top.values, rows.gather(1, top.indices))
+            best = products
         assert best is not None  # noqa: S101 - there are rows
         return best[0].cpu().numpy(), best[1].cpu().numpy()
 
 
 class _FaissIndex(Index):
-    """Vectors that FAISS holds and searches."""
+    """Vectors that FAISS stores and searches."""
 
-    def __init__(self, kind: Kind, held: FaissVectors) -> None:
-        """Put what FAISS holds behind the methods that all kinds share."""
-        self.kind, self._held = kind, held
+    def __init__(self, kind: Kind, vectors: FaissVectors) -> None:
+        """Store FAISS's vectors."""
+        self.kind, self._vectors = kind, vectors
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._vectors)
 
     @property
     def width(self) -> int:
         """Width of the vectors."""
-        return self._held.width
+        return self._vectors.width
 
     def _search(self, queries: Tensor, k: int) -> Found:
-        return self._held.search(queries, k)
+        return self._vectors.search(queries, k)

@@ -1,4 +1,4 @@
-"""Attached runs: one or several runs in memory on one base, of which one answers at a time."""
+"""Attached runs: one or several runs in memory on one base, one of which is current and answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from llmrec_peft.run.tenant import LoadedTenant, Tenant, read_tenant
 
 
 class AttachedRuns:
-    """Runs by name: each brings its own adapter, heads, signals, users and items, and all share one base.
+    """Runs by name: each has its own adapter, heads, signals, users and items, and all share one base.
 
-    What is asked of it is asked of the run that answers at the moment, see `switch`.
+    Its properties and methods are those of the current run, see `switch`.
     """
 
     _tenants: dict[str, Tenant]
@@ -32,28 +32,28 @@ class AttachedRuns:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Names of the runs in memory, in the order in which they came."""
+        """Names of the runs in memory, in the order in which they were attached."""
         return tuple(self._tenants)
 
     @property
     def current(self) -> str:
-        """Name of the run that answers."""
+        """Name of the current run."""
         return self._current
 
     def attach(self, folder: str | Path, name: str | None = None) -> str:
-        """Take a further run on the same base into memory; `switch` lets it answer.
+        """Load a further run on the same base; `switch` makes it the current one.
 
         Args:
             folder: Run folder.
-            name: What to call it; the first 12 digits of its digest by default.
+            name: Name for it; by default the first 12 digits of its digest.
 
         Returns:
             Its name.
 
         Raises:
-            InputError: When the folder is no whole run, was trained on another base, its adapter does not fit
-                (told now where the base is loaded, else with the first text), or the name is taken by
-                another run. Everything is as it was then.
+            InputError: If the folder is not a complete run, was trained on another base, its adapter does not fit
+                (checked now if the base is loaded, else with the first text), or another run has the name. Nothing
+                has changed then.
         """
         base = self.language_model
 
@@ -79,7 +79,7 @@ class AttachedRuns:
         return name
 
     def switch(self, name: str) -> None:
-        """Let another attached run answer; the base is not read again.
+        """Make another attached run the current one; the base is not loaded again.
 
         Raises:
             InputError: For a name that is not attached.
@@ -88,10 +88,10 @@ class AttachedRuns:
         self._current = name
 
     def detach(self, name: str) -> None:
-        """Forget an attached run and give its memory back.
+        """Remove an attached run and free its memory.
 
         Raises:
-            InputError: For a name that is not attached, or the run that answers at the moment.
+            InputError: For a name that is not attached, or the current run.
         """
         self._require_attached(name)
         if name == self._current:
@@ -122,17 +122,17 @@ class AttachedRuns:
 
     @property
     def manifest(self) -> Manifest | None:
-        """What the run folder says of itself; None for a run that was just trained."""
+        """Manifest of the run folder; None for a run that was just trained."""
         return self.tenant.manifest if isinstance(self.tenant, LoadedTenant) else None
 
     @property
     def catalogue(self) -> Catalogue:
-        """What can be recommended."""
+        """Items that can be recommended."""
         return self.tenant.catalogue
 
     @property
     def tenant(self) -> Tenant:
-        """Everything of the run that answers but the base model."""
+        """The current run without the base model."""
         return self._tenants[self._current]
 
     @property
@@ -140,13 +140,13 @@ class AttachedRuns:
         """The base, shared by all attached runs.
 
         Raises:
-            InputError: When this recommender was not loaded from a run folder.
+            InputError: If this recommender was not loaded from a run folder.
         """
         return self._loaded().base
 
     @property
     def device(self) -> torch.device:
-        """Where scores are computed."""
+        """Device of the scores' computation."""
         return self.model.device
 
     def _loaded(self) -> LoadedTenant:

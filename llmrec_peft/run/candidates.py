@@ -1,4 +1,4 @@
-"""Candidates: every item of a run's catalogue scored for users at once; the items' side is computed once."""
+"""Candidates: scores every item of a run's catalogue for users at once; the items' side is computed once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.run.catalogue import Catalogue
 
 CHUNK = 4096
-"""Items at a time, which bounds what signals hold for users and items together."""
+"""Items per chunk, which bounds the memory of terms of users and items together."""
 CELLS = 2**22
-"""Numbers that one tensor of users, their histories and items may hold: 16 MiB in fp32."""
+"""Size limit of a tensor over users, their histories and items: 16 MiB in fp32."""
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Some items of the catalogue, one after the other.
+    """Consecutive items of the catalogue.
 
     Attributes:
         index: Rows of the signals' tables, int64 [C].
         keys: Keys of their texts, int64 [C].
-        vectors: Vectors of their texts by view, a part of the catalogue's; empty where none are read.
+        vectors: Vectors of their texts by view, a slice of the catalogue's; empty if none are read.
         side: Their joined side.
     """
 
@@ -42,8 +42,8 @@ class _Chunk:
 class Candidates:
     """Scores users against a whole catalogue.
 
-    A user's side is computed once a request, the items' side once as long as the catalogue stays as it is; what
-    signals say of user and item together is added chunk by chunk.
+    A user's side is computed once per request, the items' side once as long as the catalogue does not change; the
+    signals' `cross` terms are added chunk by chunk.
     """
 
     def __init__(self, model: RecModel, catalogue: Catalogue) -> None:
@@ -69,32 +69,33 @@ class Candidates:
 
     @torch.no_grad()
     def scores(self, batch: Batch) -> NDArray[np.float32]:
-        """Scores of the primary head, float32 [B, items].
+        """Return scores of the primary head, float32 [B, items].
 
         Args:
             batch: Users, with their histories and the vectors of their texts.
         """
-        model, user, found = self._model, self._model.user_side(batch, {}), []
+        model, user, scores_of = self._model, self._model.user_side(batch, {}), []
         for chunk in self._chunks:
             vectors = {**batch.vectors, **chunk.vectors}
             asked = replace(batch, candidates=chunk.index, candidate_key=chunk.keys, vectors=vectors)
-            scored = model.score(asked, *model.candidate_sides(asked, chunk.side, user))
-            if scored.shape != (len(batch), len(chunk.index)):
+            scores_of_chunk = model.score(asked, *model.candidate_sides(asked, chunk.side, user))
+            if scores_of_chunk.shape != (len(batch), len(chunk.index)):
                 name = next(iter(model.heads))
                 raise InputError(
                     f"head {name} does not score candidates: prove it by `python -m llmrec_peft.testing {name}`"
                 )
-            found.append(scored.float())
-        scores: NDArray[np.float32] = (found[0] if len(found) == 1 else torch.cat(found, dim=1)).cpu().numpy()
+            scores_of.append(scores_of_chunk.float())
+        whole = scores_of[0] if len(scores_of) == 1 else torch.cat(scores_of, dim=1)
+        scores: NDArray[np.float32] = whole.cpu().numpy()
         return scores
 
     def users_at_once(self, history_length: int | None) -> int:
-        """How many users may be asked about in one call of `scores`."""
+        """Return how many users one call of `scores` may have."""
         return max(1, CELLS // max(1, self.count, min(self.count, CHUNK) * (history_length or 1)))
 
 
 def best(keys: NDArray[np.floating] | NDArray[np.integer], allowed: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
-    """Rows of the k largest keys among those allowed, largest first; equal keys in the order of rows.
+    """Return the rows of the k largest keys among those allowed, largest first; equal keys in the order of rows.
 
     >>> best(np.array([1.0, 3.0, 3.0, 2.0]), np.array([True, True, True, True]), 2).tolist()
     [1, 2]
@@ -103,7 +104,7 @@ def best(keys: NDArray[np.floating] | NDArray[np.integer], allowed: NDArray[np.b
     values = -keys[rows]
     if k < len(rows):
         last = np.partition(values, k - 1)[k - 1]
-        if not np.isnan(last):  # what is no number comes last: then all of them are sorted
+        if not np.isnan(last):  # NaN sorts last: then all keys are sorted
             kept = values <= last
             rows, values = rows[kept], values[kept]
     return rows[np.argsort(values, kind="stable")[:k]]

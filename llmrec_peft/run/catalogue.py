@@ -1,4 +1,4 @@
-"""What can be recommended, and what a recommendation is."""
+"""Catalogue: items that can be recommended, and recommendations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class ScoredItem:
     Attributes:
         item_id: Its id.
         title: Its title.
-        score: What `Recommender.score` gives: stars, a probability, or a score whose order alone has a meaning.
+        score: Score as `Recommender.score` returns it: stars, a probability, or a score of which only the order
+            matters.
     """
 
     item_id: str
@@ -30,12 +31,12 @@ class ScoredItem:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """What one user is recommended.
+    """Recommendations for one user.
 
     Attributes:
         user_id: The user.
-        basis: ``personal``, or ``popularity`` for a user that training did not know: the items with most
-            interactions, in that order, each with the score it has for the average user.
+        basis: How they were chosen: ``personal``, or ``popularity`` for a user unknown in training: the items with
+            most interactions, in that order, each with its score for the average user.
         items: Best first.
     """
 
@@ -44,22 +45,22 @@ class Recommendations:
     items: tuple[ScoredItem, ...]
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return asdict(self)
 
 
 @dataclass
 class Catalogue:
-    """Items that can be scored: those of the run, then those added since.
+    """Items that can be scored: those of the run, followed by those added since.
 
     Attributes:
         ids: Item ids.
         titles: Titles.
-        table_index: Row of each item in the signals' tables; 0 for items added since, which only their text
-            speaks for.
+        table_index: Row of each item in the signals' tables; 0 for items added since, which are described by their
+            text only.
         popularity: Training interactions of each item.
-        vectors: Text vectors, float32 [n, width]; None where no signal reads text.
-        added: What was said of each item added since, where prompts name it.
+        vectors: Text vectors, float32 [n, width]; None if no signal reads text.
+        added: Columns of each item added since, if prompts name them.
     """
 
     ids: list[str]

@@ -1,4 +1,4 @@
-"""LanguageModel: one frozen base in memory, shared by tenants, with exactly one tenant's adapter inside at a time."""
+"""LanguageModel: one frozen base in memory, shared by tenants, with exactly one tenant's adapter attached at a time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class TenantAdapter:
-    """One run's adapter: its files until it has been inside the base, its modules from then on.
+    """One run's adapter: as files until it is first attached to the base, as modules afterwards.
 
-    What an adapter changes in the base's module tree is what `Backbone.detach` undoes: children, parameters
-    and hooks. So remembering the adapted tree is all it takes to put the adapter back, without a file, a copy
-    or a second look at its tensors.
+    `Backbone.detach` undoes all that an adapter changes in the base's module tree: children, parameters and hooks. So
+    storing the adapted tree is enough to attach the adapter again, without a file, a copy or another check of its
+    tensors.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, recipe: Recipe) -> None:
@@ -44,15 +44,15 @@ class TenantAdapter:
 
     @property
     def encoder(self) -> TextEncoder:
-        """Encoder of texts; valid while the adapter is inside."""
+        """Encoder of texts; valid while the adapter is attached."""
         assert self._encoder is not None  # noqa: S101 - `put_into` has run
         return self._encoder
 
     def put_into(self, backbone: Backbone) -> None:
-        """Attach to the bare model.
+        """Attach the adapter to the bare model.
 
         Raises:
-            InputError: When the files changed since the run was read or do not fit; the model is bare then.
+            InputError: If the files changed since the run was read or do not fit; the model is bare then.
         """
         if self._tree is not None:
             self._tree.restore()
@@ -71,22 +71,23 @@ class TenantAdapter:
         self._encoder, self._tree = encoder, BareTree(backbone.model)
 
     def forget(self) -> None:
-        """Drop the modules."""
+        """Delete the modules."""
         self._encoder, self._tree = None, None
 
 
 class LanguageModel:
     """The base of one or many tenants; loaded when the first text is encoded.
 
-    Adapters of different methods cannot be stacked, and a switch in the middle of somebody's pass would answer
-    him with another's weights. So one adapter is inside at a time, and it stays there as long as `inside` does.
+    Adapters of different methods cannot be stacked, and a switch during another tenant's pass would answer him with
+    the wrong weights. So one adapter is attached at a time, and it stays attached as long as the block of `inside`
+    runs.
     """
 
     def __init__(self, section: BackboneSection, recorded: dict[str, str | None], device: torch.device) -> None:
-        """Note what to load.
+        """Set what to load.
 
         Args:
-            section: Where the base is; its precision gives way to the recorded computation.
+            section: Location of the base; the recorded number format takes precedence over its precision.
             recorded: Identity that the base must have.
             device: Where to load it.
         """
@@ -113,10 +114,10 @@ class LanguageModel:
 
     @contextlib.contextmanager
     def inside(self, adapter: TenantAdapter) -> Iterator[tuple[Backbone, TextEncoder]]:
-        """Inside the block the base answers as this tenant's; others wait.
+        """Attach this tenant's adapter to the base inside the block; other callers wait.
 
         Raises:
-            InputError: When the base is not the recorded one, or the adapter does not fit.
+            InputError: If the base is not the recorded one, or the adapter does not fit.
         """
         with self._lock:
             backbone = self._loaded()
@@ -129,7 +130,7 @@ class LanguageModel:
 
     @contextlib.contextmanager
     def bare(self) -> Iterator[Backbone]:
-        """Inside the block the base answers as itself, no adapter inside; others wait."""
+        """Yield the base without an adapter inside the block; other callers wait."""
         with self._lock:
             backbone = self._loaded()
             backbone.detach()
@@ -137,13 +138,13 @@ class LanguageModel:
             yield backbone
 
     def drop(self, adapter: TenantAdapter) -> None:
-        """Take an adapter out for good and give its memory back."""
+        """Remove an adapter for good and free its memory."""
         with self._lock:
             if self._inside is adapter and self._backbone is not None:
                 self._backbone.detach()
                 self._inside = None
             adapter.forget()
-        gc.collect()  # modules of adapters refer to each other in circles, which would keep them until some later pass
+        gc.collect()  # modules of adapters refer to each other in cycles, which would stay until some later collection
 
     def _loaded(self) -> Backbone:
         if self._backbone is None:

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 class Recommender(AttachedRuns):
     """Scores and recommends with a trained run, or with one of several on the same base.
 
-    Known items are scored from their stored vectors; the language model is loaded when the first new text
-    comes. Further runs can be attached beside the first: each brings its own adapter, head, signals, users and
-    items, and all share one base in memory.
+    Known items are scored from their stored vectors; the language model is loaded when the first new text comes.
+    Further runs can be attached beside the first: each has its own adapter, head, signals, users and items, and all
+    share one base in memory.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Recommender(AttachedRuns):
         users: Sequence[Mapping[str, Any]] = (),
         user_vectors: Tensor | None = None,
     ) -> None:
-        """Put the parts of a run that was just trained together; `from_pretrained` is the usual way.
+        """Assemble the parts of a run that was just trained; usually `from_pretrained` makes a recommender.
 
         Args:
             recipe: Resolved recipe of the run.
@@ -60,9 +60,9 @@ class Recommender(AttachedRuns):
             vocabulary: Known users and items.
             items: Titles, texts and popularity in vocabulary order.
             vectors: Text vectors of all item indices, [num_items, width], index 0 first.
-            seen: What each user index has met, oldest first.
-            users: What the owner says of each user index, where prompts name it.
-            user_vectors: Vectors of users' texts, [num_users, width], where they are read.
+            seen: History of each user index, oldest first.
+            users: The owner's columns of each user index, if prompts name them.
+            user_vectors: Vectors of users' texts, [num_users, width], if they are read.
         """
         catalogue = catalogue_of(vocabulary, items, vectors)
         tenant = Tenant(
@@ -89,13 +89,14 @@ class Recommender(AttachedRuns):
 
         Args:
             folder: Run folder.
-            device: Where to compute; the first CUDA device or the CPU by default.
-            trust_remote_code: Run Python code that comes with the base model. A run's own recipe cannot ask
-                for it: whoever shared the run wrote that recipe.
-            base: Another recommender whose base model is to be shared, on its device.
+            device: Device of the computation; by default the first CUDA device, or the CPU.
+            trust_remote_code: Whether Python code that comes with the base model may run. A run's own recipe cannot
+                allow
+                it, since whoever shared the run wrote that recipe.
+            base: Another recommender, on the same device, whose base model is shared.
 
         Raises:
-            InputError: When the folder is not a whole run of this version, or its base is not that of `base`.
+            InputError: If the folder is not a complete run of this version, or its base is not that of `base`.
         """
         folder = Path(folder)
 
@@ -104,7 +105,7 @@ class Recommender(AttachedRuns):
                 shared = base.language_model
                 shared.require(manifest, str(folder))
                 return shared
-            # who shared the run asked for remote code, not who uses it
+            # whoever shared the run may ask for remote code in its recipe; only the caller may allow it
             section = recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
             return LanguageModel(section, manifest.base, where)
 
@@ -118,7 +119,7 @@ class Recommender(AttachedRuns):
         return recommender
 
     def with_vectors(self, vectors: Tensor) -> Recommender:
-        """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
+        """Return the same run with other vectors of its items' texts, [items of the catalogue, width]."""
         other = type(self).__new__(type(self))
         other._begin(self.tenant.with_vectors(vectors), self._current)
         return other
@@ -130,17 +131,17 @@ class Recommender(AttachedRuns):
         chunk: int = 65_536,
         histories: Sequence[Sequence[tuple[str, float]]] | None = None,
     ) -> NDArray[np.float32]:
-        """Predicted labels of pairs, by the run's first head.
+        """Predict labels of pairs, by the run's first head.
 
         Args:
             users: User ids [n]; an unknown one is scored as the average user.
             items: Item ids [n], of the run or added by `add_items`.
-            chunk: Pairs at a time; fewer where histories are read.
-            histories: Item ids and labels that each user had met, oldest first; by default what the run knows
-                of them. Only for runs that read histories.
+            chunk: Pairs per chunk; fewer if histories are read.
+            histories: Item ids and labels of each user's history, oldest first; by default the run's own. Only for runs
+                that read histories.
 
         Returns:
-            float32 [n]: stars, probabilities, or scores whose order alone has a meaning.
+            float32 [n]: stars, probabilities, or scores of which only the order matters.
 
         Raises:
             InputError: For an item that is neither known nor added.
@@ -163,7 +164,7 @@ class Recommender(AttachedRuns):
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
-        """Histories as given by a caller, numbered; items that the run does not know are left out."""
+        """Return a caller's histories, numbered; items that the run does not know are left out."""
         if len(histories) != count:
             raise InputError(f"score: {len(histories)} histories for {count} users")
         known = [
@@ -174,26 +175,27 @@ class Recommender(AttachedRuns):
         return given(items, [[label for _, label in history] for history in known], self.vocabulary.item_indices)
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
-        """The best items of each user.
+        """Return the best items of each user.
 
         Args:
-            users: User ids; unknown ones get the popular items, and the answer says so.
-            k: Items each.
-            seen: Whether items that the user has met may come up again.
+            users: User ids; unknown ones get the popular items, and `Recommendations.basis` says so.
+            k: Items per user.
+            seen: Whether items of the user's history may be recommended again.
 
         Raises:
-            InputError: When k is below 1.
+            InputError: If k is below 1.
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         return self.tenant.recommend(list(users), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Make items scorable by their texts alone.
+        """Make new items scorable by their texts alone.
 
         Args:
-            rows: For each item ``item_id`` and the columns that the recipe's item template names, and its prompt's
-                where it reads one.
+            rows: For each item ``item_id`` and the columns that the recipe's item template names, and those of its
+                prompt
+                template if it has one.
 
         Returns:
             The ids that were added.
@@ -228,23 +230,23 @@ class Recommender(AttachedRuns):
         return ids
 
     def item_vectors(self) -> ItemVectors:
-        """Vectors of all items, added ones included, for an index of nearest neighbours; see `llmrec_peft.retrieval`.
+        """Return vectors of all items, added ones included, for a nearest-neighbour index (`llmrec_peft.retrieval`).
 
         Raises:
-            InputError: When the run's scores are no product of a user's and an item's vector.
+            InputError: If the run's scores are not inner products of a user's and an item's vector.
         """
         return item_vectors(self.tenant)
 
     def user_vectors(self, users: Sequence[str]) -> UserVectors:
-        """Vectors of users, whose inner products with `item_vectors` are their scores but for a constant each.
+        """Return vectors of users, whose inner products with `item_vectors` are their scores up to a constant per user.
 
         Raises:
-            InputError: When the run's scores are no product of a user's and an item's vector.
+            InputError: If the run's scores are not inner products of a user's and an item's vector.
         """
         return user_vectors(self.tenant, users)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Vectors of texts from the tuned language model, float32 [len(texts), width]."""
+        """Return vectors of texts from the tuned language model, float32 [len(texts), width]."""
         return self._loaded().tuned.encode_items(texts)
 
     def save(
@@ -255,14 +257,14 @@ class Recommender(AttachedRuns):
         backbone: Backbone | None,
         seen: Seen,
     ) -> None:
-        """Write everything that can change an answer into an empty folder, and the private seen pairs.
+        """Write everything that can change an answer into an empty folder, and the users' private interactions.
 
         Args:
             folder: Folder to fill.
-            method: Adapter method that saves itself.
-            tuned: Model with the adapter inside; None where no signal reads text.
+            method: Adapter method, which saves the adapter.
+            tuned: Model with the adapter inside; None if no signal reads text.
             backbone: Its frozen model.
-            seen: What users have met.
+            seen: Known interactions of users.
         """
         if tuned is not None and backbone is not None:
             method.save(tuned, backbone, folder)

@@ -1,4 +1,4 @@
-"""StoredTexts: the texts of a run; vectors that it has stored, the rest encoded by its language model."""
+"""StoredTexts: vectors of texts that a run has stored; other texts are encoded by its language model."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class StoredTexts(TextSource):
-    """Vectors of items and users as a run stored them; prompts, and users' texts of an example, are encoded."""
+    """Stored vectors of a run's items and users; prompts, and users' texts of single examples, are encoded."""
 
     def __init__(
         self, plan: TextPlan, catalogue: Catalogue, users: Tensor | None = None, model: TunedModel | None = None
     ) -> None:
-        """Say what is stored.
+        """Set what is stored.
 
         Args:
             plan: Texts by view.
             catalogue: Items with their vectors; the key of an item's text is its row in the catalogue plus 1.
-            users: Vectors of users' texts as training left them, float32 [num_users, width]; None for none.
-            model: Encodes the rest; None for a run that was not loaded from a folder.
+            users: Vectors of users' texts after training, float32 [num_users, width]; None if there are none.
+            model: Encodes other texts; None for a run that was not loaded from a folder.
         """
         super().__init__(plan)
         self._catalogue = catalogue
@@ -39,10 +39,10 @@ class StoredTexts(TextSource):
         self._model = model
 
     def items(self, keys: Tensor) -> Tensor:
-        """Vectors of items' texts, float32 [n, width]; zero for key 0.
+        """Return vectors of items' texts, float32 [n, width]; zero for key 0.
 
         Raises:
-            InputError: When the run stores none.
+            InputError: If the run stores none.
         """
         vectors = self._catalogue.vectors
         if vectors is None:
@@ -53,7 +53,7 @@ class StoredTexts(TextSource):
     def read(
         self, views: Sequence[str], batch: Batch, last_encoded: bool, inserted: Tensor | None
     ) -> dict[str, Tensor]:
-        """Vectors of some views of a batch; an example without a row of its own has its user's stored text."""
+        """Return vectors of some views of a batch; an example without a row of its own has its user's stored text."""
         return {view: self._vectors(view, batch, inserted) for view in views}
 
     def _vectors(self, view: str, batch: Batch, inserted: Tensor | None) -> Tensor:
@@ -75,7 +75,7 @@ class StoredTexts(TextSource):
 
 
 def _histories(batch: Batch) -> Histories:
-    """The histories that a batch holds, as they were before padding."""
+    """Return the histories of a batch as they were before padding."""
     if batch.history is None or batch.history_label is None:
         return Histories.empty(len(batch))
     items, labels = batch.history.cpu().numpy(), batch.history_label.cpu().numpy()

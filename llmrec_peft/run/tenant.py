@@ -1,4 +1,4 @@
-"""Tenant: everything of one run but the base model; adapter, heads, signals and items stay together."""
+"""Tenant: everything of one run but the base model: adapter, heads, signals, users and items."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tuned_model import TunedModel
 
 SIGNAL_NAMES = "signal_names"
-"""Key of the header of ``signals.safetensors`` that holds what signals call their numbers."""
+"""Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
 PAIRS = 1024
-"""Pairs that a head which reads prompts sees at a time."""
+"""Pairs that a head which reads prompts scores per chunk."""
 
 
 @dataclass(kw_only=True)
@@ -47,10 +47,10 @@ class Tenant:
         model: Trained and folded model.
         vocabulary: Known users and items.
         items: Titles, texts and popularity in vocabulary order.
-        catalogue: What can be recommended; `take` replaces it.
-        seen: Each user index's history, oldest first.
-        users: Columns of each user index, where prompts name them.
-        user_vectors: Vectors of users' texts, float32 [num_users, width]; None where none are read.
+        catalogue: Items that can be recommended; `take` replaces it.
+        seen: History of each user index, oldest first.
+        users: The owner's columns of each user index, if prompts name them.
+        user_vectors: Vectors of users' texts, float32 [num_users, width]; None if none are read.
     """
 
     recipe: Recipe
@@ -72,23 +72,23 @@ class Tenant:
         return None
 
     def take(self, catalogue: Catalogue) -> None:
-        """Recommend from another catalogue from now on."""
+        """Replace the catalogue."""
         self.catalogue = catalogue
         self.model.texts = StoredTexts(self.model.plan, catalogue, self.user_vectors, self.tuned)
         self._candidates = None
 
     def with_vectors(self, vectors: torch.Tensor) -> Self:
-        """The same run with other vectors of its items' texts, [items of the catalogue, width]."""
+        """Return the same run with other vectors of its items' texts, [items of the catalogue, width]."""
         catalogue = replace(self.catalogue, vectors=vectors.to(self.model.device))
         return replace(self, model=self.model.sharing(), catalogue=catalogue)
 
     def batch(self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None) -> Batch:
-        """Pairs and their histories; vectors of texts are filled in by the model.
+        """Return pairs and their histories; the model adds vectors of texts.
 
         Args:
             user: User indices, [n].
             rows: Rows of the catalogue, [n].
-            histories: Each user's history; by default what the run knows, and then users' stored texts are read.
+            histories: Each user's history; by default the run's own, and then users' stored texts are read.
         """
         plan, device = self.model.plan, self.model.device
         batch = Batch(
@@ -105,29 +105,29 @@ class Tenant:
     def score(
         self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None
     ) -> NDArray[np.float32]:
-        """Predicted labels, probabilities or scores of user indices and rows of the catalogue, float32 [n]."""
+        """Predict labels, probabilities or scores of user indices and rows of the catalogue, float32 [n]."""
         with torch.no_grad():
             scores: NDArray[np.float32] = self.model(self.batch(user, rows, histories)).scores.float().cpu().numpy()
         return scores
 
     def catalogue_scores(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Scores of user indices for every row of the catalogue, float32 [users, items].
+        """Score user indices for every row of the catalogue, float32 [users, items].
 
-        Users and items are computed by themselves, once each, and meet in the head. A head that reads prompts has to
-        see each pair, some at a time.
+        Users and items are computed separately, once each, and combined in the head. A head that reads prompts has to
+        read each pair, some at a time.
         """
         if self.model.head.reads_prompt():
             return self._pair_by_pair(user)
         if self._candidates is None:
             self._candidates = Candidates(self.model, self.catalogue)
-        candidates, found = self._candidates, []
+        candidates, scores = self._candidates, []
         step = candidates.users_at_once(self.model.plan.history_length)
         for at in range(0, len(user), step):
             some = user[at : at + step]
             with torch.no_grad():
                 batch = self.model.texts.filled(self.batch(some, np.zeros(len(some), np.int64)), own_items=False)
-            found.append(candidates.scores(batch))
-        return found[0] if len(found) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *found])
+            scores.append(candidates.scores(batch))
+        return scores[0] if len(scores) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *scores])
 
     def _pair_by_pair(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
         count = len(self.catalogue.ids)
@@ -139,7 +139,7 @@ class Tenant:
         return scores
 
     def recommend(self, user_ids: Sequence[str], k: int, seen: bool) -> list[Recommendations]:
-        """The best `k` items of each user, those in the user's history left out unless `seen`."""
+        """Return the best `k` items of each user, without those of the user's history unless `seen`."""
         users = self.vocabulary.user_indices(user_ids)
         return [
             self._recommended(user_id, int(user), scores, k, seen)
@@ -165,11 +165,11 @@ class Tenant:
 
 @dataclass(kw_only=True)
 class LoadedTenant(Tenant):
-    """A run that was read from its folder: it can be verified, and its texts encoded.
+    """A run that was read from its folder, so that it can be verified and its texts encoded.
 
     Attributes:
-        manifest: What the run folder says of itself.
-        adapter: What goes into the base.
+        manifest: Manifest of the run folder.
+        adapter: Adapter for the base.
         base: The frozen base, shared with other runs.
     """
 
@@ -184,17 +184,17 @@ class LoadedTenant(Tenant):
 
 
 def _latest(known: Histories, rows: int) -> NDArray[np.int64] | None:
-    """The moment of asking, where histories know times: that of the latest thing known at all, int64 [rows]."""
+    """Return the time of the request, if histories have times: that of the latest known interaction, int64 [rows]."""
     return None if known.time is None else np.full(rows, known.time.max(initial=0), np.int64)
 
 
 def _split(count: int, step: int) -> list[slice]:
-    """Consecutive stretches of at most `step`."""
+    """Return consecutive slices of at most `step`."""
     return [slice(at, min(count, at + step)) for at in range(0, count, step)]
 
 
 OpenBase = Callable[[Manifest, Recipe], LanguageModel]
-"""The frozen base for a run: a new one, or one that is shared."""
+"""Returns the frozen base for a run: a new one, or one that is shared."""
 
 
 def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTenant:
@@ -203,10 +203,10 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
     Args:
         folder: Run folder.
         device: Where to compute.
-        base: Gives the frozen base, or refuses.
+        base: Returns the frozen base, or refuses.
 
     Raises:
-        InputError: When the folder is not a whole run of this version.
+        InputError: If the folder is not a complete run of this version.
     """
     manifest = read_manifest(folder)
     recipe = Recipe.from_plain(read_yaml(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
@@ -233,7 +233,7 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
 
 
 def catalogue_of(vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor | None) -> Catalogue:
-    """The catalogue of a run's own items.
+    """Make the catalogue of a run's own items.
 
     Args:
         vocabulary: Known users and items.
@@ -273,16 +273,16 @@ def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecMode
 
 
 def _signal_names(path: Path) -> dict[str, dict[str, list[str]]]:
-    """What signals call their numbers (`Signal.names`), by signal.
+    """Read the signals' names of their indices (`Signal.names`), by signal.
 
     Raises:
-        InputError: When the header holds something else.
+        InputError: If the header contains something else.
     """
     try:
-        found = json.loads(read_texts(path).get(SIGNAL_NAMES, "{}"))
+        names = json.loads(read_texts(path).get(SIGNAL_NAMES, "{}"))
         return {
             str(signal): {str(kind): [str(name) for name in listed] for kind, listed in lists.items()}
-            for signal, lists in found.items()
+            for signal, lists in names.items()
         }
     except (ValueError, AttributeError, TypeError):
         raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None

@@ -1,4 +1,4 @@
-"""TunedModel: a run's texts through its language model, the shared base with the run's adapter inside."""
+"""TunedModel: encodes a run's texts by the shared base with the run's adapter attached."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Row = Mapping[str, Any]
 
 
 class TunedModel:
-    """Encodes texts of items, users and prompts as training did."""
+    """Encodes texts of items, users and prompts in the same way as training."""
 
     def __init__(
         self, recipe: Recipe, items: ItemTable, users: Sequence[Row], base: LanguageModel, adapter: TenantAdapter
     ) -> None:
-        """Take note of what texts are made of.
+        """Set what the texts are made of.
 
         Args:
             recipe: Resolved recipe of the run.
-            items: Items of the run, with their columns where prompts name them.
-            users: Columns of each user index, where prompts name them.
+            items: Items of the run, with their columns if prompts name them.
+            users: The owner's columns of each user index, if prompts name them.
             base: Frozen base, shared with other runs; it is loaded when the first text comes.
             adapter: The run's adapter.
         """
@@ -44,7 +44,7 @@ class TunedModel:
         self.adapter = adapter
 
     def encode_items(self, texts: Sequence[str]) -> Tensor:
-        """Vectors of items' texts, float32 [len(texts), width]."""
+        """Return vectors of items' texts, float32 [len(texts), width]."""
         length = self._recipe.views.item.max_length
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
             tokens = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
@@ -60,18 +60,18 @@ class TunedModel:
         inserted: Tensor | None,
         added: Sequence[Row] = (),
     ) -> Tensor:
-        """Vectors of examples' texts, float32 [n, width].
+        """Return vectors of examples' texts, float32 [n, width].
 
         Args:
             view: ``user`` or ``prompt``.
             users: User indices, [n].
-            keys: Keys of the items: indices, and behind them those of items added since, [n].
+            keys: Keys of the items: indices, followed by those of items added since, [n].
             histories: Each user's history.
-            inserted: Vectors to be put into each text, float32 [n, k, hidden].
+            inserted: Vectors to be inserted into each text, float32 [n, k, hidden].
             added: Columns of the items added since.
 
         Raises:
-            InputError: When the recipe has no such view.
+            InputError: If the recipe has no such view.
         """
         recipe = self._recipe
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():

@@ -16,9 +16,9 @@ from llmrec_peft.heads.contract import Joined
 from llmrec_peft.run.tenant import Tenant
 
 CHUNK = 4096
-"""Items, and users, at a time."""
+"""Items, and users, per chunk."""
 TRIED = 64
-"""Pairs on which the product is held against the head's own score."""
+"""Pairs on which the product is compared with the head's own score."""
 TOLERANCE = 1e-4
 """Largest difference that counts as rounding, relative to 1 plus the score."""
 
@@ -30,9 +30,9 @@ class ItemVectors:
     Attributes:
         ids: Item ids.
         titles: Their titles.
-        vectors: float32 [n, width + 1]; what an item has whoever asks is the last dimension.
+        vectors: float32 [n, width + 1]; the last dimension is the item's offset, which is the same for all users.
         normalized: Whether the vectors without their last dimension have length 1.
-        unit: What the product is counted in.
+        unit: Unit of the product.
     """
 
     ids: tuple[str, ...]
@@ -49,10 +49,10 @@ class UserVectors:
     Attributes:
         ids: User ids.
         vectors: float32 [n, width + 1]; the last dimension is 1.
-        constant: What each user's scores have in common, float32 [n]: ⟨user, item⟩ + constant is the score (of a
+        constant: Term that all scores of a user share, float32 [n]: ⟨user, item⟩ + constant is the score (of a
             rating before it is clamped to the scale, of a click its log-odds). It changes no order.
         normalized: Whether the vectors without their last dimension have length 1.
-        unit: What the product is counted in.
+        unit: Unit of the product.
     """
 
     ids: tuple[str, ...]
@@ -64,10 +64,10 @@ class UserVectors:
 
 @torch.no_grad()
 def item_vectors(tenant: Tenant) -> ItemVectors:
-    """Vectors of all items of the catalogue.
+    """Return vectors of all items of the catalogue.
 
     Raises:
-        InputError: When the run's scores are no product of a user's and an item's vector.
+        InputError: If the run's scores are not inner products of a user's and an item's vector.
     """
     _require_product(tenant)
     catalogue = tenant.catalogue
@@ -80,26 +80,28 @@ def item_vectors(tenant: Tenant) -> ItemVectors:
 
 @torch.no_grad()
 def user_vectors(tenant: Tenant, users: Sequence[str]) -> UserVectors:
-    """Vectors of some users; one who is unknown gets those of the average user.
+    """Return vectors of some users; an unknown user gets those of the average user.
 
     Args:
         tenant: The run.
         users: User ids.
 
     Raises:
-        InputError: When the run's scores are no product of a user's and an item's vector.
+        InputError: If the run's scores are not inner products of a user's and an item's vector.
     """
     _require_product(tenant)
     index = tenant.vocabulary.user_indices(users)
-    found = [_users(tenant, index[at : at + CHUNK]) for at in range(0, len(index), CHUNK)]
+    chunks = [_users(tenant, index[at : at + CHUNK]) for at in range(0, len(index), CHUNK)]
     width = _items(tenant, np.zeros(1, np.int64)).shape[1]
-    vectors = torch.cat([vectors for vectors, _ in found]).cpu().numpy() if found else np.empty((0, width), np.float32)
-    constant = torch.cat([own for _, own in found]).cpu().numpy() if found else np.empty(0, np.float32)
+    vectors = (
+        torch.cat([vectors for vectors, _ in chunks]).cpu().numpy() if chunks else np.empty((0, width), np.float32)
+    )
+    constant = torch.cat([own for _, own in chunks]).cpu().numpy() if chunks else np.empty(0, np.float32)
     return UserVectors(tuple(users), vectors, constant, _normalized(vectors), tenant.model.head.unit)
 
 
 def _items(tenant: Tenant, rows: NDArray[np.int64]) -> Tensor:
-    """Items' side as it goes into the product, with offsets as the last dimension, [n, width + 1]."""
+    """Return the items' side as it enters the product, with offsets as the last dimension, [n, width + 1]."""
     model = tenant.model
     index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
     side = model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
@@ -108,12 +110,12 @@ def _items(tenant: Tenant, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _pairs(tenant: Tenant, index: NDArray[np.int64], rows: NDArray[np.int64]) -> Batch:
-    """Pairs with their texts' vectors."""
+    """Return pairs with their texts' vectors."""
     return tenant.model.with_texts(tenant.batch(index, rows))
 
 
 def _users(tenant: Tenant, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Users' side as it goes into the product, [n, width + 1], and what each one's scores have in common, [n]."""
+    """Return the users' side as it enters the product, [n, width + 1], and the term that a user's scores share, [n]."""
     batch = _pairs(tenant, index, np.zeros(len(index), np.int64))
     side = tenant.model.user_side(batch)
     user, _ = tenant.model.head.sides(side, _nobody(side))
@@ -123,7 +125,7 @@ def _users(tenant: Tenant, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 
 def _nobody(side: Joined) -> Joined:
-    """The other side where only one is asked for."""
+    """Return an empty other side, to compute one side only."""
     return Joined(None if side.vector is None else torch.zeros_like(side.vector), torch.zeros_like(side.offset))
 
 
@@ -132,10 +134,10 @@ def _with_last(vector: Tensor | None, last: Tensor) -> Tensor:
 
 
 def _require_product(tenant: Tenant) -> None:
-    """Refuse a run whose score no inner product gives.
+    """Refuse a run whose score is not an inner product.
 
     Raises:
-        InputError: With the part that stands in the way.
+        InputError: Naming the part that makes it impossible.
     """
     model, name = tenant.model, tenant.recipe.head.name
     if model.plan.prompt is not None:
@@ -167,7 +169,7 @@ def _require_product(tenant: Tenant) -> None:
 
 
 def _depend(given: Sequence[Tensor | None]) -> bool:
-    """Whether offsets of (u, i), (v, j), (u, j) and (v, i) are more than a user's plus an item's."""
+    """Return whether offsets of (u, i), (v, j), (u, j) and (v, i) are more than a user's plus an item's."""
     known = [offset for offset in given if offset is not None]
     if len(known) < len(given):
         return False

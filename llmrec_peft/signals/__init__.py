@@ -1,1 +1,1 @@
-"""Signals: representations of users and items that the recipe joins."""
+"""Signals: vectors of users and items, which the recipe joins."""

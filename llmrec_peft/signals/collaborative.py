@@ -1,4 +1,4 @@
-"""Collaborative: user matrix U, item matrix I, biases, and what rating histories add to them."""
+"""Collaborative: user matrix U, item matrix I, biases, and sums over rating histories."""
 
 from __future__ import annotations
 
@@ -23,41 +23,42 @@ class CollaborativeOptions(Options):
     """Options of the collaborative signal."""
 
     factors: bool = True
-    """Whether there are user and item matrices; without them only biases are learnt."""
+    """Whether there are user and item matrices; without them only biases are trained."""
     user_history: _Side = "both"
-    """What the items that a user rated add to the user: that they were rated (`implicit`), how (`explicit`)."""
+    """What the items that a user rated add to the user: that they were rated (`implicit`), how they were rated
+    (`explicit`), `both` or `none`."""
     item_history: _Side = "both"
-    """What the users who rated an item add to the item."""
+    """What the users who rated an item add to the item; values as for `user_history`."""
     items: bool = True
-    """Whether items have entries of their own; off, only text and graph speak for them, which suits data
-    whose items to be scored are all new."""
+    """Whether items have table rows of their own; if false, only text and graph describe them, which suits data
+    in which all items to be scored are new."""
     init_std: float = Field(default=0.05, ge=0.0)
-    """Spread of the tables' initial values."""
+    """Standard deviation of the tables' initial values."""
     item_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Chance that an item's own entries are hidden in a step, so that text and graph learn to stand in
-    for them where an item is new."""
+    """Probability that an item's own table row is hidden in a training step, so that text and graph learn to
+    replace it for new items."""
     start: Literal["none", "mf"] = "none"
-    """Where U, I and biases start: near zero, or (`mf`) from a matrix factorization of what is trained on: of
-    ratings, of clicks in log-odds, or of who met what where items are ranked."""
+    """Initial values of U, I and biases: near zero (`none`), or a matrix factorization of the training interactions
+    (`mf`): of ratings, of clicks in log-odds, or, for rankings, of which user interacted with which item."""
     start_rank: int = Field(default=16, ge=1, le=512)
     """Columns of U and I that the factorization fills (`mf`), at most fusion.dim; the rest start near zero."""
     start_ridge: float = Field(default=4.0, gt=0.0)
-    """Ridge of that factorization (`mf`); rankings do not read it."""
+    """Ridge penalty of that factorization (`mf`); rankings do not use it."""
 
 
 class Collaborative(Signal[CollaborativeOptions]):
     """user = U_u + history of u, item = I_i + history of i, offset = b_u + b_i + weights · statistics.
 
-    Items and users without training interactions get zeros, whatever their table rows hold; what is known of
-    them later (`follow`) adds to their histories and statistics alone. A history leaves the example itself out
-    while training (see `llmrec_peft.signals.parts.rating_history.SideHistory`).
+    Items and users without training interactions get zeros, whatever their table rows contain; interactions that
+    become known later (`follow`) change only their histories and statistics. In training, an example is left out of
+    its own histories (see `llmrec_peft.signals.parts.rating_history.SideHistory`).
     """
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
     Config: ClassVar[type[Options]] = CollaborativeOptions
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Make U, I, biases, one table for each kind of history, and the training interactions' sums."""
+        """Make U, I, biases, one table for each kind of history, and the index of training interactions."""
         from torch import nn
 
         self._sizes = (context.num_users, context.num_items)
@@ -79,7 +80,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         for side in ("user", "item"):
             tables[f"{side}_statistics"] = nn.Linear(3, 1, bias=False)
             nn.init.zeros_(tables[f"{side}_statistics"].weight)
-        if not self.config.items:  # nothing reads them then
+        if not self.config.items:  # no item table reads them then
             for name in ("item_bias", "item_statistics"):
                 tables[name].requires_grad_(False)
         self._trained_on = context.train
@@ -101,21 +102,24 @@ class Collaborative(Signal[CollaborativeOptions]):
         from llmrec_peft.signals.parts.matrix_factorization import factorized
 
         rank = min(self.config.start_rank, context.dim)
-        found = factorized(train, *self._sizes, rank, self.config.start_ridge, context.task, context.seed)
+        factors = factorized(train, *self._sizes, rank, self.config.start_ridge, context.task, context.seed)
         with torch.no_grad():
-            for side, bias, rows in (("user", found.user_bias, found.user), ("item", found.item_bias, found.item)):
+            for side, bias, rows in (
+                ("user", factors.user_bias, factors.user),
+                ("item", factors.item_bias, factors.item),
+            ):
                 tables[f"{side}_bias"].weight[:, 0] = torch.from_numpy(bias)
                 if "user" in tables and "item" in tables:  # factors of one side say nothing without the other's
                     tables[side].weight[:, :rank] = torch.from_numpy(rows)
 
     def user(self, batch: Batch) -> Tensor | None:
-        """User vectors [B, dim]."""
+        """Return user vectors [B, dim]."""
         if "folded" in self.parts:
             return self._folded("user", batch.user) if "user" in self.parts["folded"] else None
         return self._vectors("user", batch.user, batch) if self.config.factors else None
 
     def item(self, batch: Batch) -> Tensor | None:
-        """Item vectors [B, dim]; zero for hidden items."""
+        """Return item vectors [B, dim]; zero for hidden items."""
         if "folded" in self.parts:
             return self._folded("item", batch.item) if "item" in self.parts["folded"] else None
         self._hide(batch)
@@ -125,13 +129,13 @@ class Collaborative(Signal[CollaborativeOptions]):
         return vectors if self._hidden is None else vectors * self._hidden.unsqueeze(-1)
 
     def user_offset(self, batch: Batch) -> Tensor:
-        """Users' biases and weighted statistics, [B]."""
+        """Return users' biases and weighted statistics, [B]."""
         if "folded" in self.parts:
             return self._folded("user_offset", batch.user)
         return self._bias("user", batch.user, batch)
 
     def item_offset(self, batch: Batch) -> Tensor | None:
-        """Items' biases and weighted statistics, [B]; zero for hidden items."""
+        """Return items' biases and weighted statistics, [B]; zero for hidden items."""
         if "folded" in self.parts:
             return self._folded("item_offset", batch.item)
         if not self.config.factors:
@@ -164,9 +168,9 @@ class Collaborative(Signal[CollaborativeOptions]):
         self._trained_on = None
 
     def remember(self, train: Interactions) -> None:
-        """Take interactions as the histories, in place of folded tables or of those trained on.
+        """Use these interactions as the histories, in place of folded tables or of the training interactions.
 
-        Means stay those that tables were trained by; rows that were not trained count for nothing.
+        Means stay those of training; rows that were not trained are treated as zero.
         """
         from llmrec_peft.signals.parts.rating_history import RatingHistory
 
@@ -179,7 +183,7 @@ class Collaborative(Signal[CollaborativeOptions]):
             del self.parts["folded"]
 
     def follow(self, batch: Batch) -> None:
-        """Let statistics and history sums follow the batch's labels."""
+        """Update statistics and history sums with the batch's labels."""
         import torch
 
         assert batch.label is not None  # noqa: S101 - outcomes are what is followed
@@ -190,12 +194,12 @@ class Collaborative(Signal[CollaborativeOptions]):
             history.items.add(batch.item, batch.user, of_item, *self._tables("item"))
 
     def _tables(self, side: str) -> list[Tensor | None]:
-        """Tables over which a side's implicit and explicit sums go."""
+        """Return the tables that a side's implicit and explicit sums run over."""
         names = (f"{side}_implicit", f"{side}_explicit")
         return [self.parts[name].weight.detach() if name in self.parts else None for name in names]
 
     def _kinds(self, side: str) -> tuple[str, ...]:
-        """Kinds of histories of one side; a ranked item must not tell who met it, nor labels that are all alike."""
+        """Return a side's kinds of histories: none of ranked items, which would reveal the answer; no equal labels."""
         chosen: _Side = self.config.user_history if side == "user" else self.config.item_history
         kinds = {"none": (), "implicit": ("implicit",), "explicit": ("explicit",), "both": ("implicit", "explicit")}
         if self._ranks:
@@ -203,7 +207,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         return kinds[chosen]
 
     def _vectors(self, side: str, own: Tensor, batch: Batch) -> Tensor:
-        """Table row (zero without training interactions) plus history sums of one side, [B, dim]."""
+        """Return the table row (zero without training interactions) plus history sums of one side, [B, dim]."""
         tables, history = self.parts, getattr(self.parts["history"], f"{side}s")
         left_out = self._left_out(side, batch)
         vectors: Tensor = tables[side](own) * history.trained[own].unsqueeze(-1)
@@ -216,7 +220,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         return vectors
 
     def _bias(self, side: str, own: Tensor, batch: Batch) -> Tensor:
-        """Bias (zero without training interactions) and weighted statistics of one side, [B]."""
+        """Return the bias (zero without training interactions) and weighted statistics of one side, [B]."""
         history = getattr(self.parts["history"], f"{side}s")
         statistics = history.statistics(own, self._left_out(side, batch))
         bias: Tensor = self.parts[f"{side}_bias"](own).squeeze(-1) * history.trained[own]
@@ -224,7 +228,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         return bias + counted
 
     def _left_out(self, side: str, batch: Batch) -> LeftOut | None:
-        """What is taken out of histories: the examples themselves while training, else what the batch leaves out."""
+        """Return what is left out of histories: the examples themselves in training, else what the batch leaves out."""
         from llmrec_peft.signals.parts.rating_history import LeftOut
 
         history = self.parts["history"]
@@ -243,7 +247,7 @@ class Collaborative(Signal[CollaborativeOptions]):
         return LeftOut(users, of_item, own.float())
 
     def _hide(self, batch: Batch) -> None:
-        """Draw which of the batch's items are hidden: one draw an item, so that all its examples agree."""
+        """Draw which of the batch's items are hidden: one draw per item, so that all its examples agree."""
         import torch
 
         self._hidden = None
@@ -253,7 +257,7 @@ class Collaborative(Signal[CollaborativeOptions]):
             self._hidden = shown[batch.item].float()
 
     def _folded(self, name: str, index: Tensor) -> Tensor:
-        """Rows of a folded table."""
+        """Return rows of a folded table."""
         rows: Tensor = self.parts["folded"][name][index]
         return rows
 

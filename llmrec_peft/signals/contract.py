@@ -31,14 +31,14 @@ class SignalContext:
         train: Interactions that are trained on; None when a trained signal is built to be loaded.
         text: Vectors of all items' texts from the untuned model, float32 [num_items, width].
         neighbours: Knowledge graph around the items, if any.
-        saved: Tensors of the trained signal where it is built to be loaded: they tell the tables' sizes.
-        names: What the trained signal's `names` gave where it is built to be loaded.
+        saved: Tensors of the trained signal when it is built to be loaded; the sizes of its tables are read from them.
+        names: What the trained signal's `names` returned, when it is built to be loaded.
         task: What is learnt: ``rating``, ``click`` or ``ranking``.
-        listwise: Whether any head asks for candidates by themselves, see `Signal`.
+        listwise: Whether any head scores candidates that all examples share, see `Signal`.
         users: Columns that describe users, in vocabulary order from index 1; None when loading.
         items: Columns that describe items, in vocabulary order from index 1; None when loading.
-        hidden: Width of the language model's token embeddings; None where the recipe does not use it.
-        token_norm: Mean length of those embeddings; None where it is not known.
+        hidden: Width of the language model's token embeddings; None if the recipe does not use it.
+        token_norm: Mean length of those embeddings; None if it is not known.
         history_length: Entries of a history that a batch carries at most.
         user_text: Vectors of users' or examples' texts from the untuned model, float32 [rows, width].
         seed: Seed of the run, for what a signal computes before training.
@@ -70,10 +70,10 @@ class Signal(ABC, Generic[C]):
     parts; `user`, `item` and the offsets read them for a batch. Tables (`nn.Embedding`) are trained with the
     rate of embeddings, everything else with that of the head. Torch is imported inside functions.
 
-    A score comes about in two ways that have to agree. Pairs ask for `user`, `item` and `offset`. Candidates that
-    many users share ask for `user` and `user_offset` of each user, for `item` and `item_offset` of each candidate by
-    itself (a batch whose users are all unknown (0), without labels and histories; they must not tell there who has
-    interacted with which item), and for `cross` of both.
+    A score is computed in two ways that have to agree. For pairs, `user`, `item` and `offset` are called. For
+    candidates that many users share, `user` and `user_offset` are called for each user, `item` and `item_offset` for
+    each candidate alone (in a batch whose users are all unknown (0), without labels and histories; the results must not
+    depend there on who has interacted with which item), and `cross` for both together.
     """
 
     summary: ClassVar[str]
@@ -81,18 +81,18 @@ class Signal(ABC, Generic[C]):
     Config: ClassVar[type[Options]]
     """The signal's options."""
     reads_text: ClassVar[bool] = False
-    """Whether vectors of items' texts have to be there (`Batch.vectors`)."""
+    """Whether it needs vectors of items' texts (`Batch.vectors`)."""
     reads_user_text: ClassVar[bool] = False
-    """Whether it reads vectors of users' texts, where the recipe has a view of users."""
+    """Whether it reads vectors of users' texts, if the recipe has a view of users."""
     reads_graph: ClassVar[bool] = False
-    """Whether it is of use only beside a knowledge graph."""
+    """Whether it is useful only with a knowledge graph."""
     reads_history: ClassVar[bool] = False
-    """Whether `Batch.history` has to be there (and vectors of its texts, where the signal uses text)."""
+    """Whether it needs `Batch.history` (and vectors of the history's texts, if the signal uses text)."""
     inserts_tokens: ClassVar[bool] = False
-    """Whether `tokens` gives vectors to be put into the language model's prompt; such a signal is no part of the
-    fusion: it gives no vectors of users and items, and no offsets."""
+    """Whether `tokens` returns vectors that are inserted into the language model's prompt; such a signal takes no part
+    in the fusion: it returns no vectors of users and items, and no offsets."""
     tried_with: ClassVar[Mapping[str, Any]] = {}
-    """Options under which the conformance suite tries it, where the defaults leave out what it needs."""
+    """Options with which the conformance suite tests it, if the defaults leave out what it needs."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         """Refuse a signal whose offsets would count in pairs and be missing among candidates."""
@@ -106,30 +106,30 @@ class Signal(ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
         self.parts: Any = None
-        """The `nn.ModuleDict` that `build` made, set by who calls it; loosely typed, since parts differ."""
+        """The `nn.ModuleDict` that `build` made, set by the caller; loosely typed, since parts differ."""
 
     @abstractmethod
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Make the parts that are trained."""
+        """Make the trained parts."""
 
     def user(self, batch: Batch) -> Tensor | None:
-        """Vectors of the batch's users, float32 [B, dim], or None."""
+        """Return vectors of the batch's users, float32 [B, dim], or None."""
         return None
 
     def item(self, batch: Batch) -> Tensor | None:
-        """Vectors of the batch's items, float32 [B, dim], or None."""
+        """Return vectors of the batch's items, float32 [B, dim], or None."""
         return None
 
     def user_offset(self, batch: Batch) -> Tensor | None:
-        """What the batch's users add to every score of theirs, whatever the item, float32 [B], or None."""
+        """Return what each user of the batch adds to all of his scores, whatever the item, float32 [B], or None."""
         return None
 
     def item_offset(self, batch: Batch) -> Tensor | None:
-        """What the batch's items add to every score of theirs, whoever asks, float32 [B], or None."""
+        """Return what each item of the batch adds to all of its scores, whoever the user, float32 [B], or None."""
         return None
 
     def offset(self, batch: Batch) -> Tensor | None:
-        """All that the signal adds to the scores of pairs beside the product of its vectors, float32 [B], or None.
+        """Return all that the signal adds to scores of pairs besides the product of its vectors, float32 [B], or None.
 
         The sum of `item_offset`, `user_offset` and `cross`. A signal that computes pairs in another way overrides it
         and keeps the sum.
@@ -140,15 +140,15 @@ class Signal(ABC, Generic[C]):
         return functools.reduce(operator.add, terms) if terms else None
 
     def uses_text(self) -> bool:
-        """Whether the texts that it could read have to be encoded for this choice of options."""
+        """Return whether the texts that it can read have to be encoded with these options."""
         return self.reads_text
 
     def without_text(self) -> C | None:
-        """Options without any text, for the line that a language model has to beat; None if there are none."""
+        """Return options that read no text, for the baseline without a language model; None if there are none."""
         return None if self.uses_text() or self.inserts_tokens or self.reads_user_text else self.config
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
-        """Why the signal cannot be of use in a run, in one line that begins with the field; None if it can.
+        """Return why the signal is of no use in a run, in one line that begins with the field; None if it is of use.
 
         Asked once the data is read, before anything is loaded or trained.
 
@@ -160,18 +160,18 @@ class Signal(ABC, Generic[C]):
         return None
 
     def token_count(self) -> int:
-        """Vectors that `tokens` puts into each prompt, which need as many places of the model's window."""
+        """Return how many vectors `tokens` inserts into each prompt; each takes one place of the model's window."""
         return 0
 
     def tokens(self, batch: Batch) -> Tensor | None:
-        """Vectors to be put into each example's prompt, float32 [B, k, hidden], or None."""
+        """Return vectors to be inserted into each example's prompt, float32 [B, k, hidden], or None."""
         return None
 
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
-        """What the signal adds for each example and candidate together, float32 [B, C], or None.
+        """Return what the signal adds to the score of each example with each candidate, float32 [B, C], or None.
 
-        For what no product of a user and an item vector can say, such as that a candidate stands in the
-        example's own history. Asked for pairs with one candidate a row, and `Batch.candidates` None.
+        For what no product of a user and an item vector can express, such as a bonus for a candidate that stands in
+        the example's own history. Called for pairs with one candidate per row and `Batch.candidates` None.
 
         Args:
             batch: Examples, with histories where the signal reads them.
@@ -180,24 +180,24 @@ class Signal(ABC, Generic[C]):
         return None
 
     def penalty(self, batch: Batch) -> Tensor | None:
-        """A scalar added to the loss of a training step, or None."""
+        """Return a scalar added to the loss of a training step, or None."""
         return None
 
     def remember(self, train: Interactions) -> None:
-        """Take interactions as what is known, in place of what `fold` left: who explains or follows needs them."""
+        """Take interactions as the known ones, in place of what `fold` left; explanations and `follow` need them."""
 
     def follow(self, batch: Batch) -> None:
-        """Take note of outcomes (`batch.label`) after `remember`: statistics and histories follow, weights stay."""
+        """Update statistics and histories with outcomes (`batch.label`) after `remember`; weights stay as trained."""
 
     def report(self) -> dict[str, Any]:
-        """Plain figures of the trained signal for ``metrics.json``, such as learnt weights."""
+        """Return plain figures of the trained signal for ``metrics.json``, such as learnt weights."""
         return {}
 
     def names(self) -> dict[str, list[str]]:
-        """What the signal's numbers are called, list by list, such as relations and entities of a graph.
+        """Return names of what the signal's indices stand for, list by list, such as relations and entities of a graph.
 
-        Strings are no tensors: a run folder keeps them beside the signal's, and `SignalContext.names` gives them
-        back. Nothing that is computed may depend on them.
+        Strings are no tensors: a run folder keeps them beside the signal's tensors, and `SignalContext.names` gives
+        them back. No result may depend on them.
         """
         return {}
 

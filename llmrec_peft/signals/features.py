@@ -24,25 +24,25 @@ class FeaturesOptions(Options):
     """Options of the features signal."""
 
     users: tuple[str, ...] = ()
-    """Columns of the users table. Strings and lists of strings are categories, each with a vector of its own;
-    numbers are standardized and mapped."""
+    """Columns of the users table. Strings and lists of strings are categories, each with a trained vector;
+    numbers are standardized and mapped linearly."""
     items: tuple[str, ...] = ()
-    """Columns of the items table."""
+    """Columns of the items table, read in the same way."""
     min_count: int = Field(default=1, ge=1)
-    """Training users (or items) that a category needs; a rarer one counts as absent."""
+    """Training users (or items) that a category needs; a rarer category is treated as missing."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Chance that a category or a number is left out of an example in a step."""
+    """Probability that a category or a number is left out of an example in a training step."""
     init_std: float = Field(default=0.05, ge=0.0)
-    """Spread of the initial vectors."""
+    """Standard deviation of the initial vectors."""
 
 
 class Features(Signal[FeaturesOptions]):
     """side = Σ_c mean_v E_cv + W x + M m, offset = the same sum with vectors of width 1, over both sides.
 
-    c are the side's categorical columns, v a row's values in one, x its standardized numbers and m which of them
-    are missing. Categories and standards are those of users and items that training meets; M starts at zero.
-    A run keeps each known item's values, so that it scores without the data; of users, who are nobody's business,
-    it keeps the sums alone.
+    c runs over the side's categorical columns, v over a row's values in one column; x are the standardized numbers
+    and m marks which of them are missing. Categories, means and deviations are those of users and items in training;
+    M starts at zero. A run folder keeps each known item's values, so that it scores without the data; of users, whose
+    data is private, it keeps the sums alone.
     """
 
     summary: ClassVar[str] = "categorical and numeric columns of users and items"
@@ -50,7 +50,7 @@ class Features(Signal[FeaturesOptions]):
     tried_with: ClassVar[Mapping[str, Any]] = {"users": ("gender", "age"), "items": ("genres", "brand", "year")}
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
-        """Columns that are not there, or none chosen."""
+        """Refuse columns that the data lacks, or a choice without any column."""
         from llmrec_peft.signals.parts.columns import require_columns
 
         if not self.config.users and not self.config.items:
@@ -66,7 +66,7 @@ class Features(Signal[FeaturesOptions]):
         return None
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Make tables of categories, maps of numbers, and each index's frozen values.
+        """Make tables of categories, maps of numbers, and the frozen values of each index.
 
         Raises:
             InputError: For a column that the data lacks or that is neither categorical nor numeric.
@@ -82,10 +82,10 @@ class Features(Signal[FeaturesOptions]):
                 {name: nn.Parameter(table, requires_grad=False) for name, table in folded.items()}
             )
         for side in SIDES:
-            found = None if side == "user" and "folded" in parts else self._values(side, context)
-            if found is None:
+            values_and_categories = None if side == "user" and "folded" in parts else self._values(side, context)
+            if values_and_categories is None:
                 continue
-            values, categories = found
+            values, categories = values_and_categories
             if values["category"].shape[1]:
                 tables = {f"{side}_category": context.dim, f"{side}_category_offset": 1}
                 for name, width in tables.items():
@@ -98,7 +98,7 @@ class Features(Signal[FeaturesOptions]):
                 parts[f"{side}_number_offset"] = nn.Linear(count, 1, bias=False)
                 with torch.no_grad():
                     nn.init.normal_(parts[f"{side}_number"].weight, std=self.config.init_std)
-                    parts[f"{side}_number"].weight[:, count // 2 :] = 0.0  # what is missing: untrained, it says nothing
+                    parts[f"{side}_number"].weight[:, count // 2 :] = 0.0  # missing-value marks start at zero
                 nn.init.zeros_(parts[f"{side}_number_offset"].weight)
             parts[side] = nn.ParameterDict(
                 {name: nn.Parameter(tensor, requires_grad=False) for name, tensor in values.items()}
@@ -106,7 +106,7 @@ class Features(Signal[FeaturesOptions]):
         return nn.ModuleDict(parts)
 
     def fold(self) -> None:
-        """Replace users' values by what they sum to: a published run tells nobody's age."""
+        """Replace users' values by their sums, so that a published run reveals nobody's age."""
         import torch
 
         if "user" not in self.parts:
@@ -121,7 +121,7 @@ class Features(Signal[FeaturesOptions]):
         )
 
     def _values(self, side: str, context: SignalContext) -> tuple[dict[str, Tensor], int] | None:
-        """Frozen values of one side and rows of its table of categories; None where it has no columns."""
+        """Return one side's frozen values and the number of rows of its table of categories; None without columns."""
         import torch
 
         chosen = self.config.users if side == "user" else self.config.items
@@ -134,36 +134,36 @@ class Features(Signal[FeaturesOptions]):
             return values, len(saved[f"{side}_category.weight"]) if width else 0
         from llmrec_peft.signals.parts.columns import Columns
 
-        assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
+        assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
         if side == "user":
-            table, met = context.users, context.train.counts_by_user(context.num_users) > 0
+            table, trained = context.users, context.train.counts_by_user(context.num_users) > 0
         else:
-            table, met = context.items, context.train.counts_by_item(context.num_items) > 0
-        found = Columns.of(table or {}, chosen, met, self.config.min_count, f"signals.features.{side}s")
-        self._names |= {f"{side}_categories": list(found.categories), f"{side}_numbers": list(found.numbers)}
-        values = {name: torch.from_numpy(getattr(found, name)) for name in ("category", "share", "number")}
-        return values, len(found.categories) + 1
+            table, trained = context.items, context.train.counts_by_item(context.num_items) > 0
+        columns = Columns.of(table or {}, chosen, trained, self.config.min_count, f"signals.features.{side}s")
+        self._names |= {f"{side}_categories": list(columns.categories), f"{side}_numbers": list(columns.numbers)}
+        values = {name: torch.from_numpy(getattr(columns, name)) for name in ("category", "share", "number")}
+        return values, len(columns.categories) + 1
 
     def user(self, batch: Batch) -> Tensor | None:
-        """Vectors of users' columns, [B, dim]; None where none are read."""
+        """Return vectors of users' columns, [B, dim]; None if none are read."""
         return self._sum("user", batch.user, "")
 
     def item(self, batch: Batch) -> Tensor | None:
-        """Vectors of items' columns, [B, dim]; None where none are read."""
+        """Return vectors of items' columns, [B, dim]; None if none are read."""
         return self._sum("item", batch.item, "")
 
     def user_offset(self, batch: Batch) -> Tensor | None:
-        """How much users with such columns like, [B]; None where none are read."""
-        found = self._sum("user", batch.user, "_offset")
-        return None if found is None else found.squeeze(-1)
+        """Return what users' columns add to their scores, [B]; None if none are read."""
+        offset = self._sum("user", batch.user, "_offset")
+        return None if offset is None else offset.squeeze(-1)
 
     def item_offset(self, batch: Batch) -> Tensor | None:
-        """How well liked items with such columns are, [B]; None where none are read."""
-        found = self._sum("item", batch.item, "_offset")
-        return None if found is None else found.squeeze(-1)
+        """Return what items' columns add to their scores, [B]; None if none are read."""
+        offset = self._sum("item", batch.item, "_offset")
+        return None if offset is None else offset.squeeze(-1)
 
     def _sum(self, side: str, index: Tensor, kind: str) -> Tensor | None:
-        """Sum over one side's columns, [B, d]; None where it has none."""
+        """Sum over one side's columns, [B, d]; None if it has none."""
         if side == "user" and "folded" in self.parts:
             folded: Tensor = self.parts["folded"]["offset" if kind else "vector"][index]
             return folded
@@ -178,9 +178,9 @@ class Features(Signal[FeaturesOptions]):
             terms.append(self.parts[f"{side}_number{kind}"](dropout(values["number"][index])))
         if not terms:
             return None
-        found: Tensor = terms[0] if len(terms) == 1 else terms[0] + terms[1]
-        return found
+        total: Tensor = terms[0] if len(terms) == 1 else terms[0] + terms[1]
+        return total
 
     def names(self) -> dict[str, list[str]]:
-        """Categories (``column=value``, index 1 first) and numeric columns of both sides."""
+        """Return categories (``column=value``, index 1 first) and numeric columns of both sides."""
         return self._names

@@ -1,4 +1,4 @@
-"""Graph: relation matrix R over an item's neighbours in a knowledge graph, and items placed among its entities."""
+"""Graph: relation matrix R over an item's neighbours in a knowledge graph, and items as entities of it."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     from llmrec_peft.data.batches import Batch
 
 REPORTED = 20
-"""Relations whose weights a report names, the heaviest first."""
+"""Relations whose weights a report lists, the largest first."""
 
 
 class GraphOptions(Options):
     """Options of the graph signal."""
 
     vectors: bool = True
-    """Whether neighbours shape the item's vector (taste), beside its offset (how well it is liked)."""
+    """Whether neighbours shape the item's vector (taste) as well as its offset (how well it is liked)."""
     min_items: int = Field(default=4, ge=1)
-    """Entities beside fewer items than this are left out: they would be learnt by heart."""
+    """Items that an entity must be connected with; rarer entities are left out, since they would be overfitted."""
     max_neighbours: int = Field(default=32, ge=1, le=1024)
-    """Neighbours kept of an item, rarest first."""
+    """Neighbours kept per item, the rarest first."""
     aggregation: Literal["mean", "weighted", "none"] = "mean"
-    """How neighbours are gathered: each alike (`mean`), or by a learnt weight of its relation (`weighted`);
-    `none` leaves what the graph says to the regularizer."""
+    """How neighbours are averaged: with equal weights (`mean`), or with a learnt weight for each relation
+    (`weighted`); with `none` only the regularizer uses the graph."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Chance that a neighbour is left out in a step."""
+    """Probability that a neighbour is left out in a training step."""
     init_std: float = Field(default=0.05, ge=0.0)
-    """Spread of the entities' initial vectors."""
+    """Standard deviation of the entities' initial vectors."""
     relation_init: float = Field(default=1.0)
     """Initial weight of every relation."""
     regularizer: Literal["none", "transe", "distmult"] = "none"
-    """Whether items of the graph have a place of their own among its entities, held there by a second loss that
-    tells true triples from corrupted ones: an item plus its relation lies near the entity (`transe`), or their
-    product is high (`distmult`)."""
+    """Whether each item of the graph also has an entity vector, trained by a second loss that tells true triples
+    from corrupted ones: an item plus its relation lies near the entity (`transe`), or their product is high
+    (`distmult`)."""
     regularizer_weight: float = Field(default=0.1, ge=0.0, le=1000.0)
-    """What that loss counts."""
+    """Weight of that loss."""
     margin: float = Field(default=1.0, gt=0.0, le=100.0)
-    """How much nearer true entities have to lie, in squared distance (`transe`)."""
+    """How much nearer true entities have to lie than corrupted ones, in squared distance (`transe`)."""
 
     @model_validator(mode="after")
     def _of_use(self) -> Self:
@@ -60,11 +60,11 @@ class GraphOptions(Options):
 class Graph(Signal[GraphOptions]):
     """item = Σ_n s_n R_r ∘ E_e over the neighbours n = (r, e) of i [+ H_i], offset = Σ_n s_n w_r b_e.
 
-    R_r ∘ E_e is DistMult's reading of a relation. The shares s_n are all alike, or a softmax over the neighbours
-    of a learnt weight for each relation. They sum to 1: an item with many neighbours would otherwise move many
-    times as far in a step as its own row does, and overfit (docs/lab/ratings.md). H_i, with a regularizer, is the
-    item's own place among the entities (`llmrec_peft.signals.parts.triples`): items that nobody met are placed by what
-    stands around them.
+    R_r ∘ E_e is DistMult's product of a relation and an entity. The weights s_n are all equal, or a softmax over
+    the neighbours of a learnt weight for each relation. They sum to 1: an item with many neighbours would otherwise
+    move many times as far in a step as its own row does, and overfit (docs/lab/ratings.md). H_i, with a regularizer,
+    is the item's own entity vector (`llmrec_peft.signals.parts.triples`): an item without interactions is placed by
+    its neighbours.
 
     References:
         Yang et al., Embedding Entities and Relations for Learning and Inference in Knowledge Bases, ICLR 2015.
@@ -89,7 +89,7 @@ class Graph(Signal[GraphOptions]):
             entities = len(saved["entity_offset.weight" if offsets else "entities.weight"])
             named = dict(context.names or {})
         else:
-            assert context.neighbours is not None  # noqa: S101 - without a graph the signal is off
+            assert context.neighbours is not None  # noqa: S101 - a recipe without a graph leaves the signal out
             relation = torch.from_numpy(context.neighbours.relation)
             entity = torch.from_numpy(context.neighbours.entity)
             named = {"relations": context.neighbours.relations, "entities": context.neighbours.entities}
@@ -127,7 +127,7 @@ class Graph(Signal[GraphOptions]):
         return nn.ModuleDict(parts)
 
     def item(self, batch: Batch) -> Tensor | None:
-        """Sums over neighbours and the item's own place, [B, dim]."""
+        """Return sums over neighbours plus the items' own entity vectors, [B, dim]."""
         if not self.config.vectors:
             return None
         own = self._own(batch.item)
@@ -137,13 +137,13 @@ class Graph(Signal[GraphOptions]):
         return gathered if own is None else gathered + own
 
     def item_offset(self, batch: Batch) -> Tensor | None:
-        """How well liked items beside such neighbours are, [B]."""
+        """Return what the items' neighbours add to their scores, [B]."""
         if self.config.aggregation == "none":
             return None
         return self._gathered(batch, "relation_offset", "entity_offset").squeeze(-1)
 
     def penalty(self, batch: Batch) -> Tensor | None:
-        """Loss of triples of the batch's items, and of as many drawn from the catalogue, against corrupted ones."""
+        """Return the loss of true against corrupted triples, for the batch's items and as many of the catalogue."""
         import torch
 
         from llmrec_peft.signals.parts.triples import distmult_loss, sampled, transe_loss
@@ -151,11 +151,11 @@ class Graph(Signal[GraphOptions]):
         kind, parts = self.config.regularizer, self.parts
         if kind == "none" or self.config.regularizer_weight == 0.0:
             return None
-        met = torch.unique(batch.item)
-        drawn = torch.randint(1, len(parts["places"].weight), met.shape, device=met.device)
+        items = torch.unique(batch.item)
+        drawn = torch.randint(1, len(parts["places"].weight), items.shape, device=items.device)
         neighbours = parts["neighbours"]
         triples = sampled(
-            torch.unique(torch.cat([met, drawn])),
+            torch.unique(torch.cat([items, drawn])),
             neighbours["relation"],
             neighbours["entity"],
             len(parts["entities"].weight),
@@ -169,17 +169,17 @@ class Graph(Signal[GraphOptions]):
         return self.config.regularizer_weight * distmult_loss(head, relation, true, corrupted)
 
     def neighbours_of(self, item: int) -> list[tuple[int, int]]:
-        """(relation, entity) indices around an item, rarest entity first; `names` lists them from index 1."""
+        """Return (relation, entity) indices around an item, rarest entity first; `names` lists them from index 1."""
         neighbours = self.parts["neighbours"]
         rows = zip(neighbours["relation"][item].tolist(), neighbours["entity"][item].tolist(), strict=True)
         return [(relation, entity) for relation, entity in rows if entity > 0]
 
     def paths(self, item: int, others: list[int]) -> list[Path]:
-        """What connects an item with others, such as those in a user's history: entities beside both."""
+        """Return what connects an item with others, such as those in a user's history: entities next to both."""
         return shared(self.neighbours_of(item), {other: self.neighbours_of(other) for other in others})
 
     def contributions(self, batch: Batch) -> Contributions:
-        """What each neighbour adds to the batch's items by the trained model: the sums are `item` and `item_offset`."""
+        """Return what each neighbour adds to the batch's items; summed, it gives `item` and `item_offset`."""
         import torch
 
         neighbours, items = self.parts["neighbours"], batch.item
@@ -193,7 +193,7 @@ class Graph(Signal[GraphOptions]):
         return Contributions(relation, entity, offset, vector, self._own(items))
 
     def _own(self, items: Tensor) -> Tensor | None:
-        """Places of items among the entities, [B, dim]; zero for items outside the graph."""
+        """Return the items' own entity vectors, [B, dim]; zero for items outside the graph."""
         if "places" not in self.parts:
             return None
         inside = self.parts["neighbours"]["entity"][items, 0] > 0
@@ -201,7 +201,7 @@ class Graph(Signal[GraphOptions]):
         return placed
 
     def _shares(self, items: Tensor) -> Tensor:
-        """What each neighbour of items counts, [B, neighbours]; rows sum to 1, or to 0 without neighbours."""
+        """Return the weight of each neighbour of items, [B, neighbours]; rows sum to 1, or to 0 without neighbours."""
         import torch
 
         neighbours = self.parts["neighbours"]
@@ -213,7 +213,7 @@ class Graph(Signal[GraphOptions]):
         return shares
 
     def _gathered(self, batch: Batch, relations: str, entities: str) -> Tensor:
-        """Shares of relation ∘ entity over the neighbours of each distinct item, summed, [B, d]."""
+        """Return Σ weight · relation ∘ entity over the neighbours of each distinct item, [B, d]."""
         import torch
 
         items, place = torch.unique(batch.item, return_inverse=True)
@@ -225,11 +225,11 @@ class Graph(Signal[GraphOptions]):
         return means[place]
 
     def names(self) -> dict[str, list[str]]:
-        """Names of relations and of entities; index 1 stands first."""
+        """Return the names of relations and of entities, from index 1."""
         return self._names
 
     def report(self) -> dict[str, Any]:
-        """What the heaviest relations count, where the average one counts 1 (`weighted`)."""
+        """Return the largest weights of relations, relative to the average weight (`weighted`)."""
         import torch
 
         if "relation_weight" not in self.parts:
@@ -242,5 +242,5 @@ class Graph(Signal[GraphOptions]):
 
 
 def _placed(regularizer: str) -> str:
-    """Table of relations that a regularizer reads."""
+    """Return the name of the table of relations that a regularizer reads."""
     return "translations" if regularizer == "transe" else "relations"

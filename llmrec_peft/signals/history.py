@@ -1,4 +1,4 @@
-"""History: the last items that a user met, as one vector that is compared with the item's."""
+"""History: the last items of a user's history, as one vector that is compared with the item's."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ class HistoryOptions(Options):
     """Options of the history signal."""
 
     pooling: Literal["mean", "recency", "attention", "gru"] = "recency"
-    """How entries become one vector: their `mean`; by a learnt weight for each place counted from the newest
-    (`recency`, starting at 1, 1/2, 1/3, ...); by learnt `attention`; by a `gru` over their order."""
+    """How entries become one vector: `mean`; `recency`, a learnt weight for each place counted from the newest
+    (initially 1, 1/2, 1/3, ...); learnt `attention`; or a `gru` over their order."""
     length: int = Field(default=10, ge=1, le=1000)
-    """Entries looked at, the newest; at most data.history_length."""
+    """Entries read, the newest; at most data.history_length."""
     entries: Literal["text", "ids", "both"] = "text"
-    """What stands for an item: its text's vector, a row of a table, or both added."""
+    """What represents an item: its text's vector (`text`), a row of a trained table (`ids`), or the sum of `both`."""
     projection: Literal["linear", "low-rank", "identity"] = "linear"
-    """How text vectors come into the fusion's width: a `linear` map each for entries and items, or, where the
-    fusion is as wide as the text vectors, as they are (`identity`), or with a `low-rank` change, the same for both."""
+    """How text vectors are mapped to the fusion's width: `linear`, a map for entries and one for items; or, if the
+    fusion is as wide as the text vectors, `identity` (unchanged) or `low-rank`, a learnt change shared by both."""
     rank: int = Field(default=16, ge=1, le=1024)
     """Rank of the change (`low-rank`)."""
     labels: bool = True
-    """Whether an entry counts by its label too: a liked one draws near, a disliked one pushes away."""
+    """Whether an entry is weighted by its label: liked items attract, disliked ones repel."""
     repeats: Literal["none", "place", "rates"] = "none"
-    """What an item gets for standing in the user's own history: a learnt bonus for each `place` it stands at, and
-    by `rates` also for how often the item is taken again, how often the user takes items again, and how often
-    he has taken this one."""
+    """Bonus for an item that stands in the user's own history: `place`, a learnt bonus for each place of the
+    history; `rates`, in addition by how often people repeat the item, how often the user repeats items, and how
+    often he has taken this one; `none`."""
     closest: bool = False
-    """Whether the entry most like the item counts by itself, beside the pooled ones."""
+    """Whether the entry most similar to the item adds a term of its own to the pooled ones."""
     scale: float = Field(default=1.0, gt=0.0, le=100.0)
-    """What the product of user and item vectors starts being multiplied by; it is learnt."""
+    """Initial factor on the product of user and item vectors; it is learnt."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on text vectors."""
     init_std: float = Field(default=0.02, ge=0.0)
-    """Spread of initial weights and table rows."""
+    """Standard deviation of initial weights and table rows."""
 
 
 class History(Signal[HistoryOptions]):
     """user = s · pool_j(l_j Q z_j) over the last items j, item = P z_i, cross = Σ r_j [i = j] + m max_j ⟨Q z_j, P z_i⟩.
 
-    z is an item's text vector (as the encoder gives it), its row of a table, or both; Q and P are linear, or
-    the identity, or both I + A B with B from zero: training then starts from the cosine of texts. l_j is 1, or with
-    labels a + b · (label − mean) with a and b learnt. An empty history is the zero vector.
+    z is an item's text vector (as the encoder returns it), its row of a table, or their sum; Q and P are linear, the
+    identity, or both I + A B with B = 0 at the start, so that training starts from the cosine of texts. l_j is 1, or
+    with labels a + b · (label − mean), with a and b learnt. An empty history is the zero vector.
 
     References:
         Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016 (`gru`).
@@ -67,11 +67,11 @@ class History(Signal[HistoryOptions]):
     reads_history: ClassVar[bool] = True
 
     def uses_text(self) -> bool:
-        """Texts are read unless ids stand for items."""
+        """Return whether texts are read: not if ids represent items."""
         return self.config.entries != "ids"
 
     def without_text(self) -> HistoryOptions:
-        """Rows of a table stand for items; they say nothing of the nearest entry, which is one of texts."""
+        """Return the options with table rows for items; without the nearest entry, which compares texts."""
         return self.config.model_copy(update={"entries": "ids", "closest": False})
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
@@ -140,21 +140,21 @@ class History(Signal[HistoryOptions]):
         return mapped
 
     def _vectors(self, items: Tensor, texts: Tensor | None, side: str) -> Tensor:
-        """Vectors of items, [..., dim]."""
-        found = []
+        """Return vectors of items, [..., dim]."""
+        terms = []
         if self.uses_text():
             assert texts is not None  # noqa: S101 - see `uses_text`
-            found.append(self._mapped(texts, side))
+            terms.append(self._mapped(texts, side))
         if "table" in self.parts:
-            found.append(self.parts["table"](items))
-        return found[0] if len(found) == 1 else found[0] + found[1]
+            terms.append(self.parts["table"](items))
+        return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
     def item(self, batch: Batch) -> Tensor:
-        """Vectors of the items compared with, [B, dim]."""
+        """Return vectors of the scored items, [B, dim]."""
         return self._vectors(batch.item, batch.vectors.get("item"), "item")
 
     def user(self, batch: Batch) -> Tensor:
-        """Pooled vectors of histories, [B, dim]."""
+        """Return pooled vectors of histories, [B, dim]."""
         items, texts, labels = self._newest(batch)
         scale = self.parts["scale"]
         if items.shape[1] == 0:
@@ -168,7 +168,7 @@ class History(Signal[HistoryOptions]):
         return scaled
 
     def _pooled(self, entries: Tensor, there: Tensor, weight: Tensor) -> Tensor:
-        """One vector a row from entries [B, L, dim], which of them are there, and what each counts."""
+        """Pool entries [B, L, dim] into one vector per row, given which of them exist and their weights."""
         import torch
 
         kind, length = self.config.pooling, entries.shape[1]
@@ -188,7 +188,7 @@ class History(Signal[HistoryOptions]):
         return pooled
 
     def _last_state(self, entries: Tensor, there: Tensor) -> Tensor:
-        """The GRU's state after the newest entry; what is not there, wherever it stands, is moved behind it."""
+        """Return the GRU's state after the newest entry; missing entries, wherever they stand, are moved behind it."""
         import torch
 
         rows = len(entries)
@@ -200,11 +200,11 @@ class History(Signal[HistoryOptions]):
         return last * (count > 0).unsqueeze(-1)
 
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
-        """What standing in the own history, and the entry most alike, add, [B, C]."""
-        found = [self._repeats(batch, candidates)] if self.config.repeats != "none" else []
+        """Return the bonus for items in the own history, plus that of the most similar entry, [B, C]."""
+        terms = [self._repeats(batch, candidates)] if self.config.repeats != "none" else []
         if self.config.closest:
-            found.append(self._closest(batch, candidates))
-        return found[0] + found[1] if len(found) > 1 else found[0] if found else None
+            terms.append(self._closest(batch, candidates))
+        return terms[0] + terms[1] if len(terms) > 1 else terms[0] if terms else None
 
     def _repeats(self, batch: Batch, candidates: Tensor) -> Tensor:
         import torch
@@ -217,8 +217,8 @@ class History(Signal[HistoryOptions]):
         if self.config.repeats == "rates":
             weight, rates = scale["again"], self.parts["again"]
             count, first = occurrences(history)
-            told = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, first, rates["mean"])
-            worth = worth + first * (told + weight[2] * count.log())
+            rate = weight[0] * rates["item"][history] + weight[1] * user_repeats(history, first, rates["mean"])
+            worth = worth + first * (rate + weight[2] * count.log())
         return put(history, candidates, worth)
 
     def _closest(self, batch: Batch, candidates: Tensor) -> Tensor:
@@ -240,17 +240,17 @@ class History(Signal[HistoryOptions]):
 
     @staticmethod
     def _most_alike(entries: Tensor, there: Tensor, compared: Tensor) -> Tensor:
-        """Largest product of each candidate [C, dim] with an entry [B, L, dim]; 0 where none is there, [B, C]."""
+        """Return the largest product of each candidate [C, dim] with an entry [B, L, dim], [B, C]; 0 for no entries."""
         import torch
 
-        products = entries[there] @ compared.T  # most histories are short: places without an entry cost nothing
+        products = entries[there] @ compared.T  # most histories are short: missing entries cost nothing here
         row = there.nonzero()[:, 0]
         index = row.unsqueeze(1).expand_as(products)
         best = products.new_full((len(entries), len(compared)), -torch.inf).scatter_reduce(0, index, products, "amax")
         return torch.where(best > -torch.inf, best, torch.zeros_like(best))
 
     def remember(self, train: Interactions) -> None:
-        """Take other interactions for what is known of how often items come back."""
+        """Use other interactions as the known ones for the rates at which items are repeated."""
         import torch
 
         if self.config.repeats == "rates":
@@ -260,7 +260,7 @@ class History(Signal[HistoryOptions]):
                     self.parts["again"][name].copy_(torch.from_numpy(value))
 
     def _newest(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Items, texts and labels of the entries that are looked at, newest last."""
+        """Return items, texts and labels of the entries that are read, newest last."""
         assert batch.history is not None  # noqa: S101 - see `reads_history`
         length = self.config.length
         texts, labels = batch.vectors.get("history"), batch.history_label
@@ -277,7 +277,7 @@ class History(Signal[HistoryOptions]):
         return weight
 
     def _width(self, context: SignalContext) -> int:
-        """Width of the text vectors."""
+        """Return the width of the text vectors."""
         if context.saved is not None:
             name = {"linear": "entry.weight", "low-rank": "down.weight"}.get(self.config.projection)
             return context.dim if name is None else int(context.saved[name].shape[1])
@@ -285,14 +285,14 @@ class History(Signal[HistoryOptions]):
         return int(context.text.shape[1])
 
     def report(self) -> dict[str, Any]:
-        """Scale, weights of places from the newest on, of labels and of repeats."""
+        """Return the scale and the weights of places (from the newest on), of labels and of repeats."""
         import torch
 
         scale = self.parts["scale"]
-        told: dict[str, Any] = {"scale": round(float(scale["log_scale"].exp()), 4)}
+        figures: dict[str, Any] = {"scale": round(float(scale["log_scale"].exp()), 4)}
         if "place" in scale:
-            told["place"] = [round(float(share), 4) for share in torch.softmax(scale["place"], dim=0)]
+            figures["place"] = [round(float(share), 4) for share in torch.softmax(scale["place"], dim=0)]
         for name in ("label", "repeat", "again", "closest"):
             if name in scale:
-                told[name] = [round(float(value), 4) for value in scale[name]]
-        return told
+                figures[name] = [round(float(value), 4) for value in scale[name]]
+        return figures

@@ -1,4 +1,4 @@
-"""Popularity: how often an item was met, as a learnt weight, each example left out of its own item's count."""
+"""Popularity: an item's number of interactions as a learnt weight, each example left out of its own item's count."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ class PopularityOptions(Options):
     """Options of the popularity signal."""
 
     steps: int = Field(default=12, ge=1, le=40)
-    """Counts 0, 1, 2, 3 to 4, 5 to 8, ... have a weight each, so many at most."""
+    """Number of count classes at most: 0, 1, 2, 3 to 4, 5 to 8, ... have a learnt weight each."""
     slope: float = 0.0
-    """What log(1 + count) starts being multiplied by, beside the steps; it is learnt."""
+    """Initial factor on log(1 + count), which is added to the class weights; it is learnt."""
 
 
 class Popularity(Signal[PopularityOptions]):
     """offset = a log(1 + n_i) + w[step of n_i], with n_i the training interactions of item i.
 
-    In training an example's own interaction is left out of its item's count, so that an item met once counts as
-    never met there: what being new is worth is learnt from items that were new, not from their absence.
+    In training an example's own interaction is left out of its item's count, so that an item with one interaction
+    counts as new there: the weight of a new item is learnt from such examples.
     """
 
-    summary: ClassVar[str] = "how often an item was met, learnt by steps, each example left out of its own count"
+    summary: ClassVar[str] = "how often users interacted with an item, as learnt weights by count"
     Config: ClassVar[type[Options]] = PopularityOptions
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Make the steps' weights, the slope and the frozen counts."""
+        """Make the class weights, the slope and the frozen counts."""
         import torch
         from torch import nn
 
         if context.saved is not None:
             counts = torch.zeros(len(context.saved["known.count"]))
         else:
-            assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
+            assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
             counts = torch.from_numpy(context.train.counts_by_item(context.num_items)).float()
         weights = nn.Embedding(self.config.steps, 1)
         nn.init.zeros_(weights.weight)
@@ -52,14 +52,14 @@ class Popularity(Signal[PopularityOptions]):
         return nn.ModuleDict({"steps": weights, "line": slope, "known": known})
 
     def item_offset(self, batch: Batch) -> Tensor:
-        """Weights of the items' counts, [B]."""
+        """Return the weights of the items' counts, [B]."""
         count = self.parts["known"]["count"][batch.item]
         if self.parts.training and batch.label is not None:
             count = (count - 1.0).clamp(min=0.0)
         return self._weight(count)
 
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
-        """In training against shared candidates, what leaving the example out changes for its own item, [B, C]."""
+        """Return, in training with shared candidates, what leaving out the example changes for its own item, [B, C]."""
         if not self.parts.training or batch.target is None or batch.candidates is None:
             return None
         count = self.parts["known"]["count"][batch.item]
@@ -84,7 +84,7 @@ class Popularity(Signal[PopularityOptions]):
             count.index_add_(0, batch.item, torch.ones_like(batch.item, dtype=count.dtype))
 
     def _weight(self, count: Tensor) -> Tensor:
-        """Weight of counts, of their shape."""
+        """Return the weights of counts, of their shape."""
         import torch
 
         step = torch.where(count < 1, torch.zeros_like(count), count.clamp(min=1.0).log2().ceil() + 1.0)
@@ -93,7 +93,7 @@ class Popularity(Signal[PopularityOptions]):
         return weight
 
     def report(self) -> dict[str, Any]:
-        """Weights by count."""
+        """Return the weights by count."""
         import torch
 
         names = ["0", "1", "2", *(f"{2 ** (s - 2) + 1}-{2 ** (s - 1)}" for s in range(3, self.config.steps))]

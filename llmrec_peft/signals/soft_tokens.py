@@ -1,4 +1,4 @@
-"""Soft tokens: collaborative vectors as tokens of the language model, put into its prompt."""
+"""Soft tokens: collaborative vectors as tokens of the language model, inserted into its prompt."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class SoftTokensOptions(Options):
     """Options of the soft tokens signal."""
 
     tokens: Literal["user", "item", "both"] = "both"
-    """Whose vectors are put into the prompt, one token each."""
+    """Whose vectors are inserted into the prompt, one token each."""
     dim_collaborative: int = Field(default=32, ge=1, le=1024)
     """Width of the user and item vectors that are projected."""
     start: Literal["none", "mf"] = "none"
-    """Where they start: at random, or (`mf`) from a matrix factorization of what is trained on."""
+    """Initial user and item vectors: random (`none`), or a matrix factorization of the training interactions (`mf`)."""
     start_ridge: float = Field(default=4.0, gt=0.0)
-    """Ridge of that factorization (`mf`); rankings do not read it."""
+    """Ridge penalty of that factorization (`mf`); rankings do not use it."""
     frozen: bool = False
-    """Keep the factorization's vectors as they are and train the projection alone (`mf`)."""
+    """Whether the factorization's vectors stay fixed, so that only the projection is trained (`mf`)."""
     projection: int = Field(default=128, ge=1, le=8192)
     """Width of the projection's hidden layer."""
     scale: float = Field(default=1.0, gt=0.0, le=100.0)
-    """Length that tokens start with, where the language model's own tokens have length 1 on average; it is learnt."""
+    """Initial length of the tokens, relative to the mean length of the language model's own; it is learnt."""
     unknown: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Chance that a user or an item is taken for an unknown one in a step, so that there is a token for those."""
+    """Probability that a user or an item is treated as unknown in a training step, to train their shared token."""
     init_std: float = Field(default=0.1, gt=0.0)
-    """Spread of the vectors' initial values."""
+    """Standard deviation of the vectors' initial values."""
 
     @model_validator(mode="after")
     def _something_to_freeze(self) -> Self:
@@ -55,8 +55,8 @@ class SoftTokensOptions(Options):
 class SoftTokens(Signal[SoftTokensOptions]):
     """token = s n y / ‖y‖, y = W₂ GELU(W₁ U_u + b₁) + b₂, and the same of I_i for the item.
 
-    n is the mean length of the language model's token embeddings and s a learnt scale, so that the model is
-    shown tokens as long as those it knows. Users and items without training interactions share row 0.
+    n is the mean length of the language model's token embeddings and s a learnt scale, so that inserted tokens
+    are about as long as those the model knows. Users and items without training interactions share row 0.
 
     References:
         Zhang et al., CoLLM: Integrating Collaborative Embeddings into Large Language Models for
@@ -68,7 +68,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
     inserts_tokens: ClassVar[bool] = True
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
-        """Without a prompt there is nothing to put tokens into."""
+        """Refuse a run without prompts, since there is nothing to insert tokens into."""
         if reads_prompt:
             return None
         return (
@@ -77,7 +77,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
         )
 
     def token_count(self) -> int:
-        """One vector a side."""
+        """Return one vector per side."""
         return len(self._sides)
 
     @property
@@ -85,7 +85,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
         return _SIDES[self.config.tokens]
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Make U, I, each one's projection and scale, and the frozen rows of those that training meets.
+        """Make U, I, a projection and scale for each, and the frozen row numbers of users and items in training.
 
         Raises:
             InputError: Where there is no language model.
@@ -118,7 +118,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
         return nn.ModuleDict(parts)
 
     def _hidden(self, context: SignalContext) -> int:
-        """Width of the language model's tokens."""
+        """Return the width of the language model's token embeddings."""
         if context.saved is not None:
             return int(context.saved[f"{self._sides[0]}_projection.2.weight"].shape[0])
         if context.hidden is None:
@@ -127,33 +127,33 @@ class SoftTokens(Signal[SoftTokensOptions]):
 
     @staticmethod
     def _known(side: str, count: int, train: Interactions | None) -> Tensor:
-        """Row of each index: its own where training meets it, else 0."""
+        """Return the table row of each index: its own if it occurs in training, else 0."""
         import torch
 
         own = torch.arange(count)
         if train is None:
             return own
-        met = train.counts_by_user(count) if side == "user" else train.counts_by_item(count)
-        return own * torch.from_numpy(met > 0)
+        count_of = train.counts_by_user(count) if side == "user" else train.counts_by_item(count)
+        return own * torch.from_numpy(count_of > 0)
 
     def _start(self, parts: dict[str, Any], train: Interactions, context: SignalContext) -> None:
-        """Fill U and I from a matrix factorization, as spread as `init_std`."""
+        """Fill U and I from a matrix factorization, scaled to the standard deviation `init_std`."""
         import torch
 
         from llmrec_peft.signals.parts.matrix_factorization import factorized
 
         sizes = (context.num_users, context.num_items)
         rank, ridge = self.config.dim_collaborative, self.config.start_ridge
-        found = factorized(train, *sizes, rank, ridge, context.task, context.seed)
+        factorization = factorized(train, *sizes, rank, ridge, context.task, context.seed)
         with torch.no_grad():
             for side in self._sides:
                 known = parts["rows"][side] > 0
-                factors = torch.from_numpy(found.user if side == "user" else found.item).float()
+                factors = torch.from_numpy(factorization.user if side == "user" else factorization.item).float()
                 spread = factors[known].square().mean().sqrt().clamp(min=1e-9)
                 parts[side].weight[known] = factors[known] / spread * self.config.init_std
 
     def tokens(self, batch: Batch) -> Tensor:
-        """Vectors for each example's prompt, user first, float32 [B, k, hidden]."""
+        """Return vectors for each example's prompt, user first, float32 [B, k, hidden]."""
         import torch
 
         return torch.stack([self._token(side, getattr(batch, side)) for side in self._sides], dim=1)
@@ -165,14 +165,14 @@ class SoftTokens(Signal[SoftTokensOptions]):
         row = parts["rows"][side][index]
         if parts.training and self.config.unknown > 0.0:
             row = torch.where(torch.rand(row.shape, device=row.device) < self.config.unknown, 0, row)
-        # in units of their spread: the projection starts on vectors of a usual size, and small steps move them
+        # divided by their spread: the projection starts on vectors of a usual size, and small steps still change them
         projected = parts[f"{side}_projection"](parts[side](row) / self.config.init_std)
         length = projected.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         token: Tensor = parts["scale"][side].exp() * projected / length
         return token
 
     def report(self) -> dict[str, Any]:
-        """Length of each side's tokens beside that of the language model's own."""
+        """Return the length of each side's tokens, relative to the language model's own."""
         scale = self.parts["scale"]
         lengths = {side: float(scale[side].detach().exp() / scale["norm"]) for side in self._sides}
         return {"length": {side: round(length, 4) for side, length in lengths.items()}}

@@ -1,4 +1,4 @@
-"""Taste: what a user's own outcomes say of an item, by a Gaussian process over them."""
+"""Taste: a Gaussian process over a user's own outcomes predicts how he likes an item."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ if TYPE_CHECKING:
     from llmrec_peft.signals.parts.kernels import Points, Posterior
 
 LOGIT_VARIANCE = 0.35
-"""What a logit's variance flattens it by: σ(z / √(1 + π z_var / 8)) is the mean of σ over z's distribution (0.39)."""
+"""Factor c by which a logit's variance flattens it, σ(z / √(1 + c · variance)); π / 8 (0.39) gives σ's mean over z."""
 LEAST = 0.03
-"""Probabilities of outcomes are held this far from 0 and 1, so that no single one decides."""
+"""Predicted probabilities are clipped to [0.03, 0.97], so that no single outcome decides."""
 TOGETHER = 32
-"""Examples whose outcomes are looked at together."""
+"""Examples whose outcomes are processed together."""
 
 
 class TasteOptions(Options):
     """Options of the taste signal."""
 
     length: int = Field(default=100, ge=1, le=1000)
-    """Outcomes of a user that are looked at, the newest; at most data.history_length."""
+    """Outcomes of a user that are read, the newest; at most data.history_length."""
     columns: tuple[str, ...] = ()
-    """Numeric columns of items that shape how items are judged and who likes them, such as `year`."""
+    """Numeric columns of items that influence how well items are liked and by whom, such as `year`."""
     text: bool = True
-    """Whether outcomes on items of similar texts tell more of an item."""
+    """Whether outcomes on items with similar texts count more."""
     text_drift: bool = False
-    """Whether they tell more the nearer they are in time, too."""
+    """Whether similar texts count more the nearer the outcomes are in time."""
     drift: tuple[float, ...] = ()
-    """Days in which a user's level changes, to start from, such as [0.01, 1, 60]; they are learnt. Where times of
-    outcomes are not known, nothing drifts."""
+    """Initial time scales, in days, on which a user's level changes, such as [0.01, 1, 60]; they are learnt. Ignored
+    if the times of outcomes are not known."""
     user_ridge: float = Field(default=5.0, gt=0.0)
-    """Judgements held against a user's level while item effects are fitted."""
+    """Ridge penalty on a user's level when item effects are fitted, as a number of outcomes."""
     item_ridge: float = Field(default=2.5, gt=0.0)
-    """Judgements held against an item's own deviation."""
+    """Ridge penalty on an item's own deviation, as a number of outcomes."""
     text_ridge: float = Field(default=8.0, gt=0.0)
-    """Judgements held against a component of the texts."""
+    """Ridge penalty on the weight of a component of the texts, as a number of outcomes."""
     static_ridge: float = Field(default=1.0, gt=0.0)
-    """Judgements held against popularity and columns."""
+    """Ridge penalty on the weights of popularity and columns, as a number of outcomes."""
     components: int = Field(default=32, ge=0, le=512)
-    """Principal components of the untuned texts that item effects read."""
+    """Principal components of the untuned text vectors from which item effects are fitted; 0 for none."""
     folds: int = Field(default=8, ge=2, le=100)
-    """Parts into which users are cut: what is trained on sees item effects of the other parts' users alone."""
+    """Parts into which users are divided: in training, an example reads item effects fitted on the other parts."""
     records: bool = False
-    """Whether users who share judgements are one person's records, each judgement counted once."""
+    """Whether users who share outcomes are records of one person, so that each outcome counts once."""
 
 
 class Taste(Signal[TasteOptions]):
     """offset = w · F_i + g μ_ui / √(1 + 0.35 v_ui), with μ and v of a Gaussian process over the user's outcomes.
 
-    F holds how well item i is judged (`item_effects`), by how many, and its columns. An outcome y on item h of which
-    p_h = σ(logit ȳ + w · F_h) was expected tells e_h = (y − p_h) / (p_h (1 − p_h)) with noise n / (p_h (1 − p_h)); for
-    stars, e_h = y − ȳ − w · F_h with noise n. The kernel sums a constant, drifts exp(−|Δt| / τ), the cosine of centred
-    texts, and products and distances of effects, popularity and columns, each with a learnt weight. A user without
-    outcomes is the mean user. Few scalars are learnt, so that there is little to overfit.
+    F holds item i's effect (`item_effects`), its number of outcomes, and its columns. An outcome y on item h, for which
+    p_h = σ(logit ȳ + w · F_h) was predicted, observes e_h = (y − p_h) / (p_h (1 − p_h)) with noise variance
+    n / (p_h (1 − p_h)); for stars, e_h = y − ȳ − w · F_h with noise n. The kernel sums a constant, drifts
+    exp(−|Δt| / τ), the cosine of centred texts, and products and distances of effects, popularity and columns, each
+    with a learnt weight. A user without outcomes is the average user. Few scalars are learnt, so little can overfit.
 
     References:
         Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, sections 2.2 and 3.4.
@@ -73,20 +73,20 @@ class Taste(Signal[TasteOptions]):
         logits).
     """
 
-    summary: ClassVar[str] = "what a user's own outcomes say of an item, by a Gaussian process over them"
+    summary: ClassVar[str] = "a Gaussian process over a user's own outcomes"
     Config: ClassVar[type[Options]] = TasteOptions
     reads_history: ClassVar[bool] = True
 
     def uses_text(self) -> bool:
-        """Texts are read for the kernel, or at the start for item effects."""
+        """Return whether texts are read: by the kernel, or once when item effects are fitted."""
         return self.config.text or self.config.text_drift
 
     def without_text(self) -> TasteOptions:
-        """The process over outcomes and columns alone."""
+        """Return the options of a process over outcomes and columns alone."""
         return self.config.model_copy(update={"text": False, "text_drift": False, "components": 0})
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:
-        """Columns that are not there."""
+        """Refuse columns that the data lacks."""
         from llmrec_peft.signals.parts.columns import require_columns
 
         try:
@@ -96,7 +96,7 @@ class Taste(Signal[TasteOptions]):
         return None
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
-        """Fit item effects, and make the kernel's weights."""
+        """Fit item effects and make the kernel's weights."""
         import torch
         from torch import nn
 
@@ -120,19 +120,19 @@ class Taste(Signal[TasteOptions]):
         return nn.ModuleDict({**tables, "kernel": kernel, "process": process})
 
     def offset(self, batch: Batch) -> Tensor:
-        """What is expected of the item, and what the user's outcomes add, [B]."""
+        """Return the prior of each item plus what the user's outcomes add, [B]."""
         prior, mean, variance = self._posterior(batch)
         if self._stars:
             return prior + self._gain() * mean
         return prior + self._gain() * mean * (1.0 + LOGIT_VARIANCE * variance).rsqrt()
 
     def item_offset(self, batch: Batch) -> Tensor:
-        """What is expected of the item, [B]."""
+        """Return the prior of each item, [B]."""
         prior: Tensor = self._prior(self._points(batch.item[:, None], None, self._fold(batch))).squeeze(1)
         return prior
 
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor:
-        """What each user's outcomes add for each candidate, [B, C]; outcomes are conditioned on once a user."""
+        """Return what each user's outcomes add for each candidate, [B, C]; the process is conditioned once per user."""
         import torch
 
         shared = batch.candidates is not None
@@ -149,7 +149,7 @@ class Taste(Signal[TasteOptions]):
         return self._gain() * mean
 
     def contributions(self, batch: Batch) -> Tensor:
-        """What each entry of the history adds to the offset, float32 [B, L]; they and the prior sum to it."""
+        """Return what each history entry adds to the offset, float32 [B, L]; with the prior they sum to it."""
         _, weights, variance = self._by_entry(batch)
         scaled = weights if self._stars else weights * (1.0 + LOGIT_VARIANCE * variance).rsqrt().unsqueeze(-1)
         return self._gain() * scaled
@@ -159,25 +159,25 @@ class Taste(Signal[TasteOptions]):
         return gain
 
     def _posterior(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Prior offset, and posterior mean and variance of what the outcomes say, each [B].
+        """Return the prior offset, and the posterior mean and variance given the outcomes, each [B].
 
-        Examples with about as many outcomes are looked at together, since the cost grows with the square.
+        Examples with similar numbers of outcomes are processed together, since the cost grows with the square.
         """
         import torch
 
         assert batch.history is not None  # noqa: S101 - see `reads_history`
         there = batch.history[:, -self.config.length :] > 0
         order = torch.argsort(there.sum(1))
-        found = [self._by_entry(self._dense(batch, rows, there[rows])) for rows in torch.split(order, TOGETHER)]
+        chunks = [self._by_entry(self._dense(batch, rows, there[rows])) for rows in torch.split(order, TOGETHER)]
         back = torch.argsort(order)
         prior, mean, variance = (
             torch.cat(parts)[back]
-            for parts in zip(*((prior, weights.sum(1), variance) for prior, weights, variance in found), strict=True)
+            for parts in zip(*((prior, weights.sum(1), variance) for prior, weights, variance in chunks), strict=True)
         )
         return prior, mean, variance
 
     def _dense(self, batch: Batch, rows: Tensor, there: Tensor) -> Batch:
-        """Some examples, what is not there of their histories left out as far as their longest one allows."""
+        """Return some examples with histories cut to the longest of them, missing entries removed where possible."""
         import torch
 
         from llmrec_peft.data.batches import Batch
@@ -203,9 +203,9 @@ class Taste(Signal[TasteOptions]):
         )
 
     def _by_entry(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Prior offset [B], what each outcome adds to the posterior mean [B, L], and the posterior variance [B].
+        """Return the prior offset [B], each outcome's term of the posterior mean [B, L], and the posterior variance.
 
-        Nothing is kept: a signal that holds a tensor of a graph cannot be copied to follow outcomes.
+        Nothing is stored: a signal that stores a tensor of a graph could not be copied to follow outcomes.
         """
         import torch
 
@@ -220,7 +220,7 @@ class Taste(Signal[TasteOptions]):
         return prior, weights.squeeze(2), variance.squeeze(1)
 
     def _conditioned(self, batch: Batch, fold: Tensor | None) -> Posterior | None:
-        """The process conditioned on each example's outcomes; None where no history has a place for one."""
+        """Condition the process on each example's outcomes; None if no history has an entry."""
         import torch
 
         from llmrec_peft.signals.parts.kernels import Posterior
@@ -243,7 +243,7 @@ class Taste(Signal[TasteOptions]):
         return Posterior(kernel, entries, age, there, lower, solved)
 
     def _points(self, items: Tensor, texts: Tensor | None, fold: Tensor | None, known: bool = False) -> Points:
-        """Items as the kernel sees them, [B, n]; `known` ones were judged by the user himself."""
+        """Return items as inputs of the kernel, [B, n]; `known` ones were rated by the user himself."""
         from llmrec_peft.signals.parts.kernels import Points
 
         tables = self.parts["known"]
@@ -252,7 +252,7 @@ class Taste(Signal[TasteOptions]):
         else:
             effect = self.parts["folds"].effect[fold.unsqueeze(1), items]
         count = tables["count"][items]
-        if known or fold is not None:  # in training the example's own judgement is counted too
+        if known or fold is not None:  # in training the example's own outcome is counted too
             count = (count - 1.0).clamp(min=0.0)
         if texts is not None:
             texts = texts - tables["centre"]
@@ -260,7 +260,7 @@ class Taste(Signal[TasteOptions]):
         return Points(effect, count.log1p(), tables["columns"][items], texts)
 
     def _prior(self, points: Points) -> Tensor:
-        """w · F of items, [B, n]."""
+        """Return w · F of items, [B, n]."""
         import torch
 
         facts = torch.stack([points.effect, points.effect * points.popularity, points.popularity / 3.0], dim=-1)
@@ -270,7 +270,7 @@ class Taste(Signal[TasteOptions]):
         return prior
 
     def _residuals(self, entries: Points, label: Tensor) -> tuple[Tensor, Tensor]:
-        """What outcomes say beyond what was expected, and how noisy that is, each [B, L]."""
+        """Return outcomes less their predictions, and their noise variance, each [B, L]."""
         import torch
 
         known, noise = self.parts["known"], self.parts["process"]["log_noise"].exp()
@@ -283,32 +283,32 @@ class Taste(Signal[TasteOptions]):
         return (outcome - chance) / spread, noise / spread
 
     def _fold(self, batch: Batch) -> Tensor | None:
-        """Part to which each example's user belongs while training; None where effects of all users are read."""
+        """Return the part of each example's user in training; None if effects of all users are read."""
         if not self.parts.training or batch.label is None or "folds" not in self.parts:
             return None
         fold: Tensor = self.parts["folds"].of_user[batch.user]
         return fold
 
     def fold(self) -> None:
-        """Forget the parts' effects: only training reads them."""
+        """Drop the parts' effects, which only training reads."""
         if "folds" in self.parts:
             del self.parts["folds"]
 
     def remember(self, train: Interactions) -> None:
-        """Take note of users' levels, which tell how to read further outcomes."""
+        """Compute users' levels, which `follow` needs to interpret further outcomes."""
         from llmrec_peft.signals.parts.taste_tables import Levels
 
         self.fold()
         self._levels = Levels(train, self.parts["known"], self.config)
 
     def follow(self, batch: Batch) -> None:
-        """Let item effects follow the batch's outcomes; users' follow by their histories."""
+        """Update item effects with the batch's outcomes; users follow through their histories."""
         self._levels.follow(batch, self.parts["known"])
 
     def report(self) -> dict[str, Any]:
-        """The kernel's weights, drifts in days, gain and noise."""
+        """Return the kernel's weights, drifts in days, gain and noise."""
         process = self.parts["process"]
-        told: dict[str, Any] = self.parts["kernel"].report()
-        told["gain"] = round(math.exp(float(process["log_gain"])), 4)
-        told["noise"] = round(math.exp(float(process["log_noise"])), 4)
-        return told
+        figures: dict[str, Any] = self.parts["kernel"].report()
+        figures["gain"] = round(math.exp(float(process["log_gain"])), 4)
+        figures["noise"] = round(math.exp(float(process["log_noise"])), 4)
+        return figures

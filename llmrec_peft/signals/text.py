@@ -1,4 +1,4 @@
-"""Text: what the language model reads in an item's text, and in a user's."""
+"""Text: vectors of items' texts, and of users', from the language model."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class TextOptions(Options):
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout on the text vectors."""
     init_std: float = Field(default=0.02, ge=0.0)
-    """Spread of the projections' initial weights."""
+    """Standard deviation of the projections' initial weights."""
     users: bool = True
-    """Whether users' texts are read too, where the recipe has a view of them (views.user)."""
+    """Whether users' texts are read too, if the recipe has a view of them (views.user)."""
 
 
 class Text(Signal[TextOptions]):
     """item = W z and offset = w · z of an item's text vector z, user = V z and offset += v · z of a user's.
 
-    Sentence encoders put all texts of one kind close together; z is centred on the mean of the training items'
-    untuned vectors (of all users' texts for users) and scaled by their mean length, so that the projections
-    start from what differs.
+    Sentence encoders put all texts of one kind close together. So z is centred on the mean of the training items'
+    untuned vectors (of all users' texts for users) and scaled by their mean distance from it; projections start from
+    the differences between texts.
     """
 
-    summary: ClassVar[str] = "the language model's vectors of items' texts, and of users' where there are such"
+    summary: ClassVar[str] = "the language model's vectors of items' texts, and of users' texts if there are any"
     Config: ClassVar[type[Options]] = TextOptions
     reads_text: ClassVar[bool] = True
     reads_user_text: ClassVar[bool] = True
@@ -52,7 +52,7 @@ class Text(Signal[TextOptions]):
                 parts["user_standard"] = empty_standard(context.saved["user_standard.centre"])
         else:
             assert context.text is not None  # noqa: S101 - the model encodes texts for a signal that reads them
-            assert context.train is not None  # noqa: S101 - a fresh signal has something to learn from
+            assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
             trained = torch.from_numpy(context.train.counts_by_item(context.num_items) > 0)
             parts["standard"] = standard(context.text.cpu()[trained])
             if context.user_text is not None and self.config.users:
@@ -78,21 +78,21 @@ class Text(Signal[TextOptions]):
         return vectors
 
     def item(self, batch: Batch) -> Tensor:
-        """Projected vectors of items' texts [B, dim]."""
+        """Return projected vectors of items' texts, [B, dim]."""
         vectors: Tensor = self.parts["projection"](self._item(batch))
         return vectors
 
     def user(self, batch: Batch) -> Tensor | None:
-        """Projected vectors of users' texts [B, dim]; None where none are read."""
+        """Return projected vectors of users' texts, [B, dim]; None if none are read."""
         texts = self._user(batch)
         return None if texts is None else self.parts["user_projection"](texts)
 
     def item_offset(self, batch: Batch) -> Tensor:
-        """How well liked an item with such a text is, [B]."""
+        """Return what items' texts add to their scores, [B]."""
         offset: Tensor = self.parts["offset"](self._item(batch)).squeeze(-1)
         return offset
 
     def user_offset(self, batch: Batch) -> Tensor | None:
-        """How much a user with such a text likes, [B]; None where no texts of users are read."""
+        """Return what users' texts add to their scores, [B]; None if none are read."""
         texts = self._user(batch)
         return None if texts is None else self.parts["user_offset"](texts).squeeze(-1)

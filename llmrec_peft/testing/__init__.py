@@ -1,1 +1,1 @@
-"""Testing: what a third party needs to try a plugin of its own."""
+"""Testing: conformance suites with which anyone can test a plugin of their own."""

@@ -1,4 +1,4 @@
-"""`python -m llmrec_peft.testing`: prove what adapter methods, heads and signals declare."""
+"""`python -m llmrec_peft.testing`: test what adapter methods, heads and signals declare."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ALL = {
     "minilm": PRECISIONS,
     "smollm2": ("bf16", "nf4"),
 }
-"""Backbones and precisions of a whole run."""
+"""Backbones and precisions of a complete run."""
 KINDS = ("adapter", "head", "signal")
 Rows = list[dict[str, Any]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the suite: 0 all passed or refused as declared, 1 a check failed, 2 wrong input."""
+    """Run the suite; return 0 if all passed or were refused as declared, 1 if a check failed, 2 for wrong input."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if bool(given.names) == given.all:
@@ -65,7 +65,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _run_adapters(given: argparse.Namespace) -> tuple[int, Rows]:
-    """Cells that failed, and the rows of those that were run."""
+    """Run the cells of adapter methods; return how many failed, and the rows of those that were run."""
     cells = _cells(given)
     known = read_results(given.out) if given.out else {}
     done, failed = [], 0
@@ -83,7 +83,7 @@ def _run_adapters(given: argparse.Namespace) -> tuple[int, Rows]:
             if given.out:
                 add_cell(given.out, method, backbone, precision, result.plain())
             if not given.json:
-                _tell(result, given.debug)
+                _print_cell(result, given.debug)
             shown.advance()
     if len(cells) == 1 and done and not given.json:
         cell_table(done[0])
@@ -93,7 +93,7 @@ def _run_adapters(given: argparse.Namespace) -> tuple[int, Rows]:
 
 
 def _run_plugins(kind: str, given: argparse.Namespace) -> tuple[int, Rows]:
-    """Settings of heads or signals that failed, and the rows of all."""
+    """Test heads or signals; return how many settings failed, and the rows of all."""
     names = list(registry.plugins(f"{kind}s")) if given.all else given.names
     for name in names:
         registry.get(f"{kind}s", name)
@@ -105,7 +105,7 @@ def _run_plugins(kind: str, given: argparse.Namespace) -> tuple[int, Rows]:
             found = check_head(name, options) if kind == "head" else check_signal(name, options)
             results += found
             for result in found if not given.json else ():
-                _tell_plugin(result, given.debug)
+                _print_plugin(result, given.debug)
             shown.advance()
     if len(names) == 1 and not given.json:
         plugin_table(results)
@@ -130,20 +130,20 @@ def _cells(given: argparse.Namespace) -> list[tuple[str, str, str]]:
     ]
 
 
-def _tell(result: CellResult, debug: bool) -> None:
-    """One line a cell, one more a failed check."""
+def _print_cell(result: CellResult, debug: bool) -> None:
+    """Print one line per cell, and one per failed check."""
     where = f"{result.method} on {result.backbone} in {result.precision}"
     note(f"{where}: {result.status} ({result.seconds:.1f} s)")
-    _tell_failures(result, debug)
+    _print_failures(result, debug)
 
 
-def _tell_plugin(result: PluginResult, debug: bool) -> None:
-    """One line a setting, one more a failed check."""
+def _print_plugin(result: PluginResult, debug: bool) -> None:
+    """Print one line per setting, and one per failed check."""
     note(f"{result.title}: {result.status} ({result.seconds:.1f} s)" + (f": {result.why}" if result.why else ""))
-    _tell_failures(result, debug)
+    _print_failures(result, debug)
 
 
-def _tell_failures(result: CellResult | PluginResult, debug: bool) -> None:
+def _print_failures(result: CellResult | PluginResult, debug: bool) -> None:
     for line in result.failures():
         note(f"  {line}")
     if debug:

@@ -1,4 +1,4 @@
-"""Declarations: what a head or a signal says of itself before anything is built."""
+"""Declarations: what a head or a signal declares before anything is built."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _LOOK = "import importlib, json, sys; importlib.import_module(sys.argv[1]); prin
 
 
 def imports_no_torch(plugin: type[Any]) -> Outcome:
-    """Its module is imported in a process of its own, and neither torch nor transformers nor peft comes with it."""
-    found, trouble = _heavy(plugin.__module__, getattr(sys.modules.get(plugin.__module__), "__file__", None))
+    """Check that importing its module, in a process of its own, imports neither torch, transformers nor peft."""
+    heavy, trouble = _heavy(plugin.__module__, getattr(sys.modules.get(plugin.__module__), "__file__", None))
     if trouble:
         return Outcome(False, note=f"cannot be imported by itself: {trouble}")
-    return Outcome(not found, note=f"importing {plugin.__module__} imports {found[0]}" if found else "")
+    return Outcome(not heavy, note=f"importing {plugin.__module__} imports {heavy[0]}" if heavy else "")
 
 
 @functools.cache
 def _heavy(module: str, file: str | None) -> tuple[list[str], str]:
-    """What a module brings with it of what should wait, and what went wrong; once a module and file."""
+    """Return the libraries that a module imports but should not, and what went wrong; once per module and file."""
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(  # noqa: S603 - this interpreter, on a module that this process has imported already
         [sys.executable, "-c", _LOOK, module],
@@ -49,7 +49,7 @@ def _heavy(module: str, file: str | None) -> tuple[list[str], str]:
 
 
 def options_are_documented(plugin: type[Any]) -> Outcome:
-    """Every option has a docstring and a default, and a field that nobody knows is rejected."""
+    """Check that every option has a docstring and a default, and that an unknown field is rejected."""
     config = getattr(plugin, "Config", None)
     if not (isinstance(config, type) and issubclass(config, Options)):
         return Outcome(False, note="Config is no llmrec_peft.options.Options")
@@ -68,7 +68,7 @@ def options_are_documented(plugin: type[Any]) -> Outcome:
 
 
 def says_what_it_is(plugin: type[Any]) -> Outcome:
-    """`summary` is one line, and the class has a docstring with what it computes."""
+    """Check that `summary` is one line, and that the class has a docstring."""
     summary = getattr(plugin, "summary", None)
     if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
         return Outcome(False, note="summary is not one line")
@@ -76,7 +76,7 @@ def says_what_it_is(plugin: type[Any]) -> Outcome:
 
 
 def metric_is_known(head: type[Any]) -> Outcome:
-    """`task` is one that is measured, `metric` one of its metrics, and `lower_is_better` that metric's direction."""
+    """Check that `task` is known, `metric` is one of its metrics, and `lower_is_better` is the metric's direction."""
     import numpy as np
 
     task, metric = getattr(head, "task", None), getattr(head, "metric", None)

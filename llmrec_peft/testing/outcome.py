@@ -1,4 +1,4 @@
-"""Outcome of a check: whether it held, what was measured, and what was allowed."""
+"""Outcome of a check: whether the rule holds, the measured value, and the allowed one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found.
+    """Result of one check.
 
     Attributes:
         ok: Whether the rule holds.
-        measured: The figure it was judged by, where there is one.
-        tolerance: What that figure may be at most (at least, where the check says so).
+        measured: The value that decides, if there is one.
+        tolerance: Largest allowed value (smallest, if the check says so).
         note: What is wrong, or worth knowing.
     """
 
@@ -25,7 +25,7 @@ class Outcome:
     note: str = ""
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, without what is empty."""
+        """Return the fields as plain values, without empty ones."""
         values = asdict(self)
         for key in ("measured", "tolerance"):
             if values[key] is not None:
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def tried(check: Callable[[], Outcome | None]) -> tuple[Outcome | None, str]:
-    """A check's outcome, None where its rule does not apply, and the traceback where it raised."""
+    """Run a check; return its outcome (None if its rule does not apply) and the traceback if it raised."""
     try:
         return check(), ""
     except Exception as error:  # noqa: BLE001 - a stranger's plugin may raise anything
@@ -42,13 +42,13 @@ def tried(check: Callable[[], Outcome | None]) -> tuple[Outcome | None, str]:
 
 
 def raised(error: Exception) -> Outcome:
-    """The outcome of a check that raised."""
+    """Return the outcome of a check that raised."""
     cause = (str(error).strip() or "-").splitlines()[0][:200]
     return Outcome(False, note=f"raises {type(error).__name__}: {cause}")
 
 
 def failures(checks: Mapping[str, Outcome]) -> list[str]:
-    """One line for each check that failed."""
+    """Return one line for each check that failed."""
     return [
         f"{name}: {outcome.note or f'measured {outcome.measured}, allowed {outcome.tolerance}'}"
         for name, outcome in checks.items()

@@ -1,4 +1,4 @@
-"""Plugins: the suite of a task head or a signal, over its options one by one."""
+"""Plugins: the suite of a task head or a signal, for each choice of its options."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from llmrec_peft.testing.outcome import Outcome, failures, raised, tried
 Kind = Literal["head", "signal"]
 Checks = Mapping[str, Callable[[Any], Outcome | None]]
 NOT_MEASURED = {"writing": "a head that writes is trained and measured by itself, not by scores of pairs"}
-"""Tasks whose heads the suite leaves alone, and why."""
+"""Tasks whose heads the suite skips, and why."""
 
 
 @dataclass
 class PluginResult:
-    """What the suite found of one head or signal with one choice of options.
+    """Results of the suite for one head or signal with one choice of options.
 
     Attributes:
         kind: ``head`` or ``signal``.
         name: Registered name.
         options: Options other than the defaults.
-        setting: Under what it was tried: prompts of a decoder, ratings, rankings, ...
-        status: ``passed``; ``refused`` where these options are refused in one line; ``skipped``; ``failed``.
+        setting: Setting of the test: prompts of a decoder, ratings, rankings, ...
+        status: ``passed``; ``refused`` if these options are refused in one line; ``skipped``; ``failed``.
         checks: Outcome of each check.
         why: Why it was refused or skipped.
-        seconds: Time it took.
-        tracebacks: Of checks that raised, for people.
+        seconds: Duration.
+        tracebacks: Tracebacks of checks that raised.
     """
 
     kind: Kind
@@ -54,7 +54,7 @@ class PluginResult:
         return f"{self.kind} {self.name}" + "".join(f" ({told})" for told in (options, self.setting) if told)
 
     def plain(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {
             "plugin": self.kind,
             "name": self.name,
@@ -67,11 +67,11 @@ class PluginResult:
         }
 
     def failures(self) -> list[str]:
-        """One line for each check that failed."""
+        """Return one line for each check that failed."""
         return failures(self.checks)
 
     def run(self, checks: Checks, subject: Any) -> None:
-        """Note the outcome of every check on a subject, and with them the status."""
+        """Run every check on a subject; set the outcomes and the status."""
         for name, check in checks.items():
             outcome, text = tried(functools.partial(check, subject))
             if outcome is not None:
@@ -119,7 +119,7 @@ def check_head(name: str, options: Mapping[str, Any] | None = None) -> list[Plug
 
 
 def check_signal(name: str, options: Mapping[str, Any] | None = None) -> list[PluginResult]:
-    """Run every check of one signal, under a head of ratings and under one that ranks.
+    """Run every check of one signal, under a head of ratings and under a ranking head.
 
     Args:
         name: Registered signal.
@@ -152,8 +152,7 @@ def check_signal(name: str, options: Mapping[str, Any] | None = None) -> list[Pl
 
 
 def choices(plugin: Any, options: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Options to try a plugin with: those asked for, or what it is tried with (its defaults, unless it says
-    otherwise in `tried_with`) and each variation of that."""
+    """Return the options to test a plugin with: the given ones, or its defaults (`tried_with`) and their variations."""
     if options is not None:
         return [dict(options)]
     base = dict(getattr(plugin, "tried_with", {}))
@@ -161,7 +160,7 @@ def choices(plugin: Any, options: Mapping[str, Any] | None) -> list[dict[str, An
 
 
 def variations(options: type[Options]) -> Iterator[dict[str, Any]]:
-    """Each other choice of every option that has a few: true and false, or words."""
+    """Yield each other choice of every option that has few: true and false, or words."""
     for name, info in options.model_fields.items():
         default = info.get_default(call_default_factory=True)
         for choice in _choices(info.annotation):
@@ -180,14 +179,14 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _declared(kind: Kind, name: str, plugin: Any, checks: Checks) -> PluginResult:
-    """What a plugin says of itself, before anything is built."""
+    """Check what a plugin declares, before anything is built."""
     result = PluginResult(kind, name, setting="declarations")
     _timed(result, functools.partial(result.run, checks, plugin))
     return result
 
 
 def _config(result: PluginResult, options: type[Options], chosen: dict[str, Any], asked: bool) -> Options | None:
-    """Options as chosen; None where a variation of one option alone is refused by the others."""
+    """Return the chosen options; None if a variation of a single option is refused because of the others."""
     try:
         return validated(options, chosen, result.kind)
     except InputError as error:
@@ -198,7 +197,7 @@ def _config(result: PluginResult, options: type[Options], chosen: dict[str, Any]
 
 
 def _run_on(result: PluginResult, bench: Any, checks: Checks) -> None:
-    """Build once, so that options which cannot be are told apart from broken ones, and run the checks."""
+    """Build once, so that impossible options are distinguished from broken ones, and run the checks."""
     try:
         bench.fresh()
     except InputError as error:
@@ -218,7 +217,7 @@ def _refused(result: PluginResult, error: InputError) -> None:
 
 
 def _with_proof(results: list[PluginResult]) -> list[PluginResult]:
-    """The results; where everything was refused, nothing is proved, and the first refusal fails."""
+    """Return the results; if everything was refused, nothing is proved, and the first refusal counts as failed."""
     tried_out = [result for result in results if result.setting != "declarations" or result.status == "failed"]
     if all(result.status == "refused" for result in tried_out) and tried_out:
         first = tried_out[0]

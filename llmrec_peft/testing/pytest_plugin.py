@@ -1,4 +1,4 @@
-"""Pytest plugin: the suite as fixtures, for the tests of packages that bring adapter methods, heads or signals."""
+"""Pytest plugin: the suite as fixtures, for the tests of packages with adapter methods, heads or signals."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def check_adapter_method() -> Callable[..., Any]:
-    """The conformance suite as a function: ``check_adapter_method("my-method", backbone="tiny-bert")``.
+    """Return the conformance suite as a function: ``check_adapter_method("my-method", backbone="tiny-bert")``.
 
-    It fails the test with one line for each rule that does not hold, and answers the result otherwise; its
-    ``status`` is ``passed``, or ``refused`` where the method declares the pair impossible and it is.
+    It fails the test with one line for each rule that does not hold, and returns the result otherwise, whose
+    ``status`` is ``passed``, or ``refused`` if the method declares the combination impossible and it is.
     """
 
     def check(
@@ -38,10 +38,10 @@ def check_adapter_method() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def check_task_head() -> Callable[..., list[PluginResult]]:
-    """The suite of heads as a function: ``check_task_head("my-head")``, or with ``options={...}``.
+    """Return the suite of heads as a function: ``check_task_head("my-head")``, or with ``options={...}``.
 
-    Without options the defaults are tried and, one by one, every other choice of each option. It fails the test
-    with one line for each rule that does not hold, and answers the results otherwise.
+    Without options the defaults are tested and, one by one, every other choice of each option. It fails the test
+    with one line for each rule that does not hold, and returns the results otherwise.
     """
 
     def check(name: str, options: dict[str, Any] | None = None) -> list[PluginResult]:
@@ -54,7 +54,7 @@ def check_task_head() -> Callable[..., list[PluginResult]]:
 
 @pytest.fixture(scope="session")
 def check_signal() -> Callable[..., list[PluginResult]]:
-    """The suite of signals as a function: ``check_signal("my-signal")``, or with ``options={...}``; as for heads."""
+    """Return the suite of signals as a function: ``check_signal("my-signal")``, with ``options={...}`` as for heads."""
 
     def check(name: str, options: dict[str, Any] | None = None) -> list[PluginResult]:
         from llmrec_peft.testing.plugins import check_signal as run

@@ -1,4 +1,4 @@
-"""Results: the file that says what the suite proved, one cell a method, backbone and precision; no torch here."""
+"""Results: the file of what the suite proved, one cell per method, backbone and precision; without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmrec_peft.errors import InputError
 FILE = "conformance.json"
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 SUITE = 1
-"""Number of the suite's rules; a cell that was proved under other rules is run again."""
+"""Version of the suite's rules; cells proved under other rules are run again."""
 _STACK = ("torch", "transformers", "peft", "bitsandbytes")
 
 Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
@@ -26,10 +26,10 @@ Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
 
 def read_results(path: Path) -> Results:
-    """Read a result file; nothing where there is none.
+    """Read a result file; return nothing if there is none.
 
     Raises:
-        InputError: When it is not such a file.
+        InputError: If it is not such a file.
     """
     if not path.is_file():
         return {}
@@ -43,10 +43,10 @@ def read_results(path: Path) -> Results:
 
 
 def add_cell(path: Path, method: str, backbone: str, precision: str, cell: dict[str, Any]) -> None:
-    """Put one cell into a result file, which is whole at any time.
+    """Add one cell to a result file, which is always written as a whole.
 
     Raises:
-        InputError: When the file cannot be read or written.
+        InputError: If the file cannot be read or written.
     """
     results = read_results(path)
     results.setdefault(method, {}).setdefault(backbone, {})[precision] = cell
@@ -56,7 +56,7 @@ def add_cell(path: Path, method: str, backbone: str, precision: str, cell: dict[
 
 
 def is_current(cell: dict[str, Any] | None, method: str) -> bool:
-    """Whether a cell was proved by these rules, with this code of the method and these versions."""
+    """Return whether a cell was proved by these rules, with this code of the method and these versions."""
     return (
         cell is not None
         and cell.get("suite") == SUITE
@@ -66,21 +66,21 @@ def is_current(cell: dict[str, Any] | None, method: str) -> bool:
 
 
 def versions(method: str) -> dict[str, str]:
-    """Versions of what a cell's outcome hangs on: the method's package and the stack below."""
+    """Return the versions that a cell's outcome depends on: of the method's package and its dependencies."""
     name, _, version = registry.plugins("adapters")[method].package.partition(" ")
-    found = {name: version}
+    by_package = {name: version}
     for package in _STACK:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            by_package[package] = "absent"
+    return by_package
 
 
 def shipped_results(method: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Cells of a method in the result file that its package carries; empty where it carries none.
+    """Return a method's cells in the result file of its package; empty if there is none.
 
-    Found without importing a line of that package.
+    The package is not imported.
     """
     folder = _package_folder(method)
     if folder is None:
@@ -92,9 +92,9 @@ def shipped_results(method: str) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def code_digest(method: str) -> str:
-    """Digest the module that defines a method, those that it imports from its own package, and what PEFT methods share.
+    """Digest a method's module, those that it imports from its own package, and what PEFT methods share.
 
-    The shared part lies in the core, behind `llmrec_peft.plugins`; a change of it makes proofs of all methods old.
+    The shared part is in the core, behind `llmrec_peft.plugins`; a change of it makes the proofs of all methods old.
     """
     module = registry.plugins("adapters")[method].entry_point.module
     top = module.partition(".")[0]
@@ -119,13 +119,13 @@ def code_digest(method: str) -> str:
 
 
 def _shared_sources() -> dict[str, bytes]:
-    """Sources of what PEFT methods share, by module."""
+    """Return the sources of what PEFT methods share, by module."""
     folder = Path(through_peft.__file__).parent
     return {f"{through_peft.__name__}.{file.stem}": file.read_bytes() for file in sorted(folder.glob("*.py"))}
 
 
 def _package_folder(method: str) -> Path | None:
-    """Folder of the top-level package that a method's entry point names."""
+    """Return the folder of the top-level package that a method's entry point names."""
     plugin = registry.plugins("adapters").get(method)
     if plugin is None:
         return None
@@ -139,15 +139,15 @@ def _package_folder(method: str) -> Path | None:
 
 
 def _imports(source: bytes, module: str) -> list[str]:
-    """Names of modules that a source imports, at any depth of it."""
-    found = []
+    """Return the names of modules that a source imports anywhere."""
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = module.split(".")[: -node.level]
                 base = ".".join([*above, *([base] if base else [])])
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return found
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names

@@ -1,4 +1,4 @@
-"""Tables of what the suite found, for people."""
+"""Tables of the suite's results, for the terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from llmrec_peft.testing.plugins import PluginResult
 
 
 def cell_table(result: CellResult) -> None:
-    """Every check of an adapter method on one backbone in one precision."""
+    """Print every check of an adapter method on one backbone in one precision."""
     _print(f"{result.method} on {result.backbone} in {result.precision}: {result.status}", result.checks)
 
 
 def plugin_table(results: Sequence[PluginResult]) -> None:
-    """Every check of a head or signal: as declared, then with the first options that it was tried with."""
+    """Print every check of a head or signal: its declarations, then the checks with its first options."""
     first = next((result.options for result in results if result.setting != "declarations"), {})
     for result in results:
         if result.options == first or result.setting == "declarations":

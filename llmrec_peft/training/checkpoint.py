@@ -1,4 +1,4 @@
-"""Checkpoints: everything an interrupted fit needs to go on exactly, in safetensors and JSON."""
+"""Checkpoints: everything that an interrupted fit needs to resume exactly, in safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FitState:
-    """Where a fit stands.
+    """Progress of a fit.
 
     Attributes:
         epoch: Epochs finished.
@@ -32,7 +32,7 @@ class FitState:
         loss: Summed loss of the running epoch's batches.
         seconds: Fitting time so far, over all interruptions.
         peak_rss_mb: Highest resident memory so far, over all interruptions.
-        history: Validation figures.
+        history: Validation figures so far.
         finished: Whether the fit is over.
     """
 
@@ -47,18 +47,18 @@ class FitState:
 
 
 class Checkpoint:
-    """One fit's checkpoint: a folder that is replaced as a whole, so that a kill leaves the former one."""
+    """One fit's checkpoint: a folder that is replaced as a whole, so that a kill leaves the previous one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def exists(self) -> bool:
-        """Whether there is anything to resume from."""
+        """Return whether there is a checkpoint to resume from."""
         self._recover()
         return (self._folder / "progress.json").is_file()
 
     def finished(self) -> bool:
-        """Whether the fit that was saved is over."""
+        """Return whether the saved fit is finished."""
         plain = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
         return bool(plain["finished"])
 
@@ -72,9 +72,9 @@ class Checkpoint:
         best: dict[str, Tensor] | None,
         method_state: dict[str, Tensor] | None = None,
     ) -> None:
-        """Write tensors and state; the former checkpoint stands until the new one is whole.
+        """Write tensors and state; the previous checkpoint stays until the new one is complete.
 
-        `method_state` is what the adapter method keeps beside its parameters.
+        `method_state` is the adapter method's state besides its parameters.
         """
         tensors = {f"model/{name}": tensor for name, tensor in model.trained_state().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (best or {}).items()}
@@ -109,7 +109,7 @@ class Checkpoint:
         schedule: LambdaLR | None = None,
         average: Average | None = None,
     ) -> tuple[FitState, dict[str, Tensor] | None]:
-        """Put tensors back into place; returns the state of the fit and the best tensors so far."""
+        """Restore the tensors; return the state of the fit and the best tensors so far."""
         plain: dict[str, Any] = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
         tensors = load_file(self._folder / "state.safetensors")
         model.load_trained_state(_part(tensors, "model/"))
@@ -132,11 +132,11 @@ class Checkpoint:
         return FitState(**plain), best or None
 
     def method_state(self) -> dict[str, Tensor]:
-        """What the adapter method kept beside its parameters."""
+        """Return the adapter method's state besides its parameters."""
         return _part(load_file(self._folder / "state.safetensors"), "method/")
 
     def _recover(self) -> None:
-        """Finish a replacement that a kill cut in two."""
+        """Finish a replacement that a kill interrupted."""
         old = self._folder.with_name(self._folder.name + ".old")
         if not self._folder.exists() and old.exists():
             old.rename(self._folder)
@@ -166,7 +166,7 @@ def _load_optimizer(optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Ask the disk to hold the files before they replace the former ones."""
+    """Flush the files to the disk before they replace the previous ones."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Early stopping: keep the best validation figure and say when waiting is over."""
+"""Early stopping: keep the best validation figure and decide when to stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EarlyStopping:
     history: list[float] = field(default_factory=list)
 
     def update(self, figure: float) -> bool:
-        """Record one epoch's figure; returns whether it is the best so far."""
+        """Record one epoch's figure; return whether it is the best so far."""
         self.history.append(figure)
         better = self.best is None or (figure < self.best if self.lower_is_better else figure > self.best)
         if better:

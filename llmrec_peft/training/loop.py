@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 REMEMBERED = "texts as last encoded"
-"""Name of the encoder's remembered vectors in a checkpoint."""
+"""Name of the texts' most recent vectors in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit gave.
+    """Result of a fit.
 
     Attributes:
         best_epoch: Epochs trained when validation was best; all of them without validation.
@@ -71,14 +71,14 @@ def fit(
         model: Model on the accelerator's device, freshly initialised.
         train: Interactions.
         section: Rates, batches, schedule.
-        seed: Seed of batch order; dropout goes on from torch's generator, which the checkpoint holds.
+        seed: Seed of the batch order; dropout draws from torch's generator, whose state the checkpoint contains.
         accelerator: Device, processes and trackers.
-        checkpoint: Where to save, and where to go on from if there is something.
-        title: What the progress bar says.
-        method: Adapter method, for its penalty and its after-step work.
-        validate: Validation figure of the model; None trains all epochs and keeps the last weights.
+        checkpoint: Folder of checkpoints; the fit resumes from an existing one.
+        title: Title of the progress bar.
+        method: Adapter method, for its penalty and its work after a step.
+        validate: Validation figure of the model; if None, all epochs are trained and the last weights kept.
         epochs: Epochs to train at most; the schedule keeps the length of `section.epochs`.
-        progress: Where the fit reports to.
+        progress: Receives the progress of the fit.
         sampler: Draws candidates for heads that are listwise.
     """
     run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs, sampler)
@@ -91,10 +91,10 @@ def fit(
 
 
 class _Orders:
-    """The batches of every epoch: of all examples, or, once the adapter stands still, of each user's newest.
+    """The batches of every epoch: of all examples, or, once the adapter is frozen, of each user's newest.
 
-    The latter are shuffled whatever the former are: batches by item spare encoding, which is over then, and under
-    Adam few batches with popular items weigh no more than many without (validation NDCG@10 0.068 instead of 0.115).
+    The latter are always shuffled: batches by item save encoding, which no longer takes place, and with Adam a few
+    batches with popular items get no more weight than many without (validation NDCG@10 0.068 instead of 0.115).
     """
 
     def __init__(self, train: Interactions, section: TrainingSection, seed: int, whole_epochs: int) -> None:
@@ -106,11 +106,11 @@ class _Orders:
         self._whole_epochs = whole_epochs
 
     def of(self, epoch: int) -> BatchOrder:
-        """The order of an epoch, from 0."""
+        """Return the batch order of an epoch, counted from 0."""
         return self._all if epoch < self._whole_epochs else self._newest
 
     def batches(self, epoch: int) -> int:
-        """Batches of an epoch, from 0."""
+        """Return the number of batches of an epoch, counted from 0."""
         return len(self.of(epoch))
 
 
@@ -146,19 +146,19 @@ class _Run:
         self.stopping = EarlyStopping(section.patience if validate else None, lower)
         self.best: dict[str, Tensor] | None = None
         self.state = FitState()
-        self.held = contextlib.ExitStack()
+        self.frozen = contextlib.ExitStack()
         self.saved_at = time.monotonic()
 
     def go(self, title: str, progress: Progress) -> FitResult:
-        """Train until validation or the number of epochs says enough."""
+        """Train until early stopping or the last epoch."""
         self._resume()
         if not self.state.finished:
             prepared, optimizer = self.accelerator.prepare(self.model, self.optimizer)
             total = sum(map(self.orders.batches, range(self.epochs)))
             done = sum(map(self.orders.batches, range(self.state.epoch))) + self.state.batch
-            with self.held, progress.bar(title, total, done) as shown:
+            with self.frozen, progress.bar(title, total, done) as shown:
                 while self.state.epoch < self.epochs and not self.stopping.stop:
-                    self._hold_adapter()
+                    self._freeze_adapter()
                     self._epoch(prepared, optimizer, shown)
                     self._validate(shown)
                 self._finish()
@@ -173,7 +173,7 @@ class _Run:
         )
 
     def _epoch(self, prepared: torch.nn.Module, optimizer: Any, shown: Bar) -> None:
-        """One pass over the batches that are left of the running epoch."""
+        """Train on the remaining batches of the current epoch."""
         state, section = self.state, self.section
         self.model.train()
         if self.model.encoded is not None:
@@ -187,7 +187,7 @@ class _Run:
             state.batch += 1
             last = state.batch == batches
             step_now = last or state.batch % section.accumulate == 0
-            own = rows[rank % len(rows) :: world]  # a last batch may hold fewer rows than there are processes
+            own = rows[rank % len(rows) :: world]  # a last batch may have fewer rows than there are processes
             batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)
             if self.sampler is not None:
                 self.sampler.add(batch, state.epoch, state.batch, own_alone=self._reads_stored())
@@ -214,13 +214,13 @@ class _Run:
         state.seconds += time.monotonic() - started
 
     def _reads_stored(self) -> bool:
-        """Whether texts beside a batch's own are read as they were last encoded while the adapter changes.
+        """Return whether texts beside a batch's own are read as most recently encoded while the adapter is trained.
 
-        An item's stored vector lags behind; against such candidates the adapter would learn to tell what is fresh,
-        which the right answers alone are, from what is stored (it did: hit rate 0.12 became 0.08).
+        An item's stored vector is out of date; against such candidates the adapter would learn to tell fresh vectors,
+        which only the right answers have, from stored ones (it did: the hit rate fell from 0.12 to 0.08).
         """
         encoded = self.model.encoded
-        return self.section.other_texts == "stored" and encoded is not None and not encoded.held
+        return self.section.other_texts == "stored" and encoded is not None and not encoded.frozen
 
     def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = prepared(batch).loss
@@ -231,12 +231,12 @@ class _Run:
         return loss
 
     def _tuned(self) -> torch.nn.Module | None:
-        """The model with the adapter inside, while it is being trained."""
+        """Return the model with the adapter inside, while the adapter is trained."""
         encoded = self.model.encoded
-        return None if encoded is None or encoded.held else encoded.encoder.model
+        return None if encoded is None or encoded.frozen else encoded.encoder.model
 
     def _validate(self, shown: Bar) -> None:
-        """Close the running epoch: validation figure, best weights, trackers, checkpoint."""
+        """Finish the current epoch: validation figure, best weights, trackers, checkpoint."""
         started = time.monotonic()
         state = self.state
         mean_loss = state.loss / max(1, state.batch)
@@ -256,7 +256,7 @@ class _Run:
             self._save()
 
     def _finish(self) -> None:
-        """Leave the weights that are kept in the model and mark the fit as over."""
+        """Load the weights that are kept into the model and mark the fit as finished."""
         if self.best is not None:
             self.model.load_trained_state(self.best)
         elif self.average is not None:
@@ -264,19 +264,19 @@ class _Run:
         self.state.finished = True
         self._save(last=True)
 
-    def _hold_adapter(self) -> None:
-        """After the epochs in which the adapter is trained, compute its vectors once and keep them."""
+    def _freeze_adapter(self) -> None:
+        """Freeze the adapter after its epochs: compute its vectors once and look them up."""
         limit = self.section.adapter_epochs
         encoded = self.model.encoded
-        if limit is None or self.state.epoch < limit or encoded is None or encoded.held:
+        if limit is None or self.state.epoch < limit or encoded is None or encoded.frozen:
             return
         if self.average is not None:
             self.average.settle("encoder.")
-        self.held.enter_context(encoded.hold())
+        self.frozen.enter_context(encoded.freeze())
 
     @contextlib.contextmanager
     def _averaged(self) -> Any:
-        """Inside the block the model has the averaged weights, where there are such."""
+        """Put the averaged weights, if there are any, into the model inside the block."""
         if self.average is not None:
             self.average.swap()
         try:

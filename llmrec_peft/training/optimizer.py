@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def build_optimizer(model: RecModel, section: TrainingSection, method: AdapterMethod[Any] | None = None) -> AdamW:
-    """AdamW over the model's parameter groups.
+    """Make an AdamW over the model's parameter groups.
 
-    Biases (parameters with fewer than two dimensions, tables of width 1) are not decayed: pulling a bias to
-    zero pulls a rating to the mean. An adapter method may have some of its parameters learn faster (LoRA+).
+    Biases (parameters with fewer than two dimensions, tables of width 1) have no weight decay: pulling a bias to
+    zero pulls a rating to the mean. An adapter method may train some of its parameters faster (LoRA+).
     """
     groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
     for name, members in model.parameter_groups().items():
@@ -35,7 +35,7 @@ def build_optimizer(model: RecModel, section: TrainingSection, method: AdapterMe
 
 
 def build_schedule(optimizer: AdamW, section: TrainingSection, total_steps: int) -> LambdaLR:
-    """Warm-up from zero, then constant, linear or cosine to zero at `total_steps`."""
+    """Make a schedule: warm-up from zero, then constant, linear or cosine to zero at `total_steps`."""
     warmup = round(section.warmup * total_steps)
 
     def factor(step: int) -> float:
@@ -54,9 +54,9 @@ def _is_bias(parameter: nn.Parameter) -> bool:
 
 
 class Average:
-    """Exponential moving average of the trained parameters, the weights that are evaluated and kept.
+    """Exponential moving average of the trained parameters, whose values are evaluated and kept.
 
-    The decay rises as (1 + step) / (10 + step) up to `decay`, so that the start is forgotten quickly.
+    The decay rises as (1 + step) / (10 + step) up to `decay`, so that the initial values are forgotten quickly.
     """
 
     def __init__(self, model: RecModel, decay: float) -> None:
@@ -81,17 +81,17 @@ class Average:
 
     @torch.no_grad()
     def settle(self, prefix: str) -> None:
-        """Give parameters whose name starts so their averages, where they stay once they are held."""
+        """Copy the averaged values into all parameters whose name starts with `prefix` (called before it is frozen)."""
         for name, value, parameter in zip(self._names, self.values, self._parameters, strict=True):
             if name.startswith(prefix):
                 parameter.copy_(value)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Averages by parameter name."""
+        """Return the averages by parameter name."""
         return dict(zip(self._names, self.values, strict=True))
 
     @torch.no_grad()
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Copy averages back."""
+        """Load averages by parameter name."""
         for name, value in zip(self._names, self.values, strict=True):
             value.copy_(state[name])

@@ -127,21 +127,21 @@ def test_fixed_encodes_once_looks_up_without_gradient_and_forgets(
     assert sum(rows) == 6 + 3
 
 
-def test_hold_keeps_vectors_also_while_training_and_says_so(
+def test_freeze_keeps_vectors_also_while_training_and_says_so(
     tiny_backbone: Path, encoder_of: Make, counted: Callable[[EncodedTexts], list[int]]
 ) -> None:
     _, encoded = encoder_of(str(tiny_backbone))
     rows = counted(encoded)
-    assert not encoded.held
-    with encoded.hold():
+    assert not encoded.frozen
+    with encoded.freeze():
         encoded.encoder.train()
-        assert encoded.held
+        assert encoded.frozen
         first = encoded(torch.tensor([0]))
         with encoded.fixed() as table:
             assert torch.equal(table[:1], first)
         assert torch.equal(encoded(torch.tensor([0])), first)
         assert sum(rows) == 6
-    assert not encoded.held
+    assert not encoded.frozen
     encoded(torch.tensor([0]))
     assert sum(rows) == 7
 

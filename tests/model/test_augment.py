@@ -159,7 +159,7 @@ def _encoded(backbone: Backbone, word_dropout: float = 0.0, variants: Any = ()) 
         return TokenTable.of(texts, lambda some: backbone.tokenize(some, 32), backbone.pad_id)
 
     tokens = TokenTable.joined([table(ITEM_TEXTS), table(["A prompt about the quiet harbour of that summer"])])
-    tokens = tokens.worded([table(variant) for variant in variants])
+    tokens = tokens.with_variants([table(variant) for variant in variants])
     reading = Reading("mean", False)
     frozen = list(backbone.model.modules())
     encoder = TextEncoder(backbone.model, frozen, "mean", False, 64, [reading], word_dropout)

@@ -250,7 +250,7 @@ def test_tokens_pass_through_an_adapter_that_learns_until_it_is_held(method: str
 
         free = encoded.with_inserted(keys, inserted).detach()
         assert trained()
-        with encoded.hold():
+        with encoded.freeze():
             assert not trained()
             torch.testing.assert_close(encoded.with_inserted(keys, inserted).detach(), free)
         assert trained()

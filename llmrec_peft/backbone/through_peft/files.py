@@ -1,4 +1,4 @@
-"""The two files of an adapter, in PEFT's layout: written with the base named by hash, read with every field checked."""
+"""The two files of an adapter in PEFT's layout: written with the base's hash, read with every field checked."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 BASE = "llmrec_base"
-"""Key of the safetensors metadata that holds the base's identity; stock PEFT reads past it."""
+"""Key of the safetensors metadata with the base's identity; stock PEFT ignores it."""
 
 
 def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-    The base is recorded by Hub id and commit, never by a path that weights were loaded from, and by the hash
-    of its weights in the header of the tensors' file.
+    The base is recorded by Hub id and commit, never by a local path, and by the hash of its weights in the header of
+    the tensors' file.
 
     Args:
-        folder: Where to.
+        folder: Folder to write to.
         backbone: The base that the adapter was trained on.
         config: Fields of PEFT's configuration; the base's name and revision are filled in.
         tensors: The adapter's tensors by PEFT's names.
@@ -50,9 +50,9 @@ def read_adapter(
     """Read and check the two files before anything is attached.
 
     Args:
-        folder: Where they lie.
-        backbone: The base that the adapter is to go into.
-        peft_types: Values of ``peft_type`` that the method takes.
+        folder: Folder of the files.
+        backbone: The base that the adapter will be attached to.
+        peft_types: Values of ``peft_type`` that the method accepts.
 
     Returns:
         The configuration's fields, and the tensors by PEFT's names.
@@ -76,20 +76,20 @@ def read_adapter(
     return config, tensors
 
 
-def require_tensors(folder: Path, own: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def require_tensors(folder: Path, own: dict[str, Tensor], read: dict[str, Tensor]) -> None:
     """Refuse tensors that are not exactly those of the attached modules.
 
     Args:
-        folder: Where the tensors were read, for the message.
+        folder: Folder that the tensors were read from, for the message.
         own: Tensors of the attached modules by name.
-        found: Tensors that were read.
+        read: Tensors that were read.
 
     Raises:
         InputError: Naming the one that is missing, unknown or of another shape.
     """
-    for name in sorted(own.keys() ^ found.keys()):
+    for name in sorted(own.keys() ^ read.keys()):
         raise InputError(f"{folder}: adapter tensor {name} is {'missing' if name in own else 'unknown'}")
-    for name, tensor in found.items():
+    for name, tensor in read.items():
         if tensor.shape != own[name].shape:
             raise InputError(
                 f"{folder}: adapter tensor {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}"
@@ -133,7 +133,7 @@ def _require_base(path: Path, config: dict[str, Any], backbone: Backbone) -> Non
 
 
 def _listed(value: Any) -> Any:
-    """Sets and enums as JSON has them."""
+    """Return sets and enums as JSON has them."""
     if isinstance(value, set | frozenset):
         return sorted(value)
     return getattr(value, "value", None) or str(value)

@@ -1,4 +1,4 @@
-"""PeftMethod: base of the methods that `peft` implements; a method's own file only gives PEFT's configuration."""
+"""PeftMethod: base class of the methods that `peft` implements; a method's own file makes PEFT's configuration."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ C = TypeVar("C", bound=Options)
 class PeftMethod(AdapterMethod[C]):
     """An adapter method that `peft` attaches, saves, loads and merges.
 
-    A subclass names its `peft_type` and gives `peft_config`. Options named ``layers`` and ``rank`` are checked
-    against the model before it is loaded.
+    A subclass sets `peft_type` and implements `peft_config`. Options named ``layers`` and ``rank`` are checked against
+    the model before it is loaded.
     """
 
     peft_type: ClassVar[str]
-    """PEFT's name of the method, as ``adapter_config.json`` has it."""
+    """PEFT's name of the method, as in ``adapter_config.json``."""
     loads: ClassVar[tuple[str, ...]] = ()
-    """Further values of ``peft_type`` that `load` takes."""
+    """Further values of ``peft_type`` that `load` accepts."""
     rank_within_width: ClassVar[bool] = True
-    """Whether a rank above the model's width is a mistake."""
+    """Whether a rank above the model's width is refused."""
     conv1d: ClassVar[bool] = True
-    """Whether PEFT has the method for GPT-2's ``Conv1D`` layers."""
+    """Whether PEFT supports the method for GPT-2's ``Conv1D`` layers."""
     rank_fields: ClassVar[tuple[str, ...]] = RANK_FIELDS
-    """Fields of PEFT's configuration that hold ranks, which `load` checks against the model's width."""
+    """Fields of PEFT's configuration that contain ranks, which `load` checks against the model's width."""
 
     @abstractmethod
     def peft_config(self, backbone: Backbone) -> PeftConfig:
-        """Give PEFT's configuration of the method for this model."""
+        """Make PEFT's configuration of the method for this model."""
 
     def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach fresh modules by PEFT; a failure leaves the base as it was."""
+        """Attach fresh modules by PEFT; a failure leaves the base unchanged."""
         with whole_or_bare(backbone):
             return attach_peft(backbone.model, self.peft_config(backbone))
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
-        """Give the lowest of the adapted layers, as the option ``layers`` says; 0 without that option."""
+        """Return the lowest adapted layer, as the option ``layers`` says; 0 without that option."""
         return min(adapted_layers(getattr(self.config, "layers", "all"), backbone.depth))
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
@@ -76,7 +76,7 @@ class PeftMethod(AdapterMethod[C]):
         return merged
 
     def refusal(self, facts: BackboneFacts, quantization: str) -> str | None:
-        """Refuse layers that the model lacks, ranks above its width, and GPT-2's Conv1D where PEFT lacks it."""
+        """Refuse layers that the model lacks, ranks above its width, and GPT-2's Conv1D if PEFT lacks it."""
         if facts.model_type == "gpt2" and not self.conv1d:
             return "PEFT has this method for linear layers, not for GPT-2's Conv1D"
         said = layers_refusal(getattr(self.config, "layers", "all"), facts)

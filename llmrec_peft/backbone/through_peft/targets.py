@@ -1,4 +1,4 @@
-"""Targets: which modules of a transformer an adapter goes into, by name, by role and by layer."""
+"""Targets: the modules of a transformer that an adapter changes, by name, by role and by layer."""
 
 from __future__ import annotations
 
@@ -27,42 +27,43 @@ _PROJECTIONS = {
     "key": ("key", "k_proj", "k_lin"),
     "value": ("value", "v_proj", "v_lin"),
 }
-"""Names that families give to the attention's separate projections; fused ones stand for all three."""
+"""Names of the attention's separate projections in several architectures; a fused one stands for all three."""
 
 
 class TargetOptions(Options):
-    """Where an adapter goes."""
+    """Options for the layers that an adapter changes."""
 
     targets: Role | tuple[str, ...] | None = Field(default=None)
-    """`query-value`, `key-value`, `attention`, `mlp`, `all-linear`, or names of linear layers; null for the
-    method's own choice."""
+    """Adapted linear layers: `query-value`, `key-value`, `attention`, `mlp`, `all-linear`, or a list of names; null for
+    the method's own default."""
     layers: Layers = "all"
-    """`all`, `top-N`, or a list of layer numbers from 0; layers below the lowest are computed once."""
+    """Adapted transformer layers: `all`, `top-N`, or a list of numbers from 0; all layers below the lowest one are
+    computed once."""
 
 
 def adapted_layers(layers: str | tuple[int, ...], depth: int) -> list[int]:
-    """List the numbers of the layers that ``all``, ``top-N`` or a list mean in a model of `depth` layers.
+    """List the numbers of the layers that ``all``, ``top-N`` or a list means in a model of `depth` layers.
 
     >>> adapted_layers("top-2", 6)
     [4, 5]
 
     Raises:
-        InputError: For layers that the model has not.
+        InputError: For layers that the model does not have.
     """
     if layers == "all":
         return list(range(depth))
     if isinstance(layers, str):
-        found = _TOP.match(layers)
-        if not found or not 1 <= int(found[1]) <= depth:
+        match = _TOP.match(layers)
+        if not match or not 1 <= int(match[1]) <= depth:
             raise InputError(f"adapter.layers: {layers!r} is neither all, nor top-1 to top-{depth}, nor a list")
-        return list(range(depth - int(found[1]), depth))
+        return list(range(depth - int(match[1]), depth))
     if not layers or min(layers) < 0 or max(layers) >= depth:
         raise InputError(f"adapter.layers: {list(layers)} are not all layers 0 to {depth - 1} of this model")
     return sorted(set(layers))
 
 
 def layers_refusal(layers: str | tuple[int, ...], facts: BackboneFacts) -> str | None:
-    """Say what is wrong with `layers` in a model known by its configuration; None if nothing is."""
+    """Return what is wrong with `layers` in a model known by its configuration; None if nothing is."""
     try:
         adapted_layers(layers, facts.depth)
     except InputError as error:
@@ -71,7 +72,7 @@ def layers_refusal(layers: str | tuple[int, ...], facts: BackboneFacts) -> str |
 
 
 def rank_refusal(rank: int, facts: BackboneFacts, field: str = "rank") -> str | None:
-    """Say that a rank is above the model's width, where an update is larger than the matrix itself; None if it fits."""
+    """Return an error for a rank above the model's width, which makes an update larger than the matrix; else None."""
     return None if rank <= facts.width else f"adapter.{field}: {rank} is above the model's width {facts.width}"
 
 
@@ -89,7 +90,7 @@ def target_linears(
         The layers in the model's order.
 
     Raises:
-        InputError: When nothing matches, or one of the names matches nothing.
+        InputError: If nothing matches, or one of the names matches nothing.
     """
     chosen = set(adapted_layers(layers, shapes.depth))
     linears = [module for module in shapes.linears if module.layer in chosen]
@@ -113,7 +114,7 @@ def norms_of(shapes: ModelShapes, layers: str | tuple[int, ...]) -> list[ModuleS
     """Find the norms inside the chosen layers.
 
     Raises:
-        InputError: When there are none.
+        InputError: If there are none.
     """
     chosen = set(adapted_layers(layers, shapes.depth))
     norms = [module for module in shapes.norms if module.layer in chosen]
@@ -126,12 +127,12 @@ def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, M
     """Find the first and the last linear layer of a layer's ``attention`` and ``mlp`` blocks.
 
     Raises:
-        InputError: When the layer is not built of these two, as layers with experts are not.
+        InputError: If the layer does not consist of these two, such as a layer with experts.
     """
     inside = [module for module in shapes.linears if module.layer == layer]
     attention = [m for m in inside if _ATTENTION.match(m.inside)]
     mlp = [m for m in inside if m not in attention]
-    found = {}
+    ends = {}
     for name, parts in (("attention", attention), ("mlp", mlp)):
         last = next((m for m in reversed(parts) if name == "mlp" or _OUTPUT.search(m.inside)), None)
         first = next((m for m in parts if m.inputs == shapes.width and m is not last), None)
@@ -140,14 +141,14 @@ def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, M
                 f"adapter: layer {layer} of this {shapes.model_type} has no {name} block that can be told"
                 f" (linear layers: {', '.join(m.inside for m in inside)})"
             )
-        found[name] = (first, last)
-    return found
+        ends[name] = (first, last)
+    return ends
 
 
 def pattern(modules: list[ModuleShape]) -> str:
-    """Write a regular expression that matches the full names of these modules and no others, for PEFT's configs.
+    """Write a regular expression that matches exactly the full names of these modules, for PEFT's configurations.
 
-    Whole names, so that `dense` does not also match ``pooler.dense``; an outer prefix is allowed, so that the
+    It matches whole names, so that `dense` does not also match ``pooler.dense``; a prefix is allowed, so that the
     same adapter fits the transformer inside a model with a task head.
     """
     layers = sorted({module.layer for module in modules if module.layer is not None})
@@ -162,7 +163,7 @@ def pattern(modules: list[ModuleShape]) -> str:
 
 
 def transposed(modules: list[ModuleShape]) -> bool:
-    """Tell whether weights lie as [inputs, outputs] (GPT-2's ``Conv1D``), PEFT's ``fan_in_fan_out``."""
+    """Return whether weights are stored as [inputs, outputs] (GPT-2's ``Conv1D``), PEFT's ``fan_in_fan_out``."""
     return any(module.kind == "conv1d" for module in modules)
 
 
@@ -171,18 +172,18 @@ def _by_role(shapes: ModelShapes, linears: list[ModuleShape], role: str) -> list
     if role == "all-linear":
         return linears
     if role == "attention":
-        found = attention
+        chosen = attention
     elif role == "mlp":
-        found = [m for m in linears if m not in attention]
+        chosen = [m for m in linears if m not in attention]
     else:
         wanted = {leaf for part in role.split("-") for leaf in _PROJECTIONS[part]}
-        found = [m for m in attention if m.leaf in wanted or m.leaf in _FUSED]
-    if not found:
+        chosen = [m for m in attention if m.leaf in wanted or m.leaf in _FUSED]
+    if not chosen:
         raise InputError(
             f"adapter.targets: {shapes.model_type} names its {role} layers in an unknown way;"
             f" list the linear layers to adapt, of {_known(shapes)}"
         )
-    return found
+    return chosen
 
 
 def _known(shapes: ModelShapes) -> str:

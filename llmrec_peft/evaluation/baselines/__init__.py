@@ -1,1 +1,1 @@
-"""Baselines: trivial rules and collaborative models of each task, tuned on validation."""
+"""Baselines: simple rules and collaborative models for each task, tuned on validation."""

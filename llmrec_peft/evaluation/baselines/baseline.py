@@ -1,4 +1,4 @@
-"""Baseline: what a trivial or collaborative rule predicts for validation and test."""
+"""A baseline: predictions of a simple rule or collaborative model for validation and test."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from llmrec_peft.model.rec_model import ChunkScores
 
 @dataclass(frozen=True)
 class Baseline:
-    """One baseline with the settings that validation chose.
+    """One baseline with the settings chosen on validation.
 
     Attributes:
         name: Name in reports.
-        settings: What was chosen.
+        settings: The chosen settings.
         valid: Outcome on the validation part, fitted on the training part.
-        test: Outcome on the test part, fitted on training (and validation, where the model is refit).
-        scores: How it scores the catalogue for validation and for test examples; None where pairs are scored.
-        trivial: Whether it is a simple rule that any model has to beat; else a model of its own.
+        test: Outcome on the test part, fitted on training (and validation, if the model is refit).
+        scores: How it scores the catalogue for validation and for test examples; None if pairs are scored.
+        trivial: Whether it is one of the baselines that any model has to beat; otherwise a model of its own.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Trivial baselines of clicks and likes, tuned on validation: rates, popularity, neighbours, texts, their blend."""
+"""Baselines of clicks and likes, each tuned on validation: rates, popularity, neighbours, texts, their blend."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ USER_SHRINK = (1.0, 2.0, 5.0, 10.0)
 ITEM_SHRINK = (2.0, 5.0, 10.0, 20.0)
 ITEM_WEIGHTS = (0.5, 0.75, 1.0, 1.5, 2.0)
 EXTRA_WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8)
-"""What is tried: labels that a prior weighs, and weights of one log-odds beside another."""
+"""Grid: weights of a prior as numbers of labels, and weights of one log-odds added to another."""
 
 
 @dataclass(frozen=True)
 class ClickData:
-    """What the baselines read; labels are 1 and 0.
+    """Data of the baselines; labels are 1 and 0.
 
     Attributes:
         train: Training part.
         valid: Validation part.
-        fit: What the final baselines count: train + valid, or train where the model is not refit.
-        test: Test part; its labels are read only in time, by later examples.
+        fit: Data of the final baselines: train + valid, or train if the model is not refit.
+        test: Test part; its labels are read only with `in_time`, by later examples.
         num_items: Rows of an item table.
-        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
+        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None if no text is read.
         in_time: Whether every outcome before an example's own time counts (the prequential protocol).
     """
 
@@ -53,7 +53,7 @@ class ClickData:
 
 @dataclass(frozen=True)
 class _Sides:
-    """One log-odds for validation and one for test."""
+    """Log-odds of validation and of test examples."""
 
     valid: Floats
     test: Floats
@@ -98,17 +98,17 @@ def click_baselines(data: ClickData) -> Iterator[Baseline]:
 
 
 def _parts(data: ClickData) -> tuple[tuple[Interactions, Interactions], tuple[Interactions, Interactions]]:
-    """What is counted and who asks, for validation and for test."""
+    """Return what is counted and what is predicted, for validation and for test."""
     return (data.train, data.valid), (data.fit, data.test)
 
 
 def _user_odds(data: ClickData, shrink: float) -> _Sides:
-    """Log-odds of the user's rate: of known interactions, and of an own history that tells likes and dislikes."""
+    """Return log-odds of the user's rate, over known interactions and histories that contain likes and dislikes."""
     return _Sides(*(_user_side(learn, ask, data.in_time, shrink, None) for learn, ask in _parts(data)))
 
 
 def _user_residuals(data: ClickData, shrink: float, item_shrink: float) -> _Sides:
-    """How far the user's labels lie from the rates of the items that he judged, in log-odds of the mean."""
+    """Return log-odds of how much the user's labels differ from the rates of the same items."""
     return _Sides(*(_user_side(learn, ask, data.in_time, shrink, item_shrink) for learn, ask in _parts(data)))
 
 
@@ -133,17 +133,17 @@ def _user_side(
 
 
 def _item_odds(data: ClickData, shrink: float) -> _Sides:
-    """Log-odds of the item's rate, among known interactions and what histories of known examples tell."""
+    """Return log-odds of the item's rate, over known interactions and the histories of known examples."""
     sides = []
     for learn, ask in _parts(data):
         keys, values = _item_evidence(learn)
-        found = counts_before(keys, values, ask.item, ask.label.astype(np.float64), ask.timestamp, data.in_time)
-        sides.append(np.asarray(logit(_clip(found.rate(shrink, float(learn.label.mean())))), np.float64))
+        counts = counts_before(keys, values, ask.item, ask.label.astype(np.float64), ask.timestamp, data.in_time)
+        sides.append(np.asarray(logit(_clip(counts.rate(shrink, float(learn.label.mean())))), np.float64))
     return _Sides(*sides)
 
 
 def _item_evidence(learn: Interactions) -> tuple[NDArray[np.int64], Floats]:
-    """Items and labels of what is learnt; where each record is a user of its own, of their histories too."""
+    """Return items and labels that are learnt from, with those of histories if each record is a user of its own."""
     if not _tells_dislikes(learn) or len(np.unique(learn.user)) < len(learn):
         return learn.item, learn.label.astype(np.float64)
     _, item, label = judged(learn)
@@ -151,13 +151,13 @@ def _item_evidence(learn: Interactions) -> tuple[NDArray[np.int64], Floats]:
 
 
 def _tells_dislikes(learn: Interactions) -> bool:
-    """Whether the owner gives histories that hold likes and dislikes: what is only liked has no rate.
+    """Return whether the owner gives histories with likes and dislikes: likes alone have no rate.
 
-    Histories made of a user's own earlier interactions are counted with those.
+    Histories made from a user's own earlier interactions are already counted with those.
     """
-    told = learn.history
+    histories = learn.history
     alone = len(np.unique(learn.user)) == len(learn)
-    return told is not None and alone and bool((told.label == 0.0).any())
+    return histories is not None and alone and bool((histories.label == 0.0).any())
 
 
 def _popularity(data: ClickData) -> _Sides:
@@ -170,7 +170,7 @@ def _popularity(data: ClickData) -> _Sides:
 
 
 def _neighbours(data: ClickData) -> _Sides:
-    """How often those who liked the items of the history liked the item too, newest entries first."""
+    """Return how often users who liked the history's items also liked the item, newest entries first."""
     sides = []
     for learn, ask in _parts(data):
         liked = _liked(learn, data.num_items)
@@ -184,7 +184,7 @@ def _neighbours(data: ClickData) -> _Sides:
 
 
 def _liked(learn: Interactions, num_items: int) -> Any:
-    """Who liked what: users by items, and where histories are given, records by what they tell."""
+    """Return who liked what as a sparse matrix: users, and records if histories are given, by items."""
     positive = learn.label > 0.5  # noqa: PLR2004 - labels are 1 and 0
     row, item, label = judged(learn)
     width = int(learn.user.max(initial=0)) + 1
@@ -193,13 +193,13 @@ def _liked(learn: Interactions, num_items: int) -> Any:
         items = np.concatenate([learn.item[positive], item[label > 0.5]])  # noqa: PLR2004
     else:
         rows, items = learn.user[positive], learn.item[positive]
-    found = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(width, num_items))
-    found.data[:] = 1.0
-    return found
+    likes = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, items)), shape=(width, num_items))
+    likes.data[:] = 1.0
+    return likes
 
 
 def _signed(ask: Interactions, num_items: int) -> Any:
-    """Each example's history as a row: liked entries above zero, disliked ones below, summing to 1 in size.
+    """Return each example's history as a row: liked entries positive, disliked ones negative, absolute sum 1.
 
     The p-th newest entry weighs 1 / √p.
     """
@@ -212,22 +212,22 @@ def _signed(ask: Interactions, num_items: int) -> Any:
 
 
 def _text(data: ClickData, texts: Tensor) -> _Sides:
-    """Cosine of the item's text and the history's, disliked entries counted against it."""
+    """Return the cosine of the item's text with the history's, disliked entries subtracted."""
     vectors = texts.detach().float().cpu().numpy()
     vectors = vectors - vectors.mean(0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     sides = []
     for ask in (data.valid, data.test):
-        told = np.asarray(_signed(ask, data.num_items) @ vectors)
-        sides.append((told * vectors[ask.item]).sum(1))
+        profiles = np.asarray(_signed(ask, data.num_items) @ vectors)
+        sides.append((profiles * vectors[ask.item]).sum(1))
     return _Sides(*sides)
 
 
 def _best(
-    found: list[tuple[dict[str, float], _Sides]], observed: NDArray[np.float32]
+    candidates: list[tuple[dict[str, float], _Sides]], observed: NDArray[np.float32]
 ) -> tuple[dict[str, float], _Sides]:
-    """The settings whose log-odds have the best AUC on validation, with their log-odds."""
-    return max(found, key=lambda one: auc(one[1].valid, observed))
+    """Return the settings whose log-odds have the best AUC on validation, with their log-odds."""
+    return max(candidates, key=lambda one: auc(one[1].valid, observed))
 
 
 def _calibrated(name: str, settings: dict[str, float], sides: _Sides, observed: NDArray[np.float32]) -> Baseline:

@@ -1,4 +1,4 @@
-"""Trivial baselines of ranking, tuned on validation: popularity, neighbour counts, texts alike, and their blend."""
+"""Baselines of ranking, each tuned on validation: popularity, neighbour counts, similar texts, and their blend."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAMPLE = 3000
-"""Validation examples that settings are chosen on, at most."""
+"""Validation examples on which settings are chosen, at most."""
 LENGTHS = (5, 10)
-"""Entries of a history that are looked at; the p-th newest counts 1 / p."""
+"""Entries of a history that are read; the p-th newest counts 1 / p."""
 SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
-"""Weights of the counts beside the cosine of texts."""
+"""Weights of the counts relative to the cosine of texts."""
 
 
 @dataclass(frozen=True)
 class RankingData:
-    """What the baselines read.
+    """Data of the baselines.
 
     Attributes:
         train: Training part.
         valid: Validation part, with histories.
-        fit: What the final baselines count: train + valid, or train where the model is not refit.
+        fit: Data of the final baselines: train + valid, or train if the model is not refit.
         test: Test part, with histories.
         num_items: Rows of an item table.
-        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None where nothing is read.
+        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None if no text is read.
         own_items: Whether items of an example's history are ranked too.
         metric: Primary metric, by which settings are chosen.
     """
@@ -84,27 +84,27 @@ def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseli
 
 
 def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[str, float]:
-    """The settings that are best on (a sample of) validation; what they share is computed once a chunk."""
+    """Return the settings that are best on (a sample of) validation; what they share is computed once per chunk."""
     measure = RankingMeasure(data.train.counts_by_item(data.num_items))
     rows = np.arange(len(data.valid))
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
     some = data.valid.take(rows)
-    found: list[list[Ranks]] = [[] for _ in grid]
+    ranks_of: list[list[Ranks]] = [[] for _ in grid]
     rankers = {length: _Ranker(name, {**grid[0], "length": length}, data.train, some, data) for length in LENGTHS}
     for at in range(0, len(some), CHUNK):
         chosen = np.arange(at, min(at + CHUNK, len(some)))
         parts = {length: ranker.parts(chosen) for length, ranker in rankers.items()}
-        for settings, ranks in zip(grid, found, strict=True):
+        for settings, ranks in zip(grid, ranks_of, strict=True):
             mixed = functools.partial(_mixed, *parts[int(settings["length"])], settings)
             own = data.own_items
             ranks.append(rank_targets(some.take(chosen), lambda _, m=mixed: m(), data.num_items, own_items=own))  # type: ignore[misc]
-    figures = [measure.report(joined(ranks), some)[data.metric] for ranks in found]
+    figures = [measure.report(joined(ranks), some)[data.metric] for ranks in ranks_of]
     return grid[int(np.argmax(figures))]
 
 
 class _Ranker:
-    """One baseline's scores of a part."""
+    """Scores of a part by one baseline."""
 
     def __init__(
         self, name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
@@ -126,13 +126,13 @@ class _Ranker:
             self._vectors = _unit(data.texts)
 
     def scores(self, rows: NDArray[np.int64]) -> Tensor:
-        """Scores of some examples for the whole catalogue, [rows, num_items - 1]."""
+        """Return scores of some examples for the whole catalogue, [rows, num_items - 1]."""
         if self._popularity is not None:
             return self._popularity.expand(len(rows), -1).clone()
         return _mixed(*self.parts(rows), self._settings)
 
     def parts(self, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
-        """Counts and cosines of some examples, each [rows, num_items - 1], as far as the baseline reads them."""
+        """Return counts and cosines of some examples, each [rows, num_items - 1], or None if unused."""
         import torch
 
         own = self._weights[rows]
@@ -140,8 +140,8 @@ class _Ranker:
         if self._beside is not None:
             counts = torch.from_numpy((own @ self._beside)[:, 1:].toarray())
         if self._vectors is not None:
-            told = torch.from_numpy(np.asarray(own @ self._vectors, np.float32))
-            cosines = told @ torch.from_numpy(self._vectors[1:]).T
+            profiles = torch.from_numpy(np.asarray(own @ self._vectors, np.float32))
+            cosines = profiles @ torch.from_numpy(self._vectors[1:]).T
         return counts, cosines
 
 
@@ -158,7 +158,7 @@ def _mixed(counts: Tensor | None, cosines: Tensor | None, settings: Mapping[str,
 
 
 def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
-    """Each example's newest entries, the p-th newest weighing 1 / p: a sparse matrix [n, num_items]."""
+    """Return each example's newest entries, the p-th newest with weight 1 / p, as a sparse matrix [n, num_items]."""
     history = Histories.empty(len(part)) if part.history is None else part.history
     item, _ = history.newest(length).padded()
     weight = np.broadcast_to(1.0 / np.arange(item.shape[1], 0, -1, dtype=np.float32), item.shape)
@@ -168,7 +168,7 @@ def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
 
 
 def neighbour_counts(learn: Interactions, num_items: int) -> Any:
-    """How often each item came right before or after each other one, [num_items, num_items], sparse."""
+    """Count how often each item came right before or after each other one, [num_items, num_items], sparse."""
     order = np.lexsort((np.arange(len(learn)), learn.timestamp, learn.user))
     user, item = learn.user[order], learn.item[order]
     follows = user[1:] == user[:-1]
@@ -179,5 +179,5 @@ def neighbour_counts(learn: Interactions, num_items: int) -> Any:
 
 
 def _unit(vectors: Tensor) -> NDArray[np.float32]:
-    found = vectors.detach().float().cpu().numpy()
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
+    array = vectors.detach().float().cpu().numpy()
+    return np.asarray(array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-9), np.float32)

@@ -1,4 +1,4 @@
-"""Rates: how many of a user's and of an item's labels are positive, as far as they may be known."""
+"""Rates: the share of positive labels of a user and of an item, over known labels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Counts:
-    """Labels seen before each asking example.
+    """Labels known before each asking example.
 
     Attributes:
-        count: How many, float64 [a].
+        count: Their number, float64 [a].
         total: Their sum, float64 [a].
     """
 
@@ -25,7 +25,7 @@ class Counts:
     total: Floats
 
     def rate(self, shrink: float, prior: Floats | float) -> Floats:
-        """Mean label, drawn towards a prior that weighs as much as `shrink` labels."""
+        """Return the mean label, shrunk towards a prior with the weight of `shrink` labels."""
         return (self.total + shrink * prior) / (self.count + shrink)
 
 
@@ -37,15 +37,15 @@ def counts_before(
     ask_time: NDArray[np.int64],
     in_time: bool,
 ) -> Counts:
-    """Count values by key: of what is learnt, and, in time, of asking examples before each one's own time.
+    """Count values by key: of the learnt part, and, with `in_time`, of asking examples before each one's time.
 
     Args:
-        learn_key: User or item of what is learnt, [n].
+        learn_key: User or item of the learnt part, [n].
         learn_value: Labels or residuals, [n].
         ask_key: User or item of the asking examples, [a].
-        ask_value: Their labels or residuals, which only later examples see, [a].
+        ask_value: Their labels or residuals, which only later examples read, [a].
         ask_time: Their times, [a].
-        in_time: Whether asking examples become known once their time is over.
+        in_time: Whether asking examples become known after their own time.
     """
     size = int(max(learn_key.max(initial=0), ask_key.max(initial=0))) + 1
     count: Floats = np.bincount(learn_key, minlength=size)[ask_key].astype(np.float64)
@@ -65,15 +65,15 @@ def counts_before(
 
 
 def judged(part: Interactions) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Entries of a part's histories as (row, item, label), each [m]; nothing where histories tell likes alone.
+    """Return the entries of a part's histories as (row, item, label), each [m]; nothing if all are likes.
 
-    A history that holds only what was liked says nothing of the share of likes.
+    A history of likes alone says nothing about the share of likes.
     """
-    told = part.history
-    if told is None or len(told) == 0:
+    history = part.history
+    if history is None or len(history) == 0:
         return (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    row = np.repeat(np.arange(len(told)), told.lengths)
-    at = np.concatenate([np.arange(b, e) for b, e in zip(told.begin, told.end, strict=True)]).astype(np.int64)
-    item, label = told.item[at], told.label[at].astype(np.float64)
+    row = np.repeat(np.arange(len(history)), history.lengths)
+    at = np.concatenate([np.arange(b, e) for b, e in zip(history.begin, history.end, strict=True)]).astype(np.int64)
+    item, label = history.item[at], history.label[at].astype(np.float64)
     known = item > 0
     return row[known], item[known], label[known]

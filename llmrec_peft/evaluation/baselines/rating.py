@@ -1,4 +1,4 @@
-"""Trivial and collaborative baselines of rating prediction, each tuned on validation."""
+"""Baselines of rating prediction: means and collaborative models, each tuned on validation."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Predictor = Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]
 
 
 def global_mean(train: Interactions, num_users: int, num_items: int) -> Predictor:
-    """The mean training rating for everything."""
+    """Predict the mean training rating for all pairs."""
     mean = float(train.label.mean())
     return lambda user, item: np.full(len(user), mean)
 
 
 def user_mean(train: Interactions, num_users: int, num_items: int) -> Predictor:
-    """The user's mean training rating; the global mean for a user without any."""
+    """Predict the user's mean training rating; the global mean for a user without any."""
     means = _means(train.user, train.label, num_users)
     return lambda user, item: means[user]
 
 
 def item_mean(train: Interactions, num_users: int, num_items: int) -> Predictor:
-    """The item's mean training rating; the global mean for an item without any."""
+    """Predict the item's mean training rating; the global mean for an item without any."""
     means = _means(train.item, train.label, num_items)
     return lambda user, item: means[item]
 
 
 def bias_model(train: Interactions, num_users: int, num_items: int, shrink: float, rounds: int = 100) -> Predictor:
-    """ŷ = μ + b_u + b_i, squared error with a ridge of `shrink` ratings on each bias, by alternation.
+    """Fit ŷ = μ + b_u + b_i by alternation, squared error with a ridge of `shrink` ratings on each bias.
 
     References:
         Koren, Factorization Meets the Neighborhood, KDD 2008, section 2.1.
@@ -49,7 +49,7 @@ def bias_model(train: Interactions, num_users: int, num_items: int, shrink: floa
 def biased_mf(
     train: Interactions, num_users: int, num_items: int, rank: int, ridge: float, rounds: int = 12
 ) -> Predictor:
-    """ŷ = μ + b_u + b_i + ⟨U_u, I_i⟩, biases and factors solved together by alternating least squares.
+    """Fit ŷ = μ + b_u + b_i + ⟨U_u, I_i⟩, biases and factors together by alternating least squares.
 
     References:
         Zhou et al., Large-scale Parallel Collaborative Filtering for the Netflix Prize, AAIM 2008.
@@ -80,7 +80,7 @@ def rating_baselines(
     Args:
         train: Training part.
         valid: Validation part.
-        fit: What the final baselines learn from: train + valid, or train where the model is not refit.
+        fit: Data of the final baselines: train + valid, or train if the model is not refit.
         test: Test part; its ratings are not read.
         num_users: Rows of a user table.
         num_items: Rows of an item table.

@@ -1,1 +1,1 @@
-"""Parts: what several signals compute; no plugin stands here."""
+"""Parts: computations that several signals share; it contains no plugin."""

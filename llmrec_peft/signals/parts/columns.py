@@ -1,4 +1,4 @@
-"""Columns: what an owner says of users or items, as numbered categories and standardized numbers."""
+"""Columns: known columns of users or items, as numbered categories and standardized numbers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llmrec_peft.errors import InputError
 
 @dataclass(frozen=True)
 class Columns:
-    """Chosen columns of one side, by index; row 0, the unknown one, holds nothing.
+    """Chosen columns of one side, by index; row 0, the unknown user or item, is empty.
 
     Attributes:
-        category: Category indices from 1, 0 where there is none, int64 [rows, width].
-        share: What each counts, so that a column's categories sum to 1, float32 [rows, width].
-        number: Standardized numbers, 0 where missing, then 1 where missing, float32 [rows, 2 · numbers].
+        category: Category indices from 1, 0 for none, int64 [rows, width].
+        share: Weight of each, so that a column's categories sum to 1, float32 [rows, width].
+        number: Standardized numbers, 0 if missing, then 1 where missing, float32 [rows, 2 · numbers].
         categories: ``column=value`` of each category index.
         numbers: Names of numeric columns.
     """
@@ -42,16 +42,16 @@ class Columns:
         min_count: int,
         where: str,
     ) -> Columns:
-        """Number a table's columns by what the training side holds.
+        """Number a table's columns by the values of training rows.
 
-        A column of strings, truth values or lists has categories; one of numbers is brought to mean 0 and
+        A column of strings, truth values or lists has categories; one of numbers is standardized to mean 0 and
         deviation 1.
 
         Args:
             table: All columns, row by row from index 1.
             chosen: Names of those that are read.
-            trained: Which indices, from 0, training meets.
-            min_count: Trained rows that a category needs; rarer ones count as absent.
+            trained: Which indices, from 0, occur in training.
+            min_count: Training rows that a category needs; rarer ones are treated as missing.
             where: Field of the recipe, for messages.
 
         Raises:
@@ -60,7 +60,7 @@ class Columns:
         rows = len(trained)
         categories: list[str] = []
         entries: list[list[tuple[int, float]]] = [[] for _ in range(rows)]
-        told: list[NDArray[np.float32]] = []
+        numbers: list[NDArray[np.float32]] = []
         missing: list[NDArray[np.float32]] = []
         named: list[str] = []
         for name in chosen:
@@ -71,7 +71,7 @@ class Columns:
             if _is_numeric(name, values, where):
                 number, absent = _standardized(values, trained)
                 named.append(name)
-                told.append(number)
+                numbers.append(number)
                 missing.append(absent)
                 continue
             listed = [(), *(_listed(value) for value in values)]
@@ -87,7 +87,7 @@ class Columns:
         for row, found_entries in enumerate(entries):
             for place, (number_of, counted) in enumerate(found_entries):
                 category[row, place], share[row, place] = number_of, counted
-        blocks = [*told, *missing]
+        blocks = [*numbers, *missing]
         stacked = np.stack(blocks, axis=1) if blocks else np.zeros((rows, 0), np.float32)
         return cls(category, share, stacked, tuple(categories), tuple(named))
 
@@ -96,7 +96,7 @@ def require_columns(table: Any, chosen: Sequence[str], where: str) -> None:
     """Refuse names that a table does not have.
 
     Args:
-        table: Names of the columns there are, or a mapping of them.
+        table: Names of the columns that exist, or a mapping of them.
         chosen: Names asked for.
         where: Field of the recipe.
 
@@ -111,7 +111,7 @@ def require_columns(table: Any, chosen: Sequence[str], where: str) -> None:
 
 
 def _is_numeric(name: str, values: Sequence[Any], where: str) -> bool:
-    """Whether a column holds numbers; else it has categories."""
+    """Return whether a column holds numbers; otherwise it has categories."""
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in there):
         return True
@@ -124,7 +124,7 @@ def _is_numeric(name: str, values: Sequence[Any], where: str) -> bool:
 
 
 def _listed(value: Any) -> tuple[str, ...]:
-    """Distinct categories of one row; an empty string is none."""
+    """Return the distinct categories of one row; an empty string is none."""
     if value is None:
         return ()
     several = value if isinstance(value, list | tuple) else (value,)
@@ -132,7 +132,7 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def _standardized(values: Sequence[Any], trained: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Numbers by the mean and deviation of trained rows, 0 where missing, and where they are missing, each [rows]."""
+    """Return numbers standardized over trained rows, 0 if missing, and marks of missing ones, each [rows]."""
     given = np.array([math.nan, *(math.nan if value is None else float(value) for value in values)], np.float64)
     there = np.isfinite(given)
     known = given[there & trained]

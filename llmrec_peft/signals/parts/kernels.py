@@ -1,4 +1,4 @@
-"""Kernels: how much an outcome on one item tells of another, as a weighted sum of similarities."""
+"""Kernels: how much an outcome on one item predicts that on another, as a weighted sum of similarities."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 EFFECT_SCALE, POPULARITY_CENTRE = 5.0, 2.5
-"""Item effects, a few tenths, times 5, and log(1 + judgements) less 2.5, are of the order of 1."""
+"""Factor on item effects (a few tenths), and centre of log(1 + outcomes): both inputs get the order of 1."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Items as the kernel sees them.
+    """Items as inputs of the kernel.
 
     Attributes:
-        effect: How well they are judged, float32 [B, n].
-        popularity: log(1 + judgements), float32 [B, n].
+        effect: Item effects, float32 [B, n].
+        popularity: log(1 + outcomes), float32 [B, n].
         columns: Standardized columns, float32 [B, n, c].
-        texts: Centred text vectors of length 1, float32 [B, n, width]; None where none are read.
+        texts: Centred text vectors of length 1, float32 [B, n, width]; None if texts are not read.
     """
 
     effect: Tensor
@@ -42,8 +42,8 @@ class Kernel(nn.Module):
         Args:
             columns: Number of columns.
             text: Whether texts are compared.
-            text_drift: Whether they are compared along with times.
-            drift: Days to start drifts from.
+            text_drift: Whether similarities of texts also fade with time.
+            drift: Initial time scales of drifts, in days.
         """
         super().__init__()
         start = {"constant": [0.3], "drift": [0.2] * len(drift), "slopes": [0.05] * (2 + columns)}
@@ -60,33 +60,35 @@ class Kernel(nn.Module):
         )
 
     def forward(self, first: Points, second: Points, age: Tensor | None, other: Tensor | None) -> Tensor:
-        """Kernel of every pair, float32 [B, n, m].
+        """Return the kernel of every pair, float32 [B, n, m].
 
         Args:
-            first: n items a row.
-            second: m items a row.
-            age: Days from the first items to the moment of asking, [B, n]; None where times are not known.
-            other: Days from the second items, [B, m]; None for the moment itself.
+            first: n items per row.
+            second: m items per row.
+            age: Days from outcomes on the first items to the prediction, [B, n]; None if times are not known.
+            other: Days from outcomes on the second items, [B, m]; None for the moment of the prediction.
         """
-        found: Tensor = self.log_weight["constant"].exp() + self._slopes(first, second) + self._distances(first, second)
+        kernel: Tensor = (
+            self.log_weight["constant"].exp() + self._slopes(first, second) + self._distances(first, second)
+        )
         apart = None
         if age is not None and ("drift" in self.log_weight or "text_drift" in self.log_weight):
             apart = (age.unsqueeze(2) - (torch.zeros_like(age[:, :1]) if other is None else other).unsqueeze(1)).abs()
         if apart is not None and "drift" in self.log_weight:
             weights, scales = self.log_weight["drift"].exp(), self.log_scale["drift"].exp()
             for weight, scale in zip(weights, scales, strict=True):
-                found = found + weight * torch.exp(-apart / scale)
+                kernel = kernel + weight * torch.exp(-apart / scale)
         if first.texts is not None and second.texts is not None:
             alike = first.texts @ second.texts.transpose(1, 2)
             if "text" in self.log_weight:
-                found = found + self.log_weight["text"].exp() * alike
+                kernel = kernel + self.log_weight["text"].exp() * alike
             if apart is not None and "text_drift" in self.log_weight:
                 faded = torch.exp(-apart / self.log_scale["text_drift"].exp())
-                found = found + self.log_weight["text_drift"].exp() * alike * faded
-        return found
+                kernel = kernel + self.log_weight["text_drift"].exp() * alike * faded
+        return kernel
 
     def at_once(self, points: Points, timed: bool) -> Tensor:
-        """Kernel of each item with itself, float32 [B, n]; drifts are left out where times are not known."""
+        """Return the kernel of each item with itself, float32 [B, n], without drifts if times are not known."""
         slopes = self._sides(points).pow(2) @ self.log_weight["slopes"].exp()
         total: Tensor = slopes
         for name in ("constant", "text", "distance", *(("drift", "text_drift") if timed else ())):
@@ -95,9 +97,9 @@ class Kernel(nn.Module):
         return total
 
     def _sides(self, points: Points) -> Tensor:
-        """What products are made of, [B, n, 2 + c]."""
-        told = [points.effect * EFFECT_SCALE, points.popularity - POPULARITY_CENTRE]
-        return torch.cat([torch.stack(told, dim=-1), points.columns], dim=-1)
+        """Return the inputs of the product terms, [B, n, 2 + c]."""
+        inputs = [points.effect * EFFECT_SCALE, points.popularity - POPULARITY_CENTRE]
+        return torch.cat([torch.stack(inputs, dim=-1), points.columns], dim=-1)
 
     def _slopes(self, first: Points, second: Points) -> Tensor:
         weighted: Tensor = self._sides(first) * self.log_weight["slopes"].exp()
@@ -111,20 +113,20 @@ class Kernel(nn.Module):
         return near
 
     def report(self) -> dict[str, Any]:
-        """Weights and scales as plain figures."""
-        told = {name: [round(float(v), 4) for v in values.exp()] for name, values in self.log_weight.items()}
+        """Return weights and scales as plain figures."""
+        weights = {name: [round(float(v), 4) for v in values.exp()] for name, values in self.log_weight.items()}
         scales = {f"{name}_scale": [round(float(v), 4) for v in t.exp()] for name, t in self.log_scale.items()}
-        return {**told, **scales}
+        return {**weights, **scales}
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A Gaussian process conditioned on B users' outcomes, asked about any items.
+    """A Gaussian process conditioned on B users' outcomes, which predicts any items.
 
     Attributes:
         kernel: The process's kernel.
         entries: Items of the outcomes, [B, L].
-        age: Days from the outcomes to the moment of asking, [B, L]; None where times are not known.
+        age: Days from the outcomes to the prediction, [B, L]; None if times are not known.
         there: 1 where there is an outcome, float32 [B, L].
         lower: Cholesky factor of the outcomes' covariance, [B, L, L].
         solved: Covariance⁻¹ residuals, [B, L, 1].

@@ -11,7 +11,7 @@ from llmrec_peft.data.interactions import Interactions
 
 Floats = NDArray[np.float64]
 LOG_ODDS = 4.0
-"""What a share counts in log-odds: the slope of ln p / (1 - p) where p is one half."""
+"""Factor from a probability to log-odds: the slope of ln p / (1 - p) at p = 1/2."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Factors:
     item_bias: Floats
 
     def predict(self, user: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
-        """ŷ of pairs, [n]."""
+        """Return ŷ of pairs, [n]."""
         product: Floats = np.einsum("nd,nd->n", self.user[user], self.item[item])
         return self.mean + self.user_bias[user] + self.item_bias[item] + product
 
     def scaled(self, factor: float) -> Factors:
-        """The same factorization with everything but the mean multiplied."""
+        """Return the same factorization with everything but the mean multiplied by a factor."""
         root = np.sqrt(factor)
         return Factors(self.mean, self.user * root, self.item * root, self.user_bias * factor, self.item_bias * factor)
 
@@ -46,19 +46,19 @@ class Factors:
 def factorized(
     train: Interactions, num_users: int, num_items: int, rank: int, ridge: float, task: str, seed: int = 0
 ) -> Factors:
-    """Factors in the unit in which a task's scores are: labels, log-odds, or logits of a softmax.
+    """Factorize interactions, in the unit of the task's scores: labels, log-odds, or logits of a softmax.
 
-    Ratings are factorized as they are. Clicks are too, brought to 0 and 1 and multiplied by 4, which is what a
-    share counts in log-odds near one half. Rankings take the singular vectors of who met what.
+    Ratings are factorized as they are. Clicks are mapped to 0 and 1 and multiplied by 4, the slope of the log-odds
+    at one half. Rankings take the singular vectors of the user-item matrix.
 
     Args:
         train: Interactions.
         num_users: Rows of a user table.
         num_items: Rows of an item table.
         rank: Width of the factors.
-        ridge: See `biased_mf`; rankings do not read it.
+        ridge: See `biased_mf`; not used for rankings.
         task: ``rating``, ``click`` or ``ranking``.
-        seed: Seed of the start.
+        seed: Seed of the initial factors.
     """
     if task == "ranking":
         return interaction_svd(train, num_users, num_items, rank, seed)
@@ -73,7 +73,7 @@ def factorized(
 def biased_mf(
     train: Interactions, num_users: int, num_items: int, rank: int, ridge: float, rounds: int = 12, seed: int = 0
 ) -> Factors:
-    """Squared error of labels, biases and factors solved together by alternating least squares.
+    """Fit labels by biases and factors with squared error, solved together by alternating least squares.
 
     The ridge on a row with n ratings is ``ridge (1 + n / 33)``; biases have a ridge of 2 in the same way. On
     ML-100K's validation part growth by n / 50 gave 0.914, by n / 20 0.917, and a constant ridge 0.923.
@@ -107,14 +107,14 @@ def biased_mf(
 
 
 def interaction_svd(train: Interactions, num_users: int, num_items: int, rank: int, seed: int = 0) -> Factors:
-    """Truncated singular value decomposition of who met what, A = D_u^-1/2 [u met i] D_i^-1/2.
+    """Compute a truncated singular value decomposition of the user-item matrix, A = D_u^-1/2 [u with i] D_i^-1/2.
 
-    The degrees keep a few popular items from filling the first vectors; the very first tells activity and
-    popularity, as √n. Products are scaled so that they average 1 over the pairs that met; biases are zero, since
-    what a bias counts beside them depends on the head's temperature.
+    Dividing by degrees keeps a few popular items from filling the first vectors; the very first one represents
+    activity and popularity, as √n. Products are scaled to average 1 over observed pairs; biases are zero, since their
+    scale relative to the factors depends on the head's temperature.
 
     Args:
-        train: Interactions; labels are not read, and a pair that met often counts once.
+        train: Interactions; labels are not read, and a repeated pair counts once.
         num_users: Rows of a user table.
         num_items: Rows of an item table.
         rank: Width of the factors; columns beyond the matrix's rank are zero.
@@ -140,8 +140,8 @@ def interaction_svd(train: Interactions, num_users: int, num_items: int, rank: i
         root = np.sqrt(strength[order])
         user[:, :kept], item[:, :kept] = left[:, order] * root, right[order].T * root
         user[of_user == 0], item[of_item == 0] = 0.0, 0.0
-        met = float(np.einsum("nd,nd->n", user[pairs[:, 0]], item[pairs[:, 1]]).mean())
-        scale = np.sqrt(1.0 / max(met, 1e-9))
+        mean = float(np.einsum("nd,nd->n", user[pairs[:, 0]], item[pairs[:, 1]]).mean())
+        scale = np.sqrt(1.0 / max(mean, 1e-9))
         user, item = user * scale, item * scale
     return Factors(0.0, user, item, np.zeros(num_users), np.zeros(num_items))
 
@@ -162,7 +162,7 @@ def _solve(
     free: list[int],
     fixed: int,
 ) -> None:
-    """Ridge regression for each row of one side with the other side fixed, in place.
+    """Solve a ridge regression for each row of one side, the other side fixed, in place.
 
     Args:
         own: Rows to solve for.

@@ -1,4 +1,4 @@
-"""Paths: how an item is connected with others through a knowledge graph, and what each connection counts."""
+"""Paths: how an item is connected with others through a knowledge graph, and how much each connection adds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Path:
     Attributes:
         other: Item at the far end.
         other_relation: Relation between it and the entity.
-        entity: What stands beside both.
+        entity: Entity next to both items.
         relation: Relation between the entity and the item.
     """
 
@@ -29,14 +29,14 @@ class Path:
 
 @dataclass(frozen=True)
 class Contributions:
-    """What each neighbour adds to items' offsets and vectors, exactly: summed over neighbours they are the signal's.
+    """What each neighbour adds to items' offsets and vectors, exactly: their sums are the signal's offset and vector.
 
     Attributes:
-        relation: Relation of each neighbour, int64 [B, n]; 0 where there is none.
-        entity: Entity of each neighbour, int64 [B, n]; 0 where there is none.
-        offset: What it adds to the offset, float32 [B, n].
-        vector: What it adds to the vector, float32 [B, n, dim]; None where neighbours shape no vectors.
-        own: What the item's own place adds to the vector, float32 [B, dim]; None where it has none.
+        relation: Relation of each neighbour, int64 [B, n]; 0 if there is none.
+        entity: Entity of each neighbour, int64 [B, n]; 0 if there is none.
+        offset: Its term of the offset, float32 [B, n].
+        vector: Its term of the vector, float32 [B, n, dim]; None if neighbours do not enter vectors.
+        own: The item's own entity vector, float32 [B, dim]; None if it has none.
     """
 
     relation: Tensor
@@ -47,7 +47,7 @@ class Contributions:
 
 
 def shared(neighbours: Sequence[tuple[int, int]], others: Mapping[int, Sequence[tuple[int, int]]]) -> list[Path]:
-    """Paths of two steps between an item and others, in the order of the item's neighbours, then of the others.
+    """Find the paths of two steps between an item and others, ordered by the item's neighbours, then by the others.
 
     Args:
         neighbours: (relation, entity) indices around the item.

@@ -1,4 +1,4 @@
-"""Sums over rating histories: what a user has rated and who has rated an item, each target left out of its own."""
+"""Sums over rating histories: the items that a user rated and the users who rated an item, without the target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmrec_peft.data.interactions import Interactions
 
 
 class _SparseProduct(torch.autograd.Function):
-    """A @ X for a constant sparse A whose transpose is at hand (autograd would build it every step)."""
+    """A @ X for a constant sparse A whose transpose is given (autograd would compute it in every step)."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transposed: Tensor, table: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class _SparseProduct(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Entries that are to be taken out of rows' histories: a row's own example while training, or what explains it.
+    """Entries to be left out of rows' histories: a row's own example in training, or the entries being explained.
 
     Attributes:
         other: Index of each entry on the other side, int64 [B, K].
@@ -43,7 +43,7 @@ class LeftOut:
 
     @classmethod
     def one(cls, other: Tensor, residual: Tensor) -> LeftOut:
-        """One entry a row, [B] each."""
+        """Make one entry per row from [B] each."""
         return cls(other[:, None], residual[:, None], torch.ones_like(residual)[:, None])
 
     @property
@@ -57,7 +57,7 @@ class LeftOut:
         return (self.there * self.residual).sum(1)
 
     def rows(self, table: Tensor, rated: bool = False) -> Tensor:
-        """Sum of the table's rows that the entries name, each times its residual where `rated`, [B, d]."""
+        """Return the sum of the table rows of the entries, each times its residual if `rated`, [B, d]."""
         weight = self.there * self.residual if rated else self.there
         return (weight.unsqueeze(-1) * table[self.other]).sum(1)
 
@@ -65,13 +65,13 @@ class LeftOut:
 class SideHistory(nn.Module):
     """Histories of one side (users over items, or items over users).
 
-    With e the rating less what the other side's mean explains, e̅ the own shrunk mean of e and n the
-    history's length, `sums` gives for each row of the side
+    With e the rating less the other side's mean, e̅ the row's own shrunk mean of e and n the history's length,
+    `sums` gives for each row of the side
 
         implicit  n^-1/2 Σ_j Y_j          explicit  n^-1/2 Σ_j (e_j - e̅) X_j
 
-    and `statistics` gives (e̅, log(1 + n) / 5, e̅ · log(1 + n) / 5). Where an example is itself in the
-    history (training), its own term is taken out of all of them, else the model would read the answer.
+    and `statistics` gives (e̅, log(1 + n) / 5, e̅ · log(1 + n) / 5). In training the example itself is in the history;
+    its own term is left out of all of them, else the model would read the answer.
 
     References:
         Koren, Factorization Meets the Neighborhood, KDD 2008, sections 4 and 5 (SVD++, asymmetric SVD).
@@ -109,7 +109,7 @@ class SideHistory(nn.Module):
         self.settled: dict[str, Tensor] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SideHistory:
-        """A copy that follows ratings of its own; the matrices never change, and torch cannot copy sparse ones."""
+        """Copy with statistics of its own; the matrices never change, and torch cannot copy sparse ones."""
         for matrix in (self.seen, self.seen_t, self.rated, self.rated_t):
             memo[id(matrix)] = matrix
         copied = type(self).__new__(type(self))
@@ -118,11 +118,11 @@ class SideHistory(nn.Module):
         return copied
 
     def settle(self, implicit: Tensor | None, explicit: Tensor | None) -> None:
-        """Compute the sums over these tables once: they no longer change, but `add` lets further ratings follow.
+        """Compute the sums over these tables once, since they no longer change; `add` includes further ratings.
 
         Args:
-            implicit: Table of `implicit`, [num_other, d]; None where there is none.
-            explicit: Table of `explicit`, [num_other, d]; None where there is none.
+            implicit: Table of `implicit`, [num_other, d]; None if there is none.
+            explicit: Table of `explicit`, [num_other, d]; None if there is none.
         """
         self.settled = {}
         if implicit is not None:
@@ -133,7 +133,7 @@ class SideHistory(nn.Module):
     def add(
         self, own: Tensor, other: Tensor, residual: Tensor, implicit: Tensor | None, explicit: Tensor | None
     ) -> None:
-        """Take further ratings into settled sums, counts and totals; tables as in `settle`."""
+        """Add further ratings to settled sums, counts and totals; tables as in `settle`."""
         self.count.index_add_(0, own, torch.ones_like(residual))
         self.total.index_add_(0, own, residual)
         if implicit is not None:
@@ -150,28 +150,28 @@ class SideHistory(nn.Module):
         return product
 
     SHRINK = 5.0
-    """Ratings that the shrunk mean holds against the own ones."""
+    """Weight of the prior in the shrunk mean, as a number of ratings."""
 
     def counted(self, own: Tensor, left_out: LeftOut | None) -> tuple[Tensor, Tensor]:
-        """History length and shrunk mean residual of rows, without what is left out, each [B]."""
+        """Return history length and shrunk mean residual of rows, without what is left out, each [B]."""
         count, total = self.count[own], self.total[own]
         if left_out is not None:
             count, total = (count - left_out.count).clamp(min=0.0), total - left_out.total
         return count, total / (count + self.SHRINK)
 
     def statistics(self, own: Tensor, left_out: LeftOut | None) -> Tensor:
-        """Mean, length and their product, [B, 3]."""
+        """Return mean, length and their product, [B, 3]."""
         count, mean = self.counted(own, left_out)
         length = torch.log1p(count) / 5.0
         return torch.stack([mean, length, mean * length], dim=1)
 
     def implicit(self, table: Tensor, own: Tensor, left_out: LeftOut | None) -> Tensor:
-        """Scaled sums of the rows that the history names, [B, d].
+        """Return scaled sums of the table rows of the history's entries, [B, d].
 
         Args:
             table: Rows of the other side, [num_other, d].
             own: This side's indices, [B].
-            left_out: What is to be taken out of the histories.
+            left_out: Entries to be left out of the histories.
         """
         sums = self._sums("implicit", self.seen, self.seen_t, table)[own]
         count = self.count[own]
@@ -181,7 +181,7 @@ class SideHistory(nn.Module):
         return scaled
 
     def explicit(self, table: Tensor, own: Tensor, left_out: LeftOut | None) -> Tensor:
-        """As `implicit`, each row weighted by how far its rating stands from the own mean, [B, d]."""
+        """Return the sums of `implicit`, each row weighted by its rating's deviation from the own mean, [B, d]."""
         count, mean = self.counted(own, left_out)
         rated = self._sums("rated", self.rated, self.rated_t, table)[own]
         seen = self._sums("seen", self.seen, self.seen_t, table)[own]
@@ -192,7 +192,7 @@ class SideHistory(nn.Module):
 
 
 class RatingHistory(nn.Module):
-    """Both sides' histories of some interactions, by the means of those that were trained on."""
+    """Histories of both sides over some interactions, with means of the training interactions."""
 
     def __init__(
         self, known: Interactions, num_users: int, num_items: int, trained: Interactions | None = None
@@ -200,10 +200,10 @@ class RatingHistory(nn.Module):
         """Index the interactions.
 
         Args:
-            known: What stands in the histories.
+            known: Interactions in the histories.
             num_users: Rows of a user table.
             num_items: Rows of an item table.
-            trained: What was trained on, to which means and tables belong; by default `known`.
+            trained: Training interactions, which means and tables belong to; by default `known`.
         """
         super().__init__()
         base = known if trained is None else trained
@@ -211,25 +211,25 @@ class RatingHistory(nn.Module):
         centred = base.label.astype(np.float64) - self.mean
         self.user_mean: Tensor
         self.item_mean: Tensor
-        met: dict[str, Tensor] = {}
+        observed: dict[str, Tensor] = {}
         for name, index, rows in (("user", base.user, num_users), ("item", base.item, num_items)):
             count = np.bincount(index, minlength=rows)
             sums = np.bincount(index, centred, rows) / (count + SideHistory.SHRINK)
             self.register_buffer(f"{name}_mean", torch.from_numpy(sums).float(), persistent=False)
-            met[name] = torch.from_numpy(count > 0)
+            observed[name] = torch.from_numpy(count > 0)
         user, item, label = (torch.from_numpy(values) for values in (known.user, known.item, known.label))
         of_user, of_item = self.residuals(user, item, label)
-        self.users = SideHistory(user, item, of_user, num_users, num_items, met["user"])
-        self.items = SideHistory(item, user, of_item, num_items, num_users, met["item"])
+        self.users = SideHistory(user, item, of_user, num_users, num_items, observed["user"])
+        self.items = SideHistory(item, user, of_item, num_items, num_users, observed["item"])
 
     def residuals(self, user: Tensor, item: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Residuals of examples as seen from the user's and from the item's history, each [B]."""
+        """Return residuals of examples, for the user's and for the item's history, each [B]."""
         centred = label - self.mean
         return centred - self.item_mean[item], centred - self.user_mean[user]
 
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, num_rows: int, num_columns: int) -> Tensor:
-    """A sparse matrix whose products are fast; torch's notice that the layout is in beta is kept quiet."""
+    """Make a sparse matrix in CSR layout, whose products are fast, without torch's notice that it is in beta."""
     index = torch.stack([rows, columns])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -1,4 +1,4 @@
-"""Repeats: which candidates stand in a history, and how often items and users come back."""
+"""Repeats: which candidates stand in a history, and how often items and users are repeated."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
 
 SHRINK = 5.0
-"""Chances to come back that the mean rate weighs beside an item's or a user's own."""
+"""Weight of the mean rate in an item's or a user's shrunk rate, as a number of chances to repeat."""
 
 
 def put(items: Tensor, candidates: Tensor, worth: Tensor) -> Tensor:
-    """What each candidate gets for the entries of a history that are it.
+    """Sum for each candidate the worth of the history entries that are this item.
 
     Args:
-        items: Histories, 0 where there is none, int64 [B, L].
+        items: Histories, 0 for missing entries, int64 [B, L].
         candidates: Item indices, int64 [B, C], or [1, C] where all examples share them.
-        worth: What each entry is worth, float32 [B, L].
+        worth: Worth of each entry, float32 [B, L].
 
     Returns:
         Sums, float32 [B, C].
@@ -31,7 +31,7 @@ def put(items: Tensor, candidates: Tensor, worth: Tensor) -> Tensor:
     import torch
 
     worth = worth * (items > 0)
-    if candidates.shape[0] == 1 and len(items) > 1:  # shared, and often many: entries are put where their items are
+    if candidates.shape[0] == 1 and len(items) > 1:  # shared and often many: scatter each entry to its item's column
         highest = max(int(candidates.max()), int(items.max()) if items.numel() else 0)
         return worth.new_zeros(len(items), highest + 1).scatter_add(1, items, worth)[:, candidates[0]]
     same = items.unsqueeze(1) == candidates.unsqueeze(-1)
@@ -39,7 +39,7 @@ def put(items: Tensor, candidates: Tensor, worth: Tensor) -> Tensor:
 
 
 def occurrences(items: Tensor) -> tuple[Tensor, Tensor]:
-    """How often the item of each entry stands in its history, and whether the entry is its first one, [B, L] each."""
+    """Return how often each entry's item occurs in its history, and whether the entry is its first, [B, L] each."""
     import torch
 
     length = items.shape[1]
@@ -49,12 +49,12 @@ def occurrences(items: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def user_repeats(items: Tensor, first: Tensor, mean: Tensor) -> Tensor:
-    """Log of how often a user takes items again over how often people do, float32 [B, 1].
+    """Return the log of a user's rate of repeats over the mean rate, float32 [B, 1].
 
     Args:
-        items: Histories, 0 where there is none, int64 [B, L].
+        items: Histories, 0 for missing entries, int64 [B, L].
         first: Whether each entry is the first of its item, bool [B, L].
-        mean: How often people take items again, [1].
+        mean: Mean rate of repeats, [1].
     """
     again = ((items > 0) & ~first).sum(1, keepdim=True)
     chances = ((items > 0).sum(1, keepdim=True) - 1).clamp(min=0)
@@ -62,7 +62,7 @@ def user_repeats(items: Tensor, first: Tensor, mean: Tensor) -> Tensor:
 
 
 def repeat_rates(context: SignalContext) -> nn.ParameterDict:
-    """What `item_repeats` gives, as frozen tensors; of nothing where a trained signal is built to be loaded."""
+    """Return what `item_repeats` returns, as frozen tensors; empty ones if a trained signal is built to be loaded."""
     import numpy as np
     import torch
     from torch import nn
@@ -75,10 +75,10 @@ def repeat_rates(context: SignalContext) -> nn.ParameterDict:
 
 
 def item_repeats(train: Interactions, num_items: int) -> dict[str, NDArray[np.float32]]:
-    """How often items are taken again.
+    """Compute how often each item is repeated.
 
     Args:
-        train: What is counted.
+        train: Interactions to count.
         num_items: Rows of an item table.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Standard: text vectors centred and scaled, so that what differs between texts of one kind is what counts."""
+"""Standard: text vectors centred and scaled, so that differences between texts of one kind count."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 
 
 def standard(vectors: Tensor) -> nn.ParameterDict:
-    """Frozen centre and scale of some vectors [n, width]: their mean, and their mean distance from it."""
+    """Return the frozen centre and scale of some vectors [n, width]: their mean, and mean distance from it."""
     centre = vectors.float().mean(0)
     scale = (vectors.float() - centre).norm(dim=1).mean().clamp(min=1e-6).reshape(1)
     return _frozen(centre, scale)
 
 
 def empty_standard(like: Tensor) -> nn.ParameterDict:
-    """A standard that is to be loaded, for vectors as wide as `like` [width]."""
+    """Return a centre and scale to be loaded, for vectors as wide as `like` [width]."""
     import torch
 
     return _frozen(torch.zeros(len(like)), torch.ones(1))
 
 
 def standardized(parts: Any, vectors: Tensor) -> Tensor:
-    """Vectors [..., width] by a standard, float32."""
-    found: Tensor = (vectors - parts["centre"]) / parts["scale"]
-    return found
+    """Return vectors [..., width] centred and scaled, float32."""
+    scaled: Tensor = (vectors - parts["centre"]) / parts["scale"]
+    return scaled
 
 
 def _frozen(centre: Tensor, scale: Tensor) -> nn.ParameterDict:

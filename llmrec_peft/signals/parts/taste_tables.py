@@ -1,4 +1,4 @@
-"""Tables of the taste signal: item effects for scoring, by parts of users for training, and as outcomes come in."""
+"""Tables of the taste signal: item effects for scoring, for training by parts of users, and updated with outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIZES = ("effect", "count", "columns", "centre", "mean", "lowest", "highest", "
 
 
 class TableOptions(Protocol):
-    """Options of the taste signal that its tables are fitted by; see there what each is."""
+    """Options of the taste signal that its tables are fitted with; see there."""
 
     @property
     def columns(self) -> tuple[str, ...]: ...
@@ -43,7 +43,7 @@ class TableOptions(Protocol):
 
 
 class Folds(nn.Module):
-    """Item effects for each part of the users, fitted on the other parts'; they are not saved."""
+    """Item effects for each part of the users, fitted on the other parts; they are not saved."""
 
     def __init__(self, effect: Tensor, of_user: Tensor) -> None:
         """Keep effects [folds, num_items] and the part of each user index, int64 [num_users]."""
@@ -55,7 +55,7 @@ class Folds(nn.Module):
 
 
 def loaded_tables(saved: Mapping[str, Tensor]) -> dict[str, nn.Module]:
-    """Empty tables in the sizes of saved ones."""
+    """Make empty tables in the sizes of saved ones."""
     tables = {name: torch.zeros_like(saved[f"known.{name}"]) for name in _SIZES}
     return {"known": _frozen(tables)}
 
@@ -67,7 +67,7 @@ def fitted_tables(options: TableOptions, context: SignalContext) -> dict[str, nn
         InputError: For a column that the items do not have, or that holds no numbers.
     """
     train = context.train
-    assert train is not None  # noqa: S101 - a fresh signal has something to learn from
+    assert train is not None  # noqa: S101 - a signal that is not loaded has training interactions
     columns = _standardized(options.columns, context)
     lowest, highest = float(train.label.min()), float(train.label.max())
     label = train.label.astype(np.float64)
@@ -111,10 +111,10 @@ def fitted_tables(options: TableOptions, context: SignalContext) -> dict[str, nn
 
 
 class Levels:
-    """Users' levels, by which item effects follow outcomes after training."""
+    """Users' levels, which item effects need to follow outcomes after training."""
 
     def __init__(self, train: Interactions, known: Any, options: TableOptions) -> None:
-        """Sum what each user's labels say beyond their items' effects."""
+        """Sum each user's labels less their items' effects."""
         self._options = options
         self._low, self._high = float(known["lowest"]), float(known["highest"])
         self._mean = float(known["mean"])
@@ -124,7 +124,7 @@ class Levels:
         self._count = np.bincount(train.user, minlength=size).astype(np.float64)
 
     def follow(self, batch: Batch, known: Any) -> None:
-        """b_i += (y − ȳ − û − b_i) / (n_i + ridge + 1) for each outcome, one after the other."""
+        """Update b_i += (y − ȳ − û − b_i) / (n_i + ridge + 1) for each outcome, one after the other."""
         assert batch.label is not None  # noqa: S101 - outcomes are what is followed
         users, items = batch.user.cpu().numpy(), batch.item.cpu().numpy()
         labels = self._scaled(batch.label.cpu().numpy())
@@ -144,7 +144,7 @@ class Levels:
             self._count[user] += 1.0
 
     def _scaled(self, label: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Labels as effects were fitted on: 0 to 1 for clicks, whose mean lies there; stars as they are."""
+        """Return labels in the unit of the fit: 0 to 1 for clicks, whose mean lies there; stars unchanged."""
         clicks = 0.0 <= self._mean <= 1.0
         return np.asarray((label - self._low) / (self._high - self._low) if clicks else label, np.float64)
 
@@ -152,7 +152,7 @@ class Levels:
 def _once(
     person: NDArray[np.int64], item: NDArray[np.int64], label: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Judgements, each of a person counted once."""
+    """Return outcomes, each of a person counted once."""
     rows = np.stack([person.astype(np.float64), item.astype(np.float64), label])
     kept = np.unique(rows, axis=1, return_index=True)[1]
     return person[kept], item[kept], label[kept]
@@ -166,7 +166,7 @@ def _facts(
 
 
 def _standardized(names: Sequence[str], context: SignalContext) -> NDArray[np.float64]:
-    """Numeric columns of the items, centred and scaled over items that have them, [num_items, c]; 0 where none is."""
+    """Return items' numeric columns, centred and scaled over items that have them, [num_items, c]; 0 if missing."""
     found = np.zeros((context.num_items, len(names)))
     for at, name in enumerate(names):
         table = context.items or {}

@@ -1,4 +1,4 @@
-"""Triples: a knowledge graph's facts against corrupted ones, by TransE or DistMult."""
+"""Triples: losses of a knowledge graph's true triples against corrupted ones, by TransE or DistMult."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 TRIPLES = 8192
-"""Triples of a step at most, drawn from those of its items."""
+"""Triples per step at most, drawn from those of its items."""
 
 
 @dataclass(frozen=True)
 class Triples:
-    """Facts around items, each beside one that is false.
+    """True triples around items, each with a corrupted one.
 
     Attributes:
         item: Item indices, int64 [n].
@@ -29,22 +29,22 @@ class Triples:
 
 
 def sampled(items: Tensor, relation: Tensor, entity: Tensor, num_entities: int) -> Triples | None:
-    """Facts around items with tails drawn at random; a draw that is true after all is left out with its fact.
+    """Draw a random tail for each triple around items; a draw that is true is left out with its triple.
 
     Args:
         items: Distinct item indices, int64 [n].
-        relation: Relations of every item's neighbours, int64 [num_items, width], 0 where there is none.
-        entity: Entities of every item's neighbours, int64 [num_items, width], 0 where there is none.
+        relation: Relations of every item's neighbours, int64 [num_items, width], 0 if there is none.
+        entity: Entities of every item's neighbours, int64 [num_items, width], 0 if there is none.
         num_entities: Rows of the entities' table.
 
     Returns:
-        None where there is nothing to learn from.
+        None if there is nothing to learn from.
     """
     row, place = torch.nonzero(entity[items] > 0, as_tuple=True)
     if len(row) > TRIPLES:
         kept = torch.randperm(len(row), device=row.device)[:TRIPLES]
         row, place = row[kept], place[kept]
-    if len(row) == 0 or num_entities <= 2:  # noqa: PLR2004 - row 0 is nobody's, and one entity has no other
+    if len(row) == 0 or num_entities <= 2:  # noqa: PLR2004 - row 0 is no entity, and a single one has no other
         return None
     item = items[row]
     around, beside = relation[item], entity[item]
@@ -58,7 +58,7 @@ def sampled(items: Tensor, relation: Tensor, entity: Tensor, num_entities: int) 
 
 
 def transe_loss(head: Tensor, relation: Tensor, true: Tensor, corrupted: Tensor, margin: float) -> Tensor:
-    """mean of [γ + ‖h + r − t‖² − ‖h + r − t'‖²]₊: a relation leads from the head to the tail.
+    """Compute the mean of [γ + ‖h + r − t‖² − ‖h + r − t'‖²]₊: a relation leads from the head to the tail.
 
     Args:
         head: float32 [n, dim].
@@ -76,7 +76,7 @@ def transe_loss(head: Tensor, relation: Tensor, true: Tensor, corrupted: Tensor,
 
 
 def distmult_loss(head: Tensor, relation: Tensor, true: Tensor, corrupted: Tensor) -> Tensor:
-    """mean of ln(1 + e^-s) + ln(1 + e^s'), s = Σ h r t of the true tail and s' of the false one.
+    """Compute the mean of ln(1 + e^-s) + ln(1 + e^s'), s = Σ h r t of the true tail and s' of the corrupted one.
 
     Args:
         head: float32 [n, dim].

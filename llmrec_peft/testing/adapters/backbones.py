@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH, LAYERS, HEADS, KV_HEADS, INNER, POSITIONS = 32, 4, 4, 2, 64, 128
 _SEED = 0
 _SPREAD = 0.2
-"""Standard deviation of the weights: at a real model's 0.02 states of so narrow a model hardly differ by text."""
+"""Standard deviation of the weights: at a real model's 0.02, states of so narrow a model hardly depend on the text."""
 
 _USUAL = {
     "hidden_size": WIDTH,
@@ -33,12 +33,12 @@ _GROUPED = {**_USUAL, "num_key_value_heads": KV_HEADS}
 
 @dataclass(frozen=True)
 class TinyFamily:
-    """How a tiny model of one architecture is made.
+    """Settings of a tiny model of one architecture.
 
     Attributes:
         model_type: Architecture, as transformers names it.
         sizes: Fields of its configuration.
-        tokenizer: ``minilm`` or ``smollm2``; the latter only where its package is installed, else the former.
+        tokenizer: ``minilm`` or ``smollm2``; the latter only if its package is installed, else the former.
     """
 
     model_type: str
@@ -65,17 +65,17 @@ FAMILIES: dict[str, TinyFamily] = {
 
 
 def make_tiny(name: str, folder: Path) -> Path:
-    """Write a tiny random model and its tokenizer; the same bytes every time.
+    """Write a tiny random model and its tokenizer; the bytes are the same every time.
 
     Args:
         name: One of `FAMILIES`.
-        folder: Where to; made if it is not there.
+        folder: Folder to write to; created if it does not exist.
 
     Returns:
-        The folder, to be given as ``backbone.name``.
+        The folder, for ``backbone.name``.
 
     Raises:
-        InputError: For an unknown name, or where no tokenizer is installed.
+        InputError: For an unknown name, or if no tokenizer is installed.
     """
     import torch
     from transformers import AutoConfig, AutoModel
@@ -96,7 +96,7 @@ def make_tiny(name: str, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         model = AutoModel.from_config(config, dtype=torch.float32)
-        for parameter in model.parameters():  # some architectures shrink what they draw, or draw in parts
+        for parameter in model.parameters():  # some architectures scale their initial values, or draw them in parts
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=_SPREAD)
     with quiet_transformers():

@@ -1,4 +1,4 @@
-"""Bench: one method on one frozen model, attached, trained and looked at through the public contract alone."""
+"""Bench: attaches, trains and examines one method on one frozen model through the public contract only."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 SEED = 7
 MAX_LENGTH = 16
 RATES = (1e-2, 1e-3, 5e-2, 0.3)
-"""Learning rates tried in this order until the task is learned; the one that did is recorded."""
+"""Learning rates, tried in this order until the task is learned; the successful one is recorded."""
 STEPS = 40
-"""Steps at most at one rate."""
+"""Steps per rate, at most."""
 FALLEN = 0.7
-"""The loss has fallen when it is at most this share of its start."""
+"""The loss counts as fallen at this share of its initial value or below."""
 LARGE = 100_000_000
-"""Parameters from which a model is given fewer sentences."""
+"""Models with more parameters are given fewer sentences."""
 
 
 @dataclass
 class Training:
-    """A run of training steps.
+    """A sequence of training steps.
 
     Attributes:
         model: The attached module.
         method: The method that attached it.
-        optimizer: AdamW over what is trainable.
+        optimizer: AdamW over the trainable parameters.
         losses: Loss of the task before each step.
-        moved: Names of parameters that had a gradient other than zero in any step.
-        stray: Names of the base's own parameters that had a gradient or asked for one.
+        moved: Names of parameters that had a nonzero gradient in any step.
+        stray: Names of the base's own parameters that had or required a gradient.
     """
 
     model: nn.Module
@@ -63,12 +63,12 @@ class Training:
 class Bench:
     """A frozen model, the sentences, and a method's class with its options.
 
-    Whatever is attached comes out again with `detach`; all figures of the bare model were taken before the
-    first adapter went in.
+    `detach` removes whatever was attached; all values of the bare model were computed before the first adapter was
+    attached.
     """
 
     def __init__(self, method: type[AdapterMethod[Any]], config: Options, section: BackboneSection) -> None:
-        """Load the model and note what it is before anything is attached."""
+        """Load the model and record its states and digest before anything is attached."""
         self.method_class, self.config, self.section = method, config, section
         self.backbone = load_backbone(section, torch.device("cpu"))
         model = self.backbone.model
@@ -88,7 +88,7 @@ class Bench:
 
     @property
     def exact(self) -> bool:
-        """Whether states are computed in fp32 on unquantized weights, where only summation order rounds."""
+        """Whether states are computed in fp32 on unquantized weights, so that only the order of sums rounds."""
         return self.section.quantization == "none" and self.backbone.identity.compute == "fp32"
 
     @cached_property
@@ -102,11 +102,11 @@ class Bench:
         return self.lowest is not None
 
     def method(self) -> AdapterMethod[Any]:
-        """A fresh object of the method."""
+        """Return a fresh object of the method."""
         return self.method_class(self.config)
 
     def attach(self, seed: int = SEED) -> tuple[AdapterMethod[Any], nn.Module]:
-        """Attach fresh modules to the bare model, drawn from a seed."""
+        """Attach fresh modules, initialised from a seed, to the bare model."""
         self.backbone.detach()
         torch.manual_seed(seed)
         method = self.method()
@@ -114,7 +114,7 @@ class Bench:
 
     @contextmanager
     def loaded(self, folder: Path, seed: int = SEED + 1) -> Iterator[tuple[AdapterMethod[Any], nn.Module]]:
-        """Inside the block the saved adapter is attached; another seed than it was made with."""
+        """Attach the saved adapter inside the block, under another seed than it was made with."""
         self.backbone.detach()
         torch.manual_seed(seed)
         method = self.method()
@@ -124,14 +124,14 @@ class Bench:
             self.backbone.detach()
 
     def encoded(self, model: nn.Module, lowest: int | None) -> EncodedTexts:
-        """The texts with the encoder that trains a model; states below the adapter are stored, as in a real run."""
+        """Return the texts with the encoder that trains a model; states below the adapter are stored, as in a run."""
         texts = EncodedTexts(TextEncoder(model, self.frozen, "mean", False).eval(), self.tokens, lowest)
         texts.store_trunk(256.0)
         return texts
 
     @torch.no_grad()
     def states(self, model: nn.Module) -> Tensor:
-        """States of all tokens of all sentences, padding left out, float32 [tokens, width]."""
+        """Return states of all tokens of all sentences, without padding, float32 [tokens, width]."""
         training = model.training
         model.eval()
         states: Tensor = model(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
@@ -141,7 +141,7 @@ class Bench:
         return states[self.mask.bool()].float()
 
     def states_around(self, model: nn.Module, layer: int) -> tuple[Tensor, Tensor]:
-        """States that enter a layer and those that come out of the whole model."""
+        """Return the states that enter a layer and the states at the model's output."""
         caught: list[Tensor] = []
 
         def catch(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ class Bench:
             after = self.states(model)
         finally:
             hook.remove()
-        # a method may put tokens of its own before the text's
+        # a method may insert tokens of its own before the text's
         return caught[0][:, -self.ids.shape[1] :][self.mask.bool()].float(), after
 
     def train(
@@ -171,13 +171,13 @@ class Bench:
 
         Args:
             method: Method.
-            model: What it attached.
+            model: Result of `attach`.
             rate: Learning rate of AdamW.
-            steps: Steps to do now.
+            steps: Steps to train now.
             total: Steps of the whole training.
-            start: Steps that were done before.
-            resumed: State of the optimizer to go on from.
-            until: Stop once the loss is at most this share of the first one (and five steps were done).
+            start: Steps trained before.
+            resumed: State of the optimizer to resume from.
+            until: Stop if the loss is at most this share of the first one (and five steps were trained).
         """
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         groups = [{"params": [p], "lr": rate * method.learning_rate_factor(n)} for n, p in named.items()]
@@ -206,10 +206,11 @@ class Bench:
         return run
 
     def learn(self) -> tuple[Training, float, float]:
-        """Train fresh modules at each rate until one brings the loss down.
+        """Train fresh modules at each rate until one reduces the loss.
 
         Returns:
-            The training, its rate, and the lowest loss as a share of the first; of the best rate if none will do.
+            The training, its rate, and the lowest loss as a share of the first; those of the best rate if none
+            succeeds.
         """
         best: tuple[Training, float, float] | None = None
         tried: list[Training] = []
@@ -223,13 +224,13 @@ class Bench:
             if share <= FALLEN:
                 break
         assert best is not None  # noqa: S101 - there is at least one rate
-        if best[0] is not tried[-1]:  # its modules are out of the model by now
+        if best[0] is not tried[-1]:  # its modules have been detached since
             method, model = self.attach()
             best = (self.train(method, model, best[1], STEPS, until=FALLEN), best[1], best[2])
         return best
 
     def base_digest(self) -> str:
-        """Digest of the bare model: parameters, buffers, and the scales of quantized weights."""
+        """Return the digest of the bare model: parameters, buffers, and the scales of quantized weights."""
         tensors: dict[str, Tensor] = {name: p.data for name, p in self.base_parameters.items()}
         modules = dict(self.backbone.model.named_modules())
         for name, module in modules.items():
@@ -247,7 +248,7 @@ class Bench:
         return tensors_digest(plain)
 
     def tree(self) -> list[tuple[str, int]]:
-        """Names and identities of the model's modules and parameters, to see whether it is bare."""
+        """Return names and identities of the model's modules and parameters, to see whether it is bare."""
         model = self.backbone.model
         return [
             *((name, id(module)) for name, module in model.named_modules()),
@@ -256,12 +257,12 @@ class Bench:
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that ask for a gradient, by name."""
+    """Return parameters that require a gradient, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def snapshot(run: Training) -> dict[str, Any]:
-    """Everything that a checkpoint holds of a training: values, optimizer, the method's own state, random state."""
+    """Copy all that a checkpoint contains of a training: values, optimizer, the method's own state, random state."""
     return {
         "parameters": {name: p.detach().clone() for name, p in trainable(run.model).items()},
         "optimizer": copy.deepcopy(run.optimizer.state_dict()) if run.optimizer is not None else None,
@@ -270,11 +271,11 @@ def snapshot(run: Training) -> dict[str, Any]:
     }
 
 
-def drift(found: Tensor, expected: Tensor) -> float:
-    """‖found − expected‖ / ‖expected‖; 0 when equal bit for bit, infinity where a value is not finite."""
-    if torch.equal(found, expected):
+def drift(actual: Tensor, expected: Tensor) -> float:
+    """Return ‖actual − expected‖ / ‖expected‖; 0 if equal bit for bit, infinity if a value is not finite."""
+    if torch.equal(actual, expected):
         return 0.0
-    if found.shape != expected.shape:
-        raise ValueError(f"shape {list(found.shape)}, not {list(expected.shape)}")
-    value = float((found - expected).norm() / expected.norm())
+    if actual.shape != expected.shape:
+        raise ValueError(f"shape {list(actual.shape)}, not {list(expected.shape)}")
+    value = float((actual - expected).norm() / expected.norm())
     return value if np.isfinite(value) else float("inf")

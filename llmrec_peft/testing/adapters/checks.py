@@ -1,10 +1,10 @@
-"""Checks: what every adapter method has to keep to, one function a rule.
+"""Checks: the rules for every adapter method, one function per rule.
 
-Each function takes a `Proof` (a bench with an adapter trained on it) and answers an `Outcome`, or None where the
+Each function takes a `Proof` (a bench with an adapter trained on it) and returns an `Outcome`, or None if the
 rule does not apply to what the method declares. States are compared by the relative distance
-‖found − expected‖ / ‖expected‖ over all tokens (`drift`). Where the model computes in fp32 on unquantized weights
-only the order of sums may round (`EXACT`); bf16 rounds every state to 8 bits of mantissa (`ROUNDED`); on quantized
-weights such a rounding may tip an activation into the next of int8's 256 levels besides (`QUANTIZED`).
+‖actual − expected‖ / ‖expected‖ over all tokens (`drift`). If the model computes in fp32 on unquantized weights, only
+the order of sums may round (`EXACT`); bf16 rounds every state to 8 bits of mantissa (`ROUNDED`); on quantized
+weights such a rounding may also move an activation to the next of int8's 256 levels (`QUANTIZED`).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ EXACT = 1e-5
 ROUNDED = 2e-2
 QUANTIZED = 5e-2
 HALF = 3
-"""Steps before and after the interruption of the resume check."""
+"""Steps before and after the interruption in the check of resuming."""
 MERGED_EXACT = 1e-4
 MERGED_COSINE = {"none": 0.999, "int8": 0.99, "nf4": 0.95}
-"""Mean cosine of merged and unmerged states where the merged weights themselves are rounded: to 8 bits of mantissa in
-bf16, to 256 or 16 levels in int8 and nf4, which then hold W + ΔW on another grid than they held W. Four bits cost
-LoRA 0.003 on MiniLM and 0.04 on SmolLM2; `llmrec parity --merge` measures what that does to a run, and refuses."""
+"""Mean cosine of merged and unmerged states if the merged weights are rounded: to 8 bits of mantissa in bf16, to 256 or
+16 levels in int8 and nf4, whose grid for W + ΔW differs from that for W. Four bits cost LoRA 0.003 on MiniLM and
+0.04 on SmolLM2; `llmrec parity --merge` measures the effect on a run, and refuses."""
 
 
 @dataclass
 class Proof:
-    """A bench and what the training on it left.
+    """A bench and the results of training on it.
 
     Attributes:
-        bench: The bench; the trained modules have been taken out of its model again.
+        bench: The bench; the trained modules are detached from its model.
         run: The training.
         rate: Its learning rate.
         share: Its lowest loss as a share of the first.
         states: States of the trained model.
-        folder: Where the adapter was saved.
+        folder: Folder of the saved adapter.
         fresh_states: States of the model with fresh modules.
     """
 
@@ -59,7 +59,7 @@ class Proof:
 
 
 def prove(bench: Bench, folder: Path) -> Proof:
-    """Attach, train and save once; the checks then look at what is left."""
+    """Attach, train and save once; all checks use the results."""
     _, model = bench.attach()
     fresh = bench.states(model)
     run, rate, share = bench.learn()
@@ -71,30 +71,30 @@ def prove(bench: Bench, folder: Path) -> Proof:
 
 
 def tolerance(bench: Bench) -> float:
-    """How far states may drift that should be the same."""
+    """Return the largest allowed drift of states that should be equal."""
     if bench.exact:
         return EXACT
     return ROUNDED if bench.section.quantization == "none" else QUANTIZED
 
 
 def starts_as_declared(proof: Proof) -> Outcome:
-    """A fresh adapter changes no state if `starts_as_identity`, and does change them if it is declared not to."""
+    """Check that a fresh adapter changes no state if it declares `starts_as_identity`, and changes some otherwise."""
     bench = proof.bench
-    found = drift(proof.fresh_states, bench.bare_states)
+    drifted = drift(proof.fresh_states, bench.bare_states)
     if bench.method_class.capabilities.starts_as_identity:
-        return Outcome(found <= tolerance(bench), found, tolerance(bench))
-    return Outcome(found > EXACT, found, note="declared not to start as identity")
+        return Outcome(drifted <= tolerance(bench), drifted, tolerance(bench))
+    return Outcome(drifted > EXACT, drifted, note="declared not to start as identity")
 
 
 def loss_falls(proof: Proof) -> Outcome:
-    """With the question frozen, the adapter alone brings the loss to 0.7 of its start within 40 steps."""
+    """Check that the adapter alone, with a fixed task, brings the loss to 0.7 of its start within 40 steps."""
     if not proof.bench.trains:
         return Outcome(not trainable(proof.run.model), note="declares that it trains nothing")
     return Outcome(proof.share <= FALLEN, proof.share, FALLEN, f"rate {proof.rate:g}, {len(proof.run.losses)} steps")
 
 
 def trains_what_it_declares(proof: Proof) -> Outcome:
-    """Every trainable parameter gets a gradient other than zero in some step, and none of the base's gets any."""
+    """Check that each trainable parameter gets a nonzero gradient in some step, and none of the base's gets any."""
     run = proof.run
     idle = sorted(set(trainable(run.model)) - run.moved)
     if run.stray:
@@ -105,28 +105,28 @@ def trains_what_it_declares(proof: Proof) -> Outcome:
 
 
 def parameter_formula_holds(proof: Proof) -> Outcome:
-    """`parameter_count` of the model's shapes is the number of trainable parameters."""
+    """Check that `parameter_count` of the model's shapes is the number of trainable parameters."""
     bench = proof.bench
-    found = sum(parameter.numel() for parameter in trainable(bench.attach()[1]).values())
+    trained = sum(parameter.numel() for parameter in trainable(bench.attach()[1]).values())
     bench.backbone.detach()
     said = bench.method().parameter_count(bench.backbone.shapes)
-    return Outcome(said == found, said, found, "" if said == found else f"says {said:,}, trains {found:,}")
+    return Outcome(said == trained, said, trained, "" if said == trained else f"says {said:,}, trains {trained:,}")
 
 
 def base_is_unchanged(proof: Proof) -> Outcome:
-    """After training and `detach` the base has the bytes and the states that it had before."""
+    """Check that after training and `detach` the base has the same bytes and states as before."""
     bench = proof.bench
     if bench.base_digest() != bench.digest:
         return Outcome(False, note="the base's weights have other bytes than before")
-    found = drift(bench.states(bench.backbone.model), bench.bare_states)
-    return Outcome(found == 0.0, found, 0.0)
+    drifted = drift(bench.states(bench.backbone.model), bench.bare_states)
+    return Outcome(drifted == 0.0, drifted, 0.0)
 
 
 def lowest_layer_is_true(proof: Proof) -> Outcome:
-    """Whatever values the parameters take, states entering the lowest layer stay; those leaving it do change.
+    """Check that, for any parameter values, states entering the lowest layer stay and states leaving it change.
 
-    The parameters are moved by noise rather than by training, so that states stored below the adapter hide
-    nothing.
+    The parameters are changed by noise and not by training, so that states stored below the adapter cannot hide
+    a difference.
     """
     bench = proof.bench
     if bench.lowest is None:
@@ -145,7 +145,7 @@ def lowest_layer_is_true(proof: Proof) -> Outcome:
     entering, end = bench.states_around(model, bench.lowest)
     leaving = bench.states_around(model, above)[0] if above < layers else end
     bench.backbone.detach()
-    if bench.lowest > 0 and not entering.equal(bare_in):  # below layer 0 lie the embeddings, of which it says nothing
+    if bench.lowest > 0 and not entering.equal(bare_in):  # below layer 0 are the embeddings, which it does not cover
         return Outcome(False, drift(entering, bare_in), 0.0, f"states entering layer {bench.lowest} change")
     moved = drift(leaving, bare_out)
     note = "" if moved > 0.0 else f"nothing changes in layer {bench.lowest}; the lowest is higher"
@@ -153,7 +153,7 @@ def lowest_layer_is_true(proof: Proof) -> Outcome:
 
 
 def is_deterministic(proof: Proof) -> Outcome:
-    """Two trainings from one seed end with the same parameters, bit for bit."""
+    """Check that two trainings from one seed end with the same parameters, bit for bit."""
     bench = proof.bench
     if not bench.trains:
         return Outcome(True)
@@ -164,7 +164,7 @@ def is_deterministic(proof: Proof) -> Outcome:
 
 
 def resume_is_exact(proof: Proof) -> Outcome:
-    """Training that was cut in two, everything built anew between, ends bit for bit where it would have ended."""
+    """Check that an interrupted training, rebuilt and resumed, ends bit for bit like an uninterrupted one."""
     bench = proof.bench
     if not bench.trains:
         return Outcome(True)
@@ -185,7 +185,7 @@ def resume_is_exact(proof: Proof) -> Outcome:
 
 
 def recomputes_activations(proof: Proof) -> Outcome | None:
-    """If gradient checkpointing is declared, gradients are those of a pass that keeps its activations."""
+    """Check that gradients with gradient checkpointing, if declared, equal those of a normal pass."""
     bench = proof.bench
     supported = getattr(bench.backbone.model, "supports_gradient_checkpointing", False)
     if not bench.trains or not supported or not bench.method_class.capabilities.gradient_checkpointing:
@@ -193,33 +193,33 @@ def recomputes_activations(proof: Proof) -> Outcome | None:
     kept, again = _gradients(bench, False), _gradients(bench, True)
     if not kept.count_nonzero():
         return Outcome(False, note="no gradient to compare")
-    found = drift(again, kept)
-    return Outcome(found <= tolerance(bench), found, tolerance(bench))
+    drifted = drift(again, kept)
+    return Outcome(drifted <= tolerance(bench), drifted, tolerance(bench))
 
 
 def merges_as_declared(proof: Proof) -> Outcome:
-    """Merged into the base, states are the unmerged ones; a method that is not mergeable says so when asked.
+    """Check that merging into the base gives the unmerged states, and that a method that cannot merge refuses to.
 
-    fp32: drift at most 1e-4. Where the merged weights are rounded: mean cosine at least `MERGED_COSINE`.
-    The model of the bench is not the base any more afterwards.
+    fp32: drift at most 1e-4. If the merged weights are rounded: mean cosine at least `MERGED_COSINE`. Afterwards the
+    bench's model is no longer the base.
     """
     bench = proof.bench
     if not bench.method_class.capabilities.merges(bench.backbone.identity.quantization):
         with bench.loaded(proof.folder) as (method, model):
             try:
                 method.merge(model, bench.backbone)
-            except Exception as error:  # noqa: BLE001 - whatever it says no with
+            except Exception as error:  # noqa: BLE001 - it may refuse by any error
                 return Outcome(True, note=f"not mergeable: {type(error).__name__}")
         return Outcome(False, note="declared not mergeable, but merges without a word")
     bench.backbone.detach()
     method = bench.method()
     merged = bench.states(method.merge(method.load(bench.backbone, proof.folder), bench.backbone))
-    found = drift(merged, proof.states)
+    drifted = drift(merged, proof.states)
     if bench.exact:
-        return Outcome(found <= MERGED_EXACT, found, MERGED_EXACT)
+        return Outcome(drifted <= MERGED_EXACT, drifted, MERGED_EXACT)
     cosine = float(torch.nn.functional.cosine_similarity(merged, proof.states, dim=-1).mean())
     least = MERGED_COSINE[bench.section.quantization]
-    return Outcome(cosine >= least, cosine, least, f"mean cosine at least; drift {found:.3g}")
+    return Outcome(cosine >= least, cosine, least, f"mean cosine at least; drift {drifted:.3g}")
 
 
 def _straight(bench: Bench, rate: float) -> dict[str, Tensor]:
@@ -229,7 +229,7 @@ def _straight(bench: Bench, rate: float) -> dict[str, Tensor]:
 
 
 def _gradients(bench: Bench, recompute: bool) -> Tensor:
-    """All gradients of the second step, one after another: in the first, half of them may be zero by design."""
+    """Return all gradients of the second step, joined: in the first, half of them may be zero by design."""
     bench.backbone.detach()
     if recompute:
         bench.backbone.model.gradient_checkpointing_enable()  # type: ignore[operator]
@@ -262,4 +262,4 @@ BEHAVIOUR: dict[str, Callable[[Proof], Outcome | None]] = {
         recomputes_activations,
     )
 }
-"""Checks of what a method does; `merges_as_declared` comes after those of its files, for it changes the base."""
+"""Checks of a method's behaviour; `merges_as_declared` comes after those of its files, since it changes the base."""

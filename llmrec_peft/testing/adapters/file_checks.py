@@ -1,4 +1,4 @@
-"""Checks of the two files that a method writes: they bring it back, damage is named, and stock peft reads them."""
+"""Checks of a method's two files: they restore the adapter, damage is reported by name, and stock peft loads them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def writes_two_files(proof: Proof) -> Outcome:
-    """The folder holds the configuration and the safetensors alone, and names the base by the hash of its weights."""
+    """Check that the folder has only configuration and safetensors, and names the base by the hash of its weights."""
     from safetensors import safe_open
 
-    found = sorted(path.relative_to(proof.folder).as_posix() for path in proof.folder.rglob("*"))
-    if found != [CONFIG, WEIGHTS]:
-        return Outcome(False, note=f"the folder holds {', '.join(found)}")
+    files = sorted(path.relative_to(proof.folder).as_posix() for path in proof.folder.rglob("*"))
+    if files != [CONFIG, WEIGHTS]:
+        return Outcome(False, note=f"the folder holds {', '.join(files)}")
     with safe_open(proof.folder / WEIGHTS, "pt") as file:
         metadata = file.metadata() or {}
     digest = proof.bench.backbone.identity.weights_sha256
@@ -42,16 +42,16 @@ def writes_two_files(proof: Proof) -> Outcome:
 
 
 def loading_brings_it_back(proof: Proof) -> Outcome:
-    """Loaded into the bare base under another seed, it gives the states that the trained modules gave."""
+    """Check that, loaded into the bare base under another seed, the adapter gives the states of the trained modules."""
     with proof.bench.loaded(proof.folder) as (_, model):
-        found = drift(proof.bench.states(model), proof.states)
-    return Outcome(found <= tolerance(proof.bench), found, tolerance(proof.bench))
+        drifted = drift(proof.bench.states(model), proof.states)
+    return Outcome(drifted <= tolerance(proof.bench), drifted, tolerance(proof.bench))
 
 
 def damage_is_refused(proof: Proof) -> Outcome | None:
-    """A missing, unknown, mis-shaped or NaN tensor and a foreign base are `InputError`s; the base stays bare.
+    """Check that damaged tensors and a foreign base raise `InputError` and leave the base bare.
 
-    The message names the tensor; for a missing one, too.
+    Tensors are missing, unknown, of a wrong shape, or NaN; the message names the tensor, also a missing one.
     """
     if not proof.bench.trains:
         return None
@@ -77,11 +77,12 @@ def damage_is_refused(proof: Proof) -> Outcome | None:
 
 
 def stock_peft_loads_it(proof: Proof) -> Outcome | None:
-    """`PeftModel.from_pretrained` on the model as plain transformers loads it gives the same states.
+    """Check that `PeftModel.from_pretrained` on the model as plain transformers loads it gives the same states.
 
-    Methods that peft does not have are known to it through their own registration. Where tokens of the method
-    stand before the text's, their states are left out. Some of peft's layers on quantized weights answer bf16 in
-    fp32, so that the model behind them fails in peft's own hands; those are asked with fp32 computation on both sides.
+    Methods unknown to peft are registered with it by their own registration. If the method inserts tokens before the
+    text's, their states are left out. Some of peft's layers on quantized weights return fp32 for bf16 input, so that
+    the
+    model after them fails in stock peft; those are tested with fp32 computation on both sides.
     """
     if not proof.bench.trains:
         return None
@@ -97,18 +98,18 @@ def stock_peft_loads_it(proof: Proof) -> Outcome | None:
     own: torch.dtype = bench.backbone.model.dtype  # type: ignore[assignment]
     note = ""
     try:
-        found = drift_of(own, proof.states)
+        drifted = drift_of(own, proof.states)
     except RuntimeError as error:
         if "dtype" not in str(error) or own == torch.float32 or bench.section.quantization == "none":
             raise
         note = "stock peft computes this in fp32 only"
         ours = load_backbone(bench.section.model_copy(update={"precision": "fp32"}), bench.ids.device)
-        found = drift_of(torch.float32, bench.states(bench.method().load(ours, proof.folder)))
-    return Outcome(found <= tolerance(bench), found, tolerance(bench), note)
+        drifted = drift_of(torch.float32, bench.states(bench.method().load(ours, proof.folder)))
+    return Outcome(drifted <= tolerance(bench), drifted, tolerance(bench), note)
 
 
 def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:
-    """The base as transformers alone loads it, in the bench's quantization."""
+    """Load the base by transformers alone, in the bench's quantization."""
     from transformers import AutoModel
 
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
@@ -126,10 +127,10 @@ def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:
 
 
 def _stock_states(bench: Bench, model: Any) -> Iterator[Tensor]:
-    """States by peft itself.
+    """Yield the states that peft computes.
 
-    Keys in front of the text shift position ids by their number, which is taken off the ids that are given in a
-    second try.
+    Keys inserted before the text shift position ids by their number; a second try subtracts it from the given
+    ids.
     """
     length, config = bench.ids.shape[1], model.active_peft_config
     positions: list[dict[str, Tensor]] = [{}]
@@ -143,7 +144,7 @@ def _stock_states(bench: Bench, model: Any) -> Iterator[Tensor]:
 
 
 def _damaged(proof: Proof, work: Path) -> Iterator[tuple[str, Path, str]]:
-    """Copies of the saved folder with one tensor damaged: what is wrong, the folder, the tensor's name."""
+    """Yield copies of the saved folder with one tensor damaged: the damage, the folder, the tensor's name."""
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
@@ -169,7 +170,7 @@ def _damaged(proof: Proof, work: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _refused(bench: Bench, folder: Path) -> str | None:
-    """The message that loading is refused with; None if it is not."""
+    """Return the message of the refusal to load; None if it loads."""
     try:
         bench.method().load(bench.backbone, folder)
     except InputError as error:
@@ -182,4 +183,4 @@ FILES: dict[str, Callable[[Proof], Outcome | None]] = {
     check.__name__: check
     for check in (writes_two_files, loading_brings_it_back, damage_is_refused, stock_peft_loads_it)
 }
-"""Checks of what a method writes."""
+"""Checks of a method's files."""

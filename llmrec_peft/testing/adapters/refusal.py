@@ -1,4 +1,4 @@
-"""Refusals: what a method declares impossible is refused before loading, and is impossible when tried all the same."""
+"""Refusals: what a method declares impossible is refused before loading, and fails if tried anyway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def refusal_names_what_works(bench: Bench, name: str) -> Outcome:
-    """`preflight.require_method` refuses the pair in one line that says which methods or precisions would do."""
+    """Check that `preflight.require_method` refuses in one line that names methods or precisions that would work."""
     try:
         preflight.require_method(name, bench.config, bench.backbone.facts, bench.section.quantization)
     except InputError as error:
@@ -28,10 +28,10 @@ def refusal_names_what_works(bench: Bench, name: str) -> Outcome:
 
 
 def refused_is_impossible(bench: Bench) -> Outcome:
-    """Attached and trained without asking, it raises, does not learn, or spoils the base.
+    """Check that attaching and training anyway raises, does not learn, or changes the base.
 
-    Where a method gives its PEFT configuration (`peft_config`), plain peft is tried with it too: what plain peft
-    can do is no ground for a refusal.
+    If a method has a PEFT configuration (`peft_config`), plain peft is tried with it too: what plain peft can do
+    must not be refused.
     """
     ways: list[tuple[str, Callable[[AdapterMethod[Any]], nn.Module]]] = [("", lambda m: m.attach(bench.backbone))]
     if hasattr(bench.method_class, "peft_config"):
@@ -46,7 +46,7 @@ def refused_is_impossible(bench: Bench) -> Outcome:
 
 
 def _attempt(bench: Bench, attach: Callable[[AdapterMethod[Any]], nn.Module]) -> tuple[float | None, str]:
-    """Share of the loss that is left if the attempt works, and otherwise what became of it."""
+    """Return the share of the loss that is left if the attempt works, and otherwise why it failed."""
     cause = ""
     for rate in RATES:
         bench.backbone.detach()

@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from llmrec_peft.recipe.sections import BackboneSection
 
 _TOP = {"smollm2": "top-4"}
-"""Layers that are adapted in the checks, where a method lets them be chosen; people choose them too. Else top-2."""
+"""Layers that are adapted in the checks, as is common in practice, if a method has the option; else top-2."""
 _DEFAULT = {"smollm2": "bf16"}
-"""Precision of a backbone unless another is asked for. Else fp32."""
+"""Default precision of a backbone; else fp32."""
 
 
 @dataclass
 class CellResult:
-    """What the suite found in one cell.
+    """Results of the suite in one cell.
 
     Attributes:
         method: Registered method.
         backbone: Alias, ``tiny-*`` or folder.
         kind: Encoder or decoder.
         precision: ``fp32``, ``bf16``, ``int8`` or ``nf4``.
-        status: ``passed``; ``refused`` where the method declares it impossible and it is; ``failed``.
+        status: ``passed``; ``refused`` if the method declares it impossible and it is; ``failed``.
         checks: Outcome of each check.
         parameters: Trained parameters.
-        seconds: Time it took, loading included.
-        tracebacks: Of checks that raised, for people.
+        seconds: Duration, loading included.
+        tracebacks: Tracebacks of checks that raised.
     """
 
     method: str
@@ -58,7 +58,7 @@ class CellResult:
     tracebacks: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As the result file holds it."""
+        """Return the entry of the result file."""
         return {
             "status": self.status,
             "kind": self.kind,
@@ -72,12 +72,12 @@ class CellResult:
         }
 
     def failures(self) -> list[str]:
-        """One line for each check that failed."""
+        """Return one line for each check that failed."""
         return failures(self.checks)
 
 
 def default_precision(backbone: str) -> str:
-    """Precision that a backbone is checked in unless another is asked for."""
+    """Return the precision in which a backbone is checked by default."""
     return _DEFAULT.get(backbone, "fp32")
 
 
@@ -90,7 +90,7 @@ def check_method(
         name: Registered method.
         backbone: Alias, ``tiny-bert``, ``tiny-llama``, …, or a local folder.
         precision: ``fp32``, ``bf16``, ``int8`` or ``nf4``; None for the backbone's own.
-        options: The method's options; where it has ``layers`` and none are given, the top ones are taken.
+        options: The method's options; if it has ``layers`` and none are given, the top ones are used.
 
     Raises:
         InputError: For an unknown method, backbone, precision or option.
@@ -112,7 +112,7 @@ def check_method(
 
 
 def section_of(backbone: str, precision: str) -> BackboneSection:
-    """The recipe's block that loads a backbone in a precision; quantized ones compute as the machine does best.
+    """Return the recipe block that loads a backbone in a precision; quantized ones compute in the best format here.
 
     Raises:
         InputError: For an unknown precision or made-up backbone.
@@ -129,7 +129,7 @@ def section_of(backbone: str, precision: str) -> BackboneSection:
 
 @functools.cache
 def _tiny(name: str) -> Path:
-    """Folder of a made-up backbone, made once a process."""
+    """Return the folder of a tiny backbone, made once per process."""
     from llmrec_peft.testing.adapters.backbones import make_tiny
 
     folder = Path(_scratch().name) / name

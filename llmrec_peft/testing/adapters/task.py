@@ -1,4 +1,4 @@
-"""Task: a few real sentences and a frozen linear question that only a changed encoder answers better."""
+"""Task: some real sentences and a fixed linear task that only a changed encoder solves better."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ SENTENCES: tuple[str, ...] = (
     "The market sells ripe figs and goat cheese.",
     "Meteors burned in the upper atmosphere.",
 )
-"""Sentences about cooking and about space, in turn."""
+"""Sentences about cooking and about space, alternating."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Find a text's side of the vectors' first principal direction, asked along another direction that is fixed.
+    """Classify texts by the vectors' first principal direction, scored along another direction that is fixed.
 
     A text is in class 1 if its untuned vector lies above the median of ⟨u, v⟩, u being the direction in which the
-    untuned vectors differ most. Its score is ⟨w, v − centre⟩ / spread, w drawn once and at right angles to u;
-    centre and spread are those of the untuned vectors. None of it is trained: the question cannot turn to u, so
-    the adapter has to turn the vectors. The classes are balanced, so that no constant shift of the scores brings
-    the loss below ln 2.
+    untuned vectors differ most. Its score is ⟨w, v − centre⟩ / spread, with w drawn once and orthogonal to u; centre
+    and
+    spread are those of the untuned vectors. None of this is trained: w cannot turn to u, so the adapter has to change
+    the vectors. The classes are balanced, so that no constant shift of the scores brings the loss below ln 2.
 
     Attributes:
         direction: w, float32 [width].
@@ -61,7 +61,7 @@ class Task:
 
     @classmethod
     def over(cls, untuned: Tensor) -> Task:
-        """Ask the question of texts with these untuned vectors, float32 [n, width]."""
+        """Make the task for texts with these untuned vectors, float32 [n, width]."""
         centre = untuned.mean(0)
         first = torch.linalg.svd(untuned - centre, full_matrices=False).Vh[0]
         along = (untuned - centre) @ first
@@ -73,6 +73,6 @@ class Task:
         return cls(direction, centre, ((untuned - centre) @ direction).std(), labels)
 
     def loss(self, vectors: Tensor) -> Tensor:
-        """Logistic loss of the fixed question on pooled vectors [n, width]."""
+        """Return the logistic loss of the fixed task on pooled vectors [n, width]."""
         scores = (vectors - self.centre) @ self.direction / self.spread
         return F.binary_cross_entropy_with_logits(scores, self.labels)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Mode = Literal["pairs", "candidates"]
 SEED = 7
 DIM, WIDTH = 16, 12
-"""Width of user and item vectors, and of prompts: different, so that one is not taken for the other."""
+"""Width of user and item vectors, and of prompts: different, so that they cannot be confused."""
 EXAMPLES, CANDIDATES = 12, 9
 SPANS: dict[str, tuple[float, float]] = {"rating": (1.0, 5.0), "click": (0.0, 1.0), "ranking": (0.0, 1.0)}
 """Lowest and highest label of each task."""
@@ -30,7 +30,7 @@ ENCODER, DECODER = "prompts of an encoder", "prompts of a decoder"
 
 @dataclass
 class Inputs:
-    """What a head is asked with.
+    """Inputs of a head.
 
     Attributes:
         batch: Examples.
@@ -43,17 +43,17 @@ class Inputs:
     item: Joined
 
     def to(self, head: TaskHead[Any]) -> HeadOutput:
-        """What a head says of it."""
+        """Return the head's output for these inputs."""
         return head.forward(self.batch, self.user, self.item)
 
 
 def settings_of(head: TaskHead[Any]) -> tuple[str, ...]:
-    """What a head is tried under: prompts of both kinds of language model, where it reads prompts."""
+    """Return the settings of a head: prompts of both kinds of language model, if it reads prompts."""
     return (ENCODER, DECODER) if head.reads_prompt() else ("",)
 
 
 def labels_of(task: str, count: int) -> NDArray[np.float32]:
-    """Labels of a task, every kind of them among the first few."""
+    """Return labels of a task; the first few contain every kind."""
     if task == "rating":
         return (1.0 + np.arange(count) % 5).astype(np.float32)
     if task == "click":
@@ -62,10 +62,10 @@ def labels_of(task: str, count: int) -> NDArray[np.float32]:
 
 
 class HeadBench:
-    """Makes heads of one class with one choice of options, and what they are asked with."""
+    """Makes heads of one class with one set of options, and their inputs."""
 
     def __init__(self, head: type[TaskHead[Any]], config: Options, setting: str = "") -> None:
-        """Take note of the class, its options, and whose prompts are read, if any."""
+        """Set the class, its options, and whose prompts are read, if any."""
         self.head_class, self.config, self.setting = head, config, setting
         self.task: str = head.task
         self.span = SPANS[head.task]
@@ -77,7 +77,7 @@ class HeadBench:
         """Mode in which it has a loss."""
 
     def context(self) -> HeadContext:
-        """What is known when a head is about to be trained."""
+        """Return the context of a head that is built to be trained."""
         labels = labels_of(self.task, 60)
         generator = torch.Generator().manual_seed(SEED)
         decodes = self.setting == DECODER
@@ -92,11 +92,11 @@ class HeadBench:
         )
 
     def fresh(self, seed: int = SEED) -> TaskHead[Any]:
-        """A head about to be trained, in evaluation mode."""
+        """Make a head to be trained, in evaluation mode."""
         return self._built(self.context(), seed)
 
     def empty(self, saved: Mapping[str, Tensor]) -> TaskHead[Any]:
-        """A head about to be loaded, as a run folder's is: nothing is known of the data it was trained on."""
+        """Make a head to be loaded, as for a run folder, without knowledge of its training data."""
         width = WIDTH if self.reads_prompt else None
         blank = HeadContext(DIM, 0.0, (0.0, 0.0), text_width=width, decodes=self.setting == DECODER)
         return self._built(blank, SEED + 1)
@@ -109,7 +109,7 @@ class HeadBench:
         return head
 
     def moved(self, seed: int = SEED) -> TaskHead[Any]:
-        """A head whose trained parameters stand somewhere else than where they start."""
+        """Make a head with trained parameters away from their initial values."""
         head = self.fresh(seed)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -118,12 +118,12 @@ class HeadBench:
         return head
 
     def inputs(self, mode: Mode, labelled: bool = True, count: int = EXAMPLES, seed: int = SEED) -> Inputs:
-        """Random vectors, offsets and prompts of some examples.
+        """Draw random vectors, offsets and prompts of some examples.
 
         Args:
             mode: Whether items are those of the examples, or shared candidates.
-            labelled: Whether labels (and for candidates the targets) are there.
-            count: Examples.
+            labelled: Whether labels (and for candidates the targets) are included.
+            count: Number of examples.
             seed: Seed of the draws.
         """
         generator = torch.Generator().manual_seed(seed)
@@ -151,17 +151,17 @@ class HeadBench:
 
 
 def _levels(count: int) -> Tensor:
-    """Offsets of users, all different."""
+    """Return offsets of users, all different."""
     return 0.1 * (torch.arange(count) % 7 - 3.0)
 
 
 def trained(head: TaskHead[Any]) -> dict[str, torch.nn.Parameter]:
-    """Parameters of a head that ask for a gradient, by name."""
+    """Return parameters of a head that require a gradient, by name."""
     return {name: parameter for name, parameter in head.parts.named_parameters() if parameter.requires_grad}
 
 
-def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
-    """Whether values are equal but for rounding."""
-    return found.shape == expected.shape and bool(
-        ((found - expected).abs() <= tolerance * (1.0 + expected.abs())).all()
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    """Return whether values are equal up to rounding."""
+    return actual.shape == expected.shape and bool(
+        ((actual - expected).abs() <= tolerance * (1.0 + expected.abs())).all()
     )

@@ -1,6 +1,6 @@
-"""Head checks: what every task head has to keep to, one function a rule, whatever it is trained on.
+"""Head checks: the rules for every task head, whatever it is trained on, one function per rule.
 
-Each function takes a `HeadBench` and answers an `Outcome`, or None where the rule does not apply.
+Each function takes a `HeadBench` and returns an `Outcome`, or None if the rule does not apply.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from llmrec_peft.testing.outcome import Outcome
 
 Check = Callable[[HeadBench], Outcome | None]
 ROUNDING = 1e-5
-"""What a score may fall by because sums of fp32 round."""
+"""Decrease of a score that counts as rounding of fp32 sums."""
 
 
 def scores_are_sound(bench: HeadBench) -> Outcome:
-    """In every mode scores are float32 [B] or [B, C], finite and detached, also where a side has no vector."""
+    """Check that scores in every mode are float32 [B] or [B, C], finite and detached, also if a side has no vector."""
     head = bench.moved()
     for mode in bench.modes:
-        for count, told in ((EXAMPLES, ""), (1, "one example"), (EXAMPLES, "user"), (EXAMPLES, "item")):
+        for count, case in ((EXAMPLES, ""), (1, "one example"), (EXAMPLES, "user"), (EXAMPLES, "item")):
             given = bench.inputs(mode, labelled=False, count=count)
-            if told in ("user", "item"):
-                setattr(given, told, replace(getattr(given, told), vector=None))
+            if case in ("user", "item"):
+                setattr(given, case, replace(getattr(given, case), vector=None))
             scores = given.to(head).scores
             shape = (count, CANDIDATES) if mode == "candidates" else (count,)
             wrong = _wrong(scores, shape)
             if wrong:
-                where = f", no vector of the {told}" if told in ("user", "item") else f", {told}" if told else ""
+                where = f", no vector of the {case}" if case in ("user", "item") else f", {case}" if case else ""
                 return Outcome(False, note=f"{mode}{where}: scores {wrong}")
     return Outcome(True)
 
@@ -58,7 +58,7 @@ def _wrong(scores: Any, shape: tuple[int, ...]) -> str:
 
 
 def loss_is_sound(bench: HeadBench) -> Outcome:
-    """The loss is a finite scalar with a gradient where there are labels, and None where there are none."""
+    """Check that the loss is a finite scalar with a gradient if there are labels, and None otherwise."""
     head = bench.moved()
     for mode in bench.modes:
         if bench.inputs(mode, labelled=False).to(head).loss is not None:
@@ -78,7 +78,7 @@ def loss_is_sound(bench: HeadBench) -> Outcome:
 
 
 def scores_ignore_labels(bench: HeadBench) -> Outcome:
-    """While scoring, labels, targets and corrections change no score."""
+    """Check that labels, targets and corrections change no score in evaluation mode."""
     head = bench.moved()
     for mode in bench.labelled_modes:
         plain, told = bench.inputs(mode, labelled=False), bench.inputs(mode)
@@ -92,7 +92,7 @@ def scores_ignore_labels(bench: HeadBench) -> Outcome:
 
 
 def scoring_is_deterministic(bench: HeadBench) -> Outcome:
-    """Asked twice while scoring, a head says the same bit for bit."""
+    """Check that a head in evaluation mode returns the same bit for bit when called twice."""
     head = bench.moved()
     for mode in bench.modes:
         given = bench.inputs(mode, labelled=False)
@@ -102,7 +102,7 @@ def scoring_is_deterministic(bench: HeadBench) -> Outcome:
 
 
 def examples_stand_alone(bench: HeadBench) -> Outcome:
-    """An example's scores are the same whatever other examples stand in its batch."""
+    """Check that an example's scores do not depend on the other examples of its batch."""
     head = bench.moved()
     for mode in bench.modes:
         given = bench.inputs(mode, labelled=False)
@@ -114,7 +114,7 @@ def examples_stand_alone(bench: HeadBench) -> Outcome:
 
 
 def _only(given: Inputs, row: int, mode: Mode) -> Inputs:
-    """One example of some; candidates are shared."""
+    """Return one example of several; candidates are shared."""
     one = slice(row, row + 1)
 
     def side(joined: Joined) -> Joined:
@@ -131,7 +131,7 @@ def _only(given: Inputs, row: int, mode: Mode) -> Inputs:
 
 
 def modes_agree(bench: HeadBench) -> Outcome | None:
-    """A pair has the score that it has among candidates."""
+    """Check that a pair has the same score as among candidates."""
     if "candidates" not in bench.modes:
         return None
     head, given = bench.moved(), bench.inputs("candidates", labelled=False)
@@ -145,7 +145,7 @@ def modes_agree(bench: HeadBench) -> Outcome | None:
 
 
 def inputs_stay_as_they_are(bench: HeadBench) -> Outcome:
-    """Neither the batch nor the vectors are written into, forwards or backwards."""
+    """Check that neither the batch nor the vectors are modified, forwards or backwards."""
     head = bench.moved()
     head.parts.train()
     for mode in bench.labelled_modes:
@@ -160,7 +160,7 @@ def inputs_stay_as_they_are(bench: HeadBench) -> Outcome:
 
 
 def gradient_reaches_everything(bench: HeadBench) -> Outcome:
-    """The loss has a gradient by every trained parameter, both sides' vectors, items' offsets, and what is read."""
+    """Check that each trained parameter, both sides' vectors, items' offsets and all that is read get a gradient."""
     head = bench.moved()
     head.parts.train()
     torch.manual_seed(0)
@@ -183,7 +183,7 @@ def gradient_reaches_everything(bench: HeadBench) -> Outcome:
 
 
 def raw_orders_as_scores(bench: HeadBench) -> Outcome:
-    """`raw` has a gradient, one value a pair, and scores never fall where it rises."""
+    """Check that `raw` has a gradient and one value per pair, and that scores never fall where it rises."""
     head = bench.moved()
     given = _with_vectors(bench.inputs("pairs", labelled=False, count=200))
     raw = head.raw(given.batch, given.user, given.item)
@@ -197,7 +197,7 @@ def raw_orders_as_scores(bench: HeadBench) -> Outcome:
 
 
 def saves_and_loads(bench: HeadBench) -> Outcome:
-    """Through safetensors into a head that was built without knowing the data: same tensors, same scores."""
+    """Check that a head built without knowing the data, filled by safetensors, has the same tensors and scores."""
     head = bench.moved()
     state = head.parts.state_dict()
     with tempfile.TemporaryDirectory(prefix="llmrec-testing-") as work:
@@ -217,7 +217,7 @@ def saves_and_loads(bench: HeadBench) -> Outcome:
 
 
 def labels_are_observed_or_refused(bench: HeadBench) -> Outcome:
-    """`observed` gives each label as the task's metrics want it, clicks as 0 and 1, or refuses in one line."""
+    """Check that `observed` returns labels as the metrics need them, clicks as 0 and 1, or refuses in one line."""
     head = bench.head_class(bench.config)
     own = np.tile(np.asarray(bench.span, np.float32), 6) if bench.task == "click" else _stars()
     seen = 0
@@ -227,15 +227,15 @@ def labels_are_observed_or_refused(bench: HeadBench) -> Outcome:
         (np.tile(np.asarray([-1.0, 1.0], np.float32), 6), (-1.0, 1.0), False),
     ):
         try:
-            found = np.asarray(head.observed(label, span))
+            observed = np.asarray(head.observed(label, span))
         except InputError as error:
             if must or "\n" in str(error):
                 return Outcome(False, note=f"refuses labels of its own task: {error}" if must else "not one line")
             continue
         seen += 1
-        if found.shape != label.shape or not np.isfinite(found).all():
-            return Outcome(False, note=f"labels [{len(label)}] become {list(found.shape)}")
-        if bench.task == "click" and not np.isin(found, (0.0, 1.0)).all():
+        if observed.shape != label.shape or not np.isfinite(observed).all():
+            return Outcome(False, note=f"labels [{len(label)}] become {list(observed.shape)}")
+        if bench.task == "click" and not np.isin(observed, (0.0, 1.0)).all():
             return Outcome(False, note=f"labels {span[0]:g} to {span[1]:g} are taken for clicks: neither 0 nor 1")
     return Outcome(True, seen)
 
@@ -245,25 +245,25 @@ def _stars() -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def negatives_are_declared(bench: HeadBench) -> Outcome:
-    """A listwise head says how its candidates are drawn; others do not."""
-    found = bench.head_class(bench.config).negatives()
-    right = isinstance(found, Negatives) if bench.head_class.listwise else found is None
-    told = "listwise" if bench.head_class.listwise else "not listwise"
-    return Outcome(right, note="" if right else f"it is {told}, and negatives() gives {found!r}")
+    """Check that a listwise head says how its candidates are drawn, and that others do not."""
+    negatives = bench.head_class(bench.config).negatives()
+    right = isinstance(negatives, Negatives) if bench.head_class.listwise else negatives is None
+    kind = "listwise" if bench.head_class.listwise else "not listwise"
+    return Outcome(right, note="" if right else f"it is {kind}, and negatives() gives {negatives!r}")
 
 
 def report_is_plain(bench: HeadBench) -> Outcome:
-    """`report` gives values that JSON holds."""
-    found = bench.moved().report()
+    """Check that `report` returns values that JSON can represent."""
+    report = bench.moved().report()
     try:
-        json.dumps(found, allow_nan=False)
+        json.dumps(report, allow_nan=False)
     except (TypeError, ValueError) as error:
         return Outcome(False, note=f"not plain: {error}")
-    return Outcome(isinstance(found, dict), note="" if isinstance(found, dict) else "not a dictionary")
+    return Outcome(isinstance(report, dict), note="" if isinstance(report, dict) else "not a dictionary")
 
 
 def _with_vectors(given: Inputs) -> Inputs:
-    """The same with a gradient asked for by everything that is read."""
+    """Return the same inputs, with a gradient required by everything that is read."""
     for tensor in _read(given):
         tensor.requires_grad_(True)
     return given
@@ -271,8 +271,8 @@ def _with_vectors(given: Inputs) -> Inputs:
 
 def _read(given: Inputs) -> Iterator[Tensor]:
     prompts = given.batch.vectors.get("prompt")
-    found = (given.user.vector, given.item.vector, given.item.offset, given.item.cross, prompts)
-    return (tensor for tensor in found if tensor is not None)
+    inputs = (given.user.vector, given.item.vector, given.item.offset, given.item.cross, prompts)
+    return (tensor for tensor in inputs if tensor is not None)
 
 
 def _tensors(given: Inputs) -> list[Tensor]:
@@ -281,7 +281,7 @@ def _tensors(given: Inputs) -> list[Tensor]:
 
 
 def calibrates(head: type[TaskHead[Any]]) -> bool:
-    """Whether a head has a calibrator of its own."""
+    """Return whether a head has a calibrator of its own."""
     return head.calibrate is not TaskHead.calibrate
 
 

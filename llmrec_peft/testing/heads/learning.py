@@ -1,4 +1,4 @@
-"""Head learning: that less loss means better answers, that a head learns, and that calibration only rescales."""
+"""Head learning: less loss means better answers, the head learns, and calibration only rescales."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ from llmrec_peft.testing.heads.checks import ROUNDING, calibrates
 from llmrec_peft.testing.outcome import Outcome
 
 FAR = 0.9
-"""How far apart right and wrong pairs are put: the cosine of a user and an item, or its negative."""
+"""Cosine of users and items in right pairs; its negative in wrong ones."""
 USERS, ITEMS, KINDS = 20, 30, 5
 STEPS, RATES = 60, (5e-2, 1e-2, 0.2)
 FALLEN = 0.8
-"""The loss has fallen when it is at most this share of its start."""
+"""The loss counts as fallen at this share of its initial value or below."""
 WORSE = 0.01
-"""How much log-loss calibration may cost on the very examples that it was fitted on."""
+"""Log-loss that calibration may cost on the examples that it was fitted on."""
 
 
 def separation_lowers_loss(bench: HeadBench) -> Outcome:
-    """Pairs whose vectors agree with their labels have less loss than pairs that know nothing, those less than
-    pairs that disagree; and scores rise with the product and with the offset."""
+    """Check that loss rises from pairs that agree with their labels over uninformative ones to disagreeing ones.
+
+    Scores must also rise with the product and with the offset.
+    """
     head = bench.fresh()
     losses = []
     for apart in (FAR, 0.0, -FAR):
@@ -61,7 +63,7 @@ def separation_lowers_loss(bench: HeadBench) -> Outcome:
 
 
 def _separated(bench: HeadBench, apart: float) -> Inputs:
-    """Pairs or lists whose cosine is `apart` times what the label says."""
+    """Return pairs or lists whose cosine is `apart` times what the label says."""
     if bench.trained_mode == "pairs":
         low, high = bench.span
         label = torch.from_numpy(labels_of(bench.task, EXAMPLES))
@@ -80,7 +82,7 @@ def _separated(bench: HeadBench, apart: float) -> Inputs:
 
 
 def _paired(cosine: Tensor, bench: HeadBench) -> Inputs:
-    """Pairs of unit vectors with some cosines; prompts that say nothing."""
+    """Return pairs of unit vectors with given cosines, and prompts without information."""
     count = len(cosine)
     user, item = torch.zeros(count, DIM), torch.zeros(count, DIM)
     user[:, 0], item[:, 0], item[:, 1] = 1.0, cosine, (1.0 - cosine**2).sqrt()
@@ -90,8 +92,7 @@ def _paired(cosine: Tensor, bench: HeadBench) -> Inputs:
 
 
 def learns(bench: HeadBench) -> Outcome:
-    """With tables of users and items beside it, it brings its loss to 0.8 of the start within 60 steps, and its own
-    metric from where it started to better."""
+    """Check that, with tables of users and items, it brings its loss to 0.8 in 60 steps and improves its metric."""
     best = Outcome(False, note="there is no loss")
     for rate in RATES:
         losses, before, after = _trained(bench, rate, STEPS)[:3]
@@ -105,14 +106,14 @@ def learns(bench: HeadBench) -> Outcome:
 
 
 def is_deterministic(bench: HeadBench) -> Outcome:
-    """Two trainings from one seed end bit for bit alike."""
+    """Check that two trainings from one seed end bit for bit alike."""
     one, other = (_trained(bench, RATES[0], 5)[3] for _ in range(2))
     differ = [name for name in one if not one[name].equal(other[name])]
     return Outcome(not differ, len(differ), 0, f"{differ[0]} differs" if differ else "")
 
 
 def _trained(bench: HeadBench, rate: float, steps: int) -> tuple[list[float], float, float, dict[str, Tensor]]:
-    """Losses, own metric before and after, and the trained tensors of a small matrix factorization under a head."""
+    """Train a small matrix factorization under a head; return losses, metric before and after, and trained tensors."""
     world = _World(bench)
     head = bench.fresh()
     torch.manual_seed(SEED)
@@ -137,7 +138,7 @@ def _trained(bench: HeadBench, rate: float, steps: int) -> tuple[list[float], fl
 
 
 class _World:
-    """Twenty users who each like the items of one kind out of five; tables of users and items have to learn whose."""
+    """Twenty users who each like one of five kinds of items; tables of users and items have to learn the kinds."""
 
     def __init__(self, bench: HeadBench) -> None:
         self._bench = bench
@@ -150,7 +151,7 @@ class _World:
         self.part = Interactions(user.astype(np.int64) + 1, item.astype(np.int64) + 1, label, times)
 
     def asked(self, tables: nn.ParameterList, labelled: bool) -> Inputs:
-        """All pairs, or all users' lists of the whole catalogue."""
+        """Return all pairs, or all users' lists of the whole catalogue."""
         user, item = torch.from_numpy(self.part.user), torch.from_numpy(self.part.item)
         users, items, offsets = tables
         listwise = self._bench.trained_mode == "candidates"
@@ -166,7 +167,7 @@ class _World:
         return Inputs(batch, Joined(users[user - 1], torch.zeros(len(user))), side)
 
     def figure(self, forward: Callable[[Batch, Joined, Joined], object], tables: nn.ParameterList) -> float:
-        """The head's own metric."""
+        """Return the head's own metric."""
         bench, part = self._bench, self.part
         with torch.no_grad():
             given = self.asked(tables, labelled=False)
@@ -183,7 +184,7 @@ class _World:
 
 
 def calibration_keeps_order(bench: HeadBench) -> Outcome | None:
-    """Fitted on scores that say too much, the calibrator changes no order, makes no ties, and costs no log-loss."""
+    """Check that a calibrator fitted on overconfident scores keeps the order, makes no ties, and costs no log-loss."""
     if not calibrates(bench.head_class):
         return None
     head = bench.moved()
@@ -202,8 +203,8 @@ def calibration_keeps_order(bench: HeadBench) -> Outcome | None:
     fall = float((-after[order].diff()).max())
     distinct = len(np.unique(after.numpy())) / len(np.unique(before.numpy()))
     if not bool(after.isfinite().all()) or fall > 0.0 or distinct < 0.9:  # noqa: PLR2004 - float32 rounds a few together
-        told = "scores change places" if fall > 0.0 else "scores that differed are equal"
-        return Outcome(False, max(0.0, fall), 0.0, told)
+        problem = "scores change places" if fall > 0.0 else "scores that differed are equal"
+        return Outcome(False, max(0.0, fall), 0.0, problem)
     if bench.task != "click":
         return Outcome(True)
     cost = float(np.mean(log_losses(after.numpy(), observed)) - np.mean(log_losses(before.numpy(), observed)))

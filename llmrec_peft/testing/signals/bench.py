@@ -1,4 +1,4 @@
-"""SignalBench: one signal in the made-up world, under a head of ratings and under one that ranks."""
+"""SignalBench: one signal in the made-up world, under a head of ratings and under a ranking head."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 SETTINGS = ("ratings", "rankings")
 SEED = 7
 DIM = 8
-"""Width of the vectors that signals hand over; that of the texts is tried where a signal insists on it."""
+"""Width of the signals' vectors; the width of the texts is tried if a signal needs it."""
 RATES = (3e-2, 1e-1, 1e-2)
-"""Learning rates tried in this order until the signal is of use."""
+"""Learning rates, tried in this order until the signal learns enough."""
 STEPS, LOOK = 100, 10
-"""Steps at most at one rate, and steps between two looks at what was learnt."""
+"""Steps per rate, at most, and steps between two measurements."""
 CARRIES = 0.1
-"""What a signal has to add to the share of the labels' variance that is explained on pairs held back (ratings), or
-to the share of the catalogue that an item held back is ranked before (rankings)."""
+"""What a signal has to add to the explained share of the labels' variance on held-out pairs (ratings), or to the share
+of the catalogue that a held-out item is ranked above (rankings)."""
 
 
 @functools.cache
 def world_of(setting: str) -> World:
-    """The made-up world, made once a process."""
+    """Return the made-up world, made once per process."""
     return World.made(ranked=setting == "rankings")
 
 
 @dataclass
-class Said:
-    """What a signal says of some pairs; what it does not speak of is None.
+class SignalOutputs:
+    """A signal's outputs for some pairs; None for those that it does not have.
 
     Attributes:
         user: User vectors, [B, dim].
@@ -58,21 +58,21 @@ class Said:
     tokens: Tensor | None
 
     def named(self) -> dict[str, Tensor]:
-        """What there is, by name."""
+        """Return the outputs that are not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass
 class Learnt:
-    """A training of a signal.
+    """Result of training a signal.
 
     Attributes:
         signal: The signal, in evaluation mode.
         gain: What it adds, see `CARRIES`.
-        alone: The figure without it.
+        alone: The value without it.
         rate: Learning rate.
-        moved: Names of its parameters that had a gradient other than zero in any step.
-        penalties: Penalties of the steps, as they came.
+        moved: Names of its parameters that had a nonzero gradient in any step.
+        penalties: Penalties of the steps, in order.
     """
 
     signal: Signal[Any]
@@ -84,19 +84,19 @@ class Learnt:
 
 
 class SignalBench:
-    """Makes signals of one class with one choice of options, asks them, and trains them."""
+    """Makes signals of one class with one set of options, calls them, and trains them."""
 
     def __init__(self, signal: type[Signal[Any]], config: Options, setting: str) -> None:
-        """Take note of the class, its options, and whether pairs are rated or items ranked."""
+        """Set the class, its options, and whether pairs are rated or items ranked."""
         self.signal_class, self.config = signal, config
         self.ranks = setting == "rankings"
         self.world = world_of(setting)
         self.dim = DIM
         self.learnt: Learnt | None = None
-        """What training left, once it was done."""
+        """Result of training, once it is done."""
 
     def context(self) -> SignalContext:
-        """What is known when a signal is about to be trained."""
+        """Return the context of a signal that is built to be trained."""
         world, asked = self.world, self.signal_class(self.config)
         return SignalContext(
             num_users=world.num_users,
@@ -117,15 +117,15 @@ class SignalBench:
         )
 
     def fresh(self, seed: int = SEED) -> Signal[Any]:
-        """A signal about to be trained, in evaluation mode.
+        """Make a signal to be trained, in evaluation mode.
 
         Raises:
-            InputError: When the signal refuses these options, or the made-up data, at both widths.
+            InputError: If the signal refuses these options, or the made-up data, at both widths.
         """
         signal = self.signal_class(self.config)
-        told = signal.refusal(list(self.world.users), list(self.world.items), signal.inserts_tokens)
-        if told is not None:
-            raise InputError(told)
+        error = signal.refusal(list(self.world.users), list(self.world.items), signal.inserts_tokens)
+        if error is not None:
+            raise InputError(error)
         torch.manual_seed(seed)
         try:
             signal.parts = signal.build(self.context())
@@ -138,7 +138,7 @@ class SignalBench:
         return signal
 
     def empty(self, saved: Mapping[str, Tensor], names: Mapping[str, list[str]]) -> Signal[Any]:
-        """A signal about to be loaded, as a run folder's is: only its own tensors tell what it was trained on."""
+        """Make a signal to be loaded, as for a run folder; it knows its training only from its own tensors."""
         whole = self.context()
         torch.manual_seed(SEED + 1)
         signal = self.signal_class(self.config)
@@ -161,7 +161,7 @@ class SignalBench:
         return signal
 
     def batch(self, part: Interactions, rows: NDArray[np.int64] | None = None, labelled: bool = False) -> Batch:
-        """Some pairs with what the signal declares that it reads, and nothing else."""
+        """Return some pairs with exactly what the signal declares that it reads."""
         chosen = np.arange(len(part)) if rows is None else rows
         signal, device = self.signal_class(self.config), torch.device("cpu")
         batch = Batch.of(part, chosen, device, LENGTH if signal.reads_history else None)
@@ -170,37 +170,37 @@ class SignalBench:
         return self.with_texts(batch)
 
     def with_texts(self, batch: Batch) -> Batch:
-        """A batch with vectors of the texts that the signal reads."""
+        """Return a batch with vectors of the texts that the signal reads."""
         signal, world = self.signal_class(self.config), self.world
-        found: dict[str, Tensor] = {}
+        vectors: dict[str, Tensor] = {}
         if signal.uses_text():
-            found["item"] = world.text[batch.item]
+            vectors["item"] = world.text[batch.item]
             if batch.history is not None:
-                found["history"] = world.text[batch.history]
+                vectors["history"] = world.text[batch.history]
         if signal.reads_user_text:
-            found["user"] = world.user_text[batch.user]
-        return batch.with_vectors(**found)
+            vectors["user"] = world.user_text[batch.user]
+        return batch.with_vectors(**vectors)
 
     def candidates(self, items: Tensor) -> Batch:
-        """Items asked by themselves: unknown users, no labels, no histories."""
+        """Return items alone: unknown users, no labels, no histories."""
         vectors = {"item": self.world.text[items]} if self.signal_class(self.config).uses_text() else {}
         return Batch(user=torch.zeros_like(items), item=items, vectors=vectors)
 
     def among(self, batch: Batch, items: Tensor) -> Batch:
-        """Examples that are ranked among shared candidates; the texts of their own items are not there."""
+        """Return examples that are ranked among shared candidates, without the texts of their own items."""
         vectors = {view: value for view, value in batch.vectors.items() if view != "item"}
         if self.signal_class(self.config).uses_text():
             vectors["candidates"] = self.world.text[items]
         return replace(batch, candidates=items, vectors=vectors)
 
-    def said(self, signal: Signal[Any], batch: Batch) -> Said:
-        """What a signal says of pairs, asked in the model's order."""
+    def said(self, signal: Signal[Any], batch: Batch) -> SignalOutputs:
+        """Return a signal's outputs for pairs, computed in the model's order."""
         item, user, offset = signal.item(batch), signal.user(batch), signal.offset(batch)
         tokens = signal.tokens(batch) if signal.inserts_tokens else None
-        return Said(user, item, offset, tokens)
+        return SignalOutputs(user, item, offset, tokens)
 
     def asked(self) -> Batch:
-        """Forty pairs, the unknown user and item, and those without interactions among them."""
+        """Return forty pairs, including the unknown user and item, and those without interactions."""
         part = self.world.train
         rows = np.linspace(0, len(part) - 1, 36).astype(np.int64)
         batch = self.batch(part, rows)
@@ -211,5 +211,5 @@ class SignalBench:
 
 
 def trained(signal: Signal[Any]) -> dict[str, nn.Parameter]:
-    """Parameters of a signal that ask for a gradient, by name."""
+    """Return parameters of a signal that require a gradient, by name."""
     return {name: parameter for name, parameter in signal.parts.named_parameters() if parameter.requires_grad}

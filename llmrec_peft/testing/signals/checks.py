@@ -1,6 +1,6 @@
-"""Signal checks: what every signal has to keep to while it is asked and trained, one function a rule.
+"""Signal checks: the rules for every signal in evaluation and training, one function per rule.
 
-Each function takes a `SignalBench` and answers an `Outcome`, or None where the rule does not apply.
+Each function takes a `SignalBench` and returns an `Outcome`, or None if the rule does not apply.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from llmrec_peft.testing.signals.world import HIDDEN, LENGTH
 
 Check = Callable[[SignalBench], Outcome | None]
 AGREES = 1e-4
-"""Relative difference of a pair's offset from the sum of its terms that counts as rounding."""
+"""Relative difference between a pair's offset and the sum of its terms that counts as rounding."""
 
 
 def moved(bench: SignalBench, seed: int = SEED) -> Signal[Any]:
-    """A signal whose trained parameters stand somewhere else than where they start."""
+    """Make a signal with trained parameters away from their initial values."""
     signal = bench.fresh(seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -37,12 +37,12 @@ def moved(bench: SignalBench, seed: int = SEED) -> Signal[Any]:
 
 
 def outputs_are_sound(bench: SignalBench) -> Outcome:
-    """Vectors are [B, dim], offsets [B], cross [B, C], tokens [B, k, hidden], float32 and finite; not all are None.
+    """Check that vectors are [B, dim], offsets [B], cross [B, C], tokens [B, k, hidden], float32, finite, not all None.
 
-    The batch holds what the signal declares that it reads, nothing else, and the unknown user and item.
+    The batch contains exactly what the signal declares that it reads, and the unknown user and item.
     """
     signal, batch = moved(bench), bench.asked()
-    count, found = len(batch), 0
+    count, count_of = len(batch), 0
     every = torch.arange(1, bench.world.num_items)
     with torch.no_grad():
         said = bench.said(signal, batch).named()
@@ -59,7 +59,7 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
         "cross of shared candidates": (count, len(every)),
     }
     for name, value in said.items():
-        found += 1
+        count_of += 1
         if bench.signal_class.inserts_tokens and name != "tokens":
             return Outcome(False, note=f"{name}: a signal that inserts tokens gives nothing else")
         if tuple(value.shape) != shapes[name]:
@@ -70,11 +70,13 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
             row = int((~value.isfinite()).reshape(count, -1).any(1).nonzero()[0])
             who = f"user {int(batch.user[row])} and item {int(batch.item[row])}"
             return Outcome(False, note=f"{name}: not finite for {who} (0 is the unknown one)")
-    return Outcome(found > 0, found, note="" if found else "it says nothing: user, item, offset, cross are all None")
+    return Outcome(
+        count_of > 0, count_of, note="" if count_of else "it says nothing: user, item, offset, cross are all None"
+    )
 
 
 def asking_is_deterministic(bench: SignalBench) -> Outcome:
-    """Asked twice in evaluation, a signal says the same bit for bit."""
+    """Check that a signal in evaluation mode returns the same bit for bit when called twice."""
     signal, batch = moved(bench), bench.asked()
     with torch.no_grad():
         one, other = bench.said(signal, batch).named(), bench.said(signal, batch).named()
@@ -83,14 +85,14 @@ def asking_is_deterministic(bench: SignalBench) -> Outcome:
 
 
 def labels_are_not_read(bench: SignalBench) -> Outcome:
-    """In evaluation nothing depends on `batch.label`."""
+    """Check that nothing depends on `batch.label` in evaluation mode."""
     signal, batch = moved(bench), bench.asked()
     told = replace(batch, label=torch.linspace(1.0, 5.0, len(batch)))
     return _same(bench, signal, batch, told, "other with labels than without")
 
 
 def examples_stand_alone(bench: SignalBench) -> Outcome:
-    """What is said of an example is the same whatever other examples stand in its batch."""
+    """Check that an example's outputs do not depend on the other examples of its batch."""
     signal, batch = moved(bench), bench.asked()
     with torch.no_grad():
         whole = bench.said(signal, batch).named()
@@ -103,10 +105,10 @@ def examples_stand_alone(bench: SignalBench) -> Outcome:
 
 
 def both_ways_agree(bench: SignalBench) -> Outcome | None:
-    """A pair and a candidate have one score: items are the same whoever asks, users whatever is asked about.
+    """Check that a pair and a candidate have one score: items for all users, and users for all items, are the same.
 
-    Candidates are asked by themselves: unknown users, no labels, no histories. What a pair's `offset` adds is the sum
-    of the user's, the item's by itself, and what `cross` says of the candidate.
+    Candidates are asked alone: unknown users, no labels, no histories. A pair's `offset` is the sum of the user's, the
+    item's alone, and `cross` of the candidate.
     """
     if bench.signal_class.inserts_tokens:
         return None
@@ -117,27 +119,27 @@ def both_ways_agree(bench: SignalBench) -> Outcome | None:
         cross = signal.cross(bench.among(batch, every), every[None, :])
         own = None if cross is None else cross.gather(1, batch.item[:, None]).squeeze(1)
         terms = [signal.user_offset(batch), signal.item_offset(alone), own]
-        for name, found, expected in (
+        for name, checks, expected in (
             ("item: other when asked by itself", signal.item(alone), signal.item(batch)),
             ("user: other beside another item", signal.user(turned), signal.user(batch)),
             ("user_offset: other beside another item", signal.user_offset(turned), signal.user_offset(batch)),
             ("offset: not the sum of user_offset, item_offset and cross", _sum(terms), signal.offset(batch)),
         ):
-            if (found is None) != (expected is None) or (
-                found is not None and expected is not None and not close(found, expected, AGREES)
+            if (checks is None) != (expected is None) or (
+                checks is not None and expected is not None and not close(checks, expected, AGREES)
             ):
                 return Outcome(False, note=name)
     return Outcome(True)
 
 
 def _sum(terms: list[Tensor | None]) -> Tensor | None:
-    """Sum of what there is."""
+    """Return the sum of the terms that are not None."""
     given = [term for term in terms if term is not None]
     return torch.stack(given).sum(0) if given else None
 
 
 def candidates_agree(bench: SignalBench) -> Outcome | None:
-    """`cross` says of an item the same among shared candidates and in a pair."""
+    """Check that an item's `cross` is the same among shared candidates and in a pair."""
     signal, batch = moved(bench), bench.asked()
     every = torch.arange(bench.world.num_items)
     for asked in (batch, bench.with_texts(replace(batch, item=batch.item.flip(0)))):
@@ -154,7 +156,7 @@ def candidates_agree(bench: SignalBench) -> Outcome | None:
 
 
 def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
-    """Further places without an entry, whatever vector stands there, change nothing; empty histories are finite."""
+    """Check that more padding, whatever vectors it has, changes nothing, and that empty histories are finite."""
     if not bench.signal_class.reads_history:
         return None
     signal, batch = moved(bench), bench.asked()
@@ -163,13 +165,13 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
     noise = {name: torch.randn(len(batch), 3, *value.shape[2:]) for name, value in cut.items()}
     noise["history"] = torch.zeros(len(batch), 3, dtype=torch.int64)
     wide = {name: torch.cat([noise[name], value], dim=1) for name, value in cut.items()}
-    found = _same(
+    outputs = _same(
         bench, signal, _with_entries(batch, cut), _with_entries(batch, wide), "other when a history is padded further"
     )
-    if not found.ok:
-        return found
+    if not outputs.ok:
+        return outputs
     none = {name: torch.zeros_like(value[:, :3]) for name, value in there.items()}
-    for told, changed in (
+    for who, changed in (
         ("who met nothing", none),
         ("who met nothing, in a batch of such users alone", {name: value[:, :0] for name, value in none.items()}),
         ("of whose histories the times are not known", {**there, "history_age": None}),
@@ -178,26 +180,26 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
             said = bench.said(signal, _with_entries(batch, changed)).named()
         wrong = [name for name, value in said.items() if not bool(value.isfinite().all())]
         if wrong:
-            return Outcome(False, note=f"{wrong[0]}: not finite for users {told}")
-    return found
+            return Outcome(False, note=f"{wrong[0]}: not finite for users {who}")
+    return outputs
 
 
 def _entries(batch: Batch) -> dict[str, Tensor]:
-    """What a batch holds of each entry of its histories, [B, L, ...] each; ``text`` stands for their vectors."""
+    """Return a batch's tensors of history entries, [B, L, ...] each; ``text`` stands for their vectors."""
     fields_of = {name: getattr(batch, name) for name in ("history", "history_label", "history_age")}
-    found = {**fields_of, "text": batch.vectors.get("history")}
-    return {name: value for name, value in found.items() if value is not None}
+    entries = {**fields_of, "text": batch.vectors.get("history")}
+    return {name: value for name, value in entries.items() if value is not None}
 
 
 def _with_entries(batch: Batch, entries: Mapping[str, Tensor | None]) -> Batch:
-    """The batch with other entries, as `_entries` names them."""
+    """Return the batch with other entries, named as in `_entries`."""
     changed = replace(batch, **{name: value for name, value in entries.items() if name != "text"})  # type: ignore[arg-type]
     texts = entries.get("text")
     return changed if texts is None else changed.with_vectors(history=texts)
 
 
 def inputs_stay_as_they_are(bench: SignalBench) -> Outcome:
-    """The batch is not written into."""
+    """Check that the batch is not modified."""
     signal, batch, kept = moved(bench), bench.asked(), bench.asked()
     signal.parts.train()
     bench.said(signal, batch)
@@ -207,16 +209,19 @@ def inputs_stay_as_they_are(bench: SignalBench) -> Outcome:
 
 
 def is_deterministic(bench: SignalBench) -> Outcome:
-    """Two trainings from one seed end bit for bit alike."""
+    """Check that two trainings from one seed end bit for bit alike."""
     one, other = steps(bench, 3), steps(bench, 3)
     differ = [name for name in one if name not in other or not one[name].equal(other[name])]
     return Outcome(not differ, len(differ), 0, f"{differ[0]} differs" if differ else "")
 
 
 def carries_the_label(bench: SignalBench) -> Outcome | None:
-    """Trained where what it reads tells the labels, it explains pairs held back that a constant in its place cannot.
+    """Check that training teaches the signal more about held-out pairs than a constant in its place learns.
 
-    Rankings have no use for what is the same for all items; signals that say nothing else are left out there.
+
+    After training on data whose labels depend on its inputs, the signal explains more variance of held-out pairs than
+    a model with a constant in its place. Rankings do not depend on what is the same for all items; signals that return
+    nothing else are left out there.
     """
     learnt = bench.learnt = learn(bench)
     if bench.ranks and learnt.gain < CARRIES and _same_for_all_items(bench, learnt.signal):
@@ -238,7 +243,7 @@ def _same_for_all_items(bench: SignalBench, signal: Signal[Any]) -> bool:
 
 
 def gradient_reaches_its_parts(bench: SignalBench) -> Outcome | None:
-    """Every trained parameter had a gradient other than zero in some step of ratings (rankings know no user bias)."""
+    """Check that each trained parameter had a nonzero gradient in some step of ratings (rankings have no user bias)."""
     if bench.ranks or bench.learnt is None:
         return None
     idle = sorted(set(trained(bench.learnt.signal)) - bench.learnt.moved)
@@ -246,7 +251,7 @@ def gradient_reaches_its_parts(bench: SignalBench) -> Outcome | None:
 
 
 def penalty_is_a_scalar(bench: SignalBench) -> Outcome | None:
-    """`penalty` is None or a finite scalar."""
+    """Check that `penalty` is None or a finite scalar."""
     if bench.learnt is None:
         return None
     for penalty in bench.learnt.penalties:
@@ -258,29 +263,29 @@ def penalty_is_a_scalar(bench: SignalBench) -> Outcome | None:
 
 
 def report_is_plain(bench: SignalBench) -> Outcome:
-    """`report` and `names` give values that JSON holds."""
+    """Check that `report` and `names` return values that JSON can represent."""
     signal = moved(bench)
-    for told in (signal.report(), signal.names()):
+    for plain in (signal.report(), signal.names()):
         try:
-            json.dumps(told, allow_nan=False)
+            json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             return Outcome(False, note=f"not plain: {error}")
-        if not isinstance(told, dict):
+        if not isinstance(plain, dict):
             return Outcome(False, note="not a dictionary")
     return Outcome(True)
 
 
-def _same(bench: SignalBench, signal: Signal[Any], one: Batch, other: Batch, told: str) -> Outcome:
+def _same(bench: SignalBench, signal: Signal[Any], one: Batch, other: Batch, message: str) -> Outcome:
     with torch.no_grad():
-        expected, found = bench.said(signal, one).named(), bench.said(signal, other).named()
-    differ = [name for name in expected if name not in found or not close(found[name], expected[name])]
-    return Outcome(not differ, note=f"{differ[0]}: {told}" if differ else "")
+        expected, outputs = bench.said(signal, one).named(), bench.said(signal, other).named()
+    differ = [name for name in expected if name not in outputs or not close(outputs[name], expected[name])]
+    return Outcome(not differ, note=f"{differ[0]}: {message}" if differ else "")
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
-    """All tensors of a batch by name."""
-    found = {field.name: value for field in fields(Batch) if isinstance(value := getattr(batch, field.name), Tensor)}
-    return {**found, **{f"vectors[{view}]": value for view, value in batch.vectors.items()}}
+    """Return all tensors of a batch by name."""
+    tensors = {field.name: value for field in fields(Batch) if isinstance(value := getattr(batch, field.name), Tensor)}
+    return {**tensors, **{f"vectors[{view}]": value for view, value in batch.vectors.items()}}
 
 
 def _rows(batch: Batch, rows: Tensor) -> Batch:

@@ -1,4 +1,4 @@
-"""Signal folding: after training a signal forgets single interactions, says the same, and comes back from a file."""
+"""Signal folding: after training a signal drops single interactions, keeps its outputs, and is restored from a file."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from llmrec_peft.testing.signals.bench import SignalBench, trained
 from llmrec_peft.testing.signals.checks import moved
 
 ROUNDING = 1e-4
-"""What folding may change, relative to 1 plus the value: sums are taken in another order."""
+"""Allowed change by folding, relative to 1 plus the value: sums are computed in another order."""
 
 
 def folding_keeps_what_is_said(bench: SignalBench) -> Outcome:
-    """`fold` changes nothing that is said, of the unknown, of those without interactions, of everyone else."""
+    """Check that `fold` changes no output: for unknown users and items, those without interactions, and all others."""
     signal, batch = moved(bench), bench.asked()
     with torch.no_grad():
         before = bench.said(signal, batch).named()
         signal.fold()
         after = bench.said(signal, batch).named()
-        signal.fold()  # asked twice, it has nothing left to do
+        signal.fold()  # a second call has nothing left to do
     differ = [name for name in before if name not in after or not close(after[name], before[name], ROUNDING)]
     return Outcome(not differ, note=f"{differ[0]}: other after folding" if differ else "")
 
 
 def folding_forgets_interactions(bench: SignalBench) -> Outcome:
-    """After `fold` neither parts nor attributes hold the training interactions.
+    """Check that after `fold` neither parts nor attributes contain the training interactions.
 
-    Looked for are `Interactions` and `Histories` themselves, and tensors and arrays with a row for each training
+    It looks for `Interactions` and `Histories` themselves, and for tensors and arrays with a row for each training
     interaction, or a cell for each user and item.
     """
     signal = moved(bench)
     signal.fold()
-    for where, value in _held(signal):
+    for where, value in _stored(signal):
         if isinstance(value, Interactions | Histories):
             return Outcome(False, note=f"{where} still holds the interactions")
         if _looks_like(value, bench):
@@ -55,8 +55,8 @@ def folding_forgets_interactions(bench: SignalBench) -> Outcome:
     return Outcome(True)
 
 
-def _held(signal: Signal[Any]) -> Iterator[tuple[str, Any]]:
-    """Everything that a signal holds: attributes, and attributes, parameters and buffers of its parts."""
+def _stored(signal: Signal[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield everything that a signal stores: attributes, and attributes, parameters and buffers of its parts."""
     waiting: list[tuple[str, Any]] = [(name, value) for name, value in vars(signal).items() if name != "config"]
     seen: set[int] = set()
     while waiting:
@@ -83,7 +83,7 @@ def _looks_like(value: Any, bench: SignalBench) -> bool:
     if not isinstance(value, Tensor | np.ndarray):
         return False
     if isinstance(value, Tensor) and value.layout != torch.strided:
-        return True  # a table of users and items has no holes
+        return True  # a table of users and items has no empty cells
     return len(world.train) in shape or shape in (
         [world.num_users, world.num_items],
         [world.num_items, world.num_users],
@@ -91,7 +91,7 @@ def _looks_like(value: Any, bench: SignalBench) -> bool:
 
 
 def saves_and_loads(bench: SignalBench) -> Outcome:
-    """Folded and through safetensors into a signal that was built from the saved tensors: the same is said."""
+    """Check that a folded signal, loaded by safetensors into one built from its tensors, has the same outputs."""
     signal = moved(bench)
     signal.fold()
     state, batch = signal.parts.state_dict(), bench.asked()
@@ -114,7 +114,7 @@ def saves_and_loads(bench: SignalBench) -> Outcome:
 
 
 def remembers_what_it_folded(bench: SignalBench) -> Outcome | None:
-    """Folded and copied, `remember` gives back what training knew; `follow` takes outcomes and leaves weights."""
+    """Check that `remember` restores a folded copy's outputs, and that `follow` reads outcomes and keeps weights."""
     if bench.signal_class.remember is Signal.remember and bench.signal_class.follow is Signal.follow:
         return None
     signal, batch = moved(bench), bench.asked()
@@ -130,7 +130,7 @@ def remembers_what_it_folded(bench: SignalBench) -> Outcome | None:
         if differ:
             return Outcome(False, note=f"{differ[0]}: other after remember() than before fold()")
         weights = {name: parameter.clone() for name, parameter in trained(other).items()}
-        other.follow(bench.batch(bench.world.held, np.arange(5), labelled=True))
+        other.follow(bench.batch(bench.world.held_out, np.arange(5), labelled=True))
         said = bench.said(other, batch).named()
     wrong = [name for name, value in said.items() if not bool(value.isfinite().all())]
     changed = [name for name, p in trained(other).items() if name in weights and not p.equal(weights[name])]

@@ -1,4 +1,4 @@
-"""Signal learning: a signal trained beside as little as it needs, and what is left when it says nothing."""
+"""Signal learning: a signal trained with a minimal model, and the same model with a constant in the signal's place."""
 
 from __future__ import annotations
 
@@ -14,21 +14,31 @@ from torch.nn import functional as F
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.signals.contract import Signal
-from llmrec_peft.testing.signals.bench import CARRIES, LOOK, RATES, SEED, STEPS, Learnt, Said, SignalBench, trained
+from llmrec_peft.testing.signals.bench import (
+    CARRIES,
+    LOOK,
+    RATES,
+    SEED,
+    STEPS,
+    Learnt,
+    SignalBench,
+    SignalOutputs,
+    trained,
+)
 from llmrec_peft.testing.signals.world import HIDDEN
 
-Says = Callable[[Batch], Said]
+Says = Callable[[Batch], SignalOutputs]
 
 
 class Rest(nn.Module):
-    """What a signal meets: a mean, a table of the side that it does not speak of, and a reader of its tokens.
+    """The rest of a minimal model: a mean, a table of the side without a vector, and a reader of the signal's tokens.
 
-    The reader stands for a frozen language model: a random layer over the tokens in their order, and a trained
-    line over what comes out.
+    The reader replaces a frozen language model: a random layer over the tokens in their order, and a trained linear
+    layer on its output.
     """
 
-    def __init__(self, said: Said, bench: SignalBench) -> None:
-        """Make what is missing."""
+    def __init__(self, said: SignalOutputs, bench: SignalBench) -> None:
+        """Make the missing parts."""
         super().__init__()
         world, dim = bench.world, bench.dim
         torch.manual_seed(SEED)
@@ -44,8 +54,8 @@ class Rest(nn.Module):
             self.register_buffer("frozen", torch.randn(places * HIDDEN, 4 * HIDDEN) / (places * HIDDEN) ** 0.5)
             self.reader = nn.Linear(4 * HIDDEN, 1)
 
-    def pairs(self, said: Said, batch: Batch) -> Tensor:
-        """Scores of pairs, [B]."""
+    def pairs(self, said: SignalOutputs, batch: Batch) -> Tensor:
+        """Return scores of pairs, [B]."""
         score = self.mean.expand(len(batch))
         user, item = self._side("user", said.user, batch.user), self._side("item", said.item, batch.item)
         if user is not None and item is not None:
@@ -56,8 +66,10 @@ class Rest(nn.Module):
             score = score + self.reader(states).squeeze(-1)
         return score
 
-    def lists(self, users: Tensor | None, items: Said, cross: Tensor | None, batch: Batch, every: Tensor) -> Tensor:
-        """Scores of the whole catalogue, [B, C]."""
+    def lists(
+        self, users: Tensor | None, items: SignalOutputs, cross: Tensor | None, batch: Batch, every: Tensor
+    ) -> Tensor:
+        """Return scores of the whole catalogue, [B, C]."""
         user, item = self._side("user", users, batch.user), self._side("item", items.item, every)
         score = 0.0 * self.mean.expand(len(batch), len(every))
         if user is not None and item is not None:
@@ -73,24 +85,24 @@ class Rest(nn.Module):
 
 
 class Constant(nn.Module):
-    """In a signal's place: of everything that it speaks of, the same for all pairs, but trained."""
+    """Replacement of a signal: each of its outputs is the same for all pairs, but trained."""
 
-    def __init__(self, said: Said) -> None:
-        """Make one row of each."""
+    def __init__(self, said: SignalOutputs) -> None:
+        """Make one row for each output."""
         super().__init__()
         torch.manual_seed(SEED)
         self.rows = nn.ParameterDict(
             {name: nn.Parameter(0.1 * torch.randn(value.shape[1:])) for name, value in said.named().items()}
         )
 
-    def forward(self, batch: Batch) -> Said:
-        """The same of every pair."""
-        told = {name: row.expand(len(batch), *row.shape) for name, row in self.rows.items()}
-        return replace(Said(None, None, None, None), **told)
+    def forward(self, batch: Batch) -> SignalOutputs:
+        """Return the same for every pair."""
+        outputs = {name: row.expand(len(batch), *row.shape) for name, row in self.rows.items()}
+        return replace(SignalOutputs(None, None, None, None), **outputs)
 
 
 def learn(bench: SignalBench) -> Learnt:
-    """Train the signal at each rate until it carries the label of pairs that were held back; then without it."""
+    """Train the signal at each rate until it predicts labels of held-out pairs; then train the constant."""
     start = bench.fresh()
     with torch.no_grad():
         said = bench.said(start, bench.batch(bench.world.train))
@@ -112,7 +124,7 @@ def learn(bench: SignalBench) -> Learnt:
 
 
 def steps(bench: SignalBench, count: int) -> dict[str, Tensor]:
-    """Trained tensors after a few steps from the seed."""
+    """Return the trained tensors after a few steps from the seed."""
     signal = bench.fresh()
     with torch.no_grad():
         said = bench.said(signal, bench.batch(bench.world.train))
@@ -122,7 +134,7 @@ def steps(bench: SignalBench, count: int) -> dict[str, Tensor]:
 
 def _fit(
     bench: SignalBench,
-    said: Said,
+    said: SignalOutputs,
     silent: Constant | None,
     parameters: list[nn.Parameter],
     signal: Signal[Any] | None,
@@ -130,7 +142,7 @@ def _fit(
     until: float | None,
     count: int = STEPS,
 ) -> tuple[float, set[str], list[Any]]:
-    """Train; the best figure on what is held back, names of parameters that moved, and penalties."""
+    """Train; return the best value on held-out pairs, names of parameters that changed, and penalties."""
     rest = Rest(said, bench)
     optimizer = torch.optim.Adam([*rest.parameters(), *parameters], lr=rate)
     torch.manual_seed(SEED)
@@ -179,26 +191,26 @@ def _listed(
         items = silent(alone)
         return rest.lists(silent(batch).user, items, None, batch, every)
     assert signal is not None  # noqa: S101 - one of both
-    items = Said(None, signal.item(alone), signal.item_offset(alone), None)
+    items = SignalOutputs(None, signal.item(alone), signal.item_offset(alone), None)
     asked = bench.among(batch, every)
     if batch.label is not None:
         asked.target = batch.item - 1
     return rest.lists(signal.user(asked), items, signal.cross(asked, every[None, :]), batch, every)
 
 
-def _says(bench: SignalBench, silent: Constant | None, signal: Signal[Any] | None, batch: Batch) -> Said:
+def _says(bench: SignalBench, silent: Constant | None, signal: Signal[Any] | None, batch: Batch) -> SignalOutputs:
     if silent is not None:
-        found: Said = silent(batch)
-        return found
+        outputs: SignalOutputs = silent(batch)
+        return outputs
     assert signal is not None  # noqa: S101 - one of both
     return bench.said(signal, batch)
 
 
 @torch.no_grad()
 def _figure(bench: SignalBench, rest: Rest, silent: Constant | None, signal: Signal[Any] | None) -> float:
-    """Explained share of the labels' variance, or share of the catalogue behind the item, on pairs held back."""
-    held: Interactions = bench.world.held
-    batch = bench.batch(held)
+    """Return the explained variance, or the share of the catalogue ranked below the item, on held-out pairs."""
+    held_out: Interactions = bench.world.held_out
+    batch = bench.batch(held_out)
     if bench.ranks:
         scores = _listed(bench, rest, silent, signal, batch)
         own = scores.gather(1, batch.item[:, None] - 1)
@@ -208,5 +220,5 @@ def _figure(bench: SignalBench, rest: Rest, silent: Constant | None, signal: Sig
         ahead = (scores > own).sum(1) + 0.5 * ((scores == own).sum(1) - 1)
         return 1.0 - float(ahead.mean()) / (scores.shape[1] - 1)
     scores = rest.pairs(_says(bench, silent, signal, batch), batch)
-    missed = np.mean((scores.numpy() - held.label) ** 2)
-    return 1.0 - float(missed / held.label.var())
+    missed = np.mean((scores.numpy() - held_out.label) ** 2)
+    return 1.0 - float(missed / held_out.label.var())

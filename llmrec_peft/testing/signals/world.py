@@ -1,4 +1,4 @@
-"""World: made-up users and items whose likes are told by every source that a signal could read."""
+"""World: made-up users and items; every source that a signal could read contains information on their likes."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 
 USERS, ITEMS = 40, 40
-"""Users and items with interactions; one further of each has none, and row 0 stands for the unknown."""
+"""Users and items with interactions; one further of each has none, and row 0 is the unknown one."""
 WIDTH, HIDDEN, LENGTH = 24, 20, 8
 """Width of text vectors, width of the language model's token embeddings, entries of a history."""
 LIKED = 4.0
-"""Labels from here on are met where items are ranked."""
+"""Labels from here on become interactions if items are ranked."""
 MIDDLE = 3.0
-HELD = 0.3
-"""Share of what was met that is held back where items are ranked."""
+HELD_OUT = 0.3
+"""Share of interactions that is held out if items are ranked."""
 DAY = 86_400
 _NOISE = 0.3
 
 
 @dataclass(frozen=True)
 class World:
-    """What is known of the made-up users and items.
+    """Data of the made-up users and items.
 
     A user has a taste t and a generosity g, an item a kind c and a quality q, each 1 or -1, and a label is
-    3 + t c + 0.7 q + 0.7 g, cut to 1 to 5. Texts, columns, a graph, histories, and how often an item was met tell
-    of c and q; texts and columns of users, and their histories, of t and g; ids tell all of it, by repetition.
+    3 + t c + 0.7 q + 0.7 g, cut to 1 to 5. Texts, columns, a graph, histories, and an item's number of interactions
+    depend on c and q; texts and columns of users, and their histories, on t and g; ids give all of it, by repetition.
 
     Attributes:
-        train: What is trained on, with histories.
-        held: Pairs of the same users and items that training never met, with histories.
+        train: Training interactions, with histories.
+        held_out: Pairs of the same users and items that are not in training, with histories.
         text: Vectors of items' texts, float32 [num_items, WIDTH].
         user_text: Vectors of users' texts, float32 [num_users, WIDTH].
         neighbours: Graph around the items.
@@ -46,7 +46,7 @@ class World:
     """
 
     train: Interactions
-    held: Interactions
+    held_out: Interactions
     text: Tensor
     user_text: Tensor
     neighbours: Neighbours
@@ -65,11 +65,12 @@ class World:
 
     @classmethod
     def made(cls, ranked: bool = False, seed: int = 0) -> World:
-        """The same world for a seed.
+        """Make the world, the same one for a seed.
 
         Args:
-            ranked: Whether meeting an item is all that is known: only liked ones are met, and some of what was met
-                is held back. Else all pairs are rated that training does not know.
+            ranked: Whether only interactions are known: only liked items have any, and some of them are held out.
+                Otherwise
+                all pairs outside training are rated.
             seed: Seed of the draws.
         """
         rng = np.random.default_rng(seed)
@@ -79,16 +80,16 @@ class World:
         exact = MIDDLE + taste[user - 1] * kind[item - 1] + 0.7 * (quality[item - 1] + generous[user - 1])
         label = np.clip(exact, 1.0, 5.0).astype(np.float32)
         known = rng.random(len(user)) < np.where(quality[item - 1] > 0, 0.75, 0.4)
-        held = ~known
+        held_out = ~known
         if ranked:
-            met = known & (label >= LIKED)
-            held = met & (rng.random(len(user)) < HELD)
-            known, label = met & ~held, np.ones_like(label)
+            liked = known & (label >= LIKED)
+            held_out = liked & (rng.random(len(user)) < HELD_OUT)
+            known, label = liked & ~held_out, np.ones_like(label)
         every = Interactions(user, item, label, (rng.integers(60, 400, len(user)) * DAY).astype(np.int64))
         every = replace(every, history=_histories(every, np.flatnonzero(known), rng))
         return cls(
             every.take(np.flatnonzero(known)),
-            every.take(np.flatnonzero(held)),
+            every.take(np.flatnonzero(held_out)),
             _texts(kind, quality, rng),
             _texts(taste, generous, rng),
             _neighbours(kind, quality),
@@ -98,12 +99,12 @@ class World:
 
 
 def _halves(count: int, run: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """As many 1 as -1, in an order of their own."""
+    """Return as many 1 as -1, in random order."""
     return np.asarray(rng.permutation(np.where(np.arange(count) // run % 2 == 0, 1.0, -1.0)))
 
 
 def _texts(first: NDArray[np.float64], second: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
-    """Vectors that tell two signs, around a common centre; row 0 is that of an empty text."""
+    """Return vectors that depend on two signs, around a common centre; row 0 is that of an empty text."""
     centre, *directions = rng.normal(size=(3, WIDTH))
     told = first[:, None] * directions[0] + second[:, None] * directions[1]
     rows = centre + told + _NOISE * rng.normal(size=told.shape)
@@ -111,7 +112,7 @@ def _texts(first: NDArray[np.float64], second: NDArray[np.float64], rng: np.rand
 
 
 def _neighbours(kind: NDArray[np.float64], quality: NDArray[np.float64]) -> Neighbours:
-    """Two entities around each item: one of two for its kind, one of two for its quality; none around the last."""
+    """Return two entities around each item: one of two for its kind, one of two for its quality; none for the last."""
     entity = np.zeros((len(kind) + 1, 2), np.int64)
     entity[1:, 0], entity[1:, 1] = np.where(kind > 0, 1, 2), np.where(quality > 0, 3, 4)
     entity[-1] = 0
@@ -126,7 +127,7 @@ def _columns(
     names: tuple[str, str, str, str],
     rng: np.random.Generator,
 ) -> dict[str, list[Any]]:
-    """Words, a word, a whole number and a decimal: the first and third tell one sign, the others the other."""
+    """Return words, a word, an integer and a decimal: the first and third follow one sign, the others the other."""
     words, word, number, decimal = names
     of_kind = [["light", "day"] if sign > 0 else ["dark", "night"] for sign in first]
     years = 1990 + 10 * first + rng.integers(-3, 4, len(first))
@@ -141,19 +142,21 @@ def _columns(
 
 
 def _histories(everything: Interactions, known: NDArray[np.int64], rng: np.random.Generator) -> Histories:
-    """For each pair some of the user's known other pairs, in the days before it; in one of six, its own item too, with
-    a label that says nothing; and in one of ten, nothing at all."""
+    """Draw a history for each pair: some of the user's other known pairs, in the days before it.
+
+    One in six also contains the pair's own item, with the middle label; one in ten is empty.
+    """
     items, labels, times = [], [], []
     for user, item, now in zip(everything.user, everything.item, everything.timestamp, strict=True):
         own = known[(everything.user[known] == user) & (everything.item[known] != item)]
         drawn = rng.permutation(own)[: rng.integers(3, LENGTH + 1)]
-        entries, told = everything.item[drawn], everything.label[drawn]
+        entries, own_labels = everything.item[drawn], everything.label[drawn]
         if rng.random() < 1 / 6:
-            entries, told = np.append(entries, item), np.append(told, np.float32(MIDDLE))
+            entries, own_labels = np.append(entries, item), np.append(own_labels, np.float32(MIDDLE))
         if rng.random() < 1 / 10:
-            entries, told = entries[:0], told[:0]
+            entries, own_labels = entries[:0], own_labels[:0]
         items.append(entries)
-        labels.append(told)
+        labels.append(own_labels)
         times.append(now - np.sort(rng.integers(1, 60 * DAY, len(entries)))[::-1])
     lengths = np.fromiter((len(entries) for entries in items), np.int64, len(items))
     end = np.cumsum(lengths).astype(np.int64)
