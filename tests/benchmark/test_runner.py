@@ -22,6 +22,8 @@ from llmrec_peft.benchmark.runner import Choices, alone_in, plan, run_cells
 from llmrec_peft.benchmark.sections import Limits, Timing
 from llmrec_peft.errors import InputError
 
+pytestmark = pytest.mark.trains
+
 GOOD = """
 import json, sys, pathlib
 spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
@@ -161,7 +163,6 @@ def test_several_jobs_run_at_the_same_time_and_keep_the_order(tmp_path: Path) ->
     assert [(row["axes"]["seed"], row["status"]) for row in rows] == [(1, "ok"), (2, "ok")]
 
 
-@pytest.mark.trains
 def test_interruption_ends_the_running_cell_and_leaves_the_finished(tmp_path: Path) -> None:
     marker = f"marker-{os.getpid()}-interrupted"
     code = GOOD.replace("row =", "import time\nif spec['axes']['seed'] == 2: time.sleep(60)\nrow =") + f"# {marker}"
@@ -183,7 +184,6 @@ def test_interruption_ends_the_running_cell_and_leaves_the_finished(tmp_path: Pa
     assert [state for _, state in plan(cells((1, 2)), tmp_path, choices(GOOD))] == ["finished", "run"]
 
 
-@pytest.mark.trains
 def test_a_second_runner_is_kept_out_of_the_folder_until_the_first_is_gone(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from llmrec_peft.benchmark.runner import alone_in\n"
@@ -204,7 +204,6 @@ def test_a_second_runner_is_kept_out_of_the_folder_until_the_first_is_gone(tmp_p
         pass
 
 
-@pytest.mark.trains
 def test_a_cell_ends_with_its_runner_even_if_that_was_killed(tmp_path: Path) -> None:
     marker = f"marker-{os.getpid()}-killed"
     measured = (

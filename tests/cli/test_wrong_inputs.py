@@ -1,15 +1,16 @@
-"""Wrong inputs through the real command: exit code 2, one line on stderr, nothing written."""
+"""Wrong inputs through the command, some in a process of its own: exit code 2, one line on stderr, nothing written."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from task_places import Done, Run
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PAIRS = "user_id,item_id\n1,1\n2,3\n"
@@ -210,20 +211,51 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
 }
 
 
+IN_A_PROCESS = (
+    "no data folder given",
+    "unknown item id",
+    "target modules that match nothing",
+    "method that cannot train on the quantization",
+    "unknown option",
+    "hash that does not match",
+    "evaluate with other data",
+    "predict an unknown item without text",
+)
+"""A case of each way to refuse: before and after data, model and run are read. A process starts in half a second."""
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(name: str, place: Place, llmrec: Command) -> None:
+def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(
+    name: str, place: Place, llmrec_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil, arguments, words = CASES[name]
+    spoil(place)
+    before = listing(place.folder)
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    refused(llmrec_here(*arguments), words)
+    assert listing(place.folder) == before
+
+
+@pytest.mark.parametrize("name", IN_A_PROCESS)
+def test_refusal_of_a_process_of_its_own_is_the_same(name: str, place: Place, llmrec: Command) -> None:
     spoil, arguments, words = CASES[name]
     spoil(place)
     before = listing(place.folder)
     done = llmrec(*arguments, cwd=place.folder)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
+    refused(Done(done.returncode, done.stdout, done.stderr), words)
+    assert listing(place.folder) == before
+
+
+def refused(done: Done, words: Sequence[str]) -> None:
+    """Exit code 2 and one line, which says all of these."""
+    assert done.code == 2, done.err
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.err
     assert lines[0].startswith("error: ")
     for word in words:
         assert word in lines[0]
-    assert listing(place.folder) == before
 
 
 def test_training_from_a_file_counts_duplicate_ratings_and_says_so(place: Place, llmrec: Command) -> None:

@@ -62,6 +62,7 @@ def test_targets_of_make_that_are_shown_are_there() -> None:
     assert [(page, target) for page, target in sorted(shown) if target not in targets] == []
 
 
+@pytest.mark.trains
 def test_python_block_trains_and_recommends(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,6 +128,7 @@ def test_unknown_item_is_refused_with_what_to_do(recommender: Recommender) -> No
     assert recommender.score([], []).shape == (0,)
 
 
+@pytest.mark.trains
 def test_new_item_with_the_text_of_a_cold_one_gets_its_score(cold_run: Path, tiny_data: Path) -> None:
     recommender = Recommender.from_pretrained(cold_run)
     cold = [item for item, n in zip(recommender.vocabulary.items, recommender.items.popularity, strict=True) if n == 0]
@@ -187,6 +188,7 @@ def run_on_a_copy(tiny_data: Path, tiny_backbone: Path, tmp_path: Path) -> Calla
     return make
 
 
+@pytest.mark.trains
 def test_base_model_with_other_weights_is_refused(run_on_a_copy: Callable[..., tuple[Path, Path]]) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -204,6 +206,7 @@ def test_base_model_with_other_weights_is_refused(run_on_a_copy: Callable[..., t
         recommender.score(["1"], ["n"])
 
 
+@pytest.mark.trains
 def test_without_an_adapter_the_run_scores_and_takes_new_items(
     run_on_a_copy: Callable[..., tuple[Path, Path]],
 ) -> None:
@@ -217,6 +220,7 @@ def test_without_an_adapter_the_run_scores_and_takes_new_items(
     assert 1.0 <= float(recommender.score(["1"], ["n"])[0]) <= 5.0
 
 
+@pytest.mark.trains
 def test_without_text_the_run_scores_and_refuses_new_items(
     run_on_a_copy: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from llmrec_peft.testing.outcome import Outcome
 from llmrec_peft.testing.plugins import PluginResult, variations
 
 
+@pytest.mark.trains
 def test_one_head_shows_every_check_and_says_what_passed(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["rating", "--kind", "head"]) == 0
     shown = capsys.readouterr()
@@ -20,6 +21,7 @@ def test_one_head_shows_every_check_and_says_what_passed(capsys: pytest.CaptureF
     assert "head rating (loss=huber): passed" in shown.err
 
 
+@pytest.mark.trains
 def test_chosen_options_are_tried_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["text", "--kind", "signal", "--set", "users=false", "--set", "dropout=0.2", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
