@@ -70,10 +70,10 @@ def find_leaks(
             ("test", parts.test, parts.fit),
         ):
             leaking = rows[_known_pair(interactions, rows, learnt)]
-            leaks += _leaks("the same user and item are among what is learnt", part, leaking)
+            leaks += _leaks("the same user and item are in the data learnt from", part, leaking)
             if interactions.history is not None:
                 leaks += _leaks(
-                    "the same history and item are among what is learnt",
+                    "the same history and item are in the data learnt from",
                     part,
                     rows[_known_record(interactions, rows, learnt)],
                 )
@@ -101,7 +101,7 @@ def require_no_leaks(leaks: Sequence[Leak]) -> None:
     if leaks:
         raise InputError(
             f"the data gives answers away: {'; '.join(map(str, leaks))}."
-            " Mend the split or the texts, or go on regardless with data.allow_leakage=true"
+            " Correct the split or the texts, or continue anyway with data.allow_leakage=true"
         )
 
 

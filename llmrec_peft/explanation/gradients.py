@@ -51,8 +51,8 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
     the model has one, else zero), a token adds ⟨x − x0, ∫ ∂score/∂x (x0 + a (x − x0)) da⟩; the integral is a
     Gauss-Legendre sum. A word is the sum of its tokens; punctuation and special tokens stay as they are.
 
-    what_if: Computes scores of the pair.
-        what_if: Scores the pair.
+    Args:
+        what_if: Computes scores of the pair.
         pair: The pair; its item has a text that a signal reads.
         steps: Points of the path.
 

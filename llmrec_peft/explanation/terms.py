@@ -23,8 +23,8 @@ TOLERANCE = 1e-4
 class Terms:
     """A score as a sum.
 
-    base: What the head itself adds, by name, [B] each.
-        base: What the head adds by itself, by name, [B] each.
+    Attributes:
+        base: What the head itself adds, by name, [B] each.
         alone: What each signal's offset adds, [B] each.
         products: What the product of one signal's user vector with one signal's item vector adds, [B] each, by both
             names. Empty if the fusion mixes signals, see `exact`.

@@ -157,7 +157,7 @@ class ClickHead(TaskHead[ClickOptions]):
         if not np.isin(label, (0.0, 1.0)).all():
             low, high = label_range
             raise InputError(
-                f"head click: labels run from {low:g} to {high:g}; say from which one on an item is liked, such as"
+                f"head click: labels run from {low:g} to {high:g}; set the lowest label of a liked item, such as"
                 f" head.threshold={round(low + 0.75 * (high - low)):g}"
             )
         return label

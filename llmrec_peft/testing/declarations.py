@@ -64,7 +64,7 @@ def options_are_documented(plugin: type[Any]) -> Outcome:
         config.model_validate({"no_such_option": 1})
     except ValidationError:
         return Outcome(True, len(rows))
-    return Outcome(False, note="takes an option that nobody knows")
+    return Outcome(False, note="accepts an unknown option")
 
 
 def says_what_it_is(plugin: type[Any]) -> Outcome:

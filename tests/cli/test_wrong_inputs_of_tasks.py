@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
         pair_in_two_parts,
         ml(),
         [
-            "the data gives answers away: 1 test examples: the same user and item are among what is learnt",
+            "the data gives answers away: 1 test examples: the same user and item are in the data learnt from",
             "data.allow_leakage=true",
         ],
     ),

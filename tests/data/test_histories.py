@@ -1,4 +1,4 @@
-"""Histories: what a user met strictly before, among what may be known; ragged rows that are cut, padded and joined."""
+"""Histories: a user's strictly earlier interactions among known ones; ragged rows are cut, padded and joined."""
 
 from __future__ import annotations
 

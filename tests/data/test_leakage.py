@@ -22,8 +22,8 @@ from llmrec_peft.recipe import load_recipe
 TEXTS = ["", *(f"text of item {n}" for n in range(1, 30))]
 TITLES = ["", *(f"Film Number {n:02d}" for n in range(1, 30))]
 PARTS = Split(np.arange(4), np.arange(4, 6), np.arange(6, 8))
-PAIR = "the same user and item are among what is learnt"
-RECORD = "the same history and item are among what is learnt"
+PAIR = "the same user and item are in the data learnt from"
+RECORD = "the same history and item are in the data learnt from"
 OWN = "the item, or one of the same text, stands in its own history"
 TITLE = "the item's title stands in the user's text"
 LATE = "training goes on after the first test interaction"

@@ -114,10 +114,10 @@ def test_leaks_are_those_that_a_walk_over_single_records_finds(seed: int) -> Non
     for part, rows_, learnt in (("validation", parts.valid, parts.train), ("test", parts.test, parts.fit)):
         pairs = {(told.user[row], told.item[row]) for row in learnt}
         known = {record(row) for row in learnt}
-        expected["the same user and item are among what is learnt", part] = [
+        expected["the same user and item are in the data learnt from", part] = [
             row for row in rows_ if (told.user[row], told.item[row]) in pairs
         ]
-        expected["the same history and item are among what is learnt", part] = [
+        expected["the same history and item are in the data learnt from", part] = [
             row for row in rows_ if len(record(row)[1]) >= MIN_HISTORY and record(row) in known
         ]
     for part, rows_ in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):

@@ -1,4 +1,4 @@
-"""Augmentations that a recipe must not ask for are refused, and those that would do nothing are told."""
+"""Augmentations that a recipe must not ask for are refused, and those that would do nothing are reported."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ def test_dropped_head_changes_what_the_other_one_says_and_the_rest_of_the_report
 def test_rankings_of_joint_runs_are_compared_only_where_they_rank_the_same_items(
     stars: Path, stars_alone: Path, tmp_path: Path
 ) -> None:
-    """The protocol of a run is told for its first head: stars rank nothing, so the recipe has to say it."""
+    """The protocol of a run is set for its first head: stars rank nothing, so the recipe has to say it."""
     other = Path(shutil.copytree(stars, tmp_path / "other"))
     text = (other / "recipe.yaml").read_text(encoding="utf-8")
     (other / "recipe.yaml").write_text(text.replace("own_items: true", "own_items: false"), encoding="utf-8")

@@ -92,7 +92,7 @@ def test_decoder_writes_from_the_evidence(film_run: Path, tiny_decoder: Path) ->
 
 
 class Scripted:
-    """A writer that answers what it was told to."""
+    """A writer that answers with given texts."""
 
     def __init__(self, answer: str) -> None:
         self.answer, self.asked = answer, ""

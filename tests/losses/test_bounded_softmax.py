@@ -91,7 +91,7 @@ def test_half_precision_scores_are_normalised_in_single(dtype: torch.dtype) -> N
 
 
 def test_noisy_examples_move_the_answer_less_than_under_cross_entropy() -> None:
-    """A third of the labels is of an item that nothing foretells: the rest is still told, and told surer."""
+    """A third of the labels is unpredictable: the others are still predicted, and with more confidence."""
     torch.manual_seed(0)
     kind = torch.randint(0, 3, (300,))
     target = torch.where(torch.rand(300) < 0.34, torch.randint(3, COLUMNS, (300,)), kind)

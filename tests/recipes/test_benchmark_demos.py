@@ -1,4 +1,4 @@
-"""Made-up data of the benchmark recipes: the same for a seed, in the readers' columns, and told by its texts."""
+"""Made-up data of the benchmark recipes: the same for a seed, in the readers' columns, predictable from texts."""
 
 from __future__ import annotations
 

@@ -122,9 +122,9 @@ def test_table_rows_that_were_never_trained_stay_hidden_when_their_owner_is_foll
 
 
 def kinds_of_users(kind: str) -> tuple[Task, Interactions, Interactions]:
-    """Users of two kinds, told for new ones by histories alone, and what those do first and then.
+    """Users of two kinds, which only histories reveal for new users, and their first and later interactions.
 
-    Half of the items tell a user's kind (by whether he met them, or by how he rates them), the other half is
+    Half of the items reveal a user's kind (by whether he interacts with them, or how he rates them), the other half is
     liked by one kind. The new users' first outcomes are followed; the later ones are predicted.
     """
     rng = np.random.default_rng(0)

@@ -55,7 +55,7 @@ def _texts(kind: np.ndarray, salient: np.ndarray | None = None, seed: int = 1) -
 def _task(
     said: Callable[[list[int]], float], kind: np.ndarray, text: torch.Tensor, rows: list[list[int]], **further: Any
 ) -> Task:
-    """A user per example, met for the first time, likes items by what his history says of their kind."""
+    """One new user per example likes items whose kind stands in his history."""
     item = np.random.default_rng(3).integers(1, len(kind), len(rows))
     label = [3.0 + 1.8 * said(row) * kind[i] for row, i in zip(rows, item, strict=True)]
     told = histories(rows, further.pop("told", None))
@@ -124,7 +124,7 @@ def by_repeats() -> Task:
 
 
 def by_closest() -> Task:
-    """Whatever else a user met, one entry of the item's own sort is enough."""
+    """One entry of the item's own kind is enough, whatever the other entries."""
     rng = np.random.default_rng(0)
     sort = rng.integers(0, DIM, ITEMS)
     rows = _drawn(1500, low=2)
@@ -136,13 +136,13 @@ def by_closest() -> Task:
 
 
 def by_ids() -> Task:
-    """Texts say nothing; who met what does."""
+    """Texts carry no information; interactions do."""
     kind = signs(np.random.default_rng(0), ITEMS)
     return _task(lambda row: float(kind[row].mean()), kind, _texts(np.zeros(ITEMS)), _drawn(1200, low=1))
 
 
 def by_text_of_new_items() -> Task:
-    """Items that are predicted stand in no history of training and were met by nobody."""
+    """Predicted items occur in no training history and have no interactions."""
     kind = signs(np.random.default_rng(0), ITEMS)
     task = by_mean()
     known = task.train.item <= 30
@@ -153,7 +153,7 @@ def by_text_of_new_items() -> Task:
 
 
 def by_both() -> Task:
-    """Texts of even items tell their kind, but some of those are new; nothing but who met them tells it of odd ones."""
+    """Texts reveal the kind of even items, some of which are new; only interactions reveal that of odd ones."""
     kind = signs(np.random.default_rng(0), 81)
     silent = np.arange(81) % 2 == 1
     text = _texts(np.where(silent, 0.0, kind))

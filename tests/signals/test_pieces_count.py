@@ -17,7 +17,7 @@ pytestmark = pytest.mark.trains
 
 USERS, ITEMS = 31, 61
 NEW = np.arange(ITEMS) > 44
-"""Items that nobody met in training."""
+"""Items without training interactions."""
 ALONE: dict[str, Any] = {"user_history": "none", "item_history": "none"}
 """A collaborative signal of U, I and biases."""
 

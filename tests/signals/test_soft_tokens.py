@@ -226,7 +226,7 @@ def test_tokens_stand_behind_the_first_one_and_texts_of_any_length_share_a_pass(
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
-def test_tokens_pass_through_an_adapter_that_learns_until_it_is_held(method: str, backbone: Backbone) -> None:
+def test_tokens_pass_through_an_adapter_that_learns_until_it_is_frozen(method: str, backbone: Backbone) -> None:
     plugin = registry.get("adapters", method)
     adapter = plugin(plugin.Config())
     frozen = list(backbone.model.modules())

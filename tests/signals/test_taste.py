@@ -1,4 +1,4 @@
-"""Taste: a Gaussian process over a user's own outcomes, held against scikit-learn's and against its own promises."""
+"""Taste: a Gaussian process over a user's own outcomes, compared with scikit-learn's and with its own contract."""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ class KeepsRows(Sound):
 
 
 class KeepsMatrix(Sound):
-    """Keeps who met what as a matrix beside its parts."""
+    """Keeps all interactions as a matrix beside its parts."""
 
     def build(self, context: Any) -> Any:
         import torch

@@ -138,7 +138,7 @@ def sublayers(shapes: ModelShapes, layer: int) -> dict[str, tuple[ModuleShape, M
         first = next((m for m in parts if m.inputs == shapes.width and m is not last), None)
         if last is None or first is None or last.outputs != shapes.width or len(parts) > 6:  # noqa: PLR2004
             raise InputError(
-                f"adapter: layer {layer} of this {shapes.model_type} has no {name} block that can be told"
+                f"adapter: layer {layer} of this {shapes.model_type} has no {name} block that can be recognized"
                 f" (linear layers: {', '.join(m.inside for m in inside)})"
             )
         ends[name] = (first, last)

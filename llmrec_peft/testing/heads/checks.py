@@ -87,7 +87,7 @@ def scores_ignore_labels(bench: HeadBench) -> Outcome:
         expected = plain.to(head).scores
         for given in (told, turned):
             if not close(given.to(head).scores, expected):
-                return Outcome(False, note=f"{mode}: other labels, other scores")
+                return Outcome(False, note=f"{mode}: labels change the scores")
     return Outcome(True)
 
 
@@ -97,7 +97,7 @@ def scoring_is_deterministic(bench: HeadBench) -> Outcome:
     for mode in bench.modes:
         given = bench.inputs(mode, labelled=False)
         if not given.to(head).scores.equal(given.to(head).scores):
-            return Outcome(False, note=f"{mode}: asked twice, it answers twice")
+            return Outcome(False, note=f"{mode}: two calls give different results")
     return Outcome(True)
 
 
@@ -109,7 +109,7 @@ def examples_stand_alone(bench: HeadBench) -> Outcome:
         whole = given.to(head).scores
         for row in (0, EXAMPLES - 1):
             if not close(_only(given, row, mode).to(head).scores[0], whole[row]):
-                return Outcome(False, note=f"{mode}: an example alone is scored otherwise than in a batch")
+                return Outcome(False, note=f"{mode}: an example alone has another score than in a batch")
     return Outcome(True)
 
 
@@ -155,7 +155,7 @@ def inputs_stay_as_they_are(bench: HeadBench) -> Outcome:
             loss.backward()  # type: ignore[no-untyped-call]
         for found, expected in zip(_tensors(given), _tensors(kept), strict=True):
             if not found.equal(expected):
-                return Outcome(False, note=f"{mode}: something that was given is written into")
+                return Outcome(False, note=f"{mode}: an input is modified")
     return Outcome(True)
 
 
@@ -212,7 +212,7 @@ def saves_and_loads(bench: HeadBench) -> Outcome:
     for mode in bench.modes:
         given = bench.inputs(mode, labelled=False)
         if not close(given.to(other).scores, given.to(head).scores, 1e-6):
-            return Outcome(False, note=f"{mode}: loaded, it scores otherwise")
+            return Outcome(False, note=f"{mode}: scores differ after loading")
     return Outcome(True, len(state))
 
 

@@ -70,9 +70,7 @@ def outputs_are_sound(bench: SignalBench) -> Outcome:
             row = int((~value.isfinite()).reshape(count, -1).any(1).nonzero()[0])
             who = f"user {int(batch.user[row])} and item {int(batch.item[row])}"
             return Outcome(False, note=f"{name}: not finite for {who} (0 is the unknown one)")
-    return Outcome(
-        count_of > 0, count_of, note="" if count_of else "it says nothing: user, item, offset, cross are all None"
-    )
+    return Outcome(count_of > 0, count_of, note="" if count_of else "no output: user, item, offset, cross are all None")
 
 
 def asking_is_deterministic(bench: SignalBench) -> Outcome:
@@ -81,14 +79,14 @@ def asking_is_deterministic(bench: SignalBench) -> Outcome:
     with torch.no_grad():
         one, other = bench.said(signal, batch).named(), bench.said(signal, batch).named()
     differ = [name for name in one if not one[name].equal(other[name])]
-    return Outcome(not differ, note=f"{differ[0]}: asked twice, it answers twice" if differ else "")
+    return Outcome(not differ, note=f"{differ[0]}: two calls give different results" if differ else "")
 
 
 def labels_are_not_read(bench: SignalBench) -> Outcome:
     """Check that nothing depends on `batch.label` in evaluation mode."""
     signal, batch = moved(bench), bench.asked()
     told = replace(batch, label=torch.linspace(1.0, 5.0, len(batch)))
-    return _same(bench, signal, batch, told, "other with labels than without")
+    return _same(bench, signal, batch, told, "differs with and without labels")
 
 
 def examples_stand_alone(bench: SignalBench) -> Outcome:
@@ -100,7 +98,7 @@ def examples_stand_alone(bench: SignalBench) -> Outcome:
             alone = bench.said(signal, _rows(batch, torch.tensor([row]))).named()
             for name, value in whole.items():
                 if name not in alone or not close(alone[name][0], value[row]):
-                    return Outcome(False, note=f"{name}: other for an example alone than in a batch")
+                    return Outcome(False, note=f"{name}: differs for an example alone and in a batch")
     return Outcome(True)
 
 
@@ -120,9 +118,9 @@ def both_ways_agree(bench: SignalBench) -> Outcome | None:
         own = None if cross is None else cross.gather(1, batch.item[:, None]).squeeze(1)
         terms = [signal.user_offset(batch), signal.item_offset(alone), own]
         for name, checks, expected in (
-            ("item: other when asked by itself", signal.item(alone), signal.item(batch)),
-            ("user: other beside another item", signal.user(turned), signal.user(batch)),
-            ("user_offset: other beside another item", signal.user_offset(turned), signal.user_offset(batch)),
+            ("item: differs when items are asked alone", signal.item(alone), signal.item(batch)),
+            ("user: differs with another item", signal.user(turned), signal.user(batch)),
+            ("user_offset: differs with another item", signal.user_offset(turned), signal.user_offset(batch)),
             ("offset: not the sum of user_offset, item_offset and cross", _sum(terms), signal.offset(batch)),
         ):
             if (checks is None) != (expected is None) or (
@@ -151,7 +149,7 @@ def candidates_agree(bench: SignalBench) -> Outcome | None:
         if shared is None and own is None:
             return None
         if shared is None or own is None or not close(own, shared.gather(1, asked.item[:, None])):
-            return Outcome(False, note="among shared candidates an item has another cross than in a pair")
+            return Outcome(False, note="cross of an item differs among shared candidates and in a pair")
     return Outcome(True)
 
 
@@ -166,15 +164,18 @@ def padding_changes_nothing(bench: SignalBench) -> Outcome | None:
     noise["history"] = torch.zeros(len(batch), 3, dtype=torch.int64)
     wide = {name: torch.cat([noise[name], value], dim=1) for name, value in cut.items()}
     outputs = _same(
-        bench, signal, _with_entries(batch, cut), _with_entries(batch, wide), "other when a history is padded further"
+        bench, signal, _with_entries(batch, cut), _with_entries(batch, wide), "differs when a history is padded further"
     )
     if not outputs.ok:
         return outputs
     none = {name: torch.zeros_like(value[:, :3]) for name, value in there.items()}
     for who, changed in (
-        ("who met nothing", none),
-        ("who met nothing, in a batch of such users alone", {name: value[:, :0] for name, value in none.items()}),
-        ("of whose histories the times are not known", {**there, "history_age": None}),
+        ("without any interaction", none),
+        (
+            "without any interaction, in a batch of such users",
+            {name: value[:, :0] for name, value in none.items()},
+        ),
+        ("whose histories have no times", {**there, "history_age": None}),
     ):
         with torch.no_grad():
             said = bench.said(signal, _with_entries(batch, changed)).named()

@@ -36,7 +36,7 @@ def folding_keeps_what_is_said(bench: SignalBench) -> Outcome:
         after = bench.said(signal, batch).named()
         signal.fold()  # a second call has nothing left to do
     differ = [name for name in before if name not in after or not close(after[name], before[name], ROUNDING)]
-    return Outcome(not differ, note=f"{differ[0]}: other after folding" if differ else "")
+    return Outcome(not differ, note=f"{differ[0]}: differs after folding" if differ else "")
 
 
 def folding_forgets_interactions(bench: SignalBench) -> Outcome:
@@ -109,8 +109,8 @@ def saves_and_loads(bench: SignalBench) -> Outcome:
         expected, found = bench.said(signal, batch).named(), bench.said(other, batch).named()
     differ = [name for name in expected if name not in found or not close(found[name], expected[name], 1e-6)]
     if not differ and other.names() != names:
-        return Outcome(False, note="names() are others after loading")
-    return Outcome(not differ, len(state), note=f"{differ[0]}: other after loading" if differ else "")
+        return Outcome(False, note="names() differ after loading")
+    return Outcome(not differ, len(state), note=f"{differ[0]}: differs after loading" if differ else "")
 
 
 def remembers_what_it_folded(bench: SignalBench) -> Outcome | None:
@@ -128,7 +128,7 @@ def remembers_what_it_folded(bench: SignalBench) -> Outcome | None:
         after = bench.said(other, batch).named()
         differ = [name for name in before if name not in after or not close(after[name], before[name], ROUNDING)]
         if differ:
-            return Outcome(False, note=f"{differ[0]}: other after remember() than before fold()")
+            return Outcome(False, note=f"{differ[0]}: differs after remember() from before fold()")
         weights = {name: parameter.clone() for name, parameter in trained(other).items()}
         other.follow(bench.batch(bench.world.held_out, np.arange(5), labelled=True))
         said = bench.said(other, batch).named()
