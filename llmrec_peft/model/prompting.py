@@ -37,7 +37,7 @@ class ViewWriter:
             inserted: Vectors that signals insert into each text.
         """
         self.max_length = min(view.max_length, backbone.window - inserted)
-        self._chat = chat = view.chat and backbone.chats
+        self.chat = chat = view.chat and backbone.chats
         self._backbone = backbone
         self._history_length = history_length
         self._writer = PromptWriter(
@@ -50,7 +50,7 @@ class ViewWriter:
 
     def tokenized(self, texts: Sequence[str]) -> TokenTable:
         """Tokenize texts written by this writer, each distinct one once."""
-        tokenize, length, special = self._backbone.tokenize, self.max_length, not self._chat
+        tokenize, length, special = self._backbone.tokenize, self.max_length, not self.chat
         return TokenTable.of(texts, lambda some: tokenize(some, length, special=special), self._backbone.pad_id)
 
     def of_users(self, users: Sequence[Row]) -> Written:
