@@ -136,24 +136,30 @@ class AttachedRuns:
         return self._tenants[self._current]
 
     @property
+    def loaded(self) -> LoadedTenant:
+        """The run that answers, as read from its folder.
+
+        Raises:
+            InputError: If this recommender was just trained, not loaded from a run folder.
+        """
+        tenant = self.tenant
+        if not isinstance(tenant, LoadedTenant):
+            raise InputError("this recommender was not loaded from a run folder")
+        return tenant
+
+    @property
     def language_model(self) -> LanguageModel:
         """The base, shared by all attached runs.
 
         Raises:
             InputError: If this recommender was not loaded from a run folder.
         """
-        return self._loaded().base
+        return self.loaded.base
 
     @property
     def device(self) -> torch.device:
         """Device of the scores' computation."""
         return self.model.device
-
-    def _loaded(self) -> LoadedTenant:
-        tenant = self.tenant
-        if not isinstance(tenant, LoadedTenant):
-            raise InputError("this recommender was not loaded from a run folder")
-        return tenant
 
     def _require_attached(self, name: str) -> None:
         if name not in self._tenants:

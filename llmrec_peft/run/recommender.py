@@ -247,7 +247,7 @@ class Recommender(AttachedRuns):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of texts from the tuned language model, float32 [len(texts), width]."""
-        return self._loaded().tuned.encode_items(texts)
+        return self.loaded.tuned.encode_items(texts)
 
     def save(
         self,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 C = TypeVar("C", bound=Options)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,21 @@ class SignalContext:
     history_length: int = 50
     user_text: Tensor | None = None
     seed: int = 0
+
+    @property
+    def learned(self) -> Interactions:
+        """Interactions that a new signal is trained on; an error for a signal that is built to be loaded."""
+        return _given(self.train, "training interactions")
+
+    @property
+    def item_text(self) -> Tensor:
+        """Vectors of items' texts, float32 [num_items, width]; an error if no signal of the recipe reads them."""
+        return _given(self.text, "vectors of items' texts")
+
+    @property
+    def graph(self) -> Neighbours:
+        """Knowledge graph around the items; an error if there is none."""
+        return _given(self.neighbours, "knowledge graph")
 
 
 class Signal(ABC, Generic[C]):
@@ -206,3 +222,10 @@ class Signal(ABC, Generic[C]):
 
         Called once after training, so that a published artifact holds no interaction and needs none.
         """
+
+
+def _given(value: T | None, name: str) -> T:
+    """Return what a signal that is being built asks for."""
+    if value is None:
+        raise ValueError(f"this context has no {name}: look at `saved` first, or declare that the signal reads them")
+    return value

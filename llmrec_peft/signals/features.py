@@ -134,11 +134,10 @@ class Features(Signal[FeaturesOptions]):
             return values, len(saved[f"{side}_category.weight"]) if width else 0
         from llmrec_peft.signals.parts.columns import Columns
 
-        assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
         if side == "user":
-            table, trained = context.users, context.train.counts_by_user(context.num_users) > 0
+            table, trained = context.users, context.learned.counts_by_user(context.num_users) > 0
         else:
-            table, trained = context.items, context.train.counts_by_item(context.num_items) > 0
+            table, trained = context.items, context.learned.counts_by_item(context.num_items) > 0
         columns = Columns.of(table or {}, chosen, trained, self.config.min_count, f"signals.features.{side}s")
         self._names |= {f"{side}_categories": list(columns.categories), f"{side}_numbers": list(columns.numbers)}
         values = {name: torch.from_numpy(getattr(columns, name)) for name in ("category", "share", "number")}

@@ -89,10 +89,9 @@ class Graph(Signal[GraphOptions]):
             entities = len(saved["entity_offset.weight" if offsets else "entities.weight"])
             named = dict(context.names or {})
         else:
-            assert context.neighbours is not None  # noqa: S101 - a recipe without a graph leaves the signal out
-            relation = torch.from_numpy(context.neighbours.relation)
-            entity = torch.from_numpy(context.neighbours.entity)
-            named = {"relations": context.neighbours.relations, "entities": context.neighbours.entities}
+            relation = torch.from_numpy(context.graph.relation)
+            entity = torch.from_numpy(context.graph.entity)
+            named = {"relations": context.graph.relations, "entities": context.graph.entities}
             relations, entities = len(named["relations"]) + 1, len(named["entities"]) + 1
         self._names = {kind: list(listed) for kind, listed in named.items()}
         parts: dict[str, Any] = {}

@@ -281,8 +281,7 @@ class History(Signal[HistoryOptions]):
         if context.saved is not None:
             name = {"linear": "entry.weight", "low-rank": "down.weight"}.get(self.config.projection)
             return context.dim if name is None else int(context.saved[name].shape[1])
-        assert context.text is not None  # noqa: S101 - the model encodes texts for a signal that reads them
-        return int(context.text.shape[1])
+        return int(context.item_text.shape[1])
 
     def report(self) -> dict[str, Any]:
         """Return the scale and the weights of places (from the newest on), of labels and of repeats."""

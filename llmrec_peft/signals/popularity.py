@@ -43,8 +43,7 @@ class Popularity(Signal[PopularityOptions]):
         if context.saved is not None:
             counts = torch.zeros(len(context.saved["known.count"]))
         else:
-            assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
-            counts = torch.from_numpy(context.train.counts_by_item(context.num_items)).float()
+            counts = torch.from_numpy(context.learned.counts_by_item(context.num_items)).float()
         weights = nn.Embedding(self.config.steps, 1)
         nn.init.zeros_(weights.weight)
         slope = nn.ParameterDict({"slope": nn.Parameter(torch.tensor([self.config.slope]))})

@@ -51,10 +51,8 @@ class Text(Signal[TextOptions]):
             if "user_standard.centre" in context.saved:
                 parts["user_standard"] = empty_standard(context.saved["user_standard.centre"])
         else:
-            assert context.text is not None  # noqa: S101 - the model encodes texts for a signal that reads them
-            assert context.train is not None  # noqa: S101 - a signal that is not loaded has training interactions
-            trained = torch.from_numpy(context.train.counts_by_item(context.num_items) > 0)
-            parts["standard"] = standard(context.text.cpu()[trained])
+            trained = torch.from_numpy(context.learned.counts_by_item(context.num_items) > 0)
+            parts["standard"] = standard(context.item_text.cpu()[trained])
             if context.user_text is not None and self.config.users:
                 parts["user_standard"] = standard(context.user_text.cpu())
         for side in ("", "user_"):

@@ -57,10 +57,8 @@ def export_vectors(run: Path, target: Path, users: bool = False, overwrite: bool
             "vector": _fixed(items.vectors),
         }
         normalized, unit = items.normalized, items.unit
-    manifest = recommender.manifest
-    assert manifest is not None  # noqa: S101 - read from a folder
     metadata = {
-        "run": manifest.digest,
+        "run": recommender.loaded.manifest.digest,
         "head": recommender.recipe.head.name,
         "metric": METRIC,
         "unit": unit,

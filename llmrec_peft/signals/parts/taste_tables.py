@@ -66,8 +66,7 @@ def fitted_tables(options: TableOptions, context: SignalContext) -> dict[str, nn
     Raises:
         InputError: For a column that the items do not have, or that holds no numbers.
     """
-    train = context.train
-    assert train is not None  # noqa: S101 - a signal that is not loaded has training interactions
+    train = context.learned
     columns = _standardized(options.columns, context)
     lowest, highest = float(train.label.min()), float(train.label.max())
     label = train.label.astype(np.float64)
