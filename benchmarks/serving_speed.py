@@ -1,11 +1,12 @@
 """Time `Recommender.recommend` for one user after loading, now and at an earlier commit, in one run.
 
-    python benchmarks/serving_speed.py --before 02d4623
+    python benchmarks/serving_speed.py --before 02d4623 --data data
 
-Made-up runs of the `movies` and `amazon-scientific` recipes, whose catalogues are widened to the sizes of
-MovieLens-100K and of IISAN's Scientific. The earlier commit is checked out into a temporary folder and runs in a child
-process with the same packages; both children take turns, so that a busy machine slows both. What is compared: seconds
-of one `recommend([user], k=10)`, the memory that requests add to a loaded run, and whether both give the same items.
+The `movies` recipe on MovieLens-100K (`--data`), and made-up runs of two recipes whose catalogues are widened to the
+sizes of CoLLM's MovieLens-1M and of IISAN's Scientific. The earlier commit is checked out into a temporary folder and
+runs in a child process with the same packages; both children take turns, so that a busy machine slows both. What is
+compared: seconds of one `recommend([user], k=10)`, the memory that requests add to a loaded run, and whether both give
+the same items.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "serving_speed.json"
+REAL = "ratings of MovieLens-100K, 1,682 items"
 CASES = {
-    "ratings, 1,682 items": ("movies", 1682, ("signals.graph=false",)),
     "rankings with histories, 20,825 items": ("amazon-scientific", 20_825, ()),
     "clicks with histories, 3,255 items": ("collm-ml-1m", 3255, ()),
 }
-"""Recipe, items of the catalogue, and settings of the made-up run."""
+"""Recipe, items of the catalogue, and settings of the made-up runs."""
 CHILD = """
 import json, resource, sys, time
 import numpy as np
@@ -68,7 +69,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--before", default="02d4623", help="commit that is compared with the working tree")
     parser.add_argument("--repeats", type=int, default=15, help="requests of each kind")
-    parser.add_argument("--case", nargs="*", choices=list(CASES), help="cases to measure; all by default")
+    parser.add_argument("--data", type=Path, help=f"folder that holds ml-100k and ml-100k-kg, for {REAL!r}")
+    parser.add_argument("--case", nargs="*", choices=[REAL, *CASES], help="cases to measure; all by default")
+    parser.add_argument("--run", nargs="*", type=Path, default=[], help="further run folders to ask, as they are")
     parser.add_argument("--no-result", action="store_true", help="print only")
     asked = parser.parse_args()
     found: dict[str, Any] = {}
@@ -77,8 +80,17 @@ def main() -> None:
         subprocess.run(["git", "worktree", "add", "-q", "--detach", str(before), asked.before], cwd=ROOT, check=True)
         register(before)
         try:
-            for name in asked.case or CASES:
-                run = widened(before, Path(work), *CASES[name])
+            runs = {str(run): run.resolve() for run in asked.run}
+            cases = asked.case or [*([REAL] if asked.data else []), *CASES]
+            for name in [*cases, *runs]:
+                if name in runs:
+                    run = runs[name]
+                elif name == REAL:
+                    data = asked.data.resolve()
+                    settings = (f"data.graph={data / 'ml-100k-kg'}", "evaluation.bootstrap=0")
+                    run = trained(before, Path(work) / "movies", "movies", str(data / "ml-100k"), settings)
+                else:
+                    run = widened(before, Path(work), *CASES[name])
                 found[name] = compared(before, run, asked.repeats)
                 figures = found[name]
                 before_ms, now_ms = (1000 * figures[when]["seconds"] for when in ("before", "now"))
@@ -123,13 +135,19 @@ def environment(checkout: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def widened(before: Path, work: Path, recipe: str, items: int, settings: tuple[str, ...]) -> Path:
-    """A run of made-up data, trained at the earlier commit, with copies of its items up to a number of them."""
-    run = work / f"{recipe}-{items}"
+def trained(before: Path, run: Path, recipe: str, data: str, settings: tuple[str, ...]) -> Path:
+    """A run of one epoch, trained at the earlier commit: both commits read the same folder."""
     quick = ("training.epochs=1", "training.refit=false", "evaluation.bootstrap=0", "evaluation.ablations=[]")
     changes = [part for one in (*quick, "evaluation.collaborative_only=false", *settings) for part in ("--set", one)]
-    command = [sys.executable, "-m", "llmrec_peft.cli.main", "train", recipe, "--data", "demo", "--out", str(run)]
-    subprocess.run([*command, *changes], env=environment(before), check=True, cwd=before, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "llmrec_peft.cli.main", "train", recipe, "--data", data, "--out", str(run)]
+    where = {"env": environment(before), "cwd": before}
+    subprocess.run([*command, *changes, "--quiet"], check=True, stdout=subprocess.DEVNULL, **where)
+    return run
+
+
+def widened(before: Path, work: Path, recipe: str, items: int, settings: tuple[str, ...]) -> Path:
+    """A run of made-up data with copies of its items up to a number of them."""
+    run = trained(before, work / f"{recipe}-{items}", recipe, "demo", settings)
     subprocess.run([sys.executable, "-c", WIDEN, str(run), str(items)], env=environment(before), check=True, cwd=before)
     return run
 
