@@ -104,3 +104,25 @@ def ranking_speed() -> list[str]:
         name = names.get(one["way"], f"`{one['way']}`")
         lines.append(table_row(name, build, f"{one['seconds']:.1f}", share, f"{one['peak_rss_gb']:.2f}"))
     return lines
+
+
+def serving_speed() -> list[str]:
+    """One `recommend` of one user, before and after users and items were scored as candidates."""
+    lines = table_header("run", "before, ms", "after, ms", "times as fast", "memory above the loaded run, MiB")
+    for name, case in results.load("serving_speed.json")["cases"].items():
+        before, now = case["before"], case["now"]
+        memory = f"{before['above_mb']:.0f} → {now['above_mb']:.0f}"
+        milliseconds = (f"{1000 * one['seconds']:.1f}" for one in (before, now))
+        lines.append(table_row(name, *milliseconds, f"{case['faster']:.0f}", memory))
+    return lines
+
+
+def prepare_speed() -> list[str]:
+    """Reading and rendering 100,000 users and items, before and after columns were read at once."""
+    lines = table_header("what is read", "before, s", "after, s", "times as fast", "with the data's digest")
+    for name, case in results.load("prepare_speed.json")["cases"].items():
+        seconds = (f"{case[when]['prepare_seconds']:.2f}" for when in ("before", "after"))
+        lines.append(
+            table_row(name, *seconds, f"{case['times_as_fast']:.1f}", f"{case['times_as_fast_with_digest']:.1f}")
+        )
+    return lines

@@ -31,6 +31,8 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "wrapping": cost_tables.wrapping,
     "memory": cost_tables.memory,
     "ranking-speed": cost_tables.ranking_speed,
+    "serving-speed": cost_tables.serving_speed,
+    "prepare-speed": cost_tables.prepare_speed,
 }
 
 
