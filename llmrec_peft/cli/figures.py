@@ -28,19 +28,23 @@ def print_figures(metrics: Mapping[str, Any]) -> None:
 def _print_head(title: str, report: Mapping[str, Any]) -> None:
     after, primary = report["test"]["after"], report["primary_metric"]
     shown = [primary, *(name for name in after if name != primary and "left_out" not in name)][:_METRICS]
+    unit = _wider_unit(report["comparisons"])
     body = [
         [
             row.label,
             _figure(row.valid, primary),
             *(_figure(row.test, name) for name in shown),
-            _interval(report["comparisons"].get(f"after_minus_{row.key}", {})),
+            _interval(report["comparisons"].get(f"after_minus_{row.key}", {}), unit),
         ]
         for row in figure_rows(report)
     ]
-    columns = ["model", f"valid {primary}", *(f"test {name}" for name in shown), "after minus it, 95 %"]
+    difference = f"after minus it, by {unit}" if report["comparisons"] else "after minus it"
+    columns = ["model", f"valid {primary}", *(f"test {name}" for name in shown), difference]
     print_table(title, columns, body, range(1, len(columns)))
     for line in legend(report):
         print_line(line)
+    if report["comparisons"]:
+        print_line(f"by {unit}: 95 % interval of the paired bootstrap over {unit}s")
     left_out = after.get("uauc_users_left_out")
     if left_out:
         print_line(f"uauc leaves out {left_out} users whose test examples are all of one class")
@@ -50,7 +54,18 @@ def _figure(row: Mapping[str, float], metric: str) -> str:
     return f"{row[metric]:.4f}" if metric in row else "–"
 
 
-def _interval(comparison: Mapping[str, Any]) -> str:
-    """Return a difference with its 95 % interval, over items where there is one; empty without a comparison."""
-    against = comparison.get("by_item") or comparison.get("by_user")
+def _wider_unit(comparisons: Mapping[str, Any]) -> str:
+    """Return what is resampled, ``user`` or ``item``, in the wider intervals of the tuned model's differences."""
+    widths = {"user": 0.0, "item": 0.0}
+    for name, comparison in comparisons.items():
+        if name.startswith("after_minus_"):
+            for unit in widths:
+                interval = comparison.get(f"by_{unit}")
+                widths[unit] += interval["high"] - interval["low"] if interval else 0.0
+    return "item" if widths["item"] > widths["user"] else "user"
+
+
+def _interval(comparison: Mapping[str, Any], unit: str) -> str:
+    """Return a difference with its 95 % interval over users or items; empty without a comparison."""
+    against = comparison.get(f"by_{unit}")
     return f"{against['difference']:+.3f} [{against['low']:+.3f}, {against['high']:+.3f}]" if against else ""

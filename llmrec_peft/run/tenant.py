@@ -223,13 +223,23 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
         vocabulary=vocabulary,
         items=items,
         catalogue=catalogue_of(vocabulary, items, vectors),
-        seen=read_seen(folder / "seen.parquet", vocabulary.num_users),
+        seen=_read_seen(folder / "seen.parquet", vocabulary),
         users=read_users(folder / "users.parquet", vocabulary.num_users),
         user_vectors=stored["user"].to(device) if "user" in stored else None,
         manifest=manifest,
         adapter=TenantAdapter(folder, manifest, recipe),
         base=base(manifest, recipe),
     )
+
+
+def _read_seen(path: Path, vocabulary: Vocabulary) -> Histories:
+    """Read each user's history; an item that the run does not have would hide one that was added since."""
+    seen = read_seen(path, vocabulary.num_users)
+    outside = (seen.item < UNKNOWN) | (seen.item >= vocabulary.num_items)  # an owner's history may name unknown items
+    if outside.any():
+        wrong = int(seen.item[outside][0])
+        raise InputError(f"{path}: item {wrong} is none of the run's items 1 to {vocabulary.num_items - 1}")
+    return seen
 
 
 def catalogue_of(vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor | None) -> Catalogue:

@@ -98,6 +98,25 @@ def test_figures_of_all_models_are_printed_with_their_legend(
     assert f"{metrics['test']['after']['rmse']:.4f}" in out
 
 
+@pytest.mark.parametrize(("wide", "unit"), [("by_user", "user"), ("by_item", "item")])
+def test_differences_have_the_wider_interval_and_name_what_is_resampled(
+    wide: str, unit: str, tiny_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
+    difference = {"difference": -0.1, "low": -0.11, "high": -0.09}
+    both = {"by_user": difference, "by_item": difference, wide: {"difference": -0.1, "low": -0.4, "high": 0.2}}
+    metrics["comparisons"] = {"after_minus_bias": both}
+    print_figures(metrics)
+    out = capsys.readouterr().out
+    assert f"after minus it, by {unit}" in out
+    assert "-0.100 [-0.400, +0.200]" in out
+    assert f"by {unit}: 95 % interval of the paired bootstrap over {unit}s" in out
+    metrics["comparisons"] = {}
+    print_figures(metrics)
+    assert "after minus it, by" not in capsys.readouterr().out
+
+
 CHEAP = [("list",), ("list", "adapters"), ("show", "adapter", "prefix")]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from llmrec_peft.errors import InputError
 from llmrec_peft.run import candidates
 from llmrec_peft.run.candidates import best
 from llmrec_peft.run.recommender import Recommender
@@ -82,3 +86,16 @@ def test_best_are_those_of_a_stable_sort(seed: int) -> None:
         rows = np.flatnonzero(allowed)
         expected = rows[np.argsort(-keys[rows], kind="stable")[:k]]
         assert best(keys, allowed, k).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("item", [-1, 41, 9_999])
+def test_run_whose_users_have_seen_items_that_it_does_not_have_is_refused(
+    item: int, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    table = pq.read_table(run / "seen.parquet")
+    changed = [item, *table["item"].to_pylist()[1:]]
+    place = table.column_names.index("item")
+    pq.write_table(table.set_column(place, "item", pa.array(changed, table["item"].type)), run / "seen.parquet")
+    with pytest.raises(InputError, match=rf"seen.parquet: item {item} is none of the run's items 1 to 40"):
+        Recommender.from_pretrained(run)
