@@ -12,6 +12,8 @@ from markdown_table import table_header, table_row
 
 MARK = "▼"
 """Behind a figure that is no better than the best baseline's."""
+NONE = "="
+"""Behind a difference of which an interval contains zero: no difference."""
 MODELS = {
     "global_mean": "global mean",
     "user_mean": "user mean",
@@ -25,7 +27,7 @@ MODELS = {
     "without_adapter": "tuned, without adapter",
     "after": "**after: tuned**",
 }
-METRICS = {"rmse": "RMSE ↓", "auc": "AUC ↑", "hr@10": "HR@10 ↑", "ndcg@10": "NDCG@10 ↑"}
+METRICS = {"rmse": "RMSE ↓", "auc": "AUC ↑", "uauc": "uAUC ↑", "hr@10": "HR@10 ↑", "ndcg@10": "NDCG@10 ↑"}
 
 
 def six_rows() -> list[str]:
@@ -65,12 +67,12 @@ def ratings_u1() -> list[str]:
 
 
 def ratings_u1_differences() -> list[str]:
-    """Paired differences of the tuned model to models without a part, whole films resampled."""
+    """Paired differences of the tuned model to models without a part, with the wider interval of each."""
     row = results.benchmarks("movies-u1")["movies-u1"]
     names = ("without_adapter", "without_text", "without_graph", "biased_mf")
     lines = table_header("tuned minus …", *(f"seed {at + 1}" for at in range(len(row.comparisons["bias"]))))
     for name in names:
-        cells = (_interval(one["by_item"]) for one in row.comparisons[name])
+        cells = (_interval(one) for one in row.comparisons[name])
         lines.append(table_row(MODELS[name].removeprefix("tuned, "), *cells))
     return lines
 
@@ -87,8 +89,8 @@ def ratings_cold_items() -> list[str]:
 
 def ratings_cold_items_difference() -> list[str]:
     """Tuned minus frozen over all splits."""
-    lines = table_header("tuned minus frozen, resampling", "difference [95 % interval]")
-    return lines + [table_row(f"{unit}s", _interval(one)) for unit, one in results.tuned_minus_frozen().items()]
+    lines = table_header("", "difference [95 % interval]")
+    return [*lines, table_row("tuned minus frozen", _interval(results.tuned_minus_frozen()))]
 
 
 def _ratings(row: Benchmark, names: dict[str, str]) -> list[str]:
@@ -197,4 +199,6 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _interval(one: Difference) -> str:
-    return f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+    """The difference with the wider of its intervals and what was resampled; `NONE` where any of them contains zero."""
+    text = f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}] by {one.unit}"
+    return text if one.proven else f"{text} {NONE}"
