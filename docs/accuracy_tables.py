@@ -66,6 +66,16 @@ def ratings_u1() -> list[str]:
     return [*table_header("model", "validation RMSE", "test RMSE"), *_ratings(row, MODELS)]
 
 
+def classical() -> list[str]:
+    """The Bayesian factorization machine on the same split, beside the tuned model."""
+    rows = results.load("classical.json")["rows"]
+    lines = table_header("model, MovieLens-100K u1", "test RMSE")
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        lines.append(table_row(f"myFM, {variant}", _spread([row["rmse"] for row in rows if row["variant"] == variant])))
+    ours = results.benchmarks("movies-u1")["movies-u1"].test["after"]["rmse"]
+    return [*lines, table_row("**this package, tuned**", _spread(ours))]
+
+
 def ratings_u1_differences() -> list[str]:
     """Paired differences of the tuned model to models without a part, with the wider interval of each."""
     row = results.benchmarks("movies-u1")["movies-u1"]
