@@ -76,6 +76,12 @@ class Benchmark:
         own, baseline = self.mean(model, metric), self.mean(BEST, metric)
         return own < baseline if metric in LOWER_IS_BETTER else own > baseline
 
+    def minus_best_baseline(self, metric: str) -> Difference:
+        """`after` minus the best baseline over all runs; where each run has its own, that which is nearest to zero."""
+        if ("after", metric) in self.against:
+            return self.against["after", metric]
+        return min(self.comparisons[BEST], key=lambda one: min(abs(one.low), abs(one.high)))
+
     def significantly(self, metric: str) -> bool:
         """Whether `after` differs from the best baseline by the paired bootstrap (95 %), whatever is resampled.
 
