@@ -89,8 +89,8 @@ def classical_sentence() -> list[str]:
     ours = results.benchmarks("movies-u1")["movies-u1"].mean("after", "rmse")
     return [
         "A strong classical model that reads no text, a Bayesian factorization machine (myFM), is level with this one:",
-        f"it reaches RMSE {min(without):.4f} on MovieLens-100K, and {dated:.4f} with the day of each rating; this model",
-        f"{ours:.4f}.",
+        f"it reaches RMSE {min(without):.4f} on MovieLens-100K, and {dated:.4f} with the day of each rating;",
+        f"this model {ours:.4f}.",
     ]
 
 
