@@ -47,7 +47,7 @@ def test_real_oddities_are_noted(real: RecDataset) -> None:
     )
     kept = without_duplicates(real)
     assert len(kept.interactions) == 2302
-    assert kept.notes[-1] == "73 duplicate user-item pairs: the last rating of each was kept"
+    assert kept.notes[-1] == "73 duplicate user-item pairs: the newest rating of each was kept"
 
 
 def test_real_texts_are_plain_and_none_is_missing(real: RecDataset) -> None:
