@@ -204,8 +204,12 @@ def graph_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_graph_folder_is_read_and_links_to_other_items_are_left_out(movielens_folder: Path, graph_folder: Path) -> None:
-    graph = Movies().read(movielens_folder, graph_folder).graph
+def test_graph_folder_is_read_and_links_to_other_items_are_left_out_and_counted(
+    movielens_folder: Path, graph_folder: Path
+) -> None:
+    data = Movies().read(movielens_folder, graph_folder)
+    graph = data.graph
+    assert data.notes == ("links of the graph to films that are not in u.item, left out: 1",)
     assert graph is not None
     assert graph.links[:] == {"item_id": ["1"], "entity_id": ["m.1"]}
     assert graph.triples[:] == {"head": ["m.1"], "relation": ["film.genre"], "tail": ["m.9"]}

@@ -61,15 +61,19 @@ class Movies(Reader):
             parts = [(required_file(path, "u1.base"), "train"), (required_file(path, "u1.test"), "test")]
         else:
             parts = [(required_file(path, "u.data"), "")]
+        linked, others = _graph(graph, set(items["item_id"])) if graph else (None, 0)
+        notes = [f"{name} is read as UTF-8; the owner's is {_OWNERS_ENCODING}" for name in converted]
+        if others:
+            notes.append(f"links of the graph to films that are not in u.item, left out: {others}")
         return RecDataset(
             name="MovieLens-100K",
             interactions=_interactions(parts, set(items["item_id"]), set(users["user_id"])),
             items=items,
             users=users,
             rating_range=_RATINGS,
-            graph=_graph(graph, set(items["item_id"])) if graph else None,
+            graph=linked,
             licence=_LICENCE,
-            notes=tuple(f"{name} is read as UTF-8; the owner's is {_OWNERS_ENCODING}" for name in converted),
+            notes=tuple(notes),
         )
 
     def demo(self, seed: int) -> RecDataset:
@@ -150,16 +154,23 @@ def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str
     return interactions_table(**columns)
 
 
-def _graph(folder: Path, items: set[str]) -> KnowledgeGraph:
-    """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header."""
+def _graph(folder: Path, items: set[str]) -> tuple[KnowledgeGraph, int]:
+    """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header.
+
+    Returns:
+        The graph, and how many links to other films were left out.
+    """
     if not folder.is_dir():
         raise InputError(f"no graph folder {folder}")
     found = {ending: required_match(folder, f"*.{ending}") for ending in ("kg", "link")}
     links: dict[str, list[Any]] = {"item_id": [], "entity_id": []}
+    others = 0
     for _line, (item, entity) in rows(found["link"], "\t", 2, header=True):
-        if item in items:  # the linkage also covers films that later editions dropped
-            links["item_id"].append(item)
-            links["entity_id"].append(entity)
+        if item not in items:  # the linkage also covers films that later editions dropped
+            others += 1
+            continue
+        links["item_id"].append(item)
+        links["entity_id"].append(entity)
     triples: dict[str, list[Any]] = {"head": [], "relation": [], "tail": []}
     for _line, (head, relation, tail) in rows(found["kg"], "\t", 3, header=True):
         triples["head"].append(head)
@@ -167,4 +178,4 @@ def _graph(folder: Path, items: set[str]) -> KnowledgeGraph:
         triples["tail"].append(tail)
     if not links["item_id"] or not triples["head"]:
         raise InputError(f"{folder}: the graph links no item of this data")
-    return KnowledgeGraph(table(triples), table(links))
+    return KnowledgeGraph(table(triples), table(links)), others
