@@ -14,7 +14,7 @@ LONGEST_LINE = 1 << 24
 """Largest size of a line in bytes: a few bytes of gzip can stand for gigabytes without a line end."""
 LARGEST_RATIO = 100
 """Largest size of an unpacked file in sizes of the packed one; text of people packs to a third or a tenth."""
-ALWAYS_UNPACKED = 1 << 23
+ALWAYS_UNPACKED = 1 << 21
 """Bytes that are unpacked whatever the ratio: a small file of like lines packs better than that."""
 
 

@@ -255,7 +255,7 @@ def replaced(path: Path, rng: random.Random) -> str:
 
 def bomb(path: Path, rng: random.Random) -> str:
     """Make a packed file unpack to far more than text does; return what was done."""
-    path.write_bytes(gzip.compress(rng.choice((b"\n", b"{}\n", b" ", b"[")) * (5 << 20), 6))
+    path.write_bytes(gzip.compress(rng.choice((b"\n", b"{}\n", b" ", b"[")) * (3 << 20), 6))
     return "bomb"
 
 
