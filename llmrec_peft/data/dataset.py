@@ -44,7 +44,7 @@ class RecDataset:
                 owner gives each record's history, ``kind`` if the owner groups records (such as ``warm`` and
                 ``cold``), and
                 ``review`` if users write reviews.
-        items: Column ``item_id``, ``title``, and whatever the text views and `features` may name.
+        items: Column ``item_id``, ``title``, and whatever the text views and `features` may name; None is missing.
         users: Column ``user_id`` and all other columns that describe users.
         rating_range: Lowest and highest label that the owner's scale allows.
         graph: Knowledge graph, if there is one.

@@ -39,6 +39,8 @@ def sound(dataset: RecDataset) -> RecDataset:
             interaction names an unknown user or item (`without_unknown` drops such in a reader); where a table or
             column is missing or a label, time or part is no such.
     """
+    if not isinstance(dataset, RecDataset):
+        raise InputError(f"data.reader: it returned a {type(dataset).__name__} where a RecDataset belongs")
     for name, needed in _NEEDED.items():
         _require_columns(dataset, name, needed)
     _require_distinct(dataset, "items", "item_id")
