@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 Feedback = Literal["rating", "click", "implicit"]
@@ -44,7 +45,7 @@ class RecDataset:
                 ``cold``),
             ``person`` if several users are records of one person (whole persons are then resampled for intervals),
             and ``review`` if users write reviews.
-        items: Column ``item_id``, ``title``, and whatever the text views and `features` may name.
+        items: Column ``item_id``, ``title``, and whatever the text views and `features` may name; None is missing.
         users: Column ``user_id`` and all other columns that describe users.
         rating_range: Lowest and highest label that the owner's scale allows.
         graph: Knowledge graph, if there is one.
@@ -72,22 +73,27 @@ class RecDataset:
         return "history" in self.interactions.column_names
 
 
+def arrow(table: Dataset) -> pa.Table:
+    """Return all rows as an Arrow table."""
+    whole: pa.Table = table.data.table if table._indices is None else table.with_format("arrow")[:]
+    return whole  # `with_format` takes a millisecond, for a fingerprint that nobody reads
+
+
 def column(table: Dataset, name: str) -> list[Any]:
     """Return one column as a list, straight from Arrow: a `Dataset` yields its values one by one, slowly."""
-    arrow = table.with_format("arrow")[:]
-    values: list[Any] = arrow.column(name).to_pylist()
+    values: list[Any] = arrow(table).column(name).to_pylist()
     return values
 
 
 def numbers(table: Dataset, name: str) -> NDArray[Any]:
     """Return one numeric column as an array [n], straight from Arrow."""
-    values = table.with_format("arrow")[:].column(name)
+    values = arrow(table).column(name)
     return np.asarray(values.to_pylist()) if values.null_count else np.asarray(values.to_numpy())
 
 
 def columns(table: Dataset) -> dict[str, list[Any]]:
     """Return all columns as lists, straight from Arrow."""
-    values: dict[str, list[Any]] = table.with_format("arrow")[:].to_pydict()
+    values: dict[str, list[Any]] = arrow(table).to_pydict()
     return values
 
 
@@ -97,25 +103,34 @@ def rows(table: Dataset) -> list[dict[str, Any]]:
     return [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
 
 
+def titles(items: Dataset) -> list[str]:
+    """Return the title of each item, empty where it is missing."""
+    return ["" if title is None else str(title) for title in column(items, "title")]
+
+
 def selected(table: Dataset, chosen: NDArray[np.int64]) -> Dataset:
     """Return some rows as a table of their own: `Dataset.select` leaves an index that slows every later read."""
     from datasets import Dataset
 
-    return Dataset(table.with_format("arrow")[:].take(chosen), info=table.info)
+    return Dataset(arrow(table).take(chosen), info=table.info)
 
 
 def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     """Make an Arrow table of items, users or triples.
 
     Args:
-        columns: Values by column, all of one length; identifiers are strings.
+        columns: Values by column, all of one length and each of one type; identifiers are strings. What is missing is
+            None; NaN becomes None.
 
     Returns:
         A `datasets.Dataset`.
+
+    Raises:
+        InputError: Naming the column whose values are of several types.
     """
     from datasets import Dataset
 
-    return Dataset.from_dict({name: list(values) for name, values in columns.items()})
+    return Dataset.from_dict({name: _one_type(name, values) for name, values in columns.items()})
 
 
 def interactions_table(
@@ -147,9 +162,17 @@ def interactions_table(
 
     Returns:
         A `datasets.Dataset` with n rows.
+
+    Raises:
+        InputError: Naming the first interaction whose id is no text, whose label is no number, or whose time is no
+            whole number.
     """
     from datasets import Dataset, Features, List, Value
 
+    _require_texts("user_id", user_id)
+    _require_texts("item_id", item_id)
+    _require_numbers("rating", rating)
+    _require_numbers("timestamp", timestamp, whole=True)
     types: dict[str, Any] = {
         "user_id": Value("string"),
         "item_id": Value("string"),
@@ -166,15 +189,62 @@ def interactions_table(
     }
     if history is not None and history_rating is not None:
         types |= {"history": List(Value("string")), "history_rating": List(Value("float32"))}
+        _require_texts("history", [entry for row in history if not _all_texts(row) for entry in row])
         columns |= {"history": [list(row) for row in history], "history_rating": [list(row) for row in history_rating]}
     for name, texts in (("kind", kind), ("review", review), ("person", person)):
         if texts is not None:
             types[name], columns[name] = Value("string"), list(texts)
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"interactions: columns differ in length: {lengths}")
     return Dataset.from_dict(columns, features=Features(types))
 
 
+def _one_type(name: str, values: Sequence[Any]) -> list[Any]:
+    """Return a column's values with None for NaN."""
+    import pyarrow as pa
+
+    missing = {"NAType", "NaTType"}  # pandas' marks, which are equal to nothing and refuse to be compared
+    values = [None if type(value).__name__ in missing else value for value in values]
+    plain = [None if value != value else value for value in values]  # noqa: PLR0124 - only NaN differs from itself
+    try:
+        pa.array(plain)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        raise InputError(f"column {name!r}: its values are of several types or too large ({error!s:.80})") from None
+    return plain
+
+
+def _require_texts(name: str, values: Sequence[Any]) -> None:
+    """Refuse ids that are no texts: Arrow would write 1.0 for one and nan for a missing one."""
+    if _all_texts(values):
+        return
+    at, value = next((at, value) for at, value in enumerate(values) if not isinstance(value, str))
+    raise InputError(
+        f'interactions: {name} {at} is {value!r:.40} of type {type(value).__name__}; ids are texts, such as "00501"'
+    )
+
+
+def _all_texts(values: Sequence[Any]) -> bool:
+    return all(issubclass(kind, str) for kind in set(map(type, values)))
+
+
+def _require_numbers(name: str, values: Sequence[Any], whole: bool = False) -> None:
+    """Refuse values that are no numbers, or with `whole` no whole numbers of 64 bits."""
+    expected = "a whole number of 64 bits" if whole else "a number"
+    found = np.asarray(values) if len(values) else np.zeros(0)
+    if found.dtype.kind in "iu" and found.max(initial=0) < 1 << 63:
+        return
+    if found.dtype.kind == "f" and (not whole or bool((np.isfinite(found) & (found == np.floor(found))).all())):
+        return
+    for at, value in enumerate(values):
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        fits = number and (not whole or (value == value and abs(value) < 1 << 63 and value == int(value)))  # noqa: PLR0124
+        if not fits:
+            raise InputError(f"interactions: {name} {at} is {value!r:.40} where {expected} belongs")
+
+
 def without_duplicates(dataset: RecDataset) -> RecDataset:
-    """Keep the last label of each user-item pair, in file order, and note how many were dropped.
+    """Keep the newest label of each user-item pair, at equal times the last one, and note how many were dropped.
 
     If the owner splits the data, a pair in two parts is kept: the leakage check reports it.
 
@@ -191,7 +261,9 @@ def without_duplicates(dataset: RecDataset) -> RecDataset:
         return dataset
     kept = selected(dataset.interactions, last)
     pairs = "pair" if dropped == 1 else "pairs"
-    note = f"{dropped} duplicate user-item {pairs}: the last rating of each was kept"
+    time = numbers(dataset.interactions, "timestamp")
+    which = "newest rating" if (time != time[0]).any() else "last rating of the file (no times are known)"
+    note = f"{dropped} duplicate user-item {pairs}: the {which} of each was kept"
     return replace(dataset, interactions=kept, notes=(*dataset.notes, note))
 
 
@@ -203,21 +275,21 @@ def numbered(table: Dataset, name: str, names: Sequence[str], start: int = 1) ->
     import pyarrow as pa
     from pyarrow import compute
 
-    values = table.with_format("arrow")[:].column(name)
+    values = arrow(table).column(name)
     places = compute.index_in(values, value_set=pa.array(names, values.type)).fill_null(-1)
     return np.asarray(places.to_numpy(), np.int64) + start
 
 
 def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the last row of each combination of some columns, in order."""
-    arrow = table.with_format("arrow")[:]
+    """Return the newest row of each combination of some columns, the last of those of one time, in order."""
     number, size = np.zeros(len(table), np.int64), 1
     for name in names:
-        values = arrow.column(name).combine_chunks().dictionary_encode("encode")
+        values = arrow(table).column(name).combine_chunks().dictionary_encode("encode")
         if size * len(values.dictionary) > np.iinfo(np.int64).max:
             number = np.unique(number, return_inverse=True)[1]
             size = len(table)
         number = number * len(values.dictionary) + values.indices.to_numpy()
         size *= len(values.dictionary)
-    last = len(table) - 1 - np.unique(number[::-1], return_index=True)[1]
-    return np.sort(last)
+    order = np.lexsort((numbers(table, "timestamp"), number))  # stable: rows of one time keep their order
+    last = np.append(number[order][1:] != number[order][:-1], True)
+    return np.sort(order[last])

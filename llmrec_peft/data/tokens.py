@@ -101,3 +101,25 @@ class TokenTable:
         at = np.where(mask, self.start[rows][:, None] + place, 0)
         ids = np.where(mask, self.ids[at], self.pad_id)
         return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
+
+
+def count_cut(
+    texts: Sequence[str], table: TokenTable, length: int, tokenize: Callable[[list[str]], list[list[int]]]
+) -> int:
+    """Return how many texts are longer than the tokens that are kept of them.
+
+    Only texts whose kept tokens reach the limit are tokenized again.
+
+    Args:
+        texts: Text of each key, in the order of `table`.
+        table: Their token rows, cut to `length`.
+        length: Tokens kept of a text.
+        tokenize: Token ids (special tokens included, not truncated) of several texts.
+    """
+    full = np.flatnonzero(np.diff(table.start) >= length)
+    if not len(full):
+        return 0
+    distinct = list(dict.fromkeys(texts))
+    longer = np.zeros(table.num_distinct, bool)
+    longer[full] = [len(row) > length for row in tokenize([distinct[at] for at in full.tolist()])]
+    return int(longer[table.row_of].sum())

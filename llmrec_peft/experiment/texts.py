@@ -15,7 +15,7 @@ from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading, TextEncoder
 from llmrec_peft.backbone.load import Backbone
-from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.data.tokens import TokenTable, count_cut
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
@@ -76,8 +76,13 @@ class Texts:
 
     def _tokenized(self, prepared: Prepared) -> TokenTable:
         view, backbone, plan = self._recipe.views.item, self.backbone, self.plan
-        items = self._table(prepared.texts, view.max_length)
-        tables = [items]
+        tables = [self._table(prepared.texts, view.max_length)]
+        cut = count_cut(prepared.texts, tables[0], view.max_length, lambda some: backbone.tokenize(some, None))
+        if cut:
+            self.notes.append(
+                f"{cut:,} of {len(prepared.texts) - 1:,} item texts are longer than {view.max_length} tokens"
+                " (views.item.max_length) and were cut"
+            )
         prompting = Prompting.of(self._recipe, backbone)
         interactions = prepared.interactions
         if plan.user is not None:

@@ -122,7 +122,7 @@ def _require_decoder(recipe: Recipe) -> None:
 def _introduce(opened: OpenedRun, reviews: Reviews) -> None:
     """Say what is trained on what, before it takes long."""
     experiment, dataset = opened.experiment, opened.experiment.prepared.dataset
-    for line in dataset.notes:
+    for line in (*dataset.notes, *reviews.notes):
         experiment.progress.note(line)
     base = f"{experiment.recipe.backbone.name} in {opened.backbone.identity.compute}"
     experiment.progress.note(
@@ -172,7 +172,7 @@ def _facts(opened: OpenedRun, reviews: Reviews, model: RecModel, result: FitResu
             "valid": len(reviews.valid),
             "test": len(reviews.test),
             "licence": prepared.dataset.licence,
-            "notes": list(prepared.dataset.notes),
+            "notes": [*prepared.dataset.notes, *reviews.notes],
         },
         "base": backbone.identity.plain(),
         "versions": versions(),
