@@ -135,14 +135,22 @@ def require_tensors(
 def require_numbers(where: Path, own: Mapping[str, Tensor], read: Mapping[str, Tensor], what: str = "tensor") -> None:
     """Refuse tensors of another kind of number than one's own, and NaN and infinity.
 
+    Whole numbers may stand for floating ones, since a table of them is written as it was made.
+
     Raises:
         InputError: Naming the tensor.
     """
     for name, tensor in read.items():
-        if tensor.is_floating_point() != own[name].is_floating_point():
+        if _kind(tensor) != _kind(own[name]) and (_kind(tensor), _kind(own[name])) != ("whole", "floating"):
             raise InputError(f"{where}: {what} {name} holds {tensor.dtype}, not {own[name].dtype}")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise InputError(f"{where}: {what} {name} holds NaN or infinity")
+
+
+def _kind(tensor: Tensor) -> str:
+    import torch
+
+    return "floating" if tensor.is_floating_point() else "truth" if tensor.dtype == torch.bool else "whole"
 
 
 def _read(descriptor: int, stored: StoredTensor, where: str) -> Tensor:

@@ -53,7 +53,9 @@ class VirtualTokenMethod(PeftMethod[C]):
         """Return PEFT's configuration with the model's sizes, which PEFT fills in when it attaches."""
         from peft.utils import _prepare_prompt_learning_config
 
-        return cast("PeftConfig", _prepare_prompt_learning_config(self.peft_config(backbone), backbone.model.config))
+        config: Any = _prepare_prompt_learning_config(self.peft_config(backbone), backbone.model.config)
+        config.num_transformer_submodules = 1  # an encoder or a decoder, not both
+        return cast("PeftConfig", config)
 
     def _wrapped(self, peft_model: nn.Module) -> nn.Module:
         from llmrec_adapters.through_peft.virtual_tokens import VirtualTokens
