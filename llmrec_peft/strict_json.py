@@ -1,8 +1,9 @@
-"""JSON from outside: bounded in depth, without repeated names and without NaN, or refused in one line."""
+"""JSON from outside: bounded in depth, without repeated names, NaN or halves of characters, or refused in one line."""
 
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ DEPTH = 32
 """How deep arrays and objects may lie in each other."""
 _LONGEST = 120
 """Characters of a value in a message."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong, _SHORT.maxlevel = 80, 80, 40, 3
 
@@ -35,11 +37,13 @@ def parse_json(data: bytes, where: str) -> Any:
         where: What it is, for the message.
 
     Raises:
-        InputError: If it is no JSON, repeats a name in an object, holds NaN or an infinite number, or is nested deeper
+        InputError: If it is no JSON, repeats a name in an object, holds NaN or half a character, or is nested deeper
             than `DEPTH`.
     """
     try:
         values = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        if _SURROGATE.search(data):  # half a character, which no other reader takes and no file can be named by
+            json.dumps(values, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise InputError(f"{where}: is nested deeper than {DEPTH}") from None
     except ValueError as error:  # of json, of UTF-8, of a number with thousands of digits, and ours

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,15 @@ class SavedAdapters:
             states: torch.Tensor = model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         return states
 
+    @cached_property
+    def _before(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in self.base_bytes().items()}
+
     @contextmanager
     def untouched(self) -> Iterator[None]:
         """Check that the block leaves the base's modules and bytes as they were."""
         modules = list(self.backbone.model.modules())
-        before = {name: tensor.clone() for name, tensor in self.base_bytes().items()}
+        before = self._before
         yield
         assert list(self.backbone.model.modules()) == modules, "the base has other modules than before"
         now = self.base_bytes()
