@@ -27,10 +27,30 @@ class Reading:
     Attributes:
         pooling: See `llmrec_peft.backbone.pooling.pool`.
         normalize: Whether vectors are scaled to length 1.
+        dense: Linear layers of an embedding model, between pooling and scaling; None for most models.
+        skipped: Tokens at the beginning of each text that are read but do not count in pooling.
     """
 
     pooling: str
     normalize: bool
+    dense: nn.Module | None = None
+    skipped: int = 0
+
+    def vectors(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return vectors of texts, float32 [n, width].
+
+        Args:
+            states: [n, length, hidden].
+            mask: 1 for tokens, 0 for padding on the right, [n, length].
+        """
+        if self.skipped:
+            counted = mask.clone()
+            counted[:, : self.skipped] = 0
+            mask = torch.where(counted.any(1, keepdim=True), counted, mask)
+        vectors = pool(states, mask, self.pooling)
+        if self.dense is not None:
+            vectors = self.dense(vectors)
+        return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
 class TextEncoder(nn.Module):
@@ -48,6 +68,8 @@ class TextEncoder(nn.Module):
         chunk: int = 64,
         further: Sequence[Reading] = (),
         word_dropout: float = 0.0,
+        dense: nn.Module | None = None,
+        skipped: int = 0,
     ) -> None:
         """Wrap a model.
 
@@ -61,12 +83,14 @@ class TextEncoder(nn.Module):
             further: How texts of kind 1, 2, ... (`TokenTable.kind`) are pooled; `pooling` and `normalize` are for
                 kind 0.
             word_dropout: Probability that a token of an item's text is left out in training.
+            dense: See `Reading.dense`.
+            skipped: See `Reading.skipped`.
         """
         super().__init__()
         self.model = model
         self.chunk = chunk
         self._frozen = frozen
-        self._readings = (Reading(pooling, normalize), *further)
+        self._readings = (Reading(pooling, normalize, dense, skipped), *further)
         self._word_dropout = word_dropout
 
     def train(self, mode: bool = True) -> TextEncoder:
@@ -76,6 +100,11 @@ class TextEncoder(nn.Module):
             # a layer recomputes its activations only in training mode; dropout is in modules of its own
             module.training = mode and bool(getattr(module, "gradient_checkpointing", False))
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """How states of items' texts become vectors."""
+        return self._readings[0]
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +190,7 @@ class TextEncoder(nn.Module):
             embedded = torch.cat([embedded[:, :1], between, embedded[:, 1:]], dim=1)
             mask = torch.cat([mask.new_ones(len(chosen), between.shape[1]), mask], dim=1)
             states = self._states(frozen, inputs_embeds=embedded, attention_mask=mask)
-            parts.append(_pooled(states, mask, reading))
+            parts.append(reading.vectors(states, mask))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return torch.cat(parts)[torch.as_tensor(back, device=self.device)]
@@ -183,15 +212,10 @@ class TextEncoder(nn.Module):
         ids, mask = ids.to(self.device), mask.to(self.device)
         with contextlib.nullcontext() if trunk is None else trunk.replayed(rows):
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return _pooled(states, mask, self._readings[kind])
+        return self._readings[kind].vectors(states, mask)
 
     def _thinned(self, mask: Tensor) -> Tensor:
         """Hide tokens at random, never a text's first or last one; layers that are replayed have already read them."""
         place, length = torch.arange(mask.shape[1])[None, :], mask.sum(1, keepdim=True)
         inner = (place > 0) & (place < length - 1)
         return torch.where(inner & (torch.rand(mask.shape) < self._word_dropout), torch.zeros_like(mask), mask)
-
-
-def _pooled(states: Tensor, mask: Tensor, reading: Reading) -> Tensor:
-    vectors = pool(states, mask, reading.pooling)
-    return nn.functional.normalize(vectors, dim=-1) if reading.normalize else vectors
