@@ -167,10 +167,17 @@ def prompt_of(view: str, section: BackboneSection, files: EmbeddingModel | None)
         known = nearest(name, tuple(said.prompts)) if said.prompts else "its files have none"
         raise InputError(f"backbone.prompt_names.{view}: the model has no prompt {name!r}: {known}")
     if name is None:
-        name = next((usual for usual in _NAMES[view] if usual in said.prompts), None)
-    if name is None and view != "prompt":
-        name = said.default_prompt
+        name = _usual_name(view, said)
     return "" if name is None else said.prompts[name]
+
+
+def _usual_name(view: str, said: EmbeddingModel) -> str | None:
+    """Return the name of the prompt for a view; an empty one may be a placeholder that was saved with the others."""
+    found = next((usual for usual in _NAMES[view] if said.prompts.get(usual)), None)
+    others = {name for other, names in _NAMES.items() for name in names if other != view}
+    if found is None and view != "prompt" and said.default_prompt not in others:
+        return said.default_prompt
+    return found
 
 
 def _cap(files: EmbeddingModel, backbone: Backbone) -> int | None:
