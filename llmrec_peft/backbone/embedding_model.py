@@ -14,7 +14,7 @@ from llmrec_peft.errors import InputError
 MODULES = "modules.json"
 """File that makes a folder an embedding model's."""
 _OWN = "sentence_transformers."
-_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_FOLDER = re.compile(r"\d{1,3}_\w{1,60}")
 _SETTINGS = tuple(
     f"sentence_{name}_config.json" for name in "bert roberta distilbert camembert albert xlm-roberta xlnet".split()
 )
@@ -147,7 +147,7 @@ class _Reader:
             if not isinstance(kind, str) or not isinstance(path, str):
                 raise InputError(f"{self._at(MODULES)}: every module has a type and a path, both texts")
             if path and not _FOLDER.fullmatch(path):
-                raise InputError(f"{self._at(MODULES)}: path {path[:60]!r} is not the name of a folder inside it")
+                raise InputError(f"{self._at(MODULES)}: path {path[:60]!r} is not a folder inside it like 1_Pooling")
             if not kind.startswith(_OWN):
                 raise InputError(
                     f"{self._at(MODULES)}: {kind[:80]!r} is Python code of the model's own, which is not run"

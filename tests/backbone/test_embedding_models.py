@@ -200,7 +200,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "cnn": ("modules.json", {1: {"type": "sentence_transformers.models.CNN"}}, "CNN in this place cannot be run"),
     "own-code": ("modules.json", {1: {"type": "modeling_mine.Pool"}}, "'modeling_mine.Pool' is Python code"),
     "router": ("modules.json", {0: {"type": "sentence_transformers.models.Router"}}, "begins with Router"),
-    "outside": ("modules.json", {1: {"path": "../1_Pooling"}}, "is not the name of a folder inside it"),
+    "outside": ("modules.json", {1: {"path": "../1_Pooling"}}, "is not a folder inside it"),
     "two-modes": ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "pooling 'cls + mean' cannot be run"),
     "unknown-mode": ("1_Pooling/config.json", {"pooling_mode": "attention"}, "'attention' cannot be run"),
     "activation": ("2_Dense/config.json", {"activation_function": "os.system"}, "'os.system' cannot be run"),
