@@ -31,6 +31,7 @@ class Texts:
         plan: Where each kind of texts starts among the keys.
         tokens: Token rows of all keys.
         untuned: Vectors of all keys from the untuned model, float32 [keys, width].
+        reader: How texts become tokens and states become vectors.
         notes: What it took to fit the texts, one line each.
         method: Adapter method, once an encoder with an adapter was asked for.
     """
@@ -52,8 +53,8 @@ class Texts:
         vocabulary = prepared.vocabulary
         self._sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
         self.plan = plan_texts(recipe, *self._sizes)
-        self._reader = backbone.reads(recipe.backbone)
-        self.notes += self._reader.notes_on(recipe.views, self.plan.user is not None, self.plan.prompt is not None)
+        self.reader = backbone.reads(recipe.backbone)
+        self.notes += self.reader.notes_on(recipe.views, self.plan.user is not None, self.plan.prompt is not None)
         self._further: list[Reading] = []
         self.tokens = self._tokenized(prepared)
         frozen = list(backbone.model.modules())
@@ -84,7 +85,7 @@ class Texts:
         interactions = prepared.interactions
         if plan.user is not None:
             assert prompting.user is not None  # noqa: S101 - the plan has users' texts
-            self._further.append(self._reader.reading("user"))
+            self._further.append(self.reader.reading("user"))
             if plan.user_by_example:
                 of_users = [prepared.user_rows[user] for user in interactions.user]
                 written = prompting.user.of_examples(of_users, None, interactions.history, prepared.item_rows)
@@ -104,7 +105,7 @@ class Texts:
         return whole.with_variants([self._table(wording, view.max_length) for wording in prepared.wordings])
 
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
-        return self._reader.tokenized(texts, length)
+        return self.reader.tokenized(texts, length)
 
     def _note(self, shortened: int, dropped: int, what: str) -> None:
         if shortened:
@@ -114,7 +115,7 @@ class Texts:
 
     def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
         augment = self._recipe.training.augment
-        encoder = self._reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
+        encoder = self.reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
         return EncodedTexts(encoder, self.tokens, lowest)
 
     def source(self, recipe: Recipe) -> EncodedSource:
