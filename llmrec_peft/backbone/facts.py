@@ -45,6 +45,7 @@ def facts_of_config(config: Mapping[str, Any]) -> BackboneFacts | None:
     if not model_type or not isinstance(width, int) or not isinstance(depth, int):
         return None
     encoder = model_type in _ENCODERS and not config.get("is_decoder", False)
+    encoder = encoder or config.get("use_bidirectional_attention") is True  # EmbeddingGemma: a decoder made an encoder
     named = [config[key] for key in ("attention_bias", "mlp_bias", "norm_bias", "bias") if key in config]
     if model_type == "modernbert":
         biased = any(bool(flag) for flag in named)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.backbone.bare import BareTree
+from llmrec_peft.backbone.embedding_model import EmbeddingModel, read_embedding_model
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from llmrec_peft.backbone.dense import DenseLayers
+    from llmrec_peft.backbone.text_reader import TextReader
     from llmrec_peft.recipe.sections import BackboneSection
 
 quiet_notices()  # before peft or transformers import it
@@ -62,6 +65,8 @@ class Backbone:
         width: Size of a token's state.
         depth: Number of transformer layers.
         folder: Folder of its files.
+        embedding_model: What the files of an embedding model say; None for other models.
+        dense: Linear layers of an embedding model after pooling, frozen.
     """
 
     model: nn.Module
@@ -71,9 +76,21 @@ class Backbone:
     width: int
     depth: int
     folder: Path | None = None
+    embedding_model: EmbeddingModel | None = None
+    dense: DenseLayers | None = None
 
     def __post_init__(self) -> None:
         self._bare = BareTree(self.model)
+
+    def reads(self, section: BackboneSection) -> TextReader:
+        """Return how a recipe reads texts by this model: what changes a text's vector besides weights.
+
+        Raises:
+            InputError: For a prompt that is not there, or a pooling that cannot work.
+        """
+        from llmrec_peft.backbone.text_reader import text_reader
+
+        return text_reader(self, section)
 
     @cached_property
     def shapes(self) -> ModelShapes:
@@ -143,8 +160,12 @@ class Backbone:
 
     @property
     def chats(self) -> bool:
-        """Whether the model is a decoder with a chat format."""
-        return self.kind == "decoder" and bool(getattr(self.tokenizer, "chat_template", None))
+        """Whether the model is a decoder with a chat format; an embedding model has one left over, if any."""
+        return (
+            self.kind == "decoder"
+            and self.embedding_model is None
+            and bool(getattr(self.tokenizer, "chat_template", None))
+        )
 
     def chat(self, text: str) -> str:
         """Return a text as a user's message, up to where the model's answer begins."""
@@ -181,7 +202,11 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     from safetensors import SafetensorError
     from transformers import AutoModel, AutoTokenizer
 
+    from llmrec_peft.backbone.dense import load_dense
+    from llmrec_peft.backbone.text_reader import lower_cased
+
     location = locate(section.name, section.revision)
+    files = read_embedding_model(location.folder)
     dtype = resolve_precision(section.precision, device)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     if section.quantization != "none":
@@ -202,10 +227,13 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     model.requires_grad_(False)
     model.eval()
     tokenizer.padding_side = "right"  # like `TokenTable`: a token's position is its place in the text
+    if files is not None and files.lower_case:
+        lower_cased(tokenizer)
+    dense = load_dense(location.folder, () if files is None else files.dense, facts.width)
     compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
     stored = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
     identity = BaseIdentity(location.name, location.revision, location.weights_sha256, stored, compute)
-    return Backbone(
+    backbone = Backbone(
         model=model,
         tokenizer=tokenizer,
         identity=identity,
@@ -213,7 +241,11 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         width=facts.width,
         depth=facts.depth,
         folder=location.folder,
+        embedding_model=files,
+        dense=None if dense is None else dense.to(device),
     )
+    backbone.reads(section)  # refuses what cannot work before anything is computed
+    return backbone
 
 
 def bare_config(folder: Path, name: str, remote: bool = False) -> tuple[Any, BackboneFacts, dict[str, Any]]:

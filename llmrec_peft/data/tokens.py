@@ -86,16 +86,20 @@ class TokenTable:
         """Return the token counts of some distinct texts, [len(rows)]."""
         return self.start[rows + 1] - self.start[rows]
 
-    def padded(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return token ids and attention mask of some distinct texts, padded on the right to the longest.
+    def padded(self, rows: NDArray[np.int64], width: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return token ids and attention mask of some distinct texts, padded on the right.
+
+        Args:
+            rows: Row numbers of distinct texts.
+            width: Tokens to which all are padded; those of the longest by default.
 
         Returns:
-            Two int64 tensors [len(rows), longest].
+            Two int64 tensors [len(rows), width].
         """
         import torch
 
         lengths = self.lengths(rows)
-        width = int(lengths.max(initial=1))
+        width = int(lengths.max(initial=1)) if width is None else width
         place = np.arange(width)[None, :]
         mask = place < lengths[:, None]
         at = np.where(mask, self.start[rows][:, None] + place, 0)

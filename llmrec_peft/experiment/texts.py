@@ -13,7 +13,7 @@ from torch import Tensor
 from llmrec_peft import registry
 from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
-from llmrec_peft.backbone.encoder import Reading, TextEncoder
+from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.tokens import TokenTable, count_cut
 from llmrec_peft.experiment.prepare import Prepared
@@ -31,6 +31,7 @@ class Texts:
         plan: Where each kind of texts starts among the keys.
         tokens: Token rows of all keys.
         untuned: Vectors of all keys from the untuned model, float32 [keys, width].
+        reader: How texts become tokens and states become vectors.
         notes: What it took to fit the texts, one line each.
         method: Adapter method, once an encoder with an adapter was asked for.
     """
@@ -52,6 +53,8 @@ class Texts:
         vocabulary = prepared.vocabulary
         self._sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
         self.plan = plan_texts(recipe, *self._sizes)
+        self.reader = backbone.reads(recipe.backbone)
+        self.notes += self.reader.notes_on(recipe.views, self.plan.user is not None, self.plan.prompt is not None)
         self._further: list[Reading] = []
         self.tokens = self._tokenized(prepared)
         frozen = list(backbone.model.modules())
@@ -87,8 +90,7 @@ class Texts:
         interactions = prepared.interactions
         if plan.user is not None:
             assert prompting.user is not None  # noqa: S101 - the plan has users' texts
-            reading = self._recipe.backbone
-            self._further.append(Reading(reading.pooling, reading.normalize))
+            self._further.append(self.reader.reading("user"))
             if plan.user_by_example:
                 of_users = [prepared.user_rows[user] for user in interactions.user]
                 written = prompting.user.of_examples(of_users, None, interactions.history, prepared.item_rows)
@@ -98,7 +100,7 @@ class Texts:
             tables.append(prompting.user.tokenized(written.texts))
         if plan.prompt is not None:
             assert prompting.prompt is not None  # noqa: S101 - the plan has prompts
-            self._further.append(prompt_reading(self._recipe, backbone.kind))
+            self._further.append(prompt_reading(self._recipe, backbone))
             of_users = [prepared.user_rows[user] for user in interactions.user]
             of_items = [prepared.item_rows[item] for item in interactions.item]
             written = prompting.prompt.of_examples(of_users, of_items, interactions.history, prepared.item_rows)
@@ -108,7 +110,7 @@ class Texts:
         return whole.with_variants([self._table(wording, view.max_length) for wording in prepared.wordings])
 
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
-        return TokenTable.of(texts, lambda some: self.backbone.tokenize(some, length), self.backbone.pad_id)
+        return self.reader.tokenized(texts, length)
 
     def _note(self, shortened: int, dropped: int, what: str) -> None:
         if shortened:
@@ -117,15 +119,8 @@ class Texts:
             )
 
     def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
-        section, augment = self._recipe.backbone, self._recipe.training.augment
-        encoder = TextEncoder(
-            model,
-            self._frozen,
-            section.pooling,
-            section.normalize,
-            further=self._further,
-            word_dropout=augment.word_dropout,
-        )
+        augment = self._recipe.training.augment
+        encoder = self.reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
         return EncodedTexts(encoder, self.tokens, lowest)
 
     def source(self, recipe: Recipe) -> EncodedSource:

@@ -145,8 +145,10 @@ class WhatIf:
             if index == 0 or not isinstance(tenant, LoadedTenant):
                 return WordedText((), (), ())
             with tenant.base.inside(tenant.adapter) as (backbone, _):
-                length = self.recommender.recipe.views.item.max_length
-                self._worded[row] = worded(self._tenant.items.texts[index - 1], backbone, length)
+                recipe = self.recommender.recipe
+                reader = backbone.reads(recipe.backbone)
+                length, prompt = reader.length(recipe.views.item.max_length), reader.prompts["item"]
+                self._worded[row] = worded(self._tenant.items.texts[index - 1], backbone, length, prompt)
         return self._worded[row]
 
     def _batch(self, variants: Sequence[Variant], anew: bool) -> Batch:

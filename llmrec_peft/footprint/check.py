@@ -182,13 +182,16 @@ def _footprint(recipe: Recipe, data: WorkloadData, cuda: bool) -> Footprint:
 
 
 def _rehearsed(recipe: Recipe, backbone: Any, work: Workload) -> Rehearsal:
+    from llmrec_peft.backbone.embedding_model import read_embedding_model
+    from llmrec_peft.backbone.text_reader import pooling_of
     from llmrec_peft.footprint.rehearsal import rehearse
 
     method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
     section, training = recipe.backbone, recipe.training
     rows, length = work.largest
+    files = read_embedding_model(_folder(recipe))
     recompute = training.gradient_checkpointing
-    return rehearse(backbone, method, section.quantization, recompute, rows, length, section.pooling)
+    return rehearse(backbone, method, section.quantization, recompute, rows, length, pooling_of(section, files))
 
 
 def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[int, int]:

@@ -87,6 +87,8 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
         raise InputError("--users and --items are for recipes without data; this one's are counted")
     from transformers import AutoTokenizer
 
+    from llmrec_peft.backbone.embedding_model import read_embedding_model
+    from llmrec_peft.backbone.text_reader import prompt_of
     from llmrec_peft.data.dataset import columns
     from llmrec_peft.experiment.prepare import prepare
 
@@ -96,7 +98,11 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
-    rows = tokenizer(list(dict.fromkeys(prepared.texts)), truncation=True, max_length=length)["input_ids"]
+    files = read_embedding_model(folder)
+    before = prompt_of("item", recipe.backbone, files)
+    length = length if files is None or files.max_length is None else min(length, files.max_length)
+    texts = [before + text for text in dict.fromkeys(prepared.texts)]
+    rows = tokenizer(texts, truncation=True, max_length=length)["input_ids"]
     dataset, vocabulary = prepared.dataset, prepared.vocabulary
     return recipe, WorkloadData(
         users=len(vocabulary.users),

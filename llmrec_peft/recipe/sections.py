@@ -84,6 +84,17 @@ class ViewsSection(Options):
     """Text of an example, for heads that give history and candidate to the language model as one text."""
 
 
+class PromptsByView(Options):
+    """A text for each kind of texts that the language model reads."""
+
+    item: str | None = Field(default=None, max_length=4000)
+    """For items' texts (`views.item`)."""
+    user: str | None = Field(default=None, max_length=4000)
+    """For users' texts (`views.user`)."""
+    prompt: str | None = Field(default=None, max_length=4000)
+    """For examples' prompts (`views.prompt`); the model's own files have none for them."""
+
+
 class BackboneSection(Options):
     """The frozen language model."""
 
@@ -97,10 +108,18 @@ class BackboneSection(Options):
     """Load the weights in 8 or 4 bits with bitsandbytes."""
     double_quantization: bool = True
     """With `nf4`: store the scales of the 4-bit blocks in 8 bits, which saves about 0.4 bits a weight."""
-    pooling: Literal["mean", "cls", "last-token"] = "mean"
-    """How the hidden states of a text's tokens become one vector; a decoder's last token has read the whole text."""
-    normalize: bool = True
-    """Scale pooled vectors to length 1, as sentence encoders are trained to be used."""
+    pooling: Literal["auto", "mean", "cls", "last-token", "max", "mean-sqrt", "weighted-mean"] = "auto"
+    """How the hidden states of a text's tokens become one vector. `auto` follows the model's own files
+    (sentence-transformers' `modules.json`); where there are none it is `mean`. A decoder's last token has read the
+    whole text."""
+    normalize: Literal["auto"] | bool = "auto"
+    """Whether vectors are scaled to length 1. `auto` follows the model's own files; where there are none they are."""
+    prompts: PromptsByView = PromptsByView()
+    """Text put before each text of a view, such as `passage: ` before items and `query: ` before users; null for what
+    the model's own files say, an empty text for none."""
+    prompt_names: PromptsByView = PromptsByView()
+    """Name of the prompt in the model's own files; null for `document`, `passage` or `corpus` before items, `query`
+    before users, and else the files' default."""
     trust_remote_code: bool = False
     """Run Python code that comes with a Hub model. Leave it off unless you have read that code."""
 

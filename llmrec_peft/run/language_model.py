@@ -63,7 +63,7 @@ class TenantAdapter:
             require_files(self._folder, self.manifest, FILES)
             tuned = registry.get("adapters", choice.method)(choice.config).load(backbone, self._folder)
             require_files(self._folder, self.manifest, FILES)  # they may have been replaced while they were read
-            encoder = TextEncoder(tuned, frozen, section.pooling, section.normalize)
+            encoder = backbone.reads(section).encoder(tuned, frozen)
             encoder = encoder.to(backbone.device).eval().requires_grad_(False)
         except BaseException:
             backbone.detach()

@@ -141,7 +141,8 @@ class Recommender(AttachedRuns):
                 that read histories.
 
         Returns:
-            float32 [n]: stars, probabilities, or scores of which only the order matters.
+            float32 [n]: stars, probabilities, or scores of which only the order matters. A pair's score does not depend
+            on the other pairs beyond 1e-6; that of a run in bf16 lies about 0.001 stars from the one in fp32.
 
         Raises:
             InputError: For an item that is neither known nor added.

@@ -18,11 +18,9 @@ from llmrec_peft import registry
 from llmrec_peft.artifact.folder import whole_folder
 from llmrec_peft.artifact.manifest import write_json
 from llmrec_peft.backbone.base import require_base
-from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
 from llmrec_peft.backbone.quiet import quiet_transformers
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
@@ -205,11 +203,10 @@ def _attached(recommender: Recommender, base: Backbone, run: Path) -> nn.Module:
 
 def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: Pairs) -> Tensor:
     """Vectors of the drawn items' texts, float32 [items, width], the same texts in the same order each time."""
-    section, length = recommender.recipe.backbone, recommender.recipe.views.item.max_length
+    reader, length = base.reads(recommender.recipe.backbone), recommender.recipe.views.item.max_length
     texts = [recommender.items.texts[row] for row in pairs.items]
-    table = TokenTable.of(texts, lambda some: base.tokenize(some, length), base.pad_id)
-    frozen = list(base.model.modules())
-    encoder = TextEncoder(model, frozen, section.pooling, section.normalize).eval()
+    table = reader.tokenized(texts, length)
+    encoder = reader.encoder(model, list(base.model.modules())).eval()
     with torch.no_grad():
         distinct = encoder.encode(table)
     rows: NDArray[np.int64] = table.row_of

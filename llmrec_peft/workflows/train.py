@@ -106,6 +106,7 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: P
     metrics["data"]["notes"] += texts.notes
     metrics["seconds"]["total"] = round(opened.total_seconds, 3)
     metrics["base"] = base
+    metrics["texts"] = texts.reader.plain()
     metrics["versions"] = versions()
     metrics["hardware"] = {**hardware(str(accelerator.device)), "processes": accelerator.num_processes}
     if accelerator.is_main_process:
