@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.backbone.bare import BareTree
+from llmrec_peft.backbone.base import FILE
+from llmrec_peft.backbone.base_files import CONFIG, read_object, stored_sizes, weight_files
+from llmrec_peft.backbone.complete import load_complete, require_parts, require_sizes
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
-from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers
+from llmrec_peft.backbone.preflight import require_config, require_pooling
+from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers, refused_in_one_line
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
+from llmrec_peft.backbone.tokenizer import load_tokenizer, require_embedded
 from llmrec_peft.errors import InputError
+from llmrec_peft.identity import files_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +36,7 @@ quiet_notices()  # before peft or transformers import it
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """Identity of a base model: the digest of its weights, and how they are stored and computed.
+    """Identity of a base model: digests of its weights and other files, and how it is stored and computed.
 
     Attributes:
         name: Hub id or folder, for people.
@@ -37,6 +44,7 @@ class BaseIdentity:
         weights_sha256: Digest of the weight files.
         quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales stored in 8 bits as well).
         compute: Number format of the computation, ``fp32`` or ``bf16``.
+        files: Digest of each other file that can change an answer: configuration, tokenizer, modules.
     """
 
     name: str
@@ -44,10 +52,13 @@ class BaseIdentity:
     weights_sha256: str
     quantization: str
     compute: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, str | None]:
-        """Return the fields as plain values."""
-        return asdict(self)
+        """Return the fields as plain values, the other files as one digest and one field each."""
+        known: dict[str, str | None] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "files"}
+        named = {f"{FILE}{name}": digest for name, digest in sorted(self.files.items())}
+        return {**known, "files_sha256": files_digest(self.files) if self.files else None, **named}
 
 
 @dataclass
@@ -138,8 +149,22 @@ class Backbone:
 
     @property
     def window(self) -> int:
-        """Tokens that the model can read at once."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+        """Tokens that the model can read at once.
+
+        RoBERTa and its kin number positions from behind the padding's, so that a text gets fewer than the table has.
+        """
+        return self._window
+
+    @cached_property
+    def _window(self) -> int:
+        from torch import nn
+
+        window = int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+        for name, module in self.model.named_modules():
+            reserved = getattr(module, "padding_idx", None)
+            if isinstance(module, nn.Embedding) and reserved is not None and "position" in name.rpartition(".")[2]:
+                window = min(window, module.num_embeddings - reserved - 1)
+        return window
 
     @property
     def chats(self) -> bool:
@@ -178,8 +203,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         InputError: If it cannot be found, is not the expected one, or cannot be quantized here.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     location = locate(section.name, section.revision)
     dtype = resolve_precision(section.precision, device)
@@ -188,23 +212,27 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         options["quantization_config"] = _quantization(section, dtype)
         options["device_map"] = {"": str(device)}
     remote = section.trust_remote_code
-    try:
-        with quiet_transformers():
-            config, facts, parts = bare_config(location.folder, section.name, remote)
-            options |= parts
-            model = AutoModel.from_pretrained(location.folder, config=config, trust_remote_code=remote, **options)
-            tokenizer = AutoTokenizer.from_pretrained(location.folder, trust_remote_code=remote)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise InputError(f"backbone {section.name}: {str(error).strip().splitlines()[0]}") from error
+    with quiet_transformers(), refused_in_one_line(f"backbone {section.name}"):
+        tensors, stored = stored_sizes(weight_files(location.folder))
+        config, facts, parts = bare_config(location.folder, section.name, remote, tensors)
+        require_pooling(section.pooling, facts)
+        require_config(read_object(location.folder / CONFIG), section)
+        options |= {"config": config, "trust_remote_code": remote, **parts}
+        if not remote:
+            with torch.device("meta"):
+                require_sizes(AutoModel.from_config(config, **parts), stored, section.name)
+        model = load_complete(AutoModel, location.folder, section.name, **options)
+        tokenizer = load_tokenizer(location.folder, remote)
+        require_embedded(tokenizer, model.get_input_embeddings().num_embeddings, section.name)
     if section.quantization == "none":
         model.to(device)
     _keep_trainable_on_cpu(model)
     model.requires_grad_(False)
     model.eval()
-    tokenizer.padding_side = "right"  # like `TokenTable`: a token's position is its place in the text
     compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    stored = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
-    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, stored, compute)
+    held = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
+    named = (location.name, location.revision, location.weights_sha256)
+    identity = BaseIdentity(*named, held, compute, location.files)
     return Backbone(
         model=model,
         tokenizer=tokenizer,
@@ -216,22 +244,29 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     )
 
 
-def bare_config(folder: Path, name: str, remote: bool = False) -> tuple[Any, BackboneFacts, dict[str, Any]]:
+def bare_config(
+    folder: Path, name: str, remote: bool = False, tensors: int | None = None
+) -> tuple[Any, BackboneFacts, dict[str, Any]]:
     """Return a model's configuration for a bare transformer in training, without caches and poolers.
 
     Args:
         folder: Where ``config.json`` lies.
         name: Name of the backbone, for messages.
         remote: Whether Python code that comes with the model may run.
+        tensors: Number of tensors in its weight files; None where they are not read.
 
     Returns:
         The configuration, its facts, and further arguments for `AutoModel`.
 
     Raises:
-        InputError: If it states no width and depth.
+        InputError: If it states no width and depth, or more layers than the files can hold.
     """
     from transformers import AutoConfig
 
+    stated = read_object(folder / CONFIG)
+    claimed = facts_of_config(stated)
+    if claimed is not None:  # before the configuration's class makes lists as long as the model is deep
+        require_parts(stated, claimed.depth, tensors, name)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
     facts = facts_of_config(config.to_dict())
     if facts is None:
