@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _UNUSED = "pooler."
-"""A pooler is left out of what a bare model computes; where a model cannot be made without, its numbers are never read."""
+"""What a bare model computes leaves the pooler out; where a model cannot be made without, it is never read."""
 _DEEPEST = 1024
 """Layers, at most; the deepest published models have about 130."""
 _LARGEST_PRODUCT = 200_000
@@ -66,8 +66,8 @@ def require_complete(model: nn.Module, report: Any, name: str) -> None:
         )
     for key, found, asked in sorted(report["mismatched_keys"]):
         raise InputError(
-            f"backbone {name}: {len(report['mismatched_keys'])} tensors have another shape in the files than config.json"
-            f" asks for; the first is {key}: {list(found)}, not {list(asked)}"
+            f"backbone {name}: {len(report['mismatched_keys'])} tensor(s) have another shape in the files than"
+            f" config.json asks for; the first is {key}: {list(found)}, not {list(asked)}"
         )
     errors = list(report.get("error_msgs") or ())
     if errors:
@@ -75,8 +75,8 @@ def require_complete(model: nn.Module, report: Any, name: str) -> None:
     ignored = _ignored(model, unexpected)
     if ignored:
         raise InputError(
-            f"backbone {name}: {len(ignored)} tensors of its files belong to modules that, by config.json, have no place"
-            f" for them; the first is {ignored[0]}"
+            f"backbone {name}: {len(ignored)} tensor(s) of its files belong to modules that, by config.json, have no"
+            f" place for them; the first is {ignored[0]}"
         )
 
 
@@ -94,8 +94,8 @@ def require_sizes(model: nn.Module, stored: int, name: str) -> None:
     asked = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     if asked > 4 * stored + _SPARE:
         raise InputError(
-            f"backbone {name}: config.json asks for a model of {asked:,} numbers, its files hold {stored:,}: they are not"
-            " of one model"
+            f"backbone {name}: config.json asks for a model of {asked:,} numbers, its files hold {stored:,}: they are"
+            " not of one model"
         )
 
 

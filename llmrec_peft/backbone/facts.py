@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 _ENCODERS = frozenset(
-    "albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie esm eurobert fnet"
-    " ibert longformer luke megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer rembert roberta"
+    "albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie esm eurobert"
+    " fnet ibert longformer luke megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer rembert roberta"
     " roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xmod yoso".split()
 )
 _BIASED = frozenset("bloom falcon gpt2 gpt_neox gptj opt phi qwen2".split())

@@ -19,7 +19,7 @@ from llmrec_peft.backbone.precision import resolve_precision
 from llmrec_peft.backbone.preflight import require_config, require_pooling
 from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers, refused_in_one_line
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
-from llmrec_peft.backbone.tokenizer import load_tokenizer, require_embedded
+from llmrec_peft.backbone.tokenizer import embedded_rows, load_tokenizer, require_embedded, require_rows
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import files_digest
 
@@ -85,6 +85,7 @@ class Backbone:
 
     def __post_init__(self) -> None:
         self._bare = BareTree(self.model)
+        self._embedded = embedded_rows(self.model)  # before an adapter may wrap the embedding
 
     @cached_property
     def shapes(self) -> ModelShapes:
@@ -133,12 +134,14 @@ class Backbone:
             special: Whether the tokenizer's special tokens are added; a chat format has its own.
 
         Raises:
-            InputError: If a text, cut to `max_length`, is longer than the model's window.
+            InputError: If a text, cut to `max_length`, is longer than the model's window, or has a token that the model
+                does not embed.
         """
         cut = max_length is not None
         with quiet_transformers():  # the caller reports a text over the window if it may not cut it
             encoding = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
         rows: list[list[int]] = encoding["input_ids"]
+        require_rows(rows, self._embedded, self.identity.name)
         longest = max(map(len, rows), default=0)
         if cut and longest > self.window:
             raise InputError(
@@ -192,8 +195,8 @@ class Backbone:
     @property
     def pad_id(self) -> int:
         """Token id used for padding; masked, so any id serves where the tokenizer has none."""
-        pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else self.tokenizer.eos_token_id or 0)
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        return next((int(one) for one in (pad, end) if one is not None and one < self._embedded), 0)
 
 
 def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
@@ -223,7 +226,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
                 require_sizes(AutoModel.from_config(config, **parts), stored, section.name)
         model = load_complete(AutoModel, location.folder, section.name, **options)
         tokenizer = load_tokenizer(location.folder, remote)
-        require_embedded(tokenizer, model.get_input_embeddings().num_embeddings, section.name)
+        require_embedded(tokenizer, embedded_rows(model), section.name)
     if section.quantization == "none":
         model.to(device)
     _keep_trainable_on_cpu(model)

@@ -87,8 +87,8 @@ def _stored_rows(backbone: Backbone, ids: list[int]) -> Tensor:
                     rows = tensors.get_slice(name)
                     if list(rows.get_shape()) != expected:
                         raise InputError(
-                            f"backbone {backbone.identity.name}: {name} is {rows.get_shape()}, not {expected} as its input"
-                            " embedding"
+                            f"backbone {backbone.identity.name}: {name} has shape {rows.get_shape()}, its input"
+                            f" embedding {expected}"
                         )
                     if ids == list(range(rows.get_shape()[0])):
                         whole: Tensor = tensors.get_tensor(name).float()

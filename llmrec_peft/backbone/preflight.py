@@ -55,8 +55,8 @@ def require_pooling(pooling: str, facts: BackboneFacts | None) -> None:
     """
     if pooling == "cls" and facts is not None and facts.kind == "decoder" and not facts.bidirectional:
         raise InputError(
-            "backbone.pooling: cls reads the first token, which in a decoder has seen nothing after it, so that all texts"
-            " would have one vector: take mean or last-token"
+            "backbone.pooling: cls reads the first token, which in a decoder has seen nothing after it, so that all"
+            " texts would have one vector: take mean or last-token"
         )
 
 
