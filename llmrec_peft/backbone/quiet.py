@@ -12,11 +12,14 @@ from llmrec_peft.errors import InputError
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hide bars of transformers inside the block, and all its messages but errors."""
+    """Hide bars and messages of transformers inside the block; what it raises says what was wrong.
+
+    Its messages repeat whole configurations, which may come from a stranger.
+    """
     from transformers.utils import logging as reports
 
     level, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
-    reports.set_verbosity_error()
+    reports.set_verbosity(logging.CRITICAL)
     reports.disable_progress_bar()
     try:
         yield

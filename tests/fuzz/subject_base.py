@@ -48,6 +48,19 @@ HEADERS: tuple[Any, ...] = (
     {f"t{n}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for n in range(2000)},
 )
 
+STRAY = (
+    *(
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+        "model.safetensors.index.json",
+        "modules.json",
+    ),
+    *("added_tokens.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "chat_template.jinja", "spiece.model"),
+    *("tokenizer.model", "generation_config.json", "processor_config.json", "config_sentence_transformers.json"),
+    "model-00001-of-00002.safetensors",
+)
+
 
 def attempts(rng: random.Random, folder: Path) -> Iterator[Attempt]:
     """Yield mutated copies of a tiny encoder and a tiny decoder."""
@@ -169,11 +182,7 @@ def _other_kind(base: Path, rng: random.Random) -> None:
 
 
 def _stray(base: Path, rng: random.Random) -> None:
-    name = rng.choice(
-        "adapter_config.json adapter_model.safetensors manifest.json model.safetensors.index.json added_tokens.json"
-        " vocab.txt merges.txt special_tokens_map.json chat_template.jinja tokenizer.model modules.json generation_config.json"
-        " model-00001-of-00002.safetensors spiece.model config_sentence_transformers.json processor_config.json".split()
-    )
+    name = rng.choice(STRAY)
     content = rng.choice(
         (b"", b"{}", b"[]", b'{"<x>": 40}', b'{"weight_map": {}}', b'{"a": {"b": []}}', rng.randbytes(40))
     )

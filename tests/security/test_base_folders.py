@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from tiny_base import changed_json, make_base, write_tokenizer
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.errors import InputError
+from llmrec_peft.footprint.check import footprint_of
+from llmrec_peft.recipe import load_recipe
 from llmrec_peft.recipe.sections import BackboneSection
 
 CPU = torch.device("cpu")
@@ -246,6 +249,48 @@ def test_quantized_loading_looks_at_the_tensors_too(base: Path, quantization: st
     retold(base, lambda tensors: renamed("module.")(without("layer.1.output.dense.weight")(tensors)))
     with pytest.raises(InputError, match=r"are not in its files"):
         load(base, quantization=quantization)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("spoil", ["wrapper's prefix", "infinity", "tokenizer with more words"])
+def test_training_says_so_before_it_begins_and_leaves_nothing(
+    base: Path, movielens_folder: Path, tmp_path: Path, llmrec: Any, spoil: str
+) -> None:
+    change, message = SPOILED[spoil]
+    change(base)
+    out = tmp_path / "out"
+    out.mkdir()
+    given = ("--data", movielens_folder, "--set", f"backbone.name={base}", "--set", "adapter.layers=top-1")
+    done = llmrec("train", "movies", *given, "--out", out / "run")
+    assert done.returncode == 2
+    assert re.search(message, done.stderr.replace("\n", " "))
+    assert "Traceback" not in done.stderr
+    assert list(out.iterdir()) == []
+
+
+ASKED: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
+    "adapter beside the weights": (
+        *SPOILED["adapter beside the weights"][:1],
+        {},
+        "holds an adapter beside its weights",
+    ),
+    "tokenizer with more words": (*SPOILED["tokenizer with more words"][:1], {}, "the tokenizer has 44 tokens"),
+    "more layers than any model": (*SPOILED["more layers than tensors"][:1], {}, "asks for 1,000,000,000 layers"),
+    "pooling that a decoder cannot": (
+        lambda base: (shutil.rmtree(base), make_base(base, "llama")),
+        {"backbone.pooling": "cls", "adapter.targets": ["q_proj"]},
+        r"backbone\.pooling: cls reads the first token",
+    ),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_memory_says_so_too(base: Path, movielens_folder: Path, asked: str) -> None:
+    spoil, changes, message = ASKED[asked]
+    spoil(base)
+    given = {"data.path": str(movielens_folder), "backbone.name": str(base), "adapter.layers": "top-1", **changes}
+    with pytest.raises(InputError, match=message):
+        footprint_of(load_recipe("movies", changes=given), cuda=False)
 
 
 def test_run_folder_is_no_base(tmp_path: Path) -> None:
