@@ -79,7 +79,7 @@ def _stored_rows(backbone: Backbone, ids: list[int]) -> Tensor:
     import torch
     from safetensors import safe_open
 
-    expected = [int(size) for size in backbone.model.get_input_embeddings().weight.shape]  # type: ignore[operator,union-attr]
+    expected = [int(size) for size in backbone.model.get_input_embeddings().weight.shape]  # type: ignore[operator]
     for file in weight_files(backbone.folder) if backbone.folder is not None else ():
         with safe_open(file, framework="pt") as tensors:
             for name in NAMES:

@@ -15,7 +15,7 @@ from typing import Any
 
 VERIFY = "LLMREC_VERIFY"
 """Environment variable: set to 1, nothing remembered in the cache is believed and every file is read anew."""
-LARGE = 1 << 20
+LARGE = 1 << 23
 """Bytes from which on a file's answers are remembered; a smaller one is read faster than looked up."""
 _SETTLED_NS = 2_000_000_000
 """Age of a file's last change from which on a second change cannot hide behind the same time stamp."""
