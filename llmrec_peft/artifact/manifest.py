@@ -55,7 +55,8 @@ def make_manifest(folder: Path, base: dict[str, str | None], version: str) -> Ma
 
 
 def _digest(base: dict[str, str | None], files: dict[str, str]) -> str:
-    identity = {key: base.get(key) for key in ("weights_sha256", "quantization", "compute")} if base else {}
+    fields = ("weights_sha256", "files_sha256", "quantization", "compute")
+    identity = {key: base.get(key) for key in fields} if base else {}
     return values_digest([identity, files_digest(files)])
 
 

@@ -85,19 +85,21 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
         return _assumed(recipe, users or USERS, items or ITEMS, length)
     if users is not None or items is not None:
         raise InputError("--users and --items are for recipes without data; this one's are counted")
-    from transformers import AutoTokenizer
-
+    from llmrec_peft.backbone.base_files import CONFIG, read_object
     from llmrec_peft.backbone.embedding_model import read_embedding_model
+    from llmrec_peft.backbone.quiet import refused_in_one_line
     from llmrec_peft.backbone.text_reader import prompt_of
+    from llmrec_peft.backbone.tokenizer import load_tokenizer, require_embedded
     from llmrec_peft.data.dataset import columns
     from llmrec_peft.experiment.prepare import prepare
 
     prepared = prepare(recipe)
     recipe = prepared.recipe
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
+    with refused_in_one_line(f"backbone {recipe.backbone.name}"):
+        tokenizer = load_tokenizer(folder, recipe.backbone.trust_remote_code)
+    embedded = read_object(folder / CONFIG).get("vocab_size")
+    if isinstance(embedded, int):
+        require_embedded(tokenizer, embedded, recipe.backbone.name)
     files = read_embedding_model(folder)
     before = prompt_of("item", recipe.backbone, files)
     length = length if files is None or files.max_length is None else min(length, files.max_length)

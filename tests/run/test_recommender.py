@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,23 @@ def test_base_model_with_other_weights_is_refused(run_on_a_copy: Callable[..., t
     assert recommender.score(["1"], ["1"]) == known
     with pytest.raises(InputError, match="unknown item 'n'"):
         recommender.score(["1"], ["n"])
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+def test_base_model_with_the_same_weights_and_another_file_is_refused_by_its_name(
+    run_on_a_copy: Callable[..., tuple[Path, Path]], file: str
+) -> None:
+    run, base = run_on_a_copy()
+    text = (base / file).read_text(encoding="utf-8")
+    other = text.replace('"gelu"', '"relu"') if file == "config.json" else text.replace("##ing", "##gni")
+    assert other != text
+    (base / file).write_text(other, encoding="utf-8")
+    recommender = Recommender.from_pretrained(run)
+    with pytest.raises(
+        InputError, match=rf"the base model found here is not the one .*: {re.escape(file)} has changed \("
+    ):
+        recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
 
 
 @pytest.mark.trains
