@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -75,7 +76,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> Non
     """Copy tensors into a module's state.
 
     Raises:
-        InputError: Naming the tensor that is missing, unknown, of another shape, or not finite.
+        InputError: Naming the tensor that is missing, unknown, of another shape or dtype, or not finite.
     """
     own = module.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
@@ -83,6 +84,12 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> Non
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
             raise InputError(f"{where}: tensor {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}")
+        if tensor.dtype != own[name].dtype:
+            raise InputError(f"{where}: tensor {name} holds {_spelled(tensor.dtype)}, not {_spelled(own[name].dtype)}")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise InputError(f"{where}: tensor {name} holds NaN or infinity")
     module.load_state_dict(tensors)
+
+
+def _spelled(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

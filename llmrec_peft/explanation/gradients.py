@@ -60,7 +60,7 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
         Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017, section 3.
     """
     text = what_if.worded(pair.row)
-    tenant = what_if.recommender.tenant
+    tenant = what_if.tenant
     if not isinstance(tenant, LoadedTenant):
         raise InputError("gradients of words take a run that was loaded from a folder")
     places, weights = np.polynomial.legendre.leggauss(steps)
@@ -87,7 +87,7 @@ class _Path:
         self, what_if: WhatIf, pair: Pair, backbone: Backbone, encoder: TextEncoder, ids: Tensor, blank: Tensor
     ) -> None:
         self._what_if, self._pair, self._encoder = what_if, pair, encoder
-        self._ids, self._section = ids.to(backbone.device), what_if.recommender.recipe.backbone
+        self._ids, self._section = ids.to(backbone.device), what_if.tenant.recipe.backbone
         self._embed: Any = backbone.model.get_input_embeddings()  # type: ignore[operator]
         mask = getattr(backbone.tokenizer, "mask_token_id", None)
         with torch.no_grad():
