@@ -149,13 +149,17 @@ def _parsed(folder: Path, path: Path, content: bytes) -> Manifest:
         raise InputError(f"{path}: not a manifest")
     if values.get("format") != FORMAT:
         raise InputError(
-            f"{folder} is a run folder of format {str(values.get('format'))[:20]!r}, written by version"
-            f" {str(values.get('version'))[:20]!r}; this version reads format {FORMAT}: train it again"
+            f"{folder} is a run folder of format {_spelled(values.get('format'))}, written by version"
+            f" {_spelled(values.get('version'))}; this version reads format {FORMAT}: train it again"
         )
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error, Manifest)[:300]}") from None
+
+
+def _spelled(value: Any) -> str:
+    return repr(value)[:40]
 
 
 def require_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:

@@ -113,11 +113,8 @@ class Table:
         Raises:
             InputError: If it holds something else, or an empty row.
         """
-        kind = self._kind(column)
-        if pa.types.is_dictionary(kind):
-            kind = kind.value_type
-        if kind != pa.string():
-            raise self.wrong(f"{column} holds {_spelled(kind)}, not text")
+        if self._kind(column) != pa.string():
+            raise self.wrong(f"{column} holds {_spelled(self._kind(column))}, not text")
         found: list[str] = []
         for chunk in self._read(column).chunks:
             try:
@@ -175,7 +172,8 @@ class Table:
 
     def _kind(self, column: str) -> pa.DataType:
         self.require(column)
-        return self.schema.field(column).type
+        kind = self.schema.field(column).type
+        return kind.value_type if pa.types.is_dictionary(kind) else kind  # texts are read so
 
     def _read(self, column: str) -> pa.ChunkedArray:
         try:

@@ -55,7 +55,7 @@ def tensors_in(content: bytearray, where: Path) -> tuple[dict[str, Tensor], dict
         raise _broken(where, f"{len(header):,} tensors, more than {MOST_TENSORS:,}")
     if not all(name.isprintable() and len(name) <= LONGEST_NAME for name in header):
         raise _broken(where, f"the name of a tensor is no text of up to {LONGEST_NAME} characters")
-    entries = [(name, *_entry(name, entry, where)) for name, entry in header.items()]
+    entries = [(name, *_entry(name, entry, len(content), where)) for name, entry in header.items()]
     at, tensors = 0, {}
     for name, dtype, shape, begin, end in sorted(entries, key=lambda entry: entry[3:]):
         if begin != at:
@@ -83,8 +83,11 @@ def _header(content: bytearray, where: Path) -> tuple[dict[str, Any], int]:
     return header, _NUMBER + length
 
 
-def _entry(name: str, entry: Any, where: Path) -> tuple[torch.dtype, list[int], int, int]:
-    """Return what the header says of a tensor: dtype, shape, and its first and last byte."""
+def _entry(name: str, entry: Any, size: int, where: Path) -> tuple[torch.dtype, list[int], int, int]:
+    """Return what the header says of a tensor: dtype, shape, and its first and last byte.
+
+    No dimension is larger than the file has bytes, not even of an empty tensor: tables are built in these sizes.
+    """
     import torch
 
     try:
@@ -92,7 +95,11 @@ def _entry(name: str, entry: Any, where: Path) -> tuple[torch.dtype, list[int], 
         shape, (begin, end) = entry["shape"], entry["data_offsets"]
         if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
             raise TypeError
-        if len(shape) > MOST_DIMENSIONS or end - begin != math.prod(shape) * dtype.itemsize:
+        if (
+            max(shape, default=0) > size
+            or len(shape) > MOST_DIMENSIONS
+            or end - begin != math.prod(shape) * dtype.itemsize
+        ):
             raise ValueError
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _broken(where, f"dtype, shape and bytes of tensor {name[:60]!r} do not fit each other") from None

@@ -110,6 +110,8 @@ def _built_from(path: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise InputError(f"{path}: tensor {error.args[0]} is missing") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, OverflowError) as error:
         raise InputError(f"{path}: its tensors do not fit the recipe ({_first_line(error)})") from None
 

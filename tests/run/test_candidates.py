@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.model import RecModel
 from llmrec_peft.run import candidates
 from llmrec_peft.run.candidates import best
 from llmrec_peft.run.recommender import Recommender
@@ -56,9 +57,9 @@ def test_items_side_is_computed_once_and_anew_when_items_are_added(
 ) -> None:
     recommender = Recommender.from_pretrained(tiny_run)
     asked: list[int] = []
-    inner = recommender.model.item_side
+    inner = RecModel.item_side
     monkeypatch.setattr(
-        recommender.model, "item_side", lambda items, *further: asked.append(len(items)) or inner(items, *further)
+        RecModel, "item_side", lambda model, items, *further: asked.append(len(items)) or inner(model, items, *further)
     )
     users = list(recommender.vocabulary.users[:3])
     count = len(recommender.catalogue.ids)
