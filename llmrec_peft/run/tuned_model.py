@@ -48,7 +48,7 @@ class TunedModel:
         length = self._recipe.views.item.max_length
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
             tokens = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
-            distinct = encoder.encode(tokens)
+            distinct = _finite(encoder.encode(tokens))
         return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)]
 
     def encode_examples(
@@ -87,4 +87,15 @@ class TunedModel:
             section = recipe.backbone
             plain = Reading(section.pooling, section.normalize)
             reading = prompt_reading(recipe, backbone.kind) if view == "prompt" else plain
-            return encoder.encode_as(tokens, reading, inserted)
+            return _finite(encoder.encode_as(tokens, reading, inserted))
+
+
+def _finite(vectors: Tensor) -> Tensor:
+    """Return vectors of texts, or refuse them.
+
+    Raises:
+        InputError: If one is not finite, as those of an adapter with too large numbers are.
+    """
+    if not bool(vectors.isfinite().all()):
+        raise InputError("the vector of a text is not finite: numbers of the run's adapter or base are too large")
+    return vectors

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from resealed import resealed
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
@@ -98,5 +99,6 @@ def test_run_whose_users_have_seen_items_that_it_does_not_have_is_refused(
     changed = [item, *table["item"].to_pylist()[1:]]
     place = table.column_names.index("item")
     pq.write_table(table.set_column(place, "item", pa.array(changed, table["item"].type)), run / "seen.parquet")
+    resealed(run)
     with pytest.raises(InputError, match=rf"seen.parquet: item {item} is none of the run's items 1 to 40"):
         Recommender.from_pretrained(run)
