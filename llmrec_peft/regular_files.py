@@ -26,7 +26,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
     Raises:
-        InputError: If it is missing, unreadable, larger, or a link, a folder, a FIFO or a device; nothing was read then.
+        InputError: If it is missing, unreadable, larger, or a link, folder, FIFO or device; nothing was read then.
     """
     with open_regular(path, limit) as (descriptor, found):
         parts, left = [], found.st_size + 1  # a file that grows meanwhile is not followed

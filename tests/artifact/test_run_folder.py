@@ -151,7 +151,7 @@ def test_file_that_is_no_safetensors_is_one_line(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "some.safetensors")
     with pytest.raises(InputError, match=r"some.safetensors: no safetensors file"):
         read_tensors(tmp_path / "some.safetensors")
-    with pytest.raises(InputError, match=r"none.safetensors: no safetensors file"):
+    with pytest.raises(InputError, match=r"none.safetensors: is missing"):
         read_tensors(tmp_path / "none.safetensors")
 
 
