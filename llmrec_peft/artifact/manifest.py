@@ -15,6 +15,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.identity import files_digest, values_digest
 from llmrec_peft.options import Options, one_line
 from llmrec_peft.regular_files import open_regular, read_regular
+from llmrec_peft.strict_json import parse_json, quoted
 
 FORMAT = 3
 """Version of the run folder's layout; a folder of another version is refused."""
@@ -141,25 +142,18 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
 
 
 def _parsed(folder: Path, path: Path, content: bytes) -> Manifest:
-    try:
-        values: Any = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: unreadable ({str(error)[:80]})") from None
+    values: Any = parse_json(content, str(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a manifest")
     if values.get("format") != FORMAT:
         raise InputError(
-            f"{folder} is a run folder of format {_spelled(values.get('format'))}, written by version"
-            f" {_spelled(values.get('version'))}; this version reads format {FORMAT}: train it again"
+            f"{folder} is a run folder of format {quoted(values.get('format'))}, written by version"
+            f" {quoted(values.get('version'))}; this version reads format {FORMAT}: train it again"
         )
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {one_line(error, Manifest)[:300]}") from None
-
-
-def _spelled(value: Any) -> str:
-    return repr(value)[:40]
 
 
 def require_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from llmrec_peft.artifact.manifest import (
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe.yaml_file import parse_yaml
 from llmrec_peft.regular_files import open_regular
+from llmrec_peft.strict_json import parse_json
 
 _NAMED, _LOOKED_AT = 3, 1000
 """Surplus files that a note names, and entries of a folder that are looked at for it."""
@@ -81,10 +81,7 @@ class SealedFolder:
         Raises:
             InputError: If it is missing, changed, or not what a run writes.
         """
-        try:
-            figures = json.loads(self.content("metrics.json").decode("utf-8"))
-        except (ValueError, RecursionError):
-            figures = None
+        figures = parse_json(self.content("metrics.json"), str(self.folder / "metrics.json"))
         if not isinstance(figures, dict):
             raise InputError(f"{self.folder}: metrics.json is not what a run writes")
         return figures

@@ -74,7 +74,7 @@ def forged(run: Path) -> None:
         (lambda run: edited(run, lambda m: m["base"].update(compute="fp64")), "digest does not match"),
         (forged, "digest does not match"),
         (lambda run: (run / "manifest.json").write_text("[]"), "not a manifest"),
-        (lambda run: (run / "manifest.json").write_text("{"), "unreadable"),
+        (lambda run: (run / "manifest.json").write_text("{"), "no JSON"),
         (lambda run: (run / "manifest.json").unlink(), "no run folder: it has no manifest.json"),
         (shutil.rmtree, "no run folder "),
     ],

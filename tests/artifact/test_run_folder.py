@@ -92,7 +92,7 @@ def test_manifest_that_contradicts_its_digest_is_refused(change: Callable[[dict[
         Recommender.from_pretrained(run)
 
 
-@pytest.mark.parametrize(("content", "said"), [("{", "unreadable"), ("[]", "not a manifest")])
+@pytest.mark.parametrize(("content", "said"), [("{", "no JSON"), ("[]", "not a manifest")])
 def test_broken_manifest_is_one_line(content: str, said: str, run: Path) -> None:
     (run / "manifest.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=said) as caught:

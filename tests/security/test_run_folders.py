@@ -80,7 +80,7 @@ OTHER_TENSORS = {
             "int64": torch.int64,
         }.items()
     },
-    "complex signals": (SIGNALS, floats(lambda t: t.to(torch.complex64)), "dtype, shape and bytes of tensor"),
+    "complex signals": (SIGNALS, floats(lambda t: t.to(torch.complex64)), "has the unknown dtype"),
     "signals too large": (SIGNALS, floats(lambda t: torch.full_like(t, 3e38)), "a score is not a finite number"),
     "neighbours outside": (
         SIGNALS,
@@ -100,6 +100,14 @@ def test_tensors_that_do_not_fit_are_refused_though_their_digest_is_true(case: s
         answers(resealed(run))
     assert "\n" not in str(caught.value)
     assert name in str(caught.value) or str(run) in str(caught.value)
+
+
+@pytest.mark.parametrize("step", [-1, 900])
+def test_neighbours_outside_their_tables_are_refused(step: int, quick_run: Callable[..., Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(quick_run("movies", {}), tmp_path / "run"))
+    change_tensors(run / SIGNALS, of(lambda t: t if t.is_floating_point() else t + step))
+    with pytest.raises(InputError, match=r"signals\.safetensors: tensor graph\.neighbours\.\w+ points to row"):
+        answers(resealed(run))
 
 
 def column(name: str, change: Callable[[list[Any]], object]) -> Callable[[pa.Table], pa.Table]:
