@@ -29,7 +29,7 @@ def read_json(path: Path, limit: int) -> Any:
     return parse_json(read_regular(path, limit), str(path))
 
 
-def parse_json(data: bytes, where: str) -> Any:
+def parse_json(data: bytes | bytearray, where: str) -> Any:
     """Parse JSON text in UTF-8.
 
     Args:

@@ -20,7 +20,7 @@ _LARGEST = 1 << 38
 """Bytes of a file: item vectors of a large catalogue are the largest."""
 _PART = 1 << 26
 """Bytes that are asked for at once."""
-_DTYPES = {
+DTYPES = {
     "BOOL": "bool",
     "U8": "uint8",
     "I8": "int8",
@@ -169,7 +169,7 @@ def _read(descriptor: int, stored: StoredTensor, where: str) -> Tensor:
         at += part
     if stored.dtype == "BOOL" and bool((data > 1).any()):
         raise InputError(f"{where} is said to be BOOL and holds something else")
-    return data.view(getattr(torch, _DTYPES[stored.dtype])).reshape(stored.shape)
+    return data.view(getattr(torch, DTYPES[stored.dtype])).reshape(stored.shape)
 
 
 def _plain(name: str) -> str:
@@ -181,9 +181,13 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> Non
     """Copy tensors into a module's state.
 
     Raises:
-        InputError: Naming the tensor that is missing, unknown, of another shape or kind of number, or not finite.
+        InputError: Naming the tensor that is missing, unknown, of another shape or dtype, or not finite.
     """
     own = module.state_dict()
     require_tensors(where, own, tensors, "tensor")
+    for name, tensor in tensors.items():
+        if tensor.dtype != own[name].dtype:
+            found, right = (str(dtype).removeprefix("torch.") for dtype in (tensor.dtype, own[name].dtype))
+            raise InputError(f"{where}: tensor {name} holds {found}, not {right}")
     require_numbers(where, own, tensors)
     module.load_state_dict(tensors)

@@ -86,13 +86,36 @@ def read_header(descriptor: int, size: int, where: str) -> Header:
         InputError: If the header is longer than `HEADER_LIMIT` or than the file, is no JSON, has more than
             `TENSORS_LIMIT` tensors or one of an unknown type, or if the tensors' bytes are not exactly the file's.
     """
-    first = os.read(descriptor, 8)
+    length = header_length(os.read(descriptor, 8), size, where)
+    return parse_header(os.read(descriptor, length), size, where)
+
+
+def header_length(first: bytes | bytearray, size: int, where: str) -> int:
+    """Return the length of a header from a file's first eight bytes.
+
+    Raises:
+        InputError: If it is longer than `HEADER_LIMIT` or than the file.
+    """
     length = int.from_bytes(first, "little")
     if len(first) < 8 or length > size - 8:  # noqa: PLR2004
         raise InputError(f"{where}: no safetensors file (of {size:,} bytes, its header would be {length:,})")
     if length > HEADER_LIMIT:
         raise InputError(f"{where}: a header of {length:,} bytes is more than the {HEADER_LIMIT:,} that are read")
-    text = os.read(descriptor, length)
+    return length
+
+
+def parse_header(text: bytes, size: int, where: str) -> Header:
+    """Check a header.
+
+    Args:
+        text: The header.
+        size: Size of the whole file in bytes.
+        where: Its path, for messages.
+
+    Raises:
+        InputError: As `read_header`.
+    """
+    length = len(text)
     if not text.startswith(b"{"):
         raise InputError(f"{where}: no safetensors file (its header is no JSON object)")
     values = parse_json(text, f"{where}: no safetensors file: its header")

@@ -59,7 +59,7 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
         Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017, section 3.
     """
     text = what_if.worded(pair.row)
-    tenant = what_if.recommender.tenant
+    tenant = what_if.tenant
     if not isinstance(tenant, LoadedTenant):
         raise InputError("gradients of words take a run that was loaded from a folder")
     places, weights = np.polynomial.legendre.leggauss(steps)

@@ -83,6 +83,7 @@ class RecModel(TrainedParts):
             self.weights,
             self.augment,
         )
+        other.encoder = self.encoder
         return other.train(self.training)
 
     @property

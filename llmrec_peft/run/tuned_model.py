@@ -46,7 +46,7 @@ class TunedModel:
         length = self._recipe.views.item.max_length
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
             tokens = backbone.reads(self._recipe.backbone).tokenized(texts, length)
-            distinct = encoder.encode(tokens)
+            distinct = _finite(encoder.encode(tokens))
         return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)]
 
     def encode_examples(
@@ -85,4 +85,15 @@ class TunedModel:
             reading = prompt_reading(recipe, backbone)
             if view == "user":
                 reading = backbone.reads(recipe.backbone).reading(view)
-            return encoder.encode_as(tokens, reading, inserted)
+            return _finite(encoder.encode_as(tokens, reading, inserted))
+
+
+def _finite(vectors: Tensor) -> Tensor:
+    """Return vectors of texts, or refuse them.
+
+    Raises:
+        InputError: If one is not finite, as those of an adapter with too large numbers are.
+    """
+    if not bool(vectors.isfinite().all()):
+        raise InputError("the vector of a text is not finite: numbers of the run's adapter or base are too large")
+    return vectors

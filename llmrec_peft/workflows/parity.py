@@ -23,6 +23,7 @@ from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
 from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.errors import InputError
+from llmrec_peft.run.language_model import load_adapter
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
 
@@ -197,9 +198,7 @@ def _require_weights(base: Backbone, recorded: dict[str, str | None]) -> None:
 
 
 def _attached(recommender: Recommender, base: Backbone, run: Path) -> nn.Module:
-    recipe = recommender.recipe
-    tuned: nn.Module = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).load(base, run)
-    return tuned
+    return load_adapter(run, recommender.loaded.manifest, recommender.recipe, base)
 
 
 def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: Pairs) -> Tensor:

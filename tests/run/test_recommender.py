@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from resealed import resealed
 
-from llmrec_peft.artifact.manifest import make_manifest
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.rating_metrics import rating_report
@@ -78,7 +78,9 @@ def test_figures_that_do_not_repeat_are_said_not_to(tiny_run: Path, tmp_path: Pa
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     metrics["test"]["after"]["rmse"] -= 0.01
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    assert not evaluate(run)["repeats"]
+    with pytest.raises(InputError, match=r"metrics.json is not what the run wrote"):
+        evaluate(run)
+    assert not evaluate(resealed(run))["repeats"]
     (run / "metrics.json").unlink()
     with pytest.raises(InputError, match=r"metrics.json is missing"):
         evaluate(run)
@@ -269,16 +271,9 @@ def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, tmp_path: Path, m
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     recipe = Recipe.from_plain(read_yaml(run / "recipe.yaml")).changed({"backbone.trust_remote_code": True})
     (run / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")  # as a stranger's recipe may say
-    renewed(run)
+    resealed(run)
     Recommender.from_pretrained(run).encode(["a film"])
     assert asked == [False]
-
-
-def renewed(run: Path, **base: str | None) -> None:
-    """Let the manifest say what now lies in the folder, and another base."""
-    recorded = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["base"]
-    manifest = make_manifest(run, {**recorded, **base}, "0")
-    (run / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +287,7 @@ def test_base_held_otherwise_than_in_training_is_refused_with_the_field_named(
     tiny_run: Path, tmp_path: Path, field: str, value: str, message: str
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    renewed(run, **{field: value})
+    resealed(run, **{field: value})
     recommender = Recommender.from_pretrained(run)
     with pytest.raises(InputError, match=message):
         recommender.encode(["a film"])
@@ -301,7 +296,7 @@ def test_base_held_otherwise_than_in_training_is_refused_with_the_field_named(
 def test_recorded_computation_is_used_whatever_the_recipe_says(tiny_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     for compute, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        renewed(run, compute=compute)
+        resealed(run, compute=compute)
         recommender = Recommender.from_pretrained(run)
         adapter = recommender.tenant.adapter
         assert adapter is not None
