@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec_peft.data.column_types import ColumnType
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -88,12 +89,19 @@ class ItemTable:
         texts: Text of it that the language model read.
         popularity: Training interactions of each item.
         columns: The owner's columns of each item, if prompts name them; else empty.
+        types: Type of each of the owner's columns, to which columns of new items are brought; None if they are not
+            known.
     """
 
     titles: tuple[str, ...]
     texts: tuple[str, ...]
     popularity: NDArray[np.int64]
     columns: tuple[Mapping[str, Any], ...] = ()
+    types: Mapping[str, ColumnType] | None = None
+
+
+_TYPES = b"llmrec_peft.column_types"
+"""Key in the schema of ``items.parquet`` for the types of the owner's columns, as JSON."""
 
 
 def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
@@ -121,7 +129,11 @@ def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
     }
     if items.columns:
         columns["columns"] = [json.dumps(row, ensure_ascii=False, default=str) for row in items.columns]
-    pq.write_table(pa.table(columns), path)
+    table = pa.table(columns)
+    if items.types is not None:
+        plain = {name: column.plain() for name, column in items.types.items()}
+        table = table.replace_schema_metadata({_TYPES: json.dumps(plain, ensure_ascii=False)})
+    pq.write_table(table, path)
 
 
 def read_items(path: Path) -> ItemTable:
@@ -137,7 +149,19 @@ def read_items(path: Path) -> ItemTable:
         tuple(table["text"].to_pylist()),
         _numbers(path, table, "popularity"),
         columns,
+        _read_types(path, table.schema.metadata or {}),
     )
+
+
+def _read_types(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, ColumnType] | None:
+    """Read the types of the owner's columns from a schema; None if it has none."""
+    if _TYPES not in metadata:
+        return None
+    try:
+        plain = dict(json.loads(metadata[_TYPES]))
+        return {str(name): ColumnType.from_plain(values) for name, values in plain.items()}
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{path}: not the table it should be (the types of its columns are unreadable)") from None
 
 
 def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:

@@ -24,7 +24,9 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Catalogue, Recommendations
+from llmrec_peft.run.ids import text_ids
 from llmrec_peft.run.language_model import LanguageModel
+from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.tenant import SIGNAL_NAMES, Tenant, catalogue_of, read_tenant
 from llmrec_peft.run.vectors import ItemVectors, UserVectors, item_vectors, user_vectors
 
@@ -144,13 +146,14 @@ class Recommender(AttachedRuns):
             float32 [n]: stars, probabilities, or scores of which only the order matters.
 
         Raises:
-            InputError: For an item that is neither known nor added.
+            InputError: For an item that is neither known nor added, or an id that is no text.
         """
+        users, items = text_ids(users, "user"), text_ids(items, "item")
         if len(users) != len(items):
             raise InputError(f"score: {len(users)} users for {len(items)} items")
         unknown = next((item for item in items if item not in self.catalogue.row_of), None)
         if unknown is not None:
-            raise InputError(f"unknown item {unknown!r}: add its text first (Recommender.add_items)")
+            raise InputError(f"unknown item {unknown!r:.60}: add its text first (Recommender.add_items)")
         rows = np.fromiter((self.catalogue.row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
         told = None if histories is None else self._numbered(histories, len(users))
@@ -167,6 +170,8 @@ class Recommender(AttachedRuns):
         """Return a caller's histories, numbered; items that the run does not know are left out."""
         if len(histories) != count:
             raise InputError(f"score: {len(histories)} histories for {count} users")
+        for history in histories:
+            text_ids([item for item, _ in history], "item")
         known = [
             [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
             for history in histories
@@ -183,25 +188,27 @@ class Recommender(AttachedRuns):
             seen: Whether items of the user's history may be recommended again.
 
         Raises:
-            InputError: If k is below 1.
+            InputError: If k is below 1, or an id is no text.
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        return self.tenant.recommend(list(users), k, seen)
+        return self.tenant.recommend(text_ids(users, "user"), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make new items scorable by their texts alone.
 
         Args:
-            rows: For each item ``item_id`` and the columns that the recipe's item template names, and those of its
-                prompt
-                template if it has one.
+            rows: For each item ``item_id`` and the columns of the items table that the recipe's item template names,
+                and those of its prompt template if it has one. Values are brought to the types that the table has: a
+                list may be text such as ``Crime|Drama``, a whole number may be 1995.0, and None, NaN and empty text
+                are missing.
 
         Returns:
             The ids that were added.
 
         Raises:
-            InputError: For a missing column, an id that is known already, or a run without text.
+            InputError: For a missing column, a value that cannot be brought to the type of its column, an id that is
+                known already, or a run without text.
         """
         given = list(rows)
         if not given:
@@ -209,13 +216,9 @@ class Recommender(AttachedRuns):
         old, prompts = self.catalogue, self.model.plan.prompt is not None
         if old.vectors is None and not prompts:
             raise InputError("this run does not read texts: an item that training did not know cannot be scored")
+        given = NewItems.of(self.recipe, self.items).all_brought(given, old.row_of)
+        ids = [row["item_id"] for row in given]
         template = ViewTemplate(self.recipe.views.item.template)
-        ids = [str(row.get("item_id", "")) for row in given]
-        for at, item in enumerate(ids):
-            if not item:
-                raise InputError("a new item has no item_id")
-            if item in self.catalogue.row_of or item in ids[:at]:
-                raise InputError(f"item {item!r} is known already")
         texts = template.render_all(given)
         vectors = None if old.vectors is None else torch.cat([old.vectors, self.encode(texts).to(self.device)])
         catalogue = Catalogue(
@@ -224,7 +227,7 @@ class Recommender(AttachedRuns):
             table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
             popularity=np.append(old.popularity, np.zeros(len(ids), np.int64)),
             vectors=vectors,
-            added=(*old.added, *(dict(row) for row in given)) if prompts else (),
+            added=(*old.added, *given) if prompts else (),
         )
         self.tenant.take(catalogue)
         return ids
@@ -241,9 +244,10 @@ class Recommender(AttachedRuns):
         """Return vectors of users, whose inner products with `item_vectors` are their scores up to a constant per user.
 
         Raises:
-            InputError: If the run's scores are not inner products of a user's and an item's vector.
+            InputError: If the run's scores are not inner products of a user's and an item's vector, or an id is no
+                text.
         """
-        return user_vectors(self.tenant, users)
+        return user_vectors(self.tenant, text_ids(users, "user"))
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of texts from the tuned language model, float32 [len(texts), width]."""
