@@ -14,14 +14,6 @@ from llmrec_peft.cli.output import print_json
 from llmrec_peft.errors import InputError
 
 
-class Unknown(StrEnum):
-    """What becomes of a row of an unknown user, or of an unknown item without text."""
-
-    refuse = "refuse"
-    popular = "popular"
-    skip = "skip"
-
-
 class Format(StrEnum):
     """Format of stdin and stdout."""
 
@@ -42,14 +34,14 @@ def predict(
         typer.Option("--output", metavar="FILE|-", help="File to write: CSV or Parquet, by its ending; - for stdout."),
     ],
     unknown: Annotated[
-        Unknown,
+        parameters.Unknown,
         typer.Option(
             metavar="WHAT",
             help="A row of a user that the run does not know, or of an item that it does not know and that has no"
             " text: skip leaves it without a score; popular scores it for the average user, if the item has a score;"
             " refuse ends with an error and writes nothing.",
         ),
-    ] = Unknown.skip,
+    ] = parameters.Unknown.skip,
     form: Annotated[
         Format, typer.Option("--format", metavar="FORMAT", help="Format of stdin and stdout: csv or parquet.")
     ] = Format.csv,
@@ -68,8 +60,8 @@ def predict(
       llmrec predict runs/movies-seed1 --input pairs.csv --output scores.parquet
       llmrec predict runs/movies-seed1 --input - --output - --unknown popular < pairs.csv > scores.csv
     """
-    from llmrec_peft.workflows.predict import STREAM
     from llmrec_peft.workflows.predict import predict as predict_file
+    from llmrec_peft.workflows.streams import STREAM
 
     if as_json and target == STREAM:
         raise InputError("--json and --output - would both write to stdout: name a file")

@@ -64,7 +64,8 @@ class ColumnType:
         gaps, stored = values.null_count > 0, values.type
         if not (pa.types.is_list(stored) or pa.types.is_large_list(stored) or pa.types.is_fixed_size_list(stored)):
             return cls(_kind(stored), gaps=gaps)
-        kind, inside = _kind(stored.value_type), ()
+        kind = _kind(stored.value_type)
+        inside: tuple[str, ...] = ()
         if kind == "text" and not pa.types.is_null(stored.value_type):
             entries = pc.list_flatten(values).cast(pa.string())
             inside = tuple(mark for mark in _SEPARATORS if pc.any(pc.match_substring(entries, mark)).as_py())

@@ -40,10 +40,10 @@ class NewItems:
         if items.types is None:
             return cls(None)
         parsed = _PARSER.parse(recipe.views.item.template)
-        read: Container[str] = meta.find_undeclared_variables(parsed)
+        read = set(meta.find_undeclared_variables(parsed))
         if recipe.views.prompt is not None and recipe.reads.prompt:
             of_prompt = _columns_of_item(recipe.views.prompt.template)
-            read = items.types if of_prompt is None else of_prompt | set(read)
+            read |= set(items.types) if of_prompt is None else of_prompt
         return cls({name: kind for name, kind in items.types.items() if name in read})
 
     def absent(self, columns: Container[str]) -> list[str]:
@@ -125,16 +125,12 @@ class NewItems:
 def _columns_of_item(template: str) -> set[str] | None:
     """Return the columns that a prompt's template takes of `item`; None if it can take any."""
     parsed = _PARSER.parse(template)
-    taken: set[str] = set()
-    named = 0
-    for node in parsed.find_all((nodes.Getattr, nodes.Getitem)):
-        if not (isinstance(node.node, nodes.Name) and node.node.name == "item"):
-            continue
-        if isinstance(node, nodes.Getattr):
-            taken.add(node.attr)
-            named += 1
-        elif isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            taken.add(node.arg.value)
-            named += 1
-    uses = sum(name.name == "item" and name.ctx == "load" for name in parsed.find_all(nodes.Name))
-    return taken if uses == named else None
+    names: list[Any] = [each.attr for each in parsed.find_all(nodes.Getattr) if _is_item(each.node)]
+    names += [getattr(each.arg, "value", None) for each in parsed.find_all(nodes.Getitem) if _is_item(each.node)]
+    uses = sum(_is_item(each) and each.ctx == "load" for each in parsed.find_all(nodes.Name))
+    taken = {name for name in names if isinstance(name, str)}
+    return taken if uses == len(names) and all(isinstance(name, str) for name in names) else None
+
+
+def _is_item(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == "item"

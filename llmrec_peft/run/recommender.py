@@ -210,13 +210,13 @@ class Recommender(AttachedRuns):
             InputError: For a missing column, a value that cannot be brought to the type of its column, an id that is
                 known already, or a run without text.
         """
-        given = list(rows)
-        if not given:
+        rows = list(rows)
+        if not rows:
             return []
         old, prompts = self.catalogue, self.model.plan.prompt is not None
         if old.vectors is None and not prompts:
             raise InputError("this run does not read texts: an item that training did not know cannot be scored")
-        given = NewItems.of(self.recipe, self.items).all_brought(given, old.row_of)
+        given = NewItems.of(self.recipe, self.items).all_brought(rows, old.row_of)
         ids = [row["item_id"] for row in given]
         template = ViewTemplate(self.recipe.views.item.template)
         texts = template.render_all(given)

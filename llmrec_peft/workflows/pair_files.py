@@ -34,8 +34,8 @@ class Chunk(Protocol):
     def __len__(self) -> int: ...
 
     @property
-    def size(self) -> float:
-        """How far this chunk brings the reading, in the unit of `Source.total`."""
+    def size(self) -> int:
+        """How far this chunk brings the reading, in `Source.unit`."""
 
     def ids(self, name: str) -> list[str | None]:
         """Return a column of ids as text; None or empty text where there is none."""
@@ -55,8 +55,8 @@ class CsvChunk:
         return len(self.records)
 
     @property
-    def size(self) -> float:
-        return sum(len(record.raw) for record in self.records) / 2**20
+    def size(self) -> int:
+        return sum(len(record.raw) for record in self.records) >> 10
 
     def ids(self, name: str) -> list[str | None]:
         at = self.names.index(name)
@@ -76,7 +76,7 @@ class ParquetChunk:
         return int(self.table.num_rows)
 
     @property
-    def size(self) -> float:
+    def size(self) -> int:
         return len(self)
 
     def ids(self, name: str) -> list[str | None]:
@@ -91,11 +91,13 @@ class Source(Protocol):
 
     Attributes:
         names: Its columns.
-        total: Its size: MiB of a CSV file, rows of a Parquet file; None if it is not known.
+        unit: What its size is counted in.
+        total: Its size; None if it is not known.
     """
 
     names: list[str]
-    total: float | None
+    unit: str
+    total: int | None
 
     def __iter__(self) -> Iterator[Chunk]: ...
 
@@ -119,9 +121,11 @@ class CsvSource:
         self.names = self.header.fields
         require_names(self.names, keys, name)
         try:
-            self.total = os.fstat(file.fileno()).st_size / 2**20 or None  # a pipe has no size
+            size = os.fstat(file.fileno()).st_size  # 0 for a pipe
         except OSError:
-            self.total = None
+            size = 0
+        self.unit = "KiB"
+        self.total: int | None = size >> 10 or None
 
     def __iter__(self) -> Iterator[CsvChunk]:
         some: list[Record] = []
@@ -155,7 +159,8 @@ class ParquetSource:
             self._file = pq.ParquetFile(file)
             self.schema = self._file.schema_arrow
             self.names = list(self.schema.names)
-            self.total = float(self._file.metadata.num_rows) or None
+            self.unit = "rows"
+            self.total: int | None = self._file.metadata.num_rows or None
         require_names(self.names, keys, name)
         for key in keys:
             stored = self.schema.field(key).type
@@ -217,7 +222,7 @@ def id_texts(column: pa.ChunkedArray) -> list[str | None]:
     """
     if of.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    values = column.to_pylist()
+    values: list[Any] = column.to_pylist()
     if of.is_integer(column.type):
         return [None if value is None else str(value) for value in values]
     if of.is_floating(column.type):

@@ -5,28 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 import numpy as np
 
-from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.pair_files import Chunk, CsvSink, CsvSource, ParquetSink, ParquetSource, Source
+from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
 
-Unknown = Literal["refuse", "popular", "skip"]
-"""What becomes of a row whose user or item the run does not know."""
-FORMATS = ("csv", "parquet")
-STREAM = Path("-")
-"""Stands for stdin or stdout."""
 _KEYS = ("user_id", "item_id")
 _ADDED = ("score", "basis")
 
@@ -109,24 +101,16 @@ def predict(
     Raises:
         InputError: When a file cannot be read or written, or one of its rows cannot be what it should be.
     """
-    if target != STREAM and target.exists():
-        if not overwrite:
-            raise InputError(f"{target} exists already: --overwrite replaces it")
-        if not target.is_file():
-            raise InputError(f"{target} is no regular file: it cannot be replaced")
-    read_as, write_as = _format(source, form), _format(target, form)
-    with _opened(source, read_as) as file, _whole(target, write_as) as partial:
-        name = "stdin" if source == STREAM else str(source)
+    read_as, write_as, name = format_of(source, form), format_of(target, form), name_of(source)
+    with whole(target, write_as, overwrite) as partial, opened(source, seekable=read_as == "parquet") as file:
         pairs: Source = (CsvSource if read_as == "csv" else ParquetSource)(file, name, _KEYS)
         for added in _ADDED:
             if added in pairs.names:
                 raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
         scoring = _Scoring(Recommender.from_pretrained(run), pairs.names, name, unknown)
         sink = (CsvSink if write_as == "csv" else ParquetSink)(partial, pairs, name)
-        with (
-            contextlib.closing(sink),
-            bar("scoring", pairs.total or 1, show=show and pairs.total is not None) as moving,
-        ):
+        sized = show and pairs.total is not None
+        with contextlib.closing(sink), bar(f"scoring, {pairs.unit}", pairs.total or 1, show=sized) as moving:
             for chunk in pairs:
                 sink.write(chunk, *scoring.scored(chunk))
                 moving.advance(chunk.size)
@@ -249,58 +233,3 @@ class _Scoring:
 
     def _at(self, row: int) -> str:
         return f"{self._where}, row {self.predicted.rows + row + 1}"
-
-
-def _format(path: Path, form: str) -> str:
-    """Return the format of a file by its ending, or that of a stream.
-
-    Raises:
-        InputError: For another ending.
-    """
-    if path == STREAM:
-        if form not in FORMATS:
-            raise InputError(f"format {form!r} is neither csv nor parquet")
-        return form
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in FORMATS:
-        raise InputError(f"{path}: name it .csv or .parquet")
-    return ending
-
-
-@contextlib.contextmanager
-def _opened(source: Path, form: str) -> Iterator[BinaryIO]:
-    """Open a regular file or stdin; Parquet from stdin is stored first, since it is read from its end."""
-    if source == STREAM:
-        if form == "csv":
-            yield sys.stdin.buffer
-            return
-        with tempfile.TemporaryFile() as stored:
-            shutil.copyfileobj(sys.stdin.buffer, stored)
-            stored.seek(0)
-            yield stored
-        return
-    try:
-        if source.exists() and not source.is_file():
-            raise InputError(f"{source} is no regular file (- reads stdin)")
-        file = source.open("rb")
-    except FileNotFoundError:
-        raise InputError(f"no input file {source}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source}: unreadable ({getattr(error, 'strerror', None) or error})") from None
-    with file:
-        yield file
-
-
-@contextlib.contextmanager
-def _whole(target: Path, form: str) -> Iterator[Path]:
-    """Yield a path to write to; a target, or stdout, gets its content if the block ends without an error."""
-    if target != STREAM:
-        with whole_file(target) as partial:
-            yield partial
-        return
-    with tempfile.TemporaryDirectory(prefix="llmrec-") as folder:
-        partial = Path(folder) / f"scores.{form}"
-        yield partial
-        with partial.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
