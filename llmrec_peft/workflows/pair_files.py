@@ -41,7 +41,11 @@ class Chunk(Protocol):
         """Return a column of ids as text; None or empty text where there is none."""
 
     def value(self, name: str, row: int) -> Any:
-        """Return one cell: text from CSV, a value of the column's type from Parquet."""
+        """Return one cell: text from CSV, a value of the column's type from Parquet.
+
+        Raises:
+            InputError: If Python has no form for it, such as a date in the year 20000.
+        """
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,10 @@ class ParquetChunk:
         return id_texts(self.table.column(name))
 
     def value(self, name: str, row: int) -> Any:
-        return self.table.column(name)[row].as_py()
+        try:
+            return self.table.column(name)[row].as_py()
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise InputError(f"column {name[:60]!r} is unreadable ({_first_line(error)})") from None
 
 
 class Source(Protocol):

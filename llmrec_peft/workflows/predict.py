@@ -74,7 +74,7 @@ class Predicted:
 
 
 def predict(
-    run: Path,
+    run: Path | Recommender,
     source: Path,
     target: Path,
     overwrite: bool = False,
@@ -87,7 +87,7 @@ def predict(
     The output has the input's rows and columns as they were given, and `score` and `basis`.
 
     Args:
-        run: Run folder.
+        run: Run folder, or a run in memory, which keeps the new items of the file.
         source: CSV (with a header) or Parquet with `user_id` and `item_id`, or ``-`` for stdin. Columns that the item
             template names are the text of items that the run does not know.
         target: CSV or Parquet to write, or ``-`` for stdout.
@@ -107,7 +107,8 @@ def predict(
         for added in _ADDED:
             if added in pairs.names:
                 raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
-        scoring = _Scoring(Recommender.from_pretrained(run), pairs.names, name, unknown)
+        recommender = run if isinstance(run, Recommender) else Recommender.from_pretrained(run)
+        scoring = _Scoring(recommender, pairs.names, name, unknown)
         sink = (CsvSink if write_as == "csv" else ParquetSink)(partial, pairs, name)
         sized = show and pairs.total is not None
         with contextlib.closing(sink), bar(f"scoring, {pairs.unit}", pairs.total or 1, show=sized) as moving:
@@ -202,9 +203,9 @@ class _Scoring:
         absent = self._new.absent(self._columns) if self._reads_text and self._new.types is not None else []
         if not self._reads_text or absent:
             return self._without_text(row, item, absent)
-        values = {name: chunk.value(name, row) for name in self._columns}
+        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
         try:
-            brought = self._new.brought({**values, "item_id": item})
+            brought = self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
         except InputError as error:
             raise InputError(f"{self._at(row)}: {error}") from None
         text = self._new.text_columns(brought)

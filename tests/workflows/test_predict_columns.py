@@ -152,7 +152,7 @@ def test_float_ids_of_many_digits_have_no_exponent() -> None:
 
 @pytest.mark.parametrize("values", [[True], [datetime.date(2020, 1, 1)], [["1"]], [b"1"]])
 def test_ids_of_another_type_are_refused(values: list[Any], scored: Run) -> None:
-    with pytest.raises(InputError, match="column user_id holds values of type .*: ids are text or whole numbers"):
+    with pytest.raises(InputError, match=r"column user_id holds values of type .*: ids are text or whole numbers"):
         scored(pa.table({"user_id": values, "item_id": ["6"]}))
 
 
@@ -189,7 +189,7 @@ def test_odd_csv_is_refused_in_one_line_and_nothing_is_written(
 @pytest.mark.parametrize("names", [["user_id", "user_id", "item_id"], ["user_id", "item_id", ""]])
 def test_odd_columns_of_parquet_are_refused_in_one_line(names: list[str], scored: Run) -> None:
     table = pa.Table.from_arrays([pa.array(["1"])] * 3, names=names)
-    with pytest.raises(InputError, match="2 columns are called 'user_id'|column 3 has no name"):
+    with pytest.raises(InputError, match=r"2 columns are called 'user_id'|column 3 has no name"):
         scored(table)
 
 
@@ -198,7 +198,7 @@ def test_text_of_parquet_that_is_no_utf8_is_refused_by_row(target: str, scored: 
     offsets, text = (pa.py_buffer(data) for data in (b"\0\0\0\0\1\0\0\0\2\0\0\0", b"a\xe9"))
     note = pa.Array.from_buffers(pa.string(), 2, [None, offsets, text])
     table = pa.Table.from_arrays([pa.array(["1", "2"]), pa.array(["6", "7"]), note], ["user_id", "item_id", "note"])
-    with pytest.raises(InputError, match="in.parquet, row 2, column 'note': not utf-8 text"):
+    with pytest.raises(InputError, match=r"in.parquet, row 2, column 'note': not utf-8 text"):
         scored(table, target)
 
 
