@@ -1,11 +1,12 @@
-"""CSV records: the fields of each row of a CSV file beside the very bytes they were read from."""
+"""CSV records: the fields of each row beside the very bytes they were read from; and rows written as CSV."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 from llmrec_peft.errors import InputError
 
@@ -123,3 +124,13 @@ def _reason(error: csv.Error) -> str:
     if "unexpected end of data" in said or "field larger than" in said:
         return "a quotation mark is never closed"
     return f"unreadable ({said})"
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV, with lines that end in a line feed.
+
+    Python's writer puts a carriage return inside a field into quotation marks only if its own lines end in one.
+    """
+    lines: list[str] = []
+    csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n").writerows(rows)
+    return "".join(f"{line[:-2]}\n" for line in lines)

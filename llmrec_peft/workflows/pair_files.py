@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import pyarrow.types as of
 from numpy.typing import NDArray
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.workflows.csv_records import CsvRecords, Record
+from llmrec_peft.workflows.csv_records import CsvRecords, Record, csv_lines
 
 CHUNK_BYTES = 4 << 20
 """Bytes of a CSV file that are read at once."""
@@ -268,7 +266,7 @@ class CsvSink:
             self._end = source.header.end or b"\n"
             self._file.write(source.header.raw + b",score,basis" + self._end)
         else:
-            self._file.write(_lines([[*source.names, "score", "basis"]]).encode())
+            self._file.write(csv_lines([[*source.names, "score", "basis"]]).encode())
 
     def write(self, chunk: Chunk, scores: NDArray[np.float32], basis: Sequence[str]) -> None:
         """Write rows with their scores [n], NaN where there is none, and bases [n]."""
@@ -281,7 +279,7 @@ class CsvSink:
             )
         elif isinstance(chunk, ParquetChunk):
             columns = [_cells(column) for column in chunk.table.columns]
-            self._file.write(_lines(zip(*columns, texts, basis, strict=True)).encode())
+            self._file.write(csv_lines(zip(*columns, texts, basis, strict=True)).encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -372,10 +370,3 @@ def _cells(column: pa.ChunkedArray) -> list[str]:
         kind = column.type.to_pandas_dtype()
         return ["" if value is None else str(kind(value)) for value in column.to_pylist()]
     return [text or "" for text in column.cast(pa.string()).to_pylist()]
-
-
-def _lines(rows: Any) -> str:
-    """Return rows as CSV text."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

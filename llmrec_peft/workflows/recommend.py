@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.workflows.csv_records import csv_lines
 from llmrec_peft.workflows.pair_files import CsvSource, ParquetSource
 from llmrec_peft.workflows.streams import STREAM, Unknown, format_of, name_of, opened, whole
 
@@ -156,10 +155,10 @@ def write_answers(target: Path, overwrite: bool, found: Iterable[Recommendations
     with whole(target, form, overwrite) as partial:
         if form == "csv":
             with partial.open("w", encoding="utf-8", newline="") as file:
-                file.write(_text([_COLUMNS]))
+                file.write(csv_lines([_COLUMNS]))
                 for answer in found:
                     table = _rows(answer)
-                    file.write(_text(table))
+                    file.write(csv_lines(table))
                     rows += len(table)
             return rows
         with pq.ParquetWriter(partial, _SCHEMA) as writer:
@@ -184,9 +183,3 @@ def _rows(answer: Recommendations) -> list[tuple[Any, ...]]:
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [[] for _ in _COLUMNS]
     return pa.table([list(values) for values in columns], schema=_SCHEMA)
-
-
-def _text(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import random
 from collections.abc import Callable
@@ -116,6 +117,13 @@ def test_parquet_is_written_as_csv_in_plain_values(scored: Run, tmp_path: Path) 
     assert header == "user_id,item_id,small,when,price,flag,big,day,score,basis"
     assert first.startswith("1,6,1.5,2020-01-05 11:00:00.000000+0100,,true,18446744073709551615,1999-12-31,")
     assert second.startswith("2,7,,,110.00,,0,,")
+
+
+def test_line_ends_inside_a_field_of_parquet_are_quoted_in_csv(scored: Run, tmp_path: Path) -> None:
+    notes = ["a\rb", "a\nb", "a\r\nb", 'a"b', "", None]
+    scored(pa.table({"user_id": ["1"] * 6, "item_id": ["6"] * 6, "note": notes}))
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["note"] for row in csv.DictReader(file)] == [note or "" for note in notes]
 
 
 @pytest.mark.parametrize(
