@@ -155,7 +155,7 @@ def test_items_known_or_given_twice_or_without_columns_are_refused(recommender: 
         recommender.add_items([{**row, "item_id": "n"}, {**row, "item_id": "n"}])
     with pytest.raises(InputError, match="a new item has no item_id"):
         recommender.add_items([row])
-    with pytest.raises(InputError, match="'title' is undefined"):
+    with pytest.raises(InputError, match="item 'n': no column 'title', which its text takes"):
         recommender.add_items([{"item_id": "n"}])
     assert recommender.add_items([]) == []
     assert len(recommender.catalogue.ids) == 40
