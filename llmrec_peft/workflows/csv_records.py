@@ -98,7 +98,7 @@ class CsvRecords:
     def _lines(self) -> Iterator[str]:
         """Yield the lines as text and keep their bytes."""
         first = True
-        while line := self._file.readline(_LINE_BYTES + 1):
+        while line := self._read():
             if len(line) > _LINE_BYTES:
                 raise InputError(f"{self._name}, {self._place()}: a line of more than {_LINE_BYTES >> 20} MiB")
             self._raw.append(line)
@@ -111,6 +111,12 @@ class CsvRecords:
                 raise InputError(
                     f"{self._name}, {self._place()}: not utf-8 text (byte 0x{wrong:02x}): save the file as UTF-8"
                 ) from None
+
+    def _read(self) -> bytes:
+        try:
+            return self._file.readline(_LINE_BYTES + 1)
+        except OSError as error:
+            raise InputError(f"{self._name}, {self._place()}: unreadable ({error.strerror or error})") from None
 
     def _place(self) -> str:
         return f"row {self._done + 1}" if self._started else _HEADER

@@ -57,11 +57,16 @@ def opened(source: Path, seekable: bool = False) -> Iterator[BinaryIO]:
         InputError: If there is no such file, or it is a folder, a pipe or a device.
     """
     if source == STREAM:
+        if sys.stdin is None:
+            raise InputError("stdin is closed: name a file")
         if not seekable:
             yield sys.stdin.buffer
             return
         with tempfile.TemporaryFile() as stored:
-            shutil.copyfileobj(sys.stdin.buffer, stored)
+            try:
+                shutil.copyfileobj(sys.stdin.buffer, stored)
+            except OSError as error:
+                raise InputError(f"stdin: unreadable ({error.strerror or error})") from None
             stored.seek(0)
             yield stored
         return
@@ -97,10 +102,13 @@ def whole(target: Path, form: str, overwrite: bool = False) -> Iterator[Path]:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
         return
-    if target.exists():
-        if not overwrite:
-            raise InputError(f"{target} exists already: --overwrite replaces it")
-        if not target.is_file():
-            raise InputError(f"{target} is no regular file: it cannot be replaced")
+    try:
+        exists, regular = target.exists(), target.is_file() and target.parent.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(f"{str(target)[:80]}: {error.strerror or error}") from None
+    if exists and not overwrite:
+        raise InputError(f"{target} exists already: --overwrite replaces it")
+    if exists and not regular:
+        raise InputError(f"{target} is no regular file: it cannot be replaced")
     with whole_file(target) as partial:
         yield partial

@@ -216,6 +216,13 @@ def test_unreadable_input_is_one_line(make: Callable[[Path], Path], said: str, t
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_name_that_is_too_long_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.csv", {"user_id": ["1"], "item_id": ["3"]})
+    for target, given in ((f"{'a' * 300}.csv", source), ("out.csv", tmp_path / f"{'a' * 300}.csv")):
+        with pytest.raises(InputError, match="File name too long"):
+            predict(tiny_run, given, tmp_path / target)
+
+
 def test_target_that_is_a_folder_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     source = _write(tmp_path / "in.csv", {"user_id": ["1"], "item_id": ["3"]})
     (tmp_path / "out.csv").mkdir()
