@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from llmrec_peft.artifact.manifest import limit_of
 from llmrec_peft.artifact.parquet import Table
 from llmrec_peft.artifact.sealed import read_content
+from llmrec_peft.data.column_types import ColumnType
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
@@ -98,12 +99,19 @@ class ItemTable:
         texts: Text of it that the language model read.
         popularity: Training interactions of each item.
         columns: The owner's columns of each item, if prompts name them; else empty.
+        types: Type of each of the owner's columns, to which columns of new items are brought; None if they are not
+            known.
     """
 
     titles: tuple[str, ...]
     texts: tuple[str, ...]
     popularity: NDArray[np.int64]
     columns: tuple[Mapping[str, Any], ...] = ()
+    types: Mapping[str, ColumnType] | None = None
+
+
+_TYPES = b"llmrec_peft.column_types"
+"""Key in the schema of ``items.parquet`` for the types of the owner's columns, as JSON."""
 
 
 def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
@@ -146,7 +154,11 @@ def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
     }
     if items.columns:
         columns["columns"] = [json.dumps(row, ensure_ascii=False, default=str) for row in items.columns]
-    pq.write_table(pa.table(columns), path)
+    table = pa.table(columns)
+    if items.types is not None:
+        plain = {name: column.plain() for name, column in items.types.items()}
+        table = table.replace_schema_metadata({_TYPES: json.dumps(plain, ensure_ascii=False)})
+    pq.write_table(table, path)
 
 
 def read_items(path: Path, content: Content = None, vocabulary: Vocabulary | None = None) -> ItemTable:
@@ -169,7 +181,8 @@ def read_items(path: Path, content: Content = None, vocabulary: Vocabulary | Non
     if len(popularity) and popularity.min() < 0:
         raise table.wrong(f"popularity: {popularity.min()} interactions")
     columns = _objects(table, "columns") if "columns" in table else ()
-    return ItemTable(tuple(table.texts("title")), tuple(table.texts("text")), popularity, columns)
+    types = _read_types(path, table.schema.metadata or {})
+    return ItemTable(tuple(table.texts("title")), tuple(table.texts("text")), popularity, columns, types)
 
 
 def _other_items(ids: Sequence[str], vocabulary: Vocabulary) -> str:
@@ -203,6 +216,17 @@ def _depth(value: Any) -> int:
         depth += bool(inner)
         level = [one for held in inner for one in (held.values() if isinstance(held, dict) else held)]
     return depth
+
+
+def _read_types(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, ColumnType] | None:
+    """Read the types of the owner's columns from a schema; None if it has none."""
+    if _TYPES not in metadata:
+        return None
+    try:
+        plain = dict(json.loads(metadata[_TYPES]))
+        return {str(name): ColumnType.from_plain(values) for name, values in plain.items()}
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{path}: not the table it should be (the types of its columns are unreadable)") from None
 
 
 def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:

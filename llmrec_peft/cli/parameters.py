@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Unknown(StrEnum):
+    """What becomes of a user or an item that the run does not know."""
+
+    refuse = "refuse"
+    popular = "popular"
+    skip = "skip"
+
 
 Run = Annotated[Path, typer.Argument(help="Run folder, as llmrec train writes it.", metavar="RUN")]
 Recipe = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,31 +10,67 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
+from llmrec_peft.cli.output import print_json
+from llmrec_peft.errors import InputError
+
+
+class Format(StrEnum):
+    """Format of stdin and stdout."""
+
+    csv = "csv"
+    parquet = "parquet"
 
 
 def predict(
     run: parameters.Run,
     source: Annotated[
-        Path, typer.Option("--input", metavar="FILE", help="CSV or Parquet file with columns user_id and item_id.")
+        Path,
+        typer.Option(
+            "--input", metavar="FILE|-", help="CSV or Parquet file with columns user_id and item_id; - for stdin."
+        ),
     ],
     target: Annotated[
-        Path, typer.Option("--output", metavar="FILE", help="File to write: CSV or Parquet, by its ending.")
+        Path,
+        typer.Option("--output", metavar="FILE|-", help="File to write: CSV or Parquet, by its ending; - for stdout."),
     ],
+    unknown: Annotated[
+        parameters.Unknown,
+        typer.Option(
+            metavar="WHAT",
+            help="A row of a user that the run does not know, or of an item that it does not know and that has no"
+            " text: skip leaves it without a score; popular scores it for the average user, if the item has a score;"
+            " refuse ends with an error and writes nothing.",
+        ),
+    ] = parameters.Unknown.skip,
+    form: Annotated[
+        Format, typer.Option("--format", metavar="FORMAT", help="Format of stdin and stdout: csv or parquet.")
+    ] = Format.csv,
     overwrite: parameters.Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers of rows as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Score the pairs of user and item in a file.
 
-    The output has the input's columns, `score`, and `basis`: "personal"; "unknown-user"; or "text" for an item that
-    the run does not know and whose text columns the input gives. The file is read and scored a chunk at a time; the
-    output appears whole or not at all.
+    The output has the input's rows and columns as they were given, then `score`, and `basis`: "personal"; "text" for an
+    item that the run does not know and whose text columns the input gives; "unknown-user"; or "unknown-item". The
+    file is read and scored a chunk at a time; the output appears whole or not at all. Ids are texts and are compared as
+    they are written: 1.0 and " 1" are not user 1. How many rows are of unknown users and items is said on stderr.
 
     Examples:
       llmrec predict runs/movies-seed1 --input pairs.csv --output scores.parquet
+      llmrec predict runs/movies-seed1 --input - --output - --unknown popular < pairs.csv > scores.csv
     """
     from llmrec_peft.workflows.predict import predict as predict_file
+    from llmrec_peft.workflows.streams import STREAM
 
-    rows = predict_file(run, source, target, overwrite)
-    typer.echo(f"{rows} scores in {target}", err=True)
+    if as_json and target == STREAM:
+        raise InputError("--json and --output - would both write to stdout: name a file")
+    predicted = predict_file(run, source, target, overwrite, unknown.value, form.value, show=not quiet)
+    if as_json:
+        print_json(predicted.plain())
+    typer.echo(f"{predicted.scored} scores in {'stdout' if target == STREAM else target}", err=True)
+    for line in predicted.notes(unknown.value):
+        typer.echo(line, err=True)
 
 
 def register(app: typer.Typer) -> None:

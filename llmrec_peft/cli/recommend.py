@@ -1,14 +1,20 @@
-"""`llmrec recommend`: the best items of a user."""
+"""`llmrec recommend`: the best items of users."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
 from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    from llmrec_peft.run.catalogue import Recommendations
 
 _SCORES = {"rating": "predicted", "click": "probability"}
 """Heading of the scores by task; scores of other tasks mean nothing but an order."""
@@ -16,34 +22,85 @@ _SCORES = {"rating": "predicted", "click": "probability"}
 
 def recommend(
     run: parameters.Run,
-    user: Annotated[str, typer.Option("--user", metavar="ID", help="User id, as in the data.")],
+    user: Annotated[
+        list[str] | None, typer.Option("--user", metavar="ID", help="User id, as in the data; may be repeated.")
+    ] = None,
+    users: Annotated[
+        Path | None,
+        typer.Option(
+            "--users",
+            metavar="FILE|-",
+            help="Many users: a CSV or Parquet file with a column user_id, or a text file with one id a line; - for"
+            " stdin.",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Number of items.")] = 10,
     seen: Annotated[bool, typer.Option("--seen", help="Also recommend items that the user has already seen.")] = False,
+    unknown: Annotated[
+        parameters.Unknown,
+        typer.Option(
+            metavar="WHAT",
+            help="A user that the run does not know: popular gives the most popular items, skip gives no answer, refuse"
+            " ends with an error.",
+        ),
+    ] = parameters.Unknown.popular,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE|-", help="CSV or Parquet file to write, by its ending; - for CSV on stdout."
+        ),
+    ] = None,
+    overwrite: parameters.Overwrite = False,
     as_json: parameters.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Recommend the best items to a user.
+    """Recommend the best items to one user or to many.
 
     An unknown user gets the most popular items, and the answer says so.
 
     Examples:
       llmrec recommend runs/movies-seed1 --user 1
       llmrec recommend runs/movies-seed1 --user 1 -k 20 --seen --json
+      llmrec recommend runs/movies-seed1 --users users.csv --output best.parquet
     """
+    if bool(user) == (users is not None):
+        raise InputError("say whom: --user ID, or --users FILE for many")
+    if as_json and target is not None:
+        raise InputError("--json prints on stdout and --output writes a file: give one of them")
+
     from llmrec_peft import registry
     from llmrec_peft.run.recommender import Recommender
+    from llmrec_peft.workflows.recommend import answers, asked_of, read_users, write_answers
 
+    wanted, repeated = (list(dict.fromkeys(user or [])), 0) if users is None else read_users(users)
     recommender = Recommender.from_pretrained(run)
-    answer = recommender.recommend([user], k=k, seen=seen)[0]
-    if as_json:
-        print_json(answer.plain())
-        return
-    personal = answer.basis == "personal"
-    title = f"for user {user}" if personal else f"user {user} is unknown: the most popular items"
-    rows = [
-        [str(rank), item.item_id, item.title, f"{item.score:.2f}"] for rank, item in enumerate(answer.items, start=1)
-    ]
-    task = registry.get("heads", recommender.recipe.head.name).task
-    print_table(title, ["", "item", "title", _SCORES.get(task, "score")], rows, (0, 3))
+    asked = asked_of(recommender, wanted, repeated, unknown.value)
+    found = answers(recommender, asked, k, seen, unknown.value, show=not quiet and target is not None)
+    if target is not None:
+        rows = write_answers(target, overwrite, found)
+        typer.echo(f"{rows} recommendations in {'stdout' if str(target) == '-' else target}", err=True)
+    elif as_json:
+        plain = [answer.plain() for answer in found]
+        print_json(plain[0] if len(wanted) == 1 and users is None and plain else plain)
+    else:
+        task = registry.get("heads", recommender.recipe.head.name).task
+        _print(found, _SCORES.get(task, "score"))
+    if users is not None or unknown is parameters.Unknown.skip:
+        for line in asked.notes(unknown.value):
+            typer.echo(line, err=True)
+
+
+def _print(found: Iterable[Recommendations], score: str) -> None:
+    """Print one table a user."""
+    for answer in found:
+        user = answer.user_id
+        personal = answer.basis == "personal"
+        title = f"for user {user}" if personal else f"user {user} is unknown: the most popular items"
+        rows = [
+            [str(rank), item.item_id, item.title, f"{item.score:.2f}"]
+            for rank, item in enumerate(answer.items, start=1)
+        ]
+        print_table(title, ["", "item", "title", score], rows, (0, 3))
 
 
 def register(app: typer.Typer) -> None:

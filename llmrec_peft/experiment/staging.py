@@ -10,6 +10,7 @@ import torch
 
 from llmrec_peft import registry
 from llmrec_peft.artifact.tables import ItemTable, Seen
+from llmrec_peft.data.column_types import column_types
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.model import RecModel
@@ -37,7 +38,8 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
     counts = learned.counts_by_item(prepared.vocabulary.num_items)
     told = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
     columns = tuple(prepared.item_rows[1:]) if told else ()
-    items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:], columns)
+    types = column_types(prepared.dataset.items)
+    items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:], columns, types)
     seen = Seen.of(learned, prepared.interactions)
     return Recommender(
         recipe,

@@ -15,6 +15,7 @@ from llmrec_peft.explanation.gradients import WordGradients, word_gradients
 from llmrec_peft.explanation.paths import neighbour_pieces, through
 from llmrec_peft.explanation.pieces import KINDS, Kind, Pair, Piece, Variant
 from llmrec_peft.explanation.what_if import WhatIf
+from llmrec_peft.run.ids import text_id
 
 if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
@@ -87,6 +88,7 @@ class Explainer:
         Raises:
             InputError: For ids that the run does not know.
         """
+        user, item = text_id(user, "user"), text_id(item, "item")
         index = int(self._tenant.vocabulary.user_indices([user])[0])
         if index == 0:
             raise InputError(f"unknown user {user!r}: {_near(user, self._tenant.vocabulary.users)}")

@@ -25,7 +25,9 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Recommendations
+from llmrec_peft.run.ids import text_ids
 from llmrec_peft.run.language_model import LanguageModel
+from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
 from llmrec_peft.run.tenant import Tenant, catalogue_of
 from llmrec_peft.run.tuned_model import TunedModel
@@ -153,8 +155,9 @@ class Recommender(AttachedRuns):
             on the other pairs beyond 1e-6; that of a run in bf16 lies about 0.001 stars from the one in fp32.
 
         Raises:
-            InputError: For an item that is neither known nor added.
+            InputError: For an item that is neither known nor added, or an id that is no text.
         """
+        users, items = text_ids(users, "user"), text_ids(items, "item")
         if len(users) != len(items):
             raise InputError(f"score: {len(users)} users for {len(items)} items")
         return self.tenant.pairs(users, items, histories, chunk)
@@ -168,36 +171,38 @@ class Recommender(AttachedRuns):
             seen: Whether items of the user's history may be recommended again.
 
         Raises:
-            InputError: If k is below 1.
+            InputError: If k is below 1, or an id is no text.
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        return self.tenant.recommend(list(users), k, seen)
+        return self.tenant.recommend(text_ids(users, "user"), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make new items scorable by their texts alone.
 
         Args:
-            rows: For each item ``item_id`` and the columns that the recipe's item template names, and those of its
-                prompt
-                template if it has one.
+            rows: For each item ``item_id`` and the columns of the items table that the recipe's item template names,
+                and those of its prompt template if it has one. Values are brought to the types that the table has: a
+                list may be text such as ``Crime|Drama``, a whole number may be 1995.0, and None, NaN and empty text
+                are missing.
 
         Returns:
             The ids that were added.
 
         Raises:
-            InputError: For a missing column, an id that is known already, or a run without text.
+            InputError: For a missing column, a value that cannot be brought to the type of its column, an id that is
+                known already, or a run without text.
         """
-        given = list(rows)
-        if not given:
+        rows = list(rows)
+        if not rows:
             return []
         attached = self._attached
         tenant, old = attached.tenant, attached.tenant.catalogue
         prompts = tenant.model.plan.prompt is not None
         if old.vectors is None and not prompts:
             raise InputError("this run does not read texts: an item that training did not know cannot be scored")
-        ids = [str(row.get("item_id", "")) for row in given]
-        old.require_new(ids)
+        given = NewItems.of(tenant.recipe, tenant.items).all_brought(rows, old.row_of)
+        ids = [row["item_id"] for row in given]
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
         vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
@@ -222,9 +227,10 @@ class Recommender(AttachedRuns):
         """Return vectors of users, whose inner products with `item_vectors` are their scores up to a constant per user.
 
         Raises:
-            InputError: If the run's scores are not inner products of a user's and an item's vector.
+            InputError: If the run's scores are not inner products of a user's and an item's vector, or an id is no
+                text.
         """
-        return user_vectors(self.tenant, users)
+        return user_vectors(self.tenant, text_ids(users, "user"))
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of texts from the tuned language model, float32 [len(texts), width]."""

@@ -21,6 +21,7 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.candidates import CELLS, Candidates, best
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
+from llmrec_peft.run.ids import text_ids
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tuned_model import TunedModel
@@ -107,7 +108,7 @@ class Tenant:
         row_of = self.catalogue.row_of
         unknown = next((item for item in items if item not in row_of), None)
         if unknown is not None:
-            raise InputError(f"unknown item {unknown!r}: add its text first (Recommender.add_items)")
+            raise InputError(f"unknown item {unknown!r:.60}: add its text first (Recommender.add_items)")
         rows = np.fromiter((row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
         told = None if histories is None else self._numbered(histories, len(users))
@@ -124,6 +125,8 @@ class Tenant:
         """Return a caller's histories, numbered; items that the run does not know are left out."""
         if len(histories) != count:
             raise InputError(f"score: {len(histories)} histories for {count} users")
+        for history in histories:
+            text_ids([item for item, _ in history], "item")
         known = [
             [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
             for history in histories

@@ -2,121 +2,235 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv as pc
-import pyarrow.parquet as pq
+import numpy as np
 
-from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.errors import InputError
+from llmrec_peft.progress import bar
+from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.workflows.pair_files import Chunk, CsvSink, CsvSource, ParquetSink, ParquetSource, Source
+from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
 
 _KEYS = ("user_id", "item_id")
-_CHUNK_BYTES = 4 << 20
-_CHUNK_ROWS = 65_536
-_ENDINGS = (".csv", ".parquet")
+_ADDED = ("score", "basis")
 
 
-def predict(run: Path, source: Path, target: Path, overwrite: bool = False) -> int:
+@dataclass
+class Predicted:
+    """What was scored.
+
+    Attributes:
+        rows: Rows of the input, all of which are in the output.
+        scored: Rows that have a score.
+        new_items: Items that the run did not know, scored by their texts.
+        unknown_users: Rows of users that the run does not know.
+        unknown_user: One of these users.
+        unknown_items: Rows of items that the run does not know and that have no text.
+        unknown_item: One of these items.
+        absent: Columns that the text of such an item takes and that the input does not have or has empty.
+        known_users: Some users that the run knows.
+    """
+
+    rows: int = 0
+    scored: int = 0
+    new_items: int = 0
+    unknown_users: int = 0
+    unknown_user: str | None = None
+    unknown_items: int = 0
+    unknown_item: str | None = None
+    absent: tuple[str, ...] = ()
+    known_users: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+    def notes(self, unknown: Unknown) -> list[str]:
+        """Say how many rows are of unknown users and items, and what became of them."""
+        told = []
+        if self.unknown_items:
+            lacking = f" and whose columns {', '.join(self.absent):.200} are not given" if self.absent else ""
+            told.append(
+                f"{self.unknown_items} of {self.rows} rows are of items that the run does not know{lacking}, such as"
+                f" {self.unknown_item!r:.60}: they have no score"
+            )
+        if self.unknown_users:
+            became = "scored for the average user" if unknown == "popular" else "they have no score"
+            known = ", ".join(f"{user!r:.60}" for user in self.known_users)
+            like = f"; users that it knows are {known}" if self.unknown_users == self.rows else ""
+            told.append(
+                f"{self.unknown_users} of {self.rows} rows are of users that the run does not know, such as"
+                f" {self.unknown_user!r:.60}: {became}{like}"
+            )
+        return told
+
+
+def predict(
+    run: Path | Recommender,
+    source: Path,
+    target: Path,
+    overwrite: bool = False,
+    unknown: Unknown = "skip",
+    form: str = "csv",
+    show: bool = False,
+) -> Predicted:
     """Score every pair of a file.
 
-    Args:
-        run: Run folder.
-        source: CSV (with a header) or Parquet with `user_id` and `item_id`; further columns are handed on,
-            and those that the item template names speak for items the run does not know.
-        target: CSV or Parquet to write.
-        overwrite: Whether to replace a target that exists.
+    The output has the input's rows and columns as they were given, and `score` and `basis`.
 
-    Returns:
-        Number of rows.
+    Args:
+        run: Run folder, or a run in memory, which keeps the new items of the file.
+        source: CSV (with a header) or Parquet with `user_id` and `item_id`, or ``-`` for stdin. Columns that the item
+            template names are the text of items that the run does not know.
+        target: CSV or Parquet to write, or ``-`` for stdout.
+        overwrite: Whether to replace a target that exists.
+        unknown: What becomes of a row of an unknown user, or of an unknown item without text: ``refuse`` ends with an
+            error; ``skip`` leaves the row without a score; ``popular`` scores it for the average user, which no unknown
+            item can have.
+        form: Format of stdin and stdout.
+        show: Whether to show a progress bar.
 
     Raises:
-        InputError: When a file cannot be read or written, or an item is unknown and has no text.
+        InputError: When a file cannot be read or written, or one of its rows cannot be what it should be.
     """
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists already: --overwrite replaces it")
-    for path in (source, target):
-        if path.suffix.lower() not in _ENDINGS:
-            raise InputError(f"{path}: name it .csv or .parquet")
-    if not source.is_file():
-        raise InputError(f"no input file {source}")
-    recommender = Recommender.from_pretrained(run)
-    rows = 0
-    with whole_file(target) as partial:
-        writer: Any = None
+    read_as, write_as, name = format_of(source, form), format_of(target, form), name_of(source)
+    with whole(target, write_as, overwrite) as partial, opened(source, seekable=read_as == "parquet") as file:
+        pairs: Source = (CsvSource if read_as == "csv" else ParquetSource)(file, name, _KEYS)
+        for added in _ADDED:
+            if added in pairs.names:
+                raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
+        recommender = run if isinstance(run, Recommender) else Recommender.from_pretrained(run)
+        scoring = _Scoring(recommender, pairs.names, name, unknown)
+        sink = (CsvSink if write_as == "csv" else ParquetSink)(partial, pairs, name)
+        sized = show and pairs.total is not None
+        with contextlib.closing(sink), bar(f"scoring, {pairs.unit}", pairs.total or 1, show=sized) as moving:
+            for chunk in pairs:
+                sink.write(chunk, *scoring.scored(chunk))
+                moving.advance(chunk.size)
+        if not scoring.predicted.rows:
+            raise InputError(f"{name}: there are no rows")
+    return scoring.predicted
+
+
+class _Scoring:
+    """Scores chunks of one file."""
+
+    def __init__(self, recommender: Recommender, names: list[str], where: str, unknown: Unknown) -> None:
+        self._recommender = recommender
+        self._where = where
+        self._unknown = unknown
+        self._texts: dict[str, tuple[int, bytes]] = {}
+        model = recommender.model
+        self._reads_text = recommender.catalogue.vectors is not None or model.plan.prompt is not None
+        self._new = NewItems.of(recommender.recipe, recommender.items)
+        self._columns = [name for name in names if name not in _KEYS]
+        users = recommender.vocabulary.users
+        self.predicted = Predicted(known_users=users[:3])
+        self._known_items = recommender.vocabulary.item_indices
+
+    def scored(self, chunk: Chunk) -> tuple[np.ndarray[Any, np.dtype[np.float32]], list[str]]:
+        """Return scores [n], NaN where there is none, and on what each rests; new items are added first."""
+        users, items = self._ids(chunk)
+        recommender, predicted = self._recommender, self.predicted
+        unknown_user = recommender.vocabulary.user_indices(users) == 0
+        self._take_users(users, unknown_user)
+        no_item = np.zeros(len(chunk), bool)
+        new: list[Mapping[str, Any]] = []
+        catalogue = recommender.catalogue.row_of
+        for row, item in enumerate(items):
+            if item in catalogue and item not in self._texts:
+                continue
+            no_item[row] = not self._take_new(chunk, row, item, new)
+        recommender.add_items(new)
+        wanted = np.flatnonzero(~no_item & (~unknown_user | (self._unknown == "popular")))
+        scores = np.full(len(chunk), np.nan, np.float32)
+        scores[wanted] = recommender.score([users[row] for row in wanted], [items[row] for row in wanted])
+        wrong = wanted[~np.isfinite(scores[wanted])]
+        if len(wrong):
+            raise InputError(f"{self._at(int(wrong[0]))}: the run's score is {scores[wrong[0]]}, which is no number")
+        by_text = self._known_items(items) == 0
+        basis = [
+            "unknown-item"
+            if no_item[row]
+            else "unknown-user"
+            if unknown_user[row]
+            else "text"
+            if by_text[row]
+            else "personal"
+            for row in range(len(chunk))
+        ]
+        predicted.rows += len(chunk)
+        predicted.scored += len(wanted)
+        predicted.new_items += len(new)
+        return scores, basis
+
+    def _ids(self, chunk: Chunk) -> tuple[list[str], list[str]]:
+        """Return the ids of a chunk after checking that each row has both."""
+        users, items = (chunk.ids(key) for key in _KEYS)
+        for row, (user, item) in enumerate(zip(users, items, strict=True)):
+            if not user or not item:
+                raise InputError(f"{self._at(row)}: user_id or item_id is empty")
+        return [user for user in users if user], [item for item in items if item]
+
+    def _take_users(self, users: list[str], unknown: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Count rows of unknown users, or refuse the first."""
+        rows = np.flatnonzero(unknown)
+        if not len(rows):
+            return
+        user = users[rows[0]]
+        if self._unknown == "refuse":
+            known = ", ".join(f"{each!r:.60}" for each in self.predicted.known_users)
+            raise InputError(
+                f"{self._at(int(rows[0]))}: user {user!r:.60} is unknown to the run, which knows {known} and others"
+            )
+        self.predicted.unknown_users += len(rows)
+        self.predicted.unknown_user = self.predicted.unknown_user or user
+
+    def _take_new(self, chunk: Chunk, row: int, item: str, new: list[Mapping[str, Any]]) -> bool:
+        """Take the text of an item that the run does not know, and return whether there is one.
+
+        Raises:
+            InputError: If a value cannot be brought to its column's type, or the item had another text before.
+        """
+        absent = self._new.absent(self._columns) if self._reads_text and self._new.types is not None else []
+        if not self._reads_text or absent:
+            return self._without_text(row, item, absent)
+        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
         try:
-            for batch in _batches(source):
-                scored = _scored(recommender, batch, source, rows)
-                if writer is None:
-                    opened = pc.CSVWriter if target.suffix.lower() == ".csv" else pq.ParquetWriter
-                    writer = opened(partial, scored.schema)
-                writer.write_table(scored)
-                rows += len(scored)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
-            raise InputError(f"{source}: there are no rows")
-    return rows
+            brought = self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
+        except InputError as error:
+            raise InputError(f"{self._at(row)}: {error}") from None
+        text = self._new.text_columns(brought)
+        digest = hashlib.blake2b(json.dumps(text, default=str).encode(), digest_size=16).digest()
+        first = self._texts.setdefault(item, (self.predicted.rows + row + 1, digest))
+        if first[1] != digest:
+            raise InputError(
+                f"{self._at(row)}: the new item {item!r:.60} has another text in row {first[0]}: one item has one text"
+            )
+        if not text:
+            return self._without_text(row, item, list(self._new.types or ()))
+        if first[0] == self.predicted.rows + row + 1:
+            new.append(brought)
+        return True
 
+    def _without_text(self, row: int, item: str, absent: list[str]) -> bool:
+        """Count a row whose item cannot be scored, or refuse it."""
+        predicted = self.predicted
+        if self._unknown == "refuse":
+            texts = f"the columns that its text takes: {', '.join(absent):.200}" if absent else "one that it knows"
+            raise InputError(f"{self._at(row)}: item {item!r:.60} is unknown to the run; give {texts}")
+        predicted.unknown_items += 1
+        predicted.unknown_item = predicted.unknown_item or item
+        predicted.absent = tuple(absent)
+        return False
 
-def _batches(source: Path) -> Iterator[pa.Table]:
-    """Chunks of a file, ids as text."""
-    try:
-        if source.suffix.lower() == ".parquet":
-            file = pq.ParquetFile(source)
-            _require_keys(file.schema_arrow.names, source)
-            for batch in file.iter_batches(batch_size=_CHUNK_ROWS):
-                yield _with_text_ids(pa.Table.from_batches([batch]))
-        else:
-            options = pc.ConvertOptions(column_types=dict.fromkeys(_KEYS, pa.string()), strings_can_be_null=False)
-            with pc.open_csv(source, pc.ReadOptions(block_size=_CHUNK_BYTES), convert_options=options) as reader:
-                _require_keys(reader.schema.names, source)
-                for batch in reader:
-                    yield _with_text_ids(pa.Table.from_batches([batch]))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source}: unreadable ({str(error).splitlines()[0]})") from None
-
-
-def _require_keys(names: list[str], source: Path) -> None:
-    for key in _KEYS:
-        if key not in names:
-            raise InputError(f"{source}: no column {key} (it has {', '.join(names)})")
-
-
-def _with_text_ids(table: pa.Table) -> pa.Table:
-    table = table.drop_columns([name for name in ("score", "basis") if name in table.schema.names])
-    for key in _KEYS:
-        at = table.schema.get_field_index(key)
-        table = table.set_column(at, key, table.column(key).cast(pa.string()))
-    return table
-
-
-def _scored(recommender: Recommender, table: pa.Table, source: Path, done: int) -> pa.Table:
-    """A chunk with `score` and `basis`; new items are added from their text columns first."""
-    users, items = table.column("user_id").to_pylist(), table.column("item_id").to_pylist()
-    text_columns = [name for name in table.schema.names if name not in ("user_id", "score", "basis")]
-    known = recommender.catalogue.row_of
-    new: dict[str, dict[str, Any]] = {}
-    for at, item in enumerate(items):
-        if not item or not users[at]:
-            raise InputError(f"{source}, row {done + at + 1}: user_id or item_id is empty")
-        if item not in known and item not in new:
-            new[item] = {name: table.column(name)[at].as_py() for name in text_columns}
-            if len(text_columns) == 1:
-                raise InputError(
-                    f"{source}, row {done + at + 1}: item {item!r} is unknown to the run; give its text columns"
-                    f" (the template reads: {recommender.recipe.views.item.template[:60]!r})"
-                )
-    recommender.add_items(new.values())
-    scores = recommender.score(users, items)
-    user_index = recommender.vocabulary.user_indices(users)
-    item_index = recommender.vocabulary.item_indices(items)
-    basis = [
-        "unknown-user" if user == 0 else "text" if item == 0 else "personal"
-        for user, item in zip(user_index, item_index, strict=True)
-    ]
-    return table.append_column("score", pa.array(scores)).append_column("basis", pa.array(basis))
+    def _at(self, row: int) -> str:
+        return f"{self._where}, row {self.predicted.rows + row + 1}"

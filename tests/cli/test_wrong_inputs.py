@@ -148,7 +148,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
     ),
     "unknown option": (nothing, [*TRAIN, "--epochs", "3"], ["No such option: --epochs", "llmrec train --help"]),
     "unknown command": (nothing, ["trian", "movies"], ["No such command 'trian'", "--help"]),
-    "missing argument": (nothing, ["recommend", "run"], ["Missing option '--user'", "llmrec recommend --help"]),
+    "missing argument": (nothing, ["explain", "run"], ["Missing option '--user'", "llmrec explain --help"]),
     "run that exists": (nothing, [*TRAIN, "--out", "run"], ["run exists already: --overwrite replaces it"]),
     "interrupted run in the way": (
         lambda p: (p.folder / ".new.training").mkdir(),
@@ -189,8 +189,8 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
     ),
     "predict an unknown item without text": (
         lambda p: p.write("pairs.csv", PAIRS + "1,nope\n"),
-        PREDICT,
-        ["pairs.csv, row 3: item 'nope' is unknown to the run; give its text columns"],
+        [*PREDICT, "--unknown", "refuse"],
+        ["pairs.csv, row 3: item 'nope' is unknown to the run; give the columns that its text takes: title, year"],
     ),
     "predict with an empty id": (
         lambda p: p.write("pairs.csv", PAIRS + ",1\n"),

@@ -158,7 +158,7 @@ def test_items_known_or_given_twice_or_without_columns_are_refused(recommender: 
         recommender.add_items([{**row, "item_id": "n"}, {**row, "item_id": "n"}])
     with pytest.raises(InputError, match="a new item has no item_id"):
         recommender.add_items([row])
-    with pytest.raises(InputError, match="'title' is undefined"):
+    with pytest.raises(InputError, match="item 'n': no column 'title', which its text takes"):
         recommender.add_items([{"item_id": "n"}])
     assert recommender.add_items([]) == []
     assert len(recommender.catalogue.ids) == 40
@@ -254,7 +254,7 @@ def test_without_text_the_run_scores_and_refuses_new_items(
     with pytest.raises(InputError, match="this run does not read texts"):
         recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
     (tmp_path / "pairs.csv").write_text("user_id,item_id\n1,1\n2,3\n", encoding="utf-8")
-    assert predict(run, tmp_path / "pairs.csv", tmp_path / "scores.csv") == 2
+    assert predict(run, tmp_path / "pairs.csv", tmp_path / "scores.csv").scored == 2
 
 
 def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_predicted_files_hold_the_recommender_s_scores(task: str, task_runs: Run
     users, items = [*recommender.vocabulary.users[:3], "nobody"], list(recommender.catalogue.ids[:4])
     rows = [",".join(f'"{cell}"' for cell in pair) for pair in zip(users, items, strict=True)]
     (tmp_path / "in.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    assert predict(run, tmp_path / "in.csv", tmp_path / "out.parquet") == 4
+    assert predict(run, tmp_path / "in.csv", tmp_path / "out.parquet", unknown="popular").scored == 4
     import pyarrow.parquet as pq
 
     written = pq.read_table(tmp_path / "out.parquet").to_pydict()

@@ -1,0 +1,372 @@
+"""Files of pairs: users, items and further columns of a CSV or Parquet file, a chunk at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as of
+from numpy.typing import NDArray
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.workflows.csv_records import CsvRecords, Record, csv_lines
+
+CHUNK_BYTES = 4 << 20
+"""Bytes of a CSV file that are read at once."""
+CHUNK_ROWS = 65_536
+"""Rows that are read at once."""
+_NAMES = 200
+"""Characters of the names of columns in an error."""
+
+
+class Chunk(Protocol):
+    """Some consecutive rows."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """How far this chunk brings the reading, in `Source.unit`."""
+
+    def ids(self, name: str) -> list[str | None]:
+        """Return a column of ids as text; None or empty text where there is none."""
+
+    def value(self, name: str, row: int) -> Any:
+        """Return one cell: text from CSV, a value of the column's type from Parquet.
+
+        Raises:
+            InputError: If Python has no form for it, such as a date in the year 20000.
+        """
+
+
+@dataclass(frozen=True)
+class CsvChunk:
+    """Rows of a CSV file."""
+
+    names: Sequence[str]
+    records: list[Record]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def size(self) -> int:
+        return sum(len(record.raw) for record in self.records) >> 10
+
+    def ids(self, name: str) -> list[str | None]:
+        at = self.names.index(name)
+        return [record.fields[at] for record in self.records]
+
+    def value(self, name: str, row: int) -> Any:
+        return self.records[row].fields[self.names.index(name)]
+
+
+@dataclass(frozen=True)
+class ParquetChunk:
+    """Rows of a Parquet file."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def size(self) -> int:
+        return len(self)
+
+    def ids(self, name: str) -> list[str | None]:
+        return id_texts(self.table.column(name))
+
+    def value(self, name: str, row: int) -> Any:
+        try:
+            return self.table.column(name)[row].as_py()
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise InputError(f"column {name[:60]!r} is unreadable ({_first_line(error)})") from None
+
+
+class Source(Protocol):
+    """A file that is being read.
+
+    Attributes:
+        names: Its columns.
+        unit: What its size is counted in.
+        total: Its size; None if it is not known.
+    """
+
+    names: list[str]
+    unit: str
+    total: int | None
+
+    def __iter__(self) -> Iterator[Chunk]: ...
+
+
+class CsvSource:
+    """A CSV file, all columns of which are text."""
+
+    def __init__(self, file: BinaryIO, name: str, keys: Sequence[str]) -> None:
+        """Read the header.
+
+        Args:
+            file: The file, open for reading.
+            name: What errors call it.
+            keys: Columns that have to be there.
+
+        Raises:
+            InputError: If it is no header, or lacks a column.
+        """
+        self._records = CsvRecords(file, name)
+        self.header = self._records.header
+        self.names = self.header.fields
+        require_names(self.names, keys, name)
+        try:
+            size = os.fstat(file.fileno()).st_size  # 0 for a pipe
+        except OSError:
+            size = 0
+        self.unit = "KiB"
+        self.total: int | None = size >> 10 or None
+
+    def __iter__(self) -> Iterator[CsvChunk]:
+        some: list[Record] = []
+        size = 0
+        for record in self._records:
+            some.append(record)
+            size += len(record.raw)
+            if len(some) >= CHUNK_ROWS or size >= CHUNK_BYTES:
+                yield CsvChunk(self.names, some)
+                some, size = [], 0
+        if some:
+            yield CsvChunk(self.names, some)
+
+
+class ParquetSource:
+    """A Parquet file, whose columns keep their types."""
+
+    def __init__(self, file: BinaryIO, name: str, keys: Sequence[str]) -> None:
+        """Read the schema.
+
+        Args:
+            file: The file, open for reading.
+            name: What errors call it.
+            keys: Columns of ids, which have to be there.
+
+        Raises:
+            InputError: If it is no Parquet file, lacks a column, or its ids are neither text nor numbers.
+        """
+        self._name = name
+        with _readable(name):
+            self._file = pq.ParquetFile(file)
+            self.schema = self._file.schema_arrow
+            self.names = list(self.schema.names)
+            self.unit = "rows"
+            self.total: int | None = self._file.metadata.num_rows or None
+        require_names(self.names, keys, name)
+        for key in keys:
+            stored = self.schema.field(key).type
+            plain = stored.value_type if of.is_dictionary(stored) else stored
+            if not (_is_text(plain) or of.is_integer(plain) or of.is_floating(plain) or of.is_null(plain)):
+                raise InputError(
+                    f"{name}: column {key} holds values of type {stored!s:.60}: ids are text or whole numbers"
+                )
+
+    def __iter__(self) -> Iterator[ParquetChunk]:
+        done = 0
+        with _readable(self._name):
+            for batch in self._file.iter_batches(batch_size=CHUNK_ROWS):
+                table = pa.Table.from_batches([batch])
+                self._require_valid(table, done)
+                yield ParquetChunk(table)
+                done += len(table)
+
+    def _require_valid(self, table: pa.Table, done: int) -> None:
+        """Refuse text that is no UTF-8, naming its row, and values that their type does not allow."""
+        for name in table.column_names:
+            column = table.column(name)
+            try:
+                column.validate(full=True)
+            except pa.ArrowInvalid as error:
+                if "UTF8" not in str(error):
+                    raise
+                row = next(at for at in range(len(column)) if not _is_valid(column.slice(at, 1)))
+                raise InputError(f"{self._name}, row {done + row + 1}, column {name[:60]!r}: not utf-8 text") from None
+
+
+def require_names(names: Sequence[str], keys: Sequence[str], where: str) -> None:
+    """Refuse columns without a name or with one name twice, and the lack of a column.
+
+    Raises:
+        InputError: Naming the columns.
+    """
+    for at, name in enumerate(names):
+        if not name.strip():
+            raise InputError(f"{where}: column {at + 1} has no name in the header")
+    if len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise InputError(f"{where}: {names.count(twice)} columns are called {twice[:60]!r}")
+    for key in keys:
+        if key not in names:
+            listed = ", ".join(name if name.isprintable() else repr(name) for name in names)
+            cut = f"{listed[:_NAMES]}…" if len(listed) > _NAMES else listed
+            raise InputError(f"{where}: no column {key} (it has {cut})")
+
+
+def id_texts(column: pa.ChunkedArray) -> list[str | None]:
+    """Return ids as text: a whole number by its digits, any other number with its point, as ``1.0``.
+
+    A number with a point is never taken for the whole number: a CSV file has ``1.0`` there, and whoever wrote the ids
+    as such numbers may have lost digits of them.
+
+    >>> id_texts(pa.chunked_array([[7, None]])), id_texts(pa.chunked_array([[1e10, 0.5]]))
+    (['7', None], ['10000000000.0', '0.5'])
+    """
+    if of.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    values: list[Any] = column.to_pylist()
+    if of.is_integer(column.type):
+        return [None if value is None else str(value) for value in values]
+    if of.is_floating(column.type):
+        kind = column.type.to_pandas_dtype()
+        return [
+            None if value is None or np.isnan(value) else np.format_float_positional(kind(value), trim="0")
+            for value in values
+        ]
+    return values
+
+
+class CsvSink:
+    """Writes scored rows as CSV; rows of a CSV file keep their bytes."""
+
+    def __init__(self, path: Path, source: Source, name: str) -> None:
+        """Open the file and write its header.
+
+        Args:
+            path: File to write.
+            source: Whose rows will come.
+            name: What errors call the source.
+
+        Raises:
+            InputError: If a column cannot be written as text.
+        """
+        if isinstance(source, ParquetSource):
+            for field in source.schema:
+                if _nested(field.type):
+                    raise InputError(
+                        f"{name}: column {field.name[:60]!r} holds values of type {field.type!s:.60}, which CSV has"
+                        " no form for: write .parquet, or leave the column out"
+                    )
+        self._file = path.open("wb")
+        self._end = b"\n"
+        if isinstance(source, CsvSource):
+            self._end = source.header.end or b"\n"
+            self._file.write(source.header.raw + b",score,basis" + self._end)
+        else:
+            self._file.write(csv_lines([[*source.names, "score", "basis"]]).encode())
+
+    def write(self, chunk: Chunk, scores: NDArray[np.float32], basis: Sequence[str]) -> None:
+        """Write rows with their scores [n], NaN where there is none, and bases [n]."""
+        texts = ["" if text == "nan" else text for text in scores.astype("U32").tolist()]
+        if isinstance(chunk, CsvChunk):
+            rows = zip(chunk.records, texts, basis, strict=True)
+            self._file.writelines(
+                b"%b,%b,%b%b" % (record.raw, text.encode(), why.encode(), record.end or self._end)
+                for record, text, why in rows
+            )
+        elif isinstance(chunk, ParquetChunk):
+            columns = [_cells(column) for column in chunk.table.columns]
+            self._file.write(csv_lines(zip(*columns, texts, basis, strict=True)).encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class ParquetSink:
+    """Writes scored rows as Parquet; columns of a CSV file are text there."""
+
+    def __init__(self, path: Path, source: Source, name: str) -> None:
+        """Open the file; see `CsvSink`."""
+        plain = pa.schema([(name, pa.string()) for name in source.names])
+        schema = source.schema if isinstance(source, ParquetSource) else plain
+        self._schema = schema.append(pa.field("score", pa.float32())).append(pa.field("basis", pa.string()))
+        try:
+            self._writer = pq.ParquetWriter(path, self._schema)
+        except pa.ArrowException as error:
+            raise InputError(f"{name}: Parquet cannot be written of it ({_first_line(error)})") from None
+        self._name = name
+
+    def write(self, chunk: Chunk, scores: NDArray[np.float32], basis: Sequence[str]) -> None:
+        """Write rows; see `CsvSink.write`."""
+        score = pa.array(scores, mask=np.isnan(scores))
+        if isinstance(chunk, ParquetChunk):
+            columns = list(chunk.table.columns)
+        elif isinstance(chunk, CsvChunk):
+            columns = [pa.array(values, pa.string()) for values in zip(*(r.fields for r in chunk.records), strict=True)]
+        try:
+            self._writer.write_table(pa.table([*columns, score, pa.array(basis)], schema=self._schema))
+        except pa.ArrowException as error:
+            raise InputError(f"{self._name}: Parquet cannot be written of it ({_first_line(error)})") from None
+
+    def close(self) -> None:
+        """Write the footer."""
+        self._writer.close()
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say in one line what is wrong with a Parquet file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(f"{name}: unreadable ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _is_text(stored: pa.DataType) -> bool:
+    return bool(of.is_string(stored) or of.is_large_string(stored) or of.is_string_view(stored))
+
+
+def _is_valid(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _nested(stored: pa.DataType) -> bool:
+    """Return whether CSV has no form for values of a type."""
+    if of.is_dictionary(stored):
+        stored = stored.value_type
+    if isinstance(stored, pa.BaseExtensionType):
+        stored = stored.storage_type
+    binary = of.is_binary(stored) or of.is_large_binary(stored) or of.is_fixed_size_binary(stored)
+    if binary or stored == pa.binary_view():
+        return True
+    try:
+        pa.nulls(1, stored).cast(pa.string())
+    except pa.ArrowException:
+        return True
+    return False
+
+
+def _cells(column: pa.ChunkedArray) -> list[str]:
+    """Return a column of Parquet as text: numbers by the shortest digits that give them back, dates as in ISO 8601."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if of.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if of.is_floating(column.type):
+        kind = column.type.to_pandas_dtype()
+        return ["" if value is None else str(kind(value)) for value in column.to_pylist()]
+    return [text or "" for text in column.cast(pa.string()).to_pylist()]
