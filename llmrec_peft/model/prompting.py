@@ -25,7 +25,13 @@ class ViewWriter:
     """Writes the texts of one view for one model."""
 
     def __init__(
-        self, view: PromptView, backbone: Backbone, middle: float, history_length: int, inserted: int = 0
+        self,
+        view: PromptView,
+        backbone: Backbone,
+        middle: float,
+        history_length: int,
+        inserted: int = 0,
+        where: str = "views.prompt",
     ) -> None:
         """Compile the template and find out how the model is prompted.
 
@@ -35,13 +41,14 @@ class ViewWriter:
             middle: Labels above it count as liked.
             history_length: Entries of a history at most.
             inserted: Vectors that signals insert into each text.
+            where: Block of the recipe that describes the view, for messages.
         """
         self.max_length = min(view.max_length, backbone.window - inserted)
         self.chat = chat = view.chat and backbone.chats
         self._backbone = backbone
         self._history_length = history_length
         self._writer = PromptWriter(
-            ViewTemplate(view.template),
+            ViewTemplate(view.template, f"{where}.template"),
             self.max_length,
             middle,
             lambda texts: [len(row) for row in backbone.tokenize(texts, None, special=not chat)],
@@ -101,7 +108,7 @@ class Prompting:
             )
         inserted = recipe.reads.inserted_tokens
         return cls(
-            None if views.user is None else ViewWriter(views.user, backbone, middle, length),
+            None if views.user is None else ViewWriter(views.user, backbone, middle, length, where="views.user"),
             None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted),
         )
 
