@@ -18,6 +18,7 @@ from typing import Any
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.benchmark.sections import Timing
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import say
 from llmrec_peft.recipe import Recipe
 
 _KEPT = ("parameters", "training", "base", "data", "hardware", "versions")
@@ -114,7 +115,7 @@ def main(arguments: list[str]) -> int:
         with whole_file(out) as partial:
             partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
     except InputError as error:
-        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        say(f"error: {error}")
         return 2
     return 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -30,7 +32,9 @@ from llmrec_peft.cli import (
     validate,
 )
 from llmrec_peft.cli.command import Commands
+from llmrec_peft.cli.output import print_line
 from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.printable import say, write_text
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of usage errors, whether typer carries its own copy of click or uses the installed one."""
@@ -69,7 +73,7 @@ for command in (
 
 def _version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"llmrec-peft {__version__}\n")
+        print_line(f"llmrec-peft {__version__}")
         raise typer.Exit
 
 
@@ -94,12 +98,16 @@ def main(arguments: list[str] | None = None) -> None:
     # of them, 9 s when they sleep. Read by OpenMP when torch is imported, so it stands here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # libraries print there too, in whatever encoding the shell has
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run([argument for argument in given if argument != "--debug"], debug="--debug" in given))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         code = app(args=arguments or ["--help"], prog_name="llmrec", standalone_mode=False)
+        sys.stdout.flush()  # here a closed pipe can still be answered
     except InputError as error:
         return _fail(str(error), debug)
     except _CLICK_ERROR as error:
@@ -107,9 +115,10 @@ def _run(arguments: list[str], debug: bool) -> int:
         command = context.command_path if context else "llmrec"
         return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
+        say("interrupted")
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has enough, as `head` does
+        _forget_output()
         return 0
     except OSError as error:
         message = _about_the_disk(error)
@@ -117,6 +126,14 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         return _fail(message, debug)
     return code if isinstance(code, int) else 0
+
+
+def _forget_output() -> None:
+    """Lead what is still to be written into nothing, so that Python does not complain when it flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _about_the_disk(error: OSError) -> str | None:
@@ -131,8 +148,8 @@ def _about_the_disk(error: OSError) -> str | None:
 
 def _fail(message: str, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+        write_text(traceback.format_exc(), sys.stderr)
+    say(f"error: {message}")
     return 2
 
 

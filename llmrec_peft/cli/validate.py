@@ -8,7 +8,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import RECIPES, Command
-from llmrec_peft.cli.output import print_json, print_line
+from llmrec_peft.cli.output import print_json, print_line, print_text
 from llmrec_peft.recipe import load_recipe
 
 
@@ -28,7 +28,7 @@ def validate(
     if as_json:
         print_json(checked.plain())
     elif resolved:
-        typer.echo(checked.to_yaml(), nl=False)
+        print_text(checked.to_yaml())
     else:
         print_line(
             f"{recipe} is a valid recipe: {checked.adapter.method} in {checked.backbone.name}, {checked.head.name}"
