@@ -139,6 +139,7 @@ def write_safetensors(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
+    where["trust_remote_code"] = False
     # By default blocks stay quantized if a kernel for them exists; these weights are to be plain.
     plain = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=plain, dtype=torch.bfloat16)

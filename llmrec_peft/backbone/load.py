@@ -13,6 +13,7 @@ from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
 from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.errors import InputError
 
@@ -175,7 +176,8 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     """Locate, verify and load a language model for training small modules inside it.
 
     Raises:
-        InputError: If it cannot be found, is not the expected one, or cannot be quantized here.
+        InputError: If it cannot be found, is not the expected one, asks to run code that nobody allowed, or cannot be
+            quantized here.
     """
     import torch
     from safetensors import SafetensorError
@@ -187,7 +189,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     if section.quantization != "none":
         options["quantization_config"] = _quantization(section, dtype)
         options["device_map"] = {"": str(device)}
-    remote = section.trust_remote_code
+    remote = decided(section)
     try:
         with quiet_transformers():
             config, facts, parts = bare_config(location.folder, section.name, remote)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from llmrec_peft import __version__
+from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
     bench,
     compare,
@@ -38,6 +39,8 @@ from llmrec_peft.printable import say, write_text
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of usage errors, whether typer carries its own copy of click or uses the installed one."""
+
+_TRUST = "--trust-remote-code"
 
 app = typer.Typer(
     name="llmrec",
@@ -85,6 +88,14 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Print the traceback of an error; may also stand after the command.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            _TRUST,
+            help="Let Python code that comes with a base model run, where a recipe asks for it; may also stand after"
+            " the command. Read that code first.",
+        ),
+    ] = False,
 ) -> None:
     """Take the options that stand before the command."""
 
@@ -92,7 +103,7 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Run `llmrec` and exit: 0 done, 1 something is wrong here, 2 wrong input, 130 interrupted.
 
-    ``--debug`` may stand anywhere, since people add it to the command that just failed.
+    ``--debug`` and ``--trust-remote-code`` may stand anywhere, since people add them to the command that just failed.
     """
     # Threads that wait by spinning starve each other on shared virtual cores: a LoRA epoch took 30 s with two
     # of them, 9 s when they sleep. Read by OpenMP when torch is imported, so it stands here.
@@ -101,7 +112,9 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # libraries print there too, in whatever encoding the shell has
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run([argument for argument in given if argument != "--debug"], debug="--debug" in given))
+    rest = [argument for argument in given if argument not in ("--debug", _TRUST)]
+    with allowing(_TRUST in given):
+        sys.exit(_run(rest, debug="--debug" in given))
 
 
 def _run(arguments: list[str], debug: bool) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.estimate import CHUNK
 from llmrec_peft.recipe import Recipe
@@ -93,7 +94,7 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
     prepared = prepare(recipe)
     recipe = prepared.recipe
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=decided(recipe.backbone))
     except (OSError, ValueError) as error:
         raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
     rows = tokenizer(list(dict.fromkeys(prepared.texts)), truncation=True, max_length=length)["input_ids"]

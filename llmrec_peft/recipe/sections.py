@@ -112,7 +112,8 @@ class BackboneSection(Options):
     normalize: bool = True
     """Scale pooled vectors to length 1, as sentence encoders are trained to be used."""
     trust_remote_code: bool = False
-    """Run Python code that comes with a Hub model. Leave it off unless you have read that code."""
+    """Ask to run Python code that comes with the model; every command refuses that without `--trust-remote-code`. Read
+    that code first."""
 
 
 class FusionSection(Options):

@@ -181,7 +181,7 @@ def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serv
 @contextmanager
 def _loaded(section: BackboneSection, recommender: Recommender) -> Iterator[Backbone]:
     """A base for one measurement; it is given back before the next one is loaded."""
-    backbone = load_backbone(section.model_copy(update={"trust_remote_code": False}), recommender.device)
+    backbone = load_backbone(section, recommender.device)
     try:
         yield backbone
     finally:
@@ -239,7 +239,9 @@ def _write(
         with quiet_transformers():
             merged.save_pretrained(partial)
             base.tokenizer.save_pretrained(partial)
-            again = AutoModel.from_pretrained(partial, dtype=merged.dtype, use_safetensors=True).eval()
+            again = AutoModel.from_pretrained(
+                partial, dtype=merged.dtype, use_safetensors=True, trust_remote_code=False
+            ).eval()
         change = float((encode(again) - before).abs().max())
         del again
         way["change_when_read_again"] = change

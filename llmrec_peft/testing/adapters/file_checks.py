@@ -119,7 +119,9 @@ def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:
         quantization.bnb_4bit_compute_dtype = dtype
         options["quantization_config"] = quantization
         options["device_map"] = {"": "cpu"}
-    model = AutoModel.from_pretrained(locate(bench.section.name, bench.section.revision).folder, **options)
+    model = AutoModel.from_pretrained(
+        locate(bench.section.name, bench.section.revision).folder, trust_remote_code=False, **options
+    )
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":  # the kernel that training computes with, as in `load_backbone`
             module.support_avx512bf16_for_cpu = False
