@@ -33,7 +33,7 @@ _UNSEEN = re.compile(
 """Characters that are not seen; joiners (U+200C, U+200D) stay, since scripts and emoji need them."""
 _HALF = re.compile("[\ud800-\udfff]")
 """Halves of characters (lone surrogates), which no encoding takes."""
-_ACTIVE = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|(?<=\w):(?=//)|&(?=[#\w]+;)")
+_ACTIVE = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;)")
 _AT_START = re.compile(r"^(?:#{1,6}(?=\s|$)|[-+=](?=[-+=\s]|$)|\d+(?=[.)](?:\s|$)))")
 _JSON = re.compile(f"{_UNSEEN.pattern}|{_HALF.pattern}|[\x7f-\x9f\u2028\u2029]")
 

@@ -9,6 +9,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
+from llmrec_peft.cli.output import print_note
 
 
 def predict(
@@ -33,7 +34,7 @@ def predict(
     from llmrec_peft.workflows.predict import predict as predict_file
 
     rows = predict_file(run, source, target, overwrite)
-    typer.echo(f"{rows} scores in {target}", err=True)
+    print_note(f"{rows} scores in {target}")
 
 
 def register(app: typer.Typer) -> None:
