@@ -133,7 +133,7 @@ def write_safetensors(source: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    where: dict[str, Any] = {"gguf_file": source.name}
+    where: dict[str, Any] = {"gguf_file": source.name, "trust_remote_code": False}
     # By default blocks stay quantized if a kernel for them exists; these weights are to be plain.
     plain = GgufConfig(dequantize=True)
     options = {**where, "quantization_config": plain, "dtype": torch.bfloat16}

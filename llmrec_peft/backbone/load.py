@@ -19,6 +19,7 @@ from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
 from llmrec_peft.backbone.preflight import require_config, require_pooling
 from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers, refused_in_one_line
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.backbone.tokenizer import embedded_rows, load_tokenizer, require_embedded, require_rows
 from llmrec_peft.errors import InputError
@@ -224,7 +225,8 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     """Locate, verify and load a language model for training small modules inside it.
 
     Raises:
-        InputError: If it cannot be found, is not the expected one, or cannot be quantized here.
+        InputError: If it cannot be found, is not the expected one, asks to run code that nobody allowed, or cannot be
+            quantized here.
     """
     import torch
     from transformers import AutoModel
@@ -239,7 +241,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     if section.quantization != "none":
         options["quantization_config"] = _quantization(section, dtype)
         options["device_map"] = {"": str(device)}
-    remote = section.trust_remote_code
+    remote = decided(section)
     with quiet_transformers(), refused_in_one_line(f"backbone {section.name}"):
         tensors, stored = stored_sizes(weight_files(location.folder))
         config, facts, parts = bare_config(location.folder, section.name, remote, tensors)

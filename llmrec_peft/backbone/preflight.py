@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmrec_peft import registry
 from llmrec_peft.backbone.base_files import CONFIG, read_object, require_base_folder
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ def require_possible(recipe: Recipe) -> None:
     A Hub id that is not in the cache yet has no known facts; it is checked again after the download.
 
     Raises:
-        InputError: With the reason, and the methods and precisions that would work.
+        InputError: With the reason, and the methods and precisions that would work; or if the recipe asks to run code
+            of its base and nobody allowed that.
     """
     section = recipe.backbone
     folder = Path(section.name).expanduser()
     if section.name not in registry.plugins("backbones") and folder.is_dir():
         require_base_folder(folder)
+    decided(section)
     facts = known_facts(section.name, section.revision)
     require_pooling(section.pooling, facts)
     require_method(recipe.adapter.method, recipe.adapter.config, facts, section.quantization)

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from llmrec_peft.backbone.preflight import known_facts, refusal
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.benchmark.process import Places, Process
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
@@ -159,5 +160,9 @@ def _stands(row: Row, choices: Choices) -> bool:
 
 def _refusal(cell: Cell) -> str | None:
     section = cell.recipe.backbone
+    try:
+        decided(section)
+    except InputError as error:
+        return str(error)
     facts = known_facts(section.name, section.revision)
     return refusal(cell.recipe.adapter.method, cell.recipe.adapter.config, facts, section.quantization)

@@ -254,7 +254,7 @@ def _user_texts(recipe: Recipe, user_rows: Sequence[Mapping[str, Any]]) -> list[
     if view is None or not recipe.reads.user_text or recipe.reads.user_text_by_example:
         return []
     told = ({"user": row, "history": []} for row in user_rows)
-    return ["", *ViewTemplate(view.template).render_all(told)]
+    return ["", *ViewTemplate(view.template, "views.user.template").render_all(told)]
 
 
 def _item_texts(
@@ -263,7 +263,11 @@ def _item_texts(
     """Text of each item index, and further ones from the view's variants; index 0 has an empty one."""
     view = recipe.views.item
     texts, *wordings = (
-        ("", *ViewTemplate(template).render_all(item_rows)) for template in (view.template, *view.variants)
+        ("", *ViewTemplate(template, where).render_all(item_rows))
+        for where, template in (
+            ("views.item.template", view.template),
+            *((f"views.item.variants.{at}", variant) for at, variant in enumerate(view.variants)),
+        )
     )
     return texts, tuple(wordings)
 

@@ -11,6 +11,7 @@ import numpy as np
 from llmrec_peft import registry
 from llmrec_peft.backbone.base_files import CONFIG, read_object
 from llmrec_peft.backbone.preflight import refusal, require_possible
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.estimate import Footprint, Plan, Workload, estimate
 from llmrec_peft.footprint.workload_data import WorkloadData, chunks_of_step, data_of, examples_of_step, view_texts
@@ -147,7 +148,7 @@ def _footprint(recipe: Recipe, data: WorkloadData, cuda: bool) -> Footprint:
     section = recipe.backbone
     dtype, quantized = _dtype(section.precision, cuda), section.quantization != "none"
     folder = _folder(recipe)
-    backbone = bare_on_meta(folder, dtype, section.trust_remote_code)
+    backbone = bare_on_meta(folder, dtype, decided(section))
     if data.lengths[-1] > backbone.window:
         raise InputError(
             f"views.item.max_length: texts of items take up to {data.lengths[-1]} tokens, over the"

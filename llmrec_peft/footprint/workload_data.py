@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.estimate import CHUNK
 from llmrec_peft.recipe import Recipe
@@ -96,7 +97,7 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
     prepared = prepare(recipe)
     recipe = prepared.recipe
     with refused_in_one_line(f"backbone {recipe.backbone.name}"):
-        tokenizer = load_tokenizer(folder, recipe.backbone.trust_remote_code)
+        tokenizer = load_tokenizer(folder, decided(recipe.backbone))
     embedded = read_object(folder / CONFIG).get("vocab_size")
     if isinstance(embedded, int):
         require_embedded(tokenizer, embedded, recipe.backbone.name)

@@ -33,7 +33,7 @@ class ViewWriter:
         history_length: int,
         inserted: int = 0,
         reader: TextReader | None = None,
-        kind: str = "user",
+        kind: str = "prompt",
     ) -> None:
         """Compile the template and find out how the model is prompted.
 
@@ -53,7 +53,7 @@ class ViewWriter:
         self._backbone = backbone
         self._history_length = history_length
         self._writer = PromptWriter(
-            ViewTemplate(view.template),
+            ViewTemplate(view.template, f"views.{kind}.template"),
             self.max_length,
             middle,
             lambda texts: [len(row) for row in backbone.tokenize(texts, None, special=not chat)],
@@ -113,10 +113,10 @@ class Prompting:
             )
         inserted, reader = recipe.reads.inserted_tokens, backbone.reads(recipe.backbone)
         return cls(
-            None if views.user is None else ViewWriter(views.user, backbone, middle, length, reader=reader),
             None
-            if views.prompt is None
-            else ViewWriter(views.prompt, backbone, middle, length, inserted, reader, "prompt"),
+            if views.user is None
+            else ViewWriter(views.user, backbone, middle, length, reader=reader, kind="user"),
+            None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted, reader),
         )
 
 

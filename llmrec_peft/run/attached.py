@@ -108,6 +108,7 @@ class AttachedRuns:
 
         def shared(manifest: Manifest, recipe: Recipe) -> LanguageModel:
             base.require(manifest, str(folder))
+            base.require_code(recipe.backbone, str(folder))
             return base
 
         tenant = read_tenant(Path(folder), self.device, shared)

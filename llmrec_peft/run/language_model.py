@@ -17,6 +17,7 @@ from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.remote_code import allowing, decided
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
 
@@ -128,6 +129,7 @@ class LanguageModel:
         computed = recorded.get("compute")
         self._section = section.model_copy(update={"precision": computed}) if computed else section
         self.recorded = dict(recorded)
+        self._runs_code = decided(section)  # once, by whoever opens the run: the base is loaded later, in any thread
         self._device = device
         self._backbone: Backbone | None = None
         self._inside: TenantAdapter | None = None
@@ -145,6 +147,18 @@ class LanguageModel:
             InputError: Naming every field that differs.
         """
         require_base(self.recorded, manifest.base, run)
+
+    def require_code(self, section: BackboneSection, run: str) -> None:
+        """Refuse a run that was trained on the base with its own Python code, where this one runs without, or opposite.
+
+        Raises:
+            InputError: Naming the field.
+        """
+        if decided(section) != self._runs_code:
+            raise InputError(
+                f"{run}: backbone.trust_remote_code is {section.trust_remote_code}, and the base in memory was loaded"
+                " otherwise: load this run by itself"
+            )
 
     @contextlib.contextmanager
     def inside(self, adapter: TenantAdapter) -> Iterator[tuple[Backbone, TextEncoder]]:
@@ -190,7 +204,8 @@ class LanguageModel:
 
     def _loaded(self) -> Backbone:
         if self._backbone is None:
-            backbone = load_backbone(self._section, self._device)
+            with allowing(self._runs_code):
+                backbone = load_backbone(self._section, self._device)
             require_base(backbone.identity.plain(), self.recorded, "the run")
             self._backbone = backbone
         return self._backbone

@@ -16,6 +16,7 @@ from torch import Tensor
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
 from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
@@ -100,9 +101,8 @@ class Recommender(AttachedRuns):
         Args:
             folder: Run folder.
             device: Device of the computation; by default the first CUDA device, or the CPU.
-            trust_remote_code: Whether Python code that comes with the base model may run. A run's own recipe cannot
-                allow
-                it, since whoever shared the run wrote that recipe.
+            trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for
+                it. The recipe alone cannot allow it, since whoever shared the run wrote it: such a run is refused.
             base: Another recommender, on the same device, whose base model is shared.
 
         Raises:
@@ -114,16 +114,16 @@ class Recommender(AttachedRuns):
             if base is not None:
                 shared = base.language_model
                 shared.require(manifest, str(folder))
+                shared.require_code(recipe.backbone, str(folder))
                 return shared
-            # whoever shared the run may ask for remote code in its recipe; only the caller may allow it
-            section = recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
-            return LanguageModel(section, manifest.base, where)
+            return LanguageModel(recipe.backbone, manifest.base, where)
 
         if base is not None:
             where = base.device
         else:
             where = torch.device(device) if device is not None else best_device()
-        tenant = read_tenant(folder, where, open_base)
+        with allowing(trust_remote_code):  # whoever shared the run may ask for it in its recipe
+            tenant = read_tenant(folder, where, open_base)
         recommender = cls.__new__(cls)
         recommender._begin(tenant, tenant.manifest.digest[:12])
         return recommender

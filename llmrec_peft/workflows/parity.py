@@ -181,7 +181,7 @@ def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serv
 @contextmanager
 def _loaded(section: BackboneSection, recommender: Recommender) -> Iterator[Backbone]:
     """A base for one measurement; it is given back before the next one is loaded."""
-    backbone = load_backbone(section.model_copy(update={"trust_remote_code": False}), recommender.device)
+    backbone = load_backbone(section, recommender.device)
     try:
         yield backbone
     finally:

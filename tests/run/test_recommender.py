@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,8 +18,7 @@ from llmrec_peft.backbone.base import require_base
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.rating_metrics import rating_report
 from llmrec_peft.experiment.prepare import prepare
-from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.recipe.yaml_file import read_yaml
+from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.train import train
@@ -255,25 +253,6 @@ def test_without_text_the_run_scores_and_refuses_new_items(
         recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
     (tmp_path / "pairs.csv").write_text("user_id,item_id\n1,1\n2,3\n", encoding="utf-8")
     assert predict(run, tmp_path / "pairs.csv", tmp_path / "scores.csv").scored == 2
-
-
-def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrec_peft.run import language_model as module
-
-    asked: list[bool] = []
-    load = module.load_backbone
-
-    def watched(section: Any, device: Any) -> Any:
-        asked.append(section.trust_remote_code)
-        return load(section, device)
-
-    monkeypatch.setattr(module, "load_backbone", watched)
-    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    recipe = Recipe.from_plain(read_yaml(run / "recipe.yaml")).changed({"backbone.trust_remote_code": True})
-    (run / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")  # as a stranger's recipe may say
-    resealed(run)
-    Recommender.from_pretrained(run).encode(["a film"])
-    assert asked == [False]
 
 
 @pytest.mark.parametrize(

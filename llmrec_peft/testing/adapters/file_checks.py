@@ -121,7 +121,7 @@ def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:
         options["quantization_config"] = quantization
         options["device_map"] = {"": "cpu"}
     folder = locate(bench.section.name, bench.section.revision).folder
-    model = load_complete(AutoModel, folder, bench.section.name, **options)
+    model = load_complete(AutoModel, folder, bench.section.name, trust_remote_code=False, **options)
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":  # the kernel that training computes with, as in `load_backbone`
             module.support_avx512bf16_for_cpu = False
