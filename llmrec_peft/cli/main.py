@@ -106,8 +106,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "llmrec"
         return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
-    except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        said = str(stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__ or "")
+        sys.stderr.write(f"interrupted: {said}\n" if said else "interrupted\n")
         return 130
     except BrokenPipeError:
         return 0

@@ -1,0 +1,201 @@
+"""Workspace: the hidden folder beside a target in which it is made, held by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from llmrec_peft.artifact.exchange import recover
+from llmrec_peft.artifact.lock import Lock, about
+from llmrec_peft.artifact.place import occupied, require_named
+from llmrec_peft.artifact.plain_file import read_object, shown
+from llmrec_peft.errors import InputError, disk_is_full
+
+OWNER = "owner.json"
+"""File that says for which target a hidden folder was made; without it nothing is taken for ours."""
+LOCK = "lock"
+NEW = "new"
+"""Folder inside that becomes the target."""
+OLD = "old"
+"""Where the former target lies for a moment, where two names cannot be exchanged in one step."""
+RESUMABLE = "identity.json"
+"""File of a training that can be resumed."""
+_KEPT = (OWNER, LOCK, about(Path(LOCK)).name)
+_MOST_BYTES = 4096
+
+
+class Workspace:
+    """A hidden folder ``.NAME.ENDING`` beside a target NAME.
+
+    Its name is the target's own, so that no other target's is ever met; a file inside says whose it is, and a lock
+    who writes there. What a killed process left is found and finished, or removed, by the next one.
+
+    Attributes:
+        target: What is made.
+        folder: The hidden folder.
+        fresh: Whether this process made it.
+    """
+
+    def __init__(self, target: Path, ending: str) -> None:
+        """Name both; nothing is written yet."""
+        require_named(target)
+        self.target = target
+        self.folder = target.with_name(f".{target.name}.{ending}")
+        self.fresh = False
+        self._made: list[Path] = []
+        self._lock = Lock(self.folder / LOCK)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a training lies here that can be resumed."""
+        return (self.folder / RESUMABLE).is_file()
+
+    def left_behind(self) -> bool:
+        """Whether an earlier process left something here."""
+        return occupied(self.folder)
+
+    def holder(self) -> str | None:
+        """Describe the process that holds the folder; None if none does, or there is no folder."""
+        if not (self.folder / LOCK).is_file():
+            return None
+        lock = Lock(self.folder / LOCK)
+        try:
+            held = lock.acquire()
+        except OSError:
+            return None
+        lock.release()
+        return held
+
+    def take(self) -> None:
+        """Make the folder, or take over what an earlier process left, and lock it.
+
+        Raises:
+            InputError: When another process holds it, something else lies there, or it cannot be written.
+        """
+        occupied(self.target)  # a path that cannot be looked at is named as it was given
+        try:
+            for _ in range(100):  # a process that is just ending removes the folder between two of our steps
+                self._make()
+                try:
+                    held = self._lock.acquire()
+                except FileNotFoundError:
+                    continue
+                break
+            else:
+                held = "other processes, one after the other"
+            if held is not None:
+                raise InputError(f"{shown(self.target)} is being written by {held}: wait, or give another --out")
+            if self.fresh:
+                self._sign()
+            recover(self.target, self.folder / OLD)
+        except (OSError, ValueError) as error:
+            self.remove()
+            said = "no room on the disk" if disk_is_full(error) else getattr(error, "strerror", None) or error
+            raise InputError(f"cannot write beside {shown(self.target)}: {said}") from None
+
+    def _make(self) -> None:
+        missing = [parent for parent in self.target.parents if not os.path.lexists(parent)]
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self._made = self._made or missing
+        longest = os.fsencode(self.folder.absolute())
+        if len(longest) > _longest_path(self.target.parent):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        try:
+            self.folder.mkdir()
+            self.fresh = True
+        except FileExistsError:
+            if not self._is_ours():
+                raise InputError(
+                    f"{shown(self.folder)} is in the way and was not made for {shown(self.target)}:"
+                    " move it away, or give another --out"
+                ) from None
+
+    def _is_ours(self) -> bool:
+        """Whether the hidden folder was made for this target; one that a kill left empty was."""
+        try:
+            if not stat.S_ISDIR(self.folder.lstat().st_mode):
+                return False
+            entries = {entry.name for entry in os.scandir(self.folder)}
+        except FileNotFoundError:
+            return True  # it was removed meanwhile
+        if not entries - set(_KEPT[1:]) or RESUMABLE in entries:
+            return True
+        try:
+            owner = read_object(self.folder / OWNER, _MOST_BYTES)
+        except InputError:
+            return False
+        return bool(owner.get("target") == os.fsencode(self.target.name).hex())
+
+    def _sign(self) -> None:
+        """Write down whose the folder is."""
+        text = json.dumps({"made_by": "llmrec-peft", "target": os.fsencode(self.target.name).hex()})
+        (self.folder / OWNER).write_text(text + "\n", encoding="utf-8")
+
+    def empty(self) -> None:
+        """Remove what an earlier process left in the folder; this process must hold it."""
+        self._clear()
+        self._sign()
+
+    def _clear(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self.folder):
+                if entry.name not in _KEPT:
+                    removed(Path(entry.path))
+
+    def release(self) -> None:
+        """Let go; what is there stays, and the next process may take it over."""
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove what this process holds or made, and let go."""
+        if self._lock.held:
+            self._clear()
+            (self.folder / OWNER).unlink(missing_ok=True)
+        self._lock.release()
+        for made in (self.folder, *self._made):
+            if made == self.folder or self.fresh:
+                with contextlib.suppress(OSError):
+                    made.rmdir()  # if it is empty, and nobody else has begun there
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, target: Path, ending: str = "new") -> Iterator[Workspace]:
+        """Hold a workspace inside the block, empty at its beginning and gone at its end.
+
+        Raises:
+            InputError: When it cannot be had.
+        """
+        workspace = cls(target, ending)
+        workspace.take()
+        try:
+            workspace.empty()
+            yield workspace
+        finally:
+            workspace.remove()
+
+
+def removed(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; a link is removed itself, and errors are ignored."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _longest_path(parent: Path) -> int:
+    """Bytes that the path of a hidden folder may have, so that the files inside it can be made, too."""
+    try:
+        return os.pathconf(parent, "PC_PATH_MAX") - _ROOM_INSIDE
+    except (OSError, ValueError, AttributeError):
+        return 4096 - _ROOM_INSIDE
+
+
+_ROOM_INSIDE = 256
+"""Bytes of the longest path inside a hidden folder: checkpoints of variants, logs of trackers."""
