@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmrec_peft.artifact.exchange import exchange
-from llmrec_peft.artifact.place import occupied, require_file, require_replaceable, why_kept
+from llmrec_peft.artifact.place import occupied, require_file, require_named, require_replaceable, why_kept
 from llmrec_peft.artifact.plain_file import shown
 from llmrec_peft.artifact.workspace import NEW, OLD, Workspace, removed
 from llmrec_peft.errors import InputError, disk_is_full
@@ -92,6 +92,7 @@ def require_free(target: Path, overwrite: bool) -> None:
     Raises:
         InputError: Saying what is in the way.
     """
+    require_named(target)
     if not occupied(target):
         return
     if overwrite:

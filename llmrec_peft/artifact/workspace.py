@@ -100,12 +100,14 @@ class Workspace:
             raise InputError(f"cannot write beside {shown(self.target)}: {said}") from None
 
     def _make(self) -> None:
-        missing = [parent for parent in self.target.parents if not os.path.lexists(parent)]
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self._made = self._made or missing
-        longest = os.fsencode(self.folder.absolute())
-        if len(longest) > _longest_path(self.target.parent):
+        self._made = self._made or [parent for parent in self.target.parents if not os.path.lexists(parent)]
+        above = self._made[-1].parent if self._made else self.target.parent
+        if len(os.fsencode(self.folder.absolute())) > _longest_path(above):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
         try:
             self.folder.mkdir()
             self.fresh = True
@@ -159,9 +161,8 @@ class Workspace:
             (self.folder / OWNER).unlink(missing_ok=True)
         self._lock.release()
         for made in (self.folder, *self._made):
-            if made == self.folder or self.fresh:
-                with contextlib.suppress(OSError):
-                    made.rmdir()  # if it is empty, and nobody else has begun there
+            with contextlib.suppress(OSError):
+                made.rmdir()  # if it is empty: nobody else has begun there
 
     @classmethod
     @contextlib.contextmanager
