@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,14 +20,13 @@ from llmrec_peft.errors import InputError, disk_is_full
 
 OWNER = "owner.json"
 """File that says for which target a hidden folder was made; without it nothing is taken for ours."""
-LOCK = "lock"
+LOCK = ".llmrec-lock"
 NEW = "new"
 """Folder inside that becomes the target."""
 OLD = "old"
 """Where the former target lies for a moment, where two names cannot be exchanged in one step."""
 RESUMABLE = "identity.json"
 """File of a training that can be resumed."""
-_KEPT = (OWNER, LOCK, about(Path(LOCK)).name)
 _MOST_BYTES = 4096
 
 
@@ -91,6 +91,9 @@ class Workspace:
                 held = "other processes, one after the other"
             if held is not None:
                 raise InputError(f"{shown(self.target)} is being written by {held}: wait, or give another --out")
+            if not self.fresh and not self._is_ours():
+                self._lock.release()
+                raise self._in_the_way()
             if self.fresh:
                 self._sign()
             recover(self.target, self.folder / OLD)
@@ -112,21 +115,33 @@ class Workspace:
             self.folder.mkdir()
             self.fresh = True
         except FileExistsError:
-            if not self._is_ours():
-                raise InputError(
-                    f"{shown(self.folder)} is in the way and was not made for {shown(self.target)}:"
-                    " move it away, or give another --out"
-                ) from None
+            if not self._may_be_ours():
+                raise self._in_the_way() from None
+
+    def _in_the_way(self) -> InputError:
+        return InputError(
+            f"{shown(self.folder)} is in the way and was not made for {shown(self.target)}:"
+            " move it away, or give another --out"
+        )
+
+    def _may_be_ours(self) -> bool:
+        """Whether a hidden folder that is not held yet looks like ours, so that nothing is put into another's."""
+        for _ in range(5):  # a process that holds it may change it while it is looked at
+            try:
+                if not stat.S_ISDIR(self.folder.lstat().st_mode):
+                    return False
+                entries = {entry.name for entry in os.scandir(self.folder)}
+            except FileNotFoundError:
+                return True  # it was removed meanwhile
+            if not entries or entries & {LOCK, OWNER, RESUMABLE}:
+                return True
+            time.sleep(0.01)
+        return False
 
     def _is_ours(self) -> bool:
-        """Whether the hidden folder was made for this target; one that a kill left empty was."""
-        try:
-            if not stat.S_ISDIR(self.folder.lstat().st_mode):
-                return False
-            entries = {entry.name for entry in os.scandir(self.folder)}
-        except FileNotFoundError:
-            return True  # it was removed meanwhile
-        if not entries - set(_KEPT[1:]) or RESUMABLE in entries:
+        """Whether the hidden folder, which is held, was made for this target; one that a kill left empty was."""
+        entries = {entry.name for entry in os.scandir(self.folder)}
+        if RESUMABLE in entries or all(_is_kept(name) for name in entries):
             return True
         try:
             owner = read_object(self.folder / OWNER, _MOST_BYTES)
@@ -147,7 +162,7 @@ class Workspace:
     def _clear(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):
-                if entry.name not in _KEPT:
+                if not _is_kept(entry.name):
                     removed(Path(entry.path))
 
     def release(self) -> None:
@@ -158,6 +173,8 @@ class Workspace:
         """Remove what this process holds or made, and let go."""
         if self._lock.held:
             self._clear()
+            for left in self.folder.glob(f"{about(Path(LOCK)).name}.*"):
+                removed(left)
             (self.folder / OWNER).unlink(missing_ok=True)
         self._lock.release()
         for made in (self.folder, *self._made):
@@ -179,6 +196,11 @@ class Workspace:
             yield workspace
         finally:
             workspace.remove()
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a file of a hidden folder belongs to its lock, or says whose it is."""
+    return name in (OWNER, LOCK) or name.startswith(about(Path(LOCK)).name)
 
 
 def removed(path: Path) -> None:
