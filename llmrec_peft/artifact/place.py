@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from llmrec_peft.artifact.manifest import ANSWERING, NAME
-from llmrec_peft.artifact.plain_file import read_object, shown
+from llmrec_peft.artifact.plain_file import is_folder, read_object, shown
 from llmrec_peft.errors import InputError
 
 _MOST_BYTES = 1 << 20
@@ -103,7 +103,7 @@ def require_file(target: Path, overwrite: bool = True) -> None:
         InputError: Saying what is in the way.
     """
     require_named(target)
-    if not target.parent.is_dir():
+    if not is_folder(target.parent):
         raise InputError(f"{shown(target)}: there is no folder {shown(target.parent)}")
     if not occupied(target):
         return

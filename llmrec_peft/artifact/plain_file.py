@@ -44,3 +44,19 @@ def shown(path: Path | str) -> str:
     text = text if text.isprintable() else repr(text)
     half = _LONGEST_SHOWN // 2
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:half]}…{text[-half:]}"
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file lies at a path; False as well for a path that is too long or cannot be looked at."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at a path; False as well for a path that is too long or cannot be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

@@ -15,7 +15,7 @@ from pathlib import Path
 from llmrec_peft.artifact.exchange import recover
 from llmrec_peft.artifact.lock import Lock, about
 from llmrec_peft.artifact.place import occupied, require_named
-from llmrec_peft.artifact.plain_file import read_object, shown
+from llmrec_peft.artifact.plain_file import is_file, read_object, shown
 from llmrec_peft.errors import InputError, disk_is_full
 
 OWNER = "owner.json"
@@ -54,7 +54,7 @@ class Workspace:
     @property
     def resumable(self) -> bool:
         """Whether a training lies here that can be resumed."""
-        return (self.folder / RESUMABLE).is_file()
+        return is_file(self.folder / RESUMABLE)
 
     def left_behind(self) -> bool:
         """Whether an earlier process left something here."""
@@ -62,7 +62,7 @@ class Workspace:
 
     def holder(self) -> str | None:
         """Describe the process that holds the folder; None if none does, or there is no folder."""
-        if not (self.folder / LOCK).is_file():
+        if not is_file(self.folder / LOCK):
             return None
         lock = Lock(self.folder / LOCK)
         try:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.plain_file import shown
+from llmrec_peft.artifact.plain_file import is_file, shown
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import require_possible
 from llmrec_peft.cli import parameters
@@ -92,7 +92,7 @@ def _is_run(name: str) -> bool:
     """Whether the argument where a recipe stands names a run, finished or not."""
     run = Path(name)
     named = run.name not in ("", "..") and name not in registry.plugins("recipes")
-    return named and (Workspace(run, "training").resumable or (run / "manifest.json").is_file())
+    return named and (Workspace(run, "training").resumable or is_file(run / "manifest.json"))
 
 
 def _resumed(

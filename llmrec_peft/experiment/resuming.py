@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.manifest import NAME, read_manifest
-from llmrec_peft.artifact.plain_file import read_object, shown
+from llmrec_peft.artifact.plain_file import is_file, read_object, shown
 from llmrec_peft.artifact.workspace import RESUMABLE, Workspace
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
@@ -84,7 +84,7 @@ def stored_recipe(run: Path) -> Recipe:
         if asked is None:
             raise InputError(f"{where} holds no recipe: give the recipe and its settings again, with --resume")
         recipe = Recipe.from_plain(dict(asked), where)
-    elif (run / NAME).is_file():
+    elif is_file(run / NAME):
         where = shown(run / "recipe.yaml")
         recipe = Recipe.from_plain(read_yaml(run / "recipe.yaml"), where)
     else:

@@ -14,7 +14,7 @@ from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.folder import require_free, whole_file, whole_folder
 from llmrec_peft.artifact.manifest import Manifest, make_manifest, write_json
 from llmrec_peft.artifact.place import occupied
-from llmrec_peft.artifact.plain_file import shown
+from llmrec_peft.artifact.plain_file import is_file, shown
 from llmrec_peft.artifact.workspace import RESUMABLE, Workspace
 from llmrec_peft.errors import InputError, disk_is_full
 from llmrec_peft.experiment.prepared import Prepared
@@ -67,7 +67,7 @@ def refuse_occupied(
             f"{shown(run)} is finished, and an interrupted run that was to replace it is there:"
             " --resume --overwrite goes on with that, --overwrite starts over"
         )
-    if not (run / "metrics.json").is_file():
+    if not is_file(run / "metrics.json"):
         require_free(run, overwrite)
     metrics = finished_metrics(run, recipe, resolved)
     if workspace.left_behind() and _is_first():  # a kill came between publishing and tidying up
