@@ -22,6 +22,10 @@ class InputError(Exception):
         super().__init__(one_line(message))
 
 
+class NotFiniteError(InputError, ValueError):
+    """A number that was computed is nan or infinite: a diverged training, weights that overflow, broken data."""
+
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NUMBER = re.compile(r"(?:Errno|os error) (\d+)")
 

@@ -127,8 +127,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "llmrec"
         return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
-    except (typer.Abort, KeyboardInterrupt):
-        say("interrupted")
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        said = str(stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__ or "")
+        say(f"interrupted: {said}" if said else "interrupted")
         return 130
     except BrokenPipeError:  # the reader has enough, as `head` does
         _forget_output()

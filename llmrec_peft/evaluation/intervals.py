@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.evaluation.click_metrics import Labels, auc_by_user, binary_examples, log_losses
 
 Floats = NDArray[np.floating]
@@ -288,6 +289,8 @@ def _summary(difference: float, differences: NDArray[np.float64]) -> tuple[float
     """Return the difference and the bounds of its interval."""
     defined = differences[~np.isnan(differences)]
     if np.isnan(difference) or not len(defined):
-        raise ValueError("a figure is undefined on these examples: AUC needs both classes")
+        raise NotFiniteError(
+            "a figure is undefined on these examples: AUC needs both classes, every figure finite scores"
+        )
     low, high = np.quantile(defined, [0.025, 0.975])
     return float(difference), float(low), float(high)

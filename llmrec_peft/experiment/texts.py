@@ -16,6 +16,7 @@ from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.tokens import TokenTable, count_cut
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
@@ -45,7 +46,7 @@ class Texts:
             recipe: Pooling, lengths, adapter method.
 
         Raises:
-            InputError: When a prompt cannot be made to fit.
+            InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
         """
         self.backbone = backbone
         self._recipe = recipe
@@ -64,9 +65,26 @@ class Texts:
         self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
         with self._plain.fixed() as vectors:
             self.untuned: Tensor = vectors.clone()
+        self._require_finite(prepared)
         self.method: AdapterMethod[Any] | None = None
         self._tuned: EncodedTexts | None = None
         self._start: dict[str, Tensor] = {}
+
+    def _require_finite(self, prepared: Prepared) -> None:
+        """Refuse vectors that are not finite: the base overflows on a text, or its weights are broken."""
+        wrong = (~self.untuned.isfinite().all(dim=1)).nonzero()
+        if len(wrong):
+            key, plan = int(wrong[0]), self.plan
+            if plan.prompt is not None and key >= plan.prompt:
+                which = f"prompt {key - plan.prompt + 1}"
+            elif plan.user is not None and key >= plan.user:
+                which = f"user text {key - plan.user + 1}"
+            else:
+                which = f"item {prepared.vocabulary.items[key - 1]!r}" if key else "the empty text"
+            raise NotFiniteError(
+                f"backbone {self._recipe.backbone.name}: vectors of {len(wrong)} of {len(self.untuned)} texts are not"
+                f" finite, first that of {which}: look at the base's weights, or try backbone.precision=fp32"
+            )
 
     def plan_for(self, recipe: Recipe) -> TextPlan:
         """What a variant of the recipe reads, at the keys where these texts lie."""

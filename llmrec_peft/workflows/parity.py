@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.folder import whole_folder
+from llmrec_peft.artifact.folder import require_place, whole_folder
 from llmrec_peft.artifact.manifest import write_json
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.backbone.complete import load_complete
@@ -163,8 +163,8 @@ def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serv
     recipe = recommender.recipe
     if serving.out is not None and not serving.merge:
         raise InputError("--out is where merged weights go: give --merge too")
-    if serving.out is not None and serving.out.exists():
-        raise InputError(f"{serving.out} exists already")
+    if serving.out is not None:
+        require_place(serving.out)
     changes: dict[str, Any] = {"precision": serving.precision or manifest.base.get("compute")}
     if serving.quantization is not None:
         changes["quantization"] = serving.quantization

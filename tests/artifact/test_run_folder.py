@@ -167,6 +167,10 @@ def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (target / "file").read_text() == "whole"
     with pytest.raises(InputError, match="exists already"), whole_folder(target):
         pass
+    with pytest.raises(InputError, match="holds files, and no manifest"), whole_folder(target, overwrite=True):
+        pass
+    manifest = {"format": 1, "version": "0.0.1", "digest": "0" * 64, "base": {}, "files": {"file": "0" * 64}}
+    (target / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RuntimeError), whole_folder(target, overwrite=True) as partial:
         raise RuntimeError
     assert (target / "file").read_text() == "whole"
