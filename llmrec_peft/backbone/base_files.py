@@ -222,7 +222,7 @@ def _digest(path: Path) -> str:
 
 
 def _indexed(folder: Path, index: Path) -> list[Path]:
-    """Return the shards that an index names, each checked to hold exactly what the index says."""
+    """Return the shards that an index names, each checked to hold nothing else than the index says."""
     found = read_object(index, LARGEST_HEADER).get("weight_map")
     if not isinstance(found, Mapping) or not found:
         raise InputError(f"backbone: {index} has no weight_map")
@@ -238,9 +238,8 @@ def _indexed(folder: Path, index: Path) -> list[Path]:
         )
     for name, tensors in sorted(named.items()):
         held = tensor_shapes(folder / name).keys()
-        for tensor in sorted(tensors ^ held):
-            said = "names it in" if tensor in tensors else "does not name it, though it lies in"
-            raise InputError(f"backbone: tensor {tensor[:120]}: {index.name} {said} {folder / name}")
+        for tensor in sorted(held - tensors):  # what is named and absent is said when the model lacks it
+            raise InputError(f"backbone: tensor {tensor[:120]} lies in {folder / name}, where {index.name} has it not")
     return [folder / name for name in sorted(named)]
 
 
