@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
 Feedback = Literal["rating", "click", "implicit"]
 """Meaning of a label: stars on a scale, 1 or 0 for liked or not, or 1 for every interaction."""
@@ -128,9 +129,7 @@ def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     Raises:
         InputError: Naming the column whose values are of several types.
     """
-    from datasets import Dataset
-
-    return Dataset.from_dict({name: _one_type(name, values) for name, values in columns.items()})
+    return _made({name: _with_none(values) for name, values in columns.items()})
 
 
 def interactions_table(
@@ -167,7 +166,7 @@ def interactions_table(
         InputError: Naming the first interaction whose id is no text, whose label is no number, or whose time is no
             whole number.
     """
-    from datasets import Dataset, Features, List, Value
+    from datasets import Features, List, Value
 
     _require_texts("user_id", user_id)
     _require_texts("item_id", item_id)
@@ -194,24 +193,46 @@ def interactions_table(
     for name, texts in (("kind", kind), ("review", review), ("person", person)):
         if texts is not None:
             types[name], columns[name] = Value("string"), list(texts)
+    return _made(columns, Features(types))
+
+
+def _with_none(values: Sequence[Any]) -> list[Any]:
+    """Return a column's values with None for NaN and for pandas' marks of missing values."""
+    if set(map(type, values)) <= {str, int, bool, list, type(None)}:
+        return list(values)
+    marks = {"NAType", "NaTType"}  # which are equal to nothing and refuse to be compared
+    there = [None if type(value).__name__ in marks else value for value in values]
+    return [None if isinstance(value, float | np.floating) and math.isnan(value) else value for value in there]
+
+
+def _made(columns: dict[str, list[Any]], features: Features | None = None) -> Dataset:
+    """Make a table.
+
+    Raises:
+        InputError: Naming a column whose values are of several types, or that Arrow cannot hold.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise InputError(f"interactions: columns differ in length: {lengths}")
-    return Dataset.from_dict(columns, features=Features(types))
+        raise InputError(f"columns of a table differ in length: {lengths}")
+    try:
+        return Dataset.from_dict(columns, features=features)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        wrong = next((name for name, values in columns.items() if not _fits(values)), "/".join(columns))
+        told = " ".join(str(error).split())[:80]
+        raise InputError(f"column {wrong!r}: its values are of several types, or too large ({told})") from None
 
 
-def _one_type(name: str, values: Sequence[Any]) -> list[Any]:
-    """Return a column's values with None for NaN."""
+def _fits(values: list[Any]) -> bool:
     import pyarrow as pa
 
-    missing = {"NAType", "NaTType"}  # pandas' marks, which are equal to nothing and refuse to be compared
-    values = [None if type(value).__name__ in missing else value for value in values]
-    plain = [None if value != value else value for value in values]  # noqa: PLR0124 - only NaN differs from itself
     try:
-        pa.array(plain)
-    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
-        raise InputError(f"column {name!r}: its values are of several types or too large ({error!s:.80})") from None
-    return plain
+        pa.array(values)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return False
+    return True
 
 
 def _require_texts(name: str, values: Sequence[Any]) -> None:

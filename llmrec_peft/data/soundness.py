@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, arrow, numbers
+from llmrec_peft.data.dataset import Feedback, RecDataset, arrow, numbers
 from llmrec_peft.data.strays import places, with_known_histories, with_known_links
 from llmrec_peft.errors import InputError
 
@@ -46,6 +46,7 @@ def sound(dataset: RecDataset) -> RecDataset:
     _require_distinct(dataset, "items", "item_id")
     _require_distinct(dataset, "users", "user_id")
     _require_range(dataset)
+    _require_feedback(dataset)
     _require_values(dataset)
     for name in ("user_id", "item_id"):
         _require_known(dataset, name)
@@ -108,6 +109,14 @@ def _require_range(dataset: RecDataset) -> None:
     if not right or not (math.isfinite(span[0]) and math.isfinite(span[1]) and span[0] < span[1]):
         raise InputError(
             f"{dataset.name}: rating_range is {_shown(span)} where the lowest and highest label of the scale belong"
+        )
+
+
+def _require_feedback(dataset: RecDataset) -> None:
+    known = get_args(Feedback)
+    if dataset.feedback not in known:
+        raise InputError(
+            f"{dataset.name}: feedback is {_shown(dataset.feedback)} where one of {', '.join(known)} belongs"
         )
 
 

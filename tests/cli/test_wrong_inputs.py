@@ -267,7 +267,7 @@ def test_training_from_a_file_counts_duplicate_ratings_and_says_so(place: Place,
     command = ["train", "mine.yaml", "--data", "ml", "--set", "evaluation.bootstrap=0", "--out", "new", "--json"]
     done = llmrec(*command, cwd=place.folder)
     assert done.returncode == 0, done.stderr
-    said = "2 duplicate user-item pairs: the last rating of each was kept"
+    said = "2 duplicate user-item pairs: the newest rating of each was kept"
     assert said in done.stderr
     metrics = json.loads(done.stdout)
     assert metrics == json.loads((place.folder / "new" / "metrics.json").read_text(encoding="utf-8"))

@@ -81,7 +81,7 @@ def test_note_says_where_no_times_are_known() -> None:
         ({"timestamp": [float("nan"), 2]}, "timestamp 0 is nan where a whole number"),
         ({"timestamp": [1, 1 << 64]}, "timestamp 1 is 18446744073709551616 where a whole number"),
         ({"timestamp": [1, None]}, "timestamp 1 is None where a whole number"),
-        ({"timestamp": [1]}, "columns differ in length"),
+        ({"timestamp": [1]}, "columns of a table differ in length"),
         ({"history": [["x"], [3]], "history_rating": [[1.0], [1.0]]}, "history 0 is 3 of type int"),
     ],
 )
@@ -104,8 +104,11 @@ def test_tables_hold_none_for_what_is_missing() -> None:
 
 
 def test_column_of_several_types_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="column 'title': its values are of several types"):
-        table({"item_id": ["1", "2"], "title": ["Heat", 7]})
+    for wrong in (["Heat", 7], ["Heat", "\ud800"], [1, 1 << 70], [["a"], 3]):
+        with pytest.raises(InputError, match="column 'title': its values are of several types, or too large"):
+            table({"item_id": ["1", "2"], "title": wrong})
+    with pytest.raises(InputError, match="differ in length"):
+        table({"item_id": ["1", "2"], "title": ["Heat"]})
 
 
 @pytest.mark.parametrize("ids", [[1], ["a", 1.0], [None], [["a"]]])

@@ -65,6 +65,7 @@ def test_sound_data_is_left_as_it_is() -> None:
         ({"rating": [1.0, float("nan"), 2.0]}, "label nan of interaction 1 lies outside 1 to 5"),
         ({"rating": [1.0, 2.0, float("inf")]}, "label inf of interaction 2 lies outside 1 to 5"),
         ({"timestamp": [1, -(1 << 62), 2]}, "timestamp -4611686018427387904 of interaction 1 is too large"),
+        ({"feedback": "stars"}, "feedback is 'stars' where one of rating, click, implicit belongs"),
         ({"rating_range": (5, 1)}, "rating_range"),
         ({"rating_range": (float("nan"), 1)}, "rating_range"),
         ({"rating_range": "15"}, "rating_range is '15' where"),

@@ -183,7 +183,7 @@ def _field(lines: list[bytes], rng: random.Random) -> None:
             told = json.dumps({**record, key: "\0"})
             value = odd if rng.random() < 0.5 else json.dumps(odd)
             lines[at] = told.replace('"\\u0000"', value).encode("utf-8", "replace")
-    except (ValueError, AttributeError, TypeError, IndexError):
+    except (ValueError, AttributeError, TypeError, IndexError, RecursionError):
         delimiter = next((one for one in (b"|", b"\t", b'"', b",", b" ") if one in lines[at]), b" ")
         fields = lines[at].split(delimiter)
         fields[rng.randrange(len(fields))] = odd.encode("utf-8", "replace")
