@@ -112,12 +112,12 @@ class Prompting:
                 ' "Liked: {% for film in history if film.liked %}{{ film.title }}; {% endfor %}Next: {{ item.title }}"'
             )
         inserted, reader = recipe.reads.inserted_tokens, backbone.reads(recipe.backbone)
-        return cls(
-            None
-            if views.user is None
-            else ViewWriter(views.user, backbone, middle, length, reader=reader, kind="user"),
-            None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted, reader),
-        )
+        user = prompt = None
+        if views.user is not None:
+            user = ViewWriter(views.user, backbone, middle, length, reader=reader, kind="user")
+        if views.prompt is not None:
+            prompt = ViewWriter(views.prompt, backbone, middle, length, inserted, reader)
+        return cls(user, prompt)
 
 
 def prompt_reading(recipe: Recipe, backbone: Backbone) -> Reading:
