@@ -1,10 +1,12 @@
-"""Base: checks, field by field, that a loaded model is the one that a run was trained on."""
+"""Base: the identity of a base model, and checks, field by field, that it is the one a run was trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.identity import files_digest
 
 FIELDS = ("weights_sha256", "files_sha256", "revision", "quantization", "compute")
 """Fields that must agree; the name is not among them, since the same weights may have several names."""
@@ -21,6 +23,33 @@ MEASURABLE = {
 """Advice for the fields in which the same weights may differ."""
 
 
+@dataclass(frozen=True)
+class BaseIdentity:
+    """Identity of a base model: digests of its weights and other files, and how it is stored and computed.
+
+    Attributes:
+        name: Hub id or folder, for people.
+        revision: Commit on the Hub, for people.
+        weights_sha256: Digest of the weight files.
+        quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales stored in 8 bits as well).
+        compute: Number format of the computation, ``fp32`` or ``bf16``.
+        files: Digest of each other file that can change an answer: configuration, tokenizer, modules.
+    """
+
+    name: str
+    revision: str | None
+    weights_sha256: str
+    quantization: str
+    compute: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, str | None]:
+        """Return the fields as plain values, the other files as one digest and one field each."""
+        known: dict[str, str | None] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "files"}
+        named = {f"{FILE}{name}": digest for name, digest in sorted(self.files.items())}
+        return {**known, "files_sha256": files_digest(self.files) if self.files else None, **named}
+
+
 def base_differences(actual: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:
     """List the fields in which two identities differ, each as ``field is actual, not recorded``.
 
@@ -30,14 +59,14 @@ def base_differences(actual: Mapping[str, str | None], recorded: Mapping[str, st
     ['compute is bf16, not fp32']
     """
     differ = []
-    for field in FIELDS:
-        here, there = actual.get(field), recorded.get(field)
-        if field == "revision" and (here is None or there is None):
+    for name in FIELDS:
+        here, there = actual.get(name), recorded.get(name)
+        if name == "revision" and (here is None or there is None):
             continue
-        if field == "files_sha256" and here != there and (named := _files(actual, recorded)):
+        if name == "files_sha256" and here != there and (named := _files(actual, recorded)):
             differ += named
-        elif here != there or (field == "weights_sha256" and not there):
-            differ.append(f"{field} is {_short(here)}, not {_short(there)}")
+        elif here != there or (name == "weights_sha256" and not there):
+            differ.append(f"{name} is {_short(here)}, not {_short(there)}")
     return differ
 
 

@@ -30,6 +30,8 @@ _READ = frozenset(".json .txt .model .jinja .safetensors .py .tiktoken .codes .b
 _LARGEST = {".safetensors": 1 << 50, ".py": 1 << 24}
 _LARGEST_OTHER = 1 << 28
 """Bytes of a tokenizer's file, at most; the largest published ones have about 40 MB."""
+_MOST = 256
+"""Files beside the weights that identify a base, at most: a run's manifest names each."""
 LARGEST_CONFIG = 1 << 23
 """Bytes of a configuration file, at most."""
 LARGEST_HEADER = 1 << 24
@@ -143,8 +145,8 @@ def identity_files(folder: Path) -> dict[str, str]:
     """Return the digest of every file of a base, beside its weights, that can change an answer.
 
     These are its configuration, the tokenizer's files, the files of sentence-transformers with those in module folders
-    such as ``1_Pooling``, and Python code. Of configurations the content counts, without the fields that only say which
-    library wrote them.
+    such as ``1_Pooling``, and Python code that the configuration names. Of configurations the content counts, without
+    the fields that only say which library wrote them.
 
     Args:
         folder: Folder of the base.
@@ -153,13 +155,16 @@ def identity_files(folder: Path) -> dict[str, str]:
         SHA-256 by path below the folder.
 
     Raises:
-        InputError: If a file cannot be read.
+        InputError: If a file cannot be read, or there are more than 256.
     """
-    paths = [path for path in folder.iterdir() if _identifies(path)]
+    runs_code = (folder / CONFIG).exists() and "auto_map" in read_object(folder / CONFIG)
+    paths = [path for path in folder.iterdir() if _identifies(path) or (runs_code and path.suffix == ".py")]
     paths += (folder / "additional_chat_templates").glob("*.jinja")
     for inner in folder.iterdir():
         if _MODULE_FOLDER.match(inner.name) and inner.is_dir():
             paths += [path for path in inner.rglob("*") if path.suffix in _READ and not path.is_dir()]
+    if len(paths) > _MOST:
+        raise InputError(f"backbone: {folder} holds {len(paths):,} files beside its weights, more than any model has")
     digests = {}
     for path in sorted(paths):
         _require_regular(path, _LARGEST.get(path.suffix, _LARGEST_OTHER))
@@ -206,7 +211,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
 
 def _identifies(path: Path) -> bool:
     name = path.name
-    return name == CONFIG or path.suffix == ".py" or bool(_TOKENIZER.match(name) or _MODULES.match(name))
+    return name == CONFIG or bool(_TOKENIZER.match(name) or _MODULES.match(name))
 
 
 def _digest(path: Path) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.backbone.bare import BareTree
-from llmrec_peft.backbone.base import FILE
+from llmrec_peft.backbone.base import BaseIdentity
 from llmrec_peft.backbone.base_files import CONFIG, read_object, stored_sizes, weight_files
 from llmrec_peft.backbone.complete import load_complete, require_parts, require_sizes
 from llmrec_peft.backbone.embedding_model import EmbeddingModel, read_embedding_model
@@ -23,7 +22,6 @@ from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
 from llmrec_peft.backbone.tokenizer import embedded_rows, load_tokenizer, require_embedded, require_rows
 from llmrec_peft.errors import InputError
-from llmrec_peft.identity import files_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,33 +34,6 @@ if TYPE_CHECKING:
     from llmrec_peft.recipe.sections import BackboneSection
 
 quiet_notices()  # before peft or transformers import it
-
-
-@dataclass(frozen=True)
-class BaseIdentity:
-    """Identity of a base model: digests of its weights and other files, and how it is stored and computed.
-
-    Attributes:
-        name: Hub id or folder, for people.
-        revision: Commit on the Hub, for people.
-        weights_sha256: Digest of the weight files.
-        quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales stored in 8 bits as well).
-        compute: Number format of the computation, ``fp32`` or ``bf16``.
-        files: Digest of each other file that can change an answer: configuration, tokenizer, modules.
-    """
-
-    name: str
-    revision: str | None
-    weights_sha256: str
-    quantization: str
-    compute: str
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    def plain(self) -> dict[str, str | None]:
-        """Return the fields as plain values, the other files as one digest and one field each."""
-        known: dict[str, str | None] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "files"}
-        named = {f"{FILE}{name}": digest for name, digest in sorted(self.files.items())}
-        return {**known, "files_sha256": files_digest(self.files) if self.files else None, **named}
 
 
 @dataclass

@@ -16,7 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from llmrec_peft.backbone.load import Backbone, BaseIdentity, bare_config
+from llmrec_peft.backbone.base import BaseIdentity
+from llmrec_peft.backbone.load import Backbone, bare_config
 from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.backbone.quiet import refused_in_one_line
 from llmrec_peft.footprint.quantized import stand_in
