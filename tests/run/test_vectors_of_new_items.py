@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from llmrec_peft import Recommender
+from llmrec_peft.backbone.tensor_files import write_tensors
 
 NEW = [
     {"item_id": f"new-{at}", "title": title, "year": 1990 + at, "genres": genres}
@@ -41,3 +44,56 @@ def test_stored_vectors_are_those_of_the_loaded_model(tiny_run: Path) -> None:
     assert torch.equal(recommender.encode(list(recommender.items.texts)), stored)
     some = [4, 30, 9]
     assert torch.equal(recommender.encode([recommender.items.texts[at] for at in some]), stored[some])
+
+
+@pytest.fixture(scope="module")
+def embedding_run(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in an embedding model with prompts, pooled by cls, whose Dense layer makes 48-wide vectors of 32-wide states."""
+    from llmrec_peft.recipe import load_recipe
+    from llmrec_peft.workflows.train import train
+
+    base = tmp_path_factory.mktemp("embedding-model") / "base"
+    shutil.copytree(tiny_backbone, base)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    files = {
+        "modules.json": modules,
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_cls_token": True},
+        "2_Dense/config.json": {"in_features": 32, "out_features": 48, "bias": False},
+        "config_sentence_transformers.json": {"prompts": {"query": "query: ", "passage": "passage: "}},
+    }
+    for name, content in files.items():
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text(json.dumps(content))
+    torch.manual_seed(0)
+    write_tensors(base / "2_Dense" / "model.safetensors", {"linear.weight": torch.randn(48, 32)})
+    user = "views.user={template: 'someone of {{ user.age }}', max_length: 16}"
+    few = [f"backbone.name={base}", "training.epochs=1", "training.refit=false", "evaluation.bootstrap=0", user]
+    run = tmp_path_factory.mktemp("embedding-run") / "run"
+    train(load_recipe("movies", few, {"data.path": str(tiny_data)}), run, show=False)
+    return run
+
+
+def test_a_run_reads_texts_as_its_embedding_model_was_published(embedding_run: Path) -> None:
+    recommender = Recommender.from_pretrained(embedding_run)
+    stored, texts = recommender.catalogue.vectors, recommender.items.texts
+    assert stored.shape[1] == 48
+    assert torch.equal(recommender.encode(list(texts)), stored)
+    assert not torch.allclose(recommender.encode([f"passage: {text}" for text in texts]), stored, atol=1e-3)
+    told = json.loads((embedding_run / "metrics.json").read_text())["texts"]
+    assert told["pooling"] == "cls"
+    assert told["normalize"] is False
+    assert told["prompts"] == {"item": "passage: ", "user": "query: ", "prompt": ""}
+    assert told["dense"] == [[32, 48, False, "Tanh"]]
+
+
+def test_words_of_a_prompt_are_not_explained(embedding_run: Path) -> None:
+    from llmrec_peft.explanation.words import worded
+
+    recommender = Recommender.from_pretrained(embedding_run)
+    tenant = recommender.loaded
+    with tenant.base.inside(tenant.adapter) as (backbone, _):
+        text = worded("Silent Window", backbone, 48, "passage: ")
+        assert text.words == ("Silent", "Window")
+        plain = backbone.tokenize(["passage: Silent Window"], 48)[0]
+        assert list(text.ids) == plain
