@@ -42,11 +42,12 @@ def sound(dataset: RecDataset) -> RecDataset:
     if not isinstance(dataset, RecDataset):
         raise InputError(f"data.reader: it returned a {type(dataset).__name__} where a RecDataset belongs")
     for name, needed in _NEEDED.items():
-        _require_columns(dataset, name, needed)
+        _require_table(dataset.name, name, getattr(dataset, name), needed)
     _require_distinct(dataset, "items", "item_id")
     _require_distinct(dataset, "users", "user_id")
     _require_range(dataset)
     _require_feedback(dataset)
+    _require_graph(dataset)
     _require_values(dataset)
     for name in ("user_id", "item_id"):
         _require_known(dataset, name)
@@ -56,20 +57,20 @@ def sound(dataset: RecDataset) -> RecDataset:
     return with_known_links(with_known_histories(dataset))
 
 
-def _require_columns(dataset: RecDataset, name: str, needed: tuple[str, ...]) -> None:
+def _require_table(data: str, name: str, table: Any, needed: tuple[str, ...]) -> None:
+    """Refuse what is no table, lacks a column, or has no row."""
     from datasets import Dataset
 
-    table = getattr(dataset, name)
     if not isinstance(table, Dataset):
         raise InputError(
-            f"{dataset.name}: {name} is a {type(table).__name__} where a datasets.Dataset belongs: the reader makes one"
+            f"{data}: {name} is a {type(table).__name__} where a datasets.Dataset belongs: the reader makes one"
             f" with {'interactions_table' if name == 'interactions' else 'table'}()"
         )
     lacking = [one for one in needed if one not in table.column_names]
     if lacking:
-        raise InputError(f"{dataset.name}: the table of {name} has no column {lacking[0]!r}")
+        raise InputError(f"{data}: the table of {name} has no column {lacking[0]!r}")
     if len(table) == 0 and name != "interactions":
-        raise InputError(f"{dataset.name}: the table of {name} is empty")
+        raise InputError(f"{data}: the table of {name} is empty")
 
 
 def _require_distinct(dataset: RecDataset, name: str, key: str) -> None:
@@ -90,12 +91,32 @@ def _require_distinct(dataset: RecDataset, name: str, key: str) -> None:
                 )
 
 
-def _texts(dataset: RecDataset, name: str, key: str) -> pa.ChunkedArray:
-    """Return a column of ids, which have to be texts."""
+def _require_graph(dataset: RecDataset) -> None:
+    """Refuse a graph whose tables lack a column, or a text in a row of one."""
+    if dataset.graph is None:
+        return
+    tables = {
+        "triples": (dataset.graph.triples, ("head", "relation", "tail")),
+        "links": (dataset.graph.links, ("item_id", "entity_id")),
+    }
+    for name, (table, needed) in tables.items():
+        _require_table(dataset.name, name, table, needed)
+        for key in needed:
+            values = arrow(table).column(key)
+            if not _is_text(values.type) or values.null_count:
+                raise InputError(f"{dataset.name}: {key} in {name} of the graph has to be a text in every row")
+
+
+def _is_text(kind: pa.DataType) -> bool:
     from pyarrow import types
 
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _texts(dataset: RecDataset, name: str, key: str) -> pa.ChunkedArray:
+    """Return a column of ids, which have to be texts."""
     values = arrow(getattr(dataset, name)).column(key)
-    if not (types.is_string(values.type) or types.is_large_string(values.type)):
+    if not _is_text(values.type):
         raise InputError(
             f'{dataset.name}: {key} of {name} has type {values.type}; ids are texts, such as "00501": make them so in'
             " the reader"
@@ -183,7 +204,7 @@ def _require_histories(dataset: RecDataset) -> None:
     differ = np.flatnonzero(lengths != np.asarray(lists["history_rating"].value_lengths()))
     if len(differ):
         raise InputError(f"{dataset.name}: history and history_rating of interaction {differ[0]} differ in length")
-    if not (types.is_string(item.type) or types.is_large_string(item.type) or len(item) == 0):
+    if not (_is_text(item.type) or len(item) == 0):
         raise InputError(f'{dataset.name}: history of interactions holds {item.type}; ids are texts, such as "00501"')
     if not (_is_number(label.type) or len(label) == 0):
         raise InputError(f"{dataset.name}: history_rating of interactions holds {label.type} where numbers belong")

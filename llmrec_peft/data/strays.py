@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, arrow, column, numbered, selected
-from llmrec_peft.errors import InputError
 
 
 def places(dataset: RecDataset, key: str) -> NDArray[np.int64]:
@@ -62,10 +61,6 @@ def with_known_links(dataset: RecDataset) -> RecDataset:
     graph = dataset.graph
     if graph is None:
         return dataset
-    for table, needed in ((graph.triples, ("head", "relation", "tail")), (graph.links, ("item_id", "entity_id"))):
-        for name in needed:
-            if name not in table.column_names or arrow(table).column(name).null_count:
-                raise InputError(f"{dataset.name}: the graph needs a text in every row of {name}")
     known = numbered(graph.links, "item_id", column(dataset.items, "item_id")) > 0
     dropped = int((~known).sum())
     if not dropped:

@@ -90,10 +90,10 @@ def read_reviews(prepared: Prepared, options: ExplanationOptions, writer: Writer
     example = {
         row: Example(prompt, answer) for row, prompt, answer in zip(rows.tolist(), prompts, answers, strict=True)
     }
-    train, valid, test = (replace(prepared.interactions.take(own), history=None) for own in parts)
+    train_part, valid_part, test_part = (replace(prepared.interactions.take(own), history=None) for own in parts)
     cut = sum(len(answer) == options.review_tokens and answer[-1] != writer.end for answer in answers)
     note = f"{cut} of {len(answers)} reviews are longer than {options.review_tokens} tokens (head.review_tokens): cut"
-    return Reviews(example, train, valid, test, notes=(note,) if cut else ())
+    return Reviews(example, train_part, valid_part, test_part, (note,) if cut else ())
 
 
 def _facts(prepared: Prepared, rows: NDArray[np.int64], options: ExplanationOptions, middle: float) -> list[Facts]:

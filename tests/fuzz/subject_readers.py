@@ -71,11 +71,12 @@ def _read(reader: str, place: Path, render: Callable[..., list[str]], fewer: int
     except InputError:
         assert fewer is not None, "a reader gave no interactions"
         raise
-    _require_whole(dataset)
+    require_whole(dataset)
     assert all("None" not in text for text in (*render(rows(dataset.items)), *titles(dataset.items)))
 
 
-def _require_whole(dataset: RecDataset) -> None:
+def require_whole(dataset: RecDataset) -> None:
+    """Check that ids are unique, indices in range, labels finite, and histories and links of known items."""
     users, items = column(dataset.users, "user_id"), column(dataset.items, "item_id")
     for ids in (users, items):
         assert len(set(ids)) == len(ids)
