@@ -24,7 +24,7 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Catalogue, Recommendations
-from llmrec_peft.run.ids import text_ids
+from llmrec_peft.run.ids import checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.tenant import SIGNAL_NAMES, Tenant, catalogue_of, read_tenant
@@ -168,10 +168,9 @@ class Recommender(AttachedRuns):
 
     def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
         """Return a caller's histories, numbered; items that the run does not know are left out."""
+        histories = checked_histories(histories)
         if len(histories) != count:
             raise InputError(f"score: {len(histories)} histories for {count} users")
-        for history in histories:
-            text_ids([item for item, _ in history], "item")
         known = [
             [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
             for history in histories
@@ -190,8 +189,8 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: If k is below 1, or an id is no text.
         """
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+        if isinstance(k, float) or k < 1:
+            raise InputError(f"k must be at least 1, not {k}" if k < 1 else f"k is a whole number, not {k}")
         return self.tenant.recommend(text_ids(users, "user"), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -6,14 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as of
-from numpy.typing import NDArray
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.workflows.csv_records import CsvRecords, Record
