@@ -102,7 +102,6 @@ def ours(section: Any, layers: str, texts: list[str], wanted: torch.Tensor) -> C
     """A step as a run does it, no states stored."""
     from llmrec_peft import registry
     from llmrec_peft.backbone.encoded_texts import EncodedTexts
-    from llmrec_peft.backbone.encoder import TextEncoder
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.data.tokens import TokenTable
 
@@ -113,7 +112,7 @@ def ours(section: Any, layers: str, texts: list[str], wanted: torch.Tensor) -> C
     torch.manual_seed(0)
     model = method.attach(backbone)
     tokens = TokenTable.of(texts, lambda some: backbone.tokenize(some, 48), backbone.pad_id)
-    encoder = TextEncoder(model, frozen, section.pooling, section.normalize).train()
+    encoder = backbone.reads(section).encoder(model, frozen).train()
     encoded = EncodedTexts(encoder, tokens)
     keys = torch.arange(len(texts), device=wanted.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -1,5 +1,7 @@
 """Rows of Markdown tables."""
 
+from llmrec_peft.benchmark.markdown import escaped
+
 
 def table_header(*columns: str) -> list[str]:
     """The two lines on top of a table: the first column is left-aligned, the others are right-aligned."""
@@ -7,5 +9,5 @@ def table_header(*columns: str) -> list[str]:
 
 
 def table_row(*cells: str) -> str:
-    """One line of a table."""
-    return "| " + " | ".join(cells) + " |"
+    """One line of a table; cells are our own Markdown, made one line that cannot end early."""
+    return "| " + " | ".join(escaped(cell) for cell in cells) + " |"

@@ -59,7 +59,13 @@ def load_recipe(
 
 
 def train(
-    recipe: Recipe, run: str | Path, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
+    recipe: Recipe,
+    run: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Train a recipe, evaluate it against baselines, and write a run folder.
 
@@ -73,6 +79,7 @@ def train(
         resume: Continue an interrupted training of the same recipe and data; a finished run is left as it is.
         overwrite: Replace an existing run, or discard an interrupted one.
         quiet: Print no notes and no progress bars on stderr.
+        trust_remote_code: Whether Python code that comes with the base model may run, if the recipe asks for it.
 
     Returns:
         The run's figures, as in its ``metrics.json``.
@@ -85,12 +92,14 @@ def train(
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is a {type(recipe).__name__}: load it first, llmrec_peft.load_recipe(...)")
     _let_threads_sleep()
+    from llmrec_peft.backbone.remote_code import allowing
     from llmrec_peft.workflows.train import train as train_recipe
 
-    return train_recipe(recipe, Path(run), resume=resume, overwrite=overwrite, show=not quiet)
+    with allowing(trust_remote_code):
+        return train_recipe(recipe, Path(run), resume=resume, overwrite=overwrite, show=not quiet)
 
 
-def evaluate(run: str | Path, data: str | Path | None = None) -> dict[str, Any]:
+def evaluate(run: str | Path, data: str | Path | None = None, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Score a run's test part again and compare the figures with the stored ones.
 
     ``evaluate("runs/movies")["repeats"]`` is true where all figures agree within 1e-4.
@@ -98,6 +107,7 @@ def evaluate(run: str | Path, data: str | Path | None = None) -> dict[str, Any]:
     Args:
         run: Run folder.
         data: Where the data lies now; by default where the training found it.
+        trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for it.
 
     Returns:
         ``test.after``: the figures computed now, by the first head; ``stored``: those of the run folder; ``heads``:
@@ -107,9 +117,11 @@ def evaluate(run: str | Path, data: str | Path | None = None) -> dict[str, Any]:
         InputError: In one line, where the folder is no run or the data is not what the run was trained on.
     """
     _let_threads_sleep()
+    from llmrec_peft.backbone.remote_code import allowing
     from llmrec_peft.workflows.evaluate import evaluate as evaluate_run
 
-    return evaluate_run(Path(run), None if data is None else str(data))
+    with allowing(trust_remote_code):
+        return evaluate_run(Path(run), None if data is None else str(data))
 
 
 def _let_threads_sleep() -> None:

@@ -7,6 +7,8 @@ import errno
 import re
 from collections.abc import Iterable
 
+from llmrec_peft.printable import one_line
+
 
 class InputError(Exception):
     """A mistake in what the user gave: a path, a file, a field, a name.
@@ -14,6 +16,14 @@ class InputError(Exception):
     The command line prints its message as one line on stderr and exits with code 2; the library raises it unchanged.
     Every other failure is a defect of this package and keeps its own type.
     """
+
+    def __init__(self, message: object = "") -> None:
+        """Keep the message as one line of printable text, whatever of a stranger's it repeats."""
+        super().__init__(one_line(message))
+
+
+class NotFiniteError(InputError, ValueError):
+    """A number that was computed is nan or infinite: a diverged training, weights that overflow, broken data."""
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -102,7 +102,7 @@ def validated(options: type[Options], values: Any, where: str) -> Options:
 
 
 def _dotted(where: str, place: Sequence[int | str]) -> str:
-    return ".".join([*([where] if where else []), *(str(part) for part in place)])
+    return ".".join([*([where] if where else []), *(str(part)[:60] for part in place)])
 
 
 def _fields_of(options: type[BaseModel], place: Sequence[int | str]) -> list[int | str]:
@@ -130,5 +130,8 @@ def _block_at(options: type[BaseModel], path: tuple[int | str, ...]) -> type[Bas
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or blocks without end
+        text = type(value).__name__
     return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004

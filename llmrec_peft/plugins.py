@@ -61,6 +61,7 @@ from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import Negatives
 from llmrec_peft.data.source import Download, Reader
+from llmrec_peft.data.strays import without_unknown
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, matrix_scores, pair_scores, products
 from llmrec_peft.options import Options
@@ -116,6 +117,7 @@ __all__ = [
     "target_linears",
     "transposed",
     "whole_or_bare",
+    "without_unknown",
     "write_adapter",
 ]
 

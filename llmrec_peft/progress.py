@@ -9,17 +9,27 @@ from dataclasses import dataclass
 import rich.progress as rich_progress
 from rich.console import Console
 
+from llmrec_peft.printable import for_terminal
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def note(message: str) -> None:
     """Print one line on stderr."""
-    console.print(message, markup=False)
+    _print(message)
 
 
 def warn(message: str) -> None:
     """Print one warning line on stderr."""
-    console.print(f"warning: {message}", markup=False, style="yellow")
+    _print(f"warning: {message}", "yellow")
+
+
+def _print(message: str, style: str | None = None) -> None:
+    """Print lines that may repeat titles and paths of others; what stderr cannot encode is printed as an escape."""
+    lines = "\n".join(for_terminal(line) for line in message.split("\n"))
+    encoding = console.encoding
+    shown = lines.encode(encoding, "backslashreplace").decode(encoding)
+    console.print(shown, markup=False, emoji=False, style=style)
 
 
 class Bar:
@@ -34,7 +44,7 @@ class Bar:
         if text is None:
             self._progress.update(self._task, advance=steps)
         else:
-            self._progress.update(self._task, advance=steps, text=text)
+            self._progress.update(self._task, advance=steps, text=for_terminal(text))
 
 
 @contextmanager
@@ -48,14 +58,14 @@ def bar(title: str, total: int, done: int = 0, show: bool = True) -> Iterator[Ba
         show: False where another process shows it.
     """
     columns = (
-        rich_progress.TextColumn("{task.description}"),
+        rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(bar_width=24),
         rich_progress.MofNCompleteColumn(),
-        rich_progress.TextColumn("{task.fields[text]}"),
+        rich_progress.TextColumn("{task.fields[text]}", markup=False),
         rich_progress.TimeRemainingColumn(compact=True),
     )
     with rich_progress.Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:
-        yield Bar(progress, progress.add_task(title, total=total, completed=done, text=""))
+        yield Bar(progress, progress.add_task(for_terminal(title), total=total, completed=done, text=""))
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from llmrec_peft.plugins import (
     BackboneFacts,
@@ -14,6 +15,7 @@ from llmrec_peft.plugins import (
     Options,
     PeftMethod,
     TargetOptions,
+    load_peft,
     pattern,
     rank_refusal,
     save_peft,
@@ -39,7 +41,7 @@ class AdaLoraOptions(TargetOptions):
     """Mean rank of a layer at the end: the budget is rank · layers."""
     initial_rank: int = Field(default=12, ge=1, le=1536)
     """Rank of every layer at the start."""
-    alpha: float = Field(default=16.0, gt=0.0)
+    alpha: float = Field(default=16.0, gt=0.0, le=4096.0)
     """Scale: the update is multiplied by alpha / initial_rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the update's input."""
@@ -62,6 +64,34 @@ class AdaLoraOptions(TargetOptions):
             raise ValueError(f"rank {self.rank} is above initial_rank {self.initial_rank}, from which it falls")
         if self.warmup + self.settled >= 1.0:
             raise ValueError("warmup and settled leave no step in which ranks could fall")
+        return self
+
+
+class AdaLoraLearned(Options):
+    """What a saved AdaLoRA says besides its options."""
+
+    rank_pattern: dict[str, Annotated[list[StrictBool], Field(max_length=1536)]] = Field(max_length=65_536)
+    """Which of the initial ranks each layer kept."""
+    total_step: StrictInt = Field(ge=1, lt=1 << 40)
+    """Steps of the training."""
+    tinit: StrictInt = Field(ge=0, lt=1 << 40)
+    """Steps before ranks fell."""
+    tfinal: StrictInt = Field(ge=0, lt=1 << 40)
+    """Steps after they did."""
+
+
+class LoraLearned(Options):
+    """What an AdaLoRA that is saved as plain LoRA says besides its options."""
+
+    r: StrictInt = Field(ge=1, le=1536)
+    """Largest rank that a layer kept."""
+    lora_alpha: StrictInt
+    """The same, so that the scale is 1."""
+
+    @model_validator(mode="after")
+    def _scale_of_one(self) -> LoraLearned:
+        if self.lora_alpha != self.r:
+            raise ValueError(f"lora_alpha is {self.lora_alpha}, not r ({self.r})")
         return self
 
 
@@ -88,7 +118,7 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "ADALORA"
-    loads: ClassVar[tuple[str, ...]] = ("LORA",)
+    learned: ClassVar[type[Options]] = AdaLoraLearned
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return PEFT's configuration; the number of steps is set in the first step, when it is known."""
@@ -111,13 +141,23 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
             fan_in_fan_out=transposed(modules),
         )
 
-    def attach(self, backbone: Backbone) -> nn.Module:
-        """Attach through PEFT, and freeze the divisor of the scale."""
-        return _with_frozen_divisor(super().attach(backbone))
-
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load through PEFT, and freeze the divisor of the scale."""
-        return _with_frozen_divisor(super().load(backbone, folder))
+        """Load the ranks that are left, or the plain LoRA that `save_as_lora` wrote."""
+        if not self.config.save_as_lora:
+            return super().load(backbone, folder)
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        plain = _plain_lora(1, pattern(modules), transposed(modules))
+        return load_peft(backbone, folder, plain, LoraLearned, self._attach_lora)
+
+    def attach_config(self, model: nn.Module, config: PeftConfig) -> nn.Module:
+        """Attach through PEFT, after a look at the ranks that a file keeps, and freeze the divisor of the scale."""
+        _require_ranks(model, config)
+        return _with_frozen_divisor(super().attach_config(model, config))
+
+    def _attach_lora(self, model: nn.Module, config: Any) -> nn.Module:
+        if config.r > self.config.initial_rank:
+            raise ValueError(f"r is {config.r}, above the initial_rank {self.config.initial_rank}")
+        return super().attach_config(model, config)
 
     def parameter_count(self, shapes: ModelShapes) -> int:
         """Return initial_rank · (in + out + 1) for each adapted layer."""
@@ -245,7 +285,6 @@ def _alive(layer: Any) -> Tensor:
 def _save_as_lora(model: nn.Module, backbone: Backbone, folder: Path) -> None:
     """Compute A' = A Λ s / (ranknum + 1e-5) and B' = B, zero-padded to the largest remaining rank."""
     import torch
-    from peft import LoraConfig
 
     config = _tuner(model).peft_config[_NAME]
     kept = {name: _alive(layer) for name, layer in _layers(model)}
@@ -258,12 +297,36 @@ def _save_as_lora(model: nn.Module, backbone: Backbone, folder: Path) -> None:
         empty = rank - len(a)
         tensors[f"{name}.lora_A.weight"] = torch.cat([a, a.new_zeros(empty, a.shape[1])])
         tensors[f"{name}.lora_B.weight"] = torch.cat([b, b.new_zeros(b.shape[0], empty)], dim=1)
-    plain = LoraConfig(
+    plain = _plain_lora(rank, config.target_modules, config.fan_in_fan_out)
+    write_adapter(folder, backbone, {**plain.to_dict(), "inference_mode": True}, tensors)
+
+
+def _plain_lora(rank: int, targets: str, fan_in_fan_out: bool) -> PeftConfig:
+    from peft import LoraConfig
+
+    return LoraConfig(
         task_type="FEATURE_EXTRACTION",
         r=rank,
         lora_alpha=rank,
-        target_modules=config.target_modules,
-        fan_in_fan_out=config.fan_in_fan_out,
-        inference_mode=True,
+        target_modules=targets,
+        fan_in_fan_out=fan_in_fan_out,
     )
-    write_adapter(folder, backbone, plain.to_dict(), tensors)
+
+
+def _require_ranks(model: nn.Module, config: Any) -> None:
+    """Refuse ranks of other layers than those that are adapted, and layers that keep none or more than there were.
+
+    Raises:
+        ValueError: Naming the layer.
+    """
+    if config.rank_pattern is None:  # a fresh adapter
+        return
+    targets = re.compile(config.target_modules)
+    layers = {f"{name}.lora_E" for name, _ in model.named_modules() if targets.fullmatch(name)}
+    for name in sorted(layers ^ config.rank_pattern.keys()):
+        raise ValueError(f"rank_pattern {'lacks' if name in layers else 'names the unknown'} {name[:200]!r}")
+    for name, kept in config.rank_pattern.items():
+        if len(kept) != config.init_r or not any(kept):
+            raise ValueError(
+                f"rank_pattern of {name} keeps {sum(kept)} of {len(kept)} ranks; {config.init_r} were there"
+            )

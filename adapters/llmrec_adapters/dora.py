@@ -19,7 +19,7 @@ class DoraOptions(TargetOptions):
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the update."""
-    alpha: float = Field(default=16.0, gt=0.0)
+    alpha: float = Field(default=16.0, gt=0.0, le=4096.0)
     """Scale: the update is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the update's input."""

@@ -8,7 +8,6 @@ from llmrec_peft.plugins import Capabilities, Layers, Options, PeftMethod, norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from peft import PeftConfig
     from torch import Tensor, nn
@@ -50,20 +49,9 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
         modules = norms_of(backbone.shapes, self.config.layers)
         return LNTuningConfig(task_type="FEATURE_EXTRACTION", target_modules=pattern(modules))
 
-    def attach(self, backbone: Backbone) -> nn.Module:
+    def attach_config(self, model: nn.Module, config: PeftConfig) -> nn.Module:
         """Attach through PEFT, with the copies in fp32."""
-        return _in_fp32(super().attach(backbone))
-
-    def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load the saved values through PEFT, with the copies in fp32."""
-        from peft import set_peft_model_state_dict
-
-        from llmrec_peft.plugins import read_adapter
-
-        model = _in_fp32(super().load(backbone, folder))
-        _, tensors = read_adapter(folder, backbone, (self.peft_type,))
-        set_peft_model_state_dict(model, tensors)  # the first time they were rounded to the base's format
-        return model
+        return _in_fp32(super().attach_config(model, config))
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Replace the base's norms with the trained ones, in the base's number format."""

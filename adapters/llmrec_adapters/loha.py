@@ -19,7 +19,7 @@ class LohaOptions(TargetOptions):
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of each factor; the product's rank is up to its square."""
-    alpha: float = Field(default=16.0, gt=0.0)
+    alpha: float = Field(default=16.0, gt=0.0, le=4096.0)
     """Scale: the update is multiplied by alpha / rank."""
     rank_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of output rows whose update is dropped in a step."""

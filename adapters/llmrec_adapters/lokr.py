@@ -19,7 +19,7 @@ class LokrOptions(TargetOptions):
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the larger factor; where it is not below half its sides, the factor is trained whole."""
-    alpha: float = Field(default=16.0, gt=0.0)
+    alpha: float = Field(default=16.0, gt=0.0, le=4096.0)
     """Scale: the update is multiplied by alpha / rank."""
     factor: int = Field(default=-1, ge=-1, le=4096)
     """Side of the smaller factor where it divides a layer's sides; -1 for the divisor nearest their root."""

@@ -21,7 +21,7 @@ class LoraOptions(TargetOptions):
 
     rank: int = Field(default=8, ge=1, le=1024)
     """Rank of the update."""
-    alpha: float = Field(default=16.0, gt=0.0)
+    alpha: float = Field(default=16.0, gt=0.0, le=4096.0)
     """Scale: the update is multiplied by alpha / rank, or by alpha / √rank with `rslora`."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the update's input."""
@@ -74,6 +74,14 @@ class Lora(PeftMethod[LoraOptions]):
             target_modules=pattern(modules),
             fan_in_fan_out=transposed(modules),
         )
+
+    def saved_config(self, backbone: Backbone) -> PeftConfig:
+        """Return PEFT's configuration; with a start other than zero, that of a plain LoRA of twice the rank."""
+        if self.config.start == "zero":
+            return self.peft_config(backbone)
+        from llmrec_adapters.through_peft.lora_start import of_difference
+
+        return of_difference(self.peft_config(backbone))
 
     def attach(self, backbone: Backbone) -> nn.Module:
         """Attach through PEFT; a start other than zero fills A and B and is subtracted from the layer's output."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from llmrec_peft.plugins import AdapterMethod, Capabilities, Options, read_adapter, require_tensors, write_adapter
+from llmrec_peft.plugins import AdapterMethod, Capabilities, Options, read_adapter, write_adapter
 
 if TYPE_CHECKING:
     from torch import nn
 
     from llmrec_peft.plugins import Backbone, ModelShapes
+
+_CONFIG = {"peft_type": "NONE", "task_type": "FEATURE_EXTRACTION", "inference_mode": True}
 
 
 class NoOptions(Options):
@@ -36,13 +38,11 @@ class NoAdapter(AdapterMethod[NoOptions]):
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
         """Write the two files of an adapter without tensors, so that the folder says what it is."""
-        config = {"peft_type": "NONE", "task_type": "FEATURE_EXTRACTION", "inference_mode": True}
-        write_adapter(folder, backbone, config, {})
+        write_adapter(folder, backbone, _CONFIG, {})
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
         """Return the model untouched, after checking that the folder is one of this method."""
-        _, tensors = read_adapter(folder, backbone, ("NONE",))
-        require_tensors(folder, {}, tensors)
+        read_adapter(folder, backbone, _CONFIG, {})
         return backbone.model
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:

@@ -52,7 +52,6 @@ class Oft(PeftMethod[OftOptions]):
     )
     peft_type: ClassVar[str] = "OFT"
     conv1d: ClassVar[bool] = False
-    rank_fields: ClassVar[tuple[str, ...]] = ()  # `r` is a number of blocks here
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return PEFT's configuration."""

@@ -70,6 +70,12 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
             num_layers=backbone.depth,
         )
 
+    def saved_config(self, backbone: Backbone) -> PeftConfig:
+        """Return the configuration of a plain prefix: that of a projection is what the projection computes."""
+        config: Any = super().saved_config(backbone)
+        config.prefix_projection = False
+        return cast("PeftConfig", config)
+
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
         """Save as PEFT does; of a projection, the prefix that it computes."""
         save_peft(cast(Any, model).peft_model, backbone, folder, prefix_projection=False)

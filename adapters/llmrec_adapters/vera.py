@@ -19,11 +19,11 @@ class VeraOptions(TargetOptions):
 
     rank: int = Field(default=64, ge=1, le=4096)
     """Rank of the shared random matrices; higher costs few parameters, since only vectors are trained."""
-    initial: float = Field(default=0.1, gt=0.0)
+    initial: float = Field(default=0.1, gt=0.0, le=64.0)
     """Initial value of the vector d that scales the ranks."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout on the update's input."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the shared random matrices."""
     save_projection: bool = True
     """Save the random matrices too: random generators differ between versions and devices."""

@@ -8,19 +8,12 @@ from typing import Any
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from llmrec_peft.artifact.figures import figure_rows, legend
+from llmrec_peft.artifact.figures import NO_ADAPTER, figure_rows, legend
+from llmrec_peft.printable import for_markdown
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.recipe.yaml_file import dump_yaml
 
 _CARD = """\
----
-library_name: peft
-base_model: {{ base }}
-tags:
-- recommender-system
-- llmrec-peft
-- {{ recipe.adapter.method }}
----
-
 # {{ recipe.name }}
 
 {{ recipe.description }}
@@ -29,7 +22,9 @@ A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, 
 `{{ m.base.weights_sha256[:16] }}`, quantization {{ m.base.quantization }}, {{ m.base.compute }}) with a
 {{ recipe.adapter.method }} adapter, joined with the signals {{ signals }}
 under a {{ recipe.head.name }} head, trained by
-llmrec-peft {{ m.versions["llmrec-peft"] }}.
+llmrec-peft {{ m.versions["llmrec-peft"] }}.{% if not m.parameters.adapter %} No adapter was trained
+({{ no_adapter }}).{% endif %}
+
 
 | parameters | number |
 | --- | ---: |
@@ -76,13 +71,24 @@ recommender.recommend(["1"], k=10)
 
 def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
     """Render the model card from the resolved recipe and the run's ``metrics.json``."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    return environment.from_string(_CARD).render(
+    base = str(metrics["base"]["name"])
+    tags = ["recommender-system", "llmrec-peft", recipe.adapter.method]
+    front = dump_yaml({"library_name": "peft", "base_model": base, "tags": tags})
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_shown
+    )
+    return f"---\n{front}---\n\n" + environment.from_string(_CARD).render(
         recipe=recipe,
         m=metrics,
-        base=metrics["base"]["name"],
+        base=base,
         signals=", ".join(recipe.signals.active),
         names=list(metrics["test"]["after"]),
         rows=figure_rows(metrics),
         legend=legend(metrics),
+        no_adapter=NO_ADAPTER,
     )
+
+
+def _shown(value: object) -> str:
+    """Return what the card shows for a value: titles, paths and licences come from others."""
+    return for_markdown(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.identity import file_digest, files_digest, values_digest
+from llmrec_peft.identity import files_digest, values_digest
 from llmrec_peft.options import Options, one_line
+from llmrec_peft.regular_files import open_regular, read_regular
+from llmrec_peft.strict_json import parse_json, quoted
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run folder's layout; a folder of another version is refused."""
 NAME = "manifest.json"
 ANSWERING = (
@@ -26,79 +30,131 @@ ANSWERING = (
     "item_vectors.safetensors",
     "recipe.yaml",
 )
-"""Files that can change an answer; the run's version is computed from their digests."""
+"""Files that can change an answer, and that are published."""
+HISTORIES = ("seen.parquet", "users.parquet")
+"""Private files that can change an answer: they may be left out, and what is there must match its digest."""
+PRIVATE = (*HISTORIES, "predictions.parquet")
+"""Files with people's interactions or data, never published."""
+REPORTS = ("metrics.json",)
+"""Files that a run is judged by; training times are in them, so they are no part of its version."""
+PROSE = ("README.md", NAME, "logs")
+"""What else a run folder holds; no answer reads it."""
+LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 4 << 30, ".safetensors": 64 << 30}
+"""Bytes that a file of a run folder can have, by its ending."""
+MANIFEST_BYTES = 1 << 20
+_CHUNK = 1 << 20
 
 
 class Manifest(Options):
     """Contents and identity of a run folder.
 
-    The digest covers the base model and every file that can change an answer; caches, slots and answers are keyed by
-    it, never by a path.
+    The digest covers the base model and every file that can change an answer, private ones included: a copy without
+    its private files is the same version, one with other private files is another. Caches, slots and answers are
+    keyed by it, never by a path.
     """
 
     format: int
     """Version of the layout."""
-    version: str
+    version: str = Field(max_length=64)
     """Version of the package that wrote it."""
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Identity of the run."""
     base: dict[str, str | None]
     """Identity of the base model: weights' SHA-256, quantization, computation; name and revision for information."""
     files: dict[str, str]
-    """SHA-256 of every file that can change an answer."""
+    """SHA-256 of every published file that can change an answer."""
+    private: dict[str, str]
+    """SHA-256 of the private files; they may be missing."""
+    reports: dict[str, str]
+    """SHA-256 of the files that the run is judged by."""
+
+    def digest_of(self, name: str) -> str | None:
+        """Return the recorded SHA-256 of a file; None for one that the run did not write."""
+        return self.files.get(name) or self.private.get(name) or self.reports.get(name)
 
 
 def make_manifest(folder: Path, base: dict[str, str | None], version: str) -> Manifest:
     """Make the manifest from the digests of a folder's files."""
-    files = {name: file_digest(folder / name) for name in ANSWERING if (folder / name).is_file()}
-    return Manifest(format=FORMAT, version=version, digest=_digest(base, files), base=base, files=files)
+    files, private, reports = (_digests(folder, names) for names in (ANSWERING, PRIVATE, REPORTS))
+    digest = _digest(base, files, private)
+    return Manifest(
+        format=FORMAT, version=version, digest=digest, base=base, files=files, private=private, reports=reports
+    )
 
 
-def _digest(base: dict[str, str | None], files: dict[str, str]) -> str:
-    identity = {key: base.get(key) for key in ("weights_sha256", "quantization", "compute")} if base else {}
-    return values_digest([identity, files_digest(files)])
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: _file_digest(folder / name, limit_of(name)) for name in names if (folder / name).is_file()}
+
+
+def _digest(base: dict[str, str | None], files: dict[str, str], private: dict[str, str]) -> str:
+    fields = ("weights_sha256", "files_sha256", "quantization", "compute")
+    identity = {key: base.get(key) for key in fields} if base else {}
+    histories = {name: private[name] for name in HISTORIES if name in private}
+    return values_digest([identity, files_digest(files), files_digest(histories)])
+
+
+def _file_digest(path: Path, limit: int) -> str:
+    """Return the SHA-256 of a regular file's bytes, some at a time."""
+    sha = hashlib.sha256()
+    with open_regular(path, limit) as (descriptor, found):
+        left = found.st_size
+        while left > 0 and (part := os.read(descriptor, min(left, _CHUNK))):
+            sha.update(part)
+            left -= len(part)
+    return sha.hexdigest()
+
+
+def limit_of(name: str) -> int:
+    """Return how many bytes a file of a run folder can have."""
+    return MANIFEST_BYTES if name == NAME else LIMITS[Path(name).suffix]
 
 
 def read_manifest(folder: Path, verify: bool = True) -> Manifest:
-    """Read a run folder's manifest and check every file against it.
+    """Read a run folder's manifest and check it against itself, and every file against it.
 
     Args:
         folder: Run folder.
-        verify: Whether the files' digests are computed and compared.
+        verify: Whether the files' digests are computed and compared; whoever reads the files does it by
+            `llmrec_peft.artifact.sealed`, so that each is read once.
 
     Raises:
-        InputError: If it is no run folder, is of another version, or a file is missing or changed.
+        InputError: If it is no run folder, is of another version, or a file is missing or changed; a private file may
+            be missing.
     """
     path = folder / NAME
     if not folder.is_dir():
         raise InputError(f"no run folder {folder}")
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         raise InputError(f"{folder} is no run folder: it has no {NAME}")
-    try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: unreadable ({error})") from None
+    manifest = _parsed(folder, path, read_regular(path, limit_of(NAME)))
+    known = {"files": ANSWERING, "private": PRIVATE, "reports": REPORTS}
+    for field, names in known.items():
+        strange = next((name for name in getattr(manifest, field) if name not in names), None)
+        if strange is not None:
+            raise InputError(f"{path}: names a file {strange[:60]!r} that no run folder holds in {field}")
+    if "adapter_model.safetensors" in manifest.files and not manifest.base.get("weights_sha256"):
+        raise InputError(f"{path}: base.weights_sha256 is empty: it is not said what the adapter was trained on")
+    if _digest(manifest.base, manifest.files, manifest.private) != manifest.digest:
+        raise InputError(f"{path} was changed: its digest does not match the files and the base model it names")
+    if verify:
+        require_files(folder, manifest, [*manifest.files, *manifest.reports])
+        require_files(folder, manifest, [name for name in manifest.private if is_there(folder / name)])
+    return manifest
+
+
+def _parsed(folder: Path, path: Path, content: bytes) -> Manifest:
+    values: Any = parse_json(content, str(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a manifest")
     if values.get("format") != FORMAT:
         raise InputError(
-            f"{folder} is a run folder of format {values.get('format')!r}, written by version"
-            f" {values.get('version')!r}; this version reads format {FORMAT}: train it again"
+            f"{folder} is a run folder of format {quoted(values.get('format'))}, written by version"
+            f" {quoted(values.get('version'))}; this version reads format {FORMAT}: train it again"
         )
     try:
-        manifest = Manifest.model_validate(values)
+        return Manifest.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error, Manifest)}") from None
-    if verify:
-        for name in manifest.files:
-            if name not in ANSWERING:
-                raise InputError(f"{path}: names a file {name!r} that no run folder holds")
-        require_files(folder, manifest, manifest.files)
-        if "adapter_model.safetensors" in manifest.files and not manifest.base.get("weights_sha256"):
-            raise InputError(f"{path}: base.weights_sha256 is empty: it is not said what the adapter was trained on")
-        if _digest(manifest.base, manifest.files) != manifest.digest:
-            raise InputError(f"{path} was changed: its digest does not match the files and the base model it names")
-    return manifest
+        raise InputError(f"{path}: {one_line(error, Manifest)[:300]}") from None
 
 
 def require_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
@@ -110,13 +166,27 @@ def require_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> Non
         names: Files to verify.
 
     Raises:
-        InputError: Naming a file that is missing or changed.
+        InputError: Naming a file that is missing, changed, no regular file, or too large.
     """
     for name in names:
-        if not (folder / name).is_file():
+        if not is_there(folder / name):
             raise InputError(f"{folder}: {name} is missing")
-        if file_digest(folder / name) != manifest.files.get(name):
-            raise InputError(f"{folder / name} is not what the run wrote: its SHA-256 does not match {NAME}")
+        require_digest(folder / name, manifest, _file_digest(folder / name, limit_of(name)))
+
+
+def require_digest(path: Path, manifest: Manifest, digest: str) -> None:
+    """Refuse a file whose digest is not the recorded one.
+
+    Raises:
+        InputError: Naming the file.
+    """
+    if digest != manifest.digest_of(path.name):
+        raise InputError(f"{path} is not what the run wrote: its SHA-256 does not match {NAME}")
+
+
+def is_there(path: Path) -> bool:
+    """Return whether anything has this name, a dangling link included: what is there is verified or refused."""
+    return path.is_symlink() or path.exists()
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec_peft.artifact.manifest import limit_of
+from llmrec_peft.artifact.parquet import Table
+from llmrec_peft.artifact.sealed import read_content
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import values_digest
 
@@ -56,12 +59,14 @@ class Predictions:
         item: Item ids [n].
         label: Labels as the owner gives them, float32 [n].
         heads: Predictions under each head, by its name; the primary one first.
+        person: Number of each example's person, int64 [n], where several users are records of one; else None.
     """
 
     user: Sequence[str]
     item: Sequence[str]
     label: NDArray[np.float32]
     heads: Mapping[str, HeadPredictions]
+    person: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -76,12 +81,15 @@ class Predictions:
         users, items = np.asarray(self.user), np.asarray(self.item)
         rows = np.lexsort((self.label, items, users))
         heads = {name: head.take(rows) for name, head in self.heads.items()}
-        return Predictions(users[rows].tolist(), items[rows].tolist(), self.label[rows], heads)
+        person = None if self.person is None else self.person[rows]
+        return Predictions(users[rows].tolist(), items[rows].tolist(), self.label[rows], heads, person)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions with columns ``user_id``, ``item_id``, ``label``, and ``HEAD/MODEL`` for every model."""
+    """Write predictions: ``user_id``, ``item_id``, ``label``, ``person`` if known, ``HEAD/MODEL`` for every model."""
     columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
+    if predictions.person is not None:
+        columns["person"] = predictions.person
     facts: dict[str, Any] = {}
     for name, head in predictions.heads.items():
         facts[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
@@ -91,29 +99,42 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     pq.write_table(table, path)
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, content: bytes | bytearray | None = None) -> Predictions:
     """Read what `write_predictions` wrote, in the order of `Predictions.in_order`.
+
+    Args:
+        path: The file.
+        content: Its bytes, if they were read and verified already.
 
     Raises:
         InputError: If the file is missing, or is something else.
     """
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise InputError(
             f"{path.parent} has no {path.name}: the run was trained by an earlier version, or came without its private"
             " files; train it again"
         )
+    table = Table(read_content(path, limit_of(NAME)) if content is None else content, path)
+    table.require("user_id", "item_id", "label")
     try:
-        table = pq.read_table(path)
-        told = json.loads(table.schema.metadata[_KEY])["heads"]
-        heads = {}
-        for name, facts in told.items():
-            own = [column for column in table.column_names if column.startswith(f"{name}/")]
-            values = {column.removeprefix(f"{name}/"): table[column].to_numpy() for column in own}
-            observed = values.pop(_OBSERVED)
-            best = facts["best_baseline"] if "best_baseline" in facts else facts["line"]  # its name in version 0.1
-            heads[name] = HeadPredictions(facts["task"], facts["metric"], best, observed, values)
-        users, items = table["user_id"].to_pylist(), table["item_id"].to_pylist()
-        label = table["label"].to_numpy().astype(np.float32)
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not the table it should be ({str(error).splitlines()[0]})") from None
-    return Predictions(users, items, label, heads).in_order()
+        told = dict(json.loads((table.schema.metadata or {})[_KEY])["heads"])
+        facts_of = {str(name): dict(facts) for name, facts in told.items()}
+        heads = {name: _head(table, name, facts) for name, facts in facts_of.items()}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise table.wrong(f"its head says {(str(error).splitlines() or ['nothing'])[0][:80]!r}") from None
+    users, items = table.texts("user_id"), table.texts("item_id")
+    person = table.numbers("person", pa.int64()) if "person" in table.schema.names else None
+    return Predictions(users, items, table.numbers("label", pa.float32()), heads, person).in_order()
+
+
+def _head(table: Table, name: str, facts: Mapping[str, Any]) -> HeadPredictions:
+    """Return one head's predictions; with KeyError for what its facts or columns lack."""
+    own = [column for column in table.schema.names if column.startswith(f"{name}/")]
+    values = {
+        column.removeprefix(f"{name}/"): table.numbers(column, pa.float32(), pa.float64(), pa.int64()) for column in own
+    }
+    observed = values.pop(_OBSERVED)
+    best = facts["best_baseline"] if "best_baseline" in facts else facts["line"]  # its name in version 0.1
+    if not isinstance(best, str | None):
+        raise TypeError(f"{best!r} is no baseline")
+    return HeadPredictions(str(facts["task"]), str(facts["metric"]), best, observed, values)

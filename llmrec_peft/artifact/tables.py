@@ -13,11 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec_peft.artifact.manifest import limit_of
+from llmrec_peft.artifact.parquet import Table
+from llmrec_peft.artifact.sealed import read_content
 from llmrec_peft.data.column_types import ColumnType
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.data.vocabulary import Vocabulary
+from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
+
+Content = bytes | bytearray | None
+OBJECT_CHARACTERS = 1 << 20
+OBJECT_DEPTH = 32
+"""Characters, and objects within each other, of one row's columns."""
+LATEST = 1 << 60
+"""Largest time, and by its sign the smallest: differences of two must be numbers too."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +120,28 @@ def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
     pq.write_table(pa.table({"kind": kinds, "id": [*vocabulary.users, *vocabulary.items]}), path)
 
 
-def read_vocabulary(path: Path) -> Vocabulary:
-    """Read what `write_vocabulary` wrote."""
-    table = _read(path, ("kind", "id"))
-    pairs = list(zip(table["kind"].to_pylist(), table["id"].to_pylist(), strict=True))
-    return Vocabulary(
-        tuple(name for kind, name in pairs if kind == "user"), tuple(name for kind, name in pairs if kind == "item")
-    )
+def read_vocabulary(path: Path, content: Content = None) -> Vocabulary:
+    """Read what `write_vocabulary` wrote.
+
+    Args:
+        path: The file.
+        content: Its bytes, if they were read already.
+
+    Raises:
+        InputError: If it is no such table, or an id is empty or stands twice.
+    """
+    table = _table(path, content)
+    kinds, ids = table.texts("kind"), table.texts("id")
+    found = {
+        kind: tuple(name for own, name in zip(kinds, ids, strict=True) if own == kind) for kind in ("user", "item")
+    }
+    users, items = found["user"], found["item"]
+    if len(users) + len(items) < len(ids):
+        raise table.wrong("a kind is neither user nor item")
+    for kind, names in found.items():
+        if not all(names) or len(set(names)) < len(names):
+            raise table.wrong(f"the id of a {kind} is empty or stands twice")
+    return Vocabulary(users, items)
 
 
 def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
@@ -136,21 +161,61 @@ def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
     pq.write_table(table, path)
 
 
-def read_items(path: Path) -> ItemTable:
-    """Read what `write_items` wrote."""
-    table = _read(path, ("item_id", "title", "text", "popularity"))
-    told = _read(path, ("columns",))["columns"].to_pylist() if _has(path, "columns") else []
-    try:
-        columns = tuple(dict(json.loads(row)) for row in told)
-    except (ValueError, TypeError):
-        raise InputError(f"{path}: not the table it should be (a row of columns is no JSON object)") from None
-    return ItemTable(
-        tuple(table["title"].to_pylist()),
-        tuple(table["text"].to_pylist()),
-        _numbers(path, table, "popularity"),
-        columns,
-        _read_types(path, table.schema.metadata or {}),
-    )
+def read_items(path: Path, content: Content = None, vocabulary: Vocabulary | None = None) -> ItemTable:
+    """Read what `write_items` wrote.
+
+    Args:
+        path: The file.
+        content: Its bytes, if they were read already.
+        vocabulary: Known items; the table must be about these, in their order.
+
+    Raises:
+        InputError: If it is no such table, or is about other items.
+    """
+    table = _table(path, content)
+    table.require("item_id", "title", "text", "popularity")
+    ids = table.texts("item_id")
+    if vocabulary is not None and tuple(ids) != vocabulary.items:
+        raise table.wrong(_other_items(ids, vocabulary))
+    popularity = table.numbers("popularity")
+    if len(popularity) and popularity.min() < 0:
+        raise table.wrong(f"popularity: {popularity.min()} interactions")
+    columns = _objects(table, "columns") if "columns" in table else ()
+    types = _read_types(path, table.schema.metadata or {})
+    return ItemTable(tuple(table.texts("title")), tuple(table.texts("text")), popularity, columns, types)
+
+
+def _other_items(ids: Sequence[str], vocabulary: Vocabulary) -> str:
+    if len(ids) != len(vocabulary.items):
+        return f"{len(ids)} items, and {len(vocabulary.items)} in vocabulary.parquet"
+    row = next(row for row, pair in enumerate(zip(ids, vocabulary.items, strict=True)) if pair[0] != pair[1])
+    return f"row {row + 1} is item {ids[row][:40]!r}, and {vocabulary.items[row][:40]!r} in vocabulary.parquet"
+
+
+def _objects(table: Table, column: str) -> tuple[Mapping[str, Any], ...]:
+    """Return a column of JSON objects, each of bounded size and depth."""
+    found = []
+    for text in table.texts(column):
+        if len(text) > OBJECT_CHARACTERS:
+            raise table.wrong(f"{column}: a row has {len(text):,} characters")
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict) or _depth(values) > OBJECT_DEPTH:
+            raise table.wrong(f"a row of {column} is no JSON object, or one within too many others")
+        found.append(values)
+    return tuple(found)
+
+
+def _depth(value: Any) -> int:
+    """Return how many lists and objects lie within each other, as far as `OBJECT_DEPTH` + 1."""
+    level, depth = [value], 0
+    while level and depth <= OBJECT_DEPTH:
+        inner = [one for one in level if isinstance(one, dict | list)]
+        depth += bool(inner)
+        level = [one for held in inner for one in (held.values() if isinstance(held, dict) else held)]
+    return depth
 
 
 def _read_types(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, ColumnType] | None:
@@ -169,12 +234,18 @@ def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:
     pq.write_table(pa.table({"columns": [json.dumps(row, ensure_ascii=False, default=str) for row in users]}), path)
 
 
-def read_users(path: Path, num_users: int) -> list[Mapping[str, Any]]:
-    """Read the owner's columns of each user index; empty if the file was not passed on."""
-    if not path.is_file():
+def read_users(path: Path, num_users: int, content: Content = None) -> list[Mapping[str, Any]]:
+    """Read the owner's columns of each user index; empty if the file was not passed on.
+
+    Raises:
+        InputError: If it is no such table, or is about another number of users.
+    """
+    if content is None and not path.is_file():
         return [{}] * num_users
-    rows = [dict(json.loads(row)) for row in _read(path, ("columns",))["columns"].to_pylist()]
-    return [{}, *rows]
+    table = _table(path, content)
+    if table.rows != num_users - 1:
+        raise table.wrong(f"{table.rows} users, and {num_users - 1} in vocabulary.parquet")
+    return [{}, *_objects(table, "columns")]
 
 
 def write_seen(path: Path, seen: Seen) -> None:
@@ -186,28 +257,49 @@ def write_seen(path: Path, seen: Seen) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def read_seen(path: Path, num_users: int) -> Histories:
-    """Read each user index's known interactions, oldest first; empty histories if the file was not passed on."""
-    if not path.is_file():
-        return Histories.empty(num_users)
-    table = _read(path, ("user", "item", "label"))
-    user, item = _numbers(path, table, "user"), _numbers(path, table, "item")
-    label = _numbers(path, table, "label", np.float32)
-    time = _numbers(path, _read(path, ("timestamp",)), "timestamp") if _has(path, "timestamp") else None
-    return Seen(user, item, label, time=time).by_user(num_users)
+def read_seen(path: Path, vocabulary: Vocabulary, content: Content = None) -> Histories:
+    """Read each user index's known interactions, oldest first; empty histories if the file was not passed on.
+
+    Raises:
+        InputError: If it is no such table, or names users or items that the run does not have.
+    """
+    if content is None and not path.is_file():
+        return Histories.empty(vocabulary.num_users)
+    table = _table(path, content)
+    user, item, label, time = _interactions(table)
+    if time is not None and len(time) and max(abs(int(time.min())), abs(int(time.max()))) > LATEST:
+        raise table.wrong("timestamp: a time beyond all calendars")
+    # an owner's history may name unknown items
+    for name, index, count in (("user", user, vocabulary.num_users), ("item", item, vocabulary.num_items)):
+        outside = (index < UNKNOWN) | (index >= count)
+        if outside.any():
+            raise InputError(f"{path}: {name} {index[outside][0]} is none of the run's {name}s 1 to {count - 1}")
+    return Seen(user, item, label, time=time).by_user(vocabulary.num_users)
 
 
-def read_learned(path: Path) -> Interactions | None:
-    """Read the known interactions that were trained on; None if the file was not passed on."""
-    if not path.is_file():
+def read_learned(path: Path, content: Content = None) -> Interactions | None:
+    """Read the known interactions that were trained on; None if the file was not passed on.
+
+    Raises:
+        InputError: If it is no such table.
+    """
+    if content is None and not path.is_file():
         return None
-    table = _read(path, ("user", "item", "label"))
-    if _has(path, "learned"):
-        table = table.filter(_read(path, ("learned",))["learned"])
-    user, item = _numbers(path, table, "user"), _numbers(path, table, "item")
-    label = _numbers(path, table, "label", np.float32)
-    times = np.zeros(len(user), np.int64)
-    return Interactions(user, item, label, times)
+    table = _table(path, content)
+    user, item, label, _ = _interactions(table)
+    if "learned" in table:
+        learned = table.flags("learned")
+        user, item, label = user[learned], item[learned], label[learned]
+    return Interactions(user, item, label, np.zeros(len(user), np.int64))
+
+
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64] | None]
+
+
+def _interactions(table: Table) -> Columns:
+    table.require("user", "item", "label")
+    time = table.numbers("timestamp") if "timestamp" in table else None
+    return table.numbers("user"), table.numbers("item"), table.numbers("label", pa.float32()), time
 
 
 def _among(given: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -222,39 +314,5 @@ def _among(given: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.b
     return np.asarray(nth < known)
 
 
-def _has(path: Path, column: str) -> bool:
-    try:
-        return column in pq.read_schema(path).names
-    except (pa.ArrowException, OSError):
-        return False  # reading the file reports what is wrong with it
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as file:  # `read_table` goes through pyarrow.dataset, which imports pandas
-            absent = [column for column in columns if column not in file.schema_arrow.names]
-            if absent:
-                raise InputError(f"{path}: not the table it should be (no column {', '.join(absent)})")
-            return file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not the table it should be ({str(error).splitlines()[0]})") from None
-
-
-def _numbers(path: Path, table: pa.Table, column: str, kind: type[np.generic] = np.int64) -> NDArray[Any]:
-    """Return a column of numbers as an array of dtype `kind` [rows].
-
-    Raises:
-        InputError: If the column does not hold a number in every row.
-    """
-    values, dtype = table[column], pa.from_numpy_dtype(kind)
-    try:
-        # `cast` imports pyarrow.compute, and `to_numpy` pandas: both take longer than reading the file
-        array = (values if values.type == dtype else values.cast(dtype)).combine_chunks()
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: not the table it should be ({column}: {str(error).splitlines()[0]})") from None
-    if array.null_count:
-        raise InputError(f"{path}: not the table it should be ({column}: {array.null_count} empty rows)")
-    buffer = array.buffers()[1]
-    if buffer is None:
-        return np.empty(0, kind)
-    return np.frombuffer(buffer, kind)[array.offset : array.offset + len(array)].copy()
+def _table(path: Path, content: Content) -> Table:
+    return Table(read_content(path, limit_of(path.name)) if content is None else content, path)

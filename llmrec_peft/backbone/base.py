@@ -6,10 +6,14 @@ from collections.abc import Mapping
 
 from llmrec_peft.errors import InputError
 
-FIELDS = ("weights_sha256", "revision", "quantization", "compute")
+FIELDS = ("weights_sha256", "files_sha256", "revision", "quantization", "compute")
 """Fields that must agree; the name is not among them, since the same weights may have several names."""
+FILE = "file "
+"""What the field with the digest of one file begins with; these say which file made `files_sha256` another."""
 SHOWN = 12
 """Digits of a digest in a message."""
+_NAMED = 5
+"""Files that a message names."""
 MEASURABLE = {
     "quantization": "`llmrec parity RUN --quantization {}` measures what that would change",
     "compute": "`llmrec parity RUN --precision {}` measures what that would change",
@@ -30,7 +34,9 @@ def base_differences(actual: Mapping[str, str | None], recorded: Mapping[str, st
         here, there = actual.get(field), recorded.get(field)
         if field == "revision" and (here is None or there is None):
             continue
-        if here != there or (field == "weights_sha256" and not there):
+        if field == "files_sha256" and here != there and (named := _files(actual, recorded)):
+            differ += named
+        elif here != there or (field == "weights_sha256" and not there):
             differ.append(f"{field} is {_short(here)}, not {_short(there)}")
     return differ
 
@@ -56,6 +62,22 @@ def require_base(actual: Mapping[str, str | None], recorded: Mapping[str, str | 
         raise InputError(
             f"the base model found here is not the one that {run} was trained on: {'; '.join(differ)}{hint}"
         )
+
+
+def _files(actual: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:
+    """List the files of a base that differ; none where one side does not name its files."""
+    here, there = ({k.removeprefix(FILE): v for k, v in s.items() if k.startswith(FILE)} for s in (actual, recorded))
+    if not here or not there:
+        return []
+    differ = []
+    for name in sorted(here.keys() | there.keys()):
+        if name not in here:
+            differ.append(f"{name[:80]} is missing")
+        elif name not in there:
+            differ.append(f"{name[:80]} was not there")
+        elif here[name] != there[name]:
+            differ.append(f"{name[:80]} has changed ({_short(here[name])}, not {_short(there[name])})")
+    return differ[:_NAMED]
 
 
 def _asked(value: str | None) -> str:

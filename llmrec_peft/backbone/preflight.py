@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.base_files import CONFIG, read_object, require_base_folder
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
     from llmrec_peft.options import Options
     from llmrec_peft.recipe import Recipe
+    from llmrec_peft.recipe.sections import BackboneSection
 
 QUANTIZATIONS = ("none", "int8", "nf4")
 
@@ -23,10 +26,16 @@ def require_possible(recipe: Recipe) -> None:
     A Hub id that is not in the cache yet has no known facts; it is checked again after the download.
 
     Raises:
-        InputError: With the reason, and the methods and precisions that would work.
+        InputError: With the reason, and the methods and precisions that would work; or if the recipe asks to run code
+            of its base and nobody allowed that.
     """
     section = recipe.backbone
+    folder = Path(section.name).expanduser()
+    if section.name not in registry.plugins("backbones") and folder.is_dir():
+        require_base_folder(folder)
+    decided(section)
     facts = known_facts(section.name, section.revision)
+    require_pooling(section.pooling, facts)
     require_method(recipe.adapter.method, recipe.adapter.config, facts, section.quantization)
     if recipe.training.gradient_checkpointing:
         method = registry.get("adapters", recipe.adapter.method)
@@ -35,6 +44,46 @@ def require_possible(recipe: Recipe) -> None:
                 f"training.gradient_checkpointing: adapter {recipe.adapter.method!r} cannot be trained with"
                 " recomputed activations; switch it off, or take a smaller batch"
             )
+
+
+def require_pooling(pooling: str, facts: BackboneFacts | None) -> None:
+    """Refuse pooling by the first token where it has read nothing of the text.
+
+    Args:
+        pooling: ``mean``, ``cls``, ``last-token``, or what follows the files.
+        facts: What is known of the model; None if nothing is.
+
+    Raises:
+        InputError: For ``cls`` in a decoder, whose first token sees no later one, so that all texts would be alike.
+    """
+    if pooling == "cls" and facts is not None and facts.kind == "decoder" and not facts.bidirectional:
+        raise InputError(
+            "backbone.pooling: cls reads the first token, which in a decoder has seen nothing after it, so that all"
+            " texts would have one vector: take mean or last-token"
+        )
+
+
+def require_config(config: Mapping[str, Any], section: BackboneSection) -> None:
+    """Refuse a configuration that sends transformers to other files or code than those that are verified.
+
+    Args:
+        config: Parsed ``config.json``.
+        section: How the backbone is to be loaded.
+
+    Raises:
+        InputError: Naming the field.
+    """
+    if config.get("transformers_weights") is not None:
+        raise InputError(f"backbone {section.name}: config.json: transformers_weights names other weights: remove it")
+    for field, value in config.items():
+        if field.endswith("_implementation") and "/" in str(value) and not section.trust_remote_code:
+            raise InputError(f"backbone {section.name}: config.json: {field} names code on the Hub: remove it")
+    stored = config.get("quantization_config")
+    if stored is not None and section.quantization == "none":
+        raise InputError(
+            f"backbone {section.name}: its weights are stored quantized (quantization_config in config.json): give"
+            " backbone.quantization, or the model before it was quantized"
+        )
 
 
 def require_method(name: str, config: Options, facts: BackboneFacts | None, quantization: str) -> None:
@@ -96,24 +145,23 @@ def known_facts(name: str, revision: str | None = None) -> BackboneFacts | None:
             facts: BackboneFacts = alias.facts
             return facts
         folder = alias.embedded()
-        return None if folder is None else _of_file(folder / "config.json")
+        return None if folder is None else _of_file(folder / CONFIG)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _of_file(folder / "config.json")
+        return _of_file(folder / CONFIG)
     if name.count("/") == 1 and revision is not None:
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
+        found = try_to_load_from_cache(name, CONFIG, revision=revision)
         return _of_file(Path(found)) if isinstance(found, str) else None
     return None
 
 
 def _of_file(path: Path) -> BackboneFacts | None:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return facts_of_config(read_object(path))
+    except InputError:
         return None  # loading reports what is wrong with it
-    return facts_of_config(config) if isinstance(config, dict) else None
 
 
 def _works(name: str, facts: BackboneFacts | None, quantization: str) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from llmrec_peft.backbone.chunks import chunks, rounds, steady_chunks
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -143,11 +145,14 @@ class Trunk:
             layers[self._lowest].register_forward_pre_hook(catch, with_kwargs=True),
             layers[self._lowest - 1].register_forward_hook(look),
         ]
-        order = np.argsort(self._tokens.lengths(np.arange(self._tokens.num_distinct)), kind="stable")
+        every = np.arange(self._tokens.num_distinct)
+        lengths, kinds = self._tokens.lengths(every), np.zeros_like(every)
+        steady = rounds(self._model)
+        passes = steady_chunks(lengths, kinds, chunk, self._model) if steady else chunks(lengths, kinds, chunk)
         try:
-            for at in range(0, len(order), chunk):
-                rows = order[at : at + chunk]
-                ids, mask = self._tokens.padded(rows)
+            for one in passes:
+                rows = one.at
+                ids, mask = self._tokens.padded(one.filled(), one.width)
                 with suppress(_Enough):
                     self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
                 if len(caught) != 1 or caught[0].shape[:2] != ids.shape:
@@ -157,7 +162,7 @@ class Trunk:
                 states = caught.pop()
                 if self._states is None:
                     self._states = states.new_empty(len(self._tokens.ids), states.shape[-1])
-                for row, length, own in zip(rows, self._tokens.lengths(rows), states, strict=True):
+                for row, length, own in zip(rows, self._tokens.lengths(rows), states[: len(rows)], strict=True):
                     start = self._tokens.start[row]
                     self._states[start : start + length] = own[:length]
         finally:
@@ -192,26 +197,26 @@ class Trunk:
         allowed = 1e-3 if full.dtype == torch.float32 else 5e-2
         return bool(torch.linalg.vector_norm(actual - exact) <= allowed * torch.linalg.vector_norm(exact))
 
-    def padded(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return stored states of some texts, zero beyond each text's end, [len(rows), longest, width]."""
+    def padded(self, rows: NDArray[np.int64], length: int | None = None) -> Tensor:
+        """Return stored states of some texts, zero beyond each text's end, [len(rows), length or longest, width]."""
         import numpy as np
 
         assert self._states is not None  # noqa: S101 - `_fill` has run
         lengths = self._tokens.lengths(rows)
-        place = np.arange(int(lengths.max()))[None, :]
+        place = np.arange(int(lengths.max()) if length is None else length)[None, :]
         inside = place < lengths[:, None]
         at = np.where(inside, self._tokens.start[rows][:, None] + place, 0)
         states = self._states[torch.from_numpy(at).to(self._states.device)]
         return states * torch.from_numpy(inside).to(states.device, states.dtype).unsqueeze(-1)
 
     @contextmanager
-    def replayed(self, rows: NDArray[np.int64]) -> Iterator[None]:
-        """Replace the model's lower layers by the stored states of these texts inside the block."""
+    def replayed(self, rows: NDArray[np.int64], length: int | None = None) -> Iterator[None]:
+        """Replace the model's lower layers by the stored states of these texts inside the block, padded to `length`."""
         layers = transformer_layers(self._model)
         below = list(layers[: self._lowest])
         for index in range(self._lowest - 1):
             layers[index] = _Skip(below[index], self._answers_tuple)
-        layers[self._lowest - 1] = _Replay(below[-1], self._answers_tuple, self.padded(rows))
+        layers[self._lowest - 1] = _Replay(below[-1], self._answers_tuple, self.padded(rows, length))
         try:
             yield
         finally:

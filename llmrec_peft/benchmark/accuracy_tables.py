@@ -10,7 +10,9 @@ from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING, difference, paragraph, short, spread, table
 from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published, RecipeChoice
+from llmrec_peft.evaluation.intervals import wider
 from llmrec_peft.evaluation.measures import better
+from llmrec_peft.printable import for_markdown
 
 Records = Sequence[Mapping[str, Any]]
 """Comparisons, as `compare_all` returns them."""
@@ -52,7 +54,7 @@ def summary(groups: Sequence[Group], choices: Mapping[str, RecipeChoice], record
         against = [_against(group, metric, records) for metric in metrics]
         body.append(
             [
-                group.title,
+                for_markdown(group.title),
                 " / ".join(metric_name(metric) for metric in metrics),
                 _figures(group, BEST_BASELINE, metrics),
                 _figures(group, "collaborative_only", metrics),
@@ -81,7 +83,7 @@ def every_model(group: Group, choice: RecipeChoice) -> list[str]:
             mark = f" {LOSES}" if name not in accuracy["baselines"] and group.loses(name, metric) else ""
             body.append([_model(group, name), spread(valid), spread(test) + mark])
         body += [
-            [f"*published: {name}{f' ({one.source})' if one.source else ''}*", NOTHING, short(figure)]
+            [f"*published: {for_markdown(name + (f' ({one.source})' if one.source else ''))}*", NOTHING, short(figure)]
             for name, one in choice.published.items()
             if (figure := _published_figure(group, one, metric)) is not None
         ]
@@ -101,7 +103,7 @@ def compared(records: Records) -> list[str]:
     body, notes = [], dict[str, None]()
     left_out: dict[str, list[str]] = {}
     for record in records:
-        named = f"{titled(record['first'])}, {record['model']} − {_other(record)}"
+        named = for_markdown(f"{titled(record['first'])}, {record['model']} − {_other(record)}")
         metric = metric_name(record["metric"])
         if "left_out" in record:
             left_out.setdefault(record["left_out"], []).append(f"{named}, {metric}")
@@ -112,8 +114,8 @@ def compared(records: Records) -> list[str]:
             shown = f"**{shown}**" if interval["excludes_zero"] else shown
             body.append([named, metric, unit.removeprefix("by_"), shown])
     lines = table(["first − second", "metric", "by", "difference, 95 %"], body, left=3) if body else []
-    reasons = [f"Left out ({reason}): {'; '.join(names)}." for reason, names in left_out.items()]
-    told = [paragraph(one, bullet=True) for one in (*reasons, *notes)]
+    reasons = [f"Left out ({for_markdown(reason)}): {'; '.join(names)}." for reason, names in left_out.items()]
+    told = [paragraph(one, bullet=True) for one in (*reasons, *map(for_markdown, notes))]
     return [*lines, *([""] if lines and told else []), *told]
 
 
@@ -161,7 +163,7 @@ def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
         loses = values and best and not better(metric, statistics.mean(values), statistics.mean(best))
         cells[model] = spread(values) + (f" {LOSES}" if loses and model != "collaborative_only" else "")
     named = f"{spread(best)} ({strongest.replace('_', ' ')})" if strongest else NOTHING
-    title = f"{group.title}, {SLICES[slice_name]} (n {n:,})"
+    title = f"{for_markdown(group.title)}, {SLICES[slice_name]} (n {n:,})"
     return [
         title,
         metric_name(metric),
@@ -175,11 +177,12 @@ def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
 
 
 def _against(group: Group, metric: str, records: Records) -> str:
-    """Return the tuned model less the best baseline, with its interval by user if it was compared."""
+    """Return the tuned model less the best baseline, with the wider of its intervals if it was compared."""
     for record in records:
         asked = (record["first"], record["against"], record["model"], record["metric"])
         if asked == (dict(group.axes), BEST_BASELINE, "after", metric) and "left_out" not in record:
-            return difference(record["intervals"]["by_user"])
+            unit = wider(record["intervals"])
+            return f"{difference(record['intervals'][unit])} by {unit.removeprefix('by_')}"
     own, best = (group.values("test", model, metric) for model in ("after", BEST_BASELINE))
     return f"{statistics.mean(own) - statistics.mean(best):+.4f}" if own and best else ""
 
@@ -195,7 +198,7 @@ def _published(group: Group, choice: RecipeChoice, metrics: Sequence[str]) -> st
         figures = [_published_figure(group, published, metric) for metric in metrics]
         if any(figure is not None for figure in figures):
             spelled = " / ".join(NOTHING if figure is None else short(figure) for figure in figures)
-            named.append(f"{name} {spelled}" + (f" ({published.source})" if published.source else ""))
+            named.append(for_markdown(f"{name} {spelled}" + (f" ({published.source})" if published.source else "")))
     return ", ".join(named) or NOTHING
 
 
@@ -216,7 +219,7 @@ def _aims(group: Group, choice: RecipeChoice, metric: str) -> list[list[str]]:
 
 def _model(group: Group, name: str) -> str:
     """Return a model's name for people, with a remark at the best baseline."""
-    plain = _NAMES.get(name, name.replace("_", " "))
+    plain = _NAMES.get(name, for_markdown(name.replace("_", " ")))
     if name not in group.best_baselines:
         return f"*{plain}*" if name in group.accuracy["baselines"] else plain
     times = sum(row["accuracy"]["best_baseline"] == name for row in group.rows)

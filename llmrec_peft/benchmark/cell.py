@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.benchmark.sections import Timing
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import say
 from llmrec_peft.recipe import Recipe
 
 _KEPT = ("parameters", "training", "base", "data", "hardware", "versions")
@@ -110,11 +112,13 @@ def main(arguments: list[str]) -> int:
     spec, out, run = (Path(argument) for argument in arguments)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
-        row = measure(json.loads(spec.read_text(encoding="utf-8")), run)
+        asked = json.loads(spec.read_text(encoding="utf-8"))
+        with allowing(asked.get("trust_remote_code", False)):
+            row = measure(asked, run)
         with whole_file(out) as partial:
             partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
     except InputError as error:
-        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        say(f"error: {error}")
         return 2
     return 0
 

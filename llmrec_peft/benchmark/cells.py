@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft import __version__, registry
+from llmrec_peft.backbone.remote_code import is_allowed
 from llmrec_peft.benchmark.matrix import Matrix, is_repeat
 from llmrec_peft.benchmark.sections import AXES, AdapterChoice, Limits, RecipeChoice, Rule, Timing
 from llmrec_peft.errors import InputError, nearest
@@ -66,6 +67,7 @@ class Cell:
             "recipe": self.recipe.plain(),
             "slice": self.slice,
             "timing": None if self.timing is None else self.timing.model_dump(mode="json"),
+            "trust_remote_code": is_allowed(),  # what the person said who started the benchmark
         }
 
 

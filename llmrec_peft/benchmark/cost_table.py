@@ -9,8 +9,9 @@ from typing import Any
 from llmrec_peft.benchmark.accuracy_tables import SLICES
 from llmrec_peft.benchmark.cells import row_of, titled
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.markdown import LOSES, escaped, spread, table
+from llmrec_peft.benchmark.markdown import LOSES, spread, table
 from llmrec_peft.benchmark.rows import Row
+from llmrec_peft.printable import for_markdown
 
 _OWN_TABLE = ("recipe", "backbone", "precision")
 LEGEND = (
@@ -25,7 +26,7 @@ def cost_tables(rows: Sequence[Row]) -> list[str]:
     """Make one table per recipe, backbone and precision: baselines first, then one line for each of the other axes."""
     lines: list[str] = []
     for title in dict.fromkeys(_title(row["axes"]) for row in rows):
-        lines += [f"## {title}", "", *_table([row for row in rows if _title(row["axes"]) == title]), ""]
+        lines += [f"## {for_markdown(title)}", "", *_table([row for row in rows if _title(row["axes"]) == title]), ""]
     return lines
 
 
@@ -66,16 +67,16 @@ def _table(rows: Sequence[Row]) -> list[str]:
         name = "before: frozen text, linear head" if model == "before" else model.replace("_", " ")
         best = " (best baseline)" if model in reference.best_baselines else ""
         figures = [spread(reference.values(part, model, reference.accuracy["metric"])) for part in ("valid", "test")]
-        body.append([f"*{name}*{best}", *blanks, *figures])
+        body.append([f"*{for_markdown(name)}*{best}", *blanks, *figures])
     for name in dict.fromkeys(_name(row["axes"]) for row in rows):
         own = [row for row in rows if _name(row["axes"]) == name]
         done = [row for row in own if row["status"] == "ok"]
         if done:
-            body.append([name, *_figures(done, cuda)])
+            body.append([for_markdown(name), *_figures(done, cuda)])
         reasons = dict.fromkeys((row["status"], row["reason"]) for row in own if row["status"] != "ok")
         for status, reason in reasons:
             seeds = [str(row["axes"]["seed"]) for row in own if (row["status"], row["reason"]) == (status, reason)]
-            missing.append(f"- {name}, seed {', '.join(seeds)}: {status}: {escaped(reason)}")
+            missing.append("- " + for_markdown(f"{name}, seed {', '.join(seeds)}: {status}: {reason}"))
     return [*(table(columns, body) if body else []), *([""] if body and missing else []), *missing]
 
 

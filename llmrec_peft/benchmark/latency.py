@@ -12,7 +12,6 @@ import torch
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
-from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.data.tokens import TokenTable
@@ -75,12 +74,10 @@ def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[s
     """
     device = best_device()
     frozen = load_backbone(recipe.backbone, device)
-    length = recipe.views.item.max_length
-    tokens = TokenTable.of(list(texts), lambda some: frozen.tokenize(some, length), frozen.pad_id)
+    reader = frozen.reads(recipe.backbone)
+    tokens = reader.tokenized(texts, recipe.views.item.max_length)
     keys = torch.arange(len(texts), device=device)
-    section = recipe.backbone
-    modules = list(frozen.model.modules())
-    bare = EncodedTexts(TextEncoder(frozen.model, modules, section.pooling, section.normalize).eval(), tokens)
+    bare = EncodedTexts(reader.encoder(frozen.model, list(frozen.model.modules())).eval(), tokens)
 
     def forward() -> None:
         with torch.no_grad():
@@ -113,14 +110,13 @@ def _steps(
     torch.manual_seed(recipe.seed)
     model = method.attach(backbone)
     lowest = method.lowest_layer(backbone)
-    encoders = [
-        TextEncoder(model, modules, section.pooling, section.normalize).to(keys.device).eval() for _ in range(2)
-    ]
+    reader = backbone.reads(section)
+    encoders = [reader.encoder(model, modules).to(keys.device).eval() for _ in range(2)]
     encoded = [EncodedTexts(encoder, tokens, lowest) for encoder in encoders]
     stored = encoded[1].store_trunk(recipe.training.trunk_mb)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=True)
-    wanted = torch.randn(len(keys), backbone.width, device=keys.device)
+    wanted = torch.randn(len(keys), reader.width, device=keys.device)
     # AdaLoRA plans its budget over all steps: more than are made, or its schedule would end during the measurement
     total = 2 * (timing.repeats + WARM_UP) + 1
     done = 0

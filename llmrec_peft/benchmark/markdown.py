@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import textwrap
 from collections.abc import Sequence
 
 from llmrec_peft.artifact.figures import NO_BETTER
+from llmrec_peft.printable import for_terminal
 
 LOSES = NO_BETTER
 """Mark of a figure that is no better than that of the best baseline."""
 NOTHING = "–"
 """Placeholder of a missing figure."""
 _WIDTH = 80
+_PIPE = re.compile(r"(?<!\\)\|")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
@@ -47,7 +50,7 @@ def paragraph(text: str, bullet: bool = False) -> str:
     """Fold a text at 80 columns, as a paragraph or an entry of a list."""
     first, rest = ("- ", "  ") if bullet else ("", "")
     return textwrap.fill(
-        " ".join(text.split()),
+        " ".join(for_terminal(text).split()),
         _WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
@@ -57,8 +60,8 @@ def paragraph(text: str, bullet: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text so that it cannot break a table."""
-    return " ".join(text.replace("|", "/").split())
+    """Make a cell of our own Markdown one line that cannot end early; what others wrote goes through `for_markdown`."""
+    return _PIPE.sub(r"\|", " ".join(for_terminal(text).split()))
 
 
 def spread(values: Sequence[float]) -> str:

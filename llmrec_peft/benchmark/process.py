@@ -16,6 +16,8 @@ from typing import IO
 
 import psutil
 
+from llmrec_peft.artifact.folder import partials_of
+from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
 from llmrec_peft.errors import disk_is_full
@@ -57,9 +59,9 @@ class Places:
 
     def remove_run(self) -> None:
         """Remove the run folder and its temporary files."""
+        for ending in ("training", "new"):
+            shutil.rmtree(Workspace(self.run, ending).folder, ignore_errors=True)
         shutil.rmtree(self.run, ignore_errors=True)
-        for left in self.run.parent.glob(f".{self.run.name}.*"):
-            shutil.rmtree(left, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.run.parent.rmdir()  # if it is empty
 
@@ -146,8 +148,7 @@ class Process:
         """Remove files that only the process needed."""
         self._stderr.close()
         self.places.spec.unlink(missing_ok=True)
-        row = self.places.row
-        for left in row.parent.glob(f".{row.name}.*.new"):
+        for left in partials_of(self.places.row):
             left.unlink(missing_ok=True)  # an incomplete row of a cell that was stopped while writing
 
     def _finished(self, row: Row) -> Row:

@@ -19,6 +19,7 @@ from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.rows import Row
 from llmrec_peft.benchmark.sections import RecipeChoice
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import for_markdown
 
 Report = Mapping[str, Any]
 """Contents of ``results.json``."""
@@ -89,12 +90,12 @@ def as_markdown(report: Report) -> str:
     """Return the report as Markdown: hardware, tables, comparisons, and what was not measured."""
     matrix = Matrix.from_plain(report["matrix"], report["name"])
     rows = report["rows"]
-    lines = [f"# {matrix.name}", ""]
+    lines = [f"# {for_markdown(matrix.name)}", ""]
     if matrix.description:
-        lines += [paragraph(matrix.description), ""]
+        lines += [paragraph(for_markdown(matrix.description)), ""]
     lines += [*_computed_on(report), ""]
     if "note" in report:
-        lines += [paragraph(report["note"]), ""]
+        lines += [paragraph(for_markdown(report["note"])), ""]
     timed = matrix.timing is not None
     lines += [paragraph(cost_table.LEGEND if timed else accuracy_tables.LEGEND), ""]
     if timed:
@@ -102,7 +103,7 @@ def as_markdown(report: Report) -> str:
     else:
         lines += _accuracy(groups_of(rows), matrix, report.get("comparisons", ()))
         lines += [
-            paragraph(f"{titled(row['axes'])}: {row['status']}: {row['reason']}", True)
+            paragraph(for_markdown(f"{titled(row['axes'])}: {row['status']}: {row['reason']}"), True)
             for row in rows
             if row["status"] != "ok"
         ]
@@ -141,7 +142,7 @@ def _accuracy(groups: Sequence[Group], matrix: Matrix, comparisons: Sequence[Map
         seeds = ", ".join(
             titled({a: v for a, v in row["axes"].items() if a not in row_of(row["axes"])}) for row in group.rows
         )
-        lines += [f"## {group.title}", "", paragraph(f"Runs: {seeds}."), ""]
+        lines += [f"## {for_markdown(group.title)}", "", paragraph(for_markdown(f"Runs: {seeds}.")), ""]
         lines += accuracy_tables.every_model(group, choices[group.axes["recipe"]])
     return lines
 
@@ -182,13 +183,13 @@ def _computed_on(report: Report) -> list[str]:
     rows = report["rows"]
     if not report["hardware"]:
         return ["No cell was measured."]
-    lines = [paragraph(f"{report['date']}. {'; '.join(map(_packages, report['versions']))}."), ""]
+    lines = [paragraph(for_markdown(f"{report['date']}. {'; '.join(map(_packages, report['versions']))}.")), ""]
     for at, one in enumerate(report["hardware"]):
         threads = f"{one['threads']} thread{'' if one['threads'] == 1 else 's'}"
         machine = f"{one['cuda'] or one['processor']}, {one['cores']} cores ({threads}), {one['memory_gb']} GB"
         tasks = dict.fromkeys(str(row["axes"]["recipe"]) for row in rows if row.get("hardware") == at)
         named = f": {', '.join(tasks)}" if tasks and len(report["hardware"]) > 1 else ""
-        lines.append(paragraph(machine + named, bullet=True))
+        lines.append(paragraph(for_markdown(machine + named), bullet=True))
     return lines
 
 

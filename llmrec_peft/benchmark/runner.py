@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from llmrec_peft.artifact.lock import Lock
+from llmrec_peft.artifact.plain_file import shown
+from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import known_facts, refusal
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.benchmark.process import Places, Process
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
@@ -24,6 +26,7 @@ COMMAND = (sys.executable, "-m", "llmrec_peft.benchmark.cell")
 LOCK = ".bench.lock"
 """File in a benchmark's folder that one runner at a time locks."""
 _POLL_SECONDS = 0.1
+_ORPHAN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,16 @@ def alone_in(out: Path) -> Iterator[None]:
     Raises:
         InputError: If another runner holds it, or the folder cannot be written.
     """
-    lock = FileLock(out / LOCK, timeout=0)
+    lock = Lock(out / LOCK)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise InputError(f"{out}: another benchmark is writing there; wait for it, or give another --out") from None
-    except OSError as error:
-        raise InputError(f"{out}: {error.strerror or error}") from None
+        holder = lock.acquire()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(out)}: {getattr(error, 'strerror', None) or error}") from None
+    if holder is not None:
+        raise InputError(
+            f"{shown(out)}: another benchmark is writing there ({holder}); wait for it, or give another --out"
+        )
     try:
         yield
     finally:
@@ -127,7 +132,17 @@ def plan(cells: Sequence[Cell], out: Path, choices: Choices) -> list[tuple[Cell,
 
 def _start(cell: Cell, out: Path, choices: Choices) -> Process:
     places = Places.of(cell, out)
+    _await_orphan(places)
     return Process(cell, places, choices.command, choices.overwrite, choices.keep_runs, choices.keep_predictions)
+
+
+def _await_orphan(places: Places) -> None:
+    """Wait a moment for the process of a runner that was killed: it notices within a second, and lets go of the run."""
+    workspace = Workspace(places.run, "training")
+    for _ in range(round(_ORPHAN_SECONDS / _POLL_SECONDS)):
+        if workspace.holder() is None:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def _report(process: Process, row: Row, running: Sequence[Process], shown: Bar, show: bool) -> None:
@@ -159,5 +174,9 @@ def _stands(row: Row, choices: Choices) -> bool:
 
 def _refusal(cell: Cell) -> str | None:
     section = cell.recipe.backbone
+    try:
+        decided(section)
+    except InputError as error:
+        return str(error)
     facts = known_facts(section.name, section.revision)
     return refusal(cell.recipe.adapter.method, cell.recipe.adapter.config, facts, section.quantization)

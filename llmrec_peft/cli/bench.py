@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from llmrec_peft.cli.command import COMPARE, Command
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli.output import print_json, print_line, print_table, print_text
 from llmrec_peft.errors import InputError
 
 
@@ -55,7 +55,7 @@ def bench(
         if as_json:
             print_json(report["rows"])
         else:
-            typer.echo(summary_table(report), nl=False)
+            print_text(summary_table(report))
         return
     if matrix is None or out is None:
         raise InputError("give a matrix and --out FOLDER; or --table RESULTS.json for the tables of earlier results")
@@ -75,7 +75,7 @@ def bench(
         print_json(rows)
         return
     counts = Counter(row["status"] for row in rows)
-    typer.echo(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {out / 'results.md'}")
+    print_line(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {out / 'results.md'}")
 
 
 def register(app: typer.Typer) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
+
+from llmrec_peft.printable import say
 
 TRAIN = "Train"
 USE = "Use a run"
@@ -62,7 +63,7 @@ class Renamed(Command):
 
     def invoke(self, ctx: Any) -> Any:
         """Say the new name, then do the command's work."""
-        typer.echo(f"llmrec {self.name} is now llmrec {self.new_name}; the old name goes in a later release", err=True)
+        say(f"llmrec {self.name} is now llmrec {self.new_name}; the old name goes in a later release")
         return super().invoke(ctx)
 
 

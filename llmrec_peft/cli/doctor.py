@@ -6,7 +6,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import LOOK, Command
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli.output import print_json, print_note, print_table
 
 
 def doctor(as_json: parameters.Json = False) -> None:
@@ -29,7 +29,7 @@ def doctor(as_json: parameters.Json = False) -> None:
         rows = [[check.name, "ok" if check.ok else "WRONG", check.state] for check in checks]
         print_table("", ["check", "", "on this machine"], rows)
         for check in broken:
-            typer.echo(f"{check.name}: {check.remedy}", err=True)
+            print_note(f"{check.name}: {check.remedy}")
     raise typer.Exit(1 if broken else 0)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
+from llmrec_peft.cli.output import print_note
 
 
 def export_vectors(
@@ -34,7 +35,7 @@ def export_vectors(
     from llmrec_peft.workflows.export_vectors import export_vectors as export
 
     rows = export(run, out, users, overwrite)
-    typer.echo(f"{rows} vectors in {out}", err=True)
+    print_note(f"{rows} vectors in {out}")
 
 
 def register(app: typer.Typer) -> None:

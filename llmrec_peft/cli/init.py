@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.artifact.place import require_file
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import RECIPES, Command
 from llmrec_peft.cli.output import print_line
-from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import recipe_path
 
 
@@ -30,14 +30,14 @@ def init(
     """
     source = recipe_path(name)
     target = out or Path(f"{Path(name).stem}.yaml")
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists already: --overwrite replaces it, --out names another file")
     copies = {target: source}
     demo = source.with_name(f"{source.stem}.demo.yaml")
     if demo.is_file():  # settings of this recipe alone for made-up data, found by their name
         copies[target.with_name(f"{target.stem}.demo.yaml")] = demo
+    for copy in copies:
+        require_file(copy, overwrite)  # both, before one is written
     for copy, original in copies.items():
-        with whole_file(copy) as partial:
+        with whole_file(copy, overwrite) as partial:
             partial.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
     print_line(f"{target} written; edit it, then: llmrec train {_as_path(target)} --data DIR")
 

@@ -10,7 +10,7 @@ from llmrec_peft import registry
 from llmrec_peft.backbone.adapter import Capabilities
 from llmrec_peft.cli.adapter_matrix import KINDS, LEGEND, declared, matrix_of, matrix_row
 from llmrec_peft.cli.command import LOOK, Command
-from llmrec_peft.cli.output import print_json, print_line, print_table
+from llmrec_peft.cli.output import print_json, print_line, print_note, print_table
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.recipe import registered_recipe
 from llmrec_peft.testing.results import PRECISIONS
@@ -83,7 +83,7 @@ def _print_matrix(rows: list[dict[str, Any]]) -> None:
 def _warn(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["error"]:
-            typer.echo(f"warning: {row['error']}", err=True)
+            print_note(f"warning: {row['error']}")
 
 
 def _row(plugin: registry.Plugin, full: bool = False) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import sys
 import traceback
@@ -11,6 +13,7 @@ from typing import Annotated
 import typer
 
 from llmrec_peft import __version__
+from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
     bench,
     compare,
@@ -30,10 +33,14 @@ from llmrec_peft.cli import (
     validate,
 )
 from llmrec_peft.cli.command import Commands
+from llmrec_peft.cli.output import print_line
 from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.printable import say, write_text
 
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of usage errors, whether typer carries its own copy of click or uses the installed one."""
+
+_TRUST = "--trust-remote-code"
 
 app = typer.Typer(
     name="llmrec",
@@ -69,7 +76,7 @@ for command in (
 
 def _version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"llmrec-peft {__version__}\n")
+        print_line(f"llmrec-peft {__version__}")
         raise typer.Exit
 
 
@@ -81,6 +88,14 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Print the traceback of an error; may also stand after the command.")
     ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            _TRUST,
+            help="Let Python code that comes with a base model run, where a recipe asks for it; may also stand after"
+            " the command. Read that code first.",
+        ),
+    ] = False,
 ) -> None:
     """Take the options that stand before the command."""
 
@@ -88,28 +103,36 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Run `llmrec` and exit: 0 done, 1 something is wrong here, 2 wrong input, 130 interrupted.
 
-    ``--debug`` may stand anywhere, since people add it to the command that just failed.
+    ``--debug`` and ``--trust-remote-code`` may stand anywhere, since people add them to the command that just failed.
     """
     # Threads that wait by spinning starve each other on shared virtual cores: a LoRA epoch took 30 s with two
     # of them, 9 s when they sleep. Read by OpenMP when torch is imported, so it stands here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run([argument for argument in given if argument != "--debug"], debug="--debug" in given))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # libraries print there too, in whatever encoding the shell has
+            stream.reconfigure(errors="backslashreplace")
+    rest = [argument for argument in given if argument not in ("--debug", _TRUST)]
+    with allowing(_TRUST in given):
+        sys.exit(_run(rest, debug="--debug" in given))
 
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         code = app(args=arguments or ["--help"], prog_name="llmrec", standalone_mode=False)
+        sys.stdout.flush()  # here a closed pipe can still be answered
     except InputError as error:
         return _fail(str(error), debug)
     except _CLICK_ERROR as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "llmrec"
         return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
-    except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        said = str(stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__ or "")
+        say(f"interrupted: {said}" if said else "interrupted")
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has enough, as `head` does
+        _forget_output()
         return 0
     except OSError as error:
         message = _about_the_disk(error)
@@ -117,6 +140,14 @@ def _run(arguments: list[str], debug: bool) -> int:
             raise
         return _fail(message, debug)
     return code if isinstance(code, int) else 0
+
+
+def _forget_output() -> None:
+    """Lead what is still to be written into nothing, so that Python does not complain when it flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _about_the_disk(error: OSError) -> str | None:
@@ -131,8 +162,8 @@ def _about_the_disk(error: OSError) -> str | None:
 
 def _fail(message: str, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+        write_text(traceback.format_exc(), sys.stderr)
+    say(f"error: {message}")
     return 2
 
 

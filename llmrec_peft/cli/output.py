@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -16,18 +14,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llmrec_peft.printable import for_terminal, say, write_json, write_text
+
 _GAP = 2
 """Characters between two columns."""
 _READABLE = 24
 """Characters that a column of text keeps at least, if its cells are as long; narrower ones are hard to read."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Characters that steer a terminal; titles and names come from files of others."""
-
 
 def print_json(values: Any) -> None:
     """Print plain values as JSON."""
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_json(values, sys.stdout)
+
+
+def print_text(text: str) -> None:
+    """Print lines as they are, such as YAML or Markdown, which is not broken at the terminal's width."""
+    write_text(text, sys.stdout)
+
+
+def print_note(line: str) -> None:
+    """Print a line on stderr, beside an answer on stdout."""
+    say(line)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -44,7 +51,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         right: Numbers of the columns that are aligned to the right, such as figures.
     """
     room = _room()
-    cells = [[_CONTROL.sub(" ", cell) for cell in row] for row in (columns, *rows)]
+    cells = [[for_terminal(cell) for cell in row] for row in (columns, *rows)]
     widest = [max(cell_len(row[number]) for row in cells) for number in range(len(columns))]
     most = max(_READABLE, room - widest[0] - _GAP)  # a word that is longer than this is broken after all
     least = [
@@ -64,15 +71,25 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         console = Console(highlight=False, width=max(room, sum(widths) + _GAP * len(widths)))
         with console.capture() as captured:
             console.print(table)
-        sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
-        sys.stdout.write("\n")
+        lines = captured.get().split("\n")
+        styled = console.is_terminal  # then the lines hold the escape sequences of a bold heading, which are our own
+        _write("".join(f"{line.rstrip()}\n" for line in lines[:-1]) + "\n", styled)
 
 
 def print_line(line: str) -> None:
     """Print a sentence, broken between words where the terminal is narrower; whole where there is no terminal."""
     for part in line.splitlines() or [""]:
-        words = textwrap.wrap(_CONTROL.sub(" ", part), _room(), break_long_words=False, break_on_hyphens=False)
-        sys.stdout.write("\n".join(words) + "\n")
+        words = textwrap.wrap(for_terminal(part), _room(), break_long_words=False, break_on_hyphens=False)
+        write_text("\n".join(words) + "\n", sys.stdout)
+
+
+def _write(table: str, styled: bool) -> None:
+    """Write a table whose cells are printable already."""
+    if not styled:
+        write_text(table, sys.stdout)
+        return
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(table.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _room() -> int:

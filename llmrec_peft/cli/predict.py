@@ -10,7 +10,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
-from llmrec_peft.cli.output import print_json
+from llmrec_peft.cli.output import print_json, print_note
 from llmrec_peft.errors import InputError
 
 
@@ -68,9 +68,9 @@ def predict(
     predicted = predict_file(run, source, target, overwrite, unknown.value, form.value, show=not quiet)
     if as_json:
         print_json(predicted.plain())
-    typer.echo(f"{predicted.scored} scores in {'stdout' if target == STREAM else target}", err=True)
+    print_note(f"{predicted.scored} scores in {'stdout' if target == STREAM else target}")
     for line in predicted.notes(unknown.value):
-        typer.echo(line, err=True)
+        print_note(line)
 
 
 def register(app: typer.Typer) -> None:

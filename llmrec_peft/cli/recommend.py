@@ -10,7 +10,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
-from llmrec_peft.cli.output import print_json, print_table
+from llmrec_peft.cli.output import print_json, print_note, print_table
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def recommend(
     found = answers(recommender, asked, k, seen, unknown.value, show=not quiet and target is not None)
     if target is not None:
         rows = write_answers(target, overwrite, found)
-        typer.echo(f"{rows} recommendations in {'stdout' if str(target) == '-' else target}", err=True)
+        print_note(f"{rows} recommendations in {'stdout' if str(target) == '-' else target}")
     elif as_json:
         plain = [answer.plain() for answer in found]
         print_json(plain[0] if len(wanted) == 1 and users is None and plain else plain)
@@ -87,7 +87,7 @@ def recommend(
         _print(found, _SCORES.get(task, "score"))
     if users is not None or unknown is parameters.Unknown.skip:
         for line in asked.notes(unknown.value):
-            typer.echo(line, err=True)
+            print_note(line)
 
 
 def _print(found: Iterable[Recommendations], score: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from llmrec_peft import registry
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import LOOK, Command
-from llmrec_peft.cli.output import print_json, print_line, print_table
+from llmrec_peft.cli.output import print_json, print_line, print_table, print_text
 from llmrec_peft.options import describe
 from llmrec_peft.recipe import load_recipe, registered_recipe
 
@@ -89,7 +89,7 @@ def _print(kind: str, name: str, answer: dict[str, Any]) -> None:
     if kind == "recipes":
         from llmrec_peft.recipe.yaml_file import dump_yaml
 
-        typer.echo(dump_yaml(answer["recipe"]))
+        print_text(dump_yaml(answer["recipe"]) + "\n")
     for part in ("backbone", "capabilities", "download"):
         if answer.get(part):
             print_table(part, ["field", "value"], [[key, str(value)] for key, value in answer[part].items()])

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from llmrec_peft import registry
+from llmrec_peft.artifact.plain_file import is_file, shown
+from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import require_possible
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import TRAIN, Command
 from llmrec_peft.cli.figures import print_figures
 from llmrec_peft.cli.output import print_json, print_line
-from llmrec_peft.recipe import load_recipe
+from llmrec_peft.errors import InputError
+from llmrec_peft.recipe import Recipe, load_recipe
+from llmrec_peft.recipe.yaml_file import parse_override
 
 
 def train(
-    recipe: parameters.Recipe,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="Registered recipe (llmrec list recipes), or a YAML file; with --resume not needed.",
+            metavar="RECIPE|FILE.yaml",
+            show_default=False,
+        ),
+    ] = None,
     data: parameters.Data = None,
     overrides: parameters.Overrides = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Run folder to write.", show_default="runs/NAME-seedN"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that exists.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run; without RECIPE, with its own settings.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that exists; what is no run is never replaced.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout.")] = False,
     quiet: parameters.Quiet = False,
 ) -> None:
@@ -36,23 +53,67 @@ def train(
     Examples:
       llmrec train movies --data demo
       llmrec train movies --data data/ml-100k --set seed=7 --out runs/films
+      llmrec train --resume --out runs/films
     """
     changes: dict[str, Any] = {} if data is None else {"data.path": data}
-    resolved = load_recipe(recipe, overrides or [], changes)
-    run = out or Path("runs") / f"{resolved.name.replace(' ', '-')}-seed{resolved.seed}"
+    if recipe is None or (resume and out is None and _is_run(recipe)):
+        run, resolved = _resumed(recipe, out, resume, overrides or [], changes)
+    else:
+        resolved = load_recipe(recipe, overrides or [], changes)
+        run = out or Path("runs") / f"{resolved.name.replace(' ', '-')}-seed{resolved.seed}"
 
     require_possible(resolved)  # before torch is imported: an impossible pair is said at once
 
     from llmrec_peft.workflows.train import train as train_recipe
 
-    metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet)
+    try:
+        metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet)
+    except KeyboardInterrupt:
+        if not Workspace(run, "training").resumable:
+            raise
+        more = " --overwrite" if run.exists() else ""
+        command = f"llmrec train --resume{more} --out {shlex.quote(str(run))}"
+        raise KeyboardInterrupt(f"{command} goes on from the last checkpoint") from None
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several processes reports
     if as_json:
         print_json(metrics)
-    else:
+        return
+    try:
         print_figures(metrics)
-        print_line(f"run folder: {run}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if not resume:
+            raise
+        raise InputError(f"{shown(run / 'metrics.json')} is not what a training writes ({error!r})") from None
+    print_line(f"run folder: {run}")
+
+
+def _is_run(name: str) -> bool:
+    """Whether the argument where a recipe stands names a run, finished or not."""
+    run = Path(name)
+    named = run.name not in ("", "..") and name not in registry.plugins("recipes")
+    return named and (Workspace(run, "training").resumable or is_file(run / "manifest.json"))
+
+
+def _resumed(
+    named: str | None, out: Path | None, resume: bool, overrides: list[str], changes: dict[str, Any]
+) -> tuple[Path, Recipe]:
+    """Return the run to go on with and its own recipe, changed as asked.
+
+    Raises:
+        InputError: When there is none.
+    """
+    if not resume or (named is None and out is None):
+        raise InputError(
+            "say what to train: a registered recipe (llmrec list recipes) or a YAML file;"
+            " llmrec train --resume --out DIR goes on with an interrupted run"
+        )
+    run = out or Path(str(named))
+
+    from llmrec_peft.experiment.resuming import stored_recipe
+
+    recipe, edits = stored_recipe(run), {**changes, **dict(parse_override(override) for override in overrides)}
+    return run, recipe.changed(edits) if edits else recipe
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,7 @@ import typer
 
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import RECIPES, Command
-from llmrec_peft.cli.output import print_json, print_line
-from llmrec_peft.data.views import ViewTemplate
+from llmrec_peft.cli.output import print_json, print_line, print_text
 from llmrec_peft.recipe import load_recipe
 
 
@@ -26,11 +25,10 @@ def validate(
       llmrec validate movies --set adapter.rank=4 --resolved
     """
     checked = load_recipe(recipe, overrides or [])
-    ViewTemplate(checked.views.item.template)
     if as_json:
         print_json(checked.plain())
     elif resolved:
-        typer.echo(checked.to_yaml(), nl=False)
+        print_text(checked.to_yaml())
     else:
         print_line(
             f"{recipe} is a valid recipe: {checked.adapter.method} in {checked.backbone.name}, {checked.head.name}"

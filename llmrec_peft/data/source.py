@@ -46,6 +46,9 @@ class Reader(ABC):
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read the owner's files.
 
+        What is returned is checked by `llmrec_peft.data.soundness`: ids are texts and there once, and interactions
+        name users and items that have a row.
+
         Args:
             path: Folder in the owner's layout.
             graph: Folder of a knowledge graph, if any.

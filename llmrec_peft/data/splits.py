@@ -77,7 +77,11 @@ def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: 
         train, valid = divide(dataset, rest, valid_fraction, rng)
     for name, part_rows in (("training", train), ("validation", valid), ("test", test)):
         if len(part_rows) == 0:
-            raise InputError(f"data.split: {kind} leaves no {name} interactions of {len(rows)}")
+            size = {"training": "smaller data.test_fraction", "test": "larger data.test_fraction"}
+            raise InputError(
+                f"data.split: {kind} leaves no {name} interactions of {len(rows)}: choose a"
+                f" {size.get(name, 'larger data.valid_fraction')} or another data.split, or give more data"
+            )
     return Split(np.sort(train), np.sort(valid), np.sort(test))
 
 

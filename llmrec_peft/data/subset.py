@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from llmrec_peft.data.dataset import RecDataset, column, selected
+from llmrec_peft.data.strays import with_known_histories
 
 
 def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
-    """Keep at most `count` items, drawn at random, with their interactions and links to the graph.
+    """Keep at most `count` items, drawn at random, with their interactions, history entries and graph links.
 
     All users stay, also those without any interaction left.
 
@@ -30,10 +31,11 @@ def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
         graph = replace(graph, links=selected(graph.links, np.flatnonzero(linked)))
     rated = np.isin(np.asarray(column(dataset.interactions, "item_id")), kept)
     note = f"{count} of {len(ids)} items were drawn, with {int(rated.sum())} of {len(rated)} interactions"
-    return replace(
+    fewer = replace(
         dataset,
         items=selected(dataset.items, rows),
         interactions=selected(dataset.interactions, np.flatnonzero(rated)),
         graph=graph,
         notes=(*dataset.notes, note),
     )
+    return with_known_histories(fewer)

@@ -86,18 +86,44 @@ class TokenTable:
         """Return the token counts of some distinct texts, [len(rows)]."""
         return self.start[rows + 1] - self.start[rows]
 
-    def padded(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return token ids and attention mask of some distinct texts, padded on the right to the longest.
+    def padded(self, rows: NDArray[np.int64], width: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return token ids and attention mask of some distinct texts, padded on the right.
+
+        Args:
+            rows: Row numbers of distinct texts.
+            width: Tokens to which all are padded; those of the longest by default.
 
         Returns:
-            Two int64 tensors [len(rows), longest].
+            Two int64 tensors [len(rows), width].
         """
         import torch
 
         lengths = self.lengths(rows)
-        width = int(lengths.max(initial=1))
+        width = int(lengths.max(initial=1)) if width is None else width
         place = np.arange(width)[None, :]
         mask = place < lengths[:, None]
         at = np.where(mask, self.start[rows][:, None] + place, 0)
         ids = np.where(mask, self.ids[at], self.pad_id)
         return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
+
+
+def count_cut(
+    texts: Sequence[str], table: TokenTable, length: int, tokenize: Callable[[list[str]], list[list[int]]]
+) -> int:
+    """Return how many texts are longer than the tokens that are kept of them.
+
+    Only texts whose kept tokens reach the limit are tokenized again.
+
+    Args:
+        texts: Text of each key, in the order of `table`.
+        table: Their token rows, cut to `length`.
+        length: Tokens kept of a text.
+        tokenize: Token ids (special tokens included, not truncated) of several texts.
+    """
+    full = np.flatnonzero(np.diff(table.start) >= length)
+    if not len(full):
+        return 0
+    distinct = list(dict.fromkeys(texts))
+    longer = np.zeros(table.num_distinct, bool)
+    longer[full] = [len(row) > length for row in tokenize([distinct[at] for at in full.tolist()])]
+    return int(longer[table.row_of].sum())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmrec_peft.errors import InputError
 
 UNKNOWN = 0
 """Index of a user or item that does not occur in training."""
@@ -49,9 +52,51 @@ class Vocabulary:
         return {item: index for index, item in enumerate(self.items, start=1)}
 
     def user_indices(self, users: Sequence[str]) -> NDArray[np.int64]:
-        """Return the indices of users, 0 for unknown ones, [len(users)]."""
-        return np.fromiter((self._user_index.get(user, UNKNOWN) for user in users), np.int64, len(users))
+        """Return the indices of users, 0 for unknown ones, [len(users)].
+
+        Raises:
+            InputError: For an id that is no text: as a number it would be an unknown user's.
+        """
+        return _indices(self._user_index, users, "user")
 
     def item_indices(self, items: Sequence[str]) -> NDArray[np.int64]:
-        """Return the indices of items, 0 for unknown ones, [len(items)]."""
-        return np.fromiter((self._item_index.get(item, UNKNOWN) for item in items), np.int64, len(items))
+        """Return the indices of items, 0 for unknown ones, [len(items)].
+
+        Raises:
+            InputError: For an id that is no text.
+        """
+        return _indices(self._item_index, items, "item")
+
+    def user_ids(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the ids of known users, by their indices.
+
+        Raises:
+            ValueError: For the index of an unknown user, who has no id.
+        """
+        return _ids(self.users, indices)
+
+    def item_ids(self, indices: NDArray[np.int64]) -> list[str]:
+        """Return the ids of known items, by their indices.
+
+        Raises:
+            ValueError: For the index of an unknown item, which has no id.
+        """
+        return _ids(self.items, indices)
+
+
+def _indices(index: dict[str, int], ids: Sequence[str], what: str) -> NDArray[np.int64]:
+    try:
+        found = np.fromiter((index.get(one, UNKNOWN) for one in ids), np.int64, len(ids))
+    except TypeError:  # a list or the like, which no dictionary looks up
+        found = np.zeros(len(ids), np.int64)
+    for at in np.flatnonzero(found == UNKNOWN).tolist():
+        if not isinstance(ids[at], str):
+            kind: Any = type(ids[at])
+            raise InputError(f"{what} ids are texts: {ids[at]!r:.40} is of type {kind.__name__}; give str(id)")
+    return found
+
+
+def _ids(known: Sequence[str], indices: NDArray[np.int64]) -> list[str]:
+    if len(indices) and int(indices.min()) <= UNKNOWN:
+        raise ValueError("index 0 stands for all that is unknown, which has no id")
+    return [known[index - 1] for index in indices.tolist()]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.errors import NotFiniteError
+
 Floats = NDArray[np.floating]
 Labels = NDArray[np.floating] | NDArray[np.integer] | NDArray[np.bool_]
 Ints = NDArray[np.integer]
@@ -170,7 +172,7 @@ def binary_examples(scores: Floats, labels: Labels) -> tuple[NDArray[np.float64]
     if not len(score):
         raise ValueError("there is no example to measure")
     if np.isnan(score).any():
-        raise ValueError(f"{int(np.isnan(score).sum())} of {len(score)} scores are not numbers")
+        raise NotFiniteError(f"{int(np.isnan(score).sum())} of {len(score)} scores are not numbers")
     positive = label == 1.0
     if not (positive | (label == 0.0)).all():
         raise ValueError(f"labels are 0 or 1: {label[~(positive | (label == 0.0))][0]:g} is neither")

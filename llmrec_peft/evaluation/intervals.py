@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.evaluation.click_metrics import Labels, auc_by_user, binary_examples, log_losses
 
 Floats = NDArray[np.floating]
@@ -128,6 +129,27 @@ class GroupInterval(PairedInterval):
 
     first_seeds: int
     second_seeds: int
+
+
+def wider(intervals: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the name of the widest of a difference's intervals: the one to quote, since all of them hold.
+
+    Args:
+        intervals: By what is resampled (``by_user``, ``by_person``, ``by_item``), with ``low`` and ``high``.
+
+    >>> wider({"by_user": {"low": -0.1, "high": 0.1}, "by_item": {"low": -0.2, "high": 0.1}})
+    'by_item'
+    """
+    return max(intervals, key=lambda unit: intervals[unit]["high"] - intervals[unit]["low"])
+
+
+def no_difference(intervals: Mapping[str, Mapping[str, float]]) -> bool:
+    """Return whether any of a difference's intervals contains zero.
+
+    >>> no_difference({"by_user": {"low": -0.1, "high": 0.1}, "by_item": {"low": -0.2, "high": -0.1}})
+    True
+    """
+    return any(one["low"] <= 0.0 <= one["high"] for one in intervals.values())
 
 
 def paired_interval(first: Figure, second: Figure, cluster: Ints, resamples: int, seed: int = 0) -> PairedInterval:
@@ -267,6 +289,8 @@ def _summary(difference: float, differences: NDArray[np.float64]) -> tuple[float
     """Return the difference and the bounds of its interval."""
     defined = differences[~np.isnan(differences)]
     if np.isnan(difference) or not len(defined):
-        raise ValueError("a figure is undefined on these examples: AUC needs both classes")
+        raise NotFiniteError(
+            "a figure is undefined on these examples: AUC needs both classes, every figure finite scores"
+        )
     low, high = np.quantile(defined, [0.025, 0.975])
     return float(difference), float(low), float(high)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.finite import require_finite
 from llmrec_peft.data.interactions import Interactions
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def rank_targets(
         sampled: Number of uniformly drawn items among which the example's own item is ranked as well.
         chunk: Examples per chunk.
         progress: Called with the number of examples ranked so far.
+
+    Raises:
+        NotFiniteError: If a score is nan or positive infinity.
     """
     import torch
 
@@ -77,7 +81,10 @@ def rank_targets(
     rng = np.random.default_rng(0)
     for at in range(0, n, chunk):
         rows = np.arange(at, min(n, at + chunk))
-        table = torch.nan_to_num(scores(rows).float(), nan=-torch.inf)  # what is no number ranks last
+        found = scores(rows).float()
+        if not bool(found.amax() < torch.inf):  # nan is not below it either; what is left out may be -inf
+            require_finite(found.cpu().numpy(), "scores of the catalogue")
+        table = torch.nan_to_num(found)
         target = torch.from_numpy(part.item[rows] - 1).to(table.device)[:, None]
         if not own_items and part.history is not None:
             own = torch.from_numpy(part.history.take(rows).padded()[0]).to(table.device)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.errors import NotFiniteError
+
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
@@ -38,7 +40,7 @@ def target_rank(scores: Floats, target: Ints, mask: NDArray[np.bool_] | None = N
     counts = np.ones(scores.shape, bool) if mask is None else np.array(mask, bool)
     np.put_along_axis(counts, place, True, axis=1)
     if (np.isnan(scores) & counts).any():
-        raise ValueError(f"{int((np.isnan(scores) & counts).sum())} scores are not numbers")
+        raise NotFiniteError(f"{int((np.isnan(scores) & counts).sum())} scores are not numbers")
     own = np.take_along_axis(scores, place, axis=1)
     better = ((scores > own) & counts).sum(axis=1)
     as_good = ((scores == own) & counts).sum(axis=1) - 1

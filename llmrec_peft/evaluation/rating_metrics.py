@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.finite import require_finite
+
 Floats = NDArray[np.floating]
 
 
@@ -16,7 +18,11 @@ def rmse(predicted: Floats, observed: Floats) -> float:
     Args:
         predicted: [n], n > 0.
         observed: [n].
+
+    Raises:
+        NotFiniteError: If a prediction is not finite.
     """
+    require_finite(predicted, "predicted ratings")
     difference = np.asarray(predicted, np.float64) - np.asarray(observed, np.float64)
     return float(np.sqrt(np.mean(difference**2)))
 
@@ -27,7 +33,11 @@ def mae(predicted: Floats, observed: Floats) -> float:
     Args:
         predicted: [n], n > 0.
         observed: [n].
+
+    Raises:
+        NotFiniteError: If a prediction is not finite.
     """
+    require_finite(predicted, "predicted ratings")
     return float(np.mean(np.abs(np.asarray(predicted, np.float64) - np.asarray(observed, np.float64))))
 
 

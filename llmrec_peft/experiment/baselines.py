@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmrec_peft.data.finite import require_finite
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.rating import rating_baselines
 from llmrec_peft.evaluation.measures import Measure, better
+from llmrec_peft.evaluation.outcomes import Ranks
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.heads.contract import TaskHead
 from llmrec_peft.progress import SILENT, Progress
@@ -35,6 +37,9 @@ def baselines_of(
     baselines = []
     with progress.bar("baselines", BASELINES[bare.task]) as shown:
         for baseline in _fitted(bare, prepared, item_vectors):
+            for part, outcome in (("validation", baseline.valid), ("test", baseline.test)):
+                if not isinstance(outcome, Ranks):
+                    require_finite(outcome, f"{part} scores of baseline {baseline.name}")
             baselines.append(baseline)
             shown.advance(text=baseline.name)
     return baselines

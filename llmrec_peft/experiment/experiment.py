@@ -70,18 +70,23 @@ class OpenedRun:
     started: float
     earlier_seconds: float = 0.0
 
-    def claimed(self, resume: bool, overwrite: bool) -> OpenedRun:
-        """Make the folder, or take an interrupted training up, and start the trackers.
+    def claimed(self, run: Path, asked: Recipe, resume: bool) -> OpenedRun:
+        """Begin in the hidden folder, or take an interrupted training up, and start the trackers.
+
+        Args:
+            run: Run folder to make; its hidden folder is held.
+            asked: Recipe as it was given.
+            resume: Whether an interrupted training is taken up.
 
         Raises:
-            InputError: When the interrupted training was another, or another has begun there meanwhile.
+            InputError: When the interrupted training was another.
         """
         experiment, accelerator = self.experiment, self.experiment.accelerator
         accelerator.wait_for_everyone()  # every process has looked for a run in the way before one takes the place
         earlier = 0.0
         if accelerator.is_main_process:
             base = self.backbone.identity.plain()
-            earlier = claim(experiment.folder, experiment.prepared, base, resume, overwrite)
+            earlier = claim(run, asked, experiment.prepared, base, resume)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("llmrec-peft", config={"recipe": experiment.recipe.to_yaml()})
         return replace(self, earlier_seconds=earlier)

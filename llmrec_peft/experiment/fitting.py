@@ -73,7 +73,7 @@ def _language_facts(recipe: Recipe, texts: Texts) -> LanguageFacts:
         user_vectors=texts.users,
         hidden=hidden,
         token_norm=token_norm,
-        prompt_width=backbone.width if reads.prompt else None,
+        prompt_width=int(texts.untuned.shape[1]) if reads.prompt else None,
         decodes=decodes,
         yes_no=word_rows(backbone, ["Yes", "No"]).cpu() if decodes else None,
     )

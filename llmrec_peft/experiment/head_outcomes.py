@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec_peft.data.dataset import column
+from llmrec_peft.data.finite import require_finite
 from llmrec_peft.evaluation.baselines.baseline import Baseline
-from llmrec_peft.evaluation.outcomes import Outcome
+from llmrec_peft.evaluation.outcomes import Outcome, Ranks
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.baselines import best_baseline
 from llmrec_peft.experiment.blending import Blend
@@ -59,7 +60,10 @@ class HeadOutcomes:
         """Predict test with a fitted variant, once."""
         protocol, test = self._prepared.protocol, self._prepared.test
         self.valid[model_name] = fitted.valid[self.name]
-        self.test[model_name] = outcome_of(fitted.model, self.name, test, protocol, protocol.learned, protocol.sampled)
+        outcome = outcome_of(fitted.model, self.name, test, protocol, protocol.learned, protocol.sampled)
+        if not isinstance(outcome, Ranks):
+            require_finite(outcome, f"test scores of model {model_name}")
+        self.test[model_name] = outcome
 
     def repeat(self, model_name: str, as_name: str) -> None:
         """Let a model stand under another name, too: it is not asked again."""

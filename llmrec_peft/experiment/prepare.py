@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft import registry
-from llmrec_peft.data.dataset import RecDataset, column, numbers, rows, selected, without_duplicates
+from llmrec_peft.data.dataset import RecDataset, column, rows, selected, titles, without_duplicates
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.histories import Histories, earlier, given
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
+from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.source import Reader
 from llmrec_peft.data.splits import Split, drawn, split
 from llmrec_peft.data.subset import with_fewer_items
@@ -25,6 +26,7 @@ from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.augmentations import idle_augmentations, require_mixable
+from llmrec_peft.experiment.learnable import require_learnable
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recipe.sections import DataSection
@@ -51,6 +53,7 @@ def read_dataset(section: DataSection) -> RecDataset:
         dataset = source.demo(DEMO_SEED)
     else:
         dataset = source.read(Path(section.path), Path(section.graph) if section.graph else None)
+    dataset = sound(dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
     return without_duplicates(dataset)
@@ -78,7 +81,7 @@ def prepare(recipe: Recipe) -> Prepared:
     recipe, dataset = _read(recipe)
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     division = _divided(recipe, dataset, vocabulary)
-    _require_classes(recipe, dataset, division)
+    require_learnable(recipe, dataset, division.interactions, division.parts)
     division, own_left_out = _with_histories(recipe, dataset, vocabulary, division)
     user_rows, item_rows = rows(dataset.users), rows(dataset.items)
     texts, wordings = _item_texts(recipe, item_rows)
@@ -121,7 +124,6 @@ def _read(recipe: Recipe) -> tuple[Recipe, RecDataset]:
     """Read the data, refuse what cannot be learned from it, and switch off signals that it cannot feed."""
     require_mixable(recipe)
     dataset = read_dataset(recipe.data)
-    _require_labels(dataset)
     recipe, dataset = _without_graph(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))
@@ -164,7 +166,7 @@ def _leaks(
         division.interactions,
         division.parts,
         texts,
-        ["", *(str(title) for title in column(dataset.items, "title"))],
+        ["", *titles(dataset.items)],
         repeats=dataset.repeats,
         in_time=recipe.data.split == "temporal",
         user_texts=user_texts,
@@ -194,32 +196,6 @@ def _with_middle(recipe: Recipe, dataset: RecDataset) -> Recipe:
 def _textless(texts: Sequence[str]) -> list[str]:
     empty = sum(not text for text in texts[1:])
     return [f"{empty} items have no text: nothing can be read of them"] if empty else []
-
-
-def _require_labels(dataset: RecDataset) -> None:
-    """Refuse labels that the owner's scale does not have."""
-    label = np.asarray(numbers(dataset.interactions, "rating"), np.float64)
-    low, high = dataset.rating_range
-    wrong = np.flatnonzero(~((label >= low) & (label <= high)))
-    if len(wrong):
-        raise InputError(
-            f"{dataset.name}: label {label[wrong[0]]:g} of interaction {wrong[0]} lies outside {low:g} to {high:g}"
-            f" ({len(wrong)} such)"
-        )
-
-
-def _require_classes(recipe: Recipe, dataset: RecDataset, division: _Division) -> None:
-    """Refuse clicks of which validation or test holds one class alone: nothing there can be told apart."""
-    clicks = {name: head for name, head in recipe.reads.heads.items() if head.task == "click"}
-    for name, head in clicks.items():
-        for part, chosen in (("validation", division.parts.valid), ("test", division.parts.test)):
-            observed = head.observed(division.interactions.label[chosen], dataset.rating_range)
-            if len(np.unique(observed)) == 1:
-                raise InputError(
-                    f"head {name}: all {len(chosen)} {part} examples of {dataset.name} are"
-                    f" {'positive' if observed[0] else 'negative'}: AUC needs both classes, choose another"
-                    " data.split or head.threshold"
-                )
 
 
 def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecDataset]:
@@ -278,7 +254,7 @@ def _user_texts(recipe: Recipe, user_rows: Sequence[Mapping[str, Any]]) -> list[
     if view is None or not recipe.reads.user_text or recipe.reads.user_text_by_example:
         return []
     told = ({"user": row, "history": []} for row in user_rows)
-    return ["", *ViewTemplate(view.template).render_all(told)]
+    return ["", *ViewTemplate(view.template, "views.user.template").render_all(told)]
 
 
 def _item_texts(
@@ -287,7 +263,11 @@ def _item_texts(
     """Text of each item index, and further ones from the view's variants; index 0 has an empty one."""
     view = recipe.views.item
     texts, *wordings = (
-        ("", *ViewTemplate(template).render_all(item_rows)) for template in (view.template, *view.variants)
+        ("", *ViewTemplate(template, where).render_all(item_rows))
+        for where, template in (
+            ("views.item.template", view.template),
+            *((f"views.item.variants.{at}", variant) for at, variant in enumerate(view.variants)),
+        )
     )
     return texts, tuple(wordings)
 

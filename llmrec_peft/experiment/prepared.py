@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, column, columns
+from llmrec_peft.data.dataset import RecDataset, columns, titles
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak
@@ -123,13 +123,12 @@ class Prepared:
 
     def ids(self, part: Interactions) -> tuple[list[str], list[str]]:
         """User ids and item ids of numbered interactions, as `Recommender.score` takes them."""
-        users, items = self.vocabulary.users, self.vocabulary.items
-        return [users[index - 1] for index in part.user], [items[index - 1] for index in part.item]
+        return self.vocabulary.user_ids(part.user), self.vocabulary.item_ids(part.item)
 
     @cached_property
     def titles(self) -> list[str]:
         """Title of each item in vocabulary order."""
-        return [str(title) for title in column(self.dataset.items, "title")]
+        return titles(self.dataset.items)
 
     @cached_property
     def digest(self) -> str:

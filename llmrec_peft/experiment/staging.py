@@ -11,6 +11,7 @@ import torch
 from llmrec_peft import registry
 from llmrec_peft.artifact.tables import ItemTable, Seen
 from llmrec_peft.data.column_types import column_types
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.model import RecModel
@@ -34,6 +35,7 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
                 vectors = encoded[: len(keys)].clone()
         else:
             vectors = texts.items
+    _require_finite(vectors, prepared)
     model.fold()
     counts = learned.counts_by_item(prepared.vocabulary.num_items)
     told = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
@@ -51,6 +53,17 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
         prepared.user_rows if told else (),
         _user_vectors(prepared, model, texts),
     )
+
+
+def _require_finite(vectors: torch.Tensor | None, prepared: Prepared) -> None:
+    """Refuse a catalogue in which an item's vector is not finite."""
+    wrong = [] if vectors is None else (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if wrong:
+        which = prepared.vocabulary.items[wrong[0] - 1] if wrong[0] else "the unknown item"
+        raise NotFiniteError(
+            f"the tuned model's vectors of {len(wrong)} items are not finite, first that of item {which!r}:"
+            " lower training.adapter.learning_rate, or try backbone.precision=fp32"
+        )
 
 
 def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Tensor | None:

@@ -13,9 +13,10 @@ from torch import Tensor
 from llmrec_peft import registry
 from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
-from llmrec_peft.backbone.encoder import Reading, TextEncoder
+from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
-from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.data.tokens import TokenTable, count_cut
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
@@ -31,6 +32,7 @@ class Texts:
         plan: Where each kind of texts starts among the keys.
         tokens: Token rows of all keys.
         untuned: Vectors of all keys from the untuned model, float32 [keys, width].
+        reader: How texts become tokens and states become vectors.
         notes: What it took to fit the texts, one line each.
         method: Adapter method, once an encoder with an adapter was asked for.
     """
@@ -44,7 +46,7 @@ class Texts:
             recipe: Pooling, lengths, adapter method.
 
         Raises:
-            InputError: When a prompt cannot be made to fit.
+            InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
         """
         self.backbone = backbone
         self._recipe = recipe
@@ -52,6 +54,8 @@ class Texts:
         vocabulary = prepared.vocabulary
         self._sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
         self.plan = plan_texts(recipe, *self._sizes)
+        self.reader = backbone.reads(recipe.backbone)
+        self.notes += self.reader.notes_on(recipe.views, self.plan.user is not None, self.plan.prompt is not None)
         self._further: list[Reading] = []
         self.tokens = self._tokenized(prepared)
         frozen = list(backbone.model.modules())
@@ -61,9 +65,26 @@ class Texts:
         self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
         with self._plain.fixed() as vectors:
             self.untuned: Tensor = vectors.clone()
+        self._require_finite(prepared)
         self.method: AdapterMethod[Any] | None = None
         self._tuned: EncodedTexts | None = None
         self._start: dict[str, Tensor] = {}
+
+    def _require_finite(self, prepared: Prepared) -> None:
+        """Refuse vectors that are not finite: the base overflows on a text, or its weights are broken."""
+        wrong = (~self.untuned.isfinite().all(dim=1)).nonzero()
+        if len(wrong):
+            key, plan = int(wrong[0]), self.plan
+            if plan.prompt is not None and key >= plan.prompt:
+                which = f"prompt {key - plan.prompt + 1}"
+            elif plan.user is not None and key >= plan.user:
+                which = f"user text {key - plan.user + 1}"
+            else:
+                which = f"item {prepared.vocabulary.items[key - 1]!r}" if key else "the empty text"
+            raise NotFiniteError(
+                f"backbone {self._recipe.backbone.name}: vectors of {len(wrong)} of {len(self.untuned)} texts are not"
+                f" finite, first that of {which}: look at the base's weights, or try backbone.precision=fp32"
+            )
 
     def plan_for(self, recipe: Recipe) -> TextPlan:
         """What a variant of the recipe reads, at the keys where these texts lie."""
@@ -76,14 +97,18 @@ class Texts:
 
     def _tokenized(self, prepared: Prepared) -> TokenTable:
         view, backbone, plan = self._recipe.views.item, self.backbone, self.plan
-        items = self._table(prepared.texts, view.max_length)
-        tables = [items]
+        tables = [self._table(prepared.texts, view.max_length)]
+        cut = count_cut(prepared.texts, tables[0], view.max_length, lambda some: backbone.tokenize(some, None))
+        if cut:
+            self.notes.append(
+                f"{cut:,} of {len(prepared.texts) - 1:,} item texts are longer than {view.max_length} tokens"
+                " (views.item.max_length) and were cut"
+            )
         prompting = Prompting.of(self._recipe, backbone)
         interactions = prepared.interactions
         if plan.user is not None:
             assert prompting.user is not None  # noqa: S101 - the plan has users' texts
-            reading = self._recipe.backbone
-            self._further.append(Reading(reading.pooling, reading.normalize))
+            self._further.append(self.reader.reading("user"))
             if plan.user_by_example:
                 of_users = [prepared.user_rows[user] for user in interactions.user]
                 written = prompting.user.of_examples(of_users, None, interactions.history, prepared.item_rows)
@@ -93,7 +118,7 @@ class Texts:
             tables.append(prompting.user.tokenized(written.texts))
         if plan.prompt is not None:
             assert prompting.prompt is not None  # noqa: S101 - the plan has prompts
-            self._further.append(prompt_reading(self._recipe, backbone.kind))
+            self._further.append(prompt_reading(self._recipe, backbone))
             of_users = [prepared.user_rows[user] for user in interactions.user]
             of_items = [prepared.item_rows[item] for item in interactions.item]
             written = prompting.prompt.of_examples(of_users, of_items, interactions.history, prepared.item_rows)
@@ -103,7 +128,7 @@ class Texts:
         return whole.with_variants([self._table(wording, view.max_length) for wording in prepared.wordings])
 
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
-        return TokenTable.of(texts, lambda some: self.backbone.tokenize(some, length), self.backbone.pad_id)
+        return self.reader.tokenized(texts, length)
 
     def _note(self, shortened: int, dropped: int, what: str) -> None:
         if shortened:
@@ -112,15 +137,8 @@ class Texts:
             )
 
     def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
-        section, augment = self._recipe.backbone, self._recipe.training.augment
-        encoder = TextEncoder(
-            model,
-            self._frozen,
-            section.pooling,
-            section.normalize,
-            further=self._further,
-            word_dropout=augment.word_dropout,
-        )
+        augment = self._recipe.training.augment
+        encoder = self.reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
         return EncodedTexts(encoder, self.tokens, lowest)
 
     def source(self, recipe: Recipe) -> EncodedSource:

@@ -47,7 +47,7 @@ class Explainer:
         """
         self.what_if = WhatIf(recommender, learned)
         self._recommender = recommender
-        self._tenant = recommender.tenant
+        self._tenant = self.what_if.tenant
         self._words = words
         self._integrals: dict[Pair, WordGradients] = {}
         self.notes: list[str] = []

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.tenant import LoadedTenant
 
@@ -60,7 +59,7 @@ def word_gradients(what_if: WhatIf, pair: Pair, steps: int = STEPS) -> WordGradi
         Sundararajan, Taly and Yan, Axiomatic Attribution for Deep Networks, ICML 2017, section 3.
     """
     text = what_if.worded(pair.row)
-    tenant = what_if.recommender.tenant
+    tenant = what_if.tenant
     if not isinstance(tenant, LoadedTenant):
         raise InputError("gradients of words take a run that was loaded from a folder")
     places, weights = np.polynomial.legendre.leggauss(steps)
@@ -87,7 +86,7 @@ class _Path:
         self, what_if: WhatIf, pair: Pair, backbone: Backbone, encoder: TextEncoder, ids: Tensor, blank: Tensor
     ) -> None:
         self._what_if, self._pair, self._encoder = what_if, pair, encoder
-        self._ids, self._section = ids.to(backbone.device), what_if.recommender.recipe.backbone
+        self._ids = ids.to(backbone.device)
         self._embed: Any = backbone.model.get_input_embeddings()  # type: ignore[operator]
         mask = getattr(backbone.tokenizer, "mask_token_id", None)
         with torch.no_grad():
@@ -125,7 +124,4 @@ class _Path:
             states = self._encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
         finally:
             handle.remove()
-        vectors = pool(states, mask, self._section.pooling)
-        if self._section.normalize:
-            vectors = torch.nn.functional.normalize(vectors, dim=-1)
-        return self._what_if.raw_of_texts(self._pair, vectors)
+        return self._what_if.raw_of_texts(self._pair, self._encoder.reading.vectors(states, mask))

@@ -18,7 +18,7 @@ SHOWN = 3
 
 def neighbour_pieces(pair: Pair, what_if: WhatIf) -> list[Piece]:
     """Return every neighbour of a pair's item in every graph; its key is the signal's name and its place there."""
-    item = int(what_if.recommender.catalogue.table_index[pair.row])
+    item = int(what_if.tenant.catalogue.table_index[pair.row])
     pieces = []
     for name, signal in what_if.connecting.items():
         for place, (relation, entity) in enumerate(signal.neighbours_of(item)):
@@ -38,7 +38,7 @@ def through(one: Weighed, pair: Pair, what_if: WhatIf, weights: Mapping[str | in
     """
     name, _, place = str(one.piece.key).rpartition(":")
     signal = what_if.connecting[name]
-    tenant = what_if.recommender.tenant
+    tenant = what_if.tenant
     item = int(tenant.catalogue.table_index[pair.row])
     known, label = tenant.seen.of(pair.user)
     liked = known[label >= label.mean()] if len(label) else known

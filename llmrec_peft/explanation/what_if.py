@@ -59,6 +59,7 @@ class WhatIf:
 
     Attributes:
         recommender: The run.
+        tenant: Its state when the explanations began.
         model: Its model; with interactions restored in place of folded tables if they were given.
         remembers: Whether they were given.
         learned: Training interactions of each user index, if they are restored.
@@ -72,10 +73,10 @@ class WhatIf:
             learned: Interactions that it was trained on; None if they were not passed on.
         """
         self.recommender = recommender
-        self._tenant = recommender.tenant
-        self.model = self._tenant.model
+        self.tenant = recommender.tenant
+        self.model = self.tenant.model
         self.remembers = False
-        users = self._tenant.vocabulary.num_users
+        users = self.tenant.vocabulary.num_users
         self.learned = Histories.empty(users)
         self._worded: dict[int, WordedText] = {}
         if learned is None or not len(learned):
@@ -140,20 +141,22 @@ class WhatIf:
     def worded(self, row: int) -> WordedText:
         """Return the words of an item's text; none for an item whose text the run does not have."""
         if row not in self._worded:
-            index = int(self._tenant.catalogue.table_index[row])
-            tenant = self._tenant
+            index = int(self.tenant.catalogue.table_index[row])
+            tenant = self.tenant
             if index == 0 or not isinstance(tenant, LoadedTenant):
                 return WordedText((), (), ())
             with tenant.base.inside(tenant.adapter) as (backbone, _):
-                length = self.recommender.recipe.views.item.max_length
-                self._worded[row] = worded(self._tenant.items.texts[index - 1], backbone, length)
+                recipe = self.tenant.recipe
+                reader = backbone.reads(recipe.backbone)
+                length, prompt = reader.length(recipe.views.item.max_length), reader.prompts["item"]
+                self._worded[row] = worded(self.tenant.items.texts[index - 1], backbone, length, prompt)
         return self._worded[row]
 
     def _batch(self, variants: Sequence[Variant], anew: bool) -> Batch:
         user = np.fromiter((variant.pair.user for variant in variants), np.int64, len(variants))
         rows = np.fromiter((variant.pair.row for variant in variants), np.int64, len(variants))
         histories = self._histories(variants) if self.reads_histories else None
-        batch = self._tenant.model.with_texts(self._tenant.batch(user, rows, histories))  # knows items added since
+        batch = self.tenant.model.with_texts(self.tenant.batch(user, rows, histories))  # knows items added since
         if anew and "item" in batch.vectors:
             batch = batch.with_vectors(item=self._texts(variants).to(batch.user.device))
         if self.remembers:
@@ -162,7 +165,7 @@ class WhatIf:
 
     def _histories(self, variants: Sequence[Variant]) -> Histories:
         """Return users' histories without the entries that each variant leaves out."""
-        seen = self._tenant.seen
+        seen = self.tenant.seen
         kept = []
         for variant in variants:
             at = np.arange(seen.begin[variant.pair.user], seen.end[variant.pair.user])
@@ -194,7 +197,7 @@ class WhatIf:
     def _texts(self, variants: Sequence[Variant]) -> Tensor:
         """Return vectors of the items' texts, encoded now, each without the words that its variant leaves out."""
         rows = [self.worded(variant.pair.row).without(variant.keys("word")) for variant in variants]
-        tenant = self._tenant
+        tenant = self.tenant
         if not isinstance(tenant, LoadedTenant):
             raise InputError("words are left out of texts by a run that was loaded from a folder")
         with tenant.base.inside(tenant.adapter) as (backbone, encoder):
@@ -219,7 +222,7 @@ class WhatIf:
     def _gives_what(self, folded: RecModel) -> bool:
         """Return whether restored histories give the scores of the folded tables."""
         rng = np.random.default_rng(0)
-        users, rows = self._tenant.vocabulary.num_users, len(self._tenant.catalogue.ids)
+        users, rows = self.tenant.vocabulary.num_users, len(self.tenant.catalogue.ids)
         if users == 1 or rows == 0:
             return False
         count = FEW if self.encodes_examples else CHECKED

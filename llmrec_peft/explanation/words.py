@@ -41,8 +41,8 @@ class WordedText:
         return [token for token, word in zip(self.ids, self.word_of, strict=True) if word not in words]
 
 
-def worded(text: str, backbone: Backbone, max_length: int) -> WordedText:
-    """Tokenize a text as the encoder does and find its words.
+def worded(text: str, backbone: Backbone, max_length: int, prompt: str = "") -> WordedText:
+    """Tokenize a text as the encoder does and find its words; those of the model's prompt before it are none.
 
     Raises:
         InputError: If the model's tokenizer does not return the position of tokens in the text.
@@ -53,9 +53,9 @@ def worded(text: str, backbone: Backbone, max_length: int) -> WordedText:
             " cannot be explained: --words none leaves them out"
         )
     with quiet_transformers():
-        found = backbone.tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
+        found = backbone.tokenizer(prompt + text, truncation=True, max_length=max_length, return_offsets_mapping=True)
     ids, spans = found["input_ids"], found["offset_mapping"]
-    matches = list(_WORD.finditer(text))
+    matches = list(_WORD.finditer(prompt + text, len(prompt)))
     word_of = [_word_at(start, end, matches) for start, end in spans]
     number = {word: at for at, word in enumerate(sorted(set(word_of) - {-1}))}
     words = tuple(matches[word][0] for word in number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.base_files import CONFIG, read_object
 from llmrec_peft.backbone.preflight import refusal, require_possible
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.estimate import Footprint, Plan, Workload, estimate
 from llmrec_peft.footprint.workload_data import WorkloadData, chunks_of_step, data_of, examples_of_step, view_texts
@@ -147,7 +148,7 @@ def _footprint(recipe: Recipe, data: WorkloadData, cuda: bool) -> Footprint:
     section = recipe.backbone
     dtype, quantized = _dtype(section.precision, cuda), section.quantization != "none"
     folder = _folder(recipe)
-    backbone = bare_on_meta(folder, dtype, section.trust_remote_code)
+    backbone = bare_on_meta(folder, dtype, decided(section))
     if data.lengths[-1] > backbone.window:
         raise InputError(
             f"views.item.max_length: texts of items take up to {data.lengths[-1]} tokens, over the"
@@ -182,13 +183,16 @@ def _footprint(recipe: Recipe, data: WorkloadData, cuda: bool) -> Footprint:
 
 
 def _rehearsed(recipe: Recipe, backbone: Any, work: Workload) -> Rehearsal:
+    from llmrec_peft.backbone.embedding_model import read_embedding_model
+    from llmrec_peft.backbone.text_reader import pooling_of
     from llmrec_peft.footprint.rehearsal import rehearse
 
     method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
     section, training = recipe.backbone, recipe.training
     rows, length = work.largest
+    files = read_embedding_model(_folder(recipe))
     recompute = training.gradient_checkpointing
-    return rehearse(backbone, method, section.quantization, recompute, rows, length, section.pooling)
+    return rehearse(backbone, method, section.quantization, recompute, rows, length, pooling_of(section, files))
 
 
 def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[int, int]:
@@ -254,6 +258,6 @@ def _dtype(precision: str, cuda: bool) -> torch.dtype:
 
 def _stored(folder: Path) -> int:
     """Return the bytes of a weight in its file, by the number format of the configuration; fp32 by default."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_object(folder / CONFIG)
     named = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     return {"float32": 4, "float64": 8}.get(named, 2)

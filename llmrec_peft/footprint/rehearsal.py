@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from llmrec_peft.backbone.load import Backbone, BaseIdentity, bare_config
 from llmrec_peft.backbone.pooling import pool
-from llmrec_peft.errors import InputError
+from llmrec_peft.backbone.quiet import refused_in_one_line
 from llmrec_peft.footprint.quantized import stand_in
 
 if TYPE_CHECKING:
@@ -98,12 +98,10 @@ def bare_on_meta(folder: Path, dtype: torch.dtype, remote: bool = False) -> Back
     """
     from transformers import AutoModel
 
-    try:
+    with refused_in_one_line(f"backbone {folder}"):
         config, facts, options = bare_config(folder, str(folder), remote)
         with torch.device("meta"):
             model = AutoModel.from_config(config, dtype=dtype, trust_remote_code=remote, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"backbone {folder}: {str(error).strip().splitlines()[0]}") from error
     model.requires_grad_(False)
     model.eval()
     identity = BaseIdentity(str(folder), None, "", "none", "bf16" if dtype == torch.bfloat16 else "fp32")

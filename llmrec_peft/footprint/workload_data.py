@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec_peft import registry
+from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.estimate import CHUNK
 from llmrec_peft.recipe import Recipe
@@ -85,18 +86,26 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
         return _assumed(recipe, users or USERS, items or ITEMS, length)
     if users is not None or items is not None:
         raise InputError("--users and --items are for recipes without data; this one's are counted")
-    from transformers import AutoTokenizer
-
+    from llmrec_peft.backbone.base_files import CONFIG, read_object
+    from llmrec_peft.backbone.embedding_model import read_embedding_model
+    from llmrec_peft.backbone.quiet import refused_in_one_line
+    from llmrec_peft.backbone.text_reader import prompt_of
+    from llmrec_peft.backbone.tokenizer import load_tokenizer, require_embedded
     from llmrec_peft.data.dataset import columns
     from llmrec_peft.experiment.prepare import prepare
 
     prepared = prepare(recipe)
     recipe = prepared.recipe
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"backbone {recipe.backbone.name}: {str(error).strip().splitlines()[0]}") from None
-    rows = tokenizer(list(dict.fromkeys(prepared.texts)), truncation=True, max_length=length)["input_ids"]
+    with refused_in_one_line(f"backbone {recipe.backbone.name}"):
+        tokenizer = load_tokenizer(folder, decided(recipe.backbone))
+    embedded = read_object(folder / CONFIG).get("vocab_size")
+    if isinstance(embedded, int):
+        require_embedded(tokenizer, embedded, recipe.backbone.name)
+    files = read_embedding_model(folder)
+    before = prompt_of("item", recipe.backbone, files)
+    length = length if files is None or files.max_length is None else min(length, files.max_length)
+    texts = [before + text for text in dict.fromkeys(prepared.texts)]
+    rows = tokenizer(texts, truncation=True, max_length=length)["input_ids"]
     dataset, vocabulary = prepared.dataset, prepared.vocabulary
     return recipe, WorkloadData(
         users=len(vocabulary.users),

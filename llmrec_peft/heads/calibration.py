@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.finite import require_finite
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -69,6 +71,7 @@ def fitted(
     from scipy.optimize import isotonic_regression, minimize
     from scipy.special import expit, logit
 
+    require_finite(probability, "scores to calibrate")
     x = logit(np.clip(np.asarray(probability, np.float64), 1e-9, 1.0 - 1e-9))
     y = np.asarray(observed, np.float64)
     if kind == "platt":

@@ -44,7 +44,7 @@ class RatingHead(TaskHead[RatingOptions]):
         from torch import nn
 
         mean = nn.Parameter(torch.tensor([context.label_mean]))
-        span = nn.Parameter(torch.tensor(context.label_range), requires_grad=False)
+        span = nn.Parameter(torch.tensor(context.label_range, dtype=torch.float32), requires_grad=False)
         scale = nn.ParameterDict({"mean": mean, "range": span})
         return nn.ModuleDict({"scale": scale, "dropout": nn.Dropout(self.config.dropout)})
 

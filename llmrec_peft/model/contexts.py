@@ -83,7 +83,7 @@ def training_contexts(recipe: Recipe, data: DataFacts, train: Interactions, lang
     head = HeadContext(
         dim=recipe.fusion.dim,
         label_mean=float(train.label.mean()),
-        label_range=data.label_range,
+        label_range=(float(data.label_range[0]), float(data.label_range[1])),  # an owner's whole stars are saved so too
         text_width=None if language is None else language.prompt_width,
         decodes=language is not None and language.decodes,
         yes_no=None if language is None else language.yes_no,

@@ -15,6 +15,7 @@ from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.text_reader import TextReader
     from llmrec_peft.recipe import Recipe
     from llmrec_peft.recipe.sections import PromptView
 
@@ -25,7 +26,14 @@ class ViewWriter:
     """Writes the texts of one view for one model."""
 
     def __init__(
-        self, view: PromptView, backbone: Backbone, middle: float, history_length: int, inserted: int = 0
+        self,
+        view: PromptView,
+        backbone: Backbone,
+        middle: float,
+        history_length: int,
+        inserted: int = 0,
+        reader: TextReader | None = None,
+        kind: str = "prompt",
     ) -> None:
         """Compile the template and find out how the model is prompted.
 
@@ -35,17 +43,21 @@ class ViewWriter:
             middle: Labels above it count as liked.
             history_length: Entries of a history at most.
             inserted: Vectors that signals insert into each text.
+            reader: The recipe's prompts and lengths; by default there are none beside the view's.
+            kind: ``user`` or ``prompt``.
         """
-        self.max_length = min(view.max_length, backbone.window - inserted)
+        longest = backbone.window if reader is None else reader.length(backbone.window)
+        self.max_length = min(view.max_length, longest - inserted)
+        before = "" if reader is None else reader.prompts[kind]
         self.chat = chat = view.chat and backbone.chats
         self._backbone = backbone
         self._history_length = history_length
         self._writer = PromptWriter(
-            ViewTemplate(view.template),
+            ViewTemplate(view.template, f"views.{kind}.template"),
             self.max_length,
             middle,
             lambda texts: [len(row) for row in backbone.tokenize(texts, None, special=not chat)],
-            backbone.chat if chat else str,
+            (lambda text: backbone.chat(before + text)) if chat else (lambda text: before + text),
         )
 
     def tokenized(self, texts: Sequence[str]) -> TokenTable:
@@ -99,15 +111,27 @@ class Prompting:
                 "views.prompt: the head reads prompts, and the recipe has no template for them, such as"
                 ' "Liked: {% for film in history if film.liked %}{{ film.title }}; {% endfor %}Next: {{ item.title }}"'
             )
-        inserted = recipe.reads.inserted_tokens
-        return cls(
-            None if views.user is None else ViewWriter(views.user, backbone, middle, length),
-            None if views.prompt is None else ViewWriter(views.prompt, backbone, middle, length, inserted),
+        inserted, reader = recipe.reads.inserted_tokens, backbone.reads(recipe.backbone)
+        user = prompt = None
+        if views.user is not None:
+            user = ViewWriter(views.user, backbone, middle, length, reader=reader, kind="user")
+        if views.prompt is not None:
+            prompt = ViewWriter(views.prompt, backbone, middle, length, inserted, reader)
+        return cls(user, prompt)
+
+
+def prompt_reading(recipe: Recipe, backbone: Backbone) -> Reading:
+    """Return how prompts become vectors: a decoder's last state, from which it would continue; an encoder's pooled.
+
+    Raises:
+        InputError: If an embedding model's linear layers make vectors of another width than its states.
+    """
+    reader = backbone.reads(recipe.backbone)
+    if backbone.kind == "encoder":
+        return reader.reading("prompt")
+    if reader.width != backbone.width:
+        raise InputError(
+            f"head: prompts are read from a decoder's own states of width {backbone.width}, but the Dense layers of"
+            f" {backbone.identity.name} make other texts {reader.width} wide"
         )
-
-
-def prompt_reading(recipe: Recipe, kind: str) -> Reading:
-    """Return how prompts become vectors: a decoder's last state, from which it would continue; an encoder's pooled."""
-    if kind == "decoder":
-        return Reading("last-token", False)
-    return Reading(recipe.backbone.pooling, recipe.backbone.normalize)
+    return Reading("last-token", False)

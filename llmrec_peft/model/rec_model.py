@@ -71,6 +71,7 @@ class RecModel(TrainedParts):
         self.augment = augment or Augment()
         self.fusion = fusion or Fusion("sum", list(signals), dim=0)
         self.signal_parts = nn.ModuleDict({name: signal.parts for name, signal in signals.items()})
+        self.loss_parts: dict[str, Tensor] = {}  # of the last batch: which of them is not finite
         self.head_parts = nn.ModuleDict({name: head.parts for name, head in heads.items()})
 
     def sharing(self, signals: dict[str, Signal[Any]] | None = None, texts: TextSource | None = None) -> RecModel:
@@ -83,6 +84,7 @@ class RecModel(TrainedParts):
             self.weights,
             self.augment,
         )
+        other.encoder = self.encoder
         return other.train(self.training)
 
     @property
@@ -103,11 +105,16 @@ class RecModel(TrainedParts):
     def forward(self, batch: Batch) -> HeadOutput:
         """Compute the loss of all heads (with labels) and scores of the primary one."""
         outputs, batch = self.outputs(batch)
-        losses = [self.weights[name] * out.loss for name, out in outputs.items() if out.loss is not None]
+        losses = {
+            f"head {name}": self.weights[name] * out.loss for name, out in outputs.items() if out.loss is not None
+        }
         if losses and self.training:
-            losses += [term for signal in self.signals.values() if (term := signal.penalty(batch)) is not None]
+            for name, signal in self.signals.items():
+                if (term := signal.penalty(batch)) is not None:
+                    losses[f"penalty of signal {name}"] = term
+        self.loss_parts = {name: loss.detach() for name, loss in losses.items()}
         scores = next(iter(outputs.values())).scores
-        return HeadOutput(loss=torch.stack(losses).sum() if losses else None, scores=scores)
+        return HeadOutput(loss=torch.stack(list(losses.values())).sum() if losses else None, scores=scores)
 
     def outputs(self, batch: Batch) -> tuple[dict[str, HeadOutput], Batch]:
         """Return each head's output for a batch, and the batch with its texts' vectors."""

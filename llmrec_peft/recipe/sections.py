@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from llmrec_peft import registry
 from llmrec_peft.errors import nearest
 from llmrec_peft.options import Options
+from llmrec_peft.recipe.templates import compiled
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _readable(template: str) -> str:
+    compiled(template)
+    return template
+
+
+TextTemplate = Annotated[str, Field(min_length=1), AfterValidator(_readable)]
+"""A template that was checked, so that a recipe that loads can be rendered."""
 
 
 class DataSection(Options):
@@ -54,18 +64,18 @@ class DataSection(Options):
 class ItemView(Options):
     """How an item's columns become one text."""
 
-    template: str = Field(min_length=1)
+    template: TextTemplate
     """Jinja2 template over the columns of the items table, such as `{{ title }} ({{ year }})`."""
     max_length: int = Field(default=48, ge=4, le=8192)
     """Largest number of tokens of a text; the rest is cut off."""
-    variants: tuple[str, ...] = ()
+    variants: tuple[TextTemplate, ...] = ()
     """Further text variants: training draws a template for each item and epoch; scores always use `template`."""
 
 
 class PromptView(Options):
     """How a user's history and a candidate item become one text."""
 
-    template: str = Field(min_length=1)
+    template: TextTemplate
     """Jinja2 template over `item`, `user` and `history`, whose entries have `title`, `rating` and `liked`."""
     max_length: int = Field(default=512, ge=16, le=8192)
     """Largest number of tokens of a prompt; a longer one loses the oldest entries of its history."""
@@ -84,6 +94,17 @@ class ViewsSection(Options):
     """Text of an example, for heads that give history and candidate to the language model as one text."""
 
 
+class PromptsByView(Options):
+    """A text for each kind of texts that the language model reads."""
+
+    item: str | None = Field(default=None, max_length=4000)
+    """For items' texts (`views.item`)."""
+    user: str | None = Field(default=None, max_length=4000)
+    """For users' texts (`views.user`)."""
+    prompt: str | None = Field(default=None, max_length=4000)
+    """For examples' prompts (`views.prompt`); the model's own files have none for them."""
+
+
 class BackboneSection(Options):
     """The frozen language model."""
 
@@ -97,12 +118,21 @@ class BackboneSection(Options):
     """Load the weights in 8 or 4 bits with bitsandbytes."""
     double_quantization: bool = True
     """With `nf4`: store the scales of the 4-bit blocks in 8 bits, which saves about 0.4 bits a weight."""
-    pooling: Literal["mean", "cls", "last-token"] = "mean"
-    """How the hidden states of a text's tokens become one vector; a decoder's last token has read the whole text."""
-    normalize: bool = True
-    """Scale pooled vectors to length 1, as sentence encoders are trained to be used."""
+    pooling: Literal["auto", "mean", "cls", "last-token", "max", "mean-sqrt", "weighted-mean"] = "auto"
+    """How the hidden states of a text's tokens become one vector. `auto` follows the model's own files
+    (sentence-transformers' `modules.json`); where there are none it is `mean`. A decoder's last token has read the
+    whole text."""
+    normalize: Literal["auto"] | bool = "auto"
+    """Whether vectors are scaled to length 1. `auto` follows the model's own files; where there are none they are."""
+    prompts: PromptsByView = PromptsByView()
+    """Text put before each text of a view, such as `passage: ` before items and `query: ` before users; null for what
+    the model's own files say, an empty text for none."""
+    prompt_names: PromptsByView = PromptsByView()
+    """Name of the prompt in the model's own files; null for `document`, `passage` or `corpus` before items, `query`
+    before users, and else the files' default."""
     trust_remote_code: bool = False
-    """Run Python code that comes with a Hub model. Leave it off unless you have read that code."""
+    """Ask to run Python code that comes with the model; every command refuses that without `--trust-remote-code`. Read
+    that code first."""
 
 
 class FusionSection(Options):

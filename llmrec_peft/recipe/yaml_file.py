@@ -3,39 +3,113 @@
 from __future__ import annotations
 
 import math
+import re
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
+from yaml.reader import ReaderError
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import for_terminal
 
 MAX_BYTES = 1 << 20
 _SWITCHES = {"adapter": "method", "head": "name"}
 """Blocks whose other fields belong to the plugin that one field names."""
 
 
+_DEEPEST = 24
+"""Blocks and lists inside each other; recipes have six."""
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+"""Characters that a quoted text can spell and no text holds: control characters and halves of characters."""
+_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+_BOOLEAN = re.compile(r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$")
+_INTEGER = re.compile(r"^[-+]?(?:0|[1-9][0-9]{0,18})$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:[0-9]{1,400}\.[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][-+][0-9]{1,5})?|[-+]?\.(?:inf|Inf|INF)"
+    r"|\.(?:nan|NaN|NAN))$"
+)
+_ODD = re.compile(
+    r"^(?:[-+]?0b[01_]+|[-+]?0x[0-9a-fA-F_]+|[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?"
+    r"|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)$"
+)
+"""Numbers in the notations of YAML 1.1: 0x1f, 010 for eight, 1_000, 1:30 for ninety. Few people mean them."""
+_TAGS = "tag:yaml.org,2002:"
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without anchors: a few nested aliases can stand for gigabytes."""
+    """Safe YAML of plain values: no aliases, tags, merged keys, dates or numbers in odd notations.
+
+    A few nested aliases can stand for gigabytes, and a tag can ask for what a value is not.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {
+        None: [
+            (f"{_TAGS}null", _NULL),
+            (f"{_TAGS}bool", _BOOLEAN),
+            (f"{_TAGS}int", _INTEGER),
+            (f"{_TAGS}float", _FLOAT),
+            ("odd", _ODD),
+        ]
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        return super().compose_node(parent, index)
+        """Refuse aliases, tags and too many levels where they stand."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _wrong("aliases are not allowed", event)
+        if event.tag is not None:
+            name = event.tag.replace(_TAGS, "!!")[:40]
+            raise _wrong(f"tags such as {name!r} are not allowed; a text stands in quotes", event)
+        if self._depth >= _DEEPEST:
+            raise _wrong(f"more than {_DEEPEST} levels inside each other", event)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Refuse texts with characters that no text holds."""
+        value = super().construct_scalar(node)
+        if _CONTROL.search(value):
+            raise _wrong("a text holds a control character or half a character", node)
+        return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands twice: plain YAML would let the last one win without a word."""
+        """Refuse a key that is no text, or that stands twice: plain YAML would let the last one win without a word."""
         seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key.value, str)):
+        for key, _ in node.value:
+            if key.tag != f"{_TAGS}str":
+                raise _wrong(f"the name of a field is a text; {_shown(key)} stands in quotes then", key)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                raise _wrong(f"{_shown(key)} stands twice", key)
             seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
 
 
+def _odd(_: _Loader, node: Any) -> Any:
+    raise _wrong(f"{_shown(node)} is read as other numbers by other programs: write it in decimals, or in quotes", node)
+
+
+_Loader.add_constructor("odd", _odd)
+
+
+def _wrong(problem: str, where: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+
+
+def _shown(node: Any) -> str:
+    return repr(node.value[:40]) if isinstance(node.value, str) else "a list or a block"
+
+
 def parse_yaml(text: str, where: str) -> Any:
-    """Parse one YAML document into plain values.
+    """Parse one YAML document into plain values: texts, finite and infinite numbers, booleans, lists, and blocks.
 
     Raises:
         InputError: With the line and column of what cannot be read.
@@ -45,31 +119,42 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{where}{place}: unreadable YAML ({error.problem})") from None
+        raise InputError(f"{where}{place}: unreadable YAML ({str(error.problem)[:300]})") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{where}, line {line}: unreadable YAML (a control character)") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: unreadable YAML ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{where}: unreadable YAML ({(str(error).splitlines() or ['?'])[0][:300]})") from None
 
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file into plain values.
 
     Raises:
-        InputError: When the file cannot be opened, is no UTF-8 text, is over 1 MiB or no YAML.
+        InputError: When it is no file, cannot be opened, is no UTF-8 text, is over 1 MiB or no YAML.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path}: no file")
+        if found.st_size > MAX_BYTES:
             raise InputError(f"{path}: over {MAX_BYTES} bytes, which is no recipe")
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: unreadable YAML (not UTF-8 text)") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: unreadable YAML (not UTF-8 text)") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     return parse_yaml(text, str(path))
 
 
 def dump_yaml(values: Any) -> str:
-    """Write plain values as YAML in their own order."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    """Write plain values as YAML in their own order; characters that a terminal would obey are written as escapes."""
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    if all(line == for_terminal(line) for line in text.split("\n")):
+        return text
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=False, width=100))
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -86,7 +171,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     field, equals, value = text.partition("=")
     field = field.strip()
     if not equals or not field or not all(field.split(".")):
-        raise InputError(f"--set {text!r}: write it as field=value, such as training.epochs=3")
+        raise InputError(f"--set {text[:100]!r}: write it as field=value, such as training.epochs=3")
+    if len(text) > MAX_BYTES or field.count(".") >= _DEEPEST:
+        raise InputError(f"--set {field[:60]}…: no field of a recipe is that long")
     if value.lstrip().startswith(("{{", "{%")):  # a template, which YAML takes for a broken mapping
         return field, value.strip()
     parsed = parse_yaml(value, f"--set {field}")

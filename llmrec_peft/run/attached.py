@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,34 +14,80 @@ from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.model import RecModel
+from llmrec_peft.progress import warn
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.catalogue import Catalogue
 from llmrec_peft.run.language_model import LanguageModel
-from llmrec_peft.run.tenant import LoadedTenant, Tenant, read_tenant
+from llmrec_peft.run.read_tenant import read_tenant
+from llmrec_peft.run.tenant import LoadedTenant, Tenant
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Runs in memory at one moment; a change makes another one.
+
+    Attributes:
+        tenants: Runs by name, in the order in which they were attached.
+        current: Name of the run that answers.
+    """
+
+    tenants: Mapping[str, Tenant]
+    current: str
+
+    @property
+    def tenant(self) -> Tenant:
+        """The run that answers."""
+        return self.tenants[self.current]
+
+    def named(self, name: str) -> Tenant:
+        """Return an attached run.
+
+        Raises:
+            InputError: For a name that is not attached.
+        """
+        if name not in self.tenants:
+            raise InputError(f"no run {name!r} is attached: {nearest(name, list(self.tenants))}")
+        return self.tenants[name]
+
+    def with_tenant(self, name: str, tenant: Tenant) -> Attached:
+        """Return these runs with another one, or with a run replaced."""
+        return replace(self, tenants={**self.tenants, name: tenant})
+
+    def without(self, name: str) -> Attached:
+        """Return these runs without one that does not answer."""
+        return replace(self, tenants={other: tenant for other, tenant in self.tenants.items() if other != name})
 
 
 class AttachedRuns:
     """Runs by name: each has its own adapter, heads, signals, users and items, and all share one base.
 
-    Its properties and methods are those of the current run, see `switch`.
+    Its properties and methods are those of the current run, see `switch`. They may be used by several threads: what is
+    in memory at one moment is one object, which is never changed, only replaced under a lock.
     """
 
-    _tenants: dict[str, Tenant]
-    _current: str
+    _attached: Attached
+    _changing: threading.Lock
 
     def _begin(self, tenant: Tenant, name: str) -> None:
-        self._tenants = {name: tenant}
-        self._current = name
+        self._attached = Attached({name: tenant}, name)
+        self._changing = threading.Lock()
+        for line in tenant.notes:
+            warn(line)
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the runs in memory, in the order in which they were attached."""
-        return tuple(self._tenants)
+        return tuple(self._attached.tenants)
 
     @property
     def current(self) -> str:
         """Name of the current run."""
-        return self._current
+        return self._attached.current
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever reads the current run's answers should know, a line each, such as that histories are missing."""
+        return self.tenant.notes
 
     def attach(self, folder: str | Path, name: str | None = None) -> str:
         """Load a further run on the same base; `switch` makes it the current one.
@@ -59,44 +108,66 @@ class AttachedRuns:
 
         def shared(manifest: Manifest, recipe: Recipe) -> LanguageModel:
             base.require(manifest, str(folder))
+            base.require_code(recipe.backbone, str(folder))
             return base
 
         tenant = read_tenant(Path(folder), self.device, shared)
         name = tenant.manifest.digest[:12] if name is None else name
-        if name in self._tenants:
-            known = self._tenants[name]
-            if not isinstance(known, LoadedTenant) or known.manifest.digest != tenant.manifest.digest:
-                raise InputError(f"the name {name!r} is taken by another run: detach that one, or give another name")
+        if self._is_attached(name, tenant):
             return name
-        if base.loaded and tenant.model.plan.any:
-            try:
+        try:
+            if base.loaded and tenant.model.plan.any:
                 with base.inside(tenant.adapter):
                     pass
-            except BaseException:
-                base.drop(tenant.adapter)
-                raise
-        self._tenants[name] = tenant
+            with self._changing:
+                known = self._is_attached(name, tenant)  # by another thread meanwhile
+                if not known:
+                    self._attached = self._attached.with_tenant(name, tenant)
+        except BaseException:
+            base.drop(tenant.adapter)
+            raise
+        if known:
+            base.drop(tenant.adapter)
+        for line in tenant.notes:
+            warn(line)
         return name
+
+    def _is_attached(self, name: str, tenant: LoadedTenant) -> bool:
+        """Return whether the same run has this name.
+
+        Raises:
+            InputError: If another one has it.
+        """
+        known = self._attached.tenants.get(name)
+        if known is None:
+            return False
+        if not isinstance(known, LoadedTenant) or known.manifest.digest != tenant.manifest.digest:
+            raise InputError(f"the name {name!r} is taken by another run: detach that one, or give another name")
+        return True
 
     def switch(self, name: str) -> None:
         """Make another attached run the current one; the base is not loaded again.
 
+        A call that another thread has begun is answered by the run that was the current one then.
+
         Raises:
             InputError: For a name that is not attached.
         """
-        self._require_attached(name)
-        self._current = name
+        with self._changing:
+            self._attached.named(name)
+            self._attached = replace(self._attached, current=name)
 
     def detach(self, name: str) -> None:
-        """Remove an attached run and free its memory.
+        """Remove an attached run and free its memory, once the calls that it answers at the moment are done.
 
         Raises:
             InputError: For a name that is not attached, or the current run.
         """
-        self._require_attached(name)
-        if name == self._current:
-            raise InputError(f"run {name!r} answers at the moment: switch to another one before it is detached")
-        tenant = self._tenants.pop(name)
+        with self._changing:
+            tenant = self._attached.named(name)
+            if name == self._attached.current:
+                raise InputError(f"run {name!r} answers at the moment: switch to another one before it is detached")
+            self._attached = self._attached.without(name)
         if isinstance(tenant, LoadedTenant):
             tenant.base.drop(tenant.adapter)
 
@@ -132,8 +203,8 @@ class AttachedRuns:
 
     @property
     def tenant(self) -> Tenant:
-        """The current run without the base model."""
-        return self._tenants[self._current]
+        """The current run without the base model, as it is at this moment."""
+        return self._attached.tenant
 
     @property
     def loaded(self) -> LoadedTenant:
@@ -160,7 +231,3 @@ class AttachedRuns:
     def device(self) -> torch.device:
         """Device of the scores' computation."""
         return self.model.device
-
-    def _require_attached(self, name: str) -> None:
-        if name not in self._tenants:
-            raise InputError(f"no run {name!r} is attached: {nearest(name, list(self._tenants))}")

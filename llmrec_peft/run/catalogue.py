@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from llmrec_peft.data.vocabulary import UNKNOWN
+from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,9 +53,10 @@ class Recommendations:
         return asdict(self)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Items that can be scored: those of the run, followed by those added since.
+    """Items that can be scored: those of the run, followed by those added since. It never changes; `with_items` makes
+    another one.
 
     Attributes:
         ids: Item ids.
@@ -63,13 +68,57 @@ class Catalogue:
         added: Columns of each item added since, if prompts name them.
     """
 
-    ids: list[str]
-    titles: list[str]
+    ids: tuple[str, ...]
+    titles: tuple[str, ...]
     table_index: NDArray[np.int64]
     popularity: NDArray[np.int64]
     vectors: Tensor | None
     added: tuple[Mapping[str, Any], ...] = ()
-    row_of: dict[str, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.row_of = {item: row for row, item in enumerate(self.ids)}
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """Row of each item by its id."""
+        return {item: row for row, item in enumerate(self.ids)}
+
+    def require_new(self, ids: Sequence[str]) -> None:
+        """Refuse ids that are not new.
+
+        Raises:
+            InputError: Naming one that is empty, known, or given twice.
+        """
+        given: set[str] = set()
+        for item in ids:
+            if not item:
+                raise InputError("a new item has no item_id")
+            if item in self.row_of or item in given:
+                raise InputError(f"item {item!r} is known already")
+            given.add(item)
+
+    def with_items(
+        self, ids: Sequence[str], titles: Sequence[str], vectors: Tensor | None, columns: Sequence[Mapping[str, Any]]
+    ) -> Catalogue:
+        """Return a catalogue with further items at its end.
+
+        Args:
+            ids: Their ids.
+            titles: Their titles.
+            vectors: Vectors of their texts, float32 [n, width]; None if none are stored.
+            columns: Their columns; empty if prompts name none.
+
+        Raises:
+            InputError: As `require_new`.
+        """
+        self.require_new(ids)
+        joined = self.vectors
+        if self.vectors is not None and vectors is not None:
+            import torch
+
+            joined = torch.cat([self.vectors, vectors])
+        return Catalogue(
+            ids=(*self.ids, *ids),
+            titles=(*self.titles, *titles),
+            table_index=np.append(self.table_index, np.full(len(ids), UNKNOWN, np.int64)),
+            popularity=np.append(self.popularity, np.zeros(len(ids), np.int64)),
+            vectors=joined,
+            added=(*self.added, *columns),
+        )

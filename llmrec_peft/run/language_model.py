@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.manifest import Manifest, require_files
+from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.remote_code import allowing, decided
+from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.recipe.sections import BackboneSection
@@ -37,6 +42,7 @@ class TenantAdapter:
 
     def __init__(self, folder: Path, manifest: Manifest, recipe: Recipe) -> None:
         self.manifest = manifest
+        self.dropped = False
         self._folder = folder
         self._recipe = recipe
         self._tree: BareTree | None = None
@@ -57,13 +63,11 @@ class TenantAdapter:
         if self._tree is not None:
             self._tree.restore()
             return
-        section, choice = self._recipe.backbone, self._recipe.adapter
+        section = self._recipe.backbone
         frozen = list(backbone.model.modules())
         try:
-            require_files(self._folder, self.manifest, FILES)
-            tuned = registry.get("adapters", choice.method)(choice.config).load(backbone, self._folder)
-            require_files(self._folder, self.manifest, FILES)  # they may have been replaced while they were read
-            encoder = TextEncoder(tuned, frozen, section.pooling, section.normalize)
+            tuned = load_adapter(self._folder, self.manifest, self._recipe, backbone)
+            encoder = backbone.reads(section).encoder(tuned, frozen)
             encoder = encoder.to(backbone.device).eval().requires_grad_(False)
         except BaseException:
             backbone.detach()
@@ -73,6 +77,38 @@ class TenantAdapter:
     def forget(self) -> None:
         """Delete the modules."""
         self._encoder, self._tree = None, None
+
+
+def load_adapter(folder: Path, manifest: Manifest, recipe: Recipe, backbone: Backbone) -> nn.Module:
+    """Attach a run's adapter to the bare model from files that are verified and that nobody else can change.
+
+    The verified bytes are copied into a folder of this process: an adapter method reads files, and those in the run
+    folder can be replaced between verifying and reading, or overwritten while a tensor is still mapped to them.
+
+    Args:
+        folder: Run folder.
+        manifest: Its manifest.
+        recipe: Its recipe, which names the adapter method.
+        backbone: The base; the caller detaches the adapter after an error.
+
+    Returns:
+        The model with the adapter inside.
+
+    Raises:
+        InputError: If the files are not those of the manifest, or the adapter does not fit.
+    """
+    sealed, choice = SealedFolder(folder, manifest), recipe.adapter
+    with tempfile.TemporaryDirectory(prefix="llmrec-adapter-") as place:
+        try:
+            for name in FILES:
+                (Path(place) / name).write_bytes(sealed.content(name))
+        except OSError as error:
+            raise InputError(f"{place}: {error.strerror or error}; the adapter's files are copied there") from None
+        try:
+            tuned: nn.Module = registry.get("adapters", choice.method)(choice.config).load(backbone, Path(place))
+            return tuned
+        except InputError as error:
+            raise InputError(str(error).replace(place, str(folder))) from None
 
 
 class LanguageModel:
@@ -94,6 +130,7 @@ class LanguageModel:
         computed = recorded.get("compute")
         self._section = section.model_copy(update={"precision": computed}) if computed else section
         self.recorded = dict(recorded)
+        self._runs_code = decided(section)  # once, by whoever opens the run: the base is loaded later, in any thread
         self._device = device
         self._backbone: Backbone | None = None
         self._inside: TenantAdapter | None = None
@@ -112,6 +149,18 @@ class LanguageModel:
         """
         require_base(self.recorded, manifest.base, run)
 
+    def require_code(self, section: BackboneSection, run: str) -> None:
+        """Refuse a run that was trained on the base with its own Python code, where this one runs without, or opposite.
+
+        Raises:
+            InputError: Naming the field.
+        """
+        if decided(section) != self._runs_code:
+            raise InputError(
+                f"{run}: backbone.trust_remote_code is {section.trust_remote_code}, and the base in memory was loaded"
+                " otherwise: load this run by itself"
+            )
+
     @contextlib.contextmanager
     def inside(self, adapter: TenantAdapter) -> Iterator[tuple[Backbone, TextEncoder]]:
         """Attach this tenant's adapter to the base inside the block; other callers wait.
@@ -126,7 +175,11 @@ class LanguageModel:
                 self._inside = None
                 adapter.put_into(backbone)
                 self._inside = adapter
-            yield backbone, adapter.encoder
+            try:
+                yield backbone, adapter.encoder
+            finally:
+                if adapter.dropped:  # a call that began before the run was detached
+                    self._take_out(adapter)
 
     @contextlib.contextmanager
     def bare(self) -> Iterator[Backbone]:
@@ -140,15 +193,20 @@ class LanguageModel:
     def drop(self, adapter: TenantAdapter) -> None:
         """Remove an adapter for good and free its memory."""
         with self._lock:
-            if self._inside is adapter and self._backbone is not None:
-                self._backbone.detach()
-                self._inside = None
-            adapter.forget()
+            adapter.dropped = True
+            self._take_out(adapter)
         gc.collect()  # modules of adapters refer to each other in cycles, which would stay until some later collection
+
+    def _take_out(self, adapter: TenantAdapter) -> None:
+        if self._inside is adapter and self._backbone is not None:
+            self._backbone.detach()
+            self._inside = None
+        adapter.forget()
 
     def _loaded(self) -> Backbone:
         if self._backbone is None:
-            backbone = load_backbone(self._section, self._device)
+            with allowing(self._runs_code):
+                backbone = load_backbone(self._section, self._device)
             require_base(backbone.identity.plain(), self.recorded, "the run")
             self._backbone = backbone
         return self._backbone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,19 +16,22 @@ from torch import Tensor
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
 from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
-from llmrec_peft.data.histories import Histories, given
+from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
-from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
+from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
-from llmrec_peft.run.catalogue import Catalogue, Recommendations
+from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.ids import checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
 from llmrec_peft.run.new_items import NewItems
-from llmrec_peft.run.tenant import SIGNAL_NAMES, Tenant, catalogue_of, read_tenant
+from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
+from llmrec_peft.run.tenant import Tenant, catalogue_of
+from llmrec_peft.run.tuned_model import TunedModel
 from llmrec_peft.run.vectors import ItemVectors, UserVectors, item_vectors, user_vectors
 
 if TYPE_CHECKING:
@@ -41,6 +45,11 @@ class Recommender(AttachedRuns):
     Known items are scored from their stored vectors; the language model is loaded when the first new text comes.
     Further runs can be attached beside the first: each has its own adapter, head, signals, users and items, and all
     share one base in memory.
+
+    It is safe in threads. A call is answered by one run as it was when the call began, whatever other threads do
+    meanwhile: switch, attach or detach runs, or add items. `add_items` adds all of its items or none; an item that two
+    threads add is added by one of them and refused for the other. Texts are encoded one call at a time, since adapters
+    take turns in the shared base; known items are scored in parallel.
     """
 
     def __init__(
@@ -92,9 +101,8 @@ class Recommender(AttachedRuns):
         Args:
             folder: Run folder.
             device: Device of the computation; by default the first CUDA device, or the CPU.
-            trust_remote_code: Whether Python code that comes with the base model may run. A run's own recipe cannot
-                allow
-                it, since whoever shared the run wrote that recipe.
+            trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for
+                it. The recipe alone cannot allow it, since whoever shared the run wrote it: such a run is refused.
             base: Another recommender, on the same device, whose base model is shared.
 
         Raises:
@@ -106,24 +114,24 @@ class Recommender(AttachedRuns):
             if base is not None:
                 shared = base.language_model
                 shared.require(manifest, str(folder))
+                shared.require_code(recipe.backbone, str(folder))
                 return shared
-            # whoever shared the run may ask for remote code in its recipe; only the caller may allow it
-            section = recipe.backbone.model_copy(update={"trust_remote_code": trust_remote_code})
-            return LanguageModel(section, manifest.base, where)
+            return LanguageModel(recipe.backbone, manifest.base, where)
 
         if base is not None:
             where = base.device
         else:
             where = torch.device(device) if device is not None else best_device()
-        tenant = read_tenant(folder, where, open_base)
+        with allowing(trust_remote_code):  # whoever shared the run may ask for it in its recipe
+            tenant = read_tenant(folder, where, open_base)
         recommender = cls.__new__(cls)
         recommender._begin(tenant, tenant.manifest.digest[:12])
         return recommender
 
     def with_vectors(self, vectors: Tensor) -> Recommender:
         """Return the same run with other vectors of its items' texts, [items of the catalogue, width]."""
-        other = type(self).__new__(type(self))
-        other._begin(self.tenant.with_vectors(vectors), self._current)
+        attached, other = self._attached, type(self).__new__(type(self))
+        other._begin(replace(attached.tenant.with_vectors(vectors), notes=()), attached.current)
         return other
 
     def score(
@@ -143,7 +151,8 @@ class Recommender(AttachedRuns):
                 that read histories.
 
         Returns:
-            float32 [n]: stars, probabilities, or scores of which only the order matters.
+            float32 [n]: stars, probabilities, or scores of which only the order matters. A pair's score does not depend
+            on the other pairs beyond 1e-6; that of a run in bf16 lies about 0.001 stars from the one in fp32.
 
         Raises:
             InputError: For an item that is neither known nor added, or an id that is no text.
@@ -151,32 +160,8 @@ class Recommender(AttachedRuns):
         users, items = text_ids(users, "user"), text_ids(items, "item")
         if len(users) != len(items):
             raise InputError(f"score: {len(users)} users for {len(items)} items")
-        unknown = next((item for item in items if item not in self.catalogue.row_of), None)
-        if unknown is not None:
-            raise InputError(f"unknown item {unknown!r:.60}: add its text first (Recommender.add_items)")
-        rows = np.fromiter((self.catalogue.row_of[item] for item in items), np.int64, len(items))
-        user = self.vocabulary.user_indices(users)
-        told = None if histories is None else self._numbered(histories, len(users))
-        if self.model.plan.history_length is not None:
-            chunk = max(1, chunk // self.model.plan.history_length)
-        parts = []
-        for at in range(0, len(rows), chunk):
-            some = slice(at, at + chunk)
-            own = None if told is None else told.take(np.arange(len(users))[some])
-            parts.append(self.tenant.score(user[some], rows[some], own))
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-    def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
-        """Return a caller's histories, numbered; items that the run does not know are left out."""
-        histories = checked_histories(histories)
-        if len(histories) != count:
-            raise InputError(f"score: {len(histories)} histories for {count} users")
-        known = [
-            [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
-            for history in histories
-        ]
-        items = [[item for item, _ in history] for history in known]
-        return given(items, [[label for _, label in history] for history in known], self.vocabulary.item_indices)
+        told = None if histories is None else checked_histories(histories)
+        return self.tenant.pairs(users, items, told, chunk)
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
         """Return the best items of each user.
@@ -212,23 +197,23 @@ class Recommender(AttachedRuns):
         rows = list(rows)
         if not rows:
             return []
-        old, prompts = self.catalogue, self.model.plan.prompt is not None
+        attached = self._attached
+        tenant, old = attached.tenant, attached.tenant.catalogue
+        prompts = tenant.model.plan.prompt is not None
         if old.vectors is None and not prompts:
             raise InputError("this run does not read texts: an item that training did not know cannot be scored")
-        given = NewItems.of(self.recipe, self.items).all_brought(rows, old.row_of)
+        given = NewItems.of(tenant.recipe, tenant.items).all_brought(rows, old.row_of)
         ids = [row["item_id"] for row in given]
-        template = ViewTemplate(self.recipe.views.item.template)
-        texts = template.render_all(given)
-        vectors = None if old.vectors is None else torch.cat([old.vectors, self.encode(texts).to(self.device)])
-        catalogue = Catalogue(
-            ids=[*old.ids, *ids],
-            titles=[*old.titles, *(str(row.get("title") or text) for row, text in zip(given, texts, strict=True))],
-            table_index=np.append(old.table_index, np.full(len(ids), UNKNOWN, np.int64)),
-            popularity=np.append(old.popularity, np.zeros(len(ids), np.int64)),
-            vectors=vectors,
-            added=(*old.added, *given) if prompts else (),
-        )
-        self.tenant.take(catalogue)
+        texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
+        titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
+        vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
+        columns = [dict(row) for row in given] if prompts else []
+        with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
+            now = self._attached.tenants.get(attached.current)
+            if now is None or now.vocabulary is not tenant.vocabulary:
+                raise InputError(f"run {attached.current!r} was detached while items were added to it")
+            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, columns))
+            self._attached = self._attached.with_tenant(attached.current, changed)
         return ids
 
     def item_vectors(self) -> ItemVectors:
@@ -250,7 +235,7 @@ class Recommender(AttachedRuns):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of texts from the tuned language model, float32 [len(texts), width]."""
-        return self.loaded.tuned.encode_items(texts)
+        return _tuned(self.tenant).encode_items(texts)
 
     def save(
         self,
@@ -271,19 +256,31 @@ class Recommender(AttachedRuns):
         """
         if tuned is not None and backbone is not None:
             method.save(tuned, backbone, folder)
-        fusion = {f"fusion.{name}": tensor for name, tensor in self.model.fusion.state_dict().items()}
-        write_tensors(folder / "head.safetensors", {**self.model.head_parts.state_dict(), **fusion})
-        names = {name: named for name, signal in self.model.signals.items() if (named := signal.names())}
+        tenant, model = self.tenant, self.tenant.model
+        fusion = {f"fusion.{name}": tensor for name, tensor in model.fusion.state_dict().items()}
+        write_tensors(folder / "head.safetensors", {**model.head_parts.state_dict(), **fusion})
+        names = {name: named for name, signal in model.signals.items() if (named := signal.names())}
         texts = {SIGNAL_NAMES: json.dumps(names, ensure_ascii=False)} if names else None
-        write_tensors(folder / "signals.safetensors", self.model.signal_parts.state_dict(), texts)
-        write_vocabulary(folder / "vocabulary.parquet", self.vocabulary)
-        write_items(folder / "items.parquet", self.vocabulary, self.items)
-        vectors = self.catalogue.vectors
+        write_tensors(folder / "signals.safetensors", model.signal_parts.state_dict(), texts)
+        write_vocabulary(folder / "vocabulary.parquet", tenant.vocabulary)
+        write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
+        vectors = tenant.catalogue.vectors
         stored = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
-        if self.tenant.user_vectors is not None:
-            stored["user"] = self.tenant.user_vectors
+        if tenant.user_vectors is not None:
+            stored["user"] = tenant.user_vectors
         write_tensors(folder / "item_vectors.safetensors", stored)
         write_seen(folder / "seen.parquet", seen)
-        if self.tenant.users:
-            write_users(folder / "users.parquet", self.tenant.users[1:])
-        (folder / "recipe.yaml").write_text(self.recipe.to_yaml(), encoding="utf-8")
+        if tenant.users:
+            write_users(folder / "users.parquet", tenant.users[1:])
+        (folder / "recipe.yaml").write_text(tenant.recipe.to_yaml(), encoding="utf-8")
+
+
+def _tuned(tenant: Tenant) -> TunedModel:
+    """Return a run's language model.
+
+    Raises:
+        InputError: If the run was just trained, not loaded from a run folder.
+    """
+    if tenant.tuned is None:
+        raise InputError("this recommender was not loaded from a run folder")
+    return tenant.tuned

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmrec_peft import registry
-from llmrec_peft.artifact.manifest import Manifest, read_manifest
-from llmrec_peft.artifact.tables import ItemTable, read_items, read_seen, read_users, read_vocabulary
-from llmrec_peft.backbone.tensor_files import load_into, read_tensors, read_texts
+from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.batches import Batch
-from llmrec_peft.data.histories import Histories
+from llmrec_peft.data.histories import Histories, given
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
-from llmrec_peft.model import RecModel, plan_texts
-from llmrec_peft.model.build import build_heads, build_model, build_signals
-from llmrec_peft.model.contexts import loading_contexts
-from llmrec_peft.model.text_source import EncodedSource
+from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.recipe.yaml_file import read_yaml
 from llmrec_peft.run.candidates import CELLS, Candidates, best
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tuned_model import TunedModel
 
-SIGNAL_NAMES = "signal_names"
-"""Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
 PAIRS = 1024
 """Pairs that a head which reads prompts scores per chunk."""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Tenant:
-    """A run in memory.
+    """A run in memory: a snapshot that never changes, so that threads can score with it.
 
     Attributes:
         recipe: Resolved recipe of the run.
         model: Trained and folded model.
         vocabulary: Known users and items.
         items: Titles, texts and popularity in vocabulary order.
-        catalogue: Items that can be recommended; `take` replaces it.
+        catalogue: Items that can be recommended; `with_catalogue` returns the run with another one.
         seen: History of each user index, oldest first.
         users: The owner's columns of each user index, if prompts name them.
         user_vectors: Vectors of users' texts, float32 [num_users, width]; None if none are read.
+        notes: What whoever reads the answers should know, a line each, such as that histories are missing.
     """
 
     recipe: Recipe
@@ -61,26 +53,28 @@ class Tenant:
     seen: Histories
     users: Sequence[Mapping[str, Any]] = field(default_factory=list)
     user_vectors: torch.Tensor | None = None
-    _candidates: Candidates | None = field(default=None, init=False, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.take(self.catalogue)
+        texts = StoredTexts(self.model.plan, self.catalogue, self.user_vectors, self.tuned)
+        object.__setattr__(self, "model", self.model.sharing(texts=texts))  # other catalogues' models stay as they are
 
     @property
     def tuned(self) -> TunedModel | None:
         """The run's language model; None for a run that was not loaded from a folder."""
         return None
 
-    def take(self, catalogue: Catalogue) -> None:
-        """Replace the catalogue."""
-        self.catalogue = catalogue
-        self.model.texts = StoredTexts(self.model.plan, catalogue, self.user_vectors, self.tuned)
-        self._candidates = None
+    @cached_property
+    def _candidates(self) -> Candidates:
+        return Candidates(self.model, self.catalogue)
+
+    def with_catalogue(self, catalogue: Catalogue) -> Self:
+        """Return the same run with another catalogue; its model and tables are shared."""
+        return replace(self, catalogue=catalogue)
 
     def with_vectors(self, vectors: torch.Tensor) -> Self:
         """Return the same run with other vectors of its items' texts, [items of the catalogue, width]."""
-        catalogue = replace(self.catalogue, vectors=vectors.to(self.model.device))
-        return replace(self, model=self.model.sharing(), catalogue=catalogue)
+        return self.with_catalogue(replace(self.catalogue, vectors=vectors.to(self.model.device)))
 
     def batch(self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None) -> Batch:
         """Return pairs and their histories; the model adds vectors of texts.
@@ -102,13 +96,48 @@ class Tenant:
             batch.read(known, plan.history_length, _latest(known, len(user)))
         return batch
 
+    def pairs(
+        self,
+        users: Sequence[str],
+        items: Sequence[str],
+        histories: Sequence[Sequence[tuple[str, float]]] | None,
+        chunk: int,
+    ) -> NDArray[np.float32]:
+        """Predict labels of pairs of ids, see `Recommender.score`."""
+        row_of = self.catalogue.row_of
+        unknown = next((item for item in items if item not in row_of), None)
+        if unknown is not None:
+            raise InputError(f"unknown item {unknown!r:.60}: add its text first (Recommender.add_items)")
+        rows = np.fromiter((row_of[item] for item in items), np.int64, len(items))
+        user = self.vocabulary.user_indices(users)
+        told = None if histories is None else self._numbered(histories, len(users))
+        if self.model.plan.history_length is not None:
+            chunk = max(1, chunk // self.model.plan.history_length)
+        parts = []
+        for at in range(0, len(rows), chunk):
+            some = slice(at, at + chunk)
+            own = None if told is None else told.take(np.arange(len(users))[some])
+            parts.append(self.score(user[some], rows[some], own))
+        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+    def _numbered(self, histories: Sequence[Sequence[tuple[str, float]]], count: int) -> Histories:
+        """Return a caller's histories, numbered; items that the run does not know are left out."""
+        if len(histories) != count:
+            raise InputError(f"score: {len(histories)} histories for {count} users")
+        known = [
+            [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
+            for history in histories
+        ]
+        items = [[item for item, _ in history] for history in known]
+        return given(items, [[label for _, label in history] for history in known], self.vocabulary.item_indices)
+
     def score(
         self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None
     ) -> NDArray[np.float32]:
         """Predict labels, probabilities or scores of user indices and rows of the catalogue, float32 [n]."""
         with torch.no_grad():
             scores: NDArray[np.float32] = self.model(self.batch(user, rows, histories)).scores.float().cpu().numpy()
-        return scores
+        return _finite(scores)
 
     def catalogue_scores(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score user indices for every row of the catalogue, float32 [users, items].
@@ -118,15 +147,13 @@ class Tenant:
         """
         if self.model.head.reads_prompt():
             return self._pair_by_pair(user)
-        if self._candidates is None:
-            self._candidates = Candidates(self.model, self.catalogue)
         candidates, scores = self._candidates, []
         step = candidates.users_at_once(self.model.plan.history_length)
         for at in range(0, len(user), step):
             some = user[at : at + step]
             with torch.no_grad():
                 batch = self.model.texts.filled(self.batch(some, np.zeros(len(some), np.int64)), own_items=False)
-            scores.append(candidates.scores(batch))
+            scores.append(_finite(candidates.scores(batch)))
         return scores[0] if len(scores) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *scores])
 
     def _pair_by_pair(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -163,7 +190,7 @@ class Tenant:
         return Recommendations(user_id, "personal" if personal else "popularity", chosen)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class LoadedTenant(Tenant):
     """A run that was read from its folder, so that it can be verified and its texts encoded.
 
@@ -183,6 +210,17 @@ class LoadedTenant(Tenant):
         return TunedModel(self.recipe, self.items, self.users, self.base, self.adapter)
 
 
+def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores, or refuse them: no order can be made of NaN.
+
+    Raises:
+        InputError: If one is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise InputError("a score is not a finite number: numbers of the run, or of a history given, are too large")
+    return scores
+
+
 def _latest(known: Histories, rows: int) -> NDArray[np.int64] | None:
     """Return the time of the request, if histories have times: that of the latest known interaction, int64 [rows]."""
     return None if known.time is None else np.full(rows, known.time.max(initial=0), np.int64)
@@ -191,55 +229,6 @@ def _latest(known: Histories, rows: int) -> NDArray[np.int64] | None:
 def _split(count: int, step: int) -> list[slice]:
     """Return consecutive slices of at most `step`."""
     return [slice(at, min(count, at + step)) for at in range(0, count, step)]
-
-
-OpenBase = Callable[[Manifest, Recipe], LanguageModel]
-"""Returns the frozen base for a run: a new one, or one that is shared."""
-
-
-def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTenant:
-    """Read a run folder after verifying every file against its manifest.
-
-    Args:
-        folder: Run folder.
-        device: Where to compute.
-        base: Returns the frozen base, or refuses.
-
-    Raises:
-        InputError: If the folder is not a complete run of this version.
-    """
-    manifest = read_manifest(folder)
-    recipe = Recipe.from_plain(read_yaml(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
-    if registry.get("heads", recipe.head.name).task == "writing":
-        raise InputError(f"{folder} holds a writer, not a recommender: it is for llmrec explain --generate --writer")
-    vocabulary = read_vocabulary(folder / "vocabulary.parquet")
-    model = _load_model(folder, recipe, vocabulary)
-    stored = read_tensors(folder / "item_vectors.safetensors")
-    vectors = stored["text"].to(device) if "text" in stored else None
-    items = read_items(folder / "items.parquet")
-    return LoadedTenant(
-        recipe=recipe,
-        model=model.to(device).eval(),
-        vocabulary=vocabulary,
-        items=items,
-        catalogue=catalogue_of(vocabulary, items, vectors),
-        seen=_read_seen(folder / "seen.parquet", vocabulary),
-        users=read_users(folder / "users.parquet", vocabulary.num_users),
-        user_vectors=stored["user"].to(device) if "user" in stored else None,
-        manifest=manifest,
-        adapter=TenantAdapter(folder, manifest, recipe),
-        base=base(manifest, recipe),
-    )
-
-
-def _read_seen(path: Path, vocabulary: Vocabulary) -> Histories:
-    """Read each user's history; an item that the run does not have would hide one that was added since."""
-    seen = read_seen(path, vocabulary.num_users)
-    outside = (seen.item < UNKNOWN) | (seen.item >= vocabulary.num_items)  # an owner's history may name unknown items
-    if outside.any():
-        wrong = int(seen.item[outside][0])
-        raise InputError(f"{path}: item {wrong} is none of the run's items 1 to {vocabulary.num_items - 1}")
-    return seen
 
 
 def catalogue_of(vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor | None) -> Catalogue:
@@ -251,48 +240,9 @@ def catalogue_of(vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor
         vectors: Text vectors of all item indices, [num_items, width], index 0 first.
     """
     return Catalogue(
-        ids=list(vocabulary.items),
-        titles=list(items.titles),
+        ids=vocabulary.items,
+        titles=items.titles,
         table_index=np.arange(1, vocabulary.num_items, dtype=np.int64),
         popularity=items.popularity,
         vectors=None if vectors is None else vectors[1:],
     )
-
-
-def _load_model(folder: Path, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:
-    """Build signals, fusion and heads in the sizes of the saved tensors and fill them."""
-    saved = read_tensors(folder / "signals.safetensors")
-    of_head = read_tensors(folder / "head.safetensors")
-    fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
-    of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
-    contexts = loading_contexts(recipe, vocabulary.num_users, vocabulary.num_items)
-    try:
-        heads = build_heads(recipe, contexts.head, of_head)
-    except KeyError as error:
-        raise InputError(f"{folder / 'head.safetensors'}: tensor {error.args[0]} is missing") from None
-    try:
-        signals = build_signals(recipe, contexts.signal, saved, _signal_names(folder / "signals.safetensors"))
-    except KeyError as error:
-        raise InputError(f"{folder / 'signals.safetensors'}: tensor {error.args[0]} is missing") from None
-    plan = plan_texts(recipe, vocabulary.num_items, vocabulary.num_users, 0)
-    model = build_model(recipe, signals, heads, EncodedSource(plan))
-    load_into(model.signal_parts, saved, folder / "signals.safetensors")
-    load_into(model.head_parts, of_head, folder / "head.safetensors")
-    load_into(model.fusion, fusion, folder / "head.safetensors")
-    return model
-
-
-def _signal_names(path: Path) -> dict[str, dict[str, list[str]]]:
-    """Read the signals' names of their indices (`Signal.names`), by signal.
-
-    Raises:
-        InputError: If the header contains something else.
-    """
-    try:
-        names = json.loads(read_texts(path).get(SIGNAL_NAMES, "{}"))
-        return {
-            str(signal): {str(kind): [str(name) for name in listed] for kind, listed in lists.items()}
-            for signal, lists in names.items()
-        }
-    except (ValueError, AttributeError, TypeError):
-        raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from llmrec_peft.artifact.tables import ItemTable
-from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.data.histories import Histories
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
@@ -47,8 +45,8 @@ class TunedModel:
         """Return vectors of items' texts, float32 [len(texts), width]."""
         length = self._recipe.views.item.max_length
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
-            tokens = TokenTable.of(list(texts), lambda some: backbone.tokenize(some, length), backbone.pad_id)
-            distinct = encoder.encode(tokens)
+            tokens = backbone.reads(self._recipe.backbone).tokenized(texts, length)
+            distinct = _finite(encoder.encode(tokens))
         return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)]
 
     def encode_examples(
@@ -84,7 +82,18 @@ class TunedModel:
             candidates = [*known, *added]
             of_items = None if view == "user" else [candidates[key] for key in keys]
             tokens = writer.tokenized(writer.of_examples(of_users, of_items, histories, known).texts)
-            section = recipe.backbone
-            plain = Reading(section.pooling, section.normalize)
-            reading = prompt_reading(recipe, backbone.kind) if view == "prompt" else plain
-            return encoder.encode_as(tokens, reading, inserted)
+            reading = prompt_reading(recipe, backbone)
+            if view == "user":
+                reading = backbone.reads(recipe.backbone).reading(view)
+            return _finite(encoder.encode_as(tokens, reading, inserted))
+
+
+def _finite(vectors: Tensor) -> Tensor:
+    """Return vectors of texts, or refuse them.
+
+    Raises:
+        InputError: If one is not finite, as those of an adapter with too large numbers are.
+    """
+    if not bool(vectors.isfinite().all()):
+        raise InputError("the vector of a text is not finite: numbers of the run's adapter or base are too large")
+    return vectors

@@ -9,6 +9,7 @@ from pydantic import Field
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
+from llmrec_peft.signals.parts.saved import require_indices
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -77,7 +78,7 @@ class Features(Signal[FeaturesOptions]):
         parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
         self._names = {name: list(listed) for name, listed in (context.names or {}).items()}
         if context.saved is not None and "folded.vector" in context.saved:
-            folded = {name: torch.zeros_like(context.saved[f"folded.{name}"]) for name in ("vector", "offset")}
+            folded = {name: torch.zeros(context.saved[f"folded.{name}"].shape) for name in ("vector", "offset")}
             parts["folded"] = nn.ParameterDict(
                 {name: nn.Parameter(table, requires_grad=False) for name, table in folded.items()}
             )
@@ -129,9 +130,12 @@ class Features(Signal[FeaturesOptions]):
             return None
         if context.saved is not None:
             saved = context.saved
-            values = {name: torch.zeros_like(saved[f"{side}.{name}"]) for name in ("category", "share", "number")}
-            width = values["category"].shape[1]
-            return values, len(saved[f"{side}_category.weight"]) if width else 0
+            values = {name: torch.zeros(saved[f"{side}.{name}"].shape) for name in ("share", "number")}
+            category = saved[f"{side}.category"]
+            categories = len(saved[f"{side}_category.weight"]) if category.ndim > 1 and category.shape[1] else 0
+            rows = context.num_users if side == "user" else context.num_items
+            require_indices(category, rows, max(1, categories), f"features.{side}.category")
+            return {"category": torch.zeros_like(category), **values}, categories
         from llmrec_peft.signals.parts.columns import Columns
 
         if side == "user":

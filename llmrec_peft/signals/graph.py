@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 from llmrec_peft.signals.parts.paths import Contributions, Path, shared
+from llmrec_peft.signals.parts.saved import require_indices
 
 if TYPE_CHECKING:
     from typing import Self
@@ -88,6 +89,8 @@ class Graph(Signal[GraphOptions]):
             relations = len(saved["relation_offset.weight" if offsets else f"{_placed(config.regularizer)}.weight"])
             entities = len(saved["entity_offset.weight" if offsets else "entities.weight"])
             named = dict(context.names or {})
+            require_indices(relation, context.num_items, relations, "graph.neighbours.relation")
+            require_indices(entity, context.num_items, entities, "graph.neighbours.entity")
         else:
             relation = torch.from_numpy(context.graph.relation)
             entity = torch.from_numpy(context.graph.entity)

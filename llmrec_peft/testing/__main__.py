@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import say, write_json
 from llmrec_peft.progress import bar, note
 from llmrec_peft.recipe.yaml_file import parse_override
 from llmrec_peft.testing.adapters.suite import CellResult, check_method, default_precision
@@ -46,10 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(given)
     except InputError as error:
-        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        say("interrupted")
         return 130
 
 
@@ -60,7 +60,7 @@ def _run(given: argparse.Namespace) -> int:
         failed += found
         rows += told
     if given.json:
-        sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        write_json(rows, sys.stdout)
     return 1 if failed else 0
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from llmrec_peft.printable import for_terminal
 from llmrec_peft.testing.adapters.suite import CellResult
 from llmrec_peft.testing.outcome import Outcome
 from llmrec_peft.testing.plugins import PluginResult
@@ -27,10 +29,11 @@ def plugin_table(results: Sequence[PluginResult]) -> None:
 
 
 def _print(title: str, checks: Mapping[str, Outcome]) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(for_terminal(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("check", "", "measured", "allowed", "note"):
         table.add_column(column, justify="right" if column in ("measured", "allowed") else "left", overflow="fold")
     for name, outcome in checks.items():
         figures = ["" if value is None else f"{value:.3g}" for value in (outcome.measured, outcome.tolerance)]
-        table.add_row(name, "ok" if outcome.ok else "FAILED", *figures, outcome.note)
+        cells = [name, "ok" if outcome.ok else "FAILED", *figures, outcome.note]
+        table.add_row(*(Text(for_terminal(cell)) for cell in cells))
     Console(highlight=False).print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -24,8 +25,10 @@ class EarlyStopping:
     history: list[float] = field(default_factory=list)
 
     def update(self, figure: float) -> bool:
-        """Record one epoch's figure; return whether it is the best so far."""
+        """Record one epoch's figure; return whether it is the best so far. One that is not finite never is."""
         self.history.append(figure)
+        if not math.isfinite(figure):
+            return False
         better = self.best is None or (figure < self.best if self.lower_is_better else figure > self.best)
         if better:
             self.best, self.best_epoch = figure, len(self.history)

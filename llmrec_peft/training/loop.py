@@ -12,8 +12,10 @@ import torch
 from accelerate import Accelerator
 
 from llmrec_peft.data.batches import Batch, BatchOrder
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.progress import SILENT, Bar, Progress
 from llmrec_peft.training.checkpoint import Checkpoint, FitState
+from llmrec_peft.training.divergence import Divergence, require_figure
 from llmrec_peft.training.early_stopping import EarlyStopping
 from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
@@ -148,6 +150,7 @@ class _Run:
         self.state = FitState()
         self.frozen = contextlib.ExitStack()
         self.saved_at = time.monotonic()
+        self.divergence = Divergence(model, section)
 
     def go(self, title: str, progress: Progress) -> FitResult:
         """Train until early stopping or the last epoch."""
@@ -193,10 +196,12 @@ class _Run:
                 self.sampler.add(batch, state.epoch, state.batch, own_alone=self._reads_stored())
             loss = self._loss(prepared, batch)
             self.accelerator.backward(loss / section.accumulate)
-            state.loss += loss.item()
+            value = loss.item()
+            self.divergence.see_loss(value, state.epoch + 1, state.batch, first=state.step == 0)
+            state.loss += value
             if step_now:
-                if section.clip_norm is not None:
-                    self.accelerator.clip_grad_norm_(self.model.parameters(), section.clip_norm)
+                norm = self._clipped_norm()
+                self.divergence.keep_norm(norm, state.epoch + 1, state.batch)
                 optimizer.step()
                 self.schedule.step()
                 state.step += 1
@@ -212,6 +217,15 @@ class _Run:
                 self._save()
                 started = time.monotonic()
         state.seconds += time.monotonic() - started
+
+    def _clipped_norm(self) -> Tensor | None:
+        """Clip the gradients, if the recipe says so; return their norm as it was."""
+        most = self.section.clip_norm
+        if most is not None:
+            clipped: Tensor | None = self.accelerator.clip_grad_norm_(self.model.parameters(), most)
+            return clipped
+        given = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        return torch.nn.utils.get_total_norm(given) if given else None
 
     def _reads_stored(self) -> bool:
         """Return whether texts beside a batch's own are read as most recently encoded while the adapter is trained.
@@ -240,11 +254,12 @@ class _Run:
         started = time.monotonic()
         state = self.state
         mean_loss = state.loss / max(1, state.batch)
+        self.divergence.see_weights(state.epoch + 1)
         state.epoch, state.batch, state.loss = state.epoch + 1, 0, 0.0
         logged = {"loss": mean_loss, "epoch": state.epoch}
         if self.validate is not None:
             with self._averaged():
-                figure = self.validate(self.model)
+                figure = self._validated(self.validate)
                 if self.stopping.update(figure):
                     self.best = {name: t.clone() for name, t in self.model.trained_state().items()}
             logged[f"valid_{self.model.head.metric}"] = figure
@@ -254,6 +269,16 @@ class _Run:
         state.seconds += time.monotonic() - started
         if self._save_is_due():
             self._save()
+
+    def _validated(self, validate: Callable[[RecModel], float]) -> float:
+        """Return the validation figure after an epoch."""
+        epoch = self.state.epoch
+        try:
+            figure = validate(self.model)
+        except NotFiniteError as error:
+            raise NotFiniteError(f"training diverged: validation after epoch {epoch}: {error}") from None
+        require_figure(figure, self.model.head.metric, epoch)
+        return figure
 
     def _finish(self) -> None:
         """Load the weights that are kept into the model and mark the fit as finished."""
@@ -295,6 +320,8 @@ class _Run:
         return time.monotonic() - self.saved_at >= self.section.checkpoint_seconds
 
     def _save(self, last: bool = False) -> None:
+        if not last:
+            self.divergence.see_weights(self.state.epoch + 1)
         self.state.peak_rss_mb = max(self.state.peak_rss_mb, peak_rss_mb())
         if not self.accelerator.is_main_process:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions, read_predictions
+from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.evaluation.intervals import Figure, GroupInterval, group_interval
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
-from llmrec_peft.recipe.yaml_file import read_yaml
 
 BASELINE = "baseline:"
 """What stands before the name of a run's own model that a group is compared against."""
@@ -31,7 +29,7 @@ METRICS = {
 """Metrics of each task that examples can be resampled under."""
 OF_RANKINGS = ("candidates", "own_items")
 """What of a protocol concerns rankings alone."""
-UNITS = {"by_user": "by user", "by_item": "by item"}
+UNITS = {"by_user": "by user", "by_person": "by person", "by_item": "by item"}
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,12 @@ class Run:
         Raises:
             InputError: When it is none, or does not hold what comparing needs.
         """
-        digest = read_manifest(folder, verify=False).digest
-        predictions = read_predictions(folder / NAME)
-        try:
-            metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-            protocol = dict(metrics.get("protocol", {}))
-        except (OSError, ValueError, TypeError):
-            raise InputError(f"{folder}: metrics.json is missing or not what a run writes") from None
-        return cls(folder, digest, dict(read_yaml(folder / "recipe.yaml")), protocol, predictions)
+        sealed = SealedFolder.open(folder)
+        predictions = read_predictions(folder / NAME, sealed.private(NAME))
+        protocol, recipe = sealed.report().get("protocol", {}), sealed.recipe()
+        if not isinstance(protocol, dict):
+            raise InputError(f"{folder}: metrics.json is not what a run writes")
+        return cls(folder, sealed.manifest.digest, recipe, protocol, predictions)
 
     def measured(self, task: str) -> dict[str, Any]:
         """What decides how the figures of a task are to be read; the primary head's task may be another."""
@@ -224,7 +220,8 @@ def _examples(predictions: Predictions, said: HeadPredictions) -> Interactions:
         np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
         for names in (predictions.user, predictions.item)
     )
-    return Interactions(user, item, said.observed.astype(np.float32), np.zeros(len(predictions), np.int64))
+    time = np.zeros(len(predictions), np.int64)
+    return Interactions(user, item, said.observed.astype(np.float32), time, person=predictions.person)
 
 
 def _require_alike(runs: Sequence[Run], head: str | None) -> None:

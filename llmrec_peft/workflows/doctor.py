@@ -45,8 +45,12 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Check everything."""
-    return [_python(), *_packages(), *_device(), *_plugins(), *_backbones(), _memory(), _disk()]
+    """Check everything; files of embedded models are read anew, whatever is remembered of them."""
+    from llmrec_peft.backbone.remembered import read_anew
+
+    with read_anew():
+        backbones = _backbones()
+    return [_python(), *_packages(), *_device(), *_plugins(), *backbones, _memory(), _disk()]
 
 
 def _python() -> Check:

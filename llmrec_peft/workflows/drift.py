@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
+from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
@@ -85,7 +85,7 @@ def pairs_of(recommender: Recommender, run: Path, data: str | None, limit: int |
         return replace(pairs, label_range=_label_range(recommender, pairs))
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     prepared = prepare(recipe)
-    if prepared.digest != _data_digest(run):
+    if prepared.digest != _data_digest(recommender, run):
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
     valid = prepared.valid
     place = np.full(count, -1, np.int64)
@@ -204,8 +204,8 @@ def _label_range(recommender: Recommender, pairs: Pairs) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _data_digest(run: Path) -> str:
+def _data_digest(recommender: Recommender, run: Path) -> str:
     try:
-        return str(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["data"]["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{run}: metrics.json is missing or not what a run writes") from None
+        return str(SealedFolder(run, recommender.loaded.manifest).report()["data"]["digest"])
+    except (KeyError, TypeError):
+        raise InputError(f"{run}: metrics.json is not what a run writes") from None

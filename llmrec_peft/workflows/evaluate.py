@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.prepare import prepare
@@ -30,12 +30,12 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
         InputError: When the folder is no run, or the data is not what the run was trained on.
     """
     recommender = Recommender.from_pretrained(run)
+    stored = SealedFolder(run, recommender.loaded.manifest).report()
     try:
-        stored = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         digest, further = stored["data"]["digest"], stored.get("heads", {})
         figures = {name: report["test"]["after"] for name, report in {"": stored, **further}.items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{run}: metrics.json is missing or not what a run writes") from None
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{run}: metrics.json is not what a run writes") from None
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     prepared = prepare(recipe)
     if prepared.digest != digest:

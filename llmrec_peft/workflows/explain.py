@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.tables import read_learned
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.evidence import Explanation
@@ -90,7 +91,9 @@ def explain(
     if writing is not None:
         require_writer(writing.decoder, writing.writer)
     recommender = Recommender.from_pretrained(run)
-    explainer = Explainer(recommender, read_learned(run / "seen.parquet"), asked.words)
+    seen = SealedFolder(run, recommender.loaded.manifest).private("seen.parquet")
+    learned = None if seen is None else read_learned(run / "seen.parquet", seen)
+    explainer = Explainer(recommender, learned, asked.words)
     pair = explainer.pair(user, item)
     explanation = explainer.explain(user, item)
     report = explanation.top(asked.top).plain()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import whole_file
-from llmrec_peft.errors import InputError
+from llmrec_peft.artifact.place import require_file
 from llmrec_peft.run.recommender import Recommender
 
 METRIC = "inner product"
@@ -33,12 +33,9 @@ def export_vectors(run: Path, target: Path, users: bool = False, overwrite: bool
         Number of rows.
 
     Raises:
-        InputError: When the folder is no run, its scores are no product, or the file is there.
+        InputError: When the folder is no run, its scores are no product, or `target` is not to be replaced.
     """
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists already: --overwrite replaces it, --out names another file")
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: there is no folder {target.parent}")
+    require_file(target, overwrite)
     recommender = Recommender.from_pretrained(run)
     columns: dict[str, pa.Array]
     if users:
@@ -68,7 +65,7 @@ def export_vectors(run: Path, target: Path, users: bool = False, overwrite: bool
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
     with (
-        whole_file(target) as partial,
+        whole_file(target, overwrite) as partial,
         pa.OSFile(str(partial), "wb") as sink,
         pa.ipc.new_file(sink, table.schema) as to,
     ):

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.folder import whole_folder
+from llmrec_peft.artifact.folder import require_place, whole_folder
 from llmrec_peft.artifact.manifest import write_json
 from llmrec_peft.backbone.base import require_base
-from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.complete import load_complete
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
 from llmrec_peft.backbone.quiet import quiet_transformers
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
+from llmrec_peft.run.language_model import load_adapter
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
 
@@ -163,8 +163,8 @@ def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serv
     recipe = recommender.recipe
     if serving.out is not None and not serving.merge:
         raise InputError("--out is where merged weights go: give --merge too")
-    if serving.out is not None and serving.out.exists():
-        raise InputError(f"{serving.out} exists already")
+    if serving.out is not None:
+        require_place(serving.out)
     changes: dict[str, Any] = {"precision": serving.precision or manifest.base.get("compute")}
     if serving.quantization is not None:
         changes["quantization"] = serving.quantization
@@ -181,7 +181,7 @@ def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serv
 @contextmanager
 def _loaded(section: BackboneSection, recommender: Recommender) -> Iterator[Backbone]:
     """A base for one measurement; it is given back before the next one is loaded."""
-    backbone = load_backbone(section.model_copy(update={"trust_remote_code": False}), recommender.device)
+    backbone = load_backbone(section, recommender.device)
     try:
         yield backbone
     finally:
@@ -198,18 +198,15 @@ def _require_weights(base: Backbone, recorded: dict[str, str | None]) -> None:
 
 
 def _attached(recommender: Recommender, base: Backbone, run: Path) -> nn.Module:
-    recipe = recommender.recipe
-    tuned: nn.Module = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).load(base, run)
-    return tuned
+    return load_adapter(run, recommender.loaded.manifest, recommender.recipe, base)
 
 
 def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: Pairs) -> Tensor:
     """Vectors of the drawn items' texts, float32 [items, width], the same texts in the same order each time."""
-    section, length = recommender.recipe.backbone, recommender.recipe.views.item.max_length
+    reader, length = base.reads(recommender.recipe.backbone), recommender.recipe.views.item.max_length
     texts = [recommender.items.texts[row] for row in pairs.items]
-    table = TokenTable.of(texts, lambda some: base.tokenize(some, length), base.pad_id)
-    frozen = list(base.model.modules())
-    encoder = TextEncoder(model, frozen, section.pooling, section.normalize).eval()
+    table = reader.tokenized(texts, length)
+    encoder = reader.encoder(model, list(base.model.modules())).eval()
     with torch.no_grad():
         distinct = encoder.encode(table)
     rows: NDArray[np.int64] = table.row_of
@@ -239,7 +236,7 @@ def _write(
         with quiet_transformers():
             merged.save_pretrained(partial)
             base.tokenizer.save_pretrained(partial)
-            again = AutoModel.from_pretrained(partial, dtype=merged.dtype, use_safetensors=True).eval()
+            again = load_complete(AutoModel, partial, str(out), dtype=merged.dtype, use_safetensors=True).eval()
         change = float((encode(again) - before).abs().max())
         del again
         way["change_when_read_again"] = change

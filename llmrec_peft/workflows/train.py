@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.hardware import hardware, versions
-from llmrec_peft.errors import InputError, disk_is_full
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
 from llmrec_peft.experiment.fitting import FittedVariant, fit_variant, scoring
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
+from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.staging import recommender_of, stage
 from llmrec_peft.experiment.texts import Texts
-from llmrec_peft.experiment.training_folder import begun_here, publish, refuse_occupied, training_folder
+from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
 from llmrec_peft.progress import Progress
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import collaborative_only, untuned, without
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
-from llmrec_peft.writing.train_writer import is_writing, train_writer
+from llmrec_peft.writing.train_writer import as_written, is_writing, train_writer
 
 
 def train(
@@ -36,34 +35,28 @@ def train(
     Args:
         recipe: What to do.
         run: Folder to make.
-        resume: Go on with an interrupted run of the same recipe and data; a finished one is left as it is.
-        overwrite: Replace a run, or throw an interrupted one away.
+        resume: Go on with an interrupted run of the same recipe, data and base; a finished one of the same recipe is
+            left as it is.
+        overwrite: Replace a run, or throw an interrupted one away; what is no run is never replaced.
         show: Whether to print notes and progress bars on stderr.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
 
     Raises:
-        InputError: When anything the user gave is not right, or the disk is full; nothing is left on disk
-            then but the checkpoints of a run that was to be resumed.
+        InputError: When anything the user gave is not right, another process trains there, what is computed is no
+            longer finite, or the disk is full; nothing is left on disk then but the checkpoints of a run that was to
+            be resumed.
     """
     progress = Progress(show)
-    finished = refuse_occupied(run, resume, overwrite)
+    writes = is_writing(recipe)
+    as_trained = as_written(recipe) if writes else recipe
+    finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked).recipe)
     if finished is not None:
         progress.note(f"{run} is finished; nothing to resume")
         return finished
-    work = training_folder(run)
-    began = time.time()
-    trained = train_writer if is_writing(recipe) else _train
-    try:
-        return trained(recipe, run, resume, overwrite, progress)
-    except Exception as error:
-        full = disk_is_full(error)
-        if (full or isinstance(error, InputError)) and begun_here(work, began):
-            shutil.rmtree(work, ignore_errors=True)
-        if not full:
-            raise
-        raise InputError(f"{run}: no room on the disk; the run was not written") from None
+    with held_for_training(run, resume, overwrite):
+        return (train_writer if writes else _train)(recipe, run, resume, overwrite, progress)
 
 
 @dataclass
@@ -93,7 +86,7 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: P
         without(recipe, part)
     opened = open_run(recipe, training_folder(run), progress)
     _introduce(opened)
-    opened = opened.claimed(resume, overwrite)
+    opened = opened.claimed(run, recipe, resume)
     clock = time.monotonic()
     experiment, texts = opened.read_texts()
     encoding = time.monotonic() - clock
@@ -106,11 +99,12 @@ def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: P
     metrics["data"]["notes"] += texts.notes
     metrics["seconds"]["total"] = round(opened.total_seconds, 3)
     metrics["base"] = base
+    metrics["texts"] = texts.reader.plain()
     metrics["versions"] = versions()
     metrics["hardware"] = {**hardware(str(accelerator.device)), "processes": accelerator.num_processes}
     if accelerator.is_main_process:
         keep_predictions(experiment.folder / "artifact", fits.heads, experiment.prepared)
-        publish(experiment.folder, run, overwrite, experiment.recipe, metrics, base)
+        publish(run, overwrite, experiment.recipe, metrics, base)
     return metrics
 
 

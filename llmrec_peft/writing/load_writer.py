@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft import registry
-from llmrec_peft.artifact.manifest import Manifest, read_manifest
+from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.backbone.base import base_differences, require_base
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts
@@ -17,7 +17,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.heads.explanation import INSTRUCTION, ExplanationOptions
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.sections import BackboneSection
-from llmrec_peft.recipe.yaml_file import read_yaml
+from llmrec_peft.run.language_model import FILES, load_adapter
 from llmrec_peft.writing.writer import Writer
 
 if TYPE_CHECKING:
@@ -100,22 +100,22 @@ def _decodes(section: BackboneSection) -> bool:
 
 def _read(folder: Path) -> tuple[Manifest, Recipe, ExplanationOptions]:
     """A trained writer's papers, verified."""
-    manifest = read_manifest(folder)
-    recipe = Recipe.from_plain(read_yaml(folder / "recipe.yaml"), where=str(folder / "recipe.yaml"))
+    sealed = SealedFolder.open(folder)
+    recipe = Recipe.from_plain(sealed.recipe(), where=str(folder / "recipe.yaml"))
     options = recipe.head.config
     if not isinstance(options, ExplanationOptions):
         raise InputError(
             f"{folder} is a run with head {recipe.head.name}, not a writer: train one with head.name=explanation"
         )
-    return manifest, recipe, options
+    sealed.verify(FILES)
+    return sealed.manifest, recipe, options
 
 
 @contextlib.contextmanager
 def _trained(recommender: Recommender, folder: Path) -> Iterator[Opened]:
     manifest, recipe, options = _read(folder)
-    method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
     with _base_of(recommender, recipe, manifest, folder) as backbone:
-        tuned = method.load(backbone, folder)
+        tuned = load_adapter(folder, manifest, recipe, backbone)
         try:
             told = {
                 "decoder": backbone.identity.name,
@@ -137,8 +137,7 @@ def _base_of(recommender: Recommender, recipe: Recipe, manifest: Manifest, folde
             yield backbone
         return
     compute = manifest.base.get("compute")
-    # whoever shared the folder wrote its recipe, which cannot ask for foreign code to be run
-    section = recipe.backbone.model_copy(update={"trust_remote_code": False})
+    section = recipe.backbone
     if compute in ("fp32", "bf16"):
         section = section.model_copy(update={"precision": compute})
     backbone = load_backbone(section, recommender.device)

@@ -32,12 +32,14 @@ class Reviews:
         train: Interactions that are learnt from.
         valid: Interactions that choose the epoch.
         test: Interactions that are reported.
+        notes: What was cut, one line each.
     """
 
     example: dict[int, Example]
     train: Interactions
     valid: Interactions
     test: Interactions
+    notes: tuple[str, ...] = ()
 
     def of(self, part: Interactions) -> list[Example]:
         """Examples of a part, in its order."""
@@ -88,8 +90,10 @@ def read_reviews(prepared: Prepared, options: ExplanationOptions, writer: Writer
     example = {
         row: Example(prompt, answer) for row, prompt, answer in zip(rows.tolist(), prompts, answers, strict=True)
     }
-    taken = [replace(prepared.interactions.take(own), history=None) for own in parts]
-    return Reviews(example, *taken)
+    train, valid, test = (replace(prepared.interactions.take(own), history=None) for own in parts)
+    cut = sum(len(answer) == options.review_tokens and answer[-1] != writer.end for answer in answers)
+    note = f"{cut} of {len(answers)} reviews are longer than {options.review_tokens} tokens (head.review_tokens): cut"
+    return Reviews(example, train, valid, test, notes=(note,) if cut else ())
 
 
 def _facts(prepared: Prepared, rows: NDArray[np.int64], options: ExplanationOptions, middle: float) -> list[Facts]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +18,7 @@ from llmrec_peft.backbone.preflight import known_facts
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.experiment import OpenedRun, open_run
-from llmrec_peft.experiment.training_folder import training_folder
+from llmrec_peft.experiment.training_folder import announce, training_folder, workspace_of
 from llmrec_peft.heads.explanation import ExplanationHead
 from llmrec_peft.identity import __version__
 from llmrec_peft.model import RecModel, TextPlan
@@ -52,6 +51,11 @@ def is_writing(recipe: Recipe) -> bool:
     return any(writing)
 
 
+def as_written(recipe: Recipe) -> Recipe:
+    """Return the recipe as a writer is trained by it: the adapter in every epoch, and no refit."""
+    return recipe.changed({"training.adapter_epochs": None, "training.refit": False})
+
+
 def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress) -> dict[str, Any]:
     """Train a recipe whose head is `explanation` and leave a folder for `llmrec explain --writer`.
 
@@ -68,7 +72,7 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progr
     Raises:
         InputError: When the base cannot write, or the data has no reviews.
     """
-    recipe = recipe.changed({"training.adapter_epochs": None, "training.refit": False})
+    asked, recipe = recipe, as_written(recipe)
     _require_decoder(recipe)
     opened = open_run(recipe, training_folder(run), progress)
     experiment, backbone = opened.experiment, opened.backbone
@@ -79,7 +83,7 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progr
     head = cast(ExplanationHead, build_heads(recipe, empty_head_context(recipe))[recipe.head.name])
     reviews = read_reviews(prepared, head.config, plain, middle, recipe.seed)
     _introduce(opened, reviews)
-    opened = opened.claimed(resume, overwrite)
+    opened = opened.claimed(run, asked, resume)
     method: AdapterMethod[Any] = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
     with progress.bar("untuned", len(reviews.valid) + len(reviews.test)) as shown:
         before = [rated(plain, reviews.of(part), shown.advance) for part in (reviews.valid, reviews.test)]
@@ -106,7 +110,6 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progr
     }
     if accelerator.is_main_process:
         _publish(run, overwrite, recipe, metrics, method, tuned, backbone)
-        shutil.rmtree(experiment.folder, ignore_errors=True)
     return metrics
 
 
@@ -122,7 +125,7 @@ def _require_decoder(recipe: Recipe) -> None:
 def _introduce(opened: OpenedRun, reviews: Reviews) -> None:
     """Say what is trained on what, before it takes long."""
     experiment, dataset = opened.experiment, opened.experiment.prepared.dataset
-    for line in dataset.notes:
+    for line in (*dataset.notes, *reviews.notes):
         experiment.progress.note(line)
     base = f"{experiment.recipe.backbone.name} in {opened.backbone.identity.compute}"
     experiment.progress.note(
@@ -172,7 +175,7 @@ def _facts(opened: OpenedRun, reviews: Reviews, model: RecModel, result: FitResu
             "valid": len(reviews.valid),
             "test": len(reviews.test),
             "licence": prepared.dataset.licence,
-            "notes": list(prepared.dataset.notes),
+            "notes": [*prepared.dataset.notes, *reviews.notes],
         },
         "base": backbone.identity.plain(),
         "versions": versions(),
@@ -188,10 +191,12 @@ def _publish(
     tuned: Writer,
     backbone: Backbone,
 ) -> None:
-    with whole_folder(run, overwrite) as folder:
+    with whole_folder(run, overwrite, workspace_of(run)) as folder:
         method.save(tuned.model, backbone, folder)
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         write_json(folder / "metrics.json", metrics)
         base = backbone.identity.plain()
-        write_json(folder / "manifest.json", make_manifest(folder, base, __version__).model_dump(mode="json"))
+        manifest = make_manifest(folder, base, __version__)
+        write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
         (folder / "README.md").write_text(writer_card(recipe, metrics), encoding="utf-8")
+        announce(run, manifest)

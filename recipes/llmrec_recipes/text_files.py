@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
-import zlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from llmrec_peft.plugins import InputError
+from llmrec_recipes.byte_lines import byte_lines, decoded
 
 _WHOLE_LIMIT = 1 << 63
 """Whole numbers have to be smaller: Arrow stores them in 64 bits."""
-_LONGEST_LINE = 1 << 24
-"""Largest size of a line in bytes: a few bytes of gzip can stand for gigabytes without a line end."""
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _LARGEST_ARRAY = 1 << 28
 """Largest size in bytes of a file that is one JSON array, which has to be read as a whole."""
 
@@ -27,14 +26,16 @@ def required_file(folder: Path, name: str) -> Path:
     Raises:
         InputError: When the folder or the file is missing or empty.
     """
-    if not folder.is_dir():
-        raise InputError(f"no data folder {folder}")
     path = folder / name
-    if not path.is_file():
-        present = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8])
-        raise InputError(f"{folder}: no file {name} (the folder holds {present or 'nothing'})")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
+    try:
+        if not folder.is_dir():
+            raise InputError(f"no data folder {folder}")
+        if not path.is_file():
+            raise InputError(f"{folder}: no file {name} (the folder holds {_listed(folder) or 'nothing'})")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
     return path
 
 
@@ -44,12 +45,19 @@ def required_match(folder: Path, pattern: str) -> Path:
     Raises:
         InputError: When the folder is missing, or no file or several match, or the file is empty.
     """
-    if not folder.is_dir():
-        raise InputError(f"no data folder {folder}")
-    names = sorted(entry.name for entry in folder.glob(pattern))
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.match(pattern)) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from None
     if len(names) > 1:
-        raise InputError(f"{folder}: {len(names)} files match {pattern} where one belongs: {', '.join(names[:8])}")
+        raise InputError(f"{folder}: {len(names)} files match {pattern} where one belongs: {_listed(folder, pattern)}")
     return required_file(folder, names[0] if names else pattern)
+
+
+def _listed(folder: Path, pattern: str = "*") -> str:
+    """Name some entries of a folder in one short line; a name may hold anything."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.match(pattern))
+    return ", ".join(name if name.isprintable() and len(name) <= 60 else _shown(name) for name in names[:8])  # noqa: PLR2004
 
 
 def no_graph(graph: Path | None, name: str) -> None:
@@ -72,21 +80,12 @@ def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]
     Raises:
         InputError: Naming the line that is too long or cannot be decoded, or after which the file is damaged.
     """
-    number = 0
-    try:
-        # decoded line by line: a text file decodes blocks, and the line is lost
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            while line := file.readline(_LONGEST_LINE + 1):
-                number += 1
-                if len(line) > _LONGEST_LINE:
-                    raise InputError(f"{path}, line {number}: longer than {_LONGEST_LINE} bytes")
-                yield number, line.decode(encoding).rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not {encoding} text ({error.reason})") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"{path}: damaged or no gzip file (after line {number})") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
+    for number, line in byte_lines(path):
+        try:
+            text = decoded(line, encoding)
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: not {encoding} text ({error})") from None
+        yield number, text.rstrip("\r\n")
 
 
 def rows(
@@ -109,7 +108,7 @@ def rows(
             continue
         parts = text.split(delimiter)
         if len(parts) != fields:
-            raise InputError(f"{path}, line {number}: {len(parts)} fields where {fields} belong: {text[:60]!r}")
+            raise InputError(f"{path}, line {number}: {len(parts)} fields where {fields} belong: {_shown(text)}")
         yield number, parts
 
 
@@ -240,9 +239,11 @@ def json_array(path: Path) -> Iterator[Record]:
     if size > _LARGEST_ARRAY:
         raise InputError(f"{path}: {size} bytes, more than the {_LARGEST_ARRAY} of a JSON array that is read whole")
     try:
-        values = _parsed(path.read_text(encoding="utf-8"), str(path))
+        content = path.read_bytes()
+        values = _parsed(content.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not utf-8 text ({error.reason})") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not utf-8 text ({error.reason})") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     if not isinstance(values, list):
@@ -281,26 +282,30 @@ def _shown(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    text = ascii(value[:61]) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}…"  # noqa: PLR2004 - enough to find it
 
 
-def whole_number(text: str, path: Path, line: int, what: str) -> int:
-    """Parse a whole number of a delimited file.
+def whole_number(text: str, path: Path, line: int, what: str, low: int | None = None, high: int | None = None) -> int:
+    """Parse a whole number of a delimited file, written in digits alone.
 
     Args:
         text: The field.
         path: File, for the error.
         line: Number of the line, for the error.
         what: Name of the field, for the error.
+        low: Least number that makes sense.
+        high: Largest number that makes sense.
 
     Raises:
         InputError: Naming file, line and field.
     """
-    try:
-        number = int(text)
-    except ValueError:
-        raise InputError(f"{path}, line {line}: {what} {text[:20]!r} is no whole number") from None
+    if not _WHOLE.fullmatch(text):
+        raise InputError(f"{path}, line {line}: {what} {_shown(text[:20])} is no whole number")
+    number = int(text)
     if abs(number) >= _WHOLE_LIMIT:
         raise InputError(f"{path}, line {line}: {what} {text[:20]}… is too large")
+    if (low is not None and number < low) or (high is not None and number > high):
+        bounds = f"outside {low} to {high}" if low is not None and high is not None else f"below {low}"
+        raise InputError(f"{path}, line {line}: {what} {number} is {bounds}")
     return number

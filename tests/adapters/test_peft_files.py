@@ -100,15 +100,15 @@ def test_config_that_names_another_base_or_revision_is_refused(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"peft_type": "IA3"}, "peft_type is 'IA3', not LORA"),
-        ({"peft_type": None}, "peft_type is None, not LORA"),
-        ({"r": 0}, "r is 0, not a rank from 1 to 64"),
-        ({"r": -3}, "r is -3, not a rank"),
-        ({"r": 10**9}, "r is 1000000000, not a rank"),
-        ({"r": "eight"}, "r is 'eight', not a rank"),
-        ({"r": 9}, r"lora_A\.weight has shape \[8, 32\], not \[9, 32\]"),
-        ({"target_modules": "nothing_like_it"}, "adapter_config.json: Target modules nothing_like_it not found"),
-        ({"target_modules": ["query"]}, "lora_A.weight is missing"),
+        ({"peft_type": "IA3"}, "peft_type is 'IA3', not 'LORA'"),
+        ({"peft_type": None}, "peft_type is None, not 'LORA'"),
+        ({"r": 0}, "r is 0, not 8"),
+        ({"r": -3}, "r is -3, not 8"),
+        ({"r": 10**9}, "r is 1000000000, not 8"),
+        ({"r": "eight"}, "r is 'eight', not 8"),
+        ({"r": 9}, "r is 9, not 8"),
+        ({"target_modules": "nothing_like_it"}, "target_modules is 'nothing_like_it', not "),
+        ({"target_modules": ["query"]}, r"target_modules is \['query'\], not "),
     ],
 )
 def test_field_that_does_not_fit_is_named(fields: dict[str, Any], said: str, saved: Path, fresh: Fresh) -> None:
@@ -139,7 +139,7 @@ def test_integers_are_no_weights(saved: Path, fresh: Fresh) -> None:
     name = sorted(tensors)[0]
     tensors[name] = tensors[name].to(torch.int32)
     save_file(tensors, path, metadata=metadata)
-    _refused(saved, fresh(), f"adapter tensor {name} holds torch.int32")
+    _refused(saved, fresh(), f"adapter tensor '{name}' holds I32, not numbers of F32, F16, BF16")
 
 
 @pytest.mark.parametrize("name", ["bitfit", "bottleneck", "full", "none"])

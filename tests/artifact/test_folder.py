@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,22 +52,28 @@ def test_folder_that_exists_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["run", "run/old"]
 
 
-def test_overwrite_replaces_the_folder_as_a_whole(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "old").touch()
+def old_run(folder: Path) -> None:
+    """A folder that holds what the manifest of a run lists."""
+    folder.mkdir()
+    (folder / "old").touch()
+    manifest = {"format": 2, "version": "0.1.0", "digest": "0" * 64, "base": {}, "files": {"old": "0" * 64}}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_overwrite_replaces_a_run_as_a_whole(tmp_path: Path) -> None:
+    old_run(tmp_path / "run")
     with whole_folder(tmp_path / "run", overwrite=True) as partial:
         (partial / "new").touch()
-        assert names(tmp_path / "run") == ["old"]
+        assert names(tmp_path / "run") == ["manifest.json", "old"]
     assert names(tmp_path) == ["run", "run/new"]
 
 
 def test_failed_overwrite_leaves_the_former_folder(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "old").touch()
+    old_run(tmp_path / "run")
     with pytest.raises(RuntimeError), whole_folder(tmp_path / "run", overwrite=True) as partial:
         (partial / "new").touch()
         raise RuntimeError("half way")
-    assert names(tmp_path) == ["run", "run/old"]
+    assert names(tmp_path) == ["run", "run/manifest.json", "run/old"]
 
 
 def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

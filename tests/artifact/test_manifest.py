@@ -65,7 +65,7 @@ def forged(run: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: edited(run, lambda m: m.update(format=3)), "run folder of format 3"),
+        (lambda run: edited(run, lambda m: m.update(format=2)), "run folder of format 2"),
         (lambda run: edited(run, lambda m: m.pop("format")), "run folder of format None"),
         (lambda run: edited(run, lambda m: m.update(surplus=1)), "unknown field 'surplus'"),
         (lambda run: edited(run, lambda m: m.update(digest="short")), "manifest.json: digest: "),
@@ -74,7 +74,7 @@ def forged(run: Path) -> None:
         (lambda run: edited(run, lambda m: m["base"].update(compute="fp64")), "digest does not match"),
         (forged, "digest does not match"),
         (lambda run: (run / "manifest.json").write_text("[]"), "not a manifest"),
-        (lambda run: (run / "manifest.json").write_text("{"), "unreadable"),
+        (lambda run: (run / "manifest.json").write_text("{"), "no JSON"),
         (lambda run: (run / "manifest.json").unlink(), "no run folder: it has no manifest.json"),
         (shutil.rmtree, "no run folder "),
     ],

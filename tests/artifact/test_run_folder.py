@@ -14,6 +14,7 @@ import torch
 from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import whole_file, whole_folder
 from llmrec_peft.artifact.manifest import ANSWERING, make_manifest, read_manifest
+from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import load_into, read_tensors, write_tensors
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.recommender import Recommender
@@ -56,23 +57,22 @@ def test_missing_file_is_named(name: str, run: Path) -> None:
 
 
 def test_names_of_signals_lie_in_the_header_and_nothing_else_may(tmp_path: Path) -> None:
-    from llmrec_peft.run.tenant import SIGNAL_NAMES, _signal_names
+    from llmrec_peft.run.read_tenant import SIGNAL_NAMES, signal_names
 
     path = tmp_path / "signals.safetensors"
     named = {"graph": {"relations": ["directed by"], "entities": ["Zo\u00eb", "b"]}}
     write_tensors(path, {"x": torch.zeros(1)}, {SIGNAL_NAMES: json.dumps(named)})
-    assert _signal_names(path) == named
-    write_tensors(path, {"x": torch.zeros(1)})
-    assert _signal_names(path) == {}
-    for wrong in ("[1]", "{", '{"graph": [1]}', '{"graph": {"relations": 1}}'):
-        write_tensors(path, {"x": torch.zeros(1)}, {SIGNAL_NAMES: wrong})
+    _, texts = tensors_in(bytearray(path.read_bytes()), path)
+    assert signal_names(texts, path) == named
+    assert signal_names({}, path) == {}
+    for wrong in ("[1]", "{", '{"graph": [1]}', '{"graph": {"relations": 1}}', "[" * 100_000):
         with pytest.raises(InputError, match="are no lists of names by signal"):
-            _signal_names(path)
+            signal_names({SIGNAL_NAMES: wrong}, path)
 
 
 def test_folder_of_another_format_says_which_version_wrote_it(run: Path) -> None:
     _edit(run, lambda values: values.update(format=99, version="9.9.9"))
-    with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 2"):
+    with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 3"):
         Recommender.from_pretrained(run)
 
 
@@ -92,7 +92,7 @@ def test_manifest_that_contradicts_its_digest_is_refused(change: Callable[[dict[
         Recommender.from_pretrained(run)
 
 
-@pytest.mark.parametrize(("content", "said"), [("{", "unreadable"), ("[]", "not a manifest")])
+@pytest.mark.parametrize(("content", "said"), [("{", "no JSON"), ("[]", "not a manifest")])
 def test_broken_manifest_is_one_line(content: str, said: str, run: Path) -> None:
     (run / "manifest.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=said) as caught:
@@ -151,7 +151,7 @@ def test_file_that_is_no_safetensors_is_one_line(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "some.safetensors")
     with pytest.raises(InputError, match=r"some.safetensors: no safetensors file"):
         read_tensors(tmp_path / "some.safetensors")
-    with pytest.raises(InputError, match=r"none.safetensors: no safetensors file"):
+    with pytest.raises(InputError, match=r"none.safetensors: is missing"):
         read_tensors(tmp_path / "none.safetensors")
 
 
@@ -167,6 +167,10 @@ def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (target / "file").read_text() == "whole"
     with pytest.raises(InputError, match="exists already"), whole_folder(target):
         pass
+    with pytest.raises(InputError, match="holds files, and no manifest"), whole_folder(target, overwrite=True):
+        pass
+    manifest = {"format": 1, "version": "0.0.1", "digest": "0" * 64, "base": {}, "files": {"file": "0" * 64}}
+    (target / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RuntimeError), whole_folder(target, overwrite=True) as partial:
         raise RuntimeError
     assert (target / "file").read_text() == "whole"

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from llmrec_peft.backbone import gguf as conversion
 from llmrec_peft.backbone import locate as locating
@@ -17,7 +19,7 @@ from llmrec_peft.backbone.aliases.smollm2 import SMOLLM2
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import file_digest
 
-SOURCE, WEIGHTS = b"a gguf file", b"converted weights"
+SOURCE, WEIGHTS = b"a gguf file", save({"some": torch.zeros(2)})
 
 
 def _sha(content: bytes) -> str:

@@ -34,7 +34,11 @@ def test_minilm_is_frozen_in_evaluation_mode_and_has_no_pooler(minilm: Backbone)
 
 def test_identity_names_hub_weights_and_computation(minilm: Backbone) -> None:
     identity = minilm.identity.plain()
-    assert identity == {
+    named = {key.removeprefix("file ") for key in identity if key.startswith("file ")}
+    assert named >= {"config.json", "tokenizer.json", "vocab.txt", "modules.json", "1_Pooling/config.json"}
+    assert not named & {"README.md", "data_config.json", "model.safetensors"}
+    assert len(str(identity["files_sha256"])) == 64
+    assert {key: identity[key] for key in ("name", "revision", "weights_sha256", "quantization", "compute")} == {
         "name": "sentence-transformers/all-MiniLM-L6-v2",
         "revision": "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         "weights_sha256": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -72,7 +76,7 @@ def test_folder_without_a_configuration_is_one_line(
 ) -> None:
     folder = shutil.copytree(tiny_backbone, tmp_path / "bare")
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=f"backbone {folder}: ") as caught:
+    with pytest.raises(InputError, match=f"backbone: {folder}/config.json is missing") as caught:
         load(name=str(folder))
     assert "\n" not in str(caught.value)
 
@@ -82,7 +86,7 @@ def test_broken_weights_are_refused_in_one_line(
 ) -> None:
     folder = shutil.copytree(tiny_backbone, tmp_path / "broken")
     (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(InputError, match=r"backbone .*broken"):
+    with pytest.raises(InputError, match=r"backbone: .*broken/model\.safetensors is no safetensors file"):
         load(name=str(folder))
 
 

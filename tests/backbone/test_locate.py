@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.aliases.minilm import MINILM
@@ -87,9 +89,11 @@ def test_other_weights_are_not_the_same_base(tiny_backbone: Path) -> None:
 
 def test_several_weight_files_have_one_digest_that_each_of_them_changes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        (tmp_path / f"model-{name}.safetensors").write_bytes(name.encode())
+        save_file({name: torch.zeros(2)}, tmp_path / f"model-{name}.safetensors")
+    index = {"weight_map": {name: f"model-{name}.safetensors" for name in ("a", "b")}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
     before = locate(str(tmp_path)).weights_sha256
-    (tmp_path / "model-b.safetensors").write_bytes(b"c")
+    save_file({"b": torch.ones(2)}, tmp_path / "model-b.safetensors")
     assert locate(str(tmp_path)).weights_sha256 != before
 
 

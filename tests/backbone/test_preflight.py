@@ -44,6 +44,10 @@ def _said(*overrides: str) -> tuple[str, str]:
             ("'dora': cannot train on int8", "none or nf4", "lora"),
         ),
         (("adapter.method=loha", "backbone.quantization=nf4"), ("'loha': cannot train on nf4", "none or int8", "lora")),
+        (
+            ("backbone.pooling=cls", "backbone.name=smollm2"),
+            ("backbone.pooling: cls reads the first token", "take mean or last-token"),
+        ),
         (("adapter.method=bitfit", "backbone.name=smollm2"), ("has no biases to tune", "lora", "bottleneck")),
         (("adapter.method=lora", "adapter.rank=385"), ("adapter.rank: 385 is above the model's width 384",)),
         (("adapter.method=lora", "adapter.layers=top-7"), ("adapter.layers: 'top-7'", "top-6")),

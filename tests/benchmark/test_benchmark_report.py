@@ -88,7 +88,7 @@ def test_markdown_gives_baselines_then_means_and_marks_what_loses() -> None:
 def test_what_was_not_measured_stands_below_with_its_reason() -> None:
     text = as_markdown(assemble(MATRIX, ROWS))
     assert "- oft, seed 1: failed: over 5 s\n" in text
-    assert "- dora, seed 1, 2: refused: cannot train on int8 / weights\n" in text
+    assert "- dora, seed 1, 2: refused: cannot train on int8 \\| weights\n" in text
 
 
 def test_a_higher_metric_is_better_where_it_is_one_of_those() -> None:

@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
     "run of another version": (
         another_format,
         ["recommend", "run", "--user", "1"],
-        ["run folder of format 99, written by version '7.0'", "reads format 2: train it again"],
+        ["run folder of format 99, written by version '7.0'", "reads format 3: train it again"],
     ),
     "hash that does not match": (
         flipped("head.safetensors"),
@@ -267,7 +267,7 @@ def test_training_from_a_file_counts_duplicate_ratings_and_says_so(place: Place,
     command = ["train", "mine.yaml", "--data", "ml", "--set", "evaluation.bootstrap=0", "--out", "new", "--json"]
     done = llmrec(*command, cwd=place.folder)
     assert done.returncode == 0, done.stderr
-    said = "2 duplicate user-item pairs: the last rating of each was kept"
+    said = "2 duplicate user-item pairs: the newest rating of each was kept"
     assert said in done.stderr
     metrics = json.loads(done.stdout)
     assert metrics == json.loads((place.folder / "new" / "metrics.json").read_text(encoding="utf-8"))

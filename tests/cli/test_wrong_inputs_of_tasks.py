@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from resealed import resealed
 from task_places import Place, Run, likes, listing, ml, records, target_in_its_history
 
 from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions, read_predictions, write_predictions
@@ -229,10 +229,6 @@ def test_typing_error_does_not_throw_an_interrupted_run_away(task_place: Place, 
 def test_runs_of_other_test_parts_are_not_compared(task_place: Place, tiny_run: Path, llmrec_here: Run) -> None:
     for name in ("one", "other"):
         shutil.copytree(tiny_run, task_place.folder / name)
-    manifest = json.loads((task_place.folder / "other" / "manifest.json").read_text(encoding="utf-8"))
-    (task_place.folder / "other" / "manifest.json").write_text(
-        json.dumps({**manifest, "digest": "0" * 64}), encoding="utf-8"
-    )
     said = read_predictions(task_place.folder / "one" / NAME)
     (rating,) = said.heads.values()
     fewer = {name: values[:-1] for name, values in rating.models.items()}
@@ -240,6 +236,7 @@ def test_runs_of_other_test_parts_are_not_compared(task_place: Place, tiny_run: 
     write_predictions(
         task_place.folder / "other" / NAME, Predictions(said.user[:-1], said.item[:-1], said.label[:-1], heads)
     )
+    resealed(task_place.folder / "other")
     before = listing(task_place.folder)
     done = llmrec_here("compare", "one", "--against", "other")
     assert (done.code, done.out) == (2, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.data.tokens import TokenTable, count_cut
 
 
 def test_each_distinct_text_is_tokenized_once_and_keys_find_theirs() -> None:
@@ -41,3 +41,17 @@ def test_no_texts_need_no_tokenizer() -> None:
     table = TokenTable.of([], tokenize, pad_id=0)
     assert table.num_distinct == 0
     assert table.row_of.shape == (0,)
+
+
+def test_texts_that_were_cut_are_counted_by_key_and_the_others_not_tokenized_again() -> None:
+    texts = ["", "a", "a a a", "a a a a", "a a a a a", "a a a a"]
+    again: list[str] = []
+
+    def whole(some: list[str]) -> list[list[int]]:
+        again.extend(some)
+        return [[1] * len(text.split()) for text in some]
+
+    table = TokenTable.of(texts, lambda some: [[1] * min(3, len(text.split())) for text in some], pad_id=0)
+    assert count_cut(texts, table, 3, whole) == 3
+    assert again == ["a a a", "a a a a", "a a a a a"]
+    assert count_cut(texts[:2], TokenTable.of(texts[:2], whole, pad_id=0), 3, whole) == 0

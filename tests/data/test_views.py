@@ -41,27 +41,25 @@ def test_unknown_column_names_it_and_the_columns_there_are() -> None:
 )
 def test_a_strangers_template_cannot_leave_the_sandbox(template: str) -> None:
     genres = ["Action"]
-    with pytest.raises(InputError, match=r"^views: "):
+    with pytest.raises(InputError, match=r"^views\.item\.template: "):
         ViewTemplate(template).render({"title": "x", "genres": genres})
     assert genres == ["Action"]
 
 
-@pytest.mark.parametrize(
-    "template", ["{% include '/etc/passwd' %}", "{% for n in range(10**9) %}x{% endfor %}", "{{ 1 // 0 }}"]
-)
+@pytest.mark.parametrize("template", ["{{ title + 1 }}", "{% for n in range(10000000) %}x{% endfor %}", "{{ 1 // 0 }}"])
 def test_template_that_fails_says_so_in_one_line(template: str) -> None:
-    with pytest.raises(InputError, match=r"^views: the template failed") as caught:
+    with pytest.raises(InputError, match=r"^views\.item\.template: the template failed") as caught:
         ViewTemplate(template).render({"title": "x"})
     assert "\n" not in str(caught.value)
 
 
 def test_syntax_error_names_its_line() -> None:
-    with pytest.raises(InputError, match="views: line 3 of the template: "):
+    with pytest.raises(InputError, match=r"views\.item\.template: line 3 of the template: "):
         ViewTemplate("{{ title }}\n\n{% if %}")
 
 
 def test_unknown_filter_is_refused_when_compiled() -> None:
-    with pytest.raises(InputError, match=r"views: line 1 of the template: .*shout"):
+    with pytest.raises(InputError, match=r"views\.item\.template: line 1 of the template: .*shout"):
         ViewTemplate("{{ title | shout }}")
 
 

@@ -51,8 +51,8 @@ def test_numbered_counts_from_one_and_gives_unknown_names_zero() -> None:
     [
         "{{ title }} ({{ year }}){% if genres %}. {{ genres | join(', ') }}{% endif %}",
         "{% if year %}{% set said = year %}{% endif %}{{ title }} {{ said is defined }}",
-        "{% macro twice(x) %}{{ x }} {{ x }}{% endmacro %}{{ twice(title) }}",
-        "{% set ns = namespace(n=0) %}{% for g in genres or [] %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+        "{% for n in range(2) %}{{ title }} {% endfor %}",
+        "{{ genres | map('lower') | join('; ') }} {{ year | default('no year') }}",
         "{% for genre in genres or [] %}{{ loop.index }} {{ genre }}\n{% endfor %}",
     ],
 )

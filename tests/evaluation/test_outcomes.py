@@ -10,6 +10,7 @@ import torch
 
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.evaluation.outcomes import CHUNK, Ranks, joined, rank_targets
 
 ROWS, ITEMS = 90, 40
@@ -117,20 +118,18 @@ def test_a_list_has_no_more_items_than_may_be_ranked() -> None:
     assert small.rank.tolist() == [2.0]
 
 
-def test_what_is_no_number_ranks_last_and_is_not_listed() -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_and_not_ranked(value: float) -> None:
     part, scores = part_of(0), scores_of(0, False)
-    rows = np.arange(ROWS)
-    scores[rows[:30], part.item[:30] - 1] = np.nan
-    scores[40, :] = np.nan
-    scores[50:, 4] = np.nan
-    found = rank_targets(part, asked(scores), ITEMS)
-    assert (found.rank[:30] == ITEMS - 1).all()
-    assert found.rank[40] == ITEMS / 2, "where all are none, they are all alike"
-    assert found.top[40].tolist() == [0] * 10
-    assert not (found.top[50:] == 5).any()
-    plain = np.where(np.isnan(scores), -1e9, scores)
-    others = (rows >= 41) & (part.item != 5)
-    np.testing.assert_array_equal(found.rank[others], reference(plain, part.item - 1)[others])
+    scores[3, 4] = value
+    with pytest.raises(NotFiniteError, match=r"1 of .* scores of the catalogue are not finite"):
+        rank_targets(part, asked(scores), ITEMS)
+
+
+def test_what_is_left_out_ranks_last() -> None:
+    part, scores = part_of(0), scores_of(0, False)
+    scores[np.arange(30), part.item[:30] - 1] = -np.inf
+    assert (rank_targets(part, asked(scores), ITEMS).rank[:30] == ITEMS - 1).all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

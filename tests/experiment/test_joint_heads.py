@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resealed import resealed
 from worlds import fitted, said_of_test
 
 from llmrec_peft.artifact.predictions import NAME, read_predictions
@@ -237,7 +238,6 @@ def test_ranking_first_and_ranking_last_are_compared_by_their_clicks(likes: Path
     metrics = read(other)
     metrics["protocol"] |= {"candidates": "whole catalogue", "own_items": True}  # as where ranking is the first head
     (other / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
-    (other / "manifest.json").write_text(json.dumps({**manifest, "digest": "0" * 64}), encoding="utf-8")
+    resealed(other, weights_sha256="0" * 64)
     for one, against in ((likes, other), (other, likes)):
         assert compare([one], [str(against)], head="click", resamples=100)["difference"] == 0.0

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resealed import resealed
 from sklearn.metrics import log_loss
 
-from llmrec_peft.artifact.manifest import make_manifest, read_manifest
 from llmrec_peft.artifact.predictions import NAME, read_predictions
 from llmrec_peft.evaluation.measures import better
 from llmrec_peft.workflows.evaluate import evaluate
@@ -204,7 +204,7 @@ def stored_with(run: Path, folder: Path, change: Callable[[dict[str, Any]], None
     metrics = read(folder)
     change(metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    return folder
+    return resealed(folder)
 
 
 @pytest.mark.parametrize("name", ["click, pairs, encoder", "retrieval"])
@@ -247,8 +247,7 @@ def test_own_items_are_left_out_when_figures_are_repeated_as_when_they_were_made
     run = shutil.copytree(quick_run(*CASES["ranking, without own items"]), tmp_path / "run")
     recipe = (run / "recipe.yaml").read_text(encoding="utf-8")
     (run / "recipe.yaml").write_text(recipe.replace("own_items: false", "own_items: true"), encoding="utf-8")
-    manifest = make_manifest(run, read_manifest(run, verify=False).base, "0")
-    (run / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
+    resealed(run)
     assert not evaluate(run)["repeats"]
 
 

@@ -297,7 +297,7 @@ def test_validate_refuses_a_broken_template(llmrec: Command, tmp_path: Path) -> 
     source = written(tmp_path, SMALL.replace("{{ title }}", "{{ title "))
     done = llmrec("validate", source)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: views: line 1 of the template: ")
+    assert ": views.item.template: line 1 of the template: " in done.stderr
 
 
 def test_run_holds_the_resolved_recipe_of_a_training_from_a_file(

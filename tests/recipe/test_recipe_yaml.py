@@ -88,9 +88,7 @@ def test_aliases_are_refused_before_they_can_grow() -> None:
         parse_yaml("\n".join(lines), "bomb.yaml")
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 3000, "a: \x00", "a: 2024-13-45", "? [1, 2]\n: 3"], ids=["deep", "nul", "date", "key"]
-)
+@pytest.mark.parametrize("text", ["[" * 3000, "a: \x00", "? [1, 2]\n: 3"], ids=["deep", "nul", "key"])
 def test_yaml_that_no_recipe_holds_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(InputError, match="unreadable YAML") as caught:
         parse_yaml(text, "x.yaml")
@@ -109,7 +107,7 @@ def test_file_over_a_mebibyte_is_refused_unread(tmp_path: Path) -> None:
 def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: café\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.yaml: unreadable YAML \(not UTF-8 text\)"):
+    with pytest.raises(InputError, match=r"latin\.yaml, line 1: unreadable YAML \(not UTF-8 text\)"):
         read_yaml(path)
 
 

@@ -14,6 +14,7 @@ from llmrec_recipes.movies.demo import MOOD, PACE
 
 from llmrec_peft import registry
 from llmrec_peft.data.dataset import RecDataset, column
+from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.source import Reader
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.recipe.yaml_file import merge, read_yaml
@@ -57,6 +58,11 @@ def test_same_seed_makes_the_same_data_and_another_seed_other_data(name: str) ->
     first = plain(source(name).demo(1))
     assert first == plain(source(name).demo(1))
     assert first[0] != plain(source(name).demo(2))[0]
+
+
+def test_made_up_data_is_sound(name: str) -> None:
+    data = source(name).demo(2)
+    assert sound(data) is data
 
 
 def test_demo_has_the_columns_and_feedback_of_its_reader(name: str) -> None:

@@ -157,7 +157,7 @@ def titles(text: str) -> Callable[[Path], None]:
         (titles("iid;title\n"), "item_titles.csv, line 1: 'iid;title' where 'iid,title' belongs"),
         (titles("iid,title\n1\n"), "item_titles.csv, line 2: 1 fields where 2 belong"),
         (titles("iid,title\nx,Heat\n"), "item_titles.csv, line 2: iid 'x' is no whole number"),
-        (titles("iid,title\n-1,Heat\n"), "item_titles.csv, line 2: iid -1 where a whole number not below 0 belongs"),
+        (titles("iid,title\n-1,Heat\n"), "item_titles.csv, line 2: iid -1 is below 0"),
         (titles("iid,title\n1,A\n1,B\n"), "item_titles.csv, line 3: item 1 is there twice"),
     ],
 )

@@ -94,6 +94,29 @@ def test_blank_lines_and_windows_line_ends_do_no_harm(movielens_folder: Path) ->
     assert column(Movies().read(movielens_folder, None).interactions, "timestamp") == whole
 
 
+def test_files_converted_to_utf_8_are_read_as_such_and_it_is_said(movielens_folder: Path) -> None:
+    whole = Movies().read(movielens_folder, None)
+    path = movielens_folder / "u.item"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("latin-1").encode())
+        data = Movies().read(movielens_folder, None)
+        assert column(data.items, "title") == column(whole.items, "title")
+        assert column(data.items, "item_id")[0] == "1"
+        assert data.notes == ("u.item is read as UTF-8; the owner's is latin-1",)
+        path.write_bytes(path.read_bytes().removeprefix(mark).decode().encode("latin-1"))
+
+
+@pytest.mark.parametrize("name", ["u.genre", "u.user", "u1.base", "u1.test"])
+def test_byte_order_mark_is_no_part_of_an_id(movielens_folder: Path, name: str) -> None:
+    whole = Movies().read(movielens_folder, None)
+    path = movielens_folder / name
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    data = Movies().read(movielens_folder, None)
+    assert data.interactions[:] == whole.interactions[:]
+    assert data.users[:] == whole.users[:]
+    assert data.items[:] == whole.items[:]
+
+
 def replaced(name: str, line: int, change: Callable[[str], str | bytes]) -> Callable[[Path], None]:
     """Replace one line of a file, numbered from 1."""
 
@@ -134,6 +157,11 @@ def with_field(at: int, value: str, delimiter: str = "\t") -> Callable[[str], st
         (replaced("u.item", 6, with_field(0, "5", "|")), "u.item, line 6: ", "item '5' is there twice"),
         (replaced("u.item", 8, lambda line: line[:20]), "u.item, line 8: ", "fields where 24 belong"),
         (replaced("u.item", 8, with_field(9, "2", "|")), "u.item, line 8: ", "genre flags must be 0 or 1"),
+        (replaced("u.user", 3, with_field(0, "2", "|")), "u.user, line 3: ", "user '2' is there twice"),
+        (replaced("u.user", 3, with_field(0, "", "|")), "u.user, line 3: ", "the user's id is empty"),
+        (replaced("u.user", 3, with_field(1, "200", "|")), "u.user, line 3: ", "age 200 is outside 0 to 150"),
+        (replaced("u.item", 6, with_field(0, " ", "|")), "u.item, line 6: ", "the item's id is empty"),
+        (replaced("u.item", 6, lambda line: line.replace("Caf", "Caf\x92")), "u.item, line 6: ", "not latin-1 text"),
         (replaced("u.user", 2, with_field(1, "old", "|")), "u.user, line 2: ", "age 'old' is no whole"),
         (replaced("u.genre", 3, lambda line: line + "|"), "u.genre, line 3: ", "3 fields where 2 belong"),
     ],
@@ -176,8 +204,12 @@ def graph_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_graph_folder_is_read_and_links_to_other_items_are_left_out(movielens_folder: Path, graph_folder: Path) -> None:
-    graph = Movies().read(movielens_folder, graph_folder).graph
+def test_graph_folder_is_read_and_links_to_other_items_are_left_out_and_counted(
+    movielens_folder: Path, graph_folder: Path
+) -> None:
+    data = Movies().read(movielens_folder, graph_folder)
+    graph = data.graph
+    assert data.notes == ("links of the graph to films that are not in u.item, left out: 1",)
     assert graph is not None
     assert graph.links[:] == {"item_id": ["1"], "entity_id": ["m.1"]}
     assert graph.triples[:] == {"head": ["m.1"], "relation": ["film.genre"], "tail": ["m.9"]}
@@ -186,12 +218,12 @@ def test_graph_folder_is_read_and_links_to_other_items_are_left_out(movielens_fo
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda folder: (folder / "x.kg").unlink(), "kg: 0 files end in .kg where one belongs"),
-        (lambda folder: (folder / "y.link").touch(), "kg: 2 files end in .link where one belongs"),
+        (lambda folder: (folder / "x.kg").unlink(), "kg: no file *.kg (the folder holds x.link)"),
+        (lambda folder: (folder / "y.link").touch(), "kg: 2 files match *.link where one belongs"),
         (replaced("x.kg", 2, lambda _: "m.1\tm.9"), "x.kg, line 2: 2 fields where 3 belong"),
         (replaced("x.link", 3, lambda _: "99"), "x.link, line 3: 1 fields where 2 belong"),
         (replaced("x.link", 2, lambda _: "41\tm.1"), "the graph links no item of this data"),
-        (lambda folder: (folder / "x.kg").write_text(""), "the graph links no item of this data"),
+        (lambda folder: (folder / "x.kg").write_text(""), "x.kg: the file is empty"),
     ],
 )
 def test_wrong_graph_folder_is_named(
@@ -209,5 +241,5 @@ def test_missing_graph_folder_is_named(movielens_folder: Path, tmp_path: Path) -
 
 
 def test_films_folder_given_as_graph_is_refused(movielens_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"0 files end in \.kg where one belongs"):
+    with pytest.raises(InputError, match=r"no file \*\.kg"):
         Movies().read(movielens_folder, movielens_folder)

@@ -7,8 +7,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from llmrec_recipes import text_files
-from llmrec_recipes.text_files import csv_rows, json_array, json_lines, no_graph, required_match, rows, text_lines
+from llmrec_recipes import byte_lines, text_files
+from llmrec_recipes.byte_lines import encoding_of
+from llmrec_recipes.text_files import (
+    csv_rows,
+    json_array,
+    json_lines,
+    no_graph,
+    required_file,
+    required_match,
+    rows,
+    text_lines,
+    whole_number,
+)
 
 from llmrec_peft.errors import InputError
 
@@ -35,11 +46,66 @@ def test_lines_are_numbered_from_one_packed_or_not(tmp_path: Path, name: str) ->
 
 
 def test_line_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_files, "_LONGEST_LINE", 1 << 16)
-    path = written(tmp_path, "bomb.json.gz", b"{}\n" + bytes(1 << 24))
+    monkeypatch.setattr(byte_lines, "LONGEST_LINE", 1 << 16)
+    path = written(tmp_path, "bomb.json.gz", b"{}\n" + b" " * (1 << 24))
     assert path.stat().st_size < 1 << 16, "a small file stands for a large one"
     assert message(json_lines(path)) == f"{path}, line 2: longer than 65536 bytes"
     assert message(rows(path, "\t", 1)) == f"{path}, line 2: longer than 65536 bytes"
+
+
+def test_packed_file_that_unpacks_to_far_more_than_text_does_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byte_lines, "ALWAYS_UNPACKED", 1 << 16)
+    path = written(tmp_path, "bomb.json.gz", b"{}\n" * (1 << 20))
+    assert path.stat().st_size < 1 << 14
+    assert message(json_lines(path)).startswith(f"{path}: unpacks to more than 100 times its size (after line ")
+    plain = written(tmp_path, "plain.json", b"{}\n" * (1 << 16))
+    assert len(list(json_lines(plain))) == 1 << 16, "a file that is not packed is as large as it is"
+
+
+def test_byte_order_mark_is_dropped_and_utf_16_is_refused(tmp_path: Path) -> None:
+    marked = written(tmp_path, "a.txt", b"\xef\xbb\xbf1\t2\n3\t4\n")
+    assert [fields for _, fields in rows(marked, "\t", 2)] == [["1", "2"], ["3", "4"]]
+    array = written(tmp_path, "a.json", b'\xef\xbb\xbf[{"a": 1}]')
+    assert [record.fields for record in json_array(array)] == [{"a": 1}]
+    wide = written(tmp_path, "b.txt", "1\t2\n".encode("utf-16"))
+    assert message(rows(wide, "\t", 2)).startswith(f"{wide}, line 1: a NUL byte, as UTF-16 has them")
+    assert "NUL byte" in message(text_lines(wide, "latin-1"))
+
+
+def test_older_encoding_is_told_from_utf_8_by_its_bytes(tmp_path: Path) -> None:
+    assert encoding_of(written(tmp_path, "plain", "Amelie\n"), "latin-1") == "latin-1"
+    assert encoding_of(written(tmp_path, "old", "Am\u00e9lie\n".encode("latin-1")), "latin-1") == "latin-1"
+    assert encoding_of(written(tmp_path, "new", "Amelie\nAm\u00e9lie\n"), "latin-1") == "utf-8"
+    mixed = written(tmp_path, "mixed", "Am\u00e9lie\n".encode() + "Caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(InputError, match="mixed: line 1 is UTF-8 and line 2 is not: convert the file to UTF-8"):
+        encoding_of(mixed, "latin-1")
+
+
+def test_windows_encoding_is_not_read_as_latin_1(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.txt", "One\nDon\u2019t\n".encode("cp1252"))
+    assert message(text_lines(path, "latin-1")).startswith(
+        f"{path}, line 2: not latin-1 text (it holds control characters"
+    )
+
+
+@pytest.mark.parametrize("text", ["1_000", " 1", "\uff11", "1.0", "", "nan", "9" * 5000])
+def test_whole_numbers_are_digits_alone(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"a, line 3: age .* is no whole number"):
+        whole_number(text, tmp_path / "a", 3, "age")
+    assert whole_number("-12", tmp_path / "a", 3, "age") == -12
+    with pytest.raises(InputError, match="age -12 is outside 0 to 150"):
+        whole_number("-12", tmp_path / "a", 3, "age", 0, 150)
+
+
+def test_names_of_a_folder_are_shown_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a\nb").touch()
+    (tmp_path / ("x" * 200)).touch()
+    with pytest.raises(InputError) as caught:
+        required_file(tmp_path, "u.item")
+    assert "\n" not in str(caught.value)
+    assert "x" * 100 not in str(caught.value)
 
 
 def test_damaged_gzip_says_after_which_line(tmp_path: Path) -> None:
@@ -140,7 +206,7 @@ def test_blank_lines_are_no_records(tmp_path: Path) -> None:
         ('{"a": 1}', ": an object where an array of records belongs"),
         ("[]", ": the array holds no record"),
         ('[{"a": 1}, 7]', ", record 1: 7 where an object with named fields belongs"),
-        (b'[{"a": "\xff"}]', ": not utf-8 text (invalid start byte)"),
+        (b'[{"b": 1},\n{"a": "\xff"}]', ", line 2: not utf-8 text (invalid start byte)"),
     ],
 )
 def test_broken_array_is_named(tmp_path: Path, content: bytes | str, words: str) -> None:

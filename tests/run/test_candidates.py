@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from resealed import resealed
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.model import RecModel
 from llmrec_peft.run import candidates
 from llmrec_peft.run.candidates import best
 from llmrec_peft.run.recommender import Recommender
@@ -56,9 +58,9 @@ def test_items_side_is_computed_once_and_anew_when_items_are_added(
 ) -> None:
     recommender = Recommender.from_pretrained(tiny_run)
     asked: list[int] = []
-    inner = recommender.model.item_side
+    inner = RecModel.item_side
     monkeypatch.setattr(
-        recommender.model, "item_side", lambda items, *further: asked.append(len(items)) or inner(items, *further)
+        RecModel, "item_side", lambda model, items, *further: asked.append(len(items)) or inner(model, items, *further)
     )
     users = list(recommender.vocabulary.users[:3])
     count = len(recommender.catalogue.ids)
@@ -97,5 +99,6 @@ def test_run_whose_users_have_seen_items_that_it_does_not_have_is_refused(
     changed = [item, *table["item"].to_pylist()[1:]]
     place = table.column_names.index("item")
     pq.write_table(table.set_column(place, "item", pa.array(changed, table["item"].type)), run / "seen.parquet")
+    resealed(run)
     with pytest.raises(InputError, match=rf"seen.parquet: item {item} is none of the run's items 1 to 40"):
         Recommender.from_pretrained(run)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from resealed import resealed
 
-from llmrec_peft.artifact.manifest import make_manifest
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.rating_metrics import rating_report
 from llmrec_peft.experiment.prepare import prepare
-from llmrec_peft.recipe import Recipe, load_recipe
-from llmrec_peft.recipe.yaml_file import read_yaml
+from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.train import train
@@ -77,7 +76,9 @@ def test_figures_that_do_not_repeat_are_said_not_to(tiny_run: Path, tmp_path: Pa
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     metrics["test"]["after"]["rmse"] -= 0.01
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    assert not evaluate(run)["repeats"]
+    with pytest.raises(InputError, match=r"metrics.json is not what the run wrote"):
+        evaluate(run)
+    assert not evaluate(resealed(run))["repeats"]
     (run / "metrics.json").unlink()
     with pytest.raises(InputError, match=r"metrics.json is missing"):
         evaluate(run)
@@ -207,6 +208,23 @@ def test_base_model_with_other_weights_is_refused(run_on_a_copy: Callable[..., t
 
 
 @pytest.mark.trains
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json"])
+def test_base_model_with_the_same_weights_and_another_file_is_refused_by_its_name(
+    run_on_a_copy: Callable[..., tuple[Path, Path]], file: str
+) -> None:
+    run, base = run_on_a_copy()
+    text = (base / file).read_text(encoding="utf-8")
+    other = text.replace('"gelu"', '"relu"') if file == "config.json" else text.replace("##ing", "##gni")
+    assert other != text
+    (base / file).write_text(other, encoding="utf-8")
+    recommender = Recommender.from_pretrained(run)
+    with pytest.raises(
+        InputError, match=rf"the base model found here is not the one .*: {re.escape(file)} has changed \("
+    ):
+        recommender.add_items([{"item_id": "n", "title": "A", "year": 1990, "genres": []}])
+
+
+@pytest.mark.trains
 def test_without_an_adapter_the_run_scores_and_takes_new_items(
     run_on_a_copy: Callable[..., tuple[Path, Path]],
 ) -> None:
@@ -237,32 +255,6 @@ def test_without_text_the_run_scores_and_refuses_new_items(
     assert predict(run, tmp_path / "pairs.csv", tmp_path / "scores.csv").scored == 2
 
 
-def test_shared_run_cannot_ask_for_remote_code(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrec_peft.run import language_model as module
-
-    asked: list[bool] = []
-    load = module.load_backbone
-
-    def watched(section: Any, device: Any) -> Any:
-        asked.append(section.trust_remote_code)
-        return load(section, device)
-
-    monkeypatch.setattr(module, "load_backbone", watched)
-    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    recipe = Recipe.from_plain(read_yaml(run / "recipe.yaml")).changed({"backbone.trust_remote_code": True})
-    (run / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")  # as a stranger's recipe may say
-    renewed(run)
-    Recommender.from_pretrained(run).encode(["a film"])
-    assert asked == [False]
-
-
-def renewed(run: Path, **base: str | None) -> None:
-    """Let the manifest say what now lies in the folder, and another base."""
-    recorded = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["base"]
-    manifest = make_manifest(run, {**recorded, **base}, "0")
-    (run / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -274,7 +266,7 @@ def test_base_held_otherwise_than_in_training_is_refused_with_the_field_named(
     tiny_run: Path, tmp_path: Path, field: str, value: str, message: str
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    renewed(run, **{field: value})
+    resealed(run, **{field: value})
     recommender = Recommender.from_pretrained(run)
     with pytest.raises(InputError, match=message):
         recommender.encode(["a film"])
@@ -283,7 +275,7 @@ def test_base_held_otherwise_than_in_training_is_refused_with_the_field_named(
 def test_recorded_computation_is_used_whatever_the_recipe_says(tiny_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
     for compute, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        renewed(run, compute=compute)
+        resealed(run, compute=compute)
         recommender = Recommender.from_pretrained(run)
         adapter = recommender.tenant.adapter
         assert adapter is not None

@@ -106,7 +106,7 @@ def test_detached_run_gives_its_memory_back(runs: list[Path]) -> None:
     assert name == "guest"
     shared.switch(name)
     shared.encode(TEXTS)
-    tenant = shared._tenants[name]
+    tenant = shared._attached.tenants[name]
     assert tenant.adapter is not None
     watched = [weakref.ref(tenant.model), weakref.ref(tenant.adapter.encoder.model)]
     watched += [weakref.ref(m) for m in tenant.adapter.encoder.model.modules() if "lora" in type(m).__module__]

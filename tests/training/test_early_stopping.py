@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llmrec_peft.training.early_stopping import EarlyStopping
 
 
@@ -34,3 +36,9 @@ def test_not_a_number_is_never_best_once_a_figure_is_there() -> None:
     watch.update(1.0)
     assert not watch.update(float("nan"))
     assert watch.best == 1.0
+
+
+def test_figure_that_is_not_finite_is_never_the_best() -> None:
+    watch = EarlyStopping(patience=2, lower_is_better=True)
+    assert [watch.update(figure) for figure in (math.nan, 0.9, math.inf, math.nan)] == [False, True, False, False]
+    assert (watch.best, watch.best_epoch, watch.stop) == (0.9, 2, True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resealed import resealed
 
 from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions, read_predictions, write_predictions
 from llmrec_peft.errors import InputError
@@ -96,6 +97,7 @@ def test_group_against_its_own_baseline_says_by_how_much_and_which_is_better(run
         models = {"after": said.label + 0.1 * noise, "far": said.label + 1.0}
         heads = {"rating": HeadPredictions("rating", "rmse", "far", said.label, models)}
         write_predictions(ours[-1] / NAME, Predictions(said.user, said.item, said.label, heads))
+        resealed(ours[-1])
     report = compare(ours, ["baseline:line"], resamples=300)
     assert (report["verdict"], report["difference"]) == ("first is better", pytest.approx(-0.9, abs=0.02))
     better = "is significantly better (paired bootstrap, 95 %): the first's rmse is"
@@ -157,6 +159,7 @@ def test_order_of_the_examples_does_not_matter(runs: list[Path], tmp_path: Path)
     heads = {name: head.take(rows) for name, head in said.heads.items()}
     turned = Predictions([said.user[at] for at in rows], [said.item[at] for at in rows], said.label[rows], heads)
     write_predictions(copy / NAME, turned)
+    resealed(copy)
     expected = compare(runs[:1], names(runs[1:2]), resamples=200)
     found = compare(runs[:1], [str(copy)], resamples=200)
     assert found["difference"] == pytest.approx(expected["difference"])
@@ -168,12 +171,14 @@ def _other_examples(run: Path) -> None:
     rows = np.arange(len(said) - 5)
     heads = {name: head.take(rows) for name, head in said.heads.items()}
     write_predictions(run / NAME, Predictions(said.user[:-5], said.item[:-5], said.label[:-5], heads))
+    resealed(run)
 
 
 def _other_protocol(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     metrics["protocol"]["labels_counted"] = "prequential"
     (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    resealed(run)
 
 
 def _other_labels(run: Path) -> None:
@@ -181,6 +186,12 @@ def _other_labels(run: Path) -> None:
     head = said.heads["rating"]
     changed = HeadPredictions(head.task, head.metric, head.best_baseline, head.observed + 1.0, head.models)
     write_predictions(run / NAME, Predictions(said.user, said.item, said.label, {"rating": changed}))
+    resealed(run)
+
+
+def _no_table(run: Path) -> None:
+    (run / NAME).write_bytes(b"PAR1")
+    resealed(run)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +201,8 @@ def _other_labels(run: Path) -> None:
         (_other_protocol, "was measured otherwise than .*: labels_counted is prequential, not"),
         (_other_labels, "answers another question than .*: labels count from elsewhere"),
         (lambda run: (run / NAME).unlink(), r"has no predictions\.parquet: .* train it again"),
-        (lambda run: (run / NAME).write_bytes(b"PAR1"), r"predictions\.parquet: not the table it should be"),
+        (lambda run: (run / NAME).write_bytes(b"PAR1"), r"predictions\.parquet is not what the run wrote"),
+        (_no_table, r"predictions\.parquet: not the table it should be"),
         (lambda run: (run / "metrics.json").unlink(), r"metrics\.json is missing"),
         (lambda run: (run / "manifest.json").unlink(), "is no run folder"),
         (shutil.rmtree, "no run folder"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,12 +68,15 @@ def save_difference(model: nn.Module, backbone: Backbone, folder: Path) -> None:
     for name, layer in _layers(model):
         a, b = _difference(layer)
         tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = a, b
-    config = peft_model.peft_config["default"]
-    rank = 2 * config.r
-    scaling = float(next(iter(_layers(model)))[1].scaling["default"])
-    alpha = scaling * (math.sqrt(rank) if config.use_rslora else rank)
-    plain = {**config.to_dict(), "inference_mode": True, "r": rank, "lora_alpha": alpha}
+    plain = {**of_difference(peft_model.peft_config["default"]).to_dict(), "inference_mode": True}
     write_adapter(folder, backbone, plain, tensors)
+
+
+def of_difference(config: Any) -> Any:
+    """Make the configuration of a plain LoRA of twice the rank with the same scale."""
+    scaling = config.lora_alpha / (math.sqrt(config.r) if config.use_rslora else config.r)
+    rank = 2 * config.r
+    return replace(config, r=rank, lora_alpha=scaling * (math.sqrt(rank) if config.use_rslora else rank))
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from llmrec_peft.plugins import Options, PeftMethod, attach_peft, load_peft, save_peft, whole_or_bare
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from torch import nn
 
     from llmrec_peft.plugins import Backbone
@@ -46,11 +47,17 @@ class VirtualTokenMethod(PeftMethod[C]):
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
         """Load as PEFT does."""
-        return self._wrapped(load_peft(backbone, folder, (self.peft_type,)))
+        return self._wrapped(load_peft(backbone, folder, self.saved_config(backbone)))
+
+    def saved_config(self, backbone: Backbone) -> PeftConfig:
+        """Return PEFT's configuration with the model's sizes, which PEFT fills in when it attaches."""
+        from peft.utils import _prepare_prompt_learning_config
+
+        config: Any = _prepare_prompt_learning_config(self.peft_config(backbone), backbone.model.config)
+        config.num_transformer_submodules = 1  # an encoder or a decoder, not both
+        return cast("PeftConfig", config)
 
     def _wrapped(self, peft_model: nn.Module) -> nn.Module:
         from llmrec_adapters.through_peft.virtual_tokens import VirtualTokens
 
-        # the number that was saved, not the recipe's: a shared folder decides what it holds
-        tokens = int(cast(Any, peft_model).peft_config["default"].num_virtual_tokens)
-        return VirtualTokens(peft_model, tokens, self.in_sequence)
+        return VirtualTokens(peft_model, self.config.num_virtual_tokens, self.in_sequence)

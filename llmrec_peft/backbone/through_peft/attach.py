@@ -1,23 +1,23 @@
-"""Attach, save and load an adapter by `peft`; a failure leaves the base unchanged."""
+"""Attach, save and load an adapter by `peft`; a failure leaves the base unchanged, as does every file."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.backbone.through_peft.files import CONFIG, read_adapter, require_tensors, write_adapter
+from llmrec_peft.backbone.through_peft.files import LARGEST, read_weights, require_weights, write_adapter
+from llmrec_peft.backbone.through_peft.stored_config import CONFIG, Learned, plain_config, read_config
 from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from peft import PeftConfig
+    from torch import Tensor, nn
 
     from llmrec_peft.backbone.load import Backbone
-
-RANK_FIELDS = ("r", "init_r", "target_r")
-"""Fields of PEFT's configurations that hold ranks."""
 
 
 @contextmanager
@@ -58,12 +58,16 @@ def attach_peft(model: nn.Module, config: Any) -> nn.Module:
 
     Returns:
         The `PeftModel`.
+
+    Raises:
+        InputError: If a scale is not finite or too large.
     """
     from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     with quiet_peft():
         attached: nn.Module = get_peft_model(model, config)
+    _require_scales(attached)
     if getattr(model, "is_quantized", False):
         for module in attached.modules():
             if isinstance(module, BaseTunerLayer):
@@ -88,15 +92,24 @@ def save_peft(peft_model: Any, backbone: Backbone, folder: Path, **changed: Any)
 
 
 def load_peft(
-    backbone: Backbone, folder: Path, peft_types: Sequence[str], rank_fields: Sequence[str] = RANK_FIELDS
+    backbone: Backbone,
+    folder: Path,
+    config: PeftConfig,
+    learned: type[Options] = Learned,
+    attach: Callable[[nn.Module, PeftConfig], nn.Module] = attach_peft,
 ) -> nn.Module:
     """Attach what `save_peft` wrote; it is trainable, like a fresh adapter.
+
+    The modules are made from our own configuration, never from the file's, which has to say the same. Of the file only
+    the fields of `learned` and the tensors are taken, the latter after their names and shapes were found to be exactly
+    those of the modules, and none of them the base's own.
 
     Args:
         backbone: The base.
         folder: Folder of the two files.
-        peft_types: Values of ``peft_type`` that the method accepts.
-        rank_fields: Fields of the configuration that contain ranks; each must be 1 to 2 · width if it is there.
+        config: The configuration that the method saves for the recipe's options.
+        learned: Fields of the configuration that training decides and no option; they are taken from the file.
+        attach: Makes the modules in a model.
 
     Returns:
         The `PeftModel`.
@@ -105,33 +118,45 @@ def load_peft(
         InputError: If a field or a tensor does not fit; the base stays unchanged.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-    plain, tensors = read_adapter(folder, backbone, peft_types)
-    _require_ranks(folder, plain, rank_fields, backbone.width)
+    found = read_config(folder, backbone, plain_config(config), learned)
+    require_weights(folder, backbone)
+    for name in learned.model_fields:
+        setattr(config, name, getattr(found, name))
+    config.inference_mode = False
+    config.base_model_name_or_path = None  # verified by hash; PEFT would warn about the folder's name
+    of_base = _storages(backbone.model.state_dict())
     with whole_or_bare(backbone):
         try:
             with quiet_peft():
-                config = PEFT_TYPE_TO_CONFIG_MAPPING[plain["peft_type"]].from_peft_type(**plain)
-                config.inference_mode = False
-                config.base_model_name_or_path = None  # verified by hash; PEFT would warn about the folder's name
-                model = attach_peft(backbone.model, config)
+                model = attach(backbone.model, config)
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise InputError(f"{folder / CONFIG}: {str(error).strip().splitlines()[0]}") from error
         own = get_peft_model_state_dict(model, save_embedding_layers=False)
-        require_tensors(folder, own, tensors)
-        set_peft_model_state_dict(model, tensors)
+        for name, tensor in own.items():
+            if _storages({name: tensor}) & of_base:
+                raise InputError(f"{folder}: {name} is a tensor of the base, which an adapter may not write")
+        set_peft_model_state_dict(model, read_weights(folder, own))
     return model
+
+
+def _storages(tensors: Mapping[str, Tensor]) -> set[int]:
+    """Return where the bytes of tensors lie."""
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors.values() if tensor.numel()}
 
 
 def _in_the_input_format(_layer: Any, args: tuple[Any, ...], output: Any) -> Any:
     return output.to(args[0].dtype) if args and output.is_floating_point() and output.dtype != args[0].dtype else output
 
 
-def _require_ranks(folder: Path, config: dict[str, Any], fields: Sequence[str], width: int) -> None:
-    for field in fields:
-        rank = config.get(field)
-        if rank is None:
-            continue
-        if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= 2 * width:
-            raise InputError(f"{folder / CONFIG}: {field} is {rank!r}, not a rank from 1 to {2 * width}")
+def _require_scales(attached: nn.Module) -> None:
+    """Refuse a factor on an adapter's output that is not finite or beyond `LARGEST`: an answer would be none.
+
+    Raises:
+        InputError: Naming the layer.
+    """
+    for name, module in attached.named_modules():
+        scales = getattr(module, "scaling", None)
+        for scale in scales.values() if isinstance(scales, dict) else ():
+            if not abs(float(scale)) <= LARGEST:
+                raise InputError(f"adapter: the scale of {name} is {float(scale):.3g}, beyond {LARGEST:,.0f}")

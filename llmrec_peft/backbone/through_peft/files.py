@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.backbone.tensor_files import read_tensors, write_tensors
+from llmrec_peft.backbone.tensor_files import read_stored, read_tensors, require_numbers, require_tensors, write_tensors
+from llmrec_peft.backbone.tensor_header import Header
+from llmrec_peft.backbone.through_peft.stored_config import CONFIG, Learned, json_text, read_config
 from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
+from llmrec_peft.strict_json import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from llmrec_peft.backbone.load import Backbone
 
-CONFIG = "adapter_config.json"
+__all__ = [
+    "BASE",
+    "CONFIG",
+    "WEIGHTS",
+    "read_adapter",
+    "read_weights",
+    "require_tensors",
+    "require_weights",
+    "write_adapter",
+]
+
 WEIGHTS = "adapter_model.safetensors"
 BASE = "llmrec_base"
 """Key of the safetensors metadata with the base's identity; stock PEFT ignores it."""
+LARGEST = 65_504.0
+"""Largest number of an adapter, by magnitude: that of half precision, in which no larger one could be served."""
+_DTYPES = ("F32", "F16", "BF16")
+_WHAT = "adapter tensor"
 
 
 def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -38,102 +57,83 @@ def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tens
         "base_model_name_or_path": backbone.identity.name,
         "revision": backbone.identity.revision,
     }
-    text = json.dumps(named, indent=2, sort_keys=True, default=_listed)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json_text(named) + "\n", encoding="utf-8")
     metadata = {"format": "pt", BASE: json.dumps(backbone.identity.plain(), sort_keys=True)}
     write_tensors(folder / WEIGHTS, tensors, metadata)
 
 
 def read_adapter(
-    folder: Path, backbone: Backbone, peft_types: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read and check the two files before anything is attached.
+    folder: Path,
+    backbone: Backbone,
+    config: Mapping[str, Any],
+    own: Mapping[str, Tensor],
+    learned: type[Options] = Learned,
+) -> tuple[Options, dict[str, Tensor]]:
+    """Read and check the two files of a method that makes its own modules without PEFT.
 
     Args:
         folder: Folder of the files.
         backbone: The base that the adapter will be attached to.
-        peft_types: Values of ``peft_type`` that the method accepts.
+        config: The fields that the method would write to ``adapter_config.json`` for its options; the file has to say
+            the same.
+        own: Tensors of the method's fresh modules by name; the file has to have these, in these shapes.
+        learned: Fields of the configuration that training decides and no option: they may differ within their bounds.
 
     Returns:
-        The configuration's fields, and the tensors by PEFT's names.
+        The fields of `learned`, and the tensors by name.
 
     Raises:
         InputError: Naming the field or tensor that is wrong.
     """
-    config = _read_config(folder, peft_types)
+    found = read_config(folder, backbone, config, learned)
+    require_weights(folder, backbone)
+    return found, read_weights(folder, own)
+
+
+def require_weights(folder: Path, backbone: Backbone) -> None:
+    """Refuse weights that are not there, are pickled, of another base, or no floating numbers; reads the header alone.
+
+    Raises:
+        InputError: If they are.
+    """
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not path.exists():
         pickles = sorted(p.name for p in folder.glob("adapter_model.*") if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
         hint = f" (pickled weights are not loaded: {', '.join(pickles)})" if pickles else ""
         raise InputError(f"{folder} holds no {WEIGHTS}{hint}")
-    tensors = read_tensors(path)
-    _require_base(path, config, backbone)
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise InputError(f"{folder}: adapter tensor {name} holds {tensor.dtype}, not numbers to compute with")
-        if not bool(tensor.isfinite().all()):
-            raise InputError(f"{folder}: adapter tensor {name} holds NaN or infinity")
-    return config, tensors
+    header = read_stored(path)
+    _require_base(path, header, backbone)
+    for name, stored in header.tensors.items():
+        if stored.dtype not in _DTYPES:
+            raise InputError(f"{folder}: {_WHAT} {name!r} holds {stored.dtype}, not numbers of {', '.join(_DTYPES)}")
 
 
-def require_tensors(folder: Path, own: dict[str, Tensor], read: dict[str, Tensor]) -> None:
-    """Refuse tensors that are not exactly those of the attached modules.
-
-    Args:
-        folder: Folder that the tensors were read from, for the message.
-        own: Tensors of the attached modules by name.
-        read: Tensors that were read.
+def read_weights(folder: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read the adapter's tensors, whose names and shapes have to be those of `own`.
 
     Raises:
-        InputError: Naming the one that is missing, unknown or of another shape.
+        InputError: Naming the tensor that is missing, unknown, of another shape, not finite, or above `LARGEST`.
     """
-    for name in sorted(own.keys() ^ read.keys()):
-        raise InputError(f"{folder}: adapter tensor {name} is {'missing' if name in own else 'unknown'}")
-    for name, tensor in read.items():
-        if tensor.shape != own[name].shape:
+    tensors = read_tensors(folder / WEIGHTS, own, _WHAT)
+    require_numbers(folder, own, tensors, _WHAT)
+    for name, tensor in tensors.items():
+        largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+        if largest > LARGEST:
             raise InputError(
-                f"{folder}: adapter tensor {name} has shape {list(tensor.shape)}, not {list(own[name].shape)}"
+                f"{folder}: {_WHAT} {name} holds {largest:.3g}, above the {LARGEST:,.0f} of half precision"
             )
+    return tensors
 
 
-def _read_config(folder: Path, peft_types: Sequence[str]) -> dict[str, Any]:
-    path = folder / CONFIG
+def _require_base(path: Path, header: Header, backbone: Backbone) -> None:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: unreadable ({str(error).splitlines()[0]})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: not an adapter's configuration")
-    if config.get("peft_type") not in peft_types:
-        raise InputError(f"{path}: peft_type is {config.get('peft_type')!r}, not {' or '.join(peft_types)}")
-    return config
-
-
-def _require_base(path: Path, config: dict[str, Any], backbone: Backbone) -> None:
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    try:
-        base = json.loads(metadata.get(BASE, "{}"))
-        digest = base.get("weights_sha256")
-    except (ValueError, AttributeError):
+        digest = parse_json(header.texts.get(BASE, "{}").encode(), str(path)).get("weights_sha256")
+    except (InputError, AttributeError, UnicodeError):
         digest = None
     identity = backbone.identity
-    if not digest:
+    if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise InputError(f"{path}: names no base model by hash (metadata {BASE!r}), so it cannot be verified")
     if digest != identity.weights_sha256:
         raise InputError(
-            f"{path}: was trained on a base with weights {str(digest)[:12]}…, not {identity.weights_sha256[:12]}…"
+            f"{path}: was trained on a base with weights {digest[:12]}…, not {identity.weights_sha256[:12]}…"
         )
-    if identity.revision is not None:
-        for field, expected in (("base_model_name_or_path", identity.name), ("revision", identity.revision)):
-            if config.get(field) != expected:
-                raise InputError(f"{path.with_name(CONFIG)}: {field} is {config.get(field)!r}, not {expected!r}")
-
-
-def _listed(value: Any) -> Any:
-    """Return sets and enums as JSON has them."""
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return getattr(value, "value", None) or str(value)

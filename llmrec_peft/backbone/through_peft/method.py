@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.facts import BackboneFacts
-from llmrec_peft.backbone.through_peft.attach import (
-    RANK_FIELDS,
-    attach_peft,
-    load_peft,
-    quiet_peft,
-    save_peft,
-    whole_or_bare,
-)
+from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, quiet_peft, save_peft, whole_or_bare
+from llmrec_peft.backbone.through_peft.stored_config import Learned
 from llmrec_peft.backbone.through_peft.targets import adapted_layers, layers_refusal, rank_refusal
 from llmrec_peft.options import Options
 
@@ -37,23 +31,30 @@ class PeftMethod(AdapterMethod[C]):
 
     peft_type: ClassVar[str]
     """PEFT's name of the method, as in ``adapter_config.json``."""
-    loads: ClassVar[tuple[str, ...]] = ()
-    """Further values of ``peft_type`` that `load` accepts."""
     rank_within_width: ClassVar[bool] = True
     """Whether a rank above the model's width is refused."""
     conv1d: ClassVar[bool] = True
     """Whether PEFT supports the method for GPT-2's ``Conv1D`` layers."""
-    rank_fields: ClassVar[tuple[str, ...]] = RANK_FIELDS
-    """Fields of PEFT's configuration that contain ranks, which `load` checks against the model's width."""
+    learned: ClassVar[type[Options]] = Learned
+    """Fields of PEFT's configuration that training decides and no option, typed and bounded: all that is taken from a
+    file; every other field of it has to say what `saved_config` says."""
 
     @abstractmethod
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Make PEFT's configuration of the method for this model."""
 
+    def saved_config(self, backbone: Backbone) -> PeftConfig:
+        """Make the configuration that `save` writes; a method overrides this if it attaches another one."""
+        return self.peft_config(backbone)
+
+    def attach_config(self, model: nn.Module, config: PeftConfig) -> nn.Module:
+        """Put the modules of a configuration into a model by PEFT; a method overrides this to change them."""
+        return attach_peft(model, config)
+
     def attach(self, backbone: Backbone) -> nn.Module:
         """Attach fresh modules by PEFT; a failure leaves the base unchanged."""
         with whole_or_bare(backbone):
-            return attach_peft(backbone.model, self.peft_config(backbone))
+            return self.attach_config(backbone.model, self.peft_config(backbone))
 
     def lowest_layer(self, backbone: Backbone) -> int | None:
         """Return the lowest adapted layer, as the option ``layers`` says; 0 without that option."""
@@ -64,8 +65,8 @@ class PeftMethod(AdapterMethod[C]):
         save_peft(cast(Any, model), backbone, folder)
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
-        """Load PEFT's two files, every field and tensor checked."""
-        return load_peft(backbone, folder, (self.peft_type, *self.loads), self.rank_fields)
+        """Load PEFT's two files, which have to say what this method saves for these options."""
+        return load_peft(backbone, folder, self.saved_config(backbone), self.learned, self.attach_config)
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Merge by PEFT, which checks the merged weights for NaN."""

@@ -56,7 +56,7 @@ class Folds(nn.Module):
 
 def loaded_tables(saved: Mapping[str, Tensor]) -> dict[str, nn.Module]:
     """Make empty tables in the sizes of saved ones."""
-    tables = {name: torch.zeros_like(saved[f"known.{name}"]) for name in _SIZES}
+    tables = {name: torch.zeros(saved[f"known.{name}"].shape) for name in _SIZES}
     return {"known": _frozen(tables)}
 
 

@@ -95,7 +95,7 @@ def make_tiny(name: str, folder: Path) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        model = AutoModel.from_config(config, dtype=torch.float32)
+        model = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
         for parameter in model.parameters():  # some architectures scale their initial values, or draw them in parts
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=_SPREAD)
@@ -118,5 +118,5 @@ def _write_tokenizer(name: str, folder: Path) -> tuple[int, int]:
     for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         if (source / file).is_file():
             shutil.copyfile(source / file, folder / file)
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     return int(tokenizer.pad_token_id), len(tokenizer)

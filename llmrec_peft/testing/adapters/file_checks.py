@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from llmrec_peft.backbone.complete import load_complete
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.errors import InputError
@@ -119,7 +120,8 @@ def plain_transformer(bench: Bench, dtype: torch.dtype) -> Any:
         quantization.bnb_4bit_compute_dtype = dtype
         options["quantization_config"] = quantization
         options["device_map"] = {"": "cpu"}
-    model = AutoModel.from_pretrained(locate(bench.section.name, bench.section.revision).folder, **options)
+    folder = locate(bench.section.name, bench.section.revision).folder
+    model = load_complete(AutoModel, folder, bench.section.name, trust_remote_code=False, **options)
     for module in model.modules():
         if type(module).__name__ == "Linear4bit":  # the kernel that training computes with, as in `load_backbone`
             module.support_avx512bf16_for_cpu = False

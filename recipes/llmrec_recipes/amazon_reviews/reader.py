@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,12 +19,8 @@ _LICENCE = (
 )
 _RATINGS = (1, 5)
 _ENDING = "_5.json.gz"
-_DESCRIPTION = 500
-"""Characters kept of a description: about 100 tokens, more than views of items keep by default."""
 _NAME_WORDS = 8
 """Words of a description that replace a missing title."""
-_MOST = 20_000
-"""Characters of a text that are searched for markup; the rest is dropped."""
 _CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(?:/?[a-zA-Z]|!--)[^<>]*>")
 _BROKEN_TAG = re.compile(r"<[a-zA-Z]\w*\s[^<>=]*=[^<>]*\Z")
@@ -83,7 +78,7 @@ def plain_text(text: str) -> str:
     >>> plain_text('<span class="a-size-medium a-color-secondary"')
     ''
     """
-    text = _CODE.sub(" ", text[:_MOST])
+    text = _CODE.sub(" ", text)
     text = _BROKEN_TAG.sub(" ", _TAG.sub(_gap, text))
     return " ".join(html.unescape(text).split())
 
@@ -140,11 +135,10 @@ def _items(path: Path, reviewed: list[str]) -> tuple[Dataset, list[str]]:
 
 def _product(record: Record) -> dict[str, Any]:
     """Return the texts of one product, without markup."""
-    description = plain_text(" ".join(record.texts("description")))
     categories = [plain_text(category) for category in record.texts("category")]
     return {
         "title": whole_title(record.text("title", "")),
-        "description": textwrap.shorten(description, _DESCRIPTION, placeholder=" …"),
+        "description": plain_text(" ".join(record.texts("description"))),
         "categories": [category for category in categories if category],
         "brand": plain_text(record.text("brand", "")),
     }

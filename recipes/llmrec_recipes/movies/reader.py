@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrec_peft.plugins import Download, InputError, KnowledgeGraph, Reader, RecDataset, interactions_table, table
-from llmrec_recipes.text_files import required_file, rows, whole_number
+from llmrec_recipes.byte_lines import encoding_of
+from llmrec_recipes.text_files import required_file, required_match, rows, whole_number
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -18,6 +19,9 @@ _LICENCE = (
     "and Context, ACM TiiS 5(4), 2015, doi:10.1145/2827872."
 )
 _RATINGS = (1, 5)
+_OWNERS_ENCODING = "latin-1"
+_OLDEST = 150
+"""Largest age in years that is read; a larger number is another column."""
 _ITEM_FIELDS = 24
 _YEAR = re.compile(r"\s*\((\d{4})(?:/[IVX]+)?\)(?:\s*\(T?V\))?\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Le|La|Les|Il|Los|Das|Der|Die|El)(?P<more>(?: \(.*\))?)$")
@@ -47,21 +51,29 @@ class Movies(Reader):
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``u1.base`` and ``u1.test`` (or only ``u.data``), ``u.item``, ``u.genre`` and ``u.user``."""
-        genres = [name for _, (name, _) in rows(required_file(path, "u.genre"), "|", 2, "latin-1")]
-        items = _items(required_file(path, "u.item"), genres)
-        users = _users(required_file(path, "u.user"))
+        described = {name: required_file(path, name) for name in ("u.genre", "u.item", "u.user")}
+        encodings = {name: encoding_of(file, _OWNERS_ENCODING) for name, file in described.items()}
+        genres = [name for _, (name, _) in rows(described["u.genre"], "|", 2, encodings["u.genre"])]
+        items = _items(described["u.item"], encodings["u.item"], genres)
+        users = _users(described["u.user"], encodings["u.user"])
+        converted = [name for name, encoding in encodings.items() if encoding != _OWNERS_ENCODING]
         if (path / "u1.base").is_file() or not (path / "u.data").is_file():
             parts = [(required_file(path, "u1.base"), "train"), (required_file(path, "u1.test"), "test")]
         else:
             parts = [(required_file(path, "u.data"), "")]
+        linked, others = _graph(graph, set(items["item_id"])) if graph else (None, 0)
+        notes = [f"{name} is read as UTF-8; the owner's is {_OWNERS_ENCODING}" for name in converted]
+        if others:
+            notes.append(f"links of the graph to films that are not in u.item, left out: {others}")
         return RecDataset(
             name="MovieLens-100K",
             interactions=_interactions(parts, set(items["item_id"]), set(users["user_id"])),
             items=items,
             users=users,
             rating_range=_RATINGS,
-            graph=_graph(graph, set(items["item_id"])) if graph else None,
+            graph=linked,
             licence=_LICENCE,
+            notes=tuple(notes),
         )
 
     def demo(self, seed: int) -> RecDataset:
@@ -87,13 +99,11 @@ def title_and_year(text: str) -> tuple[str, int | None]:
     return title, int(found[1]) if found else None
 
 
-def _items(path: Path, genres: list[str]) -> Dataset:
+def _items(path: Path, encoding: str, genres: list[str]) -> Dataset:
     columns: dict[str, list[Any]] = {"item_id": [], "title": [], "year": [], "genres": []}
     seen: set[str] = set()
-    for line, fields in rows(path, "|", _ITEM_FIELDS, "latin-1"):
-        if fields[0] in seen:
-            raise InputError(f"{path}, line {line}: item {fields[0]!r} is there twice")
-        seen.add(fields[0])
+    for line, fields in rows(path, "|", _ITEM_FIELDS, encoding):
+        _require_new(fields[0], seen, path, line, "item")
         flags = fields[5:]
         if set(flags) - {"0", "1"}:
             raise InputError(f"{path}, line {line}: genre flags must be 0 or 1")
@@ -106,11 +116,22 @@ def _items(path: Path, genres: list[str]) -> Dataset:
     return table(columns)
 
 
-def _users(path: Path) -> Dataset:
+def _require_new(name: str, seen: set[str], path: Path, line: int, what: str) -> None:
+    """Refuse an id that is empty or was there before; remember it."""
+    if not name.strip():
+        raise InputError(f"{path}, line {line}: the {what}'s id is empty")
+    if name in seen:
+        raise InputError(f"{path}, line {line}: {what} {name[:20]!r} is there twice")
+    seen.add(name)
+
+
+def _users(path: Path, encoding: str) -> Dataset:
     columns: dict[str, list[Any]] = {"user_id": [], "age": [], "gender": [], "occupation": []}
-    for line, (user, age, gender, occupation, _zip) in rows(path, "|", 5, "latin-1"):
+    seen: set[str] = set()
+    for line, (user, age, gender, occupation, _zip) in rows(path, "|", 5, encoding):
+        _require_new(user, seen, path, line, "user")
         columns["user_id"].append(user)
-        columns["age"].append(whole_number(age, path, line, "age"))
+        columns["age"].append(whole_number(age, path, line, "age", 0, _OLDEST))
         columns["gender"].append(gender)
         columns["occupation"].append(occupation)
     return table(columns)
@@ -124,9 +145,7 @@ def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str
                 raise InputError(f"{path}, line {line}: item {item[:20]!r} is not in u.item")
             if user not in users:
                 raise InputError(f"{path}, line {line}: user {user[:20]!r} is not in u.user")
-            value = whole_number(rating, path, line, "rating")
-            if not _RATINGS[0] <= value <= _RATINGS[1]:
-                raise InputError(f"{path}, line {line}: rating {value} is outside {_RATINGS[0]} to {_RATINGS[1]}")
+            value = whole_number(rating, path, line, "rating", *_RATINGS)
             columns["user_id"].append(user)
             columns["item_id"].append(item)
             columns["rating"].append(float(value))
@@ -135,24 +154,28 @@ def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str
     return interactions_table(**columns)
 
 
-def _graph(folder: Path, items: set[str]) -> KnowledgeGraph:
-    """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header."""
+def _graph(folder: Path, items: set[str]) -> tuple[KnowledgeGraph, int]:
+    """Read ``*.kg`` (head, relation, tail) and ``*.link`` (item, entity), tab-separated with a header.
+
+    Returns:
+        The graph, and how many links to other films were left out.
+    """
     if not folder.is_dir():
         raise InputError(f"no graph folder {folder}")
-    found = {ending: sorted(folder.glob(f"*.{ending}")) for ending in ("kg", "link")}
-    for ending, paths in found.items():
-        if len(paths) != 1:
-            raise InputError(f"{folder}: {len(paths)} files end in .{ending} where one belongs")
+    found = {ending: required_match(folder, f"*.{ending}") for ending in ("kg", "link")}
     links: dict[str, list[Any]] = {"item_id": [], "entity_id": []}
-    for _line, (item, entity) in rows(found["link"][0], "\t", 2, header=True):
-        if item in items:  # the linkage also covers films that later editions dropped
-            links["item_id"].append(item)
-            links["entity_id"].append(entity)
+    others = 0
+    for _line, (item, entity) in rows(found["link"], "\t", 2, header=True):
+        if item not in items:  # the linkage also covers films that later editions dropped
+            others += 1
+            continue
+        links["item_id"].append(item)
+        links["entity_id"].append(entity)
     triples: dict[str, list[Any]] = {"head": [], "relation": [], "tail": []}
-    for _line, (head, relation, tail) in rows(found["kg"][0], "\t", 3, header=True):
+    for _line, (head, relation, tail) in rows(found["kg"], "\t", 3, header=True):
         triples["head"].append(head)
         triples["relation"].append(relation)
         triples["tail"].append(tail)
     if not links["item_id"] or not triples["head"]:
         raise InputError(f"{folder}: the graph links no item of this data")
-    return KnowledgeGraph(table(triples), table(links))
+    return KnowledgeGraph(table(triples), table(links)), others

@@ -77,9 +77,7 @@ def _titles(path: Path) -> dict[int, str]:
     """Return the title of each film by its id, without the padding."""
     titles: dict[int, str] = {}
     for line, (number, title) in csv_rows(path, ("iid", "title")):
-        item = whole_number(number, path, line, "iid")
-        if item < 0:
-            raise InputError(f"{path}, line {line}: iid {item} where a whole number not below 0 belongs")
+        item = whole_number(number, path, line, "iid", low=0)
         if item in titles:
             raise InputError(f"{path}, line {line}: item {item} is there twice")
         titles[item] = title.strip()

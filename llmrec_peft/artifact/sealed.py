@@ -1,0 +1,151 @@
+"""Sealed: a run folder's files, each read once into memory; the bytes that are parsed are those that were hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrec_peft.artifact.manifest import (
+    ANSWERING,
+    PRIVATE,
+    PROSE,
+    REPORTS,
+    Manifest,
+    is_there,
+    limit_of,
+    read_manifest,
+    require_digest,
+    require_files,
+)
+from llmrec_peft.errors import InputError
+from llmrec_peft.recipe.yaml_file import parse_yaml
+from llmrec_peft.regular_files import open_regular
+from llmrec_peft.strict_json import parse_json
+
+_NAMED, _LOOKED_AT = 3, 1000
+"""Surplus files that a note names, and entries of a folder that are looked at for it."""
+
+
+@dataclass(frozen=True)
+class SealedFolder:
+    """A run folder whose manifest has been checked against itself; each file is checked when it is read.
+
+    Nothing is mapped into memory: whoever writes into the folder later changes nothing that was read.
+
+    Attributes:
+        folder: The folder.
+        manifest: Its manifest.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> SealedFolder:
+        """Read the manifest of a run folder.
+
+        Raises:
+            InputError: As `read_manifest` without verifying files.
+        """
+        return cls(folder, read_manifest(folder, verify=False))
+
+    def content(self, name: str) -> bytearray:
+        """Return a file's bytes, which no other holder can change.
+
+        Raises:
+            InputError: If the file is missing, no regular file, too large, or not what the run wrote.
+        """
+        path = self.folder / name
+        if not is_there(path):
+            raise InputError(f"{self.folder}: {name} is missing")
+        content = read_content(path, limit_of(name))
+        require_digest(path, self.manifest, hashlib.sha256(content).hexdigest())
+        return content
+
+    def verify(self, names: Iterable[str]) -> None:
+        """Check files that are read later.
+
+        Raises:
+            InputError: As `content`.
+        """
+        require_files(self.folder, self.manifest, names)
+
+    def report(self) -> dict[str, Any]:
+        """Return ``metrics.json``.
+
+        Raises:
+            InputError: If it is missing, changed, or not what a run writes.
+        """
+        figures = parse_json(self.content("metrics.json"), str(self.folder / "metrics.json"))
+        if not isinstance(figures, dict):
+            raise InputError(f"{self.folder}: metrics.json is not what a run writes")
+        return figures
+
+    def recipe(self) -> dict[str, Any]:
+        """Return ``recipe.yaml`` as plain values.
+
+        Raises:
+            InputError: If it is missing, changed, or no block of fields in YAML.
+        """
+        path = self.folder / "recipe.yaml"
+        try:
+            values = parse_yaml(self.content(path.name).decode("utf-8"), str(path))
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: unreadable YAML (not UTF-8 text)") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: no block of fields")
+        return values
+
+    def private(self, name: str) -> bytearray | None:
+        """Return a private file's bytes; None if it was not passed on.
+
+        Raises:
+            InputError: As `content`.
+        """
+        return self.content(name) if is_there(self.folder / name) else None
+
+    def lacking(self) -> str | None:
+        """Return a line about histories that were not passed on; None if everything is there."""
+        missing = [name for name in self.manifest.private if not is_there(self.folder / name)]
+        if "seen.parquet" in missing or not is_there(self.folder / "seen.parquet"):
+            return f"{self.folder} has no seen.parquet: histories are missing, nothing is left out as seen"
+        if "users.parquet" in missing:
+            return f"{self.folder} has no users.parquet: what prompts say of users is missing"
+        return None
+
+    def surplus(self) -> str | None:
+        """Return a line that names files which no run folder holds; None if there are none."""
+        known = {*ANSWERING, *PRIVATE, *REPORTS, *PROSE}
+        with os.scandir(self.folder) as entries:
+            looked_at = itertools.islice(entries, _LOOKED_AT)
+            strange = sorted(entry.name for entry in looked_at if entry.name not in known)
+        if not strange:
+            return None
+        named = ", ".join(repr(name[:60]) for name in strange[:_NAMED])
+        more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+        return f"{self.folder}: {named}{more} ignored: no file of a run"
+
+
+def read_content(path: Path, limit: int) -> bytearray:
+    """Read a regular file of at most `limit` bytes into memory of its own.
+
+    Raises:
+        InputError: If it is missing, no regular file, too large, or changes meanwhile.
+    """
+    with open_regular(path, limit) as (descriptor, found):
+        content = bytearray(found.st_size)
+        view, at = memoryview(content), 0
+        try:
+            while at < len(content) and (count := os.readv(descriptor, [view[at:]])):
+                at += count
+            longer = bool(os.read(descriptor, 1))
+        except OSError as error:
+            raise InputError(f"{path}: unreadable ({error.strerror or error})") from None
+    if at < len(content) or longer:
+        raise InputError(f"{path}: was changed while it was read")
+    return content

@@ -1,0 +1,269 @@
+"""Soundness: what every dataset has to be, whatever reader made it, before its rows are known by their places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.data.dataset import Feedback, RecDataset, arrow, numbers
+from llmrec_peft.data.strays import places, with_known_histories, with_known_links
+from llmrec_peft.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+_NEEDED = {
+    "interactions": ("user_id", "item_id", "rating", "timestamp"),
+    "items": ("item_id", "title"),
+    "users": ("user_id",),
+}
+_PARTS = frozenset(("", "train", "valid", "test"))
+_LARGEST_TIME = 1 << 62
+"""Two times below it differ by what 64 bits hold."""
+_SHOWN = 40
+
+
+def sound(dataset: RecDataset) -> RecDataset:
+    """Return a dataset whose tables agree with each other and whose missing values are None.
+
+    NaN in a column of items or users becomes None, and None inside a list is left out of it. Entries of given histories
+    and links of the graph that name an item outside the items table are dropped and counted in the notes.
+
+    Raises:
+        InputError: With table, column and row (from 0), where ids are no texts, empty or there twice; where an
+            interaction names an unknown user or item (`without_unknown` drops such in a reader); where a table or
+            column is missing or a label, time or part is no such.
+    """
+    if not isinstance(dataset, RecDataset):
+        raise InputError(f"data.reader: it returned a {type(dataset).__name__} where a RecDataset belongs")
+    for name, needed in _NEEDED.items():
+        _require_columns(dataset, name, needed)
+    _require_distinct(dataset, "items", "item_id")
+    _require_distinct(dataset, "users", "user_id")
+    _require_range(dataset)
+    _require_feedback(dataset)
+    _require_values(dataset)
+    for name in ("user_id", "item_id"):
+        _require_known(dataset, name)
+    items, users = _with_none(dataset, "items"), _with_none(dataset, "users")
+    if items is not dataset.items or users is not dataset.users:
+        dataset = replace(dataset, items=items, users=users)
+    return with_known_links(with_known_histories(dataset))
+
+
+def _require_columns(dataset: RecDataset, name: str, needed: tuple[str, ...]) -> None:
+    from datasets import Dataset
+
+    table = getattr(dataset, name)
+    if not isinstance(table, Dataset):
+        raise InputError(
+            f"{dataset.name}: {name} is a {type(table).__name__} where a datasets.Dataset belongs: the reader makes one"
+            f" with {'interactions_table' if name == 'interactions' else 'table'}()"
+        )
+    lacking = [one for one in needed if one not in table.column_names]
+    if lacking:
+        raise InputError(f"{dataset.name}: the table of {name} has no column {lacking[0]!r}")
+    if len(table) == 0 and name != "interactions":
+        raise InputError(f"{dataset.name}: the table of {name} is empty")
+
+
+def _require_distinct(dataset: RecDataset, name: str, key: str) -> None:
+    """Refuse ids of a table that are no texts, missing, empty, or there twice."""
+    from pyarrow import compute
+
+    values = _texts(dataset, name, key)
+    empty = compute.equal(compute.utf8_trim_whitespace(values), "").fill_null(True)
+    if compute.any(empty).as_py():
+        raise InputError(f"{dataset.name}: {key} is empty in row {compute.index(empty, True).as_py()} of {name}")
+    if len(compute.unique(values)) < len(values):
+        first: dict[str, int] = {}
+        for row, value in enumerate(values.to_pylist()):
+            if first.setdefault(value, row) != row:
+                raise InputError(
+                    f"{dataset.name}: {key} {_shown(value)} is there twice, in rows {first[value]} and {row} of {name}:"
+                    " keep one of them in the reader"
+                )
+
+
+def _texts(dataset: RecDataset, name: str, key: str) -> pa.ChunkedArray:
+    """Return a column of ids, which have to be texts."""
+    from pyarrow import types
+
+    values = arrow(getattr(dataset, name)).column(key)
+    if not (types.is_string(values.type) or types.is_large_string(values.type)):
+        raise InputError(
+            f'{dataset.name}: {key} of {name} has type {values.type}; ids are texts, such as "00501": make them so in'
+            " the reader"
+        )
+    return values
+
+
+def _require_range(dataset: RecDataset) -> None:
+    span = dataset.rating_range
+    right = isinstance(span, tuple | list) and len(span) == 2 and all(isinstance(end, int | float) for end in span)  # noqa: PLR2004
+    if not right or not (math.isfinite(span[0]) and math.isfinite(span[1]) and span[0] < span[1]):
+        raise InputError(
+            f"{dataset.name}: rating_range is {_shown(span)} where the lowest and highest label of the scale belong"
+        )
+
+
+def _require_feedback(dataset: RecDataset) -> None:
+    known = get_args(Feedback)
+    if dataset.feedback not in known:
+        raise InputError(
+            f"{dataset.name}: feedback is {_shown(dataset.feedback)} where one of {', '.join(known)} belongs"
+        )
+
+
+def _require_values(dataset: RecDataset) -> None:
+    """Refuse labels outside the owner's scale, times that are no whole numbers, and parts that do not exist."""
+    table = dataset.interactions
+    for name, whole in (("rating", False), ("timestamp", True)):
+        values = arrow(table).column(name)
+        kind = values.type
+        if not _is_number(kind, whole):
+            raise InputError(
+                f"{dataset.name}: {name} of interactions has type {kind} where"
+                f" {'whole numbers belong' if whole else 'numbers belong'}"
+            )
+        if values.null_count:
+            row = int(np.flatnonzero(values.is_null().to_numpy())[0])
+            raise InputError(f"{dataset.name}: interaction {row} has no {name} ({values.null_count} such)")
+    _require_labels(dataset, numbers(table, "rating"), "label")
+    time = numbers(table, "timestamp")
+    wrong = np.flatnonzero((time >= _LARGEST_TIME) | (time <= -_LARGEST_TIME))
+    if len(wrong):
+        raise InputError(
+            f"{dataset.name}: timestamp {time[wrong[0]]} of interaction {wrong[0]} is too large ({len(wrong)} such)"
+        )
+    if "part" in table.column_names:
+        strange = sorted(_distinct(table, "part") - _PARTS, key=str)
+        if strange:
+            raise InputError(
+                f"{dataset.name}: part {_shown(strange[0])} of interactions is none of train, valid, test or empty"
+            )
+    if "history" in table.column_names or "history_rating" in table.column_names:
+        _require_histories(dataset)
+
+
+def _require_labels(dataset: RecDataset, values: NDArray[Any], what: str) -> None:
+    """Refuse labels that the owner's scale does not have, NaN among them."""
+    label = np.asarray(values, np.float64)
+    low, high = dataset.rating_range
+    wrong = np.flatnonzero(~((label >= low) & (label <= high)))
+    if len(wrong):
+        raise InputError(
+            f"{dataset.name}: {what} {label[wrong[0]]:g} of interaction {wrong[0]} lies outside {low:g} to {high:g}"
+            f" ({len(wrong)} such)"
+        )
+
+
+def _require_histories(dataset: RecDataset) -> None:
+    """Refuse given histories whose items and labels do not go together."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    told = arrow(dataset.interactions)
+    lists = {}
+    for name in ("history", "history_rating"):
+        values = told.column(name).combine_chunks() if name in told.column_names else None
+        if values is None or not (types.is_list(values.type) or types.is_large_list(values.type)):
+            raise InputError(f"{dataset.name}: interactions need both history and history_rating, lists of one length")
+        if values.null_count:
+            row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
+            raise InputError(f"{dataset.name}: {name} of interaction {row} is missing where a list belongs")
+        lists[name] = values
+    item, label = lists["history"].flatten(), lists["history_rating"].flatten()
+    lengths = np.asarray(lists["history"].value_lengths())
+    differ = np.flatnonzero(lengths != np.asarray(lists["history_rating"].value_lengths()))
+    if len(differ):
+        raise InputError(f"{dataset.name}: history and history_rating of interaction {differ[0]} differ in length")
+    if not (types.is_string(item.type) or types.is_large_string(item.type) or len(item) == 0):
+        raise InputError(f'{dataset.name}: history of interactions holds {item.type}; ids are texts, such as "00501"')
+    if not (_is_number(label.type) or len(label) == 0):
+        raise InputError(f"{dataset.name}: history_rating of interactions holds {label.type} where numbers belong")
+    rated = np.asarray(label.cast(pa.float64()).fill_null(math.nan))
+    low, high = dataset.rating_range
+    wrong = np.flatnonzero(~((rated >= low) & (rated <= high)))
+    if len(wrong):
+        row = int(np.searchsorted(np.cumsum(lengths), wrong[0], side="right"))
+        raise InputError(
+            f"{dataset.name}: label {rated[wrong[0]]:g} in the history of interaction {row} lies outside {low:g} to"
+            f" {high:g} ({len(wrong)} such)"
+        )
+
+
+def _require_known(dataset: RecDataset, key: str) -> None:
+    """Refuse interactions of users or items that have no row in their table: they would be somebody else's."""
+    _texts(dataset, "interactions", key)
+    unknown = np.flatnonzero(places(dataset, key) == 0)
+    if len(unknown):
+        named = arrow(dataset.interactions).column(key)
+        what = key.removesuffix("_id")
+        raise InputError(
+            f"{dataset.name}: interaction {unknown[0]} names {what} {_shown(named[int(unknown[0])].as_py())}, which the"
+            f" table of {what}s lacks ({len(unknown)} such interactions): add its row in the reader, or leave such"
+            " interactions out there with without_unknown()"
+        )
+
+
+def _with_none(dataset: RecDataset, name: str) -> Dataset:
+    """Return a table whose missing values are None: NaN becomes it, and lists lose theirs.
+
+    Raises:
+        InputError: For an infinite number.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+    from pyarrow import compute, types
+
+    table: Dataset = getattr(dataset, name)
+    kept = whole = arrow(table)
+    for at, key in enumerate(whole.column_names):
+        values = whole.column(key)
+        if types.is_floating(values.type):
+            infinite = compute.is_inf(values).fill_null(False)
+            if compute.any(infinite).as_py():
+                row = compute.index(infinite, True).as_py()
+                raise InputError(f"{dataset.name}: {key} in row {row} of {name} is infinite")
+            nan = compute.is_nan(values).fill_null(False)
+            if compute.any(nan).as_py():
+                kept = kept.set_column(at, key, compute.if_else(nan, pa.scalar(None, values.type), values))
+        elif types.is_nested(values.type):
+            plain = values.to_pylist()
+            cleaned = [_cleaned(value) for value in plain]
+            if repr(cleaned) != repr(plain):
+                kept = kept.set_column(at, key, pa.array(cleaned, values.type))
+    return table if kept is whole else Dataset(kept)
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a nested value with None for NaN, and lists without their missing entries."""
+    if isinstance(value, list):
+        entries = (_cleaned(entry) for entry in value)
+        return [entry for entry in entries if entry is not None]
+    if isinstance(value, dict):
+        return {key: _cleaned(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _distinct(table: Dataset, name: str) -> set[Any]:
+    from pyarrow import compute
+
+    return set(compute.unique(arrow(table).column(name)).to_pylist())
+
+
+def _is_number(kind: pa.DataType, whole: bool = False) -> bool:
+    from pyarrow import types
+
+    return types.is_integer(kind) or (not whole and types.is_floating(kind))
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,64 @@
+"""Learnable: data from which nothing can be learned, or on which nothing can be measured, is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.splits import Split
+from llmrec_peft.errors import InputError
+from llmrec_peft.recipe import Recipe
+
+
+def require_learnable(recipe: Recipe, dataset: RecDataset, interactions: Interactions, parts: Split) -> None:
+    """Refuse a single user or item, labels that are all equal, and clicks of one class in validation or test.
+
+    Args:
+        recipe: Heads that learn.
+        dataset: Data as it was read.
+        interactions: Its interactions, numbered.
+        parts: Their rows by part.
+
+    Raises:
+        InputError: With what to change.
+    """
+    for what, table, number in (
+        ("user", dataset.users, interactions.user),
+        ("item", dataset.items, interactions.item),
+    ):
+        if len(table) < 2 or (number == number[0]).all():  # noqa: PLR2004 - one alone can be told from nobody
+            raise InputError(
+                f"{dataset.name}: all {len(interactions)} interactions are of one {what}: nothing tells {what}s apart;"
+                f" give data of two {what}s or more"
+            )
+    for name, head in recipe.reads.heads.items():
+        if head.task not in ("rating", "click"):
+            continue
+        learnt = head.observed(interactions.label[parts.train], dataset.rating_range)
+        if not recipe.data.expand_histories and (learnt == learnt[0]).all():
+            other = "another data.split or head.threshold" if head.task == "click" else "another data.split"
+            raise InputError(
+                f"head {name}: all {len(learnt)} training labels of {dataset.name} are {learnt[0]:g}: there is nothing"
+                f" to learn; give data whose labels differ, or choose {other}"
+            )
+        if head.task == "click":
+            _require_classes(
+                name,
+                dataset,
+                {
+                    part: head.observed(interactions.label[rows], dataset.rating_range)
+                    for part, rows in (("validation", parts.valid), ("test", parts.test))
+                },
+            )
+
+
+def _require_classes(name: str, dataset: RecDataset, observed: dict[str, np.ndarray]) -> None:
+    """Refuse clicks of which validation or test holds one class alone: nothing there can be told apart."""
+    for part, clicks in observed.items():
+        if len(np.unique(clicks)) == 1:
+            raise InputError(
+                f"head {name}: all {len(clicks)} {part} examples of {dataset.name} are"
+                f" {'positive' if clicks[0] else 'negative'}: AUC needs both classes, choose another data.split or"
+                " head.threshold"
+            )

@@ -1,0 +1,186 @@
+"""Read a run folder into memory: every file verified, and what the files say held against each other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec_peft import registry
+from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.artifact.tables import read_items, read_seen, read_users, read_vocabulary
+from llmrec_peft.backbone.tensor_bytes import tensors_in
+from llmrec_peft.backbone.tensor_files import load_into
+from llmrec_peft.data.vocabulary import Vocabulary
+from llmrec_peft.errors import InputError
+from llmrec_peft.model import RecModel, plan_texts
+from llmrec_peft.model.build import build_heads, build_model, build_signals
+from llmrec_peft.model.contexts import loading_contexts
+from llmrec_peft.model.text_source import EncodedSource
+from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.language_model import FILES, LanguageModel, TenantAdapter
+from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
+
+SIGNAL_NAMES = "signal_names"
+"""Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
+VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
+OpenBase = Callable[[Manifest, Recipe], LanguageModel]
+"""Returns the frozen base for a run: a new one, or one that is shared."""
+
+
+def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTenant:
+    """Read a run folder; a true digest is no proof, so files are also held against each other.
+
+    Each file is read once into memory, and these bytes are hashed and parsed. The adapter's files are verified now and
+    read when the first text is encoded.
+
+    Args:
+        folder: Run folder.
+        device: Where to compute.
+        base: Returns the frozen base, or refuses.
+
+    Raises:
+        InputError: If the folder is not a complete run of this version, or its files do not fit each other.
+    """
+    sealed = SealedFolder.open(folder)
+    recipe = Recipe.from_plain(sealed.recipe(), where=str(folder / "recipe.yaml"))
+    if registry.get("heads", recipe.head.name).task == "writing":
+        raise InputError(f"{folder} holds a writer, not a recommender: it is for llmrec explain --generate --writer")
+    vocabulary = read_vocabulary(folder / "vocabulary.parquet", sealed.content("vocabulary.parquet"))
+    if not vocabulary.items:
+        raise InputError(f"{folder / 'vocabulary.parquet'}: there are no items")
+    model = _load_model(sealed, recipe, vocabulary)
+    if model.plan.any:
+        sealed.verify(FILES)
+    stored = _stored_vectors(sealed, model, vocabulary)
+    items = read_items(folder / "items.parquet", sealed.content("items.parquet"), vocabulary)
+    vectors = stored["text"].to(device) if "text" in stored else None
+    tenant = LoadedTenant(
+        recipe=recipe,
+        model=model.to(device).eval(),
+        vocabulary=vocabulary,
+        items=items,
+        catalogue=catalogue_of(vocabulary, items, vectors),
+        seen=read_seen(folder / "seen.parquet", vocabulary, sealed.private("seen.parquet")),
+        users=read_users(folder / "users.parquet", vocabulary.num_users, sealed.private("users.parquet")),
+        user_vectors=stored["user"].to(device) if "user" in stored else None,
+        notes=tuple(line for line in (sealed.lacking(), sealed.surplus()) if line is not None),
+        manifest=sealed.manifest,
+        adapter=TenantAdapter(folder, sealed.manifest, recipe),
+        base=base(sealed.manifest, recipe),
+    )
+    _require_answers(tenant, folder)
+    return tenant
+
+
+def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:
+    """Build signals, fusion and heads in the sizes of the saved tensors and fill them."""
+    signals_path, head_path = sealed.folder / SIGNALS, sealed.folder / HEAD
+    saved, texts = tensors_in(sealed.content(SIGNALS), signals_path)
+    of_head, _ = tensors_in(sealed.content(HEAD), head_path)
+    fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
+    of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
+    contexts = loading_contexts(recipe, vocabulary.num_users, vocabulary.num_items)
+    names = signal_names(texts, signals_path)
+    with _built_from(head_path):
+        heads = build_heads(recipe, contexts.head, of_head)
+    with _built_from(signals_path):
+        signals = build_signals(recipe, contexts.signal, saved, names)
+    model = build_model(recipe, signals, heads, EncodedSource(plan_texts(recipe, *_rows(vocabulary), 0)))
+    load_into(model.signal_parts, saved, signals_path)
+    load_into(model.head_parts, of_head, head_path)
+    load_into(model.fusion, fusion, head_path)
+    return model
+
+
+def _rows(vocabulary: Vocabulary) -> tuple[int, int]:
+    return vocabulary.num_items, vocabulary.num_users
+
+
+@contextlib.contextmanager
+def _built_from(path: Path) -> Iterator[None]:
+    """Name the file whose tensors do not fit the parts that are built from them."""
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"{path}: tensor {error.args[0]} is missing") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, OverflowError) as error:
+        raise InputError(f"{path}: its tensors do not fit the recipe ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:150]}" if lines else type(error).__name__
+
+
+def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """Read the vectors of items' and users' texts: those that the model reads, and no others.
+
+    Raises:
+        InputError: If some are missing or unknown, are no finite float32 matrices, or are not one a row.
+    """
+    path = sealed.folder / VECTORS
+    stored, _ = tensors_in(sealed.content(VECTORS), path)
+    plan = model.plan
+    rows = {"text": vocabulary.num_items} if plan.item else {}
+    if plan.user is not None:
+        rows["user"] = vocabulary.num_users
+    for name in sorted(rows.keys() ^ stored.keys()):
+        raise InputError(f"{path}: tensor {name} is {'missing' if name in rows else 'unknown'}")
+    for name, tensor in stored.items():
+        if tensor.dtype != torch.float32 or tensor.ndim != 2 or len(tensor) != rows[name]:  # noqa: PLR2004 - a matrix
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(f"{path}: tensor {name} is {kind} {list(tensor.shape)}, not float32 [{rows[name]}, width]")
+        if not np.isfinite(tensor.numpy()).all():  # torch would wake its threads for less than they cost
+            raise InputError(f"{path}: tensor {name} holds NaN or infinity")
+    return stored
+
+
+def signal_names(texts: Mapping[str, str], path: Path) -> dict[str, dict[str, list[str]]]:
+    """Return the signals' names of their indices (`Signal.names`), by signal.
+
+    Args:
+        texts: Texts of the header of ``signals.safetensors``.
+        path: That file, for messages.
+
+    Raises:
+        InputError: If the header contains something else.
+    """
+    try:
+        names = json.loads(texts.get(SIGNAL_NAMES, "{}"))
+        return {
+            str(signal): {str(kind): [str(name) for name in listed] for kind, listed in lists.items()}
+            for signal, lists in names.items()
+        }
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None
+
+
+def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
+    """Score the first and the last user and item, whose rows every table must have.
+
+    Raises:
+        InputError: If the parts do not fit each other: widths, or tables that are too short.
+    """
+    model, plan = tenant.model, tenant.model.plan
+    users, rows = np.array([0, tenant.vocabulary.num_users - 1]), np.array([0, len(tenant.catalogue.ids) - 1])
+    encodes = plan.prompt is not None or (plan.user is not None and tenant.user_vectors is None)
+    try:
+        if encodes:  # a text of the pair's own takes the language model
+            index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
+            with torch.no_grad():
+                model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
+        else:
+            tenant.score(users, rows)
+    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
+        raise InputError(f"{folder}: its files do not fit each other ({_first_line(error)})") from None
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None

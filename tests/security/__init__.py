@@ -1,0 +1,1 @@
+"""What a stranger hands in: refused in one line, nothing else changed."""
