@@ -58,7 +58,7 @@ def predict(
 
     Examples:
       llmrec predict runs/movies-seed1 --input pairs.csv --output scores.parquet
-      llmrec predict runs/movies-seed1 --input - --output - --unknown popular < pairs.csv > scores.csv
+      llmrec predict runs/movies-seed1 --input - --output - --unknown popular
     """
     from llmrec_peft.workflows.predict import predict as predict_file
     from llmrec_peft.workflows.streams import STREAM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,6 +39,24 @@ def text_id(value: Any, kind: str) -> str:
         InputError: If it is none.
     """
     return text_ids([value], kind)[0]
+
+
+def checked_histories(histories: Iterable[Iterable[Any]]) -> list[list[tuple[str, float]]]:
+    """Return histories after checking that each entry is an item id and a label.
+
+    Raises:
+        InputError: If one is something else.
+    """
+    try:
+        pairs = [[(item, label) for item, label in history] for history in histories]
+        labels = [float(label) for history in pairs for _, label in history]
+    except (TypeError, ValueError):
+        raise InputError("a history is a list of pairs of an item id and its label, such as [('50', 4.0)]") from None
+    for history in pairs:
+        text_ids([item for item, _ in history], "item")
+    if not all(math.isfinite(label) for label in labels):
+        raise InputError("a label of a history is no finite number")
+    return pairs
 
 
 def _as_text(value: Any) -> str:

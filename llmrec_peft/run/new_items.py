@@ -11,6 +11,7 @@ from jinja2 import meta, nodes
 
 from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.column_types import ColumnType, as_plain, is_missing, shown
+from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.ids import text_id
@@ -39,8 +40,7 @@ class NewItems:
         """
         if items.types is None:
             return cls(None)
-        parsed = _PARSER.parse(recipe.views.item.template)
-        read = set(meta.find_undeclared_variables(parsed))
+        read = set(meta.find_undeclared_variables(_parsed(recipe.views.item.template)))
         if recipe.views.prompt is not None and recipe.reads.prompt:
             of_prompt = _columns_of_item(recipe.views.prompt.template)
             read |= set(items.types) if of_prompt is None else of_prompt
@@ -124,12 +124,18 @@ class NewItems:
 
 def _columns_of_item(template: str) -> set[str] | None:
     """Return the columns that a prompt's template takes of `item`; None if it can take any."""
-    parsed = _PARSER.parse(template)
+    parsed = _parsed(template)
     names: list[Any] = [each.attr for each in parsed.find_all(nodes.Getattr) if _is_item(each.node)]
     names += [getattr(each.arg, "value", None) for each in parsed.find_all(nodes.Getitem) if _is_item(each.node)]
     uses = sum(_is_item(each) and each.ctx == "load" for each in parsed.find_all(nodes.Name))
     taken = {name for name in names if isinstance(name, str)}
     return taken if uses == len(names) and all(isinstance(name, str) for name in names) else None
+
+
+def _parsed(template: str) -> nodes.Template:
+    """Parse a template that `ViewTemplate` takes."""
+    ViewTemplate(template)
+    return _PARSER.parse(template)
 
 
 def _is_item(node: nodes.Node) -> bool:

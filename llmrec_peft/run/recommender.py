@@ -26,7 +26,7 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Recommendations
-from llmrec_peft.run.ids import text_ids
+from llmrec_peft.run.ids import checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
@@ -160,7 +160,8 @@ class Recommender(AttachedRuns):
         users, items = text_ids(users, "user"), text_ids(items, "item")
         if len(users) != len(items):
             raise InputError(f"score: {len(users)} users for {len(items)} items")
-        return self.tenant.pairs(users, items, histories, chunk)
+        told = None if histories is None else checked_histories(histories)
+        return self.tenant.pairs(users, items, told, chunk)
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Recommendations]:
         """Return the best items of each user.
@@ -173,8 +174,8 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: If k is below 1, or an id is no text.
         """
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+        if isinstance(k, float) or k < 1:
+            raise InputError(f"k must be at least 1, not {k}" if k < 1 else f"k is a whole number, not {k}")
         return self.tenant.recommend(text_ids(users, "user"), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -21,7 +21,6 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.candidates import CELLS, Candidates, best
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
-from llmrec_peft.run.ids import text_ids
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tuned_model import TunedModel
@@ -125,8 +124,6 @@ class Tenant:
         """Return a caller's histories, numbered; items that the run does not know are left out."""
         if len(histories) != count:
             raise InputError(f"score: {len(histories)} histories for {count} users")
-        for history in histories:
-            text_ids([item for item, _ in history], "item")
         known = [
             [(item, label) for item, label in history if self.vocabulary.item_indices([item])[0] != UNKNOWN]
             for history in histories

@@ -16,7 +16,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
-from llmrec_peft.workflows.pair_files import Chunk, CsvSink, CsvSource, ParquetSink, ParquetSource, Source
+from llmrec_peft.workflows.pair_files import Chunk, CsvSource, ParquetSource, Source
+from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink
 from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
 
 _KEYS = ("user_id", "item_id")
@@ -134,7 +135,6 @@ class _Scoring:
         self._columns = [name for name in names if name not in _KEYS]
         users = recommender.vocabulary.users
         self.predicted = Predicted(known_users=users[:3])
-        self._known_items = recommender.vocabulary.item_indices
 
     def scored(self, chunk: Chunk) -> tuple[np.ndarray[Any, np.dtype[np.float32]], list[str]]:
         """Return scores [n], NaN where there is none, and on what each rests; new items are added first."""
@@ -156,17 +156,10 @@ class _Scoring:
         wrong = wanted[~np.isfinite(scores[wanted])]
         if len(wrong):
             raise InputError(f"{self._at(int(wrong[0]))}: the run's score is {scores[wrong[0]]}, which is no number")
-        by_text = self._known_items(items) == 0
-        basis = [
-            "unknown-item"
-            if no_item[row]
-            else "unknown-user"
-            if unknown_user[row]
-            else "text"
-            if by_text[row]
-            else "personal"
-            for row in range(len(chunk))
-        ]
+        by_text = recommender.vocabulary.item_indices(items) == 0
+        basis = np.select(
+            [no_item, unknown_user, by_text], ["unknown-item", "unknown-user", "text"], "personal"
+        ).tolist()
         predicted.rows += len(chunk)
         predicted.scored += len(wanted)
         predicted.new_items += len(new)

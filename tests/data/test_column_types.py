@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
+import random
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from llmrec_peft.data.column_types import ColumnType, column_types
+from llmrec_peft.data.column_types import ColumnType, Kind, column_types
 from llmrec_peft.data.dataset import table
 
 WORDS = ColumnType("text", many=True)
@@ -170,6 +172,54 @@ def test_missing_value_stays_missing(nothing: Any) -> None:
 def test_value_that_cannot_be_brought_is_refused_with_its_reason(kind: ColumnType, value: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         kind.bring(value)
+
+
+def test_whatever_is_brought_stays_what_it_is_and_nothing_else_than_a_reason_is_raised() -> None:
+    rng = random.Random(3)
+    words = [
+        "a",
+        "1",
+        "1995.0",
+        "|",
+        ",",
+        ";",
+        "[",
+        "]",
+        '"',
+        " ",
+        "nan",
+        "true",
+        "-",
+        "e",
+        "\0",
+        "é",
+        "\ud800",
+        "9" * 30,
+    ]
+
+    def value(depth: int = 0) -> Any:
+        made = rng.randrange(12 if depth < 2 else 9)
+        if made < 4:
+            return "".join(rng.choices(words, k=rng.randrange(6)))
+        if made < 9:
+            plain = [None, True, 7, 2**80, -1.0, 0.5, math.nan, math.inf, b"x", np.float32(2), np.int8(1), pd.NA, 1j]
+            return rng.choice(plain)
+        entries = [value(depth + 1) for _ in range(rng.randrange(4))]
+        return rng.choice([lambda: entries, lambda: tuple(entries), lambda: {"a": entries}, lambda: json.dumps("x")])()
+
+    brought = 0
+    for _ in range(5_000):
+        inside = tuple(rng.sample(["|", ";", ","], rng.randrange(3)))
+        kind = ColumnType(rng.choice(get_args(Kind)), rng.random() < 0.5, rng.random() < 0.5, inside)
+        try:
+            once = kind.bring(value())
+        except ValueError as error:
+            assert "\n" not in str(error)
+            continue
+        brought += 1
+        assert repr(kind.bring(once)) == repr(once)
+        assert "None" not in str(once) or once is None or kind.kind == "other"
+    assert brought > 1_000
 
 
 def test_other_values_pass_as_they_are() -> None:

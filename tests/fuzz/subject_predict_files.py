@@ -29,6 +29,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.run.tenant import Tenant, catalogue_of
 from llmrec_peft.workflows.predict import predict
 
 USERS, ITEMS, WIDTH = 30, 40, 4
@@ -89,26 +90,38 @@ class _Model(torch.nn.Module):
         super().__init__()
         self.plan = plan_texts(RECIPE, ITEMS + 1, USERS + 1, 0)
         self.device = torch.device("cpu")
-        self.texts: Any = None
+
+    def sharing(self, **_: object) -> _Model:
+        return self
 
     def forward(self, batch: Batch) -> Any:
         keys = cast(torch.Tensor, batch.item_key)
         return SimpleNamespace(scores=((batch.user * 7 + keys * 3) % 50).float() / 10)
 
 
-class _Small(Recommender):
+class _Tenant(Tenant):
     """A run whose language model says zero for every text."""
 
-    def encode(self, texts: Any) -> torch.Tensor:
-        return torch.zeros(len(texts), WIDTH)
+    @property
+    def tuned(self) -> Any:
+        return SimpleNamespace(encode_items=lambda texts: torch.zeros(len(texts), WIDTH))
 
 
 def _recommender() -> Recommender:
     """A small run in memory, fresh for each input."""
     texts = tuple(f"Film {item}" for item in VOCABULARY.items)
     items = ItemTable(texts, texts, np.ones(ITEMS, np.int64), (), TYPES)
-    vectors, model = torch.zeros(ITEMS + 1, WIDTH), cast(RecModel, _Model())
-    return _Small(RECIPE, model, VOCABULARY, items, vectors, Histories.empty(USERS + 1))
+    tenant = _Tenant(
+        recipe=RECIPE,
+        model=cast(RecModel, _Model()),
+        vocabulary=VOCABULARY,
+        items=items,
+        catalogue=catalogue_of(VOCABULARY, items, torch.zeros(ITEMS + 1, WIDTH)),
+        seen=Histories.empty(USERS + 1),
+    )
+    recommender = Recommender.__new__(Recommender)
+    recommender._begin(tenant, "small")
+    return recommender
 
 
 def attempts(rng: random.Random, folder: Path) -> Iterator[Attempt]:

@@ -189,6 +189,24 @@ def test_id_that_is_no_text_is_refused_everywhere(said: str, recommender: Recomm
         ID_CALLS[said](recommender)
 
 
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        (["1", "2"], "a history is a list of pairs of an item id and its label"),
+        (5, "a history is a list of pairs"),
+        ([("1", "good")], "a history is a list of pairs"),
+        ([("1", float("nan"))], "a label of a history is no finite number"),
+    ],
+)
+def test_history_that_is_no_pairs_of_ids_and_labels_is_refused(
+    history: Any, said: str, recommender: Recommender
+) -> None:
+    with pytest.raises(InputError, match=said):
+        recommender.score(["1"], ["1"], histories=[history])
+    with pytest.raises(InputError, match=r"k is a whole number, not 2\.5"):
+        recommender.recommend(["1"], k=2.5)  # type: ignore[arg-type]
+
+
 def test_ids_of_numpy_and_pandas_are_texts(recommender: Recommender) -> None:
     expected = recommender.score(["1", "2"], ["3", "4"])
     for make in (np.array, pd.Series, tuple, iter):
