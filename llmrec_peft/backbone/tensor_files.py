@@ -161,7 +161,7 @@ def _read(descriptor: int, stored: StoredTensor, where: str) -> Tensor:
         data = torch.empty(stored.end - stored.begin, dtype=torch.uint8)
     except RuntimeError:
         raise InputError(f"{where} does not fit into memory ({stored.end - stored.begin:,} bytes)") from None
-    room, at = memoryview(data.numpy()), 0
+    room, at = data.numpy().data, 0
     while at < len(room):
         part = os.readv(descriptor, [room[at : at + _PART]])
         if part == 0:

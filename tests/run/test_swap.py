@@ -49,7 +49,7 @@ def runs(tiny_run: Path, tiny_data: Path, tiny_backbone: Path, tmp_path_factory:
 def base_digest(recommender: Recommender) -> str:
     """Digest of the base's own weights, whatever is inside it."""
     backbone = recommender.language_model._loaded()
-    own = {id(p): p for _, _, parameters, _ in backbone._bare._seen for p in parameters.values() if p is not None}
+    own = {id(tensor): tensor for kept in backbone._bare._seen for tensor, _ in kept._bytes}
     return values_digest([parameter.float().sum().item() for parameter in own.values()])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,7 +53,8 @@ def loading_brings_it_back(proof: Proof) -> Outcome:
 def damage_is_refused(proof: Proof) -> Outcome | None:
     """Check that damaged tensors and a foreign base raise `InputError` and leave the base bare.
 
-    Tensors are missing, unknown, of a wrong shape, or NaN; the message names the tensor, also a missing one.
+    Tensors are missing, unknown, of a wrong shape, or NaN; or the configuration has a field that the method does not
+    write. The message names the tensor, also a missing one, or the field.
     """
     if not proof.bench.trains:
         return None
@@ -60,7 +62,7 @@ def damage_is_refused(proof: Proof) -> Outcome | None:
     bench.backbone.detach()
     before = bench.tree()
     with tempfile.TemporaryDirectory() as work:
-        for damage, folder, name in _damaged(proof, Path(work)):
+        for damage, folder, name in (*_damaged(proof, Path(work)), _with_a_strange_field(proof, Path(work))):
             message = _refused(bench, folder)
             if message is None:
                 return Outcome(False, note=f"loads with a tensor that is {damage}: {name}")
@@ -169,6 +171,14 @@ def _damaged(proof: Proof, work: Path) -> Iterator[tuple[str, Path, str]]:
         shutil.copy(proof.folder / CONFIG, folder / CONFIG)
         save_file(changed, folder / WEIGHTS, metadata=metadata)
         yield damage, folder, named
+
+
+def _with_a_strange_field(proof: Proof, work: Path) -> tuple[str, Path, str]:
+    """Return a copy of the saved folder whose configuration has a field that the method does not write."""
+    folder = Path(shutil.copytree(proof.folder, work / "strange"))
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    (folder / CONFIG).write_text(json.dumps({**config, "stowaway": "pissa"}), encoding="utf-8")
+    return "unchanged beside a strange field", folder, "stowaway"
 
 
 def _refused(bench: Bench, folder: Path) -> str | None:
