@@ -104,7 +104,8 @@ def load_adapter(folder: Path, manifest: Manifest, recipe: Recipe, backbone: Bac
         except OSError as error:
             raise InputError(f"{place}: {error.strerror or error}; the adapter's files are copied there") from None
         try:
-            return registry.get("adapters", choice.method)(choice.config).load(backbone, Path(place))
+            tuned: nn.Module = registry.get("adapters", choice.method)(choice.config).load(backbone, Path(place))
+            return tuned
         except InputError as error:
             raise InputError(str(error).replace(place, str(folder))) from None
 
