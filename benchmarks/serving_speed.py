@@ -188,6 +188,7 @@ for name in ("signals.safetensors", "item_vectors.safetensors"):
     wider(run / name)
 ids = [f"made-{number}" for number in range(wanted - known)]
 rows = items.take(pa.array(place))
+rows = rows.set_column(rows.column_names.index("item_id"), "item_id", pa.array(items["item_id"].to_pylist() + ids))
 pq.write_table(rows, run / "items.parquet")
 kinds, names = vocabulary["kind"].to_pylist(), vocabulary["id"].to_pylist()
 pq.write_table(pa.table({"kind": kinds + ["item"] * len(ids), "id": names + ids}), run / "vocabulary.parquet")

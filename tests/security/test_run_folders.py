@@ -82,12 +82,6 @@ OTHER_TENSORS = {
     },
     "complex signals": (SIGNALS, floats(lambda t: t.to(torch.complex64)), "has the unknown dtype"),
     "signals too large": (SIGNALS, floats(lambda t: torch.full_like(t, 3e38)), "a score is not a finite number"),
-    "neighbours outside": (
-        SIGNALS,
-        of(lambda t: t if t.is_floating_point() else t + 900),
-        "points to row 9.. of a table",
-    ),
-    "neighbours below": (SIGNALS, of(lambda t: t if t.is_floating_point() else t - 1), "or below 0"),
     "short tables": (SIGNALS, of(lambda t: t[:-1] if len(t) == 41 else t), "has shape|is int64"),
 }
 
