@@ -30,8 +30,10 @@ from llmrec_peft.cli import (
     validate,
 )
 from llmrec_peft.cli.command import Commands
-from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.errors import InputError, InterruptedTrainingError, disk_is_full
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of usage errors, whether typer carries its own copy of click or uses the installed one."""
 
@@ -106,10 +108,11 @@ def _run(arguments: list[str], debug: bool) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "llmrec"
         return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
-    except (typer.Abort, KeyboardInterrupt) as stop:
-        said = str(stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__ or "")
-        sys.stderr.write(f"interrupted: {said}\n" if said else "interrupted\n")
-        return 130
+    except InterruptedTrainingError as interruption:
+        sys.stderr.write(f"interrupted: {interruption}\n")
+        return _INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
     except BrokenPipeError:
         return 0
     except OSError as error:
@@ -117,6 +120,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         if message is None:
             raise
         return _fail(message, debug)
+    if code == _INTERRUPTED:  # typer makes this of Ctrl-C by itself, without a word
+        sys.stderr.write("interrupted\n")
     return code if isinstance(code, int) else 0
 
 
