@@ -22,6 +22,10 @@ class InputError(Exception):
         super().__init__(one_line(message))
 
 
+class InterruptedTrainingError(Exception):
+    """A training was interrupted by Ctrl-C and can be resumed; the message says with which command."""
+
+
 class NotFiniteError(InputError, ValueError):
     """A number that was computed is nan or infinite: a diverged training, weights that overflow, broken data."""
 

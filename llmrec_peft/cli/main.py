@@ -34,9 +34,11 @@ from llmrec_peft.cli import (
 )
 from llmrec_peft.cli.command import Commands
 from llmrec_peft.cli.output import print_line
-from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.errors import InputError, InterruptedTrainingError, disk_is_full
 from llmrec_peft.printable import say, write_text
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """Base of usage errors, whether typer carries its own copy of click or uses the installed one."""
 
@@ -127,10 +129,11 @@ def _run(arguments: list[str], debug: bool) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "llmrec"
         return _fail(f"{error.format_message()} (see {command} --help)", debug)  # type: ignore[attr-defined]
-    except (typer.Abort, KeyboardInterrupt) as stop:
-        said = str(stop if isinstance(stop, KeyboardInterrupt) else stop.__cause__ or "")
-        say(f"interrupted: {said}" if said else "interrupted")
-        return 130
+    except InterruptedTrainingError as interruption:
+        say(f"interrupted: {interruption}")
+        return _INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
     except BrokenPipeError:  # the reader has enough, as `head` does
         _forget_output()
         return 0
@@ -139,6 +142,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         if message is None:
             raise
         return _fail(message, debug)
+    if code == _INTERRUPTED:  # typer makes this of Ctrl-C by itself, without a word
+        say("interrupted")
     return code if isinstance(code, int) else 0
 
 

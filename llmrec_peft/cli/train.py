@@ -17,7 +17,7 @@ from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import TRAIN, Command
 from llmrec_peft.cli.figures import print_figures
 from llmrec_peft.cli.output import print_json, print_line
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, InterruptedTrainingError
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import parse_override
 
@@ -73,7 +73,7 @@ def train(
             raise
         more = " --overwrite" if run.exists() else ""
         command = f"llmrec train --resume{more} --out {shlex.quote(str(run))}"
-        raise KeyboardInterrupt(f"{command} goes on from the last checkpoint") from None
+        raise InterruptedTrainingError(f"{command} goes on from the last checkpoint") from None
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several processes reports
     if as_json:

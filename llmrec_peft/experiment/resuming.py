@@ -148,7 +148,7 @@ def changes(begun: Begun, settings: Mapping[str, Any], data: str, base: Mapping[
     if begun.base is not None:
         said += [f"the base model's {line}" for line in differing(base, begun.base)]
     if begun.version is not None and begun.version != version:
-        said.append(f"the version of llmrec-peft is {version}, was {_value(begun.version)}")
+        said.append(f"the version of llmrec-peft is {version}, was {shown(begun.version)}")
     return said or ["the recipe, the data, the base model or the version is another"]
 
 
