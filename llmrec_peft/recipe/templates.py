@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
@@ -237,7 +238,11 @@ def compiled(source: str) -> CompiledTemplate:
         columns = _columns(tree)
         sets = tree.find(nodes.Assign) is not None
         ranges = any(name.name == "range" for name in tree.find_all(nodes.Name))
-        code = _LANGUAGE.compile(_Bounded().visit(tree))
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", SyntaxWarning
+            )  # Python's opinion of `1[0]`, which fails when it is rendered
+            code = _LANGUAGE.compile(_Bounded().visit(tree))
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from None
     except RecursionError:
@@ -322,12 +327,12 @@ class _Bounded(NodeTransformer):
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - Jinja's name
         inside = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
-        node.iter = _counted("_each", node.iter, nodes.Const(inside))
+        node.iter = _counted("_each", cast(nodes.Expr, node.iter), nodes.Const(inside))
         return node
 
     def visit_Assign(self, node: nodes.Assign) -> nodes.Node:  # noqa: N802 - Jinja's name
         self.generic_visit(node)
-        node.node = _counted("_kept", node.node)
+        node.node = _counted("_kept", cast(nodes.Expr, node.node))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
