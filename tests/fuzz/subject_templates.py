@@ -79,7 +79,7 @@ def _render(source: str, row: dict[str, Any]) -> None:
 
 
 def _row(rng: random.Random) -> dict[str, Any]:
-    odd = [
+    odd: list[Any] = [
         None,
         float("nan"),
         float("inf"),
