@@ -78,7 +78,7 @@ class ViewTemplate:
         ranges = self._checked.ranges
         texts = []
         for row in rows:
-            context.parent = {**known, **row} if ranges else row
+            context.parent = {**known, **row} if ranges else cast("dict[str, Any]", row)
             context.left = WORK
             if sets:  # forget what the template set for the row before
                 context.vars.clear()

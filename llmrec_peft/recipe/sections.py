@@ -9,12 +9,13 @@ from pydantic import AfterValidator, Field, field_validator
 from llmrec_peft import registry
 from llmrec_peft.errors import nearest
 from llmrec_peft.options import Options
-from llmrec_peft.recipe.templates import compiled
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 def _readable(template: str) -> str:
+    from llmrec_peft.recipe.templates import compiled  # Jinja2 is not needed to list what is installed
+
     compiled(template)
     return template
 

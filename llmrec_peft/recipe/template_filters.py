@@ -302,6 +302,9 @@ _OF_ROWS: dict[str, Callable[..., Any]] = {
 }
 _OF_LOOPS: dict[str, Callable[..., Any]] = {"cycle": lambda context, loop, *values: loop.cycle(*values)}
 
+METHODS = frozenset((*_OF_TEXTS, *_OF_ROWS, *_OF_LOOPS))
+"""Names of all methods of texts, rows and loops that a template may call."""
+
 
 class Method:
     """A method of a text or of a row, such as ``title.upper``, which a template may call."""

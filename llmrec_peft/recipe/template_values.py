@@ -12,7 +12,8 @@ from typing import Any
 
 from jinja2 import Undefined
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context, missing
+from jinja2.runtime import Context
+from jinja2.utils import missing
 
 LONGEST_TEXT = 1_000_000
 """Characters of one rendered text; no model of ours reads a tenth of it."""

@@ -7,10 +7,10 @@ macros, call what is not listed in `template_filters`, or build a text without b
 from __future__ import annotations
 
 import functools
-import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
@@ -19,61 +19,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from llmrec_peft.recipe.template_filters import FILTERS, TESTS, Method, concat, method
+from llmrec_peft.recipe.template_grammar import LARGEST, check, columns_of
 from llmrec_peft.recipe.template_values import STEP, Rendering, as_text, entries, is_missing, is_number, small, weight
 
 MAX_SOURCE = 10_000
 """Characters of a template."""
-_DEEPEST = 40
-"""Levels of expressions and blocks inside each other."""
-_LOOPS = 4
-"""Loops inside each other."""
-_BLOCKS = 10
-"""Loops and conditions inside each other; Python's own limit is 20."""
-_LARGEST = 10**15
-
-_ALLOWED = (
-    nodes.Template,
-    nodes.Output,
-    nodes.TemplateData,
-    nodes.Name,
-    nodes.Const,
-    nodes.List,
-    nodes.Tuple,
-    nodes.For,
-    nodes.If,
-    nodes.Assign,
-    nodes.CondExpr,
-    nodes.Filter,
-    nodes.Test,
-    nodes.Call,
-    nodes.Keyword,
-    nodes.Getattr,
-    nodes.Getitem,
-    nodes.Slice,
-    nodes.Concat,
-    nodes.And,
-    nodes.Or,
-    nodes.Not,
-    nodes.Compare,
-    nodes.Operand,
-    nodes.Add,
-    nodes.Sub,
-    nodes.Mul,
-    nodes.Div,
-    nodes.FloorDiv,
-    nodes.Mod,
-    nodes.Neg,
-    nodes.Pos,
-)
-"""What a template is made of; includes, imports, macros, blocks and powers are missing on purpose."""
-_SPELLED = {
-    "CallBlock": "call",
-    "FilterBlock": "filter",
-    "FromImport": "from",
-    "AssignBlock": "set … endset",
-    "Pow": "**",
-    "NSRef": "namespace",
-}
 _LOOP = frozenset(
     ("index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem", "depth", "depth0")
 )
@@ -150,7 +100,7 @@ def _range(context: Rendering, *bounds: Any) -> list[int]:
 def _printed(context: Rendering, value: Any) -> Any:
     """Return what stands in the text for ``{{ value }}``."""
     kind = type(value)
-    if kind is str or (kind is int and -_LARGEST < value < _LARGEST):
+    if kind is str or (kind is int and -LARGEST < value < LARGEST):
         return value
     if isinstance(value, Method):
         raise SecurityError(f"{value.name} is a method: write {value.name}()")
@@ -233,11 +183,15 @@ def compiled(source: str) -> CompiledTemplate:
         raise ValueError("the template holds half a character (a lone surrogate)") from None
     try:
         tree = _LANGUAGE.parse(source)
-        _check(tree)
-        columns = _columns(tree)
+        check(tree)
+        columns = columns_of(tree)
         sets = tree.find(nodes.Assign) is not None
         ranges = any(name.name == "range" for name in tree.find_all(nodes.Name))
-        code = _LANGUAGE.compile(_Bounded().visit(tree))
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", SyntaxWarning
+            )  # Python's opinion of `1[0]`, which fails when it is rendered
+            code = _LANGUAGE.compile(_Bounded().visit(tree))
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from None
     except RecursionError:
@@ -248,86 +202,18 @@ def compiled(source: str) -> CompiledTemplate:
     return CompiledTemplate(template, columns, sets, ranges)
 
 
-def _columns(tree: nodes.Template) -> dict[int, tuple[str, ...]]:
-    """Return the columns that each line names: ``year``, ``item.title``."""
-    named: dict[int, dict[str, None]] = {}
-    inner = {id(dotted.node) for dotted in tree.find_all(nodes.Getattr)}
-    for node in tree.find_all((nodes.Name, nodes.Getattr)):
-        parts: list[str] = []
-        part: nodes.Node = node
-        while isinstance(part, nodes.Getattr):
-            parts.append(part.attr)
-            part = part.node
-        if isinstance(part, nodes.Name) and part.ctx == "load" and part.name != "loop" and id(node) not in inner:
-            named.setdefault(node.lineno, {})[".".join([part.name, *reversed(parts)])] = None
-    return {line: tuple(names) for line, names in named.items()}
-
-
-def _check(tree: nodes.Template) -> None:
-    """Refuse what is not listed.
-
-    Raises:
-        TemplateSyntaxError: With the line.
-    """
-    todo: list[tuple[nodes.Node, int, int, int]] = [(tree, 0, 0, 0)]
-    while todo:
-        node, depth, blocks, loops = todo.pop()
-        blocks += isinstance(node, nodes.For | nodes.If)
-        loops += isinstance(node, nodes.For)
-        if depth > _DEEPEST or blocks > _BLOCKS or loops > _LOOPS:
-            _refuse(node, f"too deep: at most {_LOOPS} loops, {_BLOCKS} blocks and {_DEEPEST} levels inside each other")
-        _check_node(node)
-        todo += ((child, depth + 1, blocks, loops) for child in node.iter_child_nodes())
-
-
-def _check_node(node: nodes.Node) -> None:
-    if not isinstance(node, _ALLOWED):
-        name = type(node).__name__
-        _refuse(node, f"a text template has no need of {_SPELLED.get(name, name.lower())!r}")
-    match node:
-        case nodes.Filter() if node.name not in FILTERS:
-            _refuse(node, f"no filter is called {node.name[:40]!r}; there are {', '.join(sorted(FILTERS))}")
-        case nodes.Test() if node.name not in TESTS:
-            _refuse(node, f"no test is called {node.name[:40]!r}; there are {', '.join(sorted(TESTS))}")
-        case nodes.For() if node.recursive:
-            _refuse(node, "a text template has no need of recursive loops")
-        case nodes.Name() if node.name == "self" or node.name.startswith("_"):
-            _refuse(node, f"no column can be read as {node.name[:40]!r}")
-        case nodes.Getattr() if node.attr.startswith("_"):
-            _refuse(node, f"no column can be read as {node.attr[:40]!r}")
-        case nodes.Const():
-            _check_constant(node)
-        case nodes.List() | nodes.Tuple() if any(isinstance(one, nodes.List | nodes.Tuple) for one in node.items):
-            _refuse(node, "a text template has no need of lists inside lists")
-
-
-def _check_constant(node: nodes.Const) -> None:
-    value = node.value
-    if isinstance(value, str):
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            _refuse(node, "a text in the template holds half a character (a lone surrogate)")
-    elif not isinstance(value, bool | int | float | None):
-        _refuse(node, f"a text template has no need of {type(value).__name__}")
-    elif value is not None and not (math.isfinite(value) and abs(value) <= _LARGEST):
-        _refuse(node, f"numbers in a template are at most {_LARGEST:.0e}")
-
-
-def _refuse(node: nodes.Node, why: str) -> None:
-    raise TemplateSyntaxError(why, getattr(node, "lineno", None) or 1)
-
-
 class _Bounded(NodeTransformer):
     """Puts a count of work around loops, assignments, comparisons and ``~``."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - Jinja's name
         inside = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
-        node.iter = _counted("_each", node.iter, nodes.Const(inside))
+        node.iter = _counted("_each", cast(nodes.Expr, node.iter), nodes.Const(inside))
         return node
 
     def visit_Assign(self, node: nodes.Assign) -> nodes.Node:  # noqa: N802 - Jinja's name
         self.generic_visit(node)
-        node.node = _counted("_kept", node.node)
+        node.node = _counted("_kept", cast(nodes.Expr, node.node))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name

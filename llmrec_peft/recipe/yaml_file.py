@@ -6,7 +6,7 @@ import math
 import re
 import stat
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from yaml.reader import ReaderError
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
     A few nested aliases can stand for gigabytes, and a tag can ask for what a value is not.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str | None, list[tuple[str, re.Pattern[str]]]]] = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class declares it
         None: [
             (f"{_TAGS}null", _NULL),
             (f"{_TAGS}bool", _BOOLEAN),

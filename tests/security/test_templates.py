@@ -53,12 +53,14 @@ REFUSED_UNREAD = {
     "a chain of filters": "{{ title" + "|lower" * 1500 + " }}",
     "a long source": "x" * 10_001,
     "lists inside lists": "{{ [[1, 2], [3]] }}",
+    "ljust": "{{ title.ljust(2000000000) }}",
+    "format of a text": "{{ '{:>2000000000}'.format(1) }}",
+    "lipsum as a function": "{{ lipsum(n=100000) }}",
+    "a method that changes": "{{ genres.append(1) }}",
     "private names": "{{ title.__class__ }}",
     "the template itself": "{{ self.title }}",
 }
 REFUSED_IN_USE = {
-    "ljust": "{{ title.ljust(2000000000) }}",
-    "format of a text": "{{ '{:>2000000000}'.format(1) }}",
     "a product": "{{ 'a' * 1000000000 }}",
     "a large range": "{{ range(1000000000) }}",
     "loops inside loops": "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
@@ -72,8 +74,6 @@ REFUSED_IN_USE = {
     "text inside a loop": "{% for a in history %}" + "x" * 9000 + "{% endfor %}",
     "long numbers": "{{ " + "999999999999 * " * 30 + "1 }}",
     "rounding to a billion places": "{{ 1.5|round(1000000000, 'floor') }}",
-    "lipsum as a function": "{{ lipsum(n=100000) }}",
-    "a method that changes": "{{ genres.append(1) }}",
     "a method that is not called": "{{ title.upper }}",
     "the loop itself": "{% for g in genres %}{{ loop }}{% endfor %}",
 }
