@@ -20,7 +20,7 @@ _LARGEST_PRODUCT = 200_000
 """Layers times any other number of parts, at most: each part may be a module that is made."""
 _PARTS = re.compile(r"(heads?|layers?|groups?|experts?|blocks|stages|group_num)$")
 """Fields of a configuration that count parts."""
-_SPARE = 1 << 26
+_SPARE = 1 << 24
 """Numbers that a model may hold beyond four times those in its files: buffers that are computed, 4-bit weights."""
 
 
