@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,13 @@ def read_embedding_model(folder: Path) -> EmbeddingModel | None:
     if not (folder / MODULES).exists():
         return None
     return _Reader(folder).read()
+
+
+def copy_files(files: EmbeddingModel, source: Path, folder: Path) -> None:
+    """Copy an embedding model's own files beside other weights of the same transformer."""
+    for name in files.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
 
 
 class _Reader:

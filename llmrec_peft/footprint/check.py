@@ -199,11 +199,13 @@ def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[in
     """Return the number of parameters of tables, and of projections and head, by building them."""
     import torch
 
+    from llmrec_peft.backbone.embedding_model import read_embedding_model
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.model.build import build_heads, build_model, build_signals
     from llmrec_peft.model.contexts import DataFacts, LanguageFacts, training_contexts
 
-    prepared, width = data.prepared, backbone.width
+    files, prepared = read_embedding_model(_folder(recipe)), data.prepared
+    width = files.dense[-1].outputs if files is not None and files.dense else backbone.width
     if prepared is None:  # everyone and everything once, liked and disliked in turn
         number = np.arange(max(data.users, data.items))
         label = 1.0 + 4.0 * (number % 2).astype(np.float32)

@@ -19,6 +19,7 @@ from llmrec_peft.artifact.folder import require_place, whole_folder
 from llmrec_peft.artifact.manifest import write_json
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.backbone.complete import load_complete
+from llmrec_peft.backbone.embedding_model import copy_files
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
 from llmrec_peft.backbone.quiet import quiet_transformers
@@ -236,6 +237,8 @@ def _write(
         with quiet_transformers():
             merged.save_pretrained(partial)
             base.tokenizer.save_pretrained(partial)
+            if base.embedding_model is not None and base.folder is not None:
+                copy_files(base.embedding_model, base.folder, partial)  # else its texts would be pooled by the mean
             again = load_complete(AutoModel, partial, str(out), dtype=merged.dtype, use_safetensors=True).eval()
         change = float((encode(again) - before).abs().max())
         del again

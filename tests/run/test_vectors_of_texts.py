@@ -48,7 +48,7 @@ def test_stored_vectors_are_those_of_the_loaded_model(tiny_run: Path) -> None:
 
 @pytest.fixture(scope="module")
 def embedding_run(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run in an embedding model with prompts, pooled by cls, whose Dense layer makes 48-wide vectors of 32-wide states."""
+    """A run in an embedding model with prompts, pooled by cls, whose Dense layer widens its vectors."""
     from llmrec_peft.recipe import load_recipe
     from llmrec_peft.workflows.train import train
 
@@ -67,8 +67,7 @@ def embedding_run(tiny_data: Path, tiny_backbone: Path, tmp_path_factory: pytest
         (base / name).write_text(json.dumps(content))
     torch.manual_seed(0)
     write_tensors(base / "2_Dense" / "model.safetensors", {"linear.weight": torch.randn(48, 32)})
-    user = "views.user={template: 'someone of {{ user.age }}', max_length: 16}"
-    few = [f"backbone.name={base}", "training.epochs=1", "training.refit=false", "evaluation.bootstrap=0", user]
+    few = [f"backbone.name={base}", "training.epochs=1", "training.refit=false", "evaluation.bootstrap=0"]
     run = tmp_path_factory.mktemp("embedding-run") / "run"
     train(load_recipe("movies", few, {"data.path": str(tiny_data)}), run, show=False)
     return run
@@ -97,3 +96,38 @@ def test_words_of_a_prompt_are_not_explained(embedding_run: Path) -> None:
         assert text.words == ("Silent", "Window")
         plain = backbone.tokenize(["passage: Silent Window"], 48)[0]
         assert list(text.ids) == plain
+
+
+def test_merged_weights_are_still_those_of_an_embedding_model(embedding_run: Path, tmp_path: Path) -> None:
+    from llmrec_peft.backbone.load import load_backbone
+    from llmrec_peft.recipe.sections import BackboneSection
+    from llmrec_peft.workflows.parity import Serving, Tolerance, parity
+
+    out = tmp_path / "merged"
+    parity(embedding_run, Serving(precision="fp32", merge=True, out=out), Tolerance(1.0, 1.0))
+    merged = load_backbone(BackboneSection(name=str(out), precision="fp32"), torch.device("cpu"))
+    reader = merged.reads(BackboneSection())
+    assert (reader.pooling, reader.width, reader.prompts["item"]) == ("cls", 48, "passage: ")
+    recommender = Recommender.from_pretrained(embedding_run)
+    encoder = reader.encoder(merged.model, list(merged.model.modules())).eval()
+    with torch.no_grad():
+        vectors = encoder.encode(reader.tokenized(recommender.items.texts[:9], 48))
+    torch.testing.assert_close(vectors, recommender.catalogue.vectors[:9], rtol=0, atol=0.1)
+
+
+def test_users_texts_come_after_the_prompt_of_queries(embedding_run: Path) -> None:
+    from llmrec_peft.model.prompting import Prompting
+    from llmrec_peft.recipe import Recipe
+
+    recommender = Recommender.from_pretrained(embedding_run)
+    view = {"template": "Someone of {{ user.age }}", "max_length": 16}
+    plain = recommender.recipe.plain()
+    plain["views"]["user"] = view
+    tenant = recommender.loaded
+    with tenant.base.inside(tenant.adapter) as (backbone, _):
+        writer = Prompting.of(Recipe.from_plain(plain), backbone).user
+        assert writer is not None
+        written = writer.of_users([{}, {"age": 24}]).texts
+        assert written == ["", "query: Someone of 24"]
+        ids = backbone.tokenize(["query: Someone of 24"], 16)[0]
+        assert writer.tokenized(written).ids[-len(ids) :].tolist() == ids
