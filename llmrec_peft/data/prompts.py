@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,15 +25,28 @@ class Written:
         texts: One prompt per example.
         shortened: Number of examples that lost history entries.
         dropped: Number of entries that were dropped in all.
+        cut: Number of examples of which a text of the item or user itself lost its end.
     """
 
     texts: list[str]
     shortened: int
     dropped: int
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class _Own:
+    """Columns of the examples' own users and items, which may be shortened."""
+
+    users: list[Row]
+    items: list[Row] | None
 
 
 class PromptWriter:
-    """Renders a template over `user`, `item` and `history`; drops the oldest entries of prompts that are too long.
+    """Renders a template over `user`, `item` and `history`, and shortens prompts that are too long.
+
+    The oldest entries are dropped first. Where none is left, the longest text of the item or user loses words at its
+    end, so that what stands behind it in the prompt, the question above all, is kept.
 
     `history` is a list of items, oldest first, each with all columns of the items table, ``rating`` (its label)
     and ``liked`` (whether the label is above the middle of the scale).
@@ -70,35 +84,55 @@ class PromptWriter:
             histories: Entries of each example's history, oldest first, as `entries` gives them.
 
         Raises:
-            InputError: If a prompt is too long even without a history.
+            InputError: If a prompt is too long even without a history and with one word of each text.
         """
         kept = [list(history) for history in histories]
-        texts = [self._render(at, users, items, kept) for at in range(len(users))]
+        own = _Own(list(users), None if items is None else list(items))
+        texts = [self._render(at, own, kept) for at in range(len(users))]
         lengths = self._count(texts)
         todo = [at for at, length in enumerate(lengths) if length > self._max_length]
-        shortened = len(todo)
+        cut: set[int] = set()
         while todo:
             for at in todo:
-                if not kept[at]:
+                over = lengths[at] - self._max_length
+                if kept[at]:
+                    # estimated from the average length of an entry: the first guess seldom drops too much, never too
+                    # little twice
+                    share = lengths[at] / (len(kept[at]) + 1)
+                    kept[at] = kept[at][max(1, int(over / max(share, 1.0))) :]
+                elif self._cut(own, at, over):
+                    cut.add(at)
+                else:
                     raise InputError(
                         f"a prompt takes {lengths[at]} tokens without any history, over the {self._max_length} of"
-                        " max_length: raise it in views, or shorten the template or the item's text"
+                        " max_length: raise it in views, or shorten the template"
                     )
-                # estimated from the average length of an entry: the first guess seldom drops too much, never too
-                # little twice
-                share = lengths[at] / (len(kept[at]) + 1)
-                kept[at] = kept[at][max(1, int((lengths[at] - self._max_length) / max(share, 1.0))) :]
-                texts[at] = self._render(at, users, items, kept)
+                texts[at] = self._render(at, own, kept)
             for at, length in zip(todo, self._count([texts[at] for at in todo]), strict=True):
                 lengths[at] = length
             todo = [at for at in todo if lengths[at] > self._max_length]
-        dropped = sum(len(whole) - len(rest) for whole, rest in zip(histories, kept, strict=True))
-        return Written(texts, shortened, dropped)
+        lost = [len(whole) - len(rest) for whole, rest in zip(histories, kept, strict=True)]
+        return Written(texts, sum(count > 0 for count in lost), sum(lost), len(cut))
 
-    def _render(self, at: int, users: Sequence[Row], items: Sequence[Row] | None, kept: list[list[Row]]) -> str:
-        values: dict[str, Any] = {"user": users[at], "history": kept[at]}
-        if items is not None:
-            values["item"] = items[at]
+    def _cut(self, own: _Own, at: int, over: int) -> bool:
+        """Take about `over` tokens of words from the end of an example's longest text; False where all are one word."""
+        rows = [rows for rows in (own.items, own.users) if rows is not None]
+        texts = [
+            (len(value.split()), side, name) for side, row in enumerate(rows) for name, value in _texts_of(row[at])
+        ]
+        count, side, name = max(texts, default=(0, 0, ""))
+        if count <= 1:
+            return False
+        words = rows[side][at][name].split()
+        tokens = self._count([" ".join(words)])[0]
+        left = max(1, count - max(1, math.ceil(over * count / max(tokens, 1))))
+        rows[side][at] = {**rows[side][at], name: " ".join(words[:left])}
+        return True
+
+    def _render(self, at: int, own: _Own, kept: list[list[Row]]) -> str:
+        values: dict[str, Any] = {"user": own.users[at], "history": kept[at]}
+        if own.items is not None:
+            values["item"] = own.items[at]
         return self._wrap(self._template.render(values, lines=True))
 
     def entries(self, item: NDArray[np.int64], label: NDArray[np.floating], columns: Sequence[Row]) -> list[Row]:
@@ -119,3 +153,8 @@ class PromptWriter:
         """Return the newest `length` entries of each history, in the form that the template reads."""
         newest = histories.newest(length)
         return [self.entries(*newest.of(row), columns) for row in range(len(newest))]
+
+
+def _texts_of(row: Row) -> list[tuple[str, str]]:
+    """Name and value of a row's texts, its id apart: that names what is asked about."""
+    return [(name, value) for name, value in row.items() if isinstance(value, str) and not name.endswith("_id")]

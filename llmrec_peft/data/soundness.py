@@ -168,6 +168,8 @@ def _require_values(dataset: RecDataset) -> None:
             raise InputError(
                 f"{dataset.name}: part {_shown(strange[0])} of interactions is none of train, valid, test or empty"
             )
+    if "person" in table.column_names and _texts(dataset, "interactions", "person").null_count:
+        raise InputError(f"{dataset.name}: an interaction has no person, where others have one")
     if "history" in table.column_names or "history_rating" in table.column_names:
         _require_histories(dataset)
 

@@ -15,6 +15,7 @@ from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable, count_cut
 from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepare import Prepared
@@ -112,9 +113,10 @@ class Texts:
             if plan.user_by_example:
                 of_users = [prepared.user_rows[user] for user in interactions.user]
                 written = prompting.user.of_examples(of_users, None, interactions.history, prepared.item_rows)
-                self._note(written.shortened, written.dropped, "users' texts")
+                self._note(written, "users' texts")
             else:
                 written = prompting.user.of_users(prepared.user_rows)
+                self._note(written, "users' texts")
             tables.append(prompting.user.tokenized(written.texts))
         if plan.prompt is not None:
             assert prompting.prompt is not None  # noqa: S101 - the plan has prompts
@@ -122,7 +124,7 @@ class Texts:
             of_users = [prepared.user_rows[user] for user in interactions.user]
             of_items = [prepared.item_rows[item] for item in interactions.item]
             written = prompting.prompt.of_examples(of_users, of_items, interactions.history, prepared.item_rows)
-            self._note(written.shortened, written.dropped, "prompts")
+            self._note(written, "prompts")
             tables.append(prompting.prompt.tokenized(written.texts))
         whole = TokenTable.joined(tables)
         return whole.with_variants([self._table(wording, view.max_length) for wording in prepared.wordings])
@@ -130,10 +132,15 @@ class Texts:
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
         return self.reader.tokenized(texts, length)
 
-    def _note(self, shortened: int, dropped: int, what: str) -> None:
-        if shortened:
+    def _note(self, written: Written, what: str) -> None:
+        if written.shortened:
             self.notes.append(
-                f"{shortened} {what} were too long: {dropped} of the oldest history entries were left out"
+                f"{written.shortened} {what} were too long: {written.dropped} of the oldest history entries were left"
+                " out"
+            )
+        if written.cut:
+            self.notes.append(
+                f"{written.cut} {what} were too long without a history: the longest text of item or user was cut"
             )
 
     def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from llmrec_peft.backbone.encoder import Reading
@@ -68,7 +68,7 @@ class ViewWriter:
     def of_users(self, users: Sequence[Row]) -> Written:
         """Write texts of users without a history; row 0, the unknown user's, stays empty."""
         written = self._writer.write(users[1:], None, [[] for _ in users[1:]])
-        return Written(["", *written.texts], written.shortened, written.dropped)
+        return replace(written, texts=["", *written.texts])
 
     def of_examples(
         self, users: Sequence[Row], items: Sequence[Row] | None, histories: Histories | None, columns: Sequence[Row]

@@ -47,7 +47,7 @@ def decoder_that_cannot_speak(place: Place) -> None:
     make_tiny("tiny-llama", place.folder / "dec")
 
 
-LONG = "views.prompt={template: '" + "{{ item.title }} " * 6 + "', max_length: 16}"
+LONG = "views.prompt={template: '" + "like it " * 9 + "{{ item.title }}', max_length: 16}"
 CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
     "graph alone where there is none": (
         nothing,
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
         likes("head.feed=prompt", "signals={history: {}}"),
         ["views.prompt: the head reads prompts, and the recipe has no template", "item.title"],
     ),
-    "prompt too long for its candidate": (
+    "prompt too long for any candidate": (
         nothing,
         records("head.feed=prompt", LONG),
         ["tokens without any history, over the 16 of max_length", "raise it in views"],

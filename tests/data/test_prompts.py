@@ -93,6 +93,20 @@ def test_prompt_that_is_too_long_without_history_is_refused_in_one_line(history:
     assert "\n" not in said
 
 
+def test_long_text_of_the_candidate_loses_its_end_and_the_question_stays() -> None:
+    history = "{% for x in history %}{{ x.title }} {% endfor %}"
+    by = writer(9, history + "{{ item.title }}: {{ item.told }} Will {{ user.name }} like it?")
+    told = " ".join(f"w{n}" for n in range(500))
+    items = [
+        {"item_id": "a " * 900, "title": "Heat", "told": told, "unread": "x " * 700},
+        {"title": "Up", "told": "w0"},
+    ]
+    found = by.write([{"name": "Ann"}, {"name": "Bob"}], items, [entries(1, 2), entries(3)])
+    assert found.texts == ["Heat: w0 w1 w2 w3 Will Ann like it?", "t3 Up: w0 Will Bob like it?"]
+    assert (found.shortened, found.dropped, found.cut) == (1, 2, 1)
+    assert items[0]["told"] == told, "what was given stays as it was"
+
+
 def test_length_is_that_of_the_wrapped_text_and_what_is_wrapped_is_whole() -> None:
     def chat(text: str) -> str:
         return f"<user> {text} <end> <assistant>"

@@ -21,7 +21,7 @@ def dataset(**changed: Any) -> RecDataset:
         "rating": [1.0, 2.0, 3.0],
         "timestamp": [1, 2, 3],
     }
-    own = {name: changed.pop(name) for name in list(changed) if name in (*interactions, "part", *HISTORY)}
+    own = {name: changed.pop(name) for name in list(changed) if name in (*interactions, "part", "person", *HISTORY)}
     made = RecDataset(
         name="made up",
         interactions=interactions_table(**{**interactions, **own}),
@@ -70,6 +70,7 @@ def test_sound_data_is_left_as_it_is() -> None:
         ({"rating_range": (float("nan"), 1)}, "rating_range"),
         ({"rating_range": "15"}, "rating_range is '15' where"),
         ({"part": ["train", "Test", "test"]}, "part 'Test' of interactions is none of train, valid, test or empty"),
+        ({"person": ["p", None, "p"]}, "an interaction has no person, where others have one"),
         ({"history": [["a"], [], []], "history_rating": [[], [], []]}, "of interaction 0 differ in length"),
         ({"history": [[], [], ["a"]], "history_rating": [[], [], [9.0]]}, "label 9 in the history of interaction 2"),
         (

@@ -62,6 +62,7 @@ def _tables() -> Tables:
             "rating": [1.0 + (user * item) % 5 for user, item in pairs],
             "timestamp": [100 * item + user for user, item in pairs],
             "part": [("train", "train", "valid", "test")[(user + item) % 4] for user, item in pairs],
+            "person": [f"p{user // 2}" for user, _ in pairs],
             "history": [[f"i{one}" for one in range(1, item)] for _, item in pairs],
             "history_rating": [[3.0] * (item - 1) for _, item in pairs],
         },

@@ -121,6 +121,21 @@ def test_prompts_tell_what_was_known_and_reviews_follow(writer_recipe: Recipe, t
     assert told > 20
 
 
+def test_reviews_that_are_cut_are_counted(writer_recipe: Recipe, tiny_decoder: Path) -> None:
+    prepared = prepare(writer_recipe())
+    backbone = load_backbone(BackboneSection(name=str(tiny_decoder), precision="fp32"), torch.device("cpu"))
+    writer = Writer(backbone)
+    whole, cut = (
+        read_reviews(prepared, ExplanationOptions(review_tokens=tokens, sentences=1), writer, 3.0, seed=1)
+        for tokens in (24, 6)
+    )
+    lengths = [len(example.answer) - (example.answer[-1] == writer.end) for example in whole.example.values()]
+    longer = sum(length > 6 for length in lengths)
+    assert longer > 0
+    assert cut.notes == (f"{longer} of {len(lengths)} reviews are longer than 6 tokens (head.review_tokens): cut",)
+    assert all(len(example.answer) <= 7 for example in cut.example.values())
+
+
 def test_what_cannot_be_learnt_is_refused_before_anything_is_loaded(
     writer_recipe: Recipe, tiny_backbone: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
