@@ -163,7 +163,7 @@ def test_added_items_have_one_score_whatever_form_their_columns_have(recommender
     ids = recommender.add_items({"item_id": f"new{at}", **form} for at, form in enumerate(forms))
     scores = recommender.score(["1"] * len(ids), ids)
     assert np.ptp(scores) < 1e-5
-    assert recommender.catalogue.titles[-len(ids) :] == ["Heat"] * len(ids)
+    assert list(recommender.catalogue.titles[-len(ids) :]) == ["Heat"] * len(ids)
 
 
 ID_CALLS: dict[str, Callable[[Recommender], Any]] = {
