@@ -145,6 +145,7 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         """Load the ranks that are left, or the plain LoRA that `save_as_lora` wrote."""
         if not self.config.save_as_lora:
             return super().load(backbone, folder)
+        self.require_possible(backbone)
         modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
         plain = _plain_lora(1, pattern(modules), transposed(modules))
         return load_peft(backbone, folder, plain, LoraLearned, self._attach_lora)

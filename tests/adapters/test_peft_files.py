@@ -17,6 +17,7 @@ from llmrec_peft import registry
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import tensors_digest
+from llmrec_peft.options import validated
 
 Fresh = Callable[..., Backbone]
 METHOD = Lora(LoraOptions(layers="top-1"))
@@ -164,3 +165,35 @@ def test_methods_of_ours_load_in_stock_peft_once_registered(name: str, fresh: Fr
     with torch.no_grad():
         found = PeftModel.from_pretrained(fresh().model, tmp_path).eval()(**inputs).last_hidden_state
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_adapter_that_could_not_be_loaded_is_not_written(value: float, fresh: Fresh, tmp_path: Path) -> None:
+    backbone = fresh()
+    model = METHOD.attach(backbone)
+    with torch.no_grad():
+        next(p for p in model.parameters() if p.requires_grad).view(-1)[5] = value
+    with pytest.raises(InputError, match=r"adapter tensor .* holds .*: training went astray; a lower training"):
+        METHOD.save(model, backbone, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scale_that_is_no_number_is_refused_before_training(fresh: Fresh) -> None:
+    """The recipe bounds `alpha`; a method of somebody else may not."""
+    backbone = fresh()
+    modules = list(backbone.model.modules())
+    for alpha, said in ((float("nan"), "is nan"), (float("inf"), "is inf"), (1e9, r"is 1.25e\+08")):
+        with pytest.raises(InputError, match=f"the scale of .* {said}, beyond 65,504"):
+            Lora(LoraOptions.model_construct(**{**LoraOptions().model_dump(), "alpha": alpha})).attach(backbone)
+        assert list(backbone.model.modules()) == modules
+    with pytest.raises(InputError, match="alpha"):
+        validated(LoraOptions, {"alpha": 1e9}, "adapter")
+
+
+def test_rank_that_training_refuses_is_refused_in_a_file_too(fresh: Fresh, tmp_path: Path) -> None:
+    backbone = fresh()
+    wide = Lora(LoraOptions(rank=33))
+    wide.save(wide.attach(backbone), backbone, tmp_path)
+    backbone.detach()
+    with pytest.raises(InputError, match="rank: 33 is above the model's width 32"):
+        wide.load(backbone, tmp_path)

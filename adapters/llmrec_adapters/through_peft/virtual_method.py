@@ -47,6 +47,7 @@ class VirtualTokenMethod(PeftMethod[C]):
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
         """Load as PEFT does."""
+        self.require_possible(backbone)
         return self._wrapped(load_peft(backbone, folder, self.saved_config(backbone)))
 
     def saved_config(self, backbone: Backbone) -> PeftConfig:

@@ -51,7 +51,17 @@ def write_adapter(folder: Path, backbone: Backbone, config: dict[str, Any], tens
         backbone: The base that the adapter was trained on.
         config: Fields of PEFT's configuration; the base's name and revision are filled in.
         tensors: The adapter's tensors by PEFT's names.
+
+    Raises:
+        InputError: If one of them holds NaN, infinity or a number above `LARGEST`, so that no file is written that
+            could not be read.
     """
+    for name, tensor in tensors.items():
+        if not _largest(tensor) <= LARGEST:
+            raise InputError(
+                f"{_WHAT} {name} holds {_largest(tensor):.3g}: training went astray;"
+                " a lower training.adapter.learning_rate, or a lower scale of the adapter, keeps it finite"
+            )
     named = {
         **config,
         "base_model_name_or_path": backbone.identity.name,
@@ -123,6 +133,11 @@ def read_weights(folder: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"{folder}: {_WHAT} {name} holds {largest:.3g}, above the {LARGEST:,.0f} of half precision"
             )
     return tensors
+
+
+def _largest(tensor: Tensor) -> float:
+    """Return the largest magnitude; NaN if there is one."""
+    return float(tensor.detach().abs().max()) if tensor.numel() else 0.0
 
 
 def _require_base(path: Path, header: Header, backbone: Backbone) -> None:

@@ -11,6 +11,7 @@ from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, quiet_peft, save_peft, whole_or_bare
 from llmrec_peft.backbone.through_peft.stored_config import Learned
 from llmrec_peft.backbone.through_peft.targets import adapted_layers, layers_refusal, rank_refusal
+from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
@@ -66,7 +67,18 @@ class PeftMethod(AdapterMethod[C]):
 
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
         """Load PEFT's two files, which have to say what this method saves for these options."""
+        self.require_possible(backbone)
         return load_peft(backbone, folder, self.saved_config(backbone), self.learned, self.attach_config)
+
+    def require_possible(self, backbone: Backbone) -> None:
+        """Refuse options that would not be trained in this base either: a recipe may come from a stranger too.
+
+        Raises:
+            InputError: With the reason of `refusal`.
+        """
+        said = self.refusal(backbone.facts, backbone.identity.quantization.removesuffix("-double"))
+        if said is not None:
+            raise InputError(said)
 
     def merge(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Merge by PEFT, which checks the merged weights for NaN."""
