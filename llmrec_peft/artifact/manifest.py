@@ -39,7 +39,7 @@ REPORTS = ("metrics.json",)
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
 PROSE = ("README.md", NAME, "logs")
 """What else a run folder holds; no answer reads it."""
-LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 4 << 30, ".safetensors": 64 << 30}
+LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensors": 32 << 30}
 """Bytes that a file of a run folder can have, by its ending."""
 MANIFEST_BYTES = 1 << 20
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
