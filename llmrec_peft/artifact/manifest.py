@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -39,9 +39,10 @@ REPORTS = ("metrics.json",)
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
 PROSE = ("README.md", NAME, "logs")
 """What else a run folder holds; no answer reads it."""
-LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 4 << 30, ".safetensors": 64 << 30}
+LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensors": 32 << 30}
 """Bytes that a file of a run folder can have, by its ending."""
 MANIFEST_BYTES = 1 << 20
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _CHUNK = 1 << 20
 
 
@@ -57,15 +58,15 @@ class Manifest(Options):
     """Version of the layout."""
     version: str = Field(max_length=64)
     """Version of the package that wrote it."""
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    digest: Sha256
     """Identity of the run."""
-    base: dict[str, str | None]
+    base: dict[str, Annotated[str, Field(max_length=4096)] | None]
     """Identity of the base model: weights' SHA-256, quantization, computation; name and revision for information."""
-    files: dict[str, str]
+    files: dict[str, Sha256]
     """SHA-256 of every published file that can change an answer."""
-    private: dict[str, str]
+    private: dict[str, Sha256]
     """SHA-256 of the private files; they may be missing."""
-    reports: dict[str, str]
+    reports: dict[str, Sha256]
     """SHA-256 of the files that the run is judged by."""
 
     def digest_of(self, name: str) -> str | None:

@@ -27,6 +27,7 @@ from llmrec_peft.recipe.yaml_file import parse_yaml
 from llmrec_peft.regular_files import open_regular
 from llmrec_peft.strict_json import parse_json
 
+_CHUNK = 1 << 20
 _NAMED, _LOOKED_AT = 3, 1000
 """Surplus files that a note names, and entries of a folder that are looked at for it."""
 
@@ -54,8 +55,12 @@ class SealedFolder:
         """
         return cls(folder, read_manifest(folder, verify=False))
 
-    def content(self, name: str) -> bytearray:
+    def content(self, name: str, limit: int | None = None) -> bytearray:
         """Return a file's bytes, which no other holder can change.
+
+        Args:
+            name: The file.
+            limit: Bytes that it can have, if these are fewer than of any such file.
 
         Raises:
             InputError: If the file is missing, no regular file, too large, or not what the run wrote.
@@ -63,9 +68,30 @@ class SealedFolder:
         path = self.folder / name
         if not is_there(path):
             raise InputError(f"{self.folder}: {name} is missing")
-        content = read_content(path, limit_of(name))
+        content = read_content(path, limit_of(name) if limit is None else min(limit, limit_of(name)))
         require_digest(path, self.manifest, hashlib.sha256(content).hexdigest())
         return content
+
+    def copy(self, name: str, target: Path, limit: int) -> None:
+        """Copy a file, some bytes at a time; what was copied is what was verified.
+
+        Args:
+            name: The file.
+            target: Path of the copy.
+            limit: Bytes that it can have.
+
+        Raises:
+            InputError: As `content`.
+            OSError: If the copy cannot be written.
+        """
+        path, sha = self.folder / name, hashlib.sha256()
+        with open_regular(path, min(limit, limit_of(name))) as (descriptor, found), target.open("wb") as copied:
+            left = found.st_size
+            while left > 0 and (part := os.read(descriptor, min(left, _CHUNK))):
+                sha.update(part)
+                copied.write(part)
+                left -= len(part)
+        require_digest(path, self.manifest, sha.hexdigest())
 
     def verify(self, names: Iterable[str]) -> None:
         """Check files that are read later.

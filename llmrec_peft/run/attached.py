@@ -194,7 +194,8 @@ class AttachedRuns:
     @property
     def manifest(self) -> Manifest | None:
         """Manifest of the run folder; None for a run that was just trained."""
-        return self.tenant.manifest if isinstance(self.tenant, LoadedTenant) else None
+        tenant = self.tenant
+        return tenant.manifest if isinstance(tenant, LoadedTenant) else None
 
     @property
     def catalogue(self) -> Catalogue:

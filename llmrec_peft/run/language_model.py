@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 """Files of an adapter in a run folder."""
+SLACK_BYTES, BYTES_OF_PARAMETER = 64 << 20, 8
+"""Bytes that an adapter's file can have, at least and for each parameter of its base: the largest, `full`, has 4."""
 
 
 class TenantAdapter:
@@ -98,10 +100,11 @@ def load_adapter(folder: Path, manifest: Manifest, recipe: Recipe, backbone: Bac
         InputError: If the files are not those of the manifest, or the adapter does not fit.
     """
     sealed, choice = SealedFolder(folder, manifest), recipe.adapter
+    room = SLACK_BYTES + BYTES_OF_PARAMETER * sum(parameter.numel() for parameter in backbone.model.parameters())
     with tempfile.TemporaryDirectory(prefix="llmrec-adapter-") as place:
         try:
             for name in FILES:
-                (Path(place) / name).write_bytes(sealed.content(name))
+                sealed.copy(name, Path(place) / name, room)
         except OSError as error:
             raise InputError(f"{place}: {error.strerror or error}; the adapter's files are copied there") from None
         try:

@@ -30,6 +30,9 @@ from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 SIGNAL_NAMES = "signal_names"
 """Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
 VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
+SLACK_BYTES, BYTES_OF_ROW = 256 << 20, 256 << 10
+"""Bytes that a file of tensors can have, at least and for each user and item: a hole in a file costs its author
+nothing, and its reader memory."""
 OpenBase = Callable[[Manifest, Recipe], LanguageModel]
 """Returns the frozen base for a run: a new one, or one that is shared."""
 
@@ -82,8 +85,8 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
 def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:
     """Build signals, fusion and heads in the sizes of the saved tensors and fill them."""
     signals_path, head_path = sealed.folder / SIGNALS, sealed.folder / HEAD
-    saved, texts = tensors_in(sealed.content(SIGNALS), signals_path)
-    of_head, _ = tensors_in(sealed.content(HEAD), head_path)
+    saved, texts = tensors_in(sealed.content(SIGNALS, _room(vocabulary)), signals_path)
+    of_head, _ = tensors_in(sealed.content(HEAD, SLACK_BYTES), head_path)
     fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
     of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
     contexts = loading_contexts(recipe, vocabulary.num_users, vocabulary.num_items)
@@ -97,6 +100,10 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     load_into(model.head_parts, of_head, head_path)
     load_into(model.fusion, fusion, head_path)
     return model
+
+
+def _room(vocabulary: Vocabulary) -> int:
+    return SLACK_BYTES + BYTES_OF_ROW * (vocabulary.num_users + vocabulary.num_items)
 
 
 def _rows(vocabulary: Vocabulary) -> tuple[int, int]:
@@ -128,7 +135,7 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
         InputError: If some are missing or unknown, are no finite float32 matrices, or are not one a row.
     """
     path = sealed.folder / VECTORS
-    stored, _ = tensors_in(sealed.content(VECTORS), path)
+    stored, _ = tensors_in(sealed.content(VECTORS, _room(vocabulary)), path)
     plan = model.plan
     rows = {"text": vocabulary.num_items} if plan.item else {}
     if plan.user is not None:

