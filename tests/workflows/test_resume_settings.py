@@ -211,13 +211,14 @@ def test_kill_after_publishing_leaves_a_finished_run(
     assert not training_folder(run).exists()
 
 
-def _until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 240.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
+@pytest.mark.timeout(600)
 def test_live_training_is_left_alone_and_goes_on_after_ctrl_c_without_repeated_flags(
     recipe: Recipe, tmp_path: Path, llmrec: Command
 ) -> None:
@@ -228,15 +229,15 @@ def test_live_training_is_left_alone_and_goes_on_after_ctrl_c_without_repeated_f
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        progress = training_folder(run) / "after" / "fit" / "progress.json"
+        progress = training_folder(run) / "before" / "fit" / "progress.json"
         _until(lambda: progress.is_file() or process.poll() is not None)
         for how in ({"resume": True}, {"overwrite": True}, {}):
             began = time.monotonic()
             with pytest.raises(InputError, match=f"is being written by process {process.pid} on .*, since 20"):
                 workflow.train(recipe, run, show=False, **how)
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < 10.0
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
