@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import io
+import os
 import shutil
 import tempfile
 import urllib.error
@@ -29,29 +31,43 @@ def fetch(download: Download, target: Path) -> None:
         target: Folder to make.
 
     Raises:
-        InputError: If the folder exists, the owner cannot be reached, or a digest does not match; nothing is left
-            behind then.
+        InputError: If anything is there, the folder cannot be made, the owner cannot be reached, or a digest does not
+            match; nothing is left behind then.
     """
-    if target.exists():
-        raise InputError(f"{target} exists already")
-    archive = _read(download)
-    found = hashlib.md5(archive, usedforsecurity=False).hexdigest()
-    if found != download.md5:
-        raise InputError(f"{download.url}: MD5 {found}, not {download.md5} as its owner publishes; nothing was kept")
-    contents = _unpacked(download, archive)
+    made: list[Path] = []
     partial: Path | None = None
     try:
+        if target.name in ("", ".."):
+            raise InputError(f"{target} names no folder of its own: give a name, such as {target / download.folder}")
+        if os.path.lexists(target):
+            raise InputError(f"{target} exists already")
+        made += [parent for parent in target.parents if not os.path.lexists(parent)]
         target.parent.mkdir(parents=True, exist_ok=True)
+        # before anything is fetched: whether a folder can be made there is tried, not asked
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
-        for name, content in contents.items():
-            (partial / name).write_bytes(content)
+        archive = _read(download)
+        found = hashlib.md5(archive, usedforsecurity=False).hexdigest()
+        if found != download.md5:
+            raise InputError(
+                f"{download.url}: MD5 {found}, not {download.md5} as its owner publishes; nothing was kept"
+            )
+        for name, content in _unpacked(download, archive).items():
+            with (partial / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
         partial.chmod(0o755)
         partial.rename(target)
-    except OSError as error:
-        raise InputError(f"{target}: {error.strerror or error}; nothing was kept") from None
+        made.clear()
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(f"{target}: {said}; nothing was kept") from None
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()  # if it is empty
 
 
 def _unpacked(download: Download, archive: bytes) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmrec_peft.data.finite import require_finite
 from llmrec_peft.evaluation.intervals import Figure, paired_interval
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class Rated:
 
 @torch.no_grad()
 def rated(writer: Writer, examples: Sequence[Example], done: Callable[[int], None] | None = None) -> Rated:
-    """Rate examples, those of similar length together."""
+    """Rate examples, those of similar length together.
+
+    Raises:
+        NotFiniteError: If the loss of one is not finite.
+    """
     writer.model.eval()
     order = sorted(range(len(examples)), key=lambda at: len(examples[at].prompt) + len(examples[at].answer))
     losses, counts = np.empty(len(examples)), np.empty(len(examples))
@@ -60,6 +65,7 @@ def rated(writer: Writer, examples: Sequence[Example], done: Callable[[int], Non
         losses[some], counts[some] = loss.double().cpu().numpy(), count.double().cpu().numpy()
         if done is not None:
             done(len(some))
+    require_finite(losses, "losses of reviews")
     return Rated(losses, counts)
 
 

@@ -1,0 +1,25 @@
+"""Commands that are killed leave the old state or the new one; a short run of tests/soak/test_kills.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kills import Killed, download, file_state, folder_state, kill_at_random_moments, pack
+
+pytestmark = pytest.mark.trains
+
+
+def test_killed_download(tmp_path: Path) -> None:
+    killed = Killed("download", download, pack, lambda place: folder_state(place / "ml"))
+    kill_at_random_moments(killed, 3, 1, tmp_path)
+
+
+def test_killed_export(tiny_run: Path, tmp_path: Path) -> None:
+    killed = Killed(
+        "export-vectors",
+        ["export-vectors", str(tiny_run), "--out", "items.arrow", "--overwrite"],
+        lambda place: (place / "items.arrow").write_text("old", encoding="utf-8") and None,
+        lambda place: file_state(place / "items.arrow"),
+    )
+    kill_at_random_moments(killed, 2, 1, tmp_path)

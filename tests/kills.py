@@ -1,0 +1,169 @@
+"""Kill commands at seeded random moments and look at what they leave: the old state or the new one, never a mix."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+from forked import IMPORTED
+
+from llmrec_peft.artifact.manifest import read_manifest
+
+SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A command that is killed again and again.
+
+    Attributes:
+        name: Its name.
+        command: Arguments of `llmrec`, or a function to call, with the folder that it works in.
+        prepare: Makes what it needs in an empty folder.
+        state: What is there, as a plain value that two equal states share; raises AssertionError for a mix.
+        again: Arguments that go on after a kill; by default the same.
+    """
+
+    name: str
+    command: list[str] | Callable[[], None]
+    prepare: Callable[[Path], None]
+    state: Callable[[Path], Any]
+    again: list[str] | None = None
+
+
+def kill_at_random_moments(killed: Killed, kills: int, seed: int, folder: Path) -> int:
+    """Kill a command `kills` times, each in a fresh folder, then let it end, and compare.
+
+    Args:
+        killed: The command.
+        kills: How often.
+        seed: Seed of the moments.
+        folder: Empty folder to work in.
+
+    Returns:
+        How many kills came before the command's end.
+    """
+    rng, place = random.Random(f"{killed.name} {seed}"), folder / "whole"
+    place.mkdir(parents=True)
+    killed.prepare(place)
+    before = killed.state(place)
+    began = time.monotonic()
+    _ended(_started(killed.command, place))
+    seconds = time.monotonic() - began
+    after = killed.state(place)
+    assert before != after
+    early = 0
+    for number in range(kills):
+        place = folder / str(number)
+        place.mkdir()
+        killed.prepare(place)
+        process = _started(killed.command, place)
+        process.join(rng.uniform(0.0, seconds))
+        early += process.is_alive()
+        process.kill()
+        process.join()
+        found = killed.state(place)
+        assert found in (before, after), f"{killed.name}, kill {number}: neither the old state nor the new one"
+        _ended(_started(killed.command if killed.again is None else killed.again, place))
+        assert killed.state(place) == after, f"{killed.name}, kill {number}: another result after the kill"
+        shutil.rmtree(place)
+    return early
+
+
+def _started(command: list[str] | Callable[[], None], place: Path) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    before = dict(os.environ)
+    os.environ.update({"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"})
+    try:
+        context.set_forkserver_preload(list(IMPORTED))
+        forkserver.ensure_running()
+        process = context.Process(target=_run, args=(command, str(place), dict(os.environ)))
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return process
+
+
+def _run(command: list[str] | Callable[[], None], place: str, environment: dict[str, str]) -> None:
+    os.setsid()
+    for descriptor in (1, 2):
+        os.dup2(os.open(f"{place}/.printed", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    import torch
+
+    torch.set_num_threads(1)
+    if not isinstance(command, list):
+        command()
+        return
+    from llmrec_peft.cli.main import main
+
+    main(command)
+
+
+def _ended(process: Any) -> None:
+    process.join(SECONDS)
+    assert process.exitcode == 0, "the command failed, or hangs"
+
+
+def run_state(run: Path) -> str | None:
+    """Digest of a run that is whole; None where there is none."""
+    return read_manifest(run).digest if run.exists() else None
+
+
+def file_state(path: Path) -> str | None:
+    """Digest of a file; None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def rows_state(out: Path) -> list[str]:
+    """Names and outcome of the rows of a benchmark, each of them whole."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "cells").glob("*.json"))]
+    return [f"{row['key']} {row['status']}" for row in rows] + [
+        path.name for path in sorted(out.glob("results.*")) if path.stat().st_size
+    ]
+
+
+FILES = {name: os.urandom(1 << 20) for name in ("u.item", "u.data", "u.user")}
+
+
+def download() -> None:
+    """Fetch an archive that lies here instead of at its owner's."""
+    from llmrec_peft.data import download as room
+    from llmrec_peft.data.source import Download
+
+    content = (Path.cwd() / "archive.zip").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as files:
+        digests = {name.split("/")[1]: hashlib.sha256(files.read(name)).hexdigest() for name in files.namelist()}
+    room._read = lambda _: content  # type: ignore[assignment]
+    values: dict[str, Any] = {"url": "https://data.example/ml.zip", "folder": "ml", "sha256": digests}
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    described = Download(**values, md5=md5, licence="none")
+    if not Path("ml").exists():
+        room.fetch(described, Path("ml"))
+
+
+def pack(place: Path) -> None:
+    """Put the archive there."""
+    with zipfile.ZipFile(place / "archive.zip", "w") as files:
+        for name, content in FILES.items():
+            files.writestr(f"ml/{name}", content)
+
+
+def folder_state(folder: Path) -> list[tuple[str, int]] | None:
+    """Names and sizes of a folder's files; None where there is none."""
+    return sorted((path.name, path.stat().st_size) for path in folder.iterdir()) if folder.exists() else None
