@@ -16,7 +16,7 @@ ROOMS := $(sort $(foreach file,$(wildcard tests/*/test_*.py),$(word 2,$(subst /,
 EXAMPLES := $(strip $(wildcard llmrec_peft/$(ROOM)) $(filter $(ROOM),$(DOCUMENTED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test lint bench methods conformance docs clean
+.PHONY: help setup demo check test lint bench soak methods conformance docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ bench: setup  ## speed and memory against plain peft, with and without its k-bit
 	$(BIN)/python benchmarks/wrapping.py
 	$(BIN)/python benchmarks/kbit_memory.py
 	$(BIN)/python benchmarks/footprint.py
+
+soak: setup  ## thousands of seeded hostile inputs and kills, about 20 minutes; writes benchmarks/results/soak.json
+	cd tests && ../$(BIN)/python -m fuzz --out ../benchmarks/results/soak.json
+	LLMREC_SOAK=1 $(PYTEST) tests/soak
 
 methods: setup  ## the table of all adapter methods, about an hour; goes on where it stopped
 	$(BIN)/llmrec bench benchmarks/methods.yaml --data $(DATA) --out runs/methods

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmrec_peft.evaluation.intervals import no_difference, wider
+
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 COLLABORATIVE_ONLY = ("collaborative_only", "biased_mf")
 """Names of models that read no text: of clicks and rankings, and of ratings."""
@@ -22,12 +24,21 @@ Figures = Mapping[str, Mapping[str, Sequence[float]]]
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference between two models, with its 95 % interval and what `llmrec compare` says of it."""
+    """A paired difference between two models, with the wider of its 95 % intervals.
+
+    Attributes:
+        value: The difference.
+        low: Lower bound of the interval.
+        high: Upper bound.
+        unit: What was resampled: user, person or item.
+        proven: Whether no interval, whatever was resampled, contains zero.
+    """
 
     value: float
     low: float
     high: float
-    verdict: str = ""
+    unit: str
+    proven: bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Benchmark:
         new_items: Test figures on items without training interactions.
         new_items_count: How many test examples those are.
         against: Differences to the best baseline over all runs, by model and metric.
-        comparisons: Differences `after` minus another model, one a run, by what is resampled.
+        comparisons: Differences `after` minus another model, one a run.
     """
 
     adapter_parameters: int
@@ -54,7 +65,7 @@ class Benchmark:
     new_items: Figures = field(default_factory=dict)
     new_items_count: int = 0
     against: Mapping[tuple[str, str], Difference] = field(default_factory=dict)
-    comparisons: Mapping[str, Sequence[Mapping[str, Difference]]] = field(default_factory=dict)
+    comparisons: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
 
     def mean(self, model: str, metric: str) -> float:
         """The mean test figure over runs."""
@@ -65,14 +76,20 @@ class Benchmark:
         own, baseline = self.mean(model, metric), self.mean(BEST, metric)
         return own < baseline if metric in LOWER_IS_BETTER else own > baseline
 
+    def minus_best_baseline(self, metric: str) -> Difference:
+        """`after` minus the best baseline over all runs; where each run has its own, that which is nearest to zero."""
+        if ("after", metric) in self.against:
+            return self.against["after", metric]
+        return min(self.comparisons[BEST], key=lambda one: min(abs(one.low), abs(one.high)))
+
     def significantly(self, metric: str) -> bool:
-        """Whether `after` differs from the best baseline by the paired bootstrap (95 %), by users and by items.
+        """Whether `after` differs from the best baseline by the paired bootstrap (95 %), whatever is resampled.
 
         Where each run has intervals of its own, all of them have to leave out zero.
         """
         if ("after", metric) in self.against:
-            return self.against["after", metric].verdict == "first is better"
-        return all(one.low > 0.0 or one.high < 0.0 for row in self.comparisons[BEST] for one in row.values())
+            return self.against["after", metric].proven
+        return all(one.proven for one in self.comparisons[BEST])
 
 
 def load(name: str) -> Any:
@@ -90,10 +107,9 @@ def benchmarks(name: str) -> dict[str, Benchmark]:
             rows.setdefault(row["axes"].get("group", row["axes"]["recipe"]), []).append(row)
     apart: dict[str, dict[tuple[str, str], Difference]] = {}
     for one in report["comparisons"]:
-        bounds = one.get("intervals", {}).get("by_user")
-        if one["against"] == "best_baseline" and bounds:
+        if one["against"] == "best_baseline" and "intervals" in one:
             own = apart.setdefault(one["first"]["recipe"], {})
-            own[one["model"], one["metric"]] = _difference(bounds, one["verdict"])
+            own[one["model"], one["metric"]] = _difference(one["intervals"])
     return {key: _benchmark(own, published.get(key, {}), apart.get(key, {})) for key, own in rows.items()}
 
 
@@ -123,15 +139,14 @@ def _by_model(runs: list[Mapping[str, Any]], best: list[str]) -> Figures:
     return {model: {metric: [run[model][metric] for run in named] for metric in named[0][model]} for model in shared}
 
 
-def _comparisons(rows: list[Any], best: list[str]) -> dict[str, list[Mapping[str, Difference]]]:
+def _comparisons(rows: list[Any], best: list[str]) -> dict[str, list[Difference]]:
     """`after` minus each other model, run by run."""
-    found: dict[str, list[Mapping[str, Difference]]] = {}
+    found: dict[str, list[Difference]] = {}
     for row, name in zip(rows, best, strict=True):
         for pair, units in row["accuracy"]["comparisons"].items():
             other = pair.removeprefix("after_minus_")
-            intervals = {unit: _difference(one) for unit, one in units.items()}
             for model in (other, BEST) if other == name else (other,):
-                found.setdefault(model, []).append(intervals)
+                found.setdefault(model, []).append(_difference(units))
     return found
 
 
@@ -143,14 +158,18 @@ def _best_baseline(accuracy: Mapping[str, Any]) -> str:
     return best(baselines, key=lambda name: float(valid[name][metric]))
 
 
-def _difference(bounds: Mapping[str, Any], verdict: str = "") -> Difference:
-    return Difference(bounds["difference"], bounds["low"], bounds["high"], verdict)
+def _difference(intervals: Mapping[str, Any]) -> Difference:
+    """The wider of a difference's intervals."""
+    unit = wider(intervals)
+    one = intervals[unit]
+    proven = not no_difference(intervals)
+    return Difference(one["difference"], one["low"], one["high"], unit.removeprefix("by_"), proven)
 
 
-def tuned_minus_frozen() -> dict[str, Difference]:
-    """movies-cold-items.json: the adapter against the frozen model over all splits, by what is resampled."""
+def tuned_minus_frozen() -> Difference:
+    """movies-cold-items.json: the adapter against the frozen model over all splits."""
     [pooled] = [one for one in load("movies-cold-items.json")["comparisons"] if one["model"] == "after"]
-    return {unit: _difference(pooled["intervals"][f"by_{unit}"]) for unit in ("item", "user")}
+    return _difference(pooled["intervals"])
 
 
 def adapter_methods(backbone: str) -> list[Any]:

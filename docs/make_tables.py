@@ -18,6 +18,8 @@ MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.D
 TABLES: Mapping[str, Callable[[], list[str]]] = {
     "six-rows": accuracy_tables.six_rows,
     "ratings-u1": accuracy_tables.ratings_u1,
+    "classical-sentence": accuracy_tables.classical_sentence,
+    "classical": accuracy_tables.classical,
     "ratings-u1-differences": accuracy_tables.ratings_u1_differences,
     "ratings-cold-items": accuracy_tables.ratings_cold_items,
     "ratings-cold-items-difference": accuracy_tables.ratings_cold_items_difference,

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from llmrec_peft.artifact.figures import figure_rows, legend
+from llmrec_peft.artifact.figures import NO_ADAPTER, figure_rows, legend
 from llmrec_peft.printable import for_markdown
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import dump_yaml
@@ -22,7 +22,9 @@ A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, 
 `{{ m.base.weights_sha256[:16] }}`, quantization {{ m.base.quantization }}, {{ m.base.compute }}) with a
 {{ recipe.adapter.method }} adapter, joined with the signals {{ signals }}
 under a {{ recipe.head.name }} head, trained by
-llmrec-peft {{ m.versions["llmrec-peft"] }}.
+llmrec-peft {{ m.versions["llmrec-peft"] }}.{% if not m.parameters.adapter %} No adapter was trained
+({{ no_adapter }}).{% endif %}
+
 
 | parameters | number |
 | --- | ---: |
@@ -83,6 +85,7 @@ def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
         names=list(metrics["test"]["after"]),
         rows=figure_rows(metrics),
         legend=legend(metrics),
+        no_adapter=NO_ADAPTER,
     )
 
 

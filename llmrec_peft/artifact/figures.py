@@ -8,6 +8,8 @@ from typing import Any
 
 NO_BETTER = "▼"
 """Mark of a model that is no better than the best baseline, in every table and in the model card."""
+NO_ADAPTER = "tuned: heads and signals only"
+"""What is said of a run without adapter parameters: the language model answers as it was published."""
 _OURS = {"before": "before: frozen text", "after": "after: tuned", "blend": "after: blended"}
 
 

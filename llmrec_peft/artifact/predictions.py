@@ -56,12 +56,14 @@ class Predictions:
         item: Item ids [n].
         label: Labels as the owner gives them, float32 [n].
         heads: Predictions under each head, by its name; the primary one first.
+        person: Number of each example's person, int64 [n], where several users are records of one; else None.
     """
 
     user: Sequence[str]
     item: Sequence[str]
     label: NDArray[np.float32]
     heads: Mapping[str, HeadPredictions]
+    person: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -76,12 +78,15 @@ class Predictions:
         users, items = np.asarray(self.user), np.asarray(self.item)
         rows = np.lexsort((self.label, items, users))
         heads = {name: head.take(rows) for name, head in self.heads.items()}
-        return Predictions(users[rows].tolist(), items[rows].tolist(), self.label[rows], heads)
+        person = None if self.person is None else self.person[rows]
+        return Predictions(users[rows].tolist(), items[rows].tolist(), self.label[rows], heads, person)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions with columns ``user_id``, ``item_id``, ``label``, and ``HEAD/MODEL`` for every model."""
+    """Write predictions: ``user_id``, ``item_id``, ``label``, ``person`` if known, ``HEAD/MODEL`` for every model."""
     columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
+    if predictions.person is not None:
+        columns["person"] = predictions.person
     facts: dict[str, Any] = {}
     for name, head in predictions.heads.items():
         facts[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
@@ -114,6 +119,7 @@ def read_predictions(path: Path) -> Predictions:
             heads[name] = HeadPredictions(facts["task"], facts["metric"], best, observed, values)
         users, items = table["user_id"].to_pylist(), table["item_id"].to_pylist()
         label = table["label"].to_numpy().astype(np.float32)
+        person = table["person"].to_numpy().astype(np.int64) if "person" in table.column_names else None
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the table it should be ({str(error).splitlines()[0]})") from None
-    return Predictions(users, items, label, heads).in_order()
+    return Predictions(users, items, label, heads, person).in_order()

@@ -10,6 +10,7 @@ from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING, difference, paragraph, short, spread, table
 from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published, RecipeChoice
+from llmrec_peft.evaluation.intervals import wider
 from llmrec_peft.evaluation.measures import better
 from llmrec_peft.printable import for_markdown
 
@@ -176,11 +177,12 @@ def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
 
 
 def _against(group: Group, metric: str, records: Records) -> str:
-    """Return the tuned model less the best baseline, with its interval by user if it was compared."""
+    """Return the tuned model less the best baseline, with the wider of its intervals if it was compared."""
     for record in records:
         asked = (record["first"], record["against"], record["model"], record["metric"])
         if asked == (dict(group.axes), BEST_BASELINE, "after", metric) and "left_out" not in record:
-            return difference(record["intervals"]["by_user"])
+            unit = wider(record["intervals"])
+            return f"{difference(record['intervals'][unit])} by {unit.removeprefix('by_')}"
     own, best = (group.values("test", model, metric) for model in ("after", BEST_BASELINE))
     return f"{statistics.mean(own) - statistics.mean(best):+.4f}" if own and best else ""
 

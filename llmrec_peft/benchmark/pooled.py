@@ -23,7 +23,8 @@ Side = Sequence[tuple[Path, str]]
 def pooled_comparison(first: Side, second: Side, metric: str, resamples: int) -> dict[str, Any]:
     """Compare the figures of two models over the test examples of all splits together.
 
-    The metric is computed once over all examples, not once per split. Users are resampled with all their examples; an
+    The metric is computed once over all examples, not once per split. Users are resampled with all their examples (or
+    persons, where several users are records of one: their numbers are those of the data, which all splits share); an
     item of each split is a cluster of its own, since the splits trained on different items.
 
     Args:
@@ -78,7 +79,9 @@ def _together(runs: Sequence[Run]) -> Interactions:
     items = [f"{at} {name}" for at, run in enumerate(runs) for name in run.predictions.item]
     user, item = (np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64) for names in (users, items))
     label = np.concatenate([run.head(None).observed for run in runs]).astype(np.float32)
-    return Interactions(user, item, label, np.zeros(len(label), np.int64))
+    persons = [run.predictions.person for run in runs]
+    person = np.concatenate([one for one in persons if one is not None]) if persons[0] is not None else None
+    return Interactions(user, item, label, np.zeros(len(label), np.int64), person=person)
 
 
 def _scores(run: Run, model: str) -> NDArray[np.floating]:

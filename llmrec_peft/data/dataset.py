@@ -41,8 +41,9 @@ class RecDataset:
             (int64, seconds, or any order), ``part`` (``train``, ``valid`` or ``test`` where the owner divides
             the data, else empty), ``history`` (item ids, oldest first) and ``history_rating`` (their labels) if the
                 owner gives each record's history, ``kind`` if the owner groups records (such as ``warm`` and
-                ``cold``), and
-                ``review`` if users write reviews.
+                ``cold``),
+            ``person`` if several users are records of one person (whole persons are then resampled for intervals),
+            and ``review`` if users write reviews.
         items: Column ``item_id``, ``title``, and whatever the text views and `features` may name.
         users: Column ``user_id`` and all other columns that describe users.
         rating_range: Lowest and highest label that the owner's scale allows.
@@ -127,6 +128,7 @@ def interactions_table(
     history_rating: Sequence[Sequence[float]] | None = None,
     kind: Sequence[str] | None = None,
     review: Sequence[str] | None = None,
+    person: Sequence[str] | None = None,
 ) -> Dataset:
     """Make the interactions table with the column types that `RecDataset` promises.
 
@@ -141,6 +143,7 @@ def interactions_table(
         history_rating: Their labels.
         kind: Group of each record, if the owner names such groups (``warm``, ``cold``).
         review: What the user wrote about the item.
+        person: Person of each interaction, where several users are records of one person.
 
     Returns:
         A `datasets.Dataset` with n rows.
@@ -164,7 +167,7 @@ def interactions_table(
     if history is not None and history_rating is not None:
         types |= {"history": List(Value("string")), "history_rating": List(Value("float32"))}
         columns |= {"history": [list(row) for row in history], "history_rating": [list(row) for row in history_rating]}
-    for name, texts in (("kind", kind), ("review", review)):
+    for name, texts in (("kind", kind), ("review", review), ("person", person)):
         if texts is not None:
             types[name], columns[name] = Value("string"), list(texts)
     return Dataset.from_dict(columns, features=Features(types))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, numbered, numbers
+from llmrec_peft.data.dataset import RecDataset, column, numbered, numbers
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import Vocabulary
 
@@ -23,6 +23,7 @@ class Interactions:
         timestamp: Seconds (or any order), int64 [n].
         history: The user's history before each interaction; None if nothing reads it.
         row: Row of each interaction in the whole dataset, int64 [n]; None for the whole dataset.
+        person: Number of the person of each interaction, int64 [n]; None where each user is one.
     """
 
     user: NDArray[np.int64]
@@ -31,6 +32,7 @@ class Interactions:
     timestamp: NDArray[np.int64]
     history: Histories | None = None
     row: NDArray[np.int64] | None = None
+    person: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -40,6 +42,7 @@ class Interactions:
             item=numbered(dataset.interactions, "item_id", vocabulary.items),
             label=np.array(numbers(dataset.interactions, "rating"), dtype=np.float32),
             timestamp=np.array(numbers(dataset.interactions, "timestamp"), dtype=np.int64),
+            person=_persons(dataset),
         )
 
     def __len__(self) -> int:
@@ -54,7 +57,13 @@ class Interactions:
         """Return the interactions at some rows."""
         history = None if self.history is None else self.history.take(rows)
         return Interactions(
-            self.user[rows], self.item[rows], self.label[rows], self.timestamp[rows], history, self.rows[rows]
+            self.user[rows],
+            self.item[rows],
+            self.label[rows],
+            self.timestamp[rows],
+            history,
+            self.rows[rows],
+            None if self.person is None else self.person[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
@@ -76,7 +85,7 @@ class Interactions:
         histories = self.history
         if histories is None:
             return self
-        user, item, label, time, places, lengths = [], [], [], [], [], []
+        record, item, label, places, lengths = [], [], [], [], []
         extra = len(histories.item)  # the records' own items stand behind the storage
         for number, row in enumerate(rows.tolist()):
             span = np.arange(histories.begin[row], histories.end[row])
@@ -84,10 +93,9 @@ class Interactions:
                 others = np.append(span[span != place], extra + number)
                 places.append(others)
                 lengths.append(len(others))
-                user.append(self.user[row])
+                record.append(row)
                 item.append(histories.item[place])
                 label.append(histories.label[place])
-                time.append(self.timestamp[row])
         if not item:
             return self
         storage_item = np.concatenate([histories.item, self.item[rows]])
@@ -95,11 +103,12 @@ class Interactions:
         chosen, end = np.concatenate(places), np.cumsum(lengths)
         new = Histories(storage_item[chosen], storage_label[chosen], end - np.asarray(lengths), end)
         return Interactions(
-            np.concatenate([self.user, np.asarray(user, np.int64)]),
+            np.concatenate([self.user, self.user[record]]),
             np.concatenate([self.item, np.asarray(item, np.int64)]),
             np.concatenate([self.label, np.asarray(label, np.float32)]),
-            np.concatenate([self.timestamp, np.asarray(time, np.int64)]),
+            np.concatenate([self.timestamp, self.timestamp[record]]),
             replace(histories, time=None).joined(new),
+            person=None if self.person is None else np.concatenate([self.person, self.person[record]]),
         )
 
     def counts_by_item(self, num_items: int) -> NDArray[np.int64]:
@@ -109,3 +118,11 @@ class Interactions:
     def counts_by_user(self, num_users: int) -> NDArray[np.int64]:
         """Return how often each user index occurs, [num_users]."""
         return np.bincount(self.user, minlength=num_users).astype(np.int64)
+
+
+def _persons(dataset: RecDataset) -> NDArray[np.int64] | None:
+    """Number the persons of a dataset's interactions, int64 [n]; None where each user is one."""
+    if "person" not in dataset.interactions.column_names:
+        return None
+    names = np.asarray(column(dataset.interactions, "person"))
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)

@@ -130,6 +130,27 @@ class GroupInterval(PairedInterval):
     second_seeds: int
 
 
+def wider(intervals: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the name of the widest of a difference's intervals: the one to quote, since all of them hold.
+
+    Args:
+        intervals: By what is resampled (``by_user``, ``by_person``, ``by_item``), with ``low`` and ``high``.
+
+    >>> wider({"by_user": {"low": -0.1, "high": 0.1}, "by_item": {"low": -0.2, "high": 0.1}})
+    'by_item'
+    """
+    return max(intervals, key=lambda unit: intervals[unit]["high"] - intervals[unit]["low"])
+
+
+def no_difference(intervals: Mapping[str, Mapping[str, float]]) -> bool:
+    """Return whether any of a difference's intervals contains zero.
+
+    >>> no_difference({"by_user": {"low": -0.1, "high": 0.1}, "by_item": {"low": -0.2, "high": -0.1}})
+    True
+    """
+    return any(one["low"] <= 0.0 <= one["high"] for one in intervals.values())
+
+
 def paired_interval(first: Figure, second: Figure, cluster: Ints, resamples: int, seed: int = 0) -> PairedInterval:
     """Bootstrap the difference of two metrics by resampling whole clusters (users, items, or single examples).
 

@@ -58,8 +58,12 @@ class Measure(ABC):
         """Return the outcome of some examples."""
 
     def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
-        """Return, by name, the clusters that are resampled as a whole."""
-        return {"by_user": part.user, "by_item": part.item}
+        """Return, by name, the clusters that are resampled as a whole: items, and users or the persons behind them.
+
+        Examples of one person have correlated errors. Where users are records of one person (`Interactions.person`),
+        resampling users would therefore give too narrow intervals.
+        """
+        return {**_people(part), "by_item": part.item}
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,8 @@ class ClickMeasure(Measure):
         return np.asarray(_scores(outcome)[rows])
 
     def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
-        """Return users only for AUC by user, which is a mean over users."""
-        return {"by_user": part.user} if metric == "uauc" else super().clusters(metric, part)
+        """Return users, or persons, only for AUC by user, which is a mean over users."""
+        return _people(part) if metric == "uauc" else super().clusters(metric, part)
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,10 @@ def measure_of(task: str, observe: Observe, popularity: NDArray[np.int64]) -> Me
 def better(metric: str, first: float, second: float) -> bool:
     """Return whether the first value of a metric is better than the second."""
     return first < second if metric in LOWER_IS_BETTER else first > second
+
+
+def _people(part: Interactions) -> dict[str, NDArray[np.int64]]:
+    return {"by_user": part.user} if part.person is None else {"by_person": part.person}
 
 
 def _scores(outcome: Outcome) -> NDArray[np.floating]:

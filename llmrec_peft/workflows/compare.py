@@ -31,7 +31,7 @@ METRICS = {
 """Metrics of each task that examples can be resampled under."""
 OF_RANKINGS = ("candidates", "own_items")
 """What of a protocol concerns rankings alone."""
-UNITS = {"by_user": "by user", "by_item": "by item"}
+UNITS = {"by_user": "by user", "by_person": "by person", "by_item": "by item"}
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,8 @@ def _examples(predictions: Predictions, said: HeadPredictions) -> Interactions:
         np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
         for names in (predictions.user, predictions.item)
     )
-    return Interactions(user, item, said.observed.astype(np.float32), np.zeros(len(predictions), np.int64))
+    time = np.zeros(len(predictions), np.int64)
+    return Interactions(user, item, said.observed.astype(np.float32), time, person=predictions.person)
 
 
 def _require_alike(runs: Sequence[Run], head: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,11 +111,40 @@ def test_differences_have_the_wider_interval_and_name_what_is_resampled(
     print_figures(metrics)
     out = capsys.readouterr().out
     assert f"after minus it, by {unit}" in out
-    assert "-0.100 [-0.400, +0.200]" in out
-    assert f"by {unit}: 95 % interval of the paired bootstrap over {unit}s" in out
+    assert "-0.100 [-0.400, +0.200] =" in out
+    assert f"in brackets: 95 % interval of the paired bootstrap over {unit}s, the wider of the two" in out
+    assert "= no significant difference: an interval contains zero" in out
     metrics["comparisons"] = {}
     print_figures(metrics)
     assert "after minus it, by" not in capsys.readouterr().out
+
+
+def test_a_difference_counts_only_if_no_interval_contains_zero(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
+    by_person = {"difference": -0.1, "low": -0.3, "high": -0.01}
+    narrow_around_zero = {"difference": -0.1, "low": -0.2, "high": 0.001}
+    metrics["comparisons"] = {
+        "after_minus_bias": {"by_person": by_person, "by_item": narrow_around_zero},
+        "after_minus_user_mean": {"by_person": by_person, "by_item": {**by_person, "low": -0.5}},
+    }
+    print_figures(metrics)
+    out = capsys.readouterr().out
+    assert "-0.100 [-0.300, -0.010] by person =" in out, "the narrower interval contains zero: no difference"
+    assert re.search(r"-0\.100 \[-0\.500, -0\.010\] by item *$", out, re.MULTILINE)
+    assert "over items or persons, the wider of the two" in out
+
+
+@pytest.mark.parametrize(("parameters", "said"), [(0, "tuned: heads and signals only"), (12, "12 adapter parameters")])
+def test_a_run_without_adapter_parameters_says_so(
+    parameters: int, said: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["parameters"]["adapter"] = parameters
+    print_figures(metrics)
+    assert said in capsys.readouterr().out
 
 
 CHEAP = [("list",), ("list", "adapters"), ("show", "adapter", "prefix")]

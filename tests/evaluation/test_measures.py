@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_clusters_are_users_and_items_but_for_a_mean_over_users() -> None:
         assert np.array_equal(found["by_item"], part.item)
     measure, _, part = case("click", 0)
     assert list(measure.clusters("uauc", part)) == ["by_user"]
+
+
+def test_records_of_one_person_are_resampled_together() -> None:
+    measure, outcome, part = case("click", 0)
+    part = replace(part, person=part.user // 4)
+    assert np.array_equal(measure.clusters("auc", part)["by_person"], part.user // 4)
+    assert list(measure.clusters("uauc", part)) == ["by_person"]
+    figure = measure.weighted("uauc", outcome, part)
+    assert np.isfinite(figure((part.person == 0).astype(np.float64))), "whole persons are whole users"
+    assert np.array_equal(part.take(np.arange(3)).person, part.user[:3] // 4)
 
 
 def test_figures_among_sampled_items_say_so_in_their_names() -> None:

@@ -11,10 +11,31 @@ from typing import Any
 
 import pytest
 from llmrec_recipes.benchmarks.films import films_table
+from llmrec_recipes.benchmarks.tallrec_movie.persons import persons
 from llmrec_recipes.benchmarks.tallrec_movie.reader import TallrecMovie
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError
+
+
+def window(start: int, likes: float = 1.0) -> list[tuple[str, float]]:
+    return [(f"film {number}", likes) for number in range(start, start + 10)]
+
+
+def test_windows_over_one_persons_ratings_are_one_person() -> None:
+    moved = [window(0), window(100), window(1), window(3), window(101)]
+    assert persons(moved) == [0, 1, 0, 0, 1], "windows that move by one or two films are linked, one by one"
+    assert persons([window(0), window(3)]) == [0, 1], "seven shared films are too few"
+    assert persons([window(0), window(0, likes=0.0)]) == [0, 1], "the same films judged otherwise are another person's"
+    assert persons([]) == []
+
+
+def test_the_thousand_test_records_come_from_sixteen_persons(real: RecDataset) -> None:
+    pairs = zip(column(real.interactions, "part"), column(real.interactions, "person"), strict=True)
+    of_part: dict[str, set[str]] = {}
+    for part, person in pairs:
+        of_part.setdefault(part, set()).add(person)
+    assert {part: len(found) for part, found in of_part.items()} == {"train": 81, "valid": 14, "test": 16}
 
 
 @pytest.fixture(scope="module")

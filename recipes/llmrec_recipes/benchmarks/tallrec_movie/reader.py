@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from llmrec_peft.plugins import Reader, RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.films import films_table
+from llmrec_recipes.benchmarks.tallrec_movie.persons import persons
 from llmrec_recipes.text_files import Record, json_array, no_graph, required_file
 
 _LICENCE = (
@@ -24,9 +25,10 @@ _LABELS = {"Yes.": 1.0, "No.": 0.0}
 class TallrecMovie(Reader):
     """Likes and dislikes of films; each record has a history of its own and names no user.
 
-    Each record is read as a user of its own (``train-17``: part and position in the file, from 0). A film's id is
-    its title as published. The history holds the liked films, then the disliked ones: their order in time is not
-    published.
+    Each record is read as a user of its own (``train-17``: part and position in the file, from 0). Records whose
+    histories overlap are windows over one person's ratings; such persons are resampled as a whole for intervals (the
+    1,000 test records come from 16). A film's id is its title as published. The history holds the liked films, then the
+    disliked ones: their order in time is not published.
     """
 
     summary: ClassVar[str] = "TALLRec's like/dislike records over MovieLens-100K, each with its own history"
@@ -52,10 +54,12 @@ class TallrecMovie(Reader):
                 histories["history_rating"].append([1.0] * len(liked) + [0.0] * len(disliked))
                 films.update(dict.fromkeys([*liked, *disliked, target]))
                 known += target in histories["history"][-1]
+        judged = [list(zip(*both, strict=True)) for both in zip(*histories.values(), strict=True)]
+        person = [str(number) for number in persons(judged)]
         note = f"records that ask about a title of their own history (two films can share one): {known}"
         return RecDataset(
             name="TALLRec movie",
-            interactions=interactions_table(**columns, **histories),
+            interactions=interactions_table(**columns, **histories, person=person),
             items=films_table(list(films)),
             users=table({"user_id": columns["user_id"]}),
             rating_range=(0, 1),
