@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,6 +19,8 @@ from llmrec_peft.identity import values_digest
 from llmrec_peft.recipe import DEMO, Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
 
+MOST_CELLS = 10_000
+"""Combinations of a matrix, those included that it leaves out."""
 Axes = Mapping[str, Any]
 """Values of a cell by axis."""
 
@@ -166,7 +169,12 @@ def spelled_out(condition: Axes) -> str:
 
 
 def _combinations(matrix: Matrix) -> Iterator[tuple[RecipeChoice, AdapterChoice | None, dict[str, Any]]]:
-    """Yield every task, adapter and combination of axes, the last axis fastest; seeds are last."""
+    """Yield every task, adapter and combination of axes, the last axis fastest; seeds are last.
+
+    Raises:
+        InputError: Before there are more than anybody measures.
+    """
+    count = 0
     for choice in matrix.recipes:
         groups = matrix.groups if choice.groups is None else choice.groups
         dotted = _dotted_axes(matrix, choice)
@@ -178,6 +186,9 @@ def _combinations(matrix: Matrix) -> Iterator[tuple[RecipeChoice, AdapterChoice 
             "group": tuple(groups) or None,
         }
         lists = {axis: values for axis, values in named.items() if values is not None} | dotted
+        count += math.prod(map(len, lists.values()))
+        if count > MOST_CELLS:
+            raise InputError(f"axes: {count:,} combinations; a matrix has at most {MOST_CELLS:,}")
         for values in itertools.product(*lists.values()):
             axes: dict[str, Any] = dict(zip(lists, values, strict=True))
             adapter = axes.get("adapter")

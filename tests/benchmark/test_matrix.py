@@ -223,3 +223,9 @@ def test_the_shipped_matrix_expands_with_few_texts_and_one_seed_on_the_large_mod
     for cell in large:
         assert cell.recipe.data.path == "demo" or (cell.recipe.data.max_items or 10**9) <= 1000
         assert cell.recipe.plain()["adapter"].get("layers", "top-4") == "top-4"
+
+
+def test_a_matrix_of_more_cells_than_anybody_measures_is_refused_at_once() -> None:
+    axes = {f"training.{field}": list(range(1, 60)) for field in ("epochs", "batch_size", "patience", "accumulate")}
+    with pytest.raises(InputError, match="a matrix has at most 10,000"):
+        expanded(axes=axes)
