@@ -125,7 +125,8 @@ def text_reader(backbone: Backbone, section: BackboneSection) -> TextReader:
     normalize = said.normalize if section.normalize == "auto" else section.normalize
     if pooling == "cls" and backbone.kind == "decoder":
         raise InputError(
-            "backbone.pooling: cls is a decoder's first token, which has read nothing of the text: mean or last-token"
+            "backbone.pooling: cls reads a decoder's first token, which has seen nothing of the text: take mean or"
+            " last-token"
         )
     notes = []
     if files is not None:
