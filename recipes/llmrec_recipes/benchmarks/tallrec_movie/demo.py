@@ -54,7 +54,7 @@ def demo_dataset(seed: int) -> RecDataset:
             columns["history_rating"].append(sorted(likes[:-1].astype(float), reverse=True))
     return RecDataset(
         name="made-up records",
-        interactions=interactions_table(**columns),
+        interactions=interactions_table(**columns, person=columns["user_id"]),
         items=films_table(films.titles),
         users=table({"user_id": columns["user_id"]}),
         rating_range=(0, 1),
