@@ -20,10 +20,10 @@ LONGEST_LINE = 900
 
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, movements of the cursor
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # window titles, links
-    r"|\x1b[ -/]*[0-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"  # window titles, links
+    r"|\x1b[ -/]*[0-Z\\`-~]"
 )
-"""Escape sequences as a whole, so that their letters do not stay behind."""
+"""Escape sequences as a whole, so that their letters do not stay behind; of one without an end the text stays."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 """C0, DEL, C1 and line ends."""
 _UNSEEN = re.compile(

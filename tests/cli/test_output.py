@@ -81,7 +81,7 @@ def test_brackets_emoji_codes_and_control_characters_are_shown_not_obeyed(capsys
     lines = printed(capsys, ["item", "title"], [["1", "[rec] [/red] :smile: \x1b[31mred\nline"]])
     assert "[rec] [/red] :smile: red line" in lines[2]
     print_line("\x1b]0;title\x07[bold]")
-    assert capsys.readouterr().out == " ]0;title [bold]\n"
+    assert capsys.readouterr().out == "[bold]\n"
 
 
 def test_figures_of_all_models_are_printed_with_their_legend(
