@@ -162,7 +162,7 @@ def _require_values(dataset: RecDataset) -> None:
         raise InputError(
             f"{dataset.name}: timestamp {time[wrong[0]]} of interaction {wrong[0]} is too large ({len(wrong)} such)"
         )
-    for name in {"part", "kind", "review", "person"}.intersection(table.column_names):
+    for name in sorted({"part", "kind", "review", "person"}.intersection(table.column_names)):
         if not _is_text(arrow(table).column(name).type):
             kind = arrow(table).column(name).type
             raise InputError(f"{dataset.name}: {name} of interactions has type {kind} where texts belong")
