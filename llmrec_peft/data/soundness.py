@@ -162,13 +162,17 @@ def _require_values(dataset: RecDataset) -> None:
         raise InputError(
             f"{dataset.name}: timestamp {time[wrong[0]]} of interaction {wrong[0]} is too large ({len(wrong)} such)"
         )
+    for name in sorted({"part", "kind", "review", "person"}.intersection(table.column_names)):
+        if not _is_text(arrow(table).column(name).type):
+            kind = arrow(table).column(name).type
+            raise InputError(f"{dataset.name}: {name} of interactions has type {kind} where texts belong")
     if "part" in table.column_names:
         strange = sorted(_distinct(table, "part") - _PARTS, key=str)
         if strange:
             raise InputError(
                 f"{dataset.name}: part {_shown(strange[0])} of interactions is none of train, valid, test or empty"
             )
-    if "person" in table.column_names and _texts(dataset, "interactions", "person").null_count:
+    if "person" in table.column_names and arrow(table).column("person").null_count:
         raise InputError(f"{dataset.name}: an interaction has no person, where others have one")
     if "history" in table.column_names or "history_rating" in table.column_names:
         _require_histories(dataset)

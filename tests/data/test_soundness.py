@@ -92,6 +92,8 @@ def test_unsound_data_is_refused_with_table_and_row(changed: dict[str, Any], mes
         ("rating", [1.0, None, 2.0], "interaction 1 has no rating"),
         ("timestamp", [1.0, 2.0, 3.0], "timestamp of interactions has type double where whole numbers belong"),
         ("timestamp", [1, None, 3], "interaction 1 has no timestamp"),
+        ("part", [{}, {}, {}], "part of interactions has type struct<> where texts belong"),
+        ("review", [1, 2, 3], "review of interactions has type int64 where texts belong"),
         ("user_id", [1, 2, 1], "user_id of interactions has type int64; ids are texts"),
     ],
 )

@@ -21,7 +21,13 @@ from llmrec_peft.recipe.yaml_file import merge, read_yaml
 
 BASE = ["user_id", "item_id", "rating", "timestamp", "part"]
 SHAPES = {
-    "tallrec-movie": ("click", (0, 1), False, [*BASE, "history", "history_rating", "person"], ["item_id", "title", "year"]),
+    "tallrec-movie": (
+        "click",
+        (0, 1),
+        False,
+        [*BASE, "history", "history_rating", "person"],
+        ["item_id", "title", "year"],
+    ),
     "collm-ml-1m": (
         "click",
         (0, 1),
