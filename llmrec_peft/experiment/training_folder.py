@@ -98,6 +98,8 @@ def held_for_training(run: Path, resume: bool, overwrite: bool) -> Iterator[None
         if keeps:
             raise InputError(f"an interrupted run of {shown(run)} is there: --resume goes on, --overwrite starts over")
         require_free(run, overwrite)  # a former run that a kill had left aside is back
+        if resume and workspace.resumable:
+            Begun.read(workspace.folder)  # a broken one is refused before data and base are read
         yield
     except BaseException as error:
         full = disk_is_full(error)
