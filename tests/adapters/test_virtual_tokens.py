@@ -104,3 +104,29 @@ def test_prompt_and_text_over_the_window_are_refused(fresh: Fresh) -> None:
     assert _states(model, longest - 5).shape[1] == longest - 5
     with pytest.raises(InputError, match=r"adapter\.num_virtual_tokens: 5 and a text of \d+ tokens are more than"):
         _states(model, longest - 4)
+
+
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-roberta", "tiny-gpt2"])
+def test_a_prefix_leaves_every_token_the_position_that_the_bare_model_gives_it(name: str, fresh: Fresh) -> None:
+    def positions(backbone: Backbone, model: Any) -> list[int]:
+        seen: list[torch.Tensor] = []
+        [table] = [m for n, m in backbone.model.named_modules() if n.endswith(("position_embeddings", "wpe"))]
+        hook = table.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+        _states(model)
+        hook.remove()
+        return [int(place) for place in seen[-1].reshape(-1)[:8]]
+
+    bare = fresh(name)
+    expected = positions(bare, bare.model)
+    backbone = fresh(name)
+    model = Prefix(PrefixOptions(num_virtual_tokens=3)).attach(backbone)
+    assert positions(backbone, model) == expected, "RoBERTa counts from behind the padding's position"
+
+
+def test_prompt_tuning_knows_the_positions_that_roberta_reserves(fresh: Fresh) -> None:
+    backbone = fresh("tiny-roberta")
+    room = backbone.window - 3
+    model = Prompt(PromptOptions(num_virtual_tokens=3)).attach(backbone)
+    assert _states(model, room).shape[1] == room
+    with pytest.raises(InputError, match=f"more than the model's window of {backbone.window}"):
+        _states(model, room + 1)

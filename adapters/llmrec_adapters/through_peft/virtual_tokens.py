@@ -31,8 +31,9 @@ class VirtualTokens(nn.Module):
         self.peft_model = peft_model
         self._tokens = tokens
         self._in_sequence = in_sequence
+        self._first = _first_position(peft_model)
         if not in_sequence:
-            self.peft_model.base_model.register_forward_pre_hook(_own_positions, with_kwargs=True)  # type: ignore[union-attr]
+            self.peft_model.base_model.register_forward_pre_hook(self._own_positions, with_kwargs=True)  # type: ignore[union-attr]
 
     @property
     def config(self) -> Any:
@@ -64,7 +65,8 @@ class VirtualTokens(nn.Module):
         further |= {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         if not self._in_sequence:
             return self.peft_model(attention_mask=attention_mask, **further)
-        window = getattr(self.config, "max_position_embeddings", None)
+        table = getattr(self.config, "max_position_embeddings", None)
+        window = None if table is None else table - self._first
         if window is not None and length + self._tokens > window:
             raise InputError(
                 f"adapter.num_virtual_tokens: {self._tokens} and a text of {length} tokens are more than the"
@@ -85,14 +87,24 @@ class VirtualTokens(nn.Module):
         assert attention_mask is not None  # noqa: S101 - it says how long the text is so far
         rows, length = input_ids.shape
         before = attention_mask.shape[1] - length + (self._tokens if self._in_sequence else 0)
+        before += self._first
         places = torch.arange(before, before + length, device=input_ids.device).expand(rows, -1)
         whole = torch.cat([attention_mask.new_ones(rows, self._tokens), attention_mask], dim=1)
         base: Any = self.peft_model.base_model
         # not called as a module: the hook that lays the first pass's positions out from 0 has no part in this
         return base.forward(input_ids=input_ids, attention_mask=whole, position_ids=places, **further)
 
+    def _own_positions(self, _base: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        given = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
+        last = self._first + given.shape[1]
+        places = torch.arange(self._first, last, device=given.device).expand(len(given), -1)
+        return args, {**kwargs, "position_ids": places}
 
-def _own_positions(_base: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    given = kwargs["inputs_embeds"] if kwargs.get("input_ids") is None else kwargs["input_ids"]
-    places = torch.arange(given.shape[1], device=given.device).expand(len(given), -1)
-    return args, {**kwargs, "position_ids": places}
+
+def _first_position(model: nn.Module) -> int:
+    """Return the position of a text's first token: RoBERTa and its kin count from behind the padding's position."""
+    for name, module in model.named_modules():
+        reserved = getattr(module, "padding_idx", None)
+        if isinstance(module, nn.Embedding) and reserved is not None and "position" in name.rpartition(".")[2]:
+            return int(reserved) + 1
+    return 0
