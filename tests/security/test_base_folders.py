@@ -144,7 +144,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
                 },
             ),
         ),
-        r"tensor embeddings\.LayerNorm\.bias lies in .*model-00001-of-00002\.safetensors, where .*index\.json has it not",
+        r"tensor embeddings\.LayerNorm\.bias lies in .*-00001-of-00002\.safetensors, where .*index\.json has it not",
     ),
     "weights under another name": (
         lambda base: (base / "model.safetensors").rename(base / "weights.safetensors"),
