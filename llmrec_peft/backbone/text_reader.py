@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmrec_peft.backbone.embedding_model import LONGEST, EmbeddingModel
 from llmrec_peft.backbone.encoder import Reading, TextEncoder
@@ -14,13 +14,36 @@ from llmrec_peft.errors import InputError, nearest
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.base import BaseIdentity
+    from llmrec_peft.backbone.dense import DenseLayers
     from llmrec_peft.recipe.sections import BackboneSection, ViewsSection
 
 VIEWS = ("item", "user", "prompt")
 """Kinds of texts."""
 _NAMES = {"item": ("document", "passage", "corpus"), "user": ("query",), "prompt": ()}
 """Names under which an embedding model's files keep the prompt for a kind of texts, as sentence-transformers asks."""
+
+
+class ReadingModel(Protocol):
+    """What of a `Backbone` decides how texts are read."""
+
+    tokenizer: Any
+    width: int
+    kind: Any
+    identity: BaseIdentity
+    embedding_model: EmbeddingModel | None
+    dense: DenseLayers | None
+
+    @property
+    def pad_id(self) -> int:
+        """Id of the padding token."""
+
+    @property
+    def window(self) -> int:
+        """Tokens that the model can read at once."""
+
+    def tokenize(self, texts: list[str], max_length: int | None, special: bool = True) -> list[list[int]]:
+        """Return the token ids of each text."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +60,7 @@ class TextReader:
         notes: What differs from the files, or was read from them, one line each.
     """
 
-    backbone: Backbone
+    backbone: ReadingModel
     pooling: str
     normalize: bool
     prompts: Mapping[str, str]
@@ -113,7 +136,7 @@ class TextReader:
         return TextEncoder(model, frozen, own.pooling, own.normalize, further=further, **rest)
 
 
-def text_reader(backbone: Backbone, section: BackboneSection) -> TextReader:
+def text_reader(backbone: ReadingModel, section: BackboneSection) -> TextReader:
     """Resolve a recipe's section by what the backbone's files say.
 
     Raises:
@@ -181,13 +204,13 @@ def _usual_name(view: str, said: EmbeddingModel) -> str | None:
     return found
 
 
-def _cap(files: EmbeddingModel, backbone: Backbone) -> int | None:
+def _cap(files: EmbeddingModel, backbone: ReadingModel) -> int | None:
     """Return the length that an embedding model was published with; newer folders keep it with the tokenizer."""
     length = files.max_length or getattr(backbone.tokenizer, "model_max_length", None)
     return min(int(length), backbone.window) if length and length <= LONGEST else None
 
 
-def _prompt_tokens(backbone: Backbone, prompt: str) -> int:
+def _prompt_tokens(backbone: ReadingModel, prompt: str) -> int:
     """Return the tokens of a prompt in front of a text: special tokens before it count, one after it does not."""
     if not prompt:
         return 0

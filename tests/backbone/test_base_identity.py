@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_base import changed_json, make_base
 
 from llmrec_peft.backbone.base import base_differences, require_base
@@ -27,15 +28,26 @@ def base(tmp_path: Path) -> Path:
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n")
     (folder / "spiece.model").write_bytes(b"pieces")
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
-    (folder / "modules.json").write_text('[{"idx": 0, "path": "", "type": "Transformer"}]')
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
+    (folder / "modules.json").write_text(
+        json.dumps(
+            [
+                {"idx": at, "path": path, "type": f"sentence_transformers.models.{of}"}
+                for at, (path, of) in enumerate(modules)
+            ]
+        )
+    )
     (folder / "config_sentence_transformers.json").write_text(
         '{"prompts": {"query": ""}, "__version__": {"pytorch": "2"}}'
     )
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 24}')
-    for name in ("1_Pooling", "2_Dense"):
+    for name, _ in modules[1:]:
         (folder / name).mkdir()
-        (folder / name / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    (folder / "2_Dense" / "model.safetensors").write_bytes(b"dense")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "2_Dense" / "config.json").write_text('{"in_features": 16, "out_features": 8, "bias": true}')
+    save_file(
+        {"linear.weight": torch.ones(8, 16), "linear.bias": torch.ones(8)}, folder / "2_Dense" / "model.safetensors"
+    )
     (folder / "README.md").write_text("a model")
     return folder
 
