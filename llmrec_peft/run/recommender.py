@@ -194,11 +194,14 @@ class Recommender(AttachedRuns):
             InputError: For a missing column, a value that cannot be brought to the type of its column, an id that is
                 known already, or a run without text.
         """
-        rows = list(rows)
+        return self.add_items_to(self.tenant, rows)
+
+    def add_items_to(self, tenant: Tenant, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Make new items scorable by one of the attached runs, whichever answers now; else as `add_items`."""
+        rows, tenant = list(rows), self.latest(tenant)
         if not rows:
             return []
-        attached = self._attached
-        tenant, old = attached.tenant, attached.tenant.catalogue
+        old = tenant.catalogue
         prompts = tenant.model.plan.prompt is not None
         if old.vectors is None and not prompts:
             raise InputError("this run does not read texts: an item that training did not know cannot be scored")
@@ -209,11 +212,12 @@ class Recommender(AttachedRuns):
         vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
         columns = [dict(row) for row in given] if prompts else []
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
-            now = self._attached.tenants.get(attached.current)
-            if now is None or now.vocabulary is not tenant.vocabulary:
-                raise InputError(f"run {attached.current!r} was detached while items were added to it")
+            name = self._attached.name_of(tenant)
+            if name is None:
+                raise InputError("the run was detached while items were added to it")
+            now = self._attached.tenants[name]
             changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, columns))
-            self._attached = self._attached.with_tenant(attached.current, changed)
+            self._attached = self._attached.with_tenant(name, changed)
         return ids
 
     def item_vectors(self) -> ItemVectors:

@@ -16,7 +16,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
-from llmrec_peft.workflows.pair_files import Chunk, CsvSource, ParquetSource, Source
+from llmrec_peft.workflows.pair_files import CHUNK_ROWS, Chunk, CsvSource, ParquetSource, Source
 from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink
 from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
 
@@ -126,37 +126,40 @@ class _Scoring:
 
     def __init__(self, recommender: Recommender, names: list[str], where: str, unknown: Unknown) -> None:
         self._recommender = recommender
+        self._tenant = tenant = recommender.tenant
         self._where = where
         self._unknown = unknown
         self._texts: dict[str, tuple[int, bytes]] = {}
-        model = recommender.model
-        self._reads_text = recommender.catalogue.vectors is not None or model.plan.prompt is not None
-        self._new = NewItems.of(recommender.recipe, recommender.items)
+        self._reads_text = tenant.catalogue.vectors is not None or tenant.model.plan.prompt is not None
+        self._new = NewItems.of(tenant.recipe, tenant.items)
         self._columns = [name for name in names if name not in _KEYS]
-        users = recommender.vocabulary.users
+        users = tenant.vocabulary.users
         self.predicted = Predicted(known_users=users[:3])
 
     def scored(self, chunk: Chunk) -> tuple[np.ndarray[Any, np.dtype[np.float32]], list[str]]:
         """Return scores [n], NaN where there is none, and on what each rests; new items are added first."""
         users, items = self._ids(chunk)
         recommender, predicted = self._recommender, self.predicted
-        unknown_user = recommender.vocabulary.user_indices(users) == 0
+        tenant = self._tenant = recommender.latest(self._tenant)  # whatever other threads switch to meanwhile
+        unknown_user = tenant.vocabulary.user_indices(users) == 0
         self._take_users(users, unknown_user)
         no_item = np.zeros(len(chunk), bool)
         new: list[Mapping[str, Any]] = []
-        catalogue = recommender.catalogue.row_of
+        catalogue = tenant.catalogue.row_of
         for row, item in enumerate(items):
             if item in catalogue and item not in self._texts:
                 continue
             no_item[row] = not self._take_new(chunk, row, item, new)
-        recommender.add_items(new)
+        recommender.add_items_to(tenant, new)
         wanted = np.flatnonzero(~no_item & (~unknown_user | (self._unknown == "popular")))
         scores = np.full(len(chunk), np.nan, np.float32)
-        scores[wanted] = recommender.score([users[row] for row in wanted], [items[row] for row in wanted])
+        tenant = self._tenant = recommender.latest(tenant)
+        asked = [users[row] for row in wanted], [items[row] for row in wanted]
+        scores[wanted] = tenant.pairs(*asked, histories=None, chunk=CHUNK_ROWS)
         wrong = wanted[~np.isfinite(scores[wanted])]
         if len(wrong):
             raise InputError(f"{self._at(int(wrong[0]))}: the run's score is {scores[wrong[0]]}, which is no number")
-        by_text = recommender.vocabulary.item_indices(items) == 0
+        by_text = tenant.vocabulary.item_indices(items) == 0
         basis = np.select(
             [no_item, unknown_user, by_text], ["unknown-item", "unknown-user", "text"], "personal"
         ).tolist()
