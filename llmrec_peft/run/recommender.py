@@ -18,6 +18,7 @@ from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
+from llmrec_peft.data.column_types import shown
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -155,8 +156,10 @@ class Recommender(AttachedRuns):
             on the other pairs beyond 1e-6; that of a run in bf16 lies about 0.001 stars from the one in fp32.
 
         Raises:
-            InputError: For an item that is neither known nor added, or an id that is no text.
+            InputError: For an item that is neither known nor added, an id that is no text, or a chunk below 1.
         """
+        if chunk < 1:
+            raise InputError(f"chunk must be at least 1, not {chunk:.9g}")
         users, items = text_ids(users, "user"), text_ids(items, "item")
         if len(users) != len(items):
             raise InputError(f"score: {len(users)} users for {len(items)} items")
@@ -174,8 +177,10 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: If k is below 1, or an id is no text.
         """
-        if isinstance(k, float) or k < 1:
-            raise InputError(f"k must be at least 1, not {k}" if k < 1 else f"k is a whole number, not {k}")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer):
+            raise InputError(f"k is a whole number, not {shown(k)}")
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k:.9g}")
         return self.tenant.recommend(text_ids(users, "user"), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -104,6 +105,14 @@ def test_figures_of_heads_that_the_run_has_not_are_refused(heads: object, tiny_r
     (run / "metrics.json").write_text(json.dumps({**metrics, "heads": heads}), encoding="utf-8")
     with pytest.raises(InputError, match=r"metrics.json is not what a run writes"):
         evaluate(resealed(run))
+
+
+@pytest.mark.parametrize("k", ["5", None, 2.0, True, 0, -3])
+def test_number_of_items_that_is_none_is_refused(k: Any, recommender: Recommender) -> None:
+    with pytest.raises(InputError, match=r"k is a whole number|k must be at least 1"):
+        recommender.recommend(["1"], k=k)
+    with pytest.raises(InputError, match="chunk must be at least 1"):
+        recommender.score(["1"], ["1"], chunk=0)
 
 
 def test_recommendations_are_unseen_best_first_and_k_long(recommender: Recommender, tiny_run: Path) -> None:
