@@ -149,14 +149,15 @@ class Recommender(AttachedRuns):
             items: Item ids [n], of the run or added by `add_items`.
             chunk: Pairs per chunk; fewer if histories are read.
             histories: Item ids and labels of each user's history, oldest first; by default the run's own. Only for runs
-                that read histories.
+                that read histories; items that training did not know are left out of them.
 
         Returns:
             float32 [n]: stars, probabilities, or scores of which only the order matters. A pair's score does not depend
             on the other pairs beyond 1e-6; that of a run in bf16 lies about 0.001 stars from the one in fp32.
 
         Raises:
-            InputError: For an item that is neither known nor added, an id that is no text, or a chunk below 1.
+            InputError: For an item that is neither known nor added, an id that is no text, a chunk below 1, or
+                histories for a run that does not read them.
         """
         if chunk < 1:
             raise InputError(f"chunk must be at least 1, not {chunk:.9g}")

@@ -115,6 +115,11 @@ def test_number_of_items_that_is_none_is_refused(k: Any, recommender: Recommende
         recommender.score(["1"], ["1"], chunk=0)
 
 
+def test_histories_are_refused_by_a_run_that_would_ignore_them(recommender: Recommender) -> None:
+    with pytest.raises(InputError, match="this run reads no histories"):
+        recommender.score(["1"], ["1"], histories=[[("5", 5.0)]])
+
+
 def test_recommendations_are_unseen_best_first_and_k_long(recommender: Recommender, tiny_run: Path) -> None:
     seen = pq.read_table(tiny_run / "seen.parquet")
     index = dict(enumerate(recommender.vocabulary.items, start=1))
