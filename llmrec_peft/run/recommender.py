@@ -216,13 +216,12 @@ class Recommender(AttachedRuns):
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
         vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
-        columns = [dict(row) for row in given] if prompts else []
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
             name = self._attached.name_of(tenant)
             if name is None:
                 raise InputError("the run was detached while items were added to it")
             now = self._attached.tenants[name]
-            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, columns))
+            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, given))
             self._attached = self._attached.with_tenant(name, changed)
         return ids
 

@@ -16,6 +16,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.run.tenant import Tenant
 from llmrec_peft.workflows.pair_files import CHUNK_ROWS, Chunk, CsvSource, ParquetSource, Source
 from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink
 from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
@@ -148,6 +149,7 @@ class _Scoring:
         catalogue = tenant.catalogue.row_of
         for row, item in enumerate(items):
             if item in catalogue and item not in self._texts:
+                self._require_text(chunk, row, item, tenant)
                 continue
             no_item[row] = not self._take_new(chunk, row, item, new)
         recommender.add_items_to(tenant, new)
@@ -190,6 +192,32 @@ class _Scoring:
         self.predicted.unknown_users += len(rows)
         self.predicted.unknown_user = self.predicted.unknown_user or user
 
+    def _require_text(self, chunk: Chunk, row: int, item: str, tenant: Tenant) -> None:
+        """Refuse a text of an item that was added with another one before this file was read.
+
+        What the file says of an item that training knew is not read.
+        """
+        place = tenant.catalogue.row_of[item] - len(tenant.vocabulary.items)
+        if place < 0 or self._new.absent(self._columns):
+            return
+        text = self._new.text_columns(self._brought(chunk, row, item))
+        if text and text != self._new.text_columns(tenant.catalogue.added[place]):
+            raise InputError(
+                f"{self._at(row)}: the item {item!r:.60} was added to the run with another text: one item has one text"
+            )
+
+    def _brought(self, chunk: Chunk, row: int, item: str) -> dict[str, Any]:
+        """Return the columns of a row that the text of a new item takes.
+
+        Raises:
+            InputError: Naming the row, if a value cannot be brought to its column's type.
+        """
+        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
+        try:
+            return self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
+        except InputError as error:
+            raise InputError(f"{self._at(row)}: {error}") from None
+
     def _take_new(self, chunk: Chunk, row: int, item: str, new: list[Mapping[str, Any]]) -> bool:
         """Take the text of an item that the run does not know, and return whether there is one.
 
@@ -199,11 +227,7 @@ class _Scoring:
         absent = self._new.absent(self._columns) if self._reads_text and self._new.types is not None else []
         if not self._reads_text or absent:
             return self._without_text(row, item, absent)
-        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
-        try:
-            brought = self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
-        except InputError as error:
-            raise InputError(f"{self._at(row)}: {error}") from None
+        brought = self._brought(chunk, row, item)
         text = self._new.text_columns(brought)
         digest = hashlib.blake2b(json.dumps(text, default=str).encode(), digest_size=16).digest()
         first = self._texts.setdefault(item, (self.predicted.rows + row + 1, digest))
