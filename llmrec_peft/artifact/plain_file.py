@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.strict_json import read_json
 
 _LONGEST_SHOWN = 160
 
@@ -24,15 +22,9 @@ def read_object(path: Path, most_bytes: int = 8 << 20) -> dict[str, Any]:
         InputError: In one line, if it is anything else, or missing.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > most_bytes:
-                raise InputError(f"{shown(path)} is broken: no ordinary file of at most {most_bytes:,} bytes")
-            values = json.loads(file.read(most_bytes))
-    except RecursionError:
-        raise InputError(f"{shown(path)} is broken: nested too deeply") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{shown(path)} is broken ({getattr(error, 'strerror', None) or error})") from None
+        values = read_json(path, most_bytes)
+    except InputError as error:
+        raise InputError(f"{shown(path)} is broken: {str(error).removeprefix(f'{path}: ')}") from None
     if not isinstance(values, dict):
         raise InputError(f"{shown(path)} is broken: no JSON object")
     return values

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrec_peft.backbone.json_file import LARGEST, first_line, read_json, require_readable
 from llmrec_peft.backbone.remembered import remembered
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import file_digest, files_digest, values_digest
@@ -32,8 +32,6 @@ _LARGEST_OTHER = 1 << 28
 """Bytes of a tokenizer's file, at most; the largest published ones have about 40 MB."""
 _MOST = 256
 """Files beside the weights that identify a base, at most: a run's manifest names each."""
-LARGEST_CONFIG = 1 << 23
-"""Bytes of a configuration file, at most."""
 LARGEST_HEADER = 1 << 24
 """Bytes of the header of a safetensors file, at most; 100,000 tensors need about 12 MB."""
 _PASSING = frozenset({"transformers_version", "_name_or_path", "_commit_hash", "__version__"})
@@ -42,19 +40,13 @@ _PLAIN = frozenset({CONFIG, "tokenizer_config.json", "special_tokens_map.json", 
 """JSON files whose content counts and not how it is written."""
 
 
-def read_object(path: Path, limit: int = LARGEST_CONFIG) -> dict[str, Any]:
+def read_object(path: Path, limit: int = LARGEST) -> dict[str, Any]:
     """Read a JSON object from a regular file of at most `limit` bytes.
 
     Raises:
         InputError: If it is missing, too large, no regular file or no JSON object.
     """
-    _require_regular(path, limit)
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"backbone: {path} is no JSON ({_first_line(error)})") from None
-    if not isinstance(values, dict):
-        raise InputError(f"backbone: {path} holds no JSON object")
+    values: dict[str, Any] = read_json(path, dict, limit)
     return values
 
 
@@ -77,7 +69,7 @@ def require_base_folder(folder: Path) -> None:
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix in _READ:
-                _require_regular(path, _LARGEST.get(path.suffix, _LARGEST_OTHER))
+                require_readable(path, _LARGEST.get(path.suffix, _LARGEST_OTHER))
     except OSError as error:
         raise InputError(f"backbone: {folder} cannot be read ({error.strerror})") from None
 
@@ -167,7 +159,7 @@ def identity_files(folder: Path) -> dict[str, str]:
         raise InputError(f"backbone: {folder} holds {len(paths):,} files beside its weights, more than any model has")
     digests = {}
     for path in sorted(paths):
-        _require_regular(path, _LARGEST.get(path.suffix, _LARGEST_OTHER))
+        require_readable(path, _LARGEST.get(path.suffix, _LARGEST_OTHER))
         digests[path.relative_to(folder).as_posix()] = _digest(path)
     return digests
 
@@ -196,7 +188,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    _require_regular(path, _LARGEST[".safetensors"])
+    require_readable(path, _LARGEST[".safetensors"])
     try:
         with path.open("rb") as file:
             first = file.read(8)
@@ -206,7 +198,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
         with safe_open(path, "pt") as tensors:
             return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"backbone: {path} is no safetensors file ({_first_line(error)})") from None
+        raise InputError(f"backbone: {path} is no safetensors file ({first_line(error)})") from None
 
 
 def _identifies(path: Path) -> bool:
@@ -265,21 +257,3 @@ def _first_not_finite(path: Path) -> str:
             if not bool(torch.isfinite(tensor.sum(dtype=torch.float32))) and not bool(tensor.isfinite().all()):
                 return name[:200]
     return ""
-
-
-def _require_regular(path: Path, limit: int) -> None:
-    """Refuse what is no regular file, or link to one (the Hub's cache consists of links), of at most `limit` bytes."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        raise InputError(f"backbone: {path} is {'a link to nothing' if path.is_symlink() else 'missing'}") from None
-    except OSError as error:
-        raise InputError(f"backbone: {path} cannot be read ({error.strerror})") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"backbone: {path} is no regular file")
-    if found.st_size > limit:
-        raise InputError(f"backbone: {path} has {found.st_size:,} bytes, more than the {limit:,} such a file can have")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -38,7 +38,7 @@ def what_is_wrong(folder: Path, gguf: GgufFile) -> str | None:
     """
     try:
         record = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return f"{DIGESTS} is missing or broken"
     if not isinstance(record, dict) or _WEIGHTS not in record or "config.json" not in record:
         return f"{DIGESTS} names no weights"

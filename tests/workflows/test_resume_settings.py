@@ -88,7 +88,7 @@ def test_finished_run_is_compared_with_the_recipe_as_the_data_lets_it_be(tiny_ru
     [
         ("metrics.json", "{", "metrics.json is broken"),
         ("metrics.json", "[]", "metrics.json is broken: no JSON object"),
-        ("metrics.json", "[" * 100_000, "metrics.json is broken: nested too deeply"),
+        ("metrics.json", "[" * 100_000, "metrics.json is broken: is nested deeper"),
         ("manifest.json", "{", "manifest.json"),
         ("recipe.yaml", "a: [", "recipe.yaml"),
         ("recipe.yaml", "3", "recipe.yaml"),
