@@ -1,4 +1,4 @@
-"""Filters, tests and methods that a text template may use; every one is bounded in time and memory."""
+"""Filters and tests that a text template may use; every one is bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from jinja2 import Undefined, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import LoopContext
 
 from llmrec_peft.recipe.template_values import (
     LONGEST_TEXT,
@@ -28,7 +27,7 @@ _WORD = re.compile(r"([-\s({\[<]+)")
 """What stands before a word, as in Jinja's `title`."""
 
 
-def _text_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+def text_filter(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a filter of a function of a text; a missing value stays missing."""
 
     @pass_context
@@ -173,8 +172,8 @@ def _selecting(wanted: bool, by_attribute: bool) -> Callable[..., list[Any]]:
         else:
             rest = list(arguments)
         test = _chosen_test(rest)
-        told = values if attribute is None else [_attribute(one, attribute) for one in values]
-        return [one for one, value in zip(values, told, strict=True) if bool(test(value)) is wanted]
+        tested = values if attribute is None else [_attribute(one, attribute) for one in values]
+        return [one for one, value in zip(values, tested, strict=True) if bool(test(value)) is wanted]
 
     return select
 
@@ -229,7 +228,7 @@ _TEXT: dict[str, Callable[..., Any]] = {
     "string": lambda text: text,
 }
 FILTERS: dict[str, Callable[..., Any]] = {
-    **{name: _text_filter(function) for name, function in _TEXT.items()},
+    **{name: text_filter(function) for name, function in _TEXT.items()},
     "round": _number_filter(_round),
     "int": _number_filter(_int),
     "float": _number_filter(_float),
@@ -284,43 +283,3 @@ TESTS: dict[str, Callable[..., bool]] = {
     "divisibleby": lambda value, other: small(value) % small(other) == 0,
 }
 """Tests of templates by name, as in ``{% if year is defined %}``."""
-
-_OF_TEXTS: dict[str, Callable[..., Any]] = {
-    **{name: FILTERS[name] for name in ("lower", "upper", "capitalize", "title", "replace")},
-    "strip": FILTERS["trim"],
-    "lstrip": _text_filter(lambda text, chars=None: text.lstrip(chars)),
-    "rstrip": _text_filter(lambda text, chars=None: text.rstrip(chars)),
-    "startswith": _text_filter(lambda text, other: text.startswith(other)),
-    "endswith": _text_filter(lambda text, other: text.endswith(other)),
-    "split": _text_filter(lambda text, separator=None, most=-1: text.split(separator, most)),
-}
-_OF_ROWS: dict[str, Callable[..., Any]] = {
-    "items": lambda context, row: list(row.items()),
-    "keys": lambda context, row: list(row),
-    "values": lambda context, row: list(row.values()),
-    "get": lambda context, row, name, other=None: row.get(name, other),
-}
-_OF_LOOPS: dict[str, Callable[..., Any]] = {"cycle": lambda context, loop, *values: loop.cycle(*values)}
-
-METHODS = frozenset((*_OF_TEXTS, *_OF_ROWS, *_OF_LOOPS))
-"""Names of all methods of texts, rows and loops that a template may call."""
-
-
-class Method:
-    """A method of a text or of a row, such as ``title.upper``, which a template may call."""
-
-    def __init__(self, name: str, function: Callable[..., Any], owner: Any) -> None:
-        self.name, self._function, self._owner = name, function, owner
-
-    def __call__(self, context: Rendering, *arguments: Any, **named: Any) -> Any:
-        """Call it; the work is counted as for a filter."""
-        return self._function(context, self._owner, *arguments, **named)
-
-
-def method(owner: Any, name: str) -> Method | None:
-    """Return a method that a template may call on a value; None where there is none of that name."""
-    kinds = ((str, _OF_TEXTS), (Mapping, _OF_ROWS), (LoopContext, _OF_LOOPS))
-    for kind, methods in kinds:
-        if isinstance(owner, kind) and name in methods:
-            return Method(name, methods[name], owner)
-    return None
