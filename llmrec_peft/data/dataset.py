@@ -221,8 +221,8 @@ def _made(columns: dict[str, list[Any]], features: Features | None = None) -> Da
         return Dataset.from_dict(columns, features=features)
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         wrong = next((name for name, values in columns.items() if not _fits(values)), "/".join(columns))
-        told = " ".join(str(error).split())[:80]
-        raise InputError(f"column {wrong!r}: its values are of several types, or too large ({told})") from None
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"column {wrong!r}: its values are of several types, or too large ({reason})") from None
 
 
 def _fits(values: list[Any]) -> bool:
