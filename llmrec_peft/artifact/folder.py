@@ -11,9 +11,9 @@ from pathlib import Path
 
 from llmrec_peft.artifact.exchange import exchange
 from llmrec_peft.artifact.place import occupied, require_file, require_named, require_replaceable, why_kept
-from llmrec_peft.artifact.plain_file import shown
 from llmrec_peft.artifact.workspace import NEW, OLD, Workspace, removed
 from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.printable import shown
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every usual file system takes."""

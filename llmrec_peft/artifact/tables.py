@@ -21,11 +21,11 @@ from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
+from llmrec_peft.strict_json import parse_json
 
 Content = bytes | bytearray | None
 OBJECT_CHARACTERS = 1 << 20
-OBJECT_DEPTH = 32
-"""Characters, and objects within each other, of one row's columns."""
+"""Characters of one row's columns."""
 LATEST = 1 << 60
 """Largest time, and by its sign the smallest: differences of two must be numbers too."""
 
@@ -193,29 +193,19 @@ def _other_items(ids: Sequence[str], vocabulary: Vocabulary) -> str:
 
 
 def _objects(table: Table, column: str) -> tuple[Mapping[str, Any], ...]:
-    """Return a column of JSON objects, each of bounded size and depth."""
+    """Return a column of JSON objects, each of bounded size."""
     found = []
     for text in table.texts(column):
         if len(text) > OBJECT_CHARACTERS:
             raise table.wrong(f"{column}: a row has {len(text):,} characters")
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict) or _depth(values) > OBJECT_DEPTH:
-            raise table.wrong(f"a row of {column} is no JSON object, or one within too many others")
+            values = parse_json(text.encode(), "the row", infinite=True)
+        except InputError as error:
+            raise table.wrong(f"{column}: {error}") from None
+        if not isinstance(values, dict):
+            raise table.wrong(f"a row of {column} is no JSON object")
         found.append(values)
     return tuple(found)
-
-
-def _depth(value: Any) -> int:
-    """Return how many lists and objects lie within each other, as far as `OBJECT_DEPTH` + 1."""
-    level, depth = [value], 0
-    while level and depth <= OBJECT_DEPTH:
-        inner = [one for one in level if isinstance(one, dict | list)]
-        depth += bool(inner)
-        level = [one for held in inner for one in (held.values() if isinstance(held, dict) else held)]
-    return depth
 
 
 def _read_types(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, ColumnType] | None:

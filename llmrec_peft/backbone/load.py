@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.base import BaseIdentity
-from llmrec_peft.backbone.base_files import CONFIG, read_object, stored_sizes, weight_files
+from llmrec_peft.backbone.base_files import CONFIG, read_config
+from llmrec_peft.backbone.base_weights import stored_sizes, weight_files
 from llmrec_peft.backbone.complete import load_complete, require_parts, require_sizes
 from llmrec_peft.backbone.embedding_model import EmbeddingModel, read_embedding_model
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
@@ -217,7 +218,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         tensors, stored = stored_sizes(weight_files(location.folder))
         config, facts, parts = bare_config(location.folder, section.name, remote, tensors)
         require_pooling(section.pooling, facts)
-        require_config(read_object(location.folder / CONFIG), section)
+        require_config(read_config(location.folder / CONFIG), section)
         options |= {"config": config, "trust_remote_code": remote, **parts}
         if not remote:
             with torch.device("meta"):
@@ -272,7 +273,7 @@ def bare_config(
     """
     from transformers import AutoConfig
 
-    stated = read_object(folder / CONFIG)
+    stated = read_config(folder / CONFIG)
     claimed = facts_of_config(stated)
     if claimed is not None:  # before the configuration's class makes lists as long as the model is deep
         require_parts(stated, claimed.depth, tensors, name)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.alias import BackboneAlias
-from llmrec_peft.backbone.base_files import content_digest, identity_files, require_base_folder, weights_digest
+from llmrec_peft.backbone.base_files import content_digest, identity_files, require_base_folder
+from llmrec_peft.backbone.base_weights import weights_digest
 from llmrec_peft.backbone.gguf import convert_once
 from llmrec_peft.errors import InputError, nearest
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmrec_peft.artifact.lock import Lock
-from llmrec_peft.artifact.plain_file import shown
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import known_facts, refusal
 from llmrec_peft.backbone.remote_code import decided
@@ -19,6 +18,7 @@ from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.benchmark.process import Places, Process
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import shown
 from llmrec_peft.progress import Bar, bar, note
 
 COMMAND = (sys.executable, "-m", "llmrec_peft.benchmark.cell")

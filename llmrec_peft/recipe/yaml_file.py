@@ -12,7 +12,7 @@ import yaml
 from yaml.reader import ReaderError
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.printable import for_terminal
+from llmrec_peft.printable import for_terminal, quoted
 
 MAX_BYTES = 1 << 20
 _SWITCHES = {"adapter": "method", "head": "name"}
@@ -105,7 +105,7 @@ def _wrong(problem: str, where: Any) -> yaml.MarkedYAMLError:
 
 
 def _shown(node: Any) -> str:
-    return repr(node.value[:40]) if isinstance(node.value, str) else "a list or a block"
+    return quoted(node.value, 40) if isinstance(node.value, str) else "a list or a block"
 
 
 def parse_yaml(text: str, where: str) -> Any:
