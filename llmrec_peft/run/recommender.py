@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.artifact.manifest import Manifest
-from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
+from llmrec_peft.artifact.seen import Seen, write_seen
+from llmrec_peft.artifact.tables import ItemTable, write_items, write_users, write_vocabulary
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
