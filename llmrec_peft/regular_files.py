@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Opening a FIFO without a writer does not wait."""
@@ -35,7 +35,7 @@ def read_regular(path: Path, limit: int, follow_links: bool = False) -> bytes:
         try:
             content = b"".join(read_parts(descriptor, found.st_size + 1))  # no more of a file that grows meanwhile
         except OSError as error:
-            raise InputError(f"{path}: unreadable ({error.strerror or error})") from None
+            raise InputError(f"{path}: unreadable ({reason_of(error)})") from None
     if len(content) > found.st_size:
         raise InputError(f"{path}: was changed while it was read")
     return content
@@ -122,4 +122,4 @@ def _require(path: Path, found: os.stat_result, limit: int) -> None:
 def _reason(path: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         return "is a link to nothing" if path.is_symlink() else "is missing"
-    return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+    return f"cannot be opened ({reason_of(error)})"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import quoted as quoted  # noqa: PLC0414 - those who read files take it from here too
 from llmrec_peft.regular_files import read_regular
 
@@ -63,7 +63,7 @@ def parse_json(data: bytes | bytearray, where: str, infinite: bool = False) -> A
     except RecursionError:
         raise InputError(f"{where}: is nested deeper than {DEPTH}") from None
     except ValueError as error:  # of json, of UTF-8, of a number with thousands of digits, and ours
-        raise InputError(f"{where}: no JSON that is read here ({str(error).splitlines()[0][:200]})") from None
+        raise InputError(f"{where}: no JSON that is read here ({reason_of(error)})") from None
     _require_depth(values, where)
     return values
 

@@ -22,7 +22,7 @@ from llmrec_peft.artifact.manifest import (
     require_digest,
     require_files,
 )
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.recipe.yaml_file import parse_yaml
 from llmrec_peft.regular_files import open_regular, read_parts
 from llmrec_peft.strict_json import parse_json
@@ -168,7 +168,7 @@ def read_content(path: Path, limit: int) -> bytearray:
                 at += count
             longer = bool(os.read(descriptor, 1))
         except OSError as error:
-            raise InputError(f"{path}: unreadable ({error.strerror or error})") from None
+            raise InputError(f"{path}: unreadable ({reason_of(error)})") from None
     if at < len(content) or longer:
         raise InputError(f"{path}: was changed while it was read")
     return content

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.backbone.remembered import remembered
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.identity import file_digest, values_digest
 from llmrec_peft.regular_files import require_regular
 from llmrec_peft.strict_json import read_object
@@ -79,7 +79,7 @@ def require_base_folder(folder: Path) -> None:
             if path.suffix in _READ:
                 require_base_file(path)
     except OSError as error:
-        raise InputError(f"backbone: {folder} cannot be read ({error.strerror})") from None
+        raise InputError(f"backbone: {folder} cannot be read ({reason_of(error)})") from None
 
 
 def content_digest(path: Path) -> str:

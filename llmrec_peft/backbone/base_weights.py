@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmrec_peft.backbone.base_files import content_digest, read_config, require_base_file
 from llmrec_peft.backbone.remembered import remembered
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.identity import files_digest
 
 WEIGHTS = "model.safetensors"
@@ -101,7 +101,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
         with safe_open(path, "pt") as tensors:
             return {name: list(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"backbone: {path} is no safetensors file ({_first_line(error)})") from None
+        raise InputError(f"backbone: {path} is no safetensors file ({reason_of(error)})") from None
 
 
 def _indexed(folder: Path, index: Path) -> list[Path]:
@@ -143,7 +143,3 @@ def _first_not_finite(path: Path) -> str:
             if not bool(torch.isfinite(tensor.sum(dtype=torch.float32))) and not bool(tensor.isfinite().all()):
                 return name[:200]
     return ""
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -231,18 +231,13 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     _keep_trainable_on_cpu(model)
     model.requires_grad_(False)
     model.eval()
-    tokenizer.padding_side = "right"  # like `TokenTable`: a token's position is its place in the text
     if files is not None and files.lower_case:
         lower_cased(tokenizer)
     dense = load_dense(location.folder, () if files is None else files.dense, facts.width)
-    compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    held = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
-    named = (location.name, location.revision, location.weights_sha256)
-    identity = BaseIdentity(*named, held, compute, location.files)
     backbone = Backbone(
         model=model,
         tokenizer=tokenizer,
-        identity=identity,
+        identity=_identity(location, section, compute="bf16" if dtype == torch.bfloat16 else "fp32"),
         kind=facts.kind,
         width=facts.width,
         depth=facts.depth,
@@ -252,6 +247,12 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     )
     backbone.reads(section)  # refuses what cannot work before anything is computed
     return backbone
+
+
+def _identity(location: Location, section: BackboneSection, compute: str) -> BaseIdentity:
+    doubly = section.quantization == "nf4" and section.double_quantization
+    held = "nf4-double" if doubly else section.quantization
+    return BaseIdentity(location.name, location.revision, location.weights_sha256, held, compute, location.files)
 
 
 def bare_config(
