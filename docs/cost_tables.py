@@ -93,6 +93,18 @@ def memory() -> list[str]:
     return lines
 
 
+def soak() -> list[str]:
+    """What became of the inputs of the last `make soak`, by subject."""
+    report = results.load("soak.json")
+    lines = table_header("input", "tried", "accepted", "refused in one line", "tracebacks", "hangs", "broken promises")
+    total = {**report["total"], "subject": "all"}
+    counts = [{**row, **{name: len(row[name]) for name in ("tracebacks", "hangs", "broken")}} for row in report["rows"]]
+    for row in (*counts, total):
+        names = ("inputs", "accepted", "refused", "tracebacks", "hangs", "broken")
+        lines.append(table_row(row["subject"].replace("_", " "), *(f"{row[name]:,}" for name in names)))
+    return lines
+
+
 def ranking_speed() -> list[str]:
     """The ten best of a catalogue by each kind of index."""
     names = {"rank_targets": "ranks of all items, as evaluation computes them"}

@@ -35,13 +35,14 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "ranking-speed": cost_tables.ranking_speed,
     "serving-speed": cost_tables.serving_speed,
     "prepare-speed": cost_tables.prepare_speed,
+    "soak": cost_tables.soak,
 }
 
 
 def main() -> None:
     """Renew every page that holds a table."""
     stale = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = page.read_text(encoding="utf-8")
         renewed = MARKED.sub(_table, text)
         if renewed != text:

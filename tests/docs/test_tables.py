@@ -24,7 +24,8 @@ def copy(tmp_path: Path) -> Path:
     """README, docs and results apart from the repository."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for page in ("README.md", "SECURITY.md"):
+        shutil.copy(ROOT / page, tmp_path)
     return tmp_path
 
 

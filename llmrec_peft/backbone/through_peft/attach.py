@@ -125,7 +125,8 @@ def load_peft(
         setattr(config, name, getattr(found, name))
     config.inference_mode = False
     config.base_model_name_or_path = None  # verified by hash; PEFT would warn about the folder's name
-    of_base = _storages(backbone.model.state_dict())
+    # not its state_dict: that of a quantized layer is made for the occasion, and its memory is soon another tensor's
+    of_base = _storages({**dict(backbone.model.named_parameters()), **dict(backbone.model.named_buffers())})
     with whole_or_bare(backbone):
         try:
             with quiet_peft():
