@@ -39,8 +39,8 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
     _require_finite(vectors, prepared)
     model.fold()
     counts = learned.counts_by_item(prepared.vocabulary.num_items)
-    read_by_prompts = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
-    columns = tuple(prepared.item_rows[1:]) if read_by_prompts else ()
+    told = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
+    columns = tuple(prepared.item_rows[1:]) if told else ()
     types = column_types(prepared.dataset.items)
     items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:], columns, types)
     seen = Seen.of(learned, prepared.interactions)
@@ -51,7 +51,7 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
         items,
         vectors,
         seen.by_user(prepared.vocabulary.num_users),
-        prepared.user_rows if read_by_prompts else (),
+        prepared.user_rows if told else (),
         _user_vectors(prepared, model, texts),
     )
 

@@ -42,11 +42,11 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
     test, protocol, measured = prepared.test, prepared.protocol, prepared.measures
     found, repeats = {}, True
-    for name, earlier in figures.items():
+    for name, told in figures.items():
         head = name or recipe.head.name
         outcome = outcome_of(recommender.model, head, test, protocol, protocol.learned, protocol.sampled)
         now = measured[head].report(outcome, test)
-        repeats = repeats and all(abs(now[metric] - earlier.get(metric, float("inf"))) <= TOLERANCE for metric in now)
-        found[name] = {"test": {"after": now}, "stored": earlier}
+        repeats = repeats and all(abs(now[metric] - told.get(metric, float("inf"))) <= TOLERANCE for metric in now)
+        found[name] = {"test": {"after": now}, "stored": told}
     heads = {name: report for name, report in found.items() if name}
     return {**found[""], **({"heads": heads} if heads else {}), "repeats": repeats}
