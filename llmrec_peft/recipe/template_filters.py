@@ -15,11 +15,11 @@ from llmrec_peft.recipe.template_values import (
     LONGEST_TEXT,
     Rendering,
     as_text,
+    computable,
     entries,
     is_missing,
     is_number,
     joined,
-    small,
 )
 
 _MOST_DIGITS = 12
@@ -88,7 +88,7 @@ def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
     if not isinstance(precision, int) or abs(precision) > _MOST_DIGITS:
         raise SecurityError(f"round takes a precision of at most {_MOST_DIGITS} digits")
     ways: dict[str, Callable[[float], Any]] = {"ceil": math.ceil, "floor": math.floor}
-    number = small(value)
+    number = computable(value)
     if method == "common":
         return round(number, precision)
     if method not in ways:
@@ -104,7 +104,7 @@ def _int(value: Any, default: int = 0) -> int:
             number = int(float(value))
         except (TypeError, ValueError, OverflowError):
             return default
-    return int(small(number))
+    return int(computable(number))
 
 
 def _float(value: Any, default: float = 0.0) -> float:
@@ -232,7 +232,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "round": _number_filter(_round),
     "int": _number_filter(_int),
     "float": _number_filter(_float),
-    "abs": _number_filter(lambda value: abs(small(value))),
+    "abs": _number_filter(lambda value: abs(computable(value))),
     "join": join,
     "default": _default,
     "d": _default,
@@ -245,7 +245,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "unique": _plain(lambda values: list({_folded(value): value for value in reversed(values)}.values())[::-1]),
     "min": _plain(lambda values: min(values, default=None)),
     "max": _plain(lambda values: max(values, default=None)),
-    "sum": _plain(lambda values: sum(small(value) for value in values)),
+    "sum": _plain(lambda values: sum(computable(value) for value in values)),
     "sort": _list_filter(_sort),
     "map": _list_filter(_map),
     "select": _list_filter(_selecting(True, False)),
@@ -278,8 +278,8 @@ TESTS: dict[str, Callable[..., bool]] = {
     "mapping": lambda value: isinstance(value, Mapping),
     "sequence": lambda value: isinstance(value, str | list | tuple),
     "iterable": lambda value: isinstance(value, str | list | tuple | Mapping),
-    "even": lambda value: small(value) % 2 == 0,
-    "odd": lambda value: small(value) % 2 == 1,
-    "divisibleby": lambda value, other: small(value) % small(other) == 0,
+    "even": lambda value: computable(value) % 2 == 0,
+    "odd": lambda value: computable(value) % 2 == 1,
+    "divisibleby": lambda value, other: computable(value) % computable(other) == 0,
 }
 """Tests of templates by name, as in ``{% if year is defined %}``."""

@@ -158,7 +158,7 @@ def joined(parts: Iterable[str], most: int = LONGEST_TEXT) -> str:
     return text
 
 
-def small(value: Any) -> Any:
+def computable(value: Any) -> Any:
     """Return a number that may be computed with.
 
     Raises:

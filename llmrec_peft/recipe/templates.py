@@ -21,7 +21,16 @@ from jinja2.visitor import NodeTransformer
 from llmrec_peft.recipe.template_filters import FILTERS, TESTS, concat
 from llmrec_peft.recipe.template_grammar import LARGEST, check, columns_of
 from llmrec_peft.recipe.template_methods import Method, method
-from llmrec_peft.recipe.template_values import STEP, Rendering, as_text, entries, is_missing, is_number, small, weight
+from llmrec_peft.recipe.template_values import (
+    STEP,
+    Rendering,
+    as_text,
+    computable,
+    entries,
+    is_missing,
+    is_number,
+    weight,
+)
 
 MAX_SOURCE = 10_000
 """Characters of a template."""
@@ -87,12 +96,12 @@ class _Language(ImmutableSandboxedEnvironment):
             return left + right
         if isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
             raise SecurityError(f"a text template has no need of {operator!r} on texts or lists")
-        return self.binop_table[operator](small(left), small(right))
+        return self.binop_table[operator](computable(left), computable(right))
 
 
 @pass_context
 def _range(context: Rendering, *bounds: Any) -> list[int]:
-    numbers = range(*(int(small(bound)) for bound in bounds))
+    numbers = range(*(int(computable(bound)) for bound in bounds))
     context.spend(len(numbers))
     return list(numbers)
 
