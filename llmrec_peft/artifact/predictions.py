@@ -24,6 +24,7 @@ NAME = "predictions.parquet"
 """The file in a run folder. It contains users' interactions: private, never published, no part of the run's version."""
 _KEY = b"llmrec"
 _OBSERVED = "observed"
+_TASKS = ("rating", "click", "ranking")
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,32 @@ class Predictions:
 
     def in_order(self) -> Predictions:
         """Return the same examples sorted by user, item and label; equal ones stay in their order."""
-        users, items = np.asarray(self.user), np.asarray(self.item)
-        rows = np.lexsort((self.label, items, users))
+        rows = np.lexsort((self.label, numbered(self.item), numbered(self.user)))
         heads = {name: head.take(rows) for name, head in self.heads.items()}
         person = None if self.person is None else self.person[rows]
-        return Predictions(users[rows].tolist(), items[rows].tolist(), self.label[rows], heads, person)
+        users, items = ([names[row] for row in rows.tolist()] for names in (self.user, self.item))
+        return Predictions(users, items, self.label[rows], heads, person)
+
+    def by_person(self) -> NDArray[np.int64]:
+        """Return which examples are of one person, numbered in the order of these examples, int64 [n].
+
+        Users are their own persons where none are known.
+        """
+        persons = numbered(self.user) if self.person is None else self.person
+        _, first, place = np.unique(persons, return_index=True, return_inverse=True)
+        return np.asarray(first[place], np.int64)
+
+
+def numbered(names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each name among the distinct ones in order, int64 [n].
+
+    An array of texts would take the room of the longest for each, and leave zeros at their ends out.
+
+    >>> numbered(["b", "a", "b"]).tolist()
+    [1, 0, 1]
+    """
+    place = {name: at for at, name in enumerate(sorted(set(names)))}
+    return np.fromiter((place[name] for name in names), np.int64, len(names))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -137,4 +159,6 @@ def _head(table: Table, name: str, facts: Mapping[str, Any]) -> HeadPredictions:
     best = facts["best_baseline"] if "best_baseline" in facts else facts["line"]  # its name in version 0.1
     if not isinstance(best, str | None):
         raise TypeError(f"{best!r} is no baseline")
+    if facts["task"] not in _TASKS:
+        raise TypeError(f"{str(facts['task'])[:40]!r} is no task")
     return HeadPredictions(str(facts["task"]), str(facts["metric"]), best, observed, values)

@@ -150,7 +150,7 @@ class _Reader:
 
     def _modules(self) -> list[tuple[str, str]]:
         """Return class and folder of each module."""
-        listed = read_json(self._folder / MODULES, _LARGEST, follow_links=True)
+        listed = read_json(self._folder / MODULES, _LARGEST, follow_links=True, infinite=True)
         if not isinstance(listed, list):
             raise InputError(f"{self._at(MODULES)}: is no JSON list of modules")
         found = []
@@ -268,7 +268,7 @@ class _Reader:
         if not needed and not (self._folder / name).exists():
             return {}
         self._files.append(name)
-        return read_object(self._folder / name, _LARGEST, follow_links=True)
+        return read_object(self._folder / name, _LARGEST, follow_links=True, infinite=True)
 
     def _at(self, name: str) -> str:
         return str(self._folder / name)

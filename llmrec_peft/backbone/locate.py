@@ -45,13 +45,19 @@ def locate(name: str, revision: str | None = None) -> Location:
         revision: Full commit of a Hub id.
 
     Raises:
-        InputError: For an unknown name, weights that differ from the alias's digests, a Hub id without a commit,
-            weights that are not safetensors or not finite, a folder that also holds an adapter, or an unreachable Hub.
+        InputError: For an unknown name, weights that differ from the alias's digests, a Hub id without a commit, a
+            folder with one, weights that are not safetensors or not finite, a folder that also holds an adapter, or an
+            unreachable Hub.
     """
     if name in registry.plugins("backbones"):
         return _aliased(name, registry.get("backbones", name), revision)
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if revision is not None:
+            raise InputError(
+                f"backbone.revision: {name} is a folder here, which has no commits: leave the revision out, or call it"
+                " from elsewhere to mean the Hub's"
+            )
         return _verified(folder, str(folder), None)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         known = nearest(name, registry.plugins("backbones"))

@@ -209,6 +209,6 @@ def _kept(cell: Cell, out: Path) -> Path:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) and "difference" in values else None

@@ -78,7 +78,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: unreadable ({error})") from None
     if not isinstance(report, dict) or not {"name", "matrix", "rows"} <= set(report):
         raise InputError(f"{path}: not the results.json of a benchmark")

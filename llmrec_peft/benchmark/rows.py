@@ -28,7 +28,7 @@ def read_row(path: Path, cell: Cell) -> Row | None:
     """Return a cell's row, if it exists, is complete, and belongs to this very cell."""
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and row.get("key") == cell.key and "status" in row else None
 

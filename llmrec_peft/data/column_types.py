@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -126,6 +127,8 @@ class ColumnType:
         entries = self._entries(value) if isinstance(value, str) else value
         if not isinstance(entries, list):
             raise ValueError(f"{quoted(value)} is no list")
+        if not isinstance(value, str):  # as in the items table, where a list loses its missing entries
+            entries = [entry for entry in map(as_plain, entries) if isinstance(entry, str) or not is_missing(entry)]
         return [self._one(as_plain(entry)) for entry in entries]
 
     def _entries(self, text: str) -> list[Any]:
@@ -156,8 +159,7 @@ class ColumnType:
             return _whole(value)
         if self.kind == "flag":
             return _flag(value)
-        number = _number(value)
-        return float(np.float32(number)) if self.kind == "single" else number
+        return _number(value, self.kind == "single")
 
 
 def column_types(items: Dataset) -> dict[str, ColumnType]:
@@ -225,12 +227,14 @@ def _whole(value: Any) -> int:
     return number
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, single: bool) -> float:
     number = math.nan
     try:
         given = isinstance(value, int | float) and not isinstance(value, bool)
         if given or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
             number = float(value)
+        if single and math.isfinite(number):  # rounds to 32 bits, or raises if they do not hold it
+            number = float(struct.unpack("<f", struct.pack("<f", number))[0])
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):

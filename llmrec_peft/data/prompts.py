@@ -100,7 +100,7 @@ class PromptWriter:
                     # little twice
                     share = lengths[at] / (len(kept[at]) + 1)
                     kept[at] = kept[at][max(1, int(over / max(share, 1.0))) :]
-                elif self._cut(own, at, over):
+                elif self._cut(own, kept, at, over, texts[at]):
                     cut.add(at)
                 else:
                     raise InputError(
@@ -114,20 +114,29 @@ class PromptWriter:
         lost = [len(whole) - len(rest) for whole, rest in zip(histories, kept, strict=True)]
         return Written(texts, sum(count > 0 for count in lost), sum(lost), len(cut))
 
-    def _cut(self, own: _Own, at: int, over: int) -> bool:
-        """Take about `over` tokens of words from the end of an example's longest text; False where all are one word."""
+    def _cut(self, own: _Own, kept: list[list[Row]], at: int, over: int, prompt: str) -> bool:
+        """Take about `over` tokens of words from the end of the longest text of an example that its prompt tells.
+
+        Returns:
+            False where all texts that it tells are one word.
+        """
         rows = [rows for rows in (own.items, own.users) if rows is not None]
         texts = [
             (len(value.split()), side, name) for side, row in enumerate(rows) for name, value in _texts_of(row[at])
         ]
-        count, side, name = max(texts, default=(0, 0, ""))
-        if count <= 1:
-            return False
-        words = rows[side][at][name].split()
-        tokens = self._count([" ".join(words)])[0]
-        left = max(1, count - max(1, math.ceil(over * count / max(tokens, 1))))
-        rows[side][at] = {**rows[side][at], name: " ".join(words[:left])}
-        return True
+        for count, side, name in sorted(texts, reverse=True):
+            if count <= 1:
+                return False
+            row = rows[side][at]
+            words = row[name].split()
+            rows[side][at] = {**row, name: words[0]}
+            if self._render(at, own, kept) == prompt:  # it does not tell this text, which is not met again
+                continue
+            tokens = self._count([" ".join(words)])[0]
+            left = max(1, count - max(1, math.ceil(over * count / max(tokens, 1))))
+            rows[side][at] = {**row, name: " ".join(words[:left])}
+            return True
+        return False
 
     def _render(self, at: int, own: _Own, kept: list[list[Row]]) -> str:
         values: dict[str, Any] = {"user": own.users[at], "history": kept[at]}

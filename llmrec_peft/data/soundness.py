@@ -81,6 +81,9 @@ def _require_distinct(dataset: RecDataset, name: str, key: str) -> None:
     empty = compute.equal(compute.utf8_trim_whitespace(values), "").fill_null(True)
     if compute.any(empty).as_py():
         raise InputError(f"{dataset.name}: {key} is empty in row {compute.index(empty, True).as_py()} of {name}")
+    if compute.any(compute.match_substring(values, "\0")).as_py():
+        row = compute.index(compute.match_substring(values, "\0"), True).as_py()
+        raise InputError(f"{dataset.name}: {key} in row {row} of {name} holds a zero byte, which ends a text elsewhere")
     if len(compute.unique(values)) < len(values):
         first: dict[str, int] = {}
         for row, value in enumerate(values.to_pylist()):

@@ -39,7 +39,7 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
     _require_finite(vectors, prepared)
     model.fold()
     counts = learned.counts_by_item(prepared.vocabulary.num_items)
-    told = model.plan.prompt is not None or (model.plan.user_by_example and model.plan.user is not None)
+    told = model.plan.tells_items
     columns = tuple(prepared.item_rows[1:]) if told else ()
     types = column_types(prepared.dataset.items)
     items = ItemTable(tuple(prepared.titles), prepared.texts[1:], counts[1:], columns, types)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.explanation.terms import Terms
     from llmrec_peft.run.recommender import Recommender
+    from llmrec_peft.run.tenant import Tenant
 
 WordMethod = Literal["leave-one-out", "integrated-gradients", "none"]
 _SEEN = "seen.parquet, which contains users' interactions and is never published, is not in the run folder"
@@ -46,8 +47,6 @@ class Explainer:
             words: How contributions of words are computed; ``none`` for no words, which needs no language model.
         """
         self.what_if = WhatIf(recommender, learned)
-        self._recommender = recommender
-        self._tenant = self.what_if.tenant
         self._words = words
         self._integrals: dict[Pair, WordGradients] = {}
         self.notes: list[str] = []
@@ -58,6 +57,10 @@ class Explainer:
             "path": bool(self.what_if.connecting),
         }
         self.kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if supported[kind])
+
+    @property
+    def _tenant(self) -> Tenant:
+        return self.what_if.tenant
 
     def _has_histories(self, learned: Interactions | None) -> bool:
         known = len(self._tenant.seen.item) > 0
@@ -131,7 +134,7 @@ class Explainer:
             user=user,
             item=item,
             title=self._tenant.catalogue.titles[pair.row],
-            score=float(self._recommender.score([user], [item])[0]),
+            score=float(self._tenant.pairs([user], [item], None, 1)[0]),
             raw=raw,
             unit=self.what_if.model.head.unit,
             base={name: float(value[0]) for name, value in terms.base.items()},
@@ -202,7 +205,7 @@ class Explainer:
         if self.what_if.encodes_examples:
             return [Pair(user, self._new_to(user, rng)) for user in users.tolist()]
         names = [self._tenant.vocabulary.users[user - 1] for user in users]
-        best = self._recommender.recommend(names, k=1)
+        best = self._tenant.recommend(names, 1, seen=False)
         row_of = self._tenant.catalogue.row_of
         return [
             Pair(int(user), row_of[answer.items[0].item_id])

@@ -17,7 +17,7 @@ from llmrec_peft.explanation.terms import Terms, terms_of
 from llmrec_peft.explanation.words import WordedText, encoded, worded
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.parts import Parts
-from llmrec_peft.run.tenant import LoadedTenant
+from llmrec_peft.run.tenant import LoadedTenant, Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +59,6 @@ class WhatIf:
 
     Attributes:
         recommender: The run.
-        tenant: Its state when the explanations began.
         model: Its model; with interactions restored in place of folded tables if they were given.
         remembers: Whether they were given.
         learned: Training interactions of each user index, if they are restored.
@@ -73,8 +72,8 @@ class WhatIf:
             learned: Interactions that it was trained on; None if they were not passed on.
         """
         self.recommender = recommender
-        self.tenant = recommender.tenant
-        self.model = self.tenant.model
+        self._tenant = recommender.tenant
+        self.model = self._tenant.model
         self.remembers = False
         users = self.tenant.vocabulary.num_users
         self.learned = Histories.empty(users)
@@ -87,6 +86,11 @@ class WhatIf:
             self.remembers, self.learned = True, _by_user(learned, users)
         else:
             self.model = folded
+
+    @property
+    def tenant(self) -> Tenant:
+        """The run that answered when the explanations began, with the items added to it since."""
+        return self.recommender.latest(self._tenant)
 
     @property
     def reads_histories(self) -> bool:

@@ -39,6 +39,11 @@ class TextPlan:
         """Whether the language model is needed."""
         return self.item or self.history or self.user is not None or self.prompt is not None
 
+    @property
+    def tells_items(self) -> bool:
+        """Whether texts are written of the items' own columns when a pair is scored: a prompt's, or a history's."""
+        return self.prompt is not None or (self.user is not None and self.user_by_example)
+
     def keys(self, part: Interactions) -> NDArray[np.int64]:
         """Return the keys of all texts that are read to score some examples, each once."""
         keys = [np.zeros(1, np.int64)]

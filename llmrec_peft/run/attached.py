@@ -49,6 +49,11 @@ class Attached:
             raise InputError(f"no run {name!r} is attached: {nearest(name, list(self.tenants))}")
         return self.tenants[name]
 
+    def name_of(self, tenant: Tenant) -> str | None:
+        """Return the name of a run whose catalogue may have grown since; None if it is not attached any more."""
+        same = (name for name, known in self.tenants.items() if known.vocabulary is tenant.vocabulary)
+        return next(same, None)
+
     def with_tenant(self, name: str, tenant: Tenant) -> Attached:
         """Return these runs with another one, or with a run replaced."""
         return replace(self, tenants={**self.tenants, name: tenant})
@@ -206,6 +211,16 @@ class AttachedRuns:
     def tenant(self) -> Tenant:
         """The current run without the base model, as it is at this moment."""
         return self._attached.tenant
+
+    def latest(self, tenant: Tenant) -> Tenant:
+        """Return a run with the items that were added to it since, whichever run answers now.
+
+        What takes several calls for one result goes through it, since another thread may switch between them. A run
+        that was detached is returned as it was.
+        """
+        attached = self._attached
+        name = attached.name_of(tenant)
+        return tenant if name is None else attached.tenants[name]
 
     @property
     def loaded(self) -> LoadedTenant:

@@ -65,7 +65,7 @@ class Catalogue:
             text only.
         popularity: Training interactions of each item.
         vectors: Text vectors, float32 [n, width]; None if no signal reads text.
-        added: Columns of each item added since, if prompts name them.
+        added: Columns of each item added since, of which its texts are made.
     """
 
     ids: tuple[str, ...]
@@ -103,7 +103,7 @@ class Catalogue:
             ids: Their ids.
             titles: Their titles.
             vectors: Vectors of their texts, float32 [n, width]; None if none are stored.
-            columns: Their columns; empty if prompts name none.
+            columns: Their columns.
 
         Raises:
             InputError: As `require_new`.

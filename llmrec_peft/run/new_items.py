@@ -64,9 +64,11 @@ class NewItems:
                 type.
         """
         item = row.get("item_id")
-        if item is None or (isinstance(item, str) and not item):
+        if item is None or (isinstance(item, str) and not item.strip()):
             raise InputError("a new item has no item_id")
         item = text_id(item, "item")
+        if not _is_writable(item):
+            raise InputError(f"item {item!r:.60}: an id is a text in UTF-8 without zero bytes")
         where = f"item {item!r:.60}"
         types = self._types()
         given: dict[str, Any] = {"item_id": item}
@@ -82,6 +84,8 @@ class NewItems:
                 raise InputError(f"{where}, column {name:.60}: {error}; the items table has {kind} there") from None
         title = as_plain(row.get("title"))
         if "title" not in given and isinstance(title, str) and not is_missing(title):
+            if not _is_writable(title):
+                raise InputError(f"{where}, column title: {title!r:.60} is no UTF-8 text")
             given["title"] = str(title)
         return given
 
@@ -121,6 +125,14 @@ class NewItems:
                 " training made it: train it again"
             )
         return self.types
+
+
+def _is_writable(text: str) -> bool:
+    """Return whether a text can be stored: no half of a character, and no zero byte, at which other programs end."""
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
 
 
 def _columns_of_item(template: str) -> set[str] | None:

@@ -64,6 +64,8 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
         sealed.verify(FILES)
     stored = _stored_vectors(sealed, model, vocabulary)
     items = read_items(folder / "items.parquet", sealed.content("items.parquet"), vocabulary)
+    if model.plan.tells_items and not items.columns:
+        raise InputError(f"{folder / 'items.parquet'}: no column columns, of which the run's prompts are made")
     vectors = stored["text"].to(device) if "text" in stored else None
     tenant = LoadedTenant(
         recipe=recipe,

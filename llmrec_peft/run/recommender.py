@@ -24,6 +24,7 @@ from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
+from llmrec_peft.printable import quoted
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Recommendations
@@ -149,15 +150,18 @@ class Recommender(AttachedRuns):
             items: Item ids [n], of the run or added by `add_items`.
             chunk: Pairs per chunk; fewer if histories are read.
             histories: Item ids and labels of each user's history, oldest first; by default the run's own. Only for runs
-                that read histories.
+                that read histories; items that training did not know are left out of them.
 
         Returns:
             float32 [n]: stars, probabilities, or scores of which only the order matters. A pair's score does not depend
             on the other pairs beyond 1e-6; that of a run in bf16 lies about 0.001 stars from the one in fp32.
 
         Raises:
-            InputError: For an item that is neither known nor added, or an id that is no text.
+            InputError: For an item that is neither known nor added, an id that is no text, a chunk below 1, or
+                histories for a run that does not read them.
         """
+        if chunk < 1:
+            raise InputError(f"chunk must be at least 1, not {chunk:.9g}")
         users, items = text_ids(users, "user"), text_ids(items, "item")
         if len(users) != len(items):
             raise InputError(f"score: {len(users)} users for {len(items)} items")
@@ -175,8 +179,10 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: If k is below 1, or an id is no text.
         """
-        if isinstance(k, float) or k < 1:
-            raise InputError(f"k must be at least 1, not {k}" if k < 1 else f"k is a whole number, not {k}")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer):
+            raise InputError(f"k is a whole number, not {quoted(k)}")
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k:.9g}")
         return self.tenant.recommend(text_ids(users, "user"), k, seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -195,11 +201,14 @@ class Recommender(AttachedRuns):
             InputError: For a missing column, a value that cannot be brought to the type of its column, an id that is
                 known already, or a run without text.
         """
-        rows = list(rows)
+        return self.add_items_to(self.tenant, rows)
+
+    def add_items_to(self, tenant: Tenant, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Make new items scorable by one of the attached runs, whichever answers now; else as `add_items`."""
+        rows, tenant = list(rows), self.latest(tenant)
         if not rows:
             return []
-        attached = self._attached
-        tenant, old = attached.tenant, attached.tenant.catalogue
+        old = tenant.catalogue
         prompts = tenant.model.plan.prompt is not None
         if old.vectors is None and not prompts:
             raise InputError("this run does not read texts: an item that training did not know cannot be scored")
@@ -208,13 +217,13 @@ class Recommender(AttachedRuns):
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
         vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
-        columns = [dict(row) for row in given] if prompts else []
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
-            now = self._attached.tenants.get(attached.current)
-            if now is None or now.vocabulary is not tenant.vocabulary:
-                raise InputError(f"run {attached.current!r} was detached while items were added to it")
-            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, columns))
-            self._attached = self._attached.with_tenant(attached.current, changed)
+            name = self._attached.name_of(tenant)
+            if name is None:
+                raise InputError("the run was detached while items were added to it")
+            now = self._attached.tenants[name]
+            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, given))
+            self._attached = self._attached.with_tenant(name, changed)
         return ids
 
     def item_vectors(self) -> ItemVectors:

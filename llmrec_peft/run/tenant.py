@@ -104,6 +104,10 @@ class Tenant:
         chunk: int,
     ) -> NDArray[np.float32]:
         """Predict labels of pairs of ids, see `Recommender.score`."""
+        if histories is not None and self.model.plan.history_length is None:
+            raise InputError(
+                "this run reads no histories: other ones would change none of its scores, so leave them out"
+            )
         row_of = self.catalogue.row_of
         unknown = next((item for item in items if item not in row_of), None)
         if unknown is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions, read_predictions
+from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions, numbered, read_predictions
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError, nearest
@@ -216,10 +216,7 @@ def _side(
 
 def _examples(predictions: Predictions, said: HeadPredictions) -> Interactions:
     """The test examples, numbered, with labels as the head's metrics want them."""
-    user, item = (
-        np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
-        for names in (predictions.user, predictions.item)
-    )
+    user, item = numbered(predictions.user), numbered(predictions.item)
     time = np.zeros(len(predictions), np.int64)
     return Interactions(user, item, said.observed.astype(np.float32), time, person=predictions.person)
 
@@ -242,6 +239,8 @@ def _require_alike(runs: Sequence[Run], head: str | None) -> None:
                 f"{run.folder} was tested on other examples ({len(run.predictions)}) than {start.folder}"
                 f" ({len(start.predictions)}): only runs with the same test part are compared"
             )
+        if not np.array_equal(run.predictions.by_person(), start.predictions.by_person()):
+            raise InputError(f"{run.folder} says of other examples than {start.folder} that they are one person's")
         if ours.task != theirs.task or not np.array_equal(ours.observed, theirs.observed):
             told = f"{theirs.task} against {ours.task}" if ours.task != theirs.task else "labels count from elsewhere"
             raise InputError(f"{run.folder} answers another question than {start.folder}: {told}")

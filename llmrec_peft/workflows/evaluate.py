@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from llmrec_peft.run.recommender import Recommender
 
 TOLERANCE = 1e-4
 """Largest difference that still counts as the same figure: other processors round differently."""
+
+_LARGEST = 1 << 62
 
 
 def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
@@ -31,22 +34,41 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
     """
     recommender = Recommender.from_pretrained(run)
     stored = SealedFolder(run, recommender.loaded.manifest).report()
-    try:
-        digest, further = stored["data"]["digest"], stored.get("heads", {})
-        figures = {name: report["test"]["after"] for name, report in {"": stored, **further}.items()}
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{run}: metrics.json is not what a run writes") from None
+    digest, figures = _told(stored, recommender.model.heads, run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     prepared = prepare(recipe)
     if prepared.digest != digest:
         raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
     test, protocol, measured = prepared.test, prepared.protocol, prepared.measures
     found, repeats = {}, True
-    for name, told in figures.items():
-        head = name or recipe.head.name
+    for head, told in figures.items():
         outcome = outcome_of(recommender.model, head, test, protocol, protocol.learned, protocol.sampled)
         now = measured[head].report(outcome, test)
-        repeats = repeats and all(abs(now[metric] - told.get(metric, float("inf"))) <= TOLERANCE for metric in now)
-        found[name] = {"test": {"after": now}, "stored": told}
-    heads = {name: report for name, report in found.items() if name}
-    return {**found[""], **({"heads": heads} if heads else {}), "repeats": repeats}
+        repeats = repeats and all(_near(value, told.get(metric)) for metric, value in now.items())
+        found[head] = {"test": {"after": now}, "stored": told}
+    first = found.pop(recipe.head.name)
+    return {**first, **({"heads": found} if found else {}), "repeats": repeats}
+
+
+def _told(report: dict[str, Any], heads: Iterable[str], run: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """Return what a report says: the digest of the data, and the figures of each head, the first one's first.
+
+    Raises:
+        InputError: If it does not speak of these heads, or says something else than figures.
+    """
+    first, *others = heads
+    try:
+        further = dict(report.get("heads", {}))
+        of_heads = {first: report, **{name: further[name] for name in others}}
+        figures = {name: dict(one["test"]["after"]) for name, one in of_heads.items()}
+        digest = report["data"]["digest"]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise InputError(f"{run}: metrics.json is not what a run writes") from None
+    if len(further) != len(others):
+        raise InputError(f"{run}: metrics.json is not what a run writes")
+    return digest, figures
+
+
+def _near(value: float, told: Any) -> bool:
+    """Return whether a stored figure is one, and the same."""
+    return type(told) in (int, float) and -_LARGEST < told < _LARGEST and abs(value - told) <= TOLERANCE

@@ -137,7 +137,7 @@ def names_of(explainer: Explainer) -> Names:
     """Titles of the catalogue and names of the graphs' entities."""
     graphs = explainer.what_if.connecting.values()
     entities = [name for signal in graphs for name in signal.names().get("entities", [])]
-    titles: Sequence[str] = explainer.what_if.recommender.catalogue.titles
+    titles: Sequence[str] = explainer.what_if.tenant.catalogue.titles
     return Names([*titles, *entities])
 
 

@@ -16,7 +16,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
-from llmrec_peft.workflows.pair_files import Chunk, CsvSource, ParquetSource, Source
+from llmrec_peft.run.tenant import Tenant
+from llmrec_peft.workflows.pair_files import CHUNK_ROWS, Chunk, CsvSource, ParquetSource, Source
 from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink
 from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
 
@@ -126,37 +127,41 @@ class _Scoring:
 
     def __init__(self, recommender: Recommender, names: list[str], where: str, unknown: Unknown) -> None:
         self._recommender = recommender
+        self._tenant = tenant = recommender.tenant
         self._where = where
         self._unknown = unknown
         self._texts: dict[str, tuple[int, bytes]] = {}
-        model = recommender.model
-        self._reads_text = recommender.catalogue.vectors is not None or model.plan.prompt is not None
-        self._new = NewItems.of(recommender.recipe, recommender.items)
+        self._reads_text = tenant.catalogue.vectors is not None or tenant.model.plan.prompt is not None
+        self._new = NewItems.of(tenant.recipe, tenant.items)
         self._columns = [name for name in names if name not in _KEYS]
-        users = recommender.vocabulary.users
+        users = tenant.vocabulary.users
         self.predicted = Predicted(known_users=users[:3])
 
     def scored(self, chunk: Chunk) -> tuple[np.ndarray[Any, np.dtype[np.float32]], list[str]]:
         """Return scores [n], NaN where there is none, and on what each rests; new items are added first."""
         users, items = self._ids(chunk)
         recommender, predicted = self._recommender, self.predicted
-        unknown_user = recommender.vocabulary.user_indices(users) == 0
+        tenant = self._tenant = recommender.latest(self._tenant)  # whatever other threads switch to meanwhile
+        unknown_user = tenant.vocabulary.user_indices(users) == 0
         self._take_users(users, unknown_user)
         no_item = np.zeros(len(chunk), bool)
         new: list[Mapping[str, Any]] = []
-        catalogue = recommender.catalogue.row_of
+        catalogue = tenant.catalogue.row_of
         for row, item in enumerate(items):
             if item in catalogue and item not in self._texts:
+                self._require_text(chunk, row, item, tenant)
                 continue
             no_item[row] = not self._take_new(chunk, row, item, new)
-        recommender.add_items(new)
+        recommender.add_items_to(tenant, new)
         wanted = np.flatnonzero(~no_item & (~unknown_user | (self._unknown == "popular")))
         scores = np.full(len(chunk), np.nan, np.float32)
-        scores[wanted] = recommender.score([users[row] for row in wanted], [items[row] for row in wanted])
+        tenant = self._tenant = recommender.latest(tenant)
+        asked = [users[row] for row in wanted], [items[row] for row in wanted]
+        scores[wanted] = tenant.pairs(*asked, histories=None, chunk=CHUNK_ROWS)
         wrong = wanted[~np.isfinite(scores[wanted])]
         if len(wrong):
             raise InputError(f"{self._at(int(wrong[0]))}: the run's score is {scores[wrong[0]]}, which is no number")
-        by_text = recommender.vocabulary.item_indices(items) == 0
+        by_text = tenant.vocabulary.item_indices(items) == 0
         basis = np.select(
             [no_item, unknown_user, by_text], ["unknown-item", "unknown-user", "text"], "personal"
         ).tolist()
@@ -187,6 +192,32 @@ class _Scoring:
         self.predicted.unknown_users += len(rows)
         self.predicted.unknown_user = self.predicted.unknown_user or user
 
+    def _require_text(self, chunk: Chunk, row: int, item: str, tenant: Tenant) -> None:
+        """Refuse a text of an item that was added with another one before this file was read.
+
+        What the file says of an item that training knew is not read.
+        """
+        place = tenant.catalogue.row_of[item] - len(tenant.vocabulary.items)
+        if place < 0 or self._new.absent(self._columns):
+            return
+        text = self._new.text_columns(self._brought(chunk, row, item))
+        if text and text != self._new.text_columns(tenant.catalogue.added[place]):
+            raise InputError(
+                f"{self._at(row)}: the item {item!r:.60} was added to the run with another text: one item has one text"
+            )
+
+    def _brought(self, chunk: Chunk, row: int, item: str) -> dict[str, Any]:
+        """Return the columns of a row that the text of a new item takes.
+
+        Raises:
+            InputError: Naming the row, if a value cannot be brought to its column's type.
+        """
+        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
+        try:
+            return self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
+        except InputError as error:
+            raise InputError(f"{self._at(row)}: {error}") from None
+
     def _take_new(self, chunk: Chunk, row: int, item: str, new: list[Mapping[str, Any]]) -> bool:
         """Take the text of an item that the run does not know, and return whether there is one.
 
@@ -196,11 +227,7 @@ class _Scoring:
         absent = self._new.absent(self._columns) if self._reads_text and self._new.types is not None else []
         if not self._reads_text or absent:
             return self._without_text(row, item, absent)
-        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
-        try:
-            brought = self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
-        except InputError as error:
-            raise InputError(f"{self._at(row)}: {error}") from None
+        brought = self._brought(chunk, row, item)
         text = self._new.text_columns(brought)
         digest = hashlib.blake2b(json.dumps(text, default=str).encode(), digest_size=16).digest()
         first = self._texts.setdefault(item, (self.predicted.rows + row + 1, digest))

@@ -22,6 +22,16 @@ from llmrec_peft.identity import file_digest
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+def test_commit_is_not_ignored_where_a_folder_has_the_name_of_a_hub_id(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_backbone, tmp_path / "owner" / "name")
+    monkeypatch.chdir(tmp_path)
+    assert locate("owner/name").revision is None
+    with pytest.raises(InputError, match="owner/name is a folder here, which has no commits"):
+        locate("owner/name", COMMIT)
+
+
 def test_alias_is_the_embedded_package_and_names_the_hub() -> None:
     found = locate("minilm")
     assert found.folder == MINILM.embedded()

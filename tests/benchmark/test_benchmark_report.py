@@ -134,7 +134,7 @@ def test_a_report_without_any_measured_cell_is_a_report() -> None:
     assert "No cell was measured." in text
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"name": "x"}'])
 def test_what_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"r\.json"):

@@ -113,6 +113,13 @@ def test_one_word_is_a_list_of_one_and_numbers_are_numbers_in_lists() -> None:
     assert ColumnType("whole", many=True).bring("1|2.0") == [1, 2]
 
 
+def test_missing_entries_of_a_list_are_left_out_as_soundness_leaves_them_out_of_the_items_table() -> None:
+    for entries in (["Crime", None, "", "Drama"], ["Crime", float("nan"), "", pd.NA, "Drama"]):
+        assert WORDS.bring(entries) == ["Crime", "", "Drama"]
+    assert WORDS.bring(pa.array(["Crime", None])) == ["Crime"]
+    assert ColumnType("whole", many=True).bring(np.array([1.0, np.nan])) == [1]
+
+
 def test_separator_inside_the_tables_own_entries_divides_nothing() -> None:
     commas = ColumnType("text", many=True, inside=(",",))
     assert commas.bring("Patio, Lawn & Garden|Tools") == ["Patio, Lawn & Garden", "Tools"]
@@ -148,6 +155,7 @@ def test_missing_value_stays_missing(nothing: Any) -> None:
         (ColumnType("whole"), 1995.5, "1995.5 is no whole number"),
         (ColumnType("whole"), "1_995", "is no whole number"),
         (ColumnType("whole"), "nan", "is no whole number"),
+        (ColumnType("single"), "1e39", "'1e39' is no finite number"),
         (ColumnType("whole"), "1e3", "is no whole number"),
         (ColumnType("whole"), True, "is no whole number"),
         pytest.param(ColumnType("whole"), 10**5000, "a value of type int is no whole number", id="huge whole"),

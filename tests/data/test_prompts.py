@@ -107,6 +107,20 @@ def test_long_text_of_the_candidate_loses_its_end_and_the_question_stays() -> No
     assert items[0]["told"] == told, "what was given stays as it was"
 
 
+def test_long_text_that_the_prompt_does_not_tell_is_not_cut_word_by_word() -> None:
+    counted = []
+
+    def count(texts: list[str]) -> list[int]:
+        counted.append(len(texts))
+        return words(texts)
+
+    by = PromptWriter(ViewTemplate("{{ user.name }}: {{ item.title }} ?"), 12, 0.5, count)
+    film = {"title": "a b c d " * 5, "description": "word " * 20_000}
+    found = by.write([{"name": "Ann", "note": "more " * 5_000}], [film], [[]])
+    assert found.texts == ["Ann: a b c d a b c d a b ?"]
+    assert len(counted) < 10
+
+
 def test_length_is_that_of_the_wrapped_text_and_what_is_wrapped_is_whole() -> None:
     def chat(text: str) -> str:
         return f"<user> {text} <end> <assistant>"

@@ -51,6 +51,7 @@ def test_sound_data_is_left_as_it_is() -> None:
         ({"users": table({"user_id": ["u1", "u2", "u2"]})}, "user_id 'u2' is there twice, in rows 1 and 2 of users"),
         ({"items": table({"item_id": ["a", "", "c"], "title": ["A", "B", "C"]})}, "item_id is empty in row 1 of items"),
         ({"users": table({"user_id": ["u1", "u2", None]})}, "user_id is empty in row 2 of users"),
+        ({"users": table({"user_id": ["u1", "u2", "u2\0"]})}, "user_id in row 2 of users holds a zero byte"),
         ({"users": table({"user_id": ["u1", "u2", " "]})}, "user_id is empty in row 2 of users"),
         (
             {"items": table({"item_id": [1, 2, 3], "title": ["A", "B", "C"]})},

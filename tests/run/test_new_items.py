@@ -121,6 +121,9 @@ def test_item_columns_of_a_prompt_are_read_too() -> None:
         ({"title": "", "year": None, "genres": ""}, "item 'n': the columns that its text takes are all empty"),
         ({"item_id": 7}, "item ids are texts: '7', not 7"),
         ({"item_id": None}, "a new item has no item_id"),
+        ({"item_id": " "}, "a new item has no item_id"),
+        ({"item_id": "n\ud800"}, r"item 'n\\ud800': an id is a text in UTF-8 without zero bytes"),
+        ({"item_id": "n\0"}, r"item 'n\\x00': an id is a text in UTF-8 without zero bytes"),
     ],
 )
 def test_row_that_cannot_be_brought_is_refused_naming_item_and_column(

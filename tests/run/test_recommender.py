@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -82,6 +83,41 @@ def test_figures_that_do_not_repeat_are_said_not_to(tiny_run: Path, tmp_path: Pa
     (run / "metrics.json").unlink()
     with pytest.raises(InputError, match=r"metrics.json is missing"):
         evaluate(run)
+
+
+@pytest.mark.parametrize("figures", [7, [], {"rmse": "0.9"}, {"rmse": None}, {"rmse": 10**400}, {"rmse": {}}, {}])
+def test_figures_that_are_none_are_refused_or_do_not_repeat(figures: object, tiny_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["test"]["after"] = figures
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    resealed(run)
+    try:
+        assert not evaluate(run)["repeats"]
+    except InputError as error:
+        assert "metrics.json is not what a run writes" in str(error)
+
+
+@pytest.mark.parametrize("heads", [{"clicks": {"test": {"after": {"auc": 0.5}}}}, ["rating"], 3])
+def test_figures_of_heads_that_the_run_has_not_are_refused(heads: object, tiny_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    (run / "metrics.json").write_text(json.dumps({**metrics, "heads": heads}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"metrics.json is not what a run writes"):
+        evaluate(resealed(run))
+
+
+@pytest.mark.parametrize("k", ["5", None, 2.0, True, 0, -3])
+def test_number_of_items_that_is_none_is_refused(k: Any, recommender: Recommender) -> None:
+    with pytest.raises(InputError, match=r"k is a whole number|k must be at least 1"):
+        recommender.recommend(["1"], k=k)
+    with pytest.raises(InputError, match="chunk must be at least 1"):
+        recommender.score(["1"], ["1"], chunk=0)
+
+
+def test_histories_are_refused_by_a_run_that_would_ignore_them(recommender: Recommender) -> None:
+    with pytest.raises(InputError, match="this run reads no histories"):
+        recommender.score(["1"], ["1"], histories=[[("5", 5.0)]])
 
 
 def test_recommendations_are_unseen_best_first_and_k_long(recommender: Recommender, tiny_run: Path) -> None:

@@ -15,7 +15,11 @@ from resealed import resealed
 from spoiled import change_tensors
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.workflows import pair_files
+from llmrec_peft.workflows.pair_files import CsvSource
+from llmrec_peft.workflows.predict import predict
 
 SECONDS = 2.0
 """How long threads work against each other."""
@@ -241,3 +245,42 @@ def test_snapshot_answers_as_before_though_items_were_added(tiny_run: Path) -> N
     recommender.add_items([film("new")])
     assert before.recommend(["1"], 100, True) == lists
     assert len(recommender.recommend(["1"], 100, True)[0].items) == 41
+
+
+def test_explanations_are_of_the_run_that_answered_when_they_began(both: tuple[Recommender, Path]) -> None:
+    recommender, _ = both
+    first = recommender.current
+    explainer = Explainer(recommender, words="none")
+    expected = explainer.explain("1", "3").plain()
+    recommender.switch("other")
+    assert float(recommender.score(["1"], ["3"])[0]) != pytest.approx(expected["score"], abs=1e-4)
+    assert explainer.explain("1", "3").plain() == expected
+    pairs = explainer.sample(5)
+    recommender.switch(first)
+    assert explainer.sample(5) == pairs
+
+
+def test_file_is_scored_by_one_run_whatever_answers_meanwhile(
+    both: tuple[Recommender, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender, _ = both
+    monkeypatch.setattr(pair_files, "CHUNK_ROWS", 1)
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    lines = ["user_id,item_id,title,year,genres", "1,3,,,", "1,new,Heat,1995,Crime", "1,new,Heat,1995,Crime", "1,3,,,"]
+    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = CsvSource.__iter__
+
+    def switching(self: CsvSource) -> Iterator[Any]:
+        for at, chunk in enumerate(rows(self)):
+            recommender.switch(recommender.adapters[at % 2])
+            yield chunk
+
+    monkeypatch.setattr(CsvSource, "__iter__", switching)
+    predict(recommender, source, target)
+    scores = [line.split(",")[-2] for line in target.read_text(encoding="utf-8").splitlines()[1:]]
+    assert scores[0] == scores[3]
+    assert scores[1] == scores[2]
+    recommender.switch(recommender.adapters[0])
+    assert recommender.score(["1", "1"], ["3", "new"]).tolist() == pytest.approx([float(scores[0]), float(scores[1])])
+    recommender.switch("other")
+    assert "new" not in recommender.catalogue.row_of

@@ -151,6 +151,15 @@ OTHER_TABLES = {
 }
 
 
+def test_prompts_are_not_made_of_added_items_where_the_own_ones_have_no_columns(
+    task_runs: Callable[[str], Path], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(task_runs("prompt"), tmp_path / "run"))
+    change_table(run / ITEMS, lambda table: table.drop_columns(["columns"]))
+    with pytest.raises(InputError, match=r"items\.parquet: no column columns, of which the run's prompts are made"):
+        Recommender.from_pretrained(resealed(run))
+
+
 @pytest.mark.parametrize("case", OTHER_TABLES)
 def test_tables_that_do_not_fit_are_refused_though_their_digest_is_true(case: str, run: Path) -> None:
     name, change, message = OTHER_TABLES[case]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,21 @@ def _other_labels(run: Path) -> None:
     resealed(run)
 
 
+def _other_persons(run: Path) -> None:
+    said = read_predictions(run / NAME)
+    person = np.arange(len(said), dtype=np.int64) % 3
+    write_predictions(run / NAME, Predictions(said.user, said.item, said.label, said.heads, person))
+    resealed(run)
+
+
+def _no_task(run: Path) -> None:
+    said = read_predictions(run / NAME)
+    head = said.heads["rating"]
+    heads = {"rating": HeadPredictions("guess", head.metric, head.best_baseline, head.observed, head.models)}
+    write_predictions(run / NAME, Predictions(said.user, said.item, said.label, heads))
+    resealed(run)
+
+
 def _no_table(run: Path) -> None:
     (run / NAME).write_bytes(b"PAR1")
     resealed(run)
@@ -201,6 +217,8 @@ def _no_table(run: Path) -> None:
         (_other_examples, r"was tested on other examples \(\d+\) than .*: only runs with the same test part"),
         (_other_protocol, "was measured otherwise than .*: labels_counted is prequential, not"),
         (_other_labels, "answers another question than .*: labels count from elsewhere"),
+        (_other_persons, "says of other examples than .* that they are one person's"),
+        (_no_task, "'guess' is no task"),
         (lambda run: (run / NAME).unlink(), r"has no predictions\.parquet: .* train it again"),
         (lambda run: (run / NAME).write_bytes(b"PAR1"), r"predictions\.parquet is not what the run wrote"),
         (_no_table, r"predictions\.parquet: not the table it should be"),
@@ -216,6 +234,36 @@ def test_runs_that_cannot_be_paired_are_refused(
     spoil(copy)
     with pytest.raises(InputError, match=message):
         compare(runs[:1], [str(copy)])
+
+
+def test_persons_count_as_the_same_however_they_are_numbered(runs: list[Path], tmp_path: Path) -> None:
+    copies = []
+    for at, run in enumerate(runs[:2]):
+        said = read_predictions(run / NAME)
+        person = (np.unique(said.user, return_inverse=True)[1].astype(np.int64) // 2) * (3 - 7 * at) + 5
+        copies.append(shutil.copytree(run, tmp_path / run.name))
+        write_predictions(copies[-1] / NAME, Predictions(said.user, said.item, said.label, said.heads, person))
+        resealed(copies[-1])
+    assert "by_person" in compare(copies[:1], names(copies[1:]), resamples=200)["intervals"]
+
+
+def test_ids_that_differ_in_their_end_alone_stay_apart() -> None:
+    label = np.array([1.0, 2.0], np.float32)
+    ordered = Predictions(["u\0", "u"], ["i", "i\0"], label, {}).in_order()
+    assert (ordered.user, ordered.item) == (["u", "u\0"], ["i\0", "i"])
+    assert ordered.label.tolist() == [2.0, 1.0]
+
+
+def test_one_long_id_takes_no_more_than_its_own_room() -> None:
+    long = "u" * 10_000_000
+    ids = [f"u{at}" for at in range(5_000)] + [long]
+    label = np.zeros(len(ids), np.float32)
+    tracemalloc.start()
+    try:
+        Predictions(ids, ids, label, {}).in_order()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 def test_wrong_choices_are_refused(runs: list[Path]) -> None:

@@ -105,6 +105,20 @@ def test_new_items_are_scored_by_their_text_columns_once_over_all_chunks(
     assert result["score"][0] == pytest.approx(float(recommender.score(["1"], ["h"])[0]), abs=1e-3)
 
 
+def test_item_that_an_earlier_file_added_keeps_its_text(tiny_run: Path, tmp_path: Path) -> None:
+    recommender = Recommender.from_pretrained(tiny_run)
+    film = {"user_id": ["1"], "item_id": ["new"], "title": ["Heat"], "year": [1995], "genres": ["Crime"]}
+    for name, columns in {"a": film, "b": film, "c": {"user_id": ["1"], "item_id": ["new"]}}.items():
+        predict(recommender, _write(tmp_path / f"{name}.csv", columns), tmp_path / f"{name}.parquet")
+    scores = [_read(tmp_path / f"{name}.parquet")["score"] for name in "abc"]
+    assert scores[0] == scores[1] == scores[2]
+    other = _write(tmp_path / "other.csv", {**film, "title": ["Babe"]})
+    with pytest.raises(InputError, match=r"row 1: the item 'new' was added to the run with another text"):
+        predict(recommender, other, tmp_path / "other.parquet")
+    known = _write(tmp_path / "known.csv", {**film, "item_id": ["3"]})
+    assert predict(recommender, known, tmp_path / "known.parquet").scored == 1
+
+
 UNKNOWN = {"user_id": ["1", "nobody", "2", "nobody"], "item_id": ["3", "3", "nowhere", "nowhere"]}
 
 
