@@ -124,7 +124,8 @@ def _measured(case: str, rows: int) -> dict[str, Any]:
 
 def made_up(rows: int, twice: bool, seed: int = 0) -> Any:
     """Made-up ratings of so many users and items, twice as many interactions, on request a hundred pairs twice."""
-    from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+    from llmrec_peft.data.dataset import RecDataset
+    from llmrec_peft.data.tables import interactions_table, table
 
     rng = np.random.default_rng(seed)
     ids = [str(index) for index in range(rows)]

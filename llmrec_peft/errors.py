@@ -31,6 +31,7 @@ class NotFiniteError(InputError, ValueError):
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LONGEST_REASON = 200
 _NUMBER = re.compile(r"(?:Errno|os error) (\d+)")
 
 
@@ -44,6 +45,17 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     return any(int(number) in _FULL for number in _NUMBER.findall(str(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what an error of the system or of a library says.
+
+    >>> reason_of(FileNotFoundError(2, "No such file", "x")), reason_of(ValueError("no number\\nat all"))
+    ('No such file', 'no number')
+    """
+    said = getattr(error, "strerror", None) or str(error)
+    lines = (line.strip() for line in str(said).splitlines())
+    return next((line for line in lines if line), type(error).__name__)[:_LONGEST_REASON]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -14,16 +14,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 """Version of this package, which run folders record; the same as in ``pyproject.toml``."""
-_CHUNK = 1 << 20
 
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
-    sha = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha.update(chunk)
-    return sha.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_digest(files: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.printable import quoted
 
 
 class Options(BaseModel):
@@ -81,7 +82,7 @@ def one_line(error: ValidationError, options: type[BaseModel], where: str = "") 
     message = ", or ".join(
         dict.fromkeys([messages[0], *(one.removeprefix("Input should be ") for one in messages[1:])])
     )
-    given = "" if first["type"] in {"missing", "value_error"} else f" (given: {_short(first['input'])})"
+    given = "" if first["type"] in {"missing", "value_error"} else f" (given: {quoted(first['input'], 60)})"
     return f"{path or 'recipe'}: {message}{given}"
 
 
@@ -94,7 +95,7 @@ def validated(options: type[Options], values: Any, where: str) -> Options:
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise InputError(f"{where}: expected a block of options, got {_short(values)}")
+        raise InputError(f"{where}: expected a block of options, got {quoted(values, 60)}")
     try:
         return options.model_validate(values)
     except ValidationError as error:
@@ -127,11 +128,3 @@ def _block_at(options: type[BaseModel], path: tuple[int | str, ...]) -> type[Bas
         candidates = [field.annotation, *get_args(field.annotation)] if field else []
         block = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
     return block
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or blocks without end
-        text = type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004

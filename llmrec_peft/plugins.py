@@ -56,12 +56,13 @@ from llmrec_peft.backbone.through_peft.targets import (
     transposed,
 )
 from llmrec_peft.data.batches import Batch
-from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, interactions_table, table
+from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import Negatives
 from llmrec_peft.data.source import Download, Reader
 from llmrec_peft.data.strays import without_unknown
+from llmrec_peft.data.tables import interactions_table, table
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, TaskHead, matrix_scores, pair_scores, products
 from llmrec_peft.options import Options

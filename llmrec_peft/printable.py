@@ -11,12 +11,18 @@ import html
 import json
 import math
 import re
+import reprlib
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 LONGEST_LINE = 900
 """Characters of a message; one that repeats its whole input is no help."""
+LONGEST_VALUE = 120
+"""Characters of a value in a message."""
+LONGEST_PATH = 160
+"""Characters of a path in a message."""
 
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, movements of the cursor
@@ -35,6 +41,8 @@ _HALF = re.compile("[\ud800-\udfff]")
 """Halves of characters (lone surrogates), which no encoding takes."""
 _ACTIVE = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=[#\w]+;)")
 _AT_START = re.compile(r"^(?:#{1,6}(?=\s|$)|[-+=](?=[-+=\s]|$)|\d+(?=[.)](?:\s|$)))")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong, _SHORT.maxlevel = 80, 80, 40, 3
 _JSON = re.compile(f"{_UNSEEN.pattern}|{_HALF.pattern}|[\x7f-\x9f\u2028\u2029]")
 
 
@@ -49,6 +57,27 @@ def for_terminal(text: object) -> str:
         return plain
     plain = _CONTROL.sub(" ", _SEQUENCE.sub("", plain))
     return _HALF.sub("\ufffd", _UNSEEN.sub("", plain))
+
+
+def quoted(value: object, longest: int = LONGEST_VALUE) -> str:
+    """Return a value of any type, size and content for a message: written as in Python, shortened.
+
+    >>> quoted("a\\nb"), quoted(list(range(100)))
+    ("'a\\\\nb'", '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    try:
+        text = _SHORT.repr(value)
+    except (ValueError, RecursionError):  # a whole number of more than 4,300 digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def shown(path: Path | str) -> str:
+    """Return a path for a message: one line of printable characters, the middle of a long one left out."""
+    text = str(path)
+    text = text if text.isprintable() else repr(text)
+    half = LONGEST_PATH // 2
+    return text if len(text) <= LONGEST_PATH else f"{text[:half]}…{text[-half:]}"
 
 
 def for_markdown(text: object) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 
-_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""No link is followed, and opening a FIFO without a writer does not wait."""
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Opening a FIFO without a writer does not wait."""
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_PART = 1 << 22
+"""Bytes that are asked for at once."""
 _KINDS = (
     (stat.S_ISLNK, "a link"),
     (stat.S_ISDIR, "a folder"),
@@ -22,27 +25,36 @@ _KINDS = (
 )
 
 
-def read_regular(path: Path, limit: int) -> bytes:
+def read_regular(path: Path, limit: int, follow_links: bool = False) -> bytes:
     """Read a regular file of at most `limit` bytes.
 
     Raises:
-        InputError: If it is missing, unreadable, larger, or a link, folder, FIFO or device; nothing was read then.
+        InputError: If it is unreadable or changes meanwhile, or as `require_regular`; nothing was read then.
     """
-    with open_regular(path, limit) as (descriptor, found):
-        parts, left = [], found.st_size + 1  # a file that grows meanwhile is not followed
+    with open_regular(path, limit, follow_links) as (descriptor, found):
         try:
-            while left > 0 and (part := os.read(descriptor, min(left, 1 << 24))):
-                parts.append(part)
-                left -= len(part)
+            content = b"".join(read_parts(descriptor, found.st_size + 1))  # no more of a file that grows meanwhile
         except OSError as error:
-            raise InputError(f"{path}: unreadable ({error.strerror or error})") from None
-    if left == 0:
+            raise InputError(f"{path}: unreadable ({reason_of(error)})") from None
+    if len(content) > found.st_size:
         raise InputError(f"{path}: was changed while it was read")
-    return b"".join(parts)
+    return content
 
 
-def require_regular(path: Path, limit: int) -> os.stat_result:
+def read_parts(descriptor: int, size: int) -> Iterator[bytes]:
+    """Yield the next `size` bytes of an open file in parts of a few megabytes; fewer bytes if it ends before."""
+    while size > 0 and (part := os.read(descriptor, min(size, _PART))):
+        yield part
+        size -= len(part)
+
+
+def require_regular(path: Path, limit: int, follow_links: bool = False) -> os.stat_result:
     """Refuse what is no regular file of at most `limit` bytes; nothing is opened.
+
+    Args:
+        path: The file.
+        limit: Bytes that it can have.
+        follow_links: Whether a link to such a file is one too, as in the Hub's cache, which consists of links.
 
     Returns:
         What the file system says about the file.
@@ -51,15 +63,15 @@ def require_regular(path: Path, limit: int) -> os.stat_result:
         InputError: If it is missing, a link, a folder, a FIFO or a device, or larger.
     """
     try:
-        found = path.lstat()
+        found = path.stat() if follow_links else path.lstat()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {_reason(error)}") from None
+        raise InputError(f"{path}: {_reason(path, error)}") from None
     _require(path, found, limit)
     return found
 
 
 @contextmanager
-def open_regular(path: Path, limit: int) -> Iterator[tuple[int, os.stat_result]]:
+def open_regular(path: Path, limit: int, follow_links: bool = False) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file of at most `limit` bytes for reading.
 
     Yields:
@@ -68,17 +80,35 @@ def open_regular(path: Path, limit: int) -> Iterator[tuple[int, os.stat_result]]
     Raises:
         InputError: As `require_regular`; and if it cannot be opened.
     """
-    require_regular(path, limit)  # opening a device can have effects, so it is asked before as well as after
+    require_regular(
+        path, limit, follow_links
+    )  # opening a device can have effects, so it is asked before as well as after
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, _FLAGS if follow_links else _FLAGS | _NO_LINK)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {_reason(error)}") from None
+        raise InputError(f"{path}: {_reason(path, error)}") from None
     try:
         found = os.fstat(descriptor)
         _require(path, found, limit)
         yield descriptor, found
     finally:
         os.close(descriptor)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file lies at a path; False as well for a path that is too long or cannot be looked at."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder lies at a path; False as well for a path that is too long or cannot be looked at."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _require(path: Path, found: os.stat_result, limit: int) -> None:
@@ -89,7 +119,7 @@ def _require(path: Path, found: os.stat_result, limit: int) -> None:
         raise InputError(f"{path}: has {found.st_size:,} bytes, more than the {limit:,} that such a file can have")
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(path: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
-        return "is missing"
-    return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+        return "is a link to nothing" if path.is_symlink() else "is missing"
+    return f"cannot be opened ({reason_of(error)})"

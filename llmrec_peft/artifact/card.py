@@ -74,8 +74,9 @@ def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
     base = str(metrics["base"]["name"])
     tags = ["recommender-system", "llmrec-peft", recipe.adapter.method]
     front = dump_yaml({"library_name": "peft", "base_model": base, "tags": tags})
+    # titles, paths and licences come from others
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=_shown
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=for_markdown
     )
     return f"---\n{front}---\n\n" + environment.from_string(_CARD).render(
         recipe=recipe,
@@ -87,8 +88,3 @@ def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
         legend=legend(metrics),
         no_adapter=NO_ADAPTER,
     )
-
-
-def _shown(value: object) -> str:
-    """Return what the card shows for a value: titles, paths and licences come from others."""
-    return for_markdown(value)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from llmrec_peft.artifact.exchange import exchange
 from llmrec_peft.artifact.place import occupied, require_file, require_named, require_replaceable, why_kept
-from llmrec_peft.artifact.plain_file import shown
 from llmrec_peft.artifact.workspace import NEW, OLD, Workspace, removed
-from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.errors import InputError, disk_is_full, reason_of
+from llmrec_peft.printable import shown
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every usual file system takes."""
@@ -80,7 +80,7 @@ def whole_file(target: Path, overwrite: bool = True) -> Iterator[Path]:
         else:
             _moved(partial, target)
     except OSError as error:
-        raise InputError(f"{shown(target)}: {error.strerror or error}; nothing was written") from None
+        raise InputError(f"{shown(target)}: {reason_of(error)}; nothing was written") from None
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def _put(partial: Path, target: Path, aside: Path) -> None:
     except OSError as error:
         if disk_is_full(error):
             raise
-        raise InputError(f"{shown(target)}: {error.strerror or error}; it was not written") from None
+        raise InputError(f"{shown(target)}: {reason_of(error)}; it was not written") from None
     if former is None:
         return
     why = why_kept(former)  # nobody else knows its name now: what is read here is what is removed

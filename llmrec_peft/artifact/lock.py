@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from llmrec_peft.artifact.plain_file import read_object
 from llmrec_peft.errors import InputError
+from llmrec_peft.strict_json import read_object
 
 _MOST_BYTES = 4096
 """Bytes that are read of a holder's file."""

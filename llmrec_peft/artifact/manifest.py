@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +13,9 @@ from pydantic import Field, ValidationError
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import files_digest, values_digest
 from llmrec_peft.options import Options, one_line
-from llmrec_peft.regular_files import open_regular, read_regular
-from llmrec_peft.strict_json import parse_json, quoted
+from llmrec_peft.printable import quoted
+from llmrec_peft.regular_files import open_regular, read_parts, read_regular
+from llmrec_peft.strict_json import parse_json
 
 FORMAT = 3
 """Version of the run folder's layout; a folder of another version is refused."""
@@ -43,7 +43,6 @@ LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensor
 """Bytes that a file of a run folder can have, by its ending."""
 MANIFEST_BYTES = 1 << 20
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_CHUNK = 1 << 20
 
 
 class Manifest(Options):
@@ -95,13 +94,11 @@ def _digest(base: dict[str, str | None], files: dict[str, str], private: dict[st
 
 
 def _file_digest(path: Path, limit: int) -> str:
-    """Return the SHA-256 of a regular file's bytes, some at a time."""
+    """Return the SHA-256 of a regular file's bytes."""
     sha = hashlib.sha256()
     with open_regular(path, limit) as (descriptor, found):
-        left = found.st_size
-        while left > 0 and (part := os.read(descriptor, min(left, _CHUNK))):
+        for part in read_parts(descriptor, found.st_size):
             sha.update(part)
-            left -= len(part)
     return sha.hexdigest()
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 
 MOST_ROWS = 1 << 31
 MOST_COLUMNS = 1000
@@ -66,7 +66,7 @@ class Table:
             )
             schema = self._file.schema_arrow
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-            raise self.wrong(_reason(error)) from None
+            raise self.wrong(reason_of(error)) from None
         if len(set(schema.names)) < len(schema.names):
             raise self.wrong("a column stands twice")
         self.schema = schema
@@ -179,7 +179,7 @@ class Table:
         try:
             found = self._file.read(columns=[column], use_threads=False)[column]
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-            raise self.wrong(_reason(error)) from None
+            raise self.wrong(reason_of(error)) from None
         if len(found) != self.rows:
             raise self.wrong(f"{column} has {len(found)} rows, not {self.rows}")
         return found
@@ -187,8 +187,3 @@ class Table:
 
 def _spelled(kind: pa.DataType) -> str:
     return repr(str(kind)[:40])
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return "".join(mark if mark.isprintable() else " " for mark in lines[0][:200]) if lines else type(error).__name__

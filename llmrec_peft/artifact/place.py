@@ -9,8 +9,10 @@ import stat
 from pathlib import Path
 
 from llmrec_peft.artifact.manifest import ANSWERING, NAME
-from llmrec_peft.artifact.plain_file import is_folder, read_object, shown
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import shown
+from llmrec_peft.regular_files import is_folder
+from llmrec_peft.strict_json import read_object
 
 _MOST_BYTES = 1 << 20
 """Bytes of a manifest, at most."""

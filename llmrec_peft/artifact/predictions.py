@@ -139,8 +139,8 @@ def read_predictions(path: Path, content: bytes | bytearray | None = None) -> Pr
     table = Table(read_content(path, limit_of(NAME)) if content is None else content, path)
     table.require("user_id", "item_id", "label")
     try:
-        told = dict(json.loads((table.schema.metadata or {})[_KEY])["heads"])
-        facts_of = {str(name): dict(facts) for name, facts in told.items()}
+        stored = dict(json.loads((table.schema.metadata or {})[_KEY])["heads"])
+        facts_of = {str(name): dict(facts) for name, facts in stored.items()}
         heads = {name: _head(table, name, facts) for name, facts in facts_of.items()}
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise table.wrong(f"its head says {(str(error).splitlines() or ['nothing'])[0][:80]!r}") from None

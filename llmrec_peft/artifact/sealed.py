@@ -22,12 +22,11 @@ from llmrec_peft.artifact.manifest import (
     require_digest,
     require_files,
 )
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.recipe.yaml_file import parse_yaml
-from llmrec_peft.regular_files import open_regular
+from llmrec_peft.regular_files import open_regular, read_parts
 from llmrec_peft.strict_json import parse_json
 
-_CHUNK = 1 << 20
 _NAMED, _LOOKED_AT = 3, 1000
 """Surplus files that a note names, and entries of a folder that are looked at for it."""
 
@@ -86,11 +85,9 @@ class SealedFolder:
         """
         path, sha = self.folder / name, hashlib.sha256()
         with open_regular(path, min(limit, limit_of(name))) as (descriptor, found), target.open("wb") as copied:
-            left = found.st_size
-            while left > 0 and (part := os.read(descriptor, min(left, _CHUNK))):
+            for part in read_parts(descriptor, found.st_size):
                 sha.update(part)
                 copied.write(part)
-                left -= len(part)
         require_digest(path, self.manifest, sha.hexdigest())
 
     def verify(self, names: Iterable[str]) -> None:
@@ -171,7 +168,7 @@ def read_content(path: Path, limit: int) -> bytearray:
                 at += count
             longer = bool(os.read(descriptor, 1))
         except OSError as error:
-            raise InputError(f"{path}: unreadable ({error.strerror or error})") from None
+            raise InputError(f"{path}: unreadable ({reason_of(error)})") from None
     if at < len(content) or longer:
         raise InputError(f"{path}: was changed while it was read")
     return content

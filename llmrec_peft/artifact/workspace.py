@@ -15,8 +15,10 @@ from pathlib import Path
 from llmrec_peft.artifact.exchange import recover
 from llmrec_peft.artifact.lock import Lock, about
 from llmrec_peft.artifact.place import occupied, require_named
-from llmrec_peft.artifact.plain_file import is_file, read_object, shown
 from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.printable import shown
+from llmrec_peft.regular_files import is_file
+from llmrec_peft.strict_json import read_object
 
 OWNER = "owner.json"
 """File that says for which target a hidden folder was made; without it nothing is taken for ours."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft.backbone.json_file import read_json
 from llmrec_peft.errors import InputError
+from llmrec_peft.strict_json import read_json, read_object
 
 MODULES = "modules.json"
 """File that makes a folder an embedding model's."""
+_LARGEST = 1 << 20
+"""Bytes of a configuration file."""
 _OWN = "sentence_transformers."
 _FOLDER = re.compile(r"\d{1,3}_\w{1,60}")
 _SETTINGS = tuple(
@@ -148,7 +150,9 @@ class _Reader:
 
     def _modules(self) -> list[tuple[str, str]]:
         """Return class and folder of each module."""
-        listed = read_json(self._folder / MODULES, list)
+        listed = read_json(self._folder / MODULES, _LARGEST, follow_links=True, infinite=True)
+        if not isinstance(listed, list):
+            raise InputError(f"{self._at(MODULES)}: is no JSON list of modules")
         found = []
         for entry in listed:
             kind, path = (entry.get("type"), entry.get("path", "")) if isinstance(entry, dict) else (None, None)
@@ -264,8 +268,7 @@ class _Reader:
         if not needed and not (self._folder / name).exists():
             return {}
         self._files.append(name)
-        config: dict[str, Any] = read_json(self._folder / name, dict)
-        return config
+        return read_object(self._folder / name, _LARGEST, follow_links=True, infinite=True)
 
     def _at(self, name: str) -> str:
         return str(self._folder / name)

@@ -20,10 +20,13 @@ from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.backbone.remembered import cache_folder
 from llmrec_peft.errors import InputError, disk_is_full
 from llmrec_peft.identity import file_digest
+from llmrec_peft.strict_json import read_object
 
 DIGESTS = "digests.json"
 """Written last into a converted folder: the SHA-256 of every other file in it."""
 _WEIGHTS = "model.safetensors"
+_LARGEST_RECORD = 1 << 20
+"""Bytes of `DIGESTS`, at most."""
 
 
 def converted_folder(gguf: GgufFile) -> Path:
@@ -37,10 +40,10 @@ def what_is_wrong(folder: Path, gguf: GgufFile) -> str | None:
     The weights are compared with the digest in the alias, the other files with the recorded digests beside them.
     """
     try:
-        record = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        record = read_object(folder / DIGESTS, _LARGEST_RECORD)
+    except InputError:
         return f"{DIGESTS} is missing or broken"
-    if not isinstance(record, dict) or _WEIGHTS not in record or "config.json" not in record:
+    if _WEIGHTS not in record or "config.json" not in record:
         return f"{DIGESTS} names no weights"
     for name, digest in {**record, _WEIGHTS: gguf.converted_sha256}.items():
         path = folder / name

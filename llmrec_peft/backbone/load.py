@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmrec_peft.backbone.bare import BareTree
 from llmrec_peft.backbone.base import BaseIdentity
-from llmrec_peft.backbone.base_files import CONFIG, read_object, stored_sizes, weight_files
+from llmrec_peft.backbone.base_files import CONFIG, read_config
+from llmrec_peft.backbone.base_weights import stored_sizes, weight_files
 from llmrec_peft.backbone.complete import load_complete, require_parts, require_sizes
 from llmrec_peft.backbone.embedding_model import EmbeddingModel, read_embedding_model
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
@@ -217,7 +218,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         tensors, stored = stored_sizes(weight_files(location.folder))
         config, facts, parts = bare_config(location.folder, section.name, remote, tensors)
         require_pooling(section.pooling, facts)
-        require_config(read_object(location.folder / CONFIG), section)
+        require_config(read_config(location.folder / CONFIG), section)
         options |= {"config": config, "trust_remote_code": remote, **parts}
         if not remote:
             with torch.device("meta"):
@@ -230,18 +231,13 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     _keep_trainable_on_cpu(model)
     model.requires_grad_(False)
     model.eval()
-    tokenizer.padding_side = "right"  # like `TokenTable`: a token's position is its place in the text
     if files is not None and files.lower_case:
         lower_cased(tokenizer)
     dense = load_dense(location.folder, () if files is None else files.dense, facts.width)
-    compute = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
-    held = "nf4-double" if section.quantization == "nf4" and section.double_quantization else section.quantization
-    named = (location.name, location.revision, location.weights_sha256)
-    identity = BaseIdentity(*named, held, compute, location.files)
     backbone = Backbone(
         model=model,
         tokenizer=tokenizer,
-        identity=identity,
+        identity=_identity(location, section, compute="bf16" if dtype == torch.bfloat16 else "fp32"),
         kind=facts.kind,
         width=facts.width,
         depth=facts.depth,
@@ -251,6 +247,12 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
     )
     backbone.reads(section)  # refuses what cannot work before anything is computed
     return backbone
+
+
+def _identity(location: Location, section: BackboneSection, compute: str) -> BaseIdentity:
+    doubly = section.quantization == "nf4" and section.double_quantization
+    held = "nf4-double" if doubly else section.quantization
+    return BaseIdentity(location.name, location.revision, location.weights_sha256, held, compute, location.files)
 
 
 def bare_config(
@@ -272,7 +274,7 @@ def bare_config(
     """
     from transformers import AutoConfig
 
-    stated = read_object(folder / CONFIG)
+    stated = read_config(folder / CONFIG)
     claimed = facts_of_config(stated)
     if claimed is not None:  # before the configuration's class makes lists as long as the model is deep
         require_parts(stated, claimed.depth, tensors, name)

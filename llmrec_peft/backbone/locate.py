@@ -9,9 +9,10 @@ from pathlib import Path
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.alias import BackboneAlias
-from llmrec_peft.backbone.base_files import content_digest, identity_files, require_base_folder, weights_digest
+from llmrec_peft.backbone.base_files import content_digest, identity_files, require_base_folder
+from llmrec_peft.backbone.base_weights import weights_digest
 from llmrec_peft.backbone.gguf import convert_once
-from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.errors import InputError, nearest, reason_of
 
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 _FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
@@ -102,5 +103,6 @@ def _from_hub(hub_id: str, revision: str, hint: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_FILES))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        cause = str(error).splitlines()[0]
-        raise InputError(f"backbone {hub_id}@{revision[:8]} cannot be fetched from the Hub ({cause}){hint}") from None
+        raise InputError(
+            f"backbone {hub_id}@{revision[:8]} cannot be fetched from the Hub ({reason_of(error)}){hint}"
+        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.backbone.base_files import weight_files
+from llmrec_peft.backbone.base_weights import weight_files
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft import registry
-from llmrec_peft.backbone.base_files import CONFIG, read_object, require_base_folder
+from llmrec_peft.backbone.base_files import CONFIG, read_config, require_base_folder
 from llmrec_peft.backbone.facts import BackboneFacts, facts_of_config
 from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
@@ -159,7 +159,7 @@ def known_facts(name: str, revision: str | None = None) -> BackboneFacts | None:
 
 def _of_file(path: Path) -> BackboneFacts | None:
     try:
-        return facts_of_config(read_object(path))
+        return facts_of_config(read_config(path))
     except InputError:
         return None  # loading reports what is wrong with it
 

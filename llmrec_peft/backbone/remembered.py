@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.regular_files import open_regular
+from llmrec_peft.strict_json import parse_json
 
 VERIFY = "LLMREC_VERIFY"
 """Environment variable: set to 1, nothing remembered in the cache is believed and every file is read anew."""
@@ -99,14 +102,11 @@ def _record(path: Path) -> Path | None:
 def _read(record: Path) -> dict[str, Any]:
     """Return a record's answers; none where it is missing, broken, another user's or no regular file."""
     try:
-        descriptor = os.open(record, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-            if not (mine and stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST_RECORD):
+        with open_regular(record, _LARGEST_RECORD) as (descriptor, found):
+            if hasattr(os, "getuid") and found.st_uid != os.getuid():
                 return {}
-            values = json.loads(file.read(_LARGEST_RECORD))
-    except (OSError, ValueError, RecursionError):
+            values = parse_json(os.read(descriptor, _LARGEST_RECORD), str(record))
+    except (OSError, InputError):
         return {}
     return values if isinstance(values, dict) else {}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmrec_peft.backbone.tensor_files import DTYPES
 from llmrec_peft.backbone.tensor_header import SIZES, StoredTensor, header_length, parse_header
 from llmrec_peft.errors import InputError
-from llmrec_peft.strict_json import quoted
+from llmrec_peft.printable import quoted
 
 if TYPE_CHECKING:
     from torch import Tensor

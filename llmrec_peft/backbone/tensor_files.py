@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from llmrec_peft.backbone.tensor_header import Header, StoredTensor, read_header
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
 from llmrec_peft.regular_files import open_regular
-from llmrec_peft.strict_json import quoted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

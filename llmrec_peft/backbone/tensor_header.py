@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.strict_json import parse_json, quoted
+from llmrec_peft.printable import quoted
+from llmrec_peft.strict_json import parse_json
 
 HEADER_LIMIT = 4 << 20
 """Bytes of a header; those of this project's files have less than one megabyte."""
@@ -130,7 +131,7 @@ def parse_header(text: bytes, size: int, where: str) -> Header:
 
 def _stored(value: Any, where: str) -> StoredTensor:
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise InputError(f"{where} is not told by dtype, shape and data_offsets")
+        raise InputError(f"{where} has other fields than dtype, shape and data_offsets")
     dtype, shape, place = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in SIZES:
         raise InputError(f"{where} has the unknown dtype {quoted(dtype)}")

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmrec_peft.artifact.lock import Lock
-from llmrec_peft.artifact.plain_file import shown
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import known_facts, refusal
 from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.benchmark.process import Places, Process
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.printable import shown
 from llmrec_peft.progress import Bar, bar, note
 
 COMMAND = (sys.executable, "-m", "llmrec_peft.benchmark.cell")
@@ -66,7 +66,7 @@ def alone_in(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         holder = lock.acquire()
     except (OSError, ValueError) as error:
-        raise InputError(f"{shown(out)}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"{shown(out)}: {reason_of(error)}") from None
     if holder is not None:
         raise InputError(
             f"{shown(out)}: another benchmark is writing there ({holder}); wait for it, or give another --out"
@@ -94,7 +94,7 @@ def run_cells(cells: Sequence[Cell], out: Path, choices: Choices) -> list[Row]:
     try:
         (out / "cells").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out}: {error.strerror or error}") from None
+        raise InputError(f"{out}: {reason_of(error)}") from None
     rows = {cell.key: _settled(cell, out, choices) for cell in cells}
     waiting = deque(cell for cell in cells if rows[cell.key] is None)
     running: list[Process] = []

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.plain_file import is_file, shown
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import require_possible
 from llmrec_peft.cli import parameters
@@ -18,8 +17,10 @@ from llmrec_peft.cli.command import TRAIN, Command
 from llmrec_peft.cli.figures import print_figures
 from llmrec_peft.cli.output import print_json, print_line
 from llmrec_peft.errors import InputError, InterruptedTrainingError
+from llmrec_peft.printable import shown
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import parse_override
+from llmrec_peft.regular_files import is_file
 
 
 def train(

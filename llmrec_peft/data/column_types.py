@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
+from llmrec_peft.printable import quoted
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
@@ -118,13 +120,13 @@ class ColumnType:
             return self.missing
         if self.kind == "other":
             if isinstance(value, str | bytes | bool | int | float):
-                raise ValueError(f"{shown(value)} is none of them")
+                raise ValueError(f"{quoted(value)} is none of them")
             return value
         if not self.many:
             return self._one(value)
         entries = self._entries(value) if isinstance(value, str) else value
         if not isinstance(entries, list):
-            raise ValueError(f"{shown(value)} is no list")
+            raise ValueError(f"{quoted(value)} is no list")
         if not isinstance(value, str):  # as in the items table, where a list loses its missing entries
             entries = [entry for entry in map(as_plain, entries) if isinstance(entry, str) or not is_missing(entry)]
         return [self._one(as_plain(entry)) for entry in entries]
@@ -136,15 +138,17 @@ class ColumnType:
             try:
                 read = json.loads(text)
             except (ValueError, RecursionError):
-                raise ValueError(f'{shown(text)} is no JSON list such as ["a", "b"]') from None
+                raise ValueError(f'{quoted(text)} is no JSON list such as ["a", "b"]') from None
             return list(read)
         if text.lower() in _NO_LIST:
-            raise ValueError(f"{shown(text)} is no list: leave it empty where nothing is known")
+            raise ValueError(f"{quoted(text)} is no list: leave it empty where nothing is known")
         mark = next((mark for mark in _SEPARATORS if mark in text), None)
         if mark is None:
             return [text]
         if mark == ";" or mark in self.inside:
-            raise ValueError(f'{shown(text)} can be divided in more than one way: write a JSON list such as ["a", "b"]')
+            raise ValueError(
+                f'{quoted(text)} can be divided in more than one way: write a JSON list such as ["a", "b"]'
+            )
         return [entry.strip() for entry in text.split(mark) if entry.strip()]
 
     def _one(self, value: Any) -> Any:
@@ -184,14 +188,6 @@ def is_missing(value: Any) -> bool:
     return (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in ("NAType", "NaTType")
 
 
-def shown(value: Any) -> str:
-    """Return a value for an error's line, shortened."""
-    try:
-        return f"{value!r:.60}"
-    except (ValueError, RecursionError):  # a whole number of more than 4,300 digits, or lists inside lists
-        return f"a value of type {type(value).__name__}"
-
-
 def _kind(stored: pa.DataType) -> Kind:
     import pyarrow.types as of
 
@@ -210,11 +206,11 @@ def _kind(stored: pa.DataType) -> Kind:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is no text")
+        raise ValueError(f"{quoted(value)} is no text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError(f"{shown(value)} is no UTF-8 text") from None
+        raise ValueError(f"{quoted(value)} is no UTF-8 text") from None
     return str(value)
 
 
@@ -227,7 +223,7 @@ def _whole(value: Any) -> int:
     elif isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # beyond it floats skip numbers
         number = int(value)
     if number is None or not _BOUNDS[0] <= number <= _BOUNDS[1]:
-        raise ValueError(f"{shown(value)} is no whole number")
+        raise ValueError(f"{quoted(value)} is no whole number")
     return number
 
 
@@ -242,7 +238,7 @@ def _number(value: Any, single: bool) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{shown(value)} is no finite number")
+        raise ValueError(f"{quoted(value)} is no finite number")
     return number
 
 
@@ -253,5 +249,5 @@ def _flag(value: Any) -> bool:
     if found is None and isinstance(value, int | float) and value in (0, 1):
         found = bool(value)
     if found is None:
-        raise ValueError(f"{shown(value)} is neither true nor false")
+        raise ValueError(f"{quoted(value)} is neither true nor false")
     return found

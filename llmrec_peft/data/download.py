@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from llmrec_peft.data.source import Download
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.progress import bar
 
 _TIMEOUT_SECONDS = 30
@@ -60,8 +60,7 @@ def fetch(download: Download, target: Path) -> None:
         partial.rename(target)
         made.clear()
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or error
-        raise InputError(f"{target}: {said}; nothing was kept") from None
+        raise InputError(f"{target}: {reason_of(error)}; nothing was kept") from None
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from llmrec_peft.data.dataset import Feedback, RecDataset, arrow, numbers
 from llmrec_peft.data.strays import places, with_known_histories, with_known_links
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,6 @@ _NEEDED = {
 _PARTS = frozenset(("", "train", "valid", "test"))
 _LARGEST_TIME = 1 << 62
 """Two times below it differ by what 64 bits hold."""
-_SHOWN = 40
 
 
 def sound(dataset: RecDataset) -> RecDataset:
@@ -89,7 +89,7 @@ def _require_distinct(dataset: RecDataset, name: str, key: str) -> None:
         for row, value in enumerate(values.to_pylist()):
             if first.setdefault(value, row) != row:
                 raise InputError(
-                    f"{dataset.name}: {key} {_shown(value)} is there twice, in rows {first[value]} and {row} of {name}:"
+                    f"{dataset.name}: {key} {quoted(value)} is there twice, in rows {first[value]} and {row} of {name}:"
                     " keep one of them in the reader"
                 )
 
@@ -132,7 +132,7 @@ def _require_range(dataset: RecDataset) -> None:
     right = isinstance(span, tuple | list) and len(span) == 2 and all(isinstance(end, int | float) for end in span)  # noqa: PLR2004
     if not right or not (math.isfinite(span[0]) and math.isfinite(span[1]) and span[0] < span[1]):
         raise InputError(
-            f"{dataset.name}: rating_range is {_shown(span)} where the lowest and highest label of the scale belong"
+            f"{dataset.name}: rating_range is {quoted(span)} where the lowest and highest label of the scale belong"
         )
 
 
@@ -140,7 +140,7 @@ def _require_feedback(dataset: RecDataset) -> None:
     known = get_args(Feedback)
     if dataset.feedback not in known:
         raise InputError(
-            f"{dataset.name}: feedback is {_shown(dataset.feedback)} where one of {', '.join(known)} belongs"
+            f"{dataset.name}: feedback is {quoted(dataset.feedback)} where one of {', '.join(known)} belongs"
         )
 
 
@@ -173,7 +173,7 @@ def _require_values(dataset: RecDataset) -> None:
         strange = sorted(_distinct(table, "part") - _PARTS, key=str)
         if strange:
             raise InputError(
-                f"{dataset.name}: part {_shown(strange[0])} of interactions is none of train, valid, test or empty"
+                f"{dataset.name}: part {quoted(strange[0])} of interactions is none of train, valid, test or empty"
             )
     if "person" in table.column_names and arrow(table).column("person").null_count:
         raise InputError(f"{dataset.name}: an interaction has no person, where others have one")
@@ -198,10 +198,10 @@ def _require_histories(dataset: RecDataset) -> None:
     import pyarrow as pa
     from pyarrow import types
 
-    told = arrow(dataset.interactions)
+    interactions = arrow(dataset.interactions)
     lists = {}
     for name in ("history", "history_rating"):
-        values = told.column(name).combine_chunks() if name in told.column_names else None
+        values = interactions.column(name).combine_chunks() if name in interactions.column_names else None
         if values is None or not (types.is_list(values.type) or types.is_large_list(values.type)):
             raise InputError(f"{dataset.name}: interactions need both history and history_rating, lists of one length")
         if values.null_count:
@@ -236,7 +236,7 @@ def _require_known(dataset: RecDataset, key: str) -> None:
         named = arrow(dataset.interactions).column(key)
         what = key.removesuffix("_id")
         raise InputError(
-            f"{dataset.name}: interaction {unknown[0]} names {what} {_shown(named[int(unknown[0])].as_py())}, which the"
+            f"{dataset.name}: interaction {unknown[0]} names {what} {quoted(named[int(unknown[0])].as_py())}, which the"
             f" table of {what}s lacks ({len(unknown)} such interactions): add its row in the reader, or leave such"
             " interactions out there with without_unknown()"
         )
@@ -292,8 +292,3 @@ def _is_number(kind: pa.DataType, whole: bool = False) -> bool:
     from pyarrow import types
 
     return types.is_integer(kind) or (not whole and types.is_floating(kind))
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

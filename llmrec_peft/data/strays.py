@@ -40,8 +40,8 @@ def with_known_histories(dataset: RecDataset) -> RecDataset:
     import pyarrow as pa
     from datasets import Dataset
 
-    told = arrow(dataset.interactions)
-    lists = {name: told.column(name).combine_chunks() for name in ("history", "history_rating")}
+    interactions = arrow(dataset.interactions)
+    lists = {name: interactions.column(name).combine_chunks() for name in ("history", "history_rating")}
     flat = {name: values.flatten() for name, values in lists.items()}
     known = numbered(Dataset(pa.table({"item": flat["history"]})), "item", column(dataset.items, "item_id")) > 0
     dropped = int((~known).sum())
@@ -51,9 +51,9 @@ def with_known_histories(dataset: RecDataset) -> RecDataset:
     ends = np.concatenate([[0], np.cumsum(known)])[np.concatenate([[0], np.cumsum(lengths)])]
     for name, values in flat.items():
         kept = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values.filter(pa.array(known)))
-        told = told.set_column(told.column_names.index(name), name, kept)
+        interactions = interactions.set_column(interactions.column_names.index(name), name, kept)
     note = f"{dropped} of {len(known)} entries of histories name items that the items table lacks: they were left out"
-    return replace(dataset, interactions=Dataset(told), notes=(*dataset.notes, note))
+    return replace(dataset, interactions=Dataset(interactions), notes=(*dataset.notes, note))
 
 
 def with_known_links(dataset: RecDataset) -> RecDataset:

@@ -106,8 +106,8 @@ class ViewTemplate:
             if frame.f_code.co_filename == "<template>":
                 columns = self._checked.columns.get(self._checked.template.get_corresponding_lineno(line), ())
                 known = [column for column in columns if column.split(".")[0] in row]
-                told = ", ".join(f"{column}={repr(_value(row, column))[:40]}" for column in known[:4])
-                return f" at {told}" if told else ""
+                cells = ", ".join(f"{column}={repr(_value(row, column))[:40]}" for column in known[:4])
+                return f" at {cells}" if cells else ""
         return ""
 
 

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft.artifact.manifest import NAME, read_manifest
-from llmrec_peft.artifact.plain_file import is_file, read_object, shown
+from llmrec_peft.artifact.manifest import NAME, limit_of, read_manifest
 from llmrec_peft.artifact.workspace import RESUMABLE, Workspace
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import shown
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
+from llmrec_peft.regular_files import is_file
+from llmrec_peft.strict_json import read_object
 
 PUBLISHED = "published.json"
 """File of a hidden folder that names the run which it has become, from the moment before it does."""
 METRICS = "metrics.json"
+_MOST_BYTES = 8 << 20
+"""Bytes of a file of a hidden folder, at most."""
 _MOST_FIELDS = 5
 """Differing fields that a message names."""
 _LONGEST_VALUE = 60
@@ -55,7 +59,10 @@ class Begun:
             InputError: If it is missing or broken.
         """
         path = folder / RESUMABLE
-        values = read_object(path)
+        try:
+            values = read_object(path, _MOST_BYTES)
+        except InputError as error:
+            raise InputError(f"{error}: start over with --overwrite") from None
         try:
             asked, settings, base = (_mapping(values.get(name)) for name in ("asked", "settings", "base"))
             data, version = (None if values.get(name) is None else str(values[name]) for name in ("data", "version"))
@@ -106,7 +113,7 @@ def finished_metrics(run: Path, recipe: Recipe, resolved: Callable[[Recipe], Rec
         InputError: If the run is broken, or was trained with other settings.
     """
     read_manifest(run, verify=False)
-    metrics = read_object(run / METRICS)
+    metrics = read_object(run / METRICS, limit_of(METRICS))
     path = run / "recipe.yaml"
     stored = Recipe.from_plain(read_yaml(path), shown(path)).plain()
     if recipe.plain() != stored:
@@ -126,7 +133,7 @@ def finished_metrics(run: Path, recipe: Recipe, resolved: Callable[[Recipe], Rec
 def is_left_of(workspace: Workspace) -> bool:
     """Whether a hidden folder is only what a kill left after its run had been published."""
     try:
-        published = read_object(workspace.folder / PUBLISHED).get("digest")
+        published = read_object(workspace.folder / PUBLISHED, _MOST_BYTES).get("digest")
         return bool(published == read_manifest(workspace.target, verify=False).digest)
     except InputError:
         return False

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.tables import ItemTable, Seen
+from llmrec_peft.artifact.seen import Seen
+from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.column_types import column_types
 from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepared import Prepared

@@ -14,9 +14,8 @@ from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.folder import require_free, whole_file, whole_folder
 from llmrec_peft.artifact.manifest import Manifest, make_manifest, write_json
 from llmrec_peft.artifact.place import occupied
-from llmrec_peft.artifact.plain_file import is_file, shown
 from llmrec_peft.artifact.workspace import RESUMABLE, Workspace
-from llmrec_peft.errors import InputError, disk_is_full
+from llmrec_peft.errors import InputError, disk_is_full, reason_of
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.resuming import (
     PUBLISHED,
@@ -27,7 +26,9 @@ from llmrec_peft.experiment.resuming import (
     refusal_to_resume,
 )
 from llmrec_peft.identity import __version__, values_digest
+from llmrec_peft.printable import shown
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.regular_files import is_file
 
 
 def training_folder(run: Path) -> Path:
@@ -162,7 +163,7 @@ def claim(
         with whole_file(path) as partial:
             write_json(partial, {"identity": identity, "started": time.time(), "process": os.getpid(), **about})
     except (OSError, InputError) as error:
-        raise InputError(f"cannot write beside {shown(run)}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"cannot write beside {shown(run)}: {reason_of(error)}") from None
     return 0.0
 
 

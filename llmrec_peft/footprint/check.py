@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmrec_peft import registry
-from llmrec_peft.backbone.base_files import CONFIG, read_object
+from llmrec_peft.backbone.base_files import CONFIG, read_config
 from llmrec_peft.backbone.preflight import refusal, require_possible
 from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.errors import InputError
@@ -260,6 +260,6 @@ def _dtype(precision: str, cuda: bool) -> torch.dtype:
 
 def _stored(folder: Path) -> int:
     """Return the bytes of a weight in its file, by the number format of the configuration; fp32 by default."""
-    config = read_object(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     named = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     return {"float32": 4, "float64": 8}.get(named, 2)

@@ -86,7 +86,7 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
         return _assumed(recipe, users or USERS, items or ITEMS, length)
     if users is not None or items is not None:
         raise InputError("--users and --items are for recipes without data; this one's are counted")
-    from llmrec_peft.backbone.base_files import CONFIG, read_object
+    from llmrec_peft.backbone.base_files import CONFIG, read_config
     from llmrec_peft.backbone.embedding_model import read_embedding_model
     from llmrec_peft.backbone.quiet import refused_in_one_line
     from llmrec_peft.backbone.text_reader import prompt_of
@@ -98,7 +98,7 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
     recipe = prepared.recipe
     with refused_in_one_line(f"backbone {recipe.backbone.name}"):
         tokenizer = load_tokenizer(folder, decided(recipe.backbone))
-    embedded = read_object(folder / CONFIG).get("vocab_size")
+    embedded = read_config(folder / CONFIG).get("vocab_size")
     if isinstance(embedded, int):
         require_embedded(tokenizer, embedded, recipe.backbone.name)
     files = read_embedding_model(folder)

@@ -38,9 +38,8 @@ class RecModel(TrainedParts):
 
     There is one way from a batch to a score: `texts` adds vectors of texts, every signal computes its `Parts`, the
     fusion joins them into a user's and an item's side (`sides`), and a head scores the two (`score`). Items are those
-    of
-    the examples (pairs), or candidates that all examples share. Several heads share signals, fusion and adapter; the
-    first is the primary one.
+    of the examples (pairs), or candidates that all examples share. Several heads share signals, fusion and adapter;
+    the first is the primary one.
     """
 
     def __init__(
@@ -76,14 +75,9 @@ class RecModel(TrainedParts):
 
     def sharing(self, signals: dict[str, Signal[Any]] | None = None, texts: TextSource | None = None) -> RecModel:
         """Return the same model with other signals, or another source of texts; everything else is shared."""
-        other = RecModel(
-            self.signals if signals is None else signals,
-            self.heads,
-            self.texts if texts is None else texts,
-            self.fusion,
-            self.weights,
-            self.augment,
-        )
+        signals = self.signals if signals is None else signals
+        texts = self.texts if texts is None else texts
+        other = RecModel(signals, self.heads, texts, self.fusion, self.weights, self.augment)
         other.encoder = self.encoder
         return other.train(self.training)
 

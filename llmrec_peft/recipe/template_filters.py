@@ -1,4 +1,4 @@
-"""Filters, tests and methods that a text template may use; every one is bounded in time and memory."""
+"""Filters and tests that a text template may use; every one is bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 
 from jinja2 import Undefined, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import LoopContext
 
 from llmrec_peft.recipe.template_values import (
     LONGEST_TEXT,
     Rendering,
     as_text,
+    computable,
     entries,
     is_missing,
     is_number,
     joined,
-    small,
 )
 
 _MOST_DIGITS = 12
@@ -28,7 +27,7 @@ _WORD = re.compile(r"([-\s({\[<]+)")
 """What stands before a word, as in Jinja's `title`."""
 
 
-def _text_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+def text_filter(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a filter of a function of a text; a missing value stays missing."""
 
     @pass_context
@@ -89,7 +88,7 @@ def _round(value: Any, precision: int = 0, method: str = "common") -> Any:
     if not isinstance(precision, int) or abs(precision) > _MOST_DIGITS:
         raise SecurityError(f"round takes a precision of at most {_MOST_DIGITS} digits")
     ways: dict[str, Callable[[float], Any]] = {"ceil": math.ceil, "floor": math.floor}
-    number = small(value)
+    number = computable(value)
     if method == "common":
         return round(number, precision)
     if method not in ways:
@@ -105,7 +104,7 @@ def _int(value: Any, default: int = 0) -> int:
             number = int(float(value))
         except (TypeError, ValueError, OverflowError):
             return default
-    return int(small(number))
+    return int(computable(number))
 
 
 def _float(value: Any, default: float = 0.0) -> float:
@@ -173,8 +172,8 @@ def _selecting(wanted: bool, by_attribute: bool) -> Callable[..., list[Any]]:
         else:
             rest = list(arguments)
         test = _chosen_test(rest)
-        told = values if attribute is None else [_attribute(one, attribute) for one in values]
-        return [one for one, value in zip(values, told, strict=True) if bool(test(value)) is wanted]
+        tested = values if attribute is None else [_attribute(one, attribute) for one in values]
+        return [one for one, value in zip(values, tested, strict=True) if bool(test(value)) is wanted]
 
     return select
 
@@ -229,11 +228,11 @@ _TEXT: dict[str, Callable[..., Any]] = {
     "string": lambda text: text,
 }
 FILTERS: dict[str, Callable[..., Any]] = {
-    **{name: _text_filter(function) for name, function in _TEXT.items()},
+    **{name: text_filter(function) for name, function in _TEXT.items()},
     "round": _number_filter(_round),
     "int": _number_filter(_int),
     "float": _number_filter(_float),
-    "abs": _number_filter(lambda value: abs(small(value))),
+    "abs": _number_filter(lambda value: abs(computable(value))),
     "join": join,
     "default": _default,
     "d": _default,
@@ -246,7 +245,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "unique": _plain(lambda values: list({_folded(value): value for value in reversed(values)}.values())[::-1]),
     "min": _plain(lambda values: min(values, default=None)),
     "max": _plain(lambda values: max(values, default=None)),
-    "sum": _plain(lambda values: sum(small(value) for value in values)),
+    "sum": _plain(lambda values: sum(computable(value) for value in values)),
     "sort": _list_filter(_sort),
     "map": _list_filter(_map),
     "select": _list_filter(_selecting(True, False)),
@@ -279,48 +278,8 @@ TESTS: dict[str, Callable[..., bool]] = {
     "mapping": lambda value: isinstance(value, Mapping),
     "sequence": lambda value: isinstance(value, str | list | tuple),
     "iterable": lambda value: isinstance(value, str | list | tuple | Mapping),
-    "even": lambda value: small(value) % 2 == 0,
-    "odd": lambda value: small(value) % 2 == 1,
-    "divisibleby": lambda value, other: small(value) % small(other) == 0,
+    "even": lambda value: computable(value) % 2 == 0,
+    "odd": lambda value: computable(value) % 2 == 1,
+    "divisibleby": lambda value, other: computable(value) % computable(other) == 0,
 }
 """Tests of templates by name, as in ``{% if year is defined %}``."""
-
-_OF_TEXTS: dict[str, Callable[..., Any]] = {
-    **{name: FILTERS[name] for name in ("lower", "upper", "capitalize", "title", "replace")},
-    "strip": FILTERS["trim"],
-    "lstrip": _text_filter(lambda text, chars=None: text.lstrip(chars)),
-    "rstrip": _text_filter(lambda text, chars=None: text.rstrip(chars)),
-    "startswith": _text_filter(lambda text, other: text.startswith(other)),
-    "endswith": _text_filter(lambda text, other: text.endswith(other)),
-    "split": _text_filter(lambda text, separator=None, most=-1: text.split(separator, most)),
-}
-_OF_ROWS: dict[str, Callable[..., Any]] = {
-    "items": lambda context, row: list(row.items()),
-    "keys": lambda context, row: list(row),
-    "values": lambda context, row: list(row.values()),
-    "get": lambda context, row, name, other=None: row.get(name, other),
-}
-_OF_LOOPS: dict[str, Callable[..., Any]] = {"cycle": lambda context, loop, *values: loop.cycle(*values)}
-
-METHODS = frozenset((*_OF_TEXTS, *_OF_ROWS, *_OF_LOOPS))
-"""Names of all methods of texts, rows and loops that a template may call."""
-
-
-class Method:
-    """A method of a text or of a row, such as ``title.upper``, which a template may call."""
-
-    def __init__(self, name: str, function: Callable[..., Any], owner: Any) -> None:
-        self.name, self._function, self._owner = name, function, owner
-
-    def __call__(self, context: Rendering, *arguments: Any, **named: Any) -> Any:
-        """Call it; the work is counted as for a filter."""
-        return self._function(context, self._owner, *arguments, **named)
-
-
-def method(owner: Any, name: str) -> Method | None:
-    """Return a method that a template may call on a value; None where there is none of that name."""
-    kinds = ((str, _OF_TEXTS), (Mapping, _OF_ROWS), (LoopContext, _OF_LOOPS))
-    for kind, methods in kinds:
-        if isinstance(owner, kind) and name in methods:
-            return Method(name, methods[name], owner)
-    return None

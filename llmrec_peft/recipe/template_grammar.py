@@ -6,7 +6,8 @@ import math
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from llmrec_peft.recipe.template_filters import FILTERS, METHODS, TESTS
+from llmrec_peft.recipe.template_filters import FILTERS, TESTS
+from llmrec_peft.recipe.template_methods import METHODS
 
 _DEEPEST = 40
 """Levels of expressions and blocks inside each other."""

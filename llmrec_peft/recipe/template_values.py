@@ -15,6 +15,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.utils import missing
 
+from llmrec_peft.printable import quoted
+
 LONGEST_TEXT = 1_000_000
 """Characters of one rendered text; no model of ours reads a tenth of it."""
 WORK = 1_000_000
@@ -156,7 +158,7 @@ def joined(parts: Iterable[str], most: int = LONGEST_TEXT) -> str:
     return text
 
 
-def small(value: Any) -> Any:
+def computable(value: Any) -> Any:
     """Return a number that may be computed with.
 
     Raises:
@@ -192,4 +194,6 @@ def _of_numpy(value: Any, *names: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:40] if isinstance(value, (str, *_NUMBERS)) or value is None else type(value).__name__
+    """Return a value for a message; of what may have a form of its own, only its type."""
+    known = value is None or isinstance(value, (str, *_NUMBERS))
+    return quoted(value, 40) if known else type(value).__name__

@@ -1,7 +1,7 @@
 """Text templates: the part of Jinja2 that a stranger's recipe may use, checked and compiled without computing.
 
 A template names columns, filters them, loops over lists and chooses by conditions. It cannot include files, define
-macros, call what is not listed in `template_filters`, or build a text without bound.
+macros, call what is not listed in `template_filters` and `template_methods`, or build a text without bound.
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from llmrec_peft.recipe.template_filters import FILTERS, TESTS, Method, concat, method
+from llmrec_peft.recipe.template_filters import FILTERS, TESTS, concat
 from llmrec_peft.recipe.template_grammar import LARGEST, check, columns_of
-from llmrec_peft.recipe.template_values import STEP, Rendering, as_text, entries, is_missing, is_number, small, weight
+from llmrec_peft.recipe.template_methods import Method, method
+from llmrec_peft.recipe.template_values import (
+    STEP,
+    Rendering,
+    as_text,
+    computable,
+    entries,
+    is_missing,
+    is_number,
+    weight,
+)
 
 MAX_SOURCE = 10_000
 """Characters of a template."""
@@ -86,12 +96,12 @@ class _Language(ImmutableSandboxedEnvironment):
             return left + right
         if isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
             raise SecurityError(f"a text template has no need of {operator!r} on texts or lists")
-        return self.binop_table[operator](small(left), small(right))
+        return self.binop_table[operator](computable(left), computable(right))
 
 
 @pass_context
 def _range(context: Rendering, *bounds: Any) -> list[int]:
-    numbers = range(*(int(small(bound)) for bound in bounds))
+    numbers = range(*(int(computable(bound)) for bound in bounds))
     context.spend(len(numbers))
     return list(numbers)
 
@@ -188,9 +198,8 @@ def compiled(source: str) -> CompiledTemplate:
         sets = tree.find(nodes.Assign) is not None
         ranges = any(name.name == "range" for name in tree.find_all(nodes.Name))
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", SyntaxWarning
-            )  # Python's opinion of `1[0]`, which fails when it is rendered
+            # Python's opinion of `1[0]`, which fails when it is rendered
+            warnings.simplefilter("ignore", SyntaxWarning)
             code = _LANGUAGE.compile(_Bounded().visit(tree))
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from None

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from llmrec_peft.errors import InputError
-from llmrec_peft.printable import for_terminal
+from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.printable import for_terminal, quoted
 
 MAX_BYTES = 1 << 20
 _SWITCHES = {"adapter": "method", "head": "name"}
@@ -105,7 +105,7 @@ def _wrong(problem: str, where: Any) -> yaml.MarkedYAMLError:
 
 
 def _shown(node: Any) -> str:
-    return repr(node.value[:40]) if isinstance(node.value, str) else "a list or a block"
+    return quoted(node.value, 40) if isinstance(node.value, str) else "a list or a block"
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -124,7 +124,7 @@ def parse_yaml(text: str, where: str) -> Any:
         line = text.count("\n", 0, error.position) + 1
         raise InputError(f"{where}, line {line}: unreadable YAML (a control character)") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: unreadable YAML ({(str(error).splitlines() or ['?'])[0][:300]})") from None
+        raise InputError(f"{where}: unreadable YAML ({reason_of(error)})") from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -145,7 +145,7 @@ def read_yaml(path: Path) -> Any:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, line {line}: unreadable YAML (not UTF-8 text)") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"{path}: {reason_of(error)}") from None
     return parse_yaml(text, str(path))
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from llmrec_peft.data.column_types import shown
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
 
 
 def text_ids(values: Iterable[Any], kind: str) -> list[str]:
@@ -21,14 +21,14 @@ def text_ids(values: Iterable[Any], kind: str) -> list[str]:
         InputError: If the ids are one text instead of several, or one of them is no text.
     """
     if isinstance(values, str | bytes):
-        raise InputError(f"{kind} ids are a list of texts: [{shown(values)}], not {shown(values)}")
+        raise InputError(f"{kind} ids are a list of texts: [{quoted(values)}], not {quoted(values)}")
     try:
         ids = list(values)
     except TypeError:
-        raise InputError(f"{kind} ids are a list of texts, not {shown(values)}") from None
+        raise InputError(f"{kind} ids are a list of texts, not {quoted(values)}") from None
     for each in ids:
         if not isinstance(each, str):
-            raise InputError(f"{kind} ids are texts: {_as_text(each)}not {shown(each)}")
+            raise InputError(f"{kind} ids are texts: {_as_text(each)}not {quoted(each)}")
     return ids
 
 

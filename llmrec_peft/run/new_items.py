@@ -10,9 +10,10 @@ import jinja2
 from jinja2 import meta, nodes
 
 from llmrec_peft.artifact.tables import ItemTable
-from llmrec_peft.data.column_types import ColumnType, as_plain, is_missing, shown
+from llmrec_peft.data.column_types import ColumnType, as_plain, is_missing
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.ids import text_id
 
@@ -106,7 +107,7 @@ class NewItems:
         given, ids = [], set()
         for row in rows:
             if not hasattr(row, "keys"):
-                raise InputError(f"a new item is a mapping of its columns, not {shown(row)}")
+                raise InputError(f"a new item is a mapping of its columns, not {quoted(row)}")
             brought = self.brought(dict(row))
             item = brought["item_id"]
             if self.types and not self.text_columns(brought):

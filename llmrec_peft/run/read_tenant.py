@@ -14,7 +14,8 @@ from torch import Tensor
 from llmrec_peft import registry
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.sealed import SealedFolder
-from llmrec_peft.artifact.tables import read_items, read_seen, read_users, read_vocabulary
+from llmrec_peft.artifact.seen import read_seen
+from llmrec_peft.artifact.tables import read_items, read_users, read_vocabulary
 from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import load_into
 from llmrec_peft.data.vocabulary import Vocabulary

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.artifact.manifest import Manifest
-from llmrec_peft.artifact.tables import ItemTable, Seen, write_items, write_seen, write_users, write_vocabulary
+from llmrec_peft.artifact.seen import Seen, write_seen
+from llmrec_peft.artifact.tables import ItemTable, write_items, write_users, write_vocabulary
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
-from llmrec_peft.data.column_types import shown
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
+from llmrec_peft.printable import quoted
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Recommendations
@@ -179,7 +180,7 @@ class Recommender(AttachedRuns):
             InputError: If k is below 1, or an id is no text.
         """
         if isinstance(k, bool) or not isinstance(k, int | np.integer):
-            raise InputError(f"k is a whole number, not {shown(k)}")
+            raise InputError(f"k is a whole number, not {quoted(k)}")
         if k < 1:
             raise InputError(f"k must be at least 1, not {k:.9g}")
         return self.tenant.recommend(text_ids(users, "user"), k, seen)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from llmrec_peft.recipe.sections import TrainingSection
 
 GROUPS = ("adapter", "embeddings", "head")
+"""Groups of parameters, each with a learning rate of its own."""
+_ABOUT_DATA = "no step was taken before it: look at the base's weights, the data's numbers, backbone.precision=fp32"
+"""Advice where learning rates cannot be the cause."""
 
 
 class Divergence:
@@ -103,6 +106,3 @@ def require_figure(figure: float, metric: str, epoch: int) -> None:
             f"training diverged: validation {metric} is {figure} after epoch {epoch}; lower the learning rates, or try"
             " backbone.precision=fp32"
         )
-
-
-_ABOUT_DATA = "no step was taken before it: look at the base's weights, the data's numbers, backbone.precision=fp32"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 
 _LINE_BYTES = 64 << 20
 """Longest line; a longer one is no table."""
@@ -116,7 +116,7 @@ class CsvRecords:
         try:
             return self._file.readline(_LINE_BYTES + 1)
         except OSError as error:
-            raise InputError(f"{self._name}, {self._place()}: unreadable ({error.strerror or error})") from None
+            raise InputError(f"{self._name}, {self._place()}: unreadable ({reason_of(error)})") from None
 
     def _place(self) -> str:
         return f"row {self._done + 1}" if self._started else _HEADER

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.sealed import SealedFolder
-from llmrec_peft.artifact.tables import read_learned
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.evidence import Explanation
 from llmrec_peft.explanation.explainer import Explainer, WordMethod, plain_faithfulness

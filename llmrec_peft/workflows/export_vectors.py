@@ -39,13 +39,13 @@ def export_vectors(run: Path, target: Path, users: bool = False, overwrite: bool
     recommender = Recommender.from_pretrained(run)
     columns: dict[str, pa.Array]
     if users:
-        told = recommender.user_vectors(recommender.vocabulary.users)
+        side = recommender.user_vectors(recommender.vocabulary.users)
         columns = {
-            "user_id": pa.array(told.ids, pa.string()),
-            "vector": _fixed(told.vectors),
-            "constant": pa.array(told.constant, pa.float32()),
+            "user_id": pa.array(side.ids, pa.string()),
+            "vector": _fixed(side.vectors),
+            "constant": pa.array(side.constant, pa.float32()),
         }
-        normalized, unit = told.normalized, told.unit
+        normalized, unit = side.normalized, side.unit
     else:
         items = recommender.item_vectors()
         columns = {

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as of
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.workflows.csv_records import CsvRecords, Record
 
 CHUNK_BYTES = 4 << 20
@@ -86,7 +86,7 @@ class ParquetChunk:
         try:
             return self.table.column(name)[row].as_py()
         except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise InputError(f"column {name[:60]!r} is unreadable ({first_line(error)})") from None
+            raise InputError(f"column {name[:60]!r} is unreadable ({reason_of(error)})") from None
 
 
 class Source(Protocol):
@@ -245,11 +245,7 @@ def _readable(name: str) -> Iterator[None]:
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        raise InputError(f"{name}: unreadable ({first_line(error)})") from None
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{name}: unreadable ({reason_of(error)})") from None
 
 
 def _is_text(stored: pa.DataType) -> bool:

@@ -57,10 +57,10 @@ class Predicted:
 
     def notes(self, unknown: Unknown) -> list[str]:
         """Say how many rows are of unknown users and items, and what became of them."""
-        told = []
+        lines = []
         if self.unknown_items:
             lacking = f" and whose columns {', '.join(self.absent):.200} are not given" if self.absent else ""
-            told.append(
+            lines.append(
                 f"{self.unknown_items} of {self.rows} rows are of items that the run does not know{lacking}, such as"
                 f" {self.unknown_item!r:.60}: they have no score"
             )
@@ -68,11 +68,11 @@ class Predicted:
             became = "scored for the average user" if unknown == "popular" else "they have no score"
             known = ", ".join(f"{user!r:.60}" for user in self.known_users)
             like = f"; users that it knows are {known}" if self.unknown_users == self.rows else ""
-            told.append(
+            lines.append(
                 f"{self.unknown_users} of {self.rows} rows are of users that the run does not know, such as"
                 f" {self.unknown_user!r:.60}: {became}{like}"
             )
-        return told
+        return lines
 
 
 def predict(

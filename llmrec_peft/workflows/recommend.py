@@ -55,16 +55,16 @@ class Asked:
 
     def notes(self, unknown: Unknown) -> list[str]:
         """Say how many users came several times or are unknown, and what became of them."""
-        told = [f"{self.repeated} rows repeat a user: each is answered once"] if self.repeated else []
+        lines = [f"{self.repeated} rows repeat a user: each is answered once"] if self.repeated else []
         if self.unknown:
             known = ", ".join(f"{user!r:.60}" for user in self.known)
             like = f"; users that it knows are {known}" if len(self.unknown) == len(self.users) else ""
             became = "they get the most popular items" if unknown == "popular" else "they get no answer"
-            told.append(
+            lines.append(
                 f"{len(self.unknown)} of {len(self.users)} users are unknown to the run, such as"
                 f" {self.unknown[0]!r:.60}: {became}{like}"
             )
-        return told
+        return lines
 
 
 def read_users(source: Path) -> tuple[list[str], int]:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pyarrow.types as of
 from numpy.typing import NDArray
 
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.workflows.csv_records import csv_lines
-from llmrec_peft.workflows.pair_files import Chunk, CsvChunk, CsvSource, ParquetChunk, ParquetSource, Source, first_line
+from llmrec_peft.workflows.pair_files import Chunk, CsvChunk, CsvSource, ParquetChunk, ParquetSource, Source
 
 
 class CsvSink:
@@ -74,7 +74,7 @@ class ParquetSink:
         try:
             self._writer = pq.ParquetWriter(path, self._schema)
         except pa.ArrowException as error:
-            raise InputError(f"{name}: Parquet cannot be written of it ({first_line(error)})") from None
+            raise InputError(f"{name}: Parquet cannot be written of it ({reason_of(error)})") from None
         self._name = name
 
     def write(self, chunk: Chunk, scores: NDArray[np.float32], basis: Sequence[str]) -> None:
@@ -87,7 +87,7 @@ class ParquetSink:
         try:
             self._writer.write_table(pa.table([*columns, score, pa.array(basis)], schema=self._schema))
         except pa.ArrowException as error:
-            raise InputError(f"{self._name}: Parquet cannot be written of it ({first_line(error)})") from None
+            raise InputError(f"{self._name}: Parquet cannot be written of it ({reason_of(error)})") from None
 
     def close(self) -> None:
         """Write the footer."""

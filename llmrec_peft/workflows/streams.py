@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from llmrec_peft.artifact.folder import whole_file
-from llmrec_peft.errors import InputError
+from llmrec_peft.errors import InputError, reason_of
 
 Unknown = Literal["refuse", "popular", "skip"]
 """What becomes of what a run does not know: an error, the answer for an average user, or no answer."""
@@ -66,7 +66,7 @@ def opened(source: Path, seekable: bool = False) -> Iterator[BinaryIO]:
             try:
                 shutil.copyfileobj(sys.stdin.buffer, stored)
             except OSError as error:
-                raise InputError(f"stdin: unreadable ({error.strerror or error})") from None
+                raise InputError(f"stdin: unreadable ({reason_of(error)})") from None
             stored.seek(0)
             yield stored
         return
@@ -77,7 +77,7 @@ def opened(source: Path, seekable: bool = False) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise InputError(f"no input file {source}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{source}: unreadable ({getattr(error, 'strerror', None) or error})") from None
+        raise InputError(f"{source}: unreadable ({reason_of(error)})") from None
     with file:
         yield file
 
@@ -105,7 +105,7 @@ def whole(target: Path, form: str, overwrite: bool = False) -> Iterator[Path]:
     try:
         exists, regular = target.exists(), target.is_file() and target.parent.is_dir()
     except OSError as error:  # such as a name that is too long
-        raise InputError(f"{str(target)[:80]}: {error.strerror or error}") from None
+        raise InputError(f"{str(target)[:80]}: {reason_of(error)}") from None
     if exists and not overwrite:
         raise InputError(f"{target} exists already: --overwrite replaces it")
     if exists and not regular:

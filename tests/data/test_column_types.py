@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from llmrec_peft.data.column_types import ColumnType, Kind, column_types
-from llmrec_peft.data.dataset import table
+from llmrec_peft.data.tables import table
 
 WORDS = ColumnType("text", many=True)
 

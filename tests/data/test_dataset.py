@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from llmrec_peft.data.dataset import RecDataset, column, interactions_table, table, titles, without_duplicates
+from llmrec_peft.data.dataset import RecDataset, column, titles, without_duplicates
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.tables import interactions_table, table
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
 

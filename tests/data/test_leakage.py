@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from llmrec_peft import registry
-from llmrec_peft.data.dataset import RecDataset, interactions_table, table
+from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
 from llmrec_peft.data.splits import Split
+from llmrec_peft.data.tables import interactions_table, table
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe

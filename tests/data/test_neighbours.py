@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from llmrec_peft.data.dataset import KnowledgeGraph, table
+from llmrec_peft.data.dataset import KnowledgeGraph
 from llmrec_peft.data.graph import Neighbours
+from llmrec_peft.data.tables import table
 from llmrec_peft.data.vocabulary import Vocabulary
 
 ITEMS = ("1", "2", "3")

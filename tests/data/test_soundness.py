@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, column, interactions_table, table
+from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, column
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.strays import without_unknown
+from llmrec_peft.data.tables import interactions_table, table
 from llmrec_peft.errors import InputError
 
 

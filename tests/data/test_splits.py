@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec_peft.data.dataset import RecDataset, column, interactions_table, table
+from llmrec_peft.data.dataset import RecDataset, column
 from llmrec_peft.data.splits import Split, drawn, split
+from llmrec_peft.data.tables import interactions_table, table
 from llmrec_peft.errors import InputError
 
 KINDS = ["official", "random", "temporal", "leave-last-out", "cold-item", "cold-user"]

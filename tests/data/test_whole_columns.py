@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrec_peft.data.dataset import column, numbered, numbers, rows, selected, table
+from llmrec_peft.data.dataset import column, numbered, numbers, rows, selected
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import MIN_HISTORY, find_leaks
 from llmrec_peft.data.splits import Split
+from llmrec_peft.data.tables import table
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
 

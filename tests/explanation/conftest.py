@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmrec_peft.artifact.tables import read_learned
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmrec_peft.artifact.tables import read_learned
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.explanation.pieces import Pair, Variant

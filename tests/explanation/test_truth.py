@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from llmrec_recipes.movies.demo import MOOD, PACE
 
-from llmrec_peft.artifact.tables import read_learned
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender

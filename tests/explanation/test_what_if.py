@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from llmrec_peft.artifact.tables import read_learned
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.explanation.pieces import Pair, Piece, Variant

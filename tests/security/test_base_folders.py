@@ -176,19 +176,19 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "configuration is a FIFO": (
         lambda base: ((base / "config.json").unlink(), os.mkfifo(base / "config.json")),
-        r"config\.json is no regular file",
+        r"config\.json: is a FIFO, not a regular file",
     ),
     "weights are a device": (
         lambda base: ((base / "model.safetensors").unlink(), (base / "model.safetensors").symlink_to("/dev/zero")),
-        r"model\.safetensors is no regular file",
+        r"model\.safetensors: is a device, not a regular file",
     ),
     "tokenizer links to nothing": (
         lambda base: ((base / "tokenizer.json").unlink(), (base / "tokenizer.json").symlink_to("nowhere")),
-        r"tokenizer\.json is a link to nothing",
+        r"tokenizer\.json: is a link to nothing",
     ),
     "configuration of nested lists": (
         lambda base: (base / "config.json").write_text("[" * 100_000),
-        r"config\.json is no JSON",
+        r"config\.json: is nested deeper than 32",
     ),
     "code of its own": (
         lambda base: changed_json(base / "config.json", model_type="own", auto_map={"AutoConfig": "own.Own"}),
