@@ -86,7 +86,7 @@ class Workspace:
                 self._make()
                 try:
                     held = self._lock.acquire()
-                except FileNotFoundError:
+                except (FileNotFoundError, FileExistsError):  # filelock makes the folder anew
                     continue
                 break
             else:
