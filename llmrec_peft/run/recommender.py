@@ -206,13 +206,16 @@ class Recommender(AttachedRuns):
         ids = [row["item_id"] for row in given]
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
-        vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
+        vectors, cut = None, 0
+        if old.vectors is not None:
+            read, cut = _tuned(tenant).read_items(texts)
+            vectors = read.to(old.vectors.device)
         columns = [dict(row) for row in given] if prompts else []
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
             now = self._attached.tenants.get(attached.current)
             if now is None or now.vocabulary is not tenant.vocabulary:
                 raise InputError(f"run {attached.current!r} was detached while items were added to it")
-            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, columns))
+            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, columns, cut))
             self._attached = self._attached.with_tenant(attached.current, changed)
         return ids
 
