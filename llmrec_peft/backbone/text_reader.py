@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from llmrec_peft.backbone.embedding_model import LONGEST, EmbeddingModel
 from llmrec_peft.backbone.encoder import Reading, TextEncoder
-from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.data.tokens import TokenTable, count_cut
 from llmrec_peft.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -126,6 +126,13 @@ class TextReader:
         prompt, length = self.prompts[view], self.length(max_length)
         whole = [prompt + text for text in texts] if prompt else list(texts)
         return TokenTable.of(whole, lambda some: self.backbone.tokenize(some, length), self.backbone.pad_id)
+
+    def count_cut(self, texts: Sequence[str], tokens: TokenTable, max_length: int, view: str = "item") -> int:
+        """Return how many of the texts that `tokenized` was given, with the same arguments, lost their end."""
+        prompt, length = self.prompts[view], self.length(max_length)
+        return count_cut(
+            texts, tokens, length, lambda some: self.backbone.tokenize([prompt + text for text in some], None)
+        )
 
     def encoder(
         self, model: nn.Module, frozen: list[nn.Module], further: Sequence[Reading] = (), **fields: Any

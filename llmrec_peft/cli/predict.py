@@ -54,7 +54,8 @@ def predict(
     The output has the input's rows and columns as they were given, then `score`, and `basis`: "personal"; "text" for an
     item that the run does not know and whose text columns the input gives; "unknown-user"; or "unknown-item". The
     file is read and scored a chunk at a time; the output appears whole or not at all. Ids are texts and are compared as
-    they are written: 1.0 and " 1" are not user 1. How many rows are of unknown users and items is said on stderr.
+    they are written: 1.0 and " 1" are not user 1. How many rows are of unknown users and items, and how many new
+    items' texts were cut, is said on stderr.
 
     Examples:
       llmrec predict runs/movies-seed1 --input pairs.csv --output scores.parquet

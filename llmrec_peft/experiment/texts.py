@@ -16,7 +16,7 @@ from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.prompts import Written
-from llmrec_peft.data.tokens import TokenTable, count_cut
+from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
@@ -99,11 +99,13 @@ class Texts:
     def _tokenized(self, prepared: Prepared) -> TokenTable:
         view, backbone, plan = self._recipe.views.item, self.backbone, self.plan
         tables = [self._table(prepared.texts, view.max_length)]
-        cut = count_cut(prepared.texts, tables[0], view.max_length, lambda some: backbone.tokenize(some, None))
+        cut = self.reader.count_cut(prepared.texts, tables[0], view.max_length)
         if cut:
+            length = self.reader.length(view.max_length)
+            limit = "views.item.max_length" if length == view.max_length else "all that the model was made for"
             self.notes.append(
-                f"{cut:,} of {len(prepared.texts) - 1:,} item texts are longer than {view.max_length} tokens"
-                " (views.item.max_length) and were cut"
+                f"{cut:,} of {len(prepared.texts) - 1:,} item texts are longer than {length} tokens ({limit}) and were"
+                " cut"
             )
         prompting = Prompting.of(self._recipe, backbone)
         interactions = prepared.interactions

@@ -66,6 +66,7 @@ class Catalogue:
         popularity: Training interactions of each item.
         vectors: Text vectors, float32 [n, width]; None if no signal reads text.
         added: Columns of each item added since, of which its texts are made.
+        cut: Items added since whose text was longer than the tokens that are read, and was cut.
     """
 
     ids: tuple[str, ...]
@@ -74,6 +75,7 @@ class Catalogue:
     popularity: NDArray[np.int64]
     vectors: Tensor | None
     added: tuple[Mapping[str, Any], ...] = ()
+    cut: int = 0
 
     @cached_property
     def row_of(self) -> Mapping[str, int]:
@@ -95,7 +97,12 @@ class Catalogue:
             given.add(item)
 
     def with_items(
-        self, ids: Sequence[str], titles: Sequence[str], vectors: Tensor | None, columns: Sequence[Mapping[str, Any]]
+        self,
+        ids: Sequence[str],
+        titles: Sequence[str],
+        vectors: Tensor | None,
+        columns: Sequence[Mapping[str, Any]],
+        cut: int = 0,
     ) -> Catalogue:
         """Return a catalogue with further items at its end.
 
@@ -104,6 +111,7 @@ class Catalogue:
             titles: Their titles.
             vectors: Vectors of their texts, float32 [n, width]; None if none are stored.
             columns: Their columns.
+            cut: How many of their texts were cut.
 
         Raises:
             InputError: As `require_new`.
@@ -121,4 +129,5 @@ class Catalogue:
             popularity=np.append(self.popularity, np.zeros(len(ids), np.int64)),
             vectors=joined,
             added=(*self.added, *columns),
+            cut=self.cut + cut,
         )

@@ -216,13 +216,16 @@ class Recommender(AttachedRuns):
         ids = [row["item_id"] for row in given]
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
-        vectors = None if old.vectors is None else _tuned(tenant).encode_items(texts).to(old.vectors.device)
+        vectors, cut = None, 0
+        if old.vectors is not None:
+            read, cut = _tuned(tenant).read_items(texts)
+            vectors = read.to(old.vectors.device)
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
             name = self._attached.name_of(tenant)
             if name is None:
                 raise InputError("the run was detached while items were added to it")
             now = self._attached.tenants[name]
-            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, given))
+            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, given, cut))
             self._attached = self._attached.with_tenant(name, changed)
         return ids
 

@@ -43,11 +43,17 @@ class TunedModel:
 
     def encode_items(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of items' texts, float32 [len(texts), width]."""
+        return self.read_items(texts)[0]
+
+    def read_items(self, texts: Sequence[str]) -> tuple[Tensor, int]:
+        """Return vectors of items' texts, float32 [len(texts), width], and how many texts were too long and cut."""
         length = self._recipe.views.item.max_length
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
-            tokens = backbone.reads(self._recipe.backbone).tokenized(texts, length)
+            reader = backbone.reads(self._recipe.backbone)
+            tokens = reader.tokenized(texts, length)
             distinct = _finite(encoder.encode(tokens))
-        return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)]
+            cut = reader.count_cut(texts, tokens, length)
+        return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)], cut
 
     def encode_examples(
         self,

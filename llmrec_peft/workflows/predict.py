@@ -33,6 +33,7 @@ class Predicted:
         rows: Rows of the input, all of which are in the output.
         scored: Rows that have a score.
         new_items: Items that the run did not know, scored by their texts.
+        cut_items: New items whose text was longer than the tokens that the run reads, and was cut.
         unknown_users: Rows of users that the run does not know.
         unknown_user: One of these users.
         unknown_items: Rows of items that the run does not know and that have no text.
@@ -44,6 +45,7 @@ class Predicted:
     rows: int = 0
     scored: int = 0
     new_items: int = 0
+    cut_items: int = 0
     unknown_users: int = 0
     unknown_user: str | None = None
     unknown_items: int = 0
@@ -56,8 +58,13 @@ class Predicted:
         return asdict(self)
 
     def notes(self, unknown: Unknown) -> list[str]:
-        """Say how many rows are of unknown users and items, and what became of them."""
+        """Say how many new texts were cut, and how many rows are of unknown users and items, with what became of them."""
         lines = []
+        if self.cut_items:
+            lines.append(
+                f"the texts of {self.cut_items} of {self.new_items} new items are longer than the run reads and were"
+                " cut"
+            )
         if self.unknown_items:
             lacking = f" and whose columns {', '.join(self.absent):.200} are not given" if self.absent else ""
             lines.append(
@@ -152,7 +159,9 @@ class _Scoring:
                 self._require_text(chunk, row, item, tenant)
                 continue
             no_item[row] = not self._take_new(chunk, row, item, new)
+        cut = tenant.catalogue.cut
         recommender.add_items_to(tenant, new)
+        predicted.cut_items += recommender.latest(tenant).catalogue.cut - cut
         wanted = np.flatnonzero(~no_item & (~unknown_user | (self._unknown == "popular")))
         scores = np.full(len(chunk), np.nan, np.float32)
         tenant = self._tenant = recommender.latest(tenant)

@@ -182,6 +182,21 @@ def test_what_a_recipe_changes_is_said(folder_of: Callable[[str], Path]) -> None
     assert plain.plain()["prompts"] == {"item": "passage: ", "user": "query: ", "prompt": ""}
 
 
+def test_texts_that_are_cut_are_counted_after_their_prompt_and_by_the_models_own_length(
+    folder_of: Callable[[str], Path], minilm: Backbone
+) -> None:
+    reader = load(folder_of("e5")).reads(BackboneSection())
+    assert (reader.cap, reader.prompts["item"]) == (24, "passage: ")
+    count = len(reader.backbone.tokenize(["passage: a a a a"], None)[0])
+    fits, cut = " ".join(["a"] * (4 + 24 - count)), " ".join(["a"] * (5 + 24 - count))
+    texts = ["", fits, cut, fits, cut]
+    assert reader.count_cut(texts, reader.tokenized(texts, 512), 512) == 2
+    assert reader.count_cut(texts, reader.tokenized(texts, 23), 23) == 4
+    own = minilm.reads(BackboneSection())
+    long = ["word " * 300, "word"]
+    assert own.count_cut(long, own.tokenized(long, 512), 512) == 1
+
+
 def test_a_model_without_such_files_is_read_as_before(tiny_backbone: Path, minilm: Backbone) -> None:
     reader = load(tiny_backbone).reads(BackboneSection())
     assert (reader.pooling, reader.normalize, reader.cap) == ("mean", True, None)

@@ -104,7 +104,7 @@ class _Tenant(Tenant):
 
     @property
     def tuned(self) -> Any:
-        return SimpleNamespace(encode_items=lambda texts: torch.zeros(len(texts), WIDTH))
+        return SimpleNamespace(read_items=lambda texts: (torch.zeros(len(texts), WIDTH), 0))
 
 
 def _recommender() -> Recommender:

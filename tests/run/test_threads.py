@@ -222,14 +222,14 @@ def test_items_go_to_the_run_that_was_asked_though_another_answers_meanwhile(bot
     first, other = recommender.adapters
     recommender.switch(first)
     inner, tuned = recommender.tenant, type(recommender.loaded.tuned)
-    encode = tuned.encode_items
+    read = tuned.read_items
 
-    def slowly(self: Any, texts: Any) -> torch.Tensor:
+    def slowly(self: Any, texts: Any) -> tuple[torch.Tensor, int]:
         recommender.switch(other)
-        return encode(self, texts)
+        return read(self, texts)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuned, "encode_items", slowly)
+        patch.setattr(tuned, "read_items", slowly)
         recommender.add_items([film("new")])
     assert recommender.current == other
     assert "new" not in recommender.catalogue.row_of

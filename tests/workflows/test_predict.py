@@ -119,6 +119,27 @@ def test_item_that_an_earlier_file_added_keeps_its_text(tiny_run: Path, tmp_path
     assert predict(recommender, known, tmp_path / "known.parquet").scored == 1
 
 
+def test_texts_of_new_items_that_are_cut_are_counted_over_all_chunks(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_files, "CHUNK_ROWS", 2)
+    columns = {
+        "user_id": ["1", "2", "1", "2", "1"],
+        "item_id": ["long", "short", "3", "long", "longer"],
+        "title": ["Heat " * 200, "Heat", "Heat " * 200, "Heat " * 200, "Babe " * 300],
+        "year": [1995] * 5,
+        "genres": ["Drama"] * 5,
+    }
+    source = _write(tmp_path / "in.parquet", columns)
+    predicted = predict(tiny_run, source, tmp_path / "out.csv")
+    assert (predicted.new_items, predicted.cut_items) == (3, 2)
+    assert predicted.notes("skip") == ["the texts of 2 of 3 new items are longer than the run reads and were cut"]
+    again = Recommender.from_pretrained(tiny_run)
+    assert predict(again, source, tmp_path / "kept.csv").cut_items == 2
+    columns["item_id"] = ["another", "last", "3", "another", "last one"]
+    assert predict(again, _write(tmp_path / "in.csv", columns), tmp_path / "more.csv").cut_items == 2
+
+
 UNKNOWN = {"user_id": ["1", "nobody", "2", "nobody"], "item_id": ["3", "3", "nowhere", "nowhere"]}
 
 
