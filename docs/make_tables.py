@@ -35,6 +35,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "ranking-speed": cost_tables.ranking_speed,
     "serving-speed": cost_tables.serving_speed,
     "prepare-speed": cost_tables.prepare_speed,
+    "checks-cost": cost_tables.checks_cost,
 }
 
 
