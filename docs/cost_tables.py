@@ -138,3 +138,16 @@ def prepare_speed() -> list[str]:
             table_row(name, *seconds, f"{case['times_as_fast']:.1f}", f"{case['times_as_fast_with_digest']:.1f}")
         )
     return lines
+
+
+def checks_cost() -> list[str]:
+    """Processor time of training, loading and serving, before and after their inputs were checked."""
+    lines = table_header("what", "before", "after", "after over before", "limit")
+    for name, case in results.load("checks_cost.json")["cases"].items():
+        limit = "" if case["limit"] is None else f"{case['limit']:.2f}"
+        lines.append(table_row(name, _time(case["before"]), _time(case["now"]), f"{case['ratio']:.3f}", limit))
+    return lines
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.2f} ms"

@@ -36,6 +36,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "serving-speed": cost_tables.serving_speed,
     "prepare-speed": cost_tables.prepare_speed,
     "soak": cost_tables.soak,
+    "checks-cost": cost_tables.checks_cost,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -221,7 +222,7 @@ def load_backbone(section: BackboneSection, device: torch.device) -> Backbone:
         require_config(read_config(location.folder / CONFIG), section)
         options |= {"config": config, "trust_remote_code": remote, **parts}
         if not remote:
-            with torch.device("meta"):
+            with _uninitialized(), torch.device("meta"):
                 require_sizes(AutoModel.from_config(config, **parts), stored, section.name)
         model = load_complete(AutoModel, location.folder, section.name, **options)
         tokenizer = load_tokenizer(location.folder, remote)
@@ -299,6 +300,16 @@ def same_base(base: BaseIdentity | Location, weights_sha256: str | None, trained
             f"the base model found here has weights {base.weights_sha256[:12]}…, but the {trained} was"
             f" trained on {str(weights_sha256)[:12]}…"
         )
+
+
+def _uninitialized() -> AbstractContextManager[Any]:
+    """Let models be made without first numbers inside the block, which takes half of the time on the meta device."""
+    try:
+        from transformers.initialization import no_init_weights
+    except ImportError:  # no public name
+        return nullcontext()
+    context: AbstractContextManager[Any] = no_init_weights()
+    return context
 
 
 def _quantization(section: BackboneSection, dtype: torch.dtype) -> Any:

@@ -46,8 +46,12 @@ def require_embedded(tokenizer: Any, rows: int, name: str) -> None:
     Raises:
         InputError: With both sizes and the first such token.
     """
+    vocabulary = tokenizer.get_vocab()
+    ids = vocabulary.values()
+    if not ids or 0 <= min(ids) <= max(ids) < rows:
+        return
     special = set(tokenizer.all_special_ids)
-    beyond = [(index, token) for token, index in tokenizer.get_vocab().items() if not 0 <= index < rows]
+    beyond = [(index, token) for token, index in vocabulary.items() if not 0 <= index < rows]
     beyond = sorted((index, token) for index, token in beyond if index not in special)
     if beyond:
         index, token = beyond[0]

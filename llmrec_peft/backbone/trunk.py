@@ -117,7 +117,8 @@ class Trunk:
         self._lowest = lowest
         self._states: Tensor | None = None
         self._answers_tuple = False
-        if not 0 < lowest < len(transformer_layers(model)):
+        self._layers = transformer_layers(model)  # once: each pass of a replay exchanges some of them
+        if not 0 < lowest < len(self._layers):
             raise UnknownLayersError(f"{type(model).__name__} has no layer {lowest} above another")
         self._fill(chunk)
 
@@ -140,7 +141,7 @@ class Trunk:
             self._answers_tuple = isinstance(answer, tuple)
 
         device = next(self._model.parameters()).device
-        layers = transformer_layers(self._model)
+        layers = self._layers
         hooks = [
             layers[self._lowest].register_forward_pre_hook(catch, with_kwargs=True),
             layers[self._lowest - 1].register_forward_hook(look),
@@ -212,7 +213,7 @@ class Trunk:
     @contextmanager
     def replayed(self, rows: NDArray[np.int64], length: int | None = None) -> Iterator[None]:
         """Replace the model's lower layers by the stored states of these texts inside the block, padded to `length`."""
-        layers = transformer_layers(self._model)
+        layers = self._layers
         below = list(layers[: self._lowest])
         for index in range(self._lowest - 1):
             layers[index] = _Skip(below[index], self._answers_tuple)

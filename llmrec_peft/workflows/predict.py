@@ -58,7 +58,7 @@ class Predicted:
         return asdict(self)
 
     def notes(self, unknown: Unknown) -> list[str]:
-        """Say how many new texts were cut, and how many rows are of unknown users and items, with what became of them."""
+        """Say how many new texts were cut, how many rows are of unknown users and items, and what became of them."""
         lines = []
         if self.cut_items:
             lines.append(

@@ -236,6 +236,8 @@ def test_runs_of_other_test_parts_are_not_compared(task_place: Place, tiny_run: 
     write_predictions(
         task_place.folder / "other" / NAME, Predictions(said.user[:-1], said.item[:-1], said.label[:-1], heads)
     )
+    recipe = task_place.folder / "other" / "recipe.yaml"  # another run: predictions are no part of its version
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("seed: 1", "seed: 2", 1), encoding="utf-8")
     resealed(task_place.folder / "other")
     before = listing(task_place.folder)
     done = llmrec_here("compare", "one", "--against", "other")

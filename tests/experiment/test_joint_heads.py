@@ -225,8 +225,7 @@ def test_rankings_of_joint_runs_are_compared_only_where_they_rank_the_same_items
     other = Path(shutil.copytree(stars, tmp_path / "other"))
     text = (other / "recipe.yaml").read_text(encoding="utf-8")
     (other / "recipe.yaml").write_text(text.replace("own_items: true", "own_items: false"), encoding="utf-8")
-    manifest = json.loads((other / "manifest.json").read_text(encoding="utf-8"))
-    (other / "manifest.json").write_text(json.dumps({**manifest, "digest": "0" * 64}), encoding="utf-8")
+    resealed(other)
     with pytest.raises(InputError, match=r"was measured otherwise than .*: own_items is False, not True"):
         compare([stars], [str(other)], head="retrieval", resamples=100)
     with pytest.raises(InputError, match="has no head 'retrieval'"):

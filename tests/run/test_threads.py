@@ -166,7 +166,7 @@ def test_runs_come_and_go_while_another_one_answers(both: tuple[Recommender, Pat
         return rounds
 
     found = together(collecting(score), collecting(score), collecting(encode), coming_and_going)
-    assert found[3] > 1
+    assert found[3] >= 1
     assert all(answer in scores for answer in [*found[0], *found[1]])
     assert all(answer in vectors for answer in found[2])
     assert recommender.adapters == (first, "other")
