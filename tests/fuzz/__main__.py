@@ -52,7 +52,8 @@ def main() -> None:
 def _in_a_process(subject: str, seed: int, share: float) -> dict[str, Any]:
     """Run one subject in a process of its own, so that a crash of the interpreter is counted, too."""
     command = [sys.executable, "-m", "fuzz", "--child", subject, "--seed", str(seed), "--share", str(share)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ)
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}  # libraries warn of what is damaged on purpose
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=quiet)
     try:
         row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
