@@ -14,6 +14,7 @@ ROOM_MIB = 600
 """Memory that the inputs of one subject may take beyond what the process took before."""
 
 
+@pytest.mark.trains
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("subject", subjects())
 def test_no_input_ends_in_a_traceback_a_hang_or_a_broken_promise(subject: str, tmp_path: Path) -> None:
