@@ -6,8 +6,7 @@
 that have imported everything: loading that run, loading it and its base to encode one text, one `recommend`, `score`
 of 64 pairs, and `prepare` of MovieLens-100K (`--data`). The earlier commit runs from a temporary git worktree with the
 same packages; each commit loads the run that it trained itself. Both take turns, so that a busy machine slows both.
-The base's digest is remembered on both sides, in the earlier commit for this comparison only: it hashed the base twice
-each time. In half precision evaluation also pads texts to passes of one shape (`llmrec_peft/backbone/chunks.py`), which
+The earlier commit hashed the base twice for each load; this one remembers its digest. In half precision evaluation also pads texts to passes of one shape (`llmrec_peft/backbone/chunks.py`), which
 the earlier commit did not; the training in fp32 has nothing of that, and what it takes longer are checks.
 """
 
@@ -46,12 +45,9 @@ LIMITS = {
 }
 """How many times the processor time of before is allowed."""
 CHILD = """
-import functools, gc, itertools, json, sys, time
+import gc, itertools, json, sys, time
 import torch
 torch.set_num_threads(1)
-from llmrec_peft.backbone import locate
-if hasattr(locate, "file_digest"):  # the earlier commit hashed the base twice each time
-    locate.file_digest = functools.cache(locate.file_digest)
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.recommender import Recommender

@@ -137,7 +137,7 @@ def _objects(table: Table, column: str) -> tuple[Mapping[str, Any], ...]:
         try:
             values = parse_json(text.encode(), "the row", infinite=True)
         except InputError as error:
-            raise table.wrong(f"{column}: {error}") from None
+            raise table.wrong(f"a row of {column} is no JSON object ({str(error).partition(': ')[2]})") from None
         if not isinstance(values, dict):
             raise table.wrong(f"a row of {column} is no JSON object")
         found.append(values)

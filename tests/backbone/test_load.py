@@ -76,7 +76,7 @@ def test_folder_without_a_configuration_is_one_line(
 ) -> None:
     folder = shutil.copytree(tiny_backbone, tmp_path / "bare")
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=f"backbone: {folder}/config.json is missing") as caught:
+    with pytest.raises(InputError, match=f"backbone: {folder}/config.json: is missing") as caught:
         load(name=str(folder))
     assert "\n" not in str(caught.value)
 
