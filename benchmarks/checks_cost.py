@@ -6,8 +6,9 @@
 that have imported everything: loading that run, loading it and its base to encode one text, one `recommend`, `score`
 of 64 pairs, and `prepare` of MovieLens-100K (`--data`). The earlier commit runs from a temporary git worktree with the
 same packages; each commit loads the run that it trained itself. Both take turns, so that a busy machine slows both.
-The earlier commit hashed the base twice for each load; this one remembers its digest. In half precision evaluation also pads texts to passes of one shape (`llmrec_peft/backbone/chunks.py`), which
-the earlier commit did not; the training in fp32 has nothing of that, and what it takes longer are checks.
+The earlier commit hashed the base twice for each load; this one remembers its digest. In half precision evaluation
+also pads texts to passes of one shape (`llmrec_peft/backbone/chunks.py`), which the earlier commit did not; the
+training in fp32 has nothing of that, and what it takes longer are checks.
 """
 
 from __future__ import annotations
