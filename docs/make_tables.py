@@ -24,6 +24,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "ratings-cold-items": accuracy_tables.ratings_cold_items,
     "ratings-cold-items-difference": accuracy_tables.ratings_cold_items_difference,
     "clicks-and-rankings": accuracy_tables.clicks_and_rankings,
+    "taste-settings": accuracy_tables.taste_settings,
     "new-items": accuracy_tables.new_items,
     "methods-minilm": lambda: accuracy_tables.adapter_methods("minilm"),
     "methods-smollm2": lambda: accuracy_tables.adapter_methods("smollm2"),
