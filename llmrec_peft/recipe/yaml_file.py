@@ -110,7 +110,7 @@ class _FastLoader(_PlainValues, getattr(yaml, "CSafeLoader", yaml.SafeLoader)): 
 
 _UNREAD = object()
 _COMMON = re.compile(r"[\n\x20-\x3e\x40-\x7e]*")
-"""Texts that libyaml and PyYAML read alike: in ASCII, without a question mark, which libyaml alone takes in plain texts."""
+"""Texts that libyaml and PyYAML read alike: in ASCII and without a question mark, which libyaml takes in plain texts."""
 
 
 def _fast(text: str) -> Any:
@@ -133,6 +133,11 @@ def _fast(text: str) -> Any:
         return yaml.load(text, Loader=_FastLoader)  # noqa: S506 - _FastLoader derives CSafeLoader
     except (yaml.YAMLError, ValueError, RecursionError):
         return _UNREAD
+
+
+def _strict(text: str) -> Any:
+    """Parse any text, or raise yaml's error with the place of what is wrong."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader derives SafeLoader
 
 
 def _odd(_: Any, node: Any) -> Any:
@@ -161,7 +166,7 @@ def parse_yaml(text: str, where: str) -> Any:
     if values is not _UNREAD:
         return values
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader derives SafeLoader
+        return _strict(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
