@@ -110,7 +110,7 @@ class _FastLoader(_PlainValues, getattr(yaml, "CSafeLoader", yaml.SafeLoader)): 
 
 _UNREAD = object()
 _COMMON = re.compile(r"[\n\x20-\x3e\x40-\x7e]*")
-"""Texts that libyaml and PyYAML read alike: in ASCII and without a question mark, which libyaml takes in plain texts."""
+"""Texts that libyaml and PyYAML read alike: ASCII without question marks, which libyaml takes in plain texts."""
 
 
 def _fast(text: str) -> Any:
