@@ -80,9 +80,7 @@ def open_regular(path: Path, limit: int, follow_links: bool = False) -> Iterator
     Raises:
         InputError: As `require_regular`; and if it cannot be opened.
     """
-    require_regular(
-        path, limit, follow_links
-    )  # opening a device can have effects, so it is asked before as well as after
+    require_regular(path, limit, follow_links)  # before as well as after: opening a device can have effects
     try:
         descriptor = os.open(path, _FLAGS if follow_links else _FLAGS | _NO_LINK)
     except (OSError, ValueError) as error:

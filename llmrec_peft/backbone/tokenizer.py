@@ -24,11 +24,14 @@ def load_tokenizer(folder: Path, remote: bool = False) -> Any:
 
 
 def embedded_rows(model: Any) -> int:
-    """Return the rows of a model's input embedding; more than any id where its code does not say."""
+    """Return the rows of a model's input embedding, or of its configuration where the class does not say which it is.
+
+    transformers raises NotImplementedError for an architecture that names no input embedding.
+    """
     try:
         return int(model.get_input_embeddings().num_embeddings)
     except (AttributeError, NotImplementedError):
-        return 1 << 62
+        return int(model.config.get_text_config().vocab_size)
 
 
 def require_embedded(tokenizer: Any, rows: int, name: str) -> None:

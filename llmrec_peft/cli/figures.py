@@ -50,7 +50,9 @@ def _print_head(title: str, report: Mapping[str, Any]) -> None:
         print_line(line)
     if units:
         named = " or ".join(f"{unit}s" for unit in sorted(units))
-        print_line(f"in brackets: 95 % interval of the paired bootstrap over {named}, the wider of the two")
+        several = any(len(one) > 1 for one in differences.values())  # AUC by user has one by users alone
+        which = ", the wider of the two" if several else ""
+        print_line(f"in brackets: 95 % interval of the paired bootstrap over {named}{which}")
     if any(one and no_difference(one) for one in differences.values()):
         print_line(f"{_NO_DIFFERENCE} no significant difference: an interval contains zero")
     left_out = after.get("uauc_users_left_out")

@@ -81,8 +81,8 @@ def _require_distinct(dataset: RecDataset, name: str, key: str) -> None:
     empty = compute.equal(compute.utf8_trim_whitespace(values), "").fill_null(True)
     if compute.any(empty).as_py():
         raise InputError(f"{dataset.name}: {key} is empty in row {compute.index(empty, True).as_py()} of {name}")
-    if compute.any(compute.match_substring(values, "\0")).as_py():
-        row = compute.index(compute.match_substring(values, "\0"), True).as_py()
+    row = compute.index(compute.match_substring(values, "\0"), True).as_py()
+    if row >= 0:
         raise InputError(f"{dataset.name}: {key} in row {row} of {name} holds a zero byte, which ends a text elsewhere")
     if len(compute.unique(values)) < len(values):
         first: dict[str, int] = {}
@@ -264,12 +264,22 @@ def _with_none(dataset: RecDataset, name: str) -> Dataset:
             nan = compute.is_nan(values).fill_null(False)
             if compute.any(nan).as_py():
                 kept = kept.set_column(at, key, compute.if_else(nan, pa.scalar(None, values.type), values))
-        elif types.is_nested(values.type):
-            plain = values.to_pylist()
-            cleaned = [_cleaned(value) for value in plain]
-            if repr(cleaned) != repr(plain):
-                kept = kept.set_column(at, key, pa.array(cleaned, values.type))
+        elif types.is_nested(values.type) and not _is_whole(values):
+            cleaned = [_cleaned(value) for value in values.to_pylist()]
+            kept = kept.set_column(at, key, pa.array(cleaned, values.type))
     return table if kept is whole else Dataset(kept)
+
+
+def _is_whole(values: pa.ChunkedArray) -> bool:
+    """Return whether no entry of a column of lists is missing; False where it takes a look at each value to know."""
+    from pyarrow import compute, types
+
+    kind = values.type
+    if not (types.is_list(kind) or types.is_large_list(kind)) or types.is_nested(kind.value_type):
+        return False
+    entries = compute.list_flatten(values)
+    nan = types.is_floating(kind.value_type) and compute.any(compute.is_nan(entries)).as_py()
+    return entries.null_count == 0 and not nan
 
 
 def _cleaned(value: Any) -> Any:

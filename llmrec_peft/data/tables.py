@@ -110,13 +110,17 @@ def _made(columns: dict[str, list[Any]], features: Features | None = None) -> Da
         InputError: Naming a column whose values are of several types, or that Arrow cannot hold.
     """
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, DatasetInfo
 
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"columns of a table differ in length: {lengths}")
     try:
-        return Dataset.from_dict(columns, features=features)
+        if features is not None:  # the types are known: `from_dict` would look at every value once more, in Python
+            schema = features.arrow_schema
+            arrays = [pa.array(columns[name], schema.field(name).type) for name in schema.names]
+            return Dataset(pa.table(arrays, schema=schema), info=DatasetInfo(features=features))
+        return Dataset.from_dict(columns)
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         wrong = next((name for name, values in columns.items() if not _fits(values)), "/".join(columns))
         reason = " ".join(str(error).split())[:80]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft.artifact.manifest import NAME, limit_of, read_manifest
+from llmrec_peft.artifact.manifest import NAME, limit_of, read_manifest, require_files
 from llmrec_peft.artifact.workspace import RESUMABLE, Workspace
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import shown
@@ -110,12 +110,13 @@ def finished_metrics(run: Path, recipe: Recipe, resolved: Callable[[Recipe], Rec
         resolved: Returns a recipe as the data lets it be; called where the two seem to differ.
 
     Raises:
-        InputError: If the run is broken, or was trained with other settings.
+        InputError: If the run is broken or changed, or was trained with other settings.
     """
-    read_manifest(run, verify=False)
+    manifest = read_manifest(run, verify=False)
     metrics = read_object(run / METRICS, limit_of(METRICS))
     path = run / "recipe.yaml"
     stored = Recipe.from_plain(read_yaml(path), shown(path)).plain()
+    require_files(run, manifest, (METRICS, path.name))  # figures that somebody edited are not the run's
     if recipe.plain() != stored:
         try:
             asked = resolved(recipe).plain()

@@ -105,6 +105,15 @@ def test_broken_file_of_a_finished_run_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+def test_edited_figures_of_a_finished_run_are_not_passed_on(tiny_run: Path, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path)
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["test"]["after"]["rmse"] = 0.1
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    with pytest.raises(InputError, match=r"metrics\.json is not what the run wrote"):
+        workflow.train(stored_recipe(run), run, resume=True, show=False)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"identity": 1, "started": "x", "process": 1}', "\ud800"])
 def test_broken_identity_of_an_interrupted_run_is_one_line(
     content: str, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
