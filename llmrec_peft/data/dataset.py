@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+# readers of others import the two from here
+from llmrec_peft.data.tables import interactions_table as interactions_table  # noqa: PLC0414
+from llmrec_peft.data.tables import table as table  # noqa: PLC0414
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:

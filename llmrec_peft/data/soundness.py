@@ -32,7 +32,8 @@ def sound(dataset: RecDataset) -> RecDataset:
     """Return a dataset whose tables agree with each other and whose missing values are None.
 
     NaN in a column of items or users becomes None, and None inside a list is left out of it. Entries of given histories
-    and links of the graph that name an item outside the items table are dropped and counted in the notes.
+    and links of the graph that name an item outside the items table are dropped and counted in the notes. Interactions
+    without a column ``part`` are those of an owner who does not divide the data.
 
     Raises:
         InputError: With table, column and row (from 0), where ids are no texts, empty or there twice; where an
@@ -43,6 +44,7 @@ def sound(dataset: RecDataset) -> RecDataset:
         raise InputError(f"data.reader: it returned a {type(dataset).__name__} where a RecDataset belongs")
     for name, needed in _NEEDED.items():
         _require_table(dataset.name, name, getattr(dataset, name), needed)
+    dataset = _with_parts(dataset)
     _require_distinct(dataset, "items", "item_id")
     _require_distinct(dataset, "users", "user_id")
     _require_range(dataset)
@@ -55,6 +57,17 @@ def sound(dataset: RecDataset) -> RecDataset:
     if items is not dataset.items or users is not dataset.users:
         dataset = replace(dataset, items=items, users=users)
     return with_known_links(with_known_histories(dataset))
+
+
+def _with_parts(dataset: RecDataset) -> RecDataset:
+    """Return a dataset whose interactions have a part, empty where the table was made without."""
+    if "part" in dataset.interactions.column_names:
+        return dataset
+    import pyarrow as pa
+    from datasets import Dataset
+
+    table = arrow(dataset.interactions)
+    return replace(dataset, interactions=Dataset(table.append_column("part", pa.array([""] * len(table), pa.string()))))
 
 
 def _require_table(data: str, name: str, table: Any, needed: tuple[str, ...]) -> None:
@@ -169,12 +182,11 @@ def _require_values(dataset: RecDataset) -> None:
         if not _is_text(arrow(table).column(name).type):
             kind = arrow(table).column(name).type
             raise InputError(f"{dataset.name}: {name} of interactions has type {kind} where texts belong")
-    if "part" in table.column_names:
-        strange = sorted(_distinct(table, "part") - _PARTS, key=str)
-        if strange:
-            raise InputError(
-                f"{dataset.name}: part {quoted(strange[0])} of interactions is none of train, valid, test or empty"
-            )
+    strange = sorted(_distinct(table, "part") - _PARTS, key=str)
+    if strange:
+        raise InputError(
+            f"{dataset.name}: part {quoted(strange[0])} of interactions is none of train, valid, test or empty"
+        )
     if "person" in table.column_names and arrow(table).column("person").null_count:
         raise InputError(f"{dataset.name}: an interaction has no person, where others have one")
     if "history" in table.column_names or "history_rating" in table.column_names:

@@ -1,4 +1,4 @@
-"""Rows of the input embedding, against which token ids are held, also of a model that does not say which layer it is."""
+"""Rows of the input embedding, against which token ids are held, also where a model does not name its embedding."""
 
 from __future__ import annotations
 

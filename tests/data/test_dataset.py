@@ -164,3 +164,10 @@ def test_interactions_are_numbered_and_counted() -> None:
     assert numbered.counts_by_item(vocabulary.num_items).tolist() == [0, 1, 2, 0]
     assert numbered.counts_by_user(vocabulary.num_users).tolist() == [0, 2, 1, 0]
     assert numbered.take(np.array([2, 0])).label.tolist() == [5.0, 1.0]
+
+
+def test_readers_of_others_find_the_makers_of_tables_where_they_were() -> None:
+    from llmrec_peft.data import dataset, tables
+
+    assert dataset.table is tables.table
+    assert dataset.interactions_table is tables.interactions_table

@@ -142,3 +142,9 @@ def test_a_reader_may_leave_unknown_interactions_out_and_the_number_is_said() ->
     assert data.notes == ("2 of 3 interactions name users or items that the tables lack: they were left out",)
     assert sound(data) is data
     assert without_unknown(data) is data
+
+
+def test_a_table_made_by_hand_without_parts_is_one_that_its_owner_does_not_divide() -> None:
+    whole = dataset()
+    bare = replace(whole, interactions=whole.interactions.remove_columns("part"))
+    assert set(column(sound(bare).interactions, "part")) == {""}
