@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.order import Moments, entries
+
 DAY = 86_400.0
 """Seconds of a day."""
-ENTRIES = 1 << 20
-"""Entries of histories that are processed together: 8 MiB of indices."""
+_PIECE = 1 << 20
+"""Entries that are scrambled together: 8 MiB a copy."""
 
 
 @dataclass(frozen=True)
@@ -78,38 +80,60 @@ class Histories:
             item: Item of each example, int64 [n].
             rows: Rows that are changed.
         """
-        own = rows[self.take(rows).holds(item[rows])].tolist()
-        places, begin, end = [np.arange(len(self.item))], self.begin.copy(), self.end.copy()
-        at = len(self.item)
-        for row in own:
-            place = np.arange(self.begin[row], self.end[row])
-            kept = place[self.item[place] != item[row]]
-            places.append(kept)
-            begin[row], end[row] = at, at + len(kept)
-            at += len(kept)
-        chosen = np.concatenate(places)
-        time = None if self.time is None else self.time[chosen]
-        return Histories(self.item[chosen], self.label[chosen], begin, end, time), len(own)
+        own = rows[self.take(rows).holds(item[rows])]
+        if not len(own):
+            return self, 0
+        row, place = entries(self.begin[own], self.end[own])
+        kept = self.item[place] != item[own[row]]
+        place, lengths = place[kept], np.bincount(row[kept], minlength=len(own))
+        begin, end = self.begin.copy(), self.end.copy()
+        end[own] = len(self.item) + np.cumsum(lengths)
+        begin[own] = end[own] - lengths
+        stored = [np.concatenate([values, values[place]]) for values in (self.item, self.label)]
+        time = None if self.time is None else np.concatenate([self.time, self.time[place]])
+        return Histories(stored[0], stored[1], begin, end, time), len(own)
 
     def holds(self, item: NDArray[np.int64], named: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """Return whether each history contains its example's item, bool [n].
+
+        The stored entries are sorted by item and place once: whether an item stands in a slice is then one search,
+        however long the slice is.
 
         Args:
             item: One item per example, int64 [n].
             named: Number that each item index stands for, such as one for all items of one text; itself by default.
         """
-        stored = self.item if named is None else named[self.item]
-        contained, ends = np.zeros(len(self), bool), np.cumsum(self.lengths)
-        at = 0
-        while at < len(self):
-            before = int(ends[at - 1]) if at else 0
-            to = max(at + 1, int(np.searchsorted(ends, before + ENTRIES, side="right")))
-            lengths = self.lengths[at:to]
-            row = np.repeat(np.arange(at, to), lengths)
-            place = np.arange(len(row)) + np.repeat(self.begin[at:to] - (np.cumsum(lengths) - lengths), lengths)
-            contained[row[stored[place] == item[row]]] = True
-            at = to
+        contained, asked = np.zeros(len(self), bool), np.flatnonzero(self.lengths > 0)
+        if not len(asked):
+            return contained
+        first, last = int(self.begin[asked].min()), int(self.end[asked].max())
+        stored = self.item[first:last]
+        stored, width = stored if named is None else named[stored], last - first + 1
+        sought = item[asked] * width + (self.begin[asked] - first)
+        order = np.argsort(sought)  # searches in order find what they need in the processor's caches
+        asked, sought = asked[order], sought[order]
+        keys = np.append(np.sort(stored * width + np.arange(len(stored))), np.iinfo(np.int64).max)
+        found = keys[np.searchsorted(keys, sought)]
+        contained[asked] = found - sought < self.lengths[asked]
         return contained
+
+    def fingerprints(self, seed: int) -> NDArray[np.int64]:
+        """Return one number for each history, equal where its entries (item and label) are the same in any order, [n].
+
+        It is a sum of scrambled entries, taken from one running sum over the storage. Two other histories share it with
+        a chance of 2⁻⁶⁴.
+
+        Args:
+            seed: Says how entries are scrambled.
+        """
+        sums = np.zeros(len(self.item) + 1, np.uint64)
+        for at in range(0, len(self.item), _PIECE):
+            item, label = self.item[at : at + _PIECE], self.label[at : at + _PIECE]
+            bits = (label + np.float32(0.0)).view(np.uint32)  # -0.0 is 0.0
+            sums[at + 1 : at + 1 + len(item)] = _scrambled((item.astype(np.uint64) << np.uint64(32) | bits), seed)
+        np.cumsum(sums, out=sums)
+        own = sums[self.end] - sums[self.begin]
+        return _scrambled(own, seed ^ 1).view(np.int64) + self.lengths
 
     def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
         """Return the days from each entry to a given time of its example, float32 [n, length], placed as in `padded`.
@@ -151,6 +175,20 @@ class Histories:
         )
 
 
+def _scrambled(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """Return values through the finalizer of SplitMix64 (Steele et al., OOPSLA 2014), which leaves no order in them."""
+    mixed = values + np.uint64(seed)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+Part = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows whose histories are wanted, and rows that may occur in them, each once."""
+
+
 def earlier(
     user: NDArray[np.int64],
     item: NDArray[np.int64],
@@ -175,15 +213,46 @@ def earlier(
     Returns:
         Histories of the `asking` rows in their order.
     """
-    order = known[np.lexsort((known, timestamp[known], user[known]))]
-    moments = np.lexsort((timestamp, user))
-    new = np.append(True, (np.diff(user[moments]) != 0) | (np.diff(timestamp[moments]) != 0))
-    moment = np.empty(len(user), np.int64)  # number of each row's (user, time), in order
-    moment[moments] = np.cumsum(new)
-    end = np.searchsorted(moment[order], moment[asking])
-    begin = np.searchsorted(user[order], user[asking])
-    bounds = begin.astype(np.int64), end.astype(np.int64)
-    return Histories(item[order], label[order].astype(np.float32), *bounds, timestamp[order])
+    return earlier_by_part(user, item, label, timestamp, [(asking, known)]).take(asking)
+
+
+def earlier_by_part(
+    user: NDArray[np.int64],
+    item: NDArray[np.int64],
+    label: NDArray[np.float32],
+    timestamp: NDArray[np.int64],
+    parts: Sequence[Part],
+) -> Histories:
+    """Return each interaction's earlier ones of the same user, among those that its part may know.
+
+    Args:
+        user: User indices of all interactions, [n].
+        item: Item indices, [n].
+        label: Labels, [n].
+        timestamp: Times, [n].
+        parts: Rows of each part and what they may know; rows of no part have an empty history.
+
+    Returns:
+        Histories of all n interactions; what each part may know is stored once, in the order of the parts.
+    """
+    moments, size = Moments.of(user, timestamp), sum(len(known) for _, known in parts)
+    stored = Histories(
+        np.empty(size, np.int64),
+        np.empty(size, np.float32),
+        np.zeros(len(user), np.int64),
+        np.zeros(len(user), np.int64),
+        np.empty(size, np.int64),
+    )
+    assert stored.time is not None  # noqa: S101 - made above
+    at = 0
+    for asking, known in parts:
+        rows, before = moments.among(known)
+        span = slice(at, at + len(rows))
+        stored.item[span], stored.label[span], stored.time[span] = item[rows], label[rows], timestamp[rows]
+        stored.begin[asking] = at + before[moments.begin[asking]]
+        stored.end[asking] = at + before[moments.end[asking]]
+        at += len(rows)
+    return stored
 
 
 def given(

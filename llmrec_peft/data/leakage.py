@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import among
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
 
@@ -16,6 +17,10 @@ MIN_HISTORY = 5
 """Shorter histories may be equal for two people by chance."""
 MIN_TITLE = 8
 """Shorter titles (in characters) may occur in a text by chance."""
+_SEEDS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
+"""How entries are scrambled before they are summed up."""
+_TOGETHER = 1 << 18
+"""Pairs of text and title that are compared together: what Python holds of them at once."""
 
 
 @dataclass(frozen=True)
@@ -112,27 +117,29 @@ def _leaks(kind: str, part: str, rows: NDArray[np.int64]) -> list[Leak]:
 def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
     width = np.int64(interactions.item.max(initial=0) + 1)
     pair = interactions.user * width + interactions.item
-    return np.isin(pair[rows], pair[learnt])
+    return among(pair[rows], pair[learnt])
 
 
 def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether another record has the same item and the same history, long enough to exclude chance."""
-    history = interactions.history
+    """Return whether another record has the same item and the same history, long enough to exclude chance.
+
+    The order of entries does not count. A history is known by its length and by two sums over scrambled entries, of 64
+    bits each: two that differ are taken for one another once in 10³⁸. All sums are differences of one running sum, so
+    that long histories cost as little as short ones.
+    """
+    known_record, history = np.zeros(len(rows), bool), interactions.history
     if history is None:
-        return np.zeros(len(rows), bool)
-    lengths = history.lengths
-    alike = interactions.item * (lengths.max(initial=0) + 1) + lengths  # equal for equal records
-    asked = np.flatnonzero((lengths[rows] >= MIN_HISTORY) & np.isin(alike[rows], alike[learnt]))
-    others = learnt[np.isin(alike[learnt], alike[rows[asked]])]
-
-    def records(which: NDArray[np.int64]) -> list[tuple[int, tuple[tuple[int, float], ...]]]:
-        taken = history.take(which)
-        entries = (taken.of(at) for at in range(len(which)))
-        pairs = (tuple(sorted(zip(item.tolist(), label.tolist(), strict=True))) for item, label in entries)
-        return list(zip(interactions.item[which].tolist(), pairs, strict=True))
-
-    known, known_record = set(records(others)), np.zeros(len(rows), bool)
-    known_record[asked] = np.fromiter((record in known for record in records(rows[asked])), bool, len(asked))
+        return known_record
+    asked = np.flatnonzero(history.lengths[rows] >= MIN_HISTORY)
+    others = learnt[history.lengths[learnt] >= MIN_HISTORY]
+    for seed in _SEEDS:
+        if not len(asked) or not len(others):
+            return known_record
+        record = history.fingerprints(seed) + interactions.item
+        known = among(record[rows[asked]], record[others])
+        others = others[among(record[others], record[rows[asked]])]
+        asked = asked[known]
+    known_record[asked] = True
     return known_record
 
 
@@ -146,7 +153,21 @@ def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:
 def _in_text(
     interactions: Interactions, rows: NDArray[np.int64], names: Sequence[str], lowered: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return rows whose item's title, if long enough, occurs in the user's text; both in lower case."""
-    pairs = zip(rows.tolist(), interactions.item[rows].tolist(), interactions.user[rows].tolist(), strict=True)
-    leaking = [row for row, item, user in pairs if len(names[item]) >= MIN_TITLE and names[item] in lowered[user]]
-    return np.asarray(leaking, np.int64)
+    """Return rows whose item's title, if long enough, occurs in the user's text; both in lower case.
+
+    Users of one text are one user here, and each pair of text and title is compared once.
+    """
+    same = _numbered(lowered)  # the first user with each user's text
+    sizes, room = _lengths(names), _lengths(lowered)
+    item, user = interactions.item[rows], interactions.user[rows]
+    fits = (sizes[item] >= MIN_TITLE) & (sizes[item] <= room[user])
+    pairs, place = np.unique(same[user[fits]] * len(names) + item[fits], return_inverse=True)
+    leaking = np.zeros(len(pairs), bool)
+    for at in range(0, len(pairs), _TOGETHER):
+        told, named = (part.tolist() for part in np.divmod(pairs[at : at + _TOGETHER], len(names)))
+        leaking[at : at + _TOGETHER] = [names[one] in lowered[who] for who, one in zip(told, named, strict=True)]
+    return np.asarray(rows[fits][leaking[place]], np.int64)
+
+
+def _lengths(texts: Sequence[str]) -> NDArray[np.int64]:
+    return np.fromiter(map(len, texts), np.int64, len(texts))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from llmrec_peft import registry
 from llmrec_peft.data.dataset import RecDataset, column, rows, selected, titles, without_duplicates
 from llmrec_peft.data.graph import Neighbours
-from llmrec_peft.data.histories import Histories, earlier, given
+from llmrec_peft.data.histories import Histories, earlier_by_part, given
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
 from llmrec_peft.data.soundness import sound
@@ -232,14 +232,13 @@ def _histories(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary, divi
     else:
         known = {"train": parts.train, "valid": parts.train}
         known["test"] = parts.train if section.protocol == "train" else parts.fit
-    asked = {name: getattr(parts, name) for name in ("train", "valid", "test")}
-    found = [
-        earlier(numbered.user, numbered.item, numbered.label, numbered.timestamp, chosen, known[name])
-        for name, chosen in asked.items()
-    ]
-    joined = found[0].joined(found[1]).joined(found[2])
-    order = np.argsort(np.concatenate(list(asked.values())), kind="stable")
-    histories = joined.take(order)
+    histories = earlier_by_part(
+        numbered.user,
+        numbered.item,
+        numbered.label,
+        numbered.timestamp,
+        [(getattr(parts, name), known[name]) for name in ("train", "valid", "test")],
+    )
     if not (histories.lengths > 0).any():
         raise InputError(
             f"{dataset.name} has no histories: nobody met anything before, by its timestamps; switch off what reads"
