@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 # readers of others import the two from here
+from llmrec_peft.data.order import among
+from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.data.tables import interactions_table as interactions_table  # noqa: PLC0414
 from llmrec_peft.data.tables import table as table  # noqa: PLC0414
+from llmrec_peft.data.typed_columns import is_arrow
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,9 +115,7 @@ def titles(items: Dataset) -> list[str]:
 
 def selected(table: Dataset, chosen: NDArray[np.int64]) -> Dataset:
     """Return some rows as a table of their own: `Dataset.select` leaves an index that slows every later read."""
-    from datasets import Dataset
-
-    return Dataset(arrow(table).take(chosen), info=table.info)
+    return dataset_of(arrow(table).take(chosen), table.info)
 
 
 def without_duplicates(dataset: RecDataset) -> RecDataset:
@@ -130,9 +131,9 @@ def without_duplicates(dataset: RecDataset) -> RecDataset:
     if dataset.repeats:
         return dataset
     last = _last_of_each(dataset.interactions, ("user_id", "item_id", "part"))
-    dropped = len(dataset.interactions) - len(last)
-    if dropped == 0:
+    if last is None:
         return dataset
+    dropped = len(dataset.interactions) - len(last)
     kept = selected(dataset.interactions, last)
     pairs = "pair" if dropped == 1 else "pairs"
     time = numbers(dataset.interactions, "timestamp")
@@ -141,29 +142,59 @@ def without_duplicates(dataset: RecDataset) -> RecDataset:
     return replace(dataset, interactions=kept, notes=(*dataset.notes, note))
 
 
-def numbered(table: Dataset, name: str, names: Sequence[str], start: int = 1) -> NDArray[np.int64]:
+def numbered(table: Dataset, name: str, names: Sequence[str] | pa.ChunkedArray, start: int = 1) -> NDArray[np.int64]:
     """Place of each value of a text column among some names, counted from `start`, int64 [n].
 
     Values that are no such name come out one below `start`.
     """
+    return places_of(arrow(table).column(name), names, start)
+
+
+def places_of(
+    values: pa.Array | pa.ChunkedArray, names: Sequence[str] | pa.ChunkedArray, start: int = 1
+) -> NDArray[np.int64]:
+    """Place of each text among some names, counted from `start`, int64 [n]; one below `start` where it is none."""
     import pyarrow as pa
     from pyarrow import compute
 
-    values = arrow(table).column(name)
-    places = compute.index_in(values, value_set=pa.array(names, values.type)).fill_null(-1)
-    return np.asarray(places.to_numpy(), np.int64) + start
+    known = names.cast(values.type) if is_arrow(names) else pa.array(names, values.type)
+    places = compute.index_in(values, value_set=known).fill_null(-1)
+    found = np.array(places, np.int64)
+    found += start
+    return found
 
 
-def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the newest row of each combination of some columns, the last of those of one time, in order."""
+def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return the newest row of each combination of some columns, the last of those of one time, in order.
+
+    Returns:
+        None where no combination is there twice.
+    """
+    number = _combined(table, names)
+    ordered = np.sort(number)
+    again = ordered[1:] == ordered[:-1]
+    if not again.any():
+        return None
+    several = among(number, ordered[1:][again])
+    rows = np.flatnonzero(several)
+    rows = rows[np.lexsort((numbers(table, "timestamp")[rows], number[rows]))]  # stable: one time keeps its order
+    last = np.append(number[rows][1:] != number[rows][:-1], True)
+    several[rows[last]] = False
+    return np.flatnonzero(~several)
+
+
+def _combined(table: Dataset, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return one number for each combination of some columns of texts, int64 [n]."""
+    from pyarrow import compute
+
     number, size = np.zeros(len(table), np.int64), 1
     for name in names:
-        values = arrow(table).column(name).combine_chunks().dictionary_encode("encode")
-        if size * len(values.dictionary) > np.iinfo(np.int64).max:
+        values = arrow(table).column(name)
+        known = compute.unique(values)
+        if size * len(known) > np.iinfo(np.int64).max:
             number = np.unique(number, return_inverse=True)[1]
             size = len(table)
-        number = number * len(values.dictionary) + values.indices.to_numpy()
-        size *= len(values.dictionary)
-    order = np.lexsort((numbers(table, "timestamp"), number))  # stable: rows of one time keep their order
-    last = np.append(number[order][1:] != number[order][:-1], True)
-    return np.sort(order[last])
+        number *= len(known)
+        number += compute.index_in(values, value_set=known).to_numpy()
+        size *= len(known)
+    return number

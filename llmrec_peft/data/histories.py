@@ -112,7 +112,10 @@ class Histories:
         sought = item[asked] * width + (self.begin[asked] - first)
         order = np.argsort(sought)  # searches in order find what they need in the processor's caches
         asked, sought = asked[order], sought[order]
-        keys = np.append(np.sort(stored * width + np.arange(len(stored))), np.iinfo(np.int64).max)
+        keys = np.full(len(stored) + 1, np.iinfo(np.int64).max)
+        np.multiply(stored, width, out=keys[:-1])
+        keys[:-1] += np.arange(len(stored))
+        keys.sort()
         found = keys[np.searchsorted(keys, sought)]
         contained[asked] = found - sought < self.lengths[asked]
         return contained
@@ -249,8 +252,10 @@ def earlier_by_part(
         rows, before = moments.among(known)
         span = slice(at, at + len(rows))
         stored.item[span], stored.label[span], stored.time[span] = item[rows], label[rows], timestamp[rows]
-        stored.begin[asking] = at + before[moments.begin[asking]]
-        stored.end[asking] = at + before[moments.end[asking]]
+        stored.begin[asking] = before[moments.begin[asking]]
+        stored.end[asking] = before[moments.end[asking]]
+        for bound in (stored.begin, stored.end):
+            bound[asking] += at
         at += len(rows)
     return stored
 

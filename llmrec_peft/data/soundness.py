@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.dataset import Feedback, RecDataset, arrow, numbers
 from llmrec_peft.data.strays import places, with_known_histories, with_known_links
+from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
@@ -64,10 +65,10 @@ def _with_parts(dataset: RecDataset) -> RecDataset:
     if "part" in dataset.interactions.column_names:
         return dataset
     import pyarrow as pa
-    from datasets import Dataset
 
     table = arrow(dataset.interactions)
-    return replace(dataset, interactions=Dataset(table.append_column("part", pa.array([""] * len(table), pa.string()))))
+    empty = pa.repeat(pa.scalar("", pa.string()), len(table))
+    return replace(dataset, interactions=dataset_of(table.append_column("part", empty)))
 
 
 def _require_table(data: str, name: str, table: Any, needed: tuple[str, ...]) -> None:
@@ -261,7 +262,6 @@ def _with_none(dataset: RecDataset, name: str) -> Dataset:
         InputError: For an infinite number.
     """
     import pyarrow as pa
-    from datasets import Dataset
     from pyarrow import compute, types
 
     table: Dataset = getattr(dataset, name)
@@ -279,7 +279,7 @@ def _with_none(dataset: RecDataset, name: str) -> Dataset:
         elif types.is_nested(values.type) and not _is_whole(values):
             cleaned = [_cleaned(value) for value in values.to_pylist()]
             kept = kept.set_column(at, key, pa.array(cleaned, values.type))
-    return table if kept is whole else Dataset(kept)
+    return table if kept is whole else dataset_of(kept)
 
 
 def _is_whole(values: pa.ChunkedArray) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, arrow, column, numbered, selected
+from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset, arrow, numbered, places_of, selected
+from llmrec_peft.data.tables import dataset_of
 
 
 def places(dataset: RecDataset, key: str) -> NDArray[np.int64]:
@@ -17,7 +18,8 @@ def places(dataset: RecDataset, key: str) -> NDArray[np.int64]:
         dataset: Data.
         key: ``user_id`` or ``item_id``.
     """
-    return numbered(dataset.interactions, key, column(dataset.users if key == "user_id" else dataset.items, key))
+    table = dataset.users if key == "user_id" else dataset.items
+    return numbered(dataset.interactions, key, arrow(table).column(key))
 
 
 def without_unknown(dataset: RecDataset) -> RecDataset:
@@ -38,12 +40,11 @@ def with_known_histories(dataset: RecDataset) -> RecDataset:
     if not dataset.gives_histories:
         return dataset
     import pyarrow as pa
-    from datasets import Dataset
 
     interactions = arrow(dataset.interactions)
     lists = {name: interactions.column(name).combine_chunks() for name in ("history", "history_rating")}
     flat = {name: values.flatten() for name, values in lists.items()}
-    known = numbered(Dataset(pa.table({"item": flat["history"]})), "item", column(dataset.items, "item_id")) > 0
+    known = places_of(flat["history"], arrow(dataset.items).column("item_id")) > 0
     dropped = int((~known).sum())
     if not dropped:
         return dataset
@@ -53,7 +54,7 @@ def with_known_histories(dataset: RecDataset) -> RecDataset:
         kept = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values.filter(pa.array(known)))
         interactions = interactions.set_column(interactions.column_names.index(name), name, kept)
     note = f"{dropped} of {len(known)} entries of histories name items that the items table lacks: they were left out"
-    return replace(dataset, interactions=Dataset(interactions), notes=(*dataset.notes, note))
+    return replace(dataset, interactions=dataset_of(interactions), notes=(*dataset.notes, note))
 
 
 def with_known_links(dataset: RecDataset) -> RecDataset:
@@ -61,7 +62,7 @@ def with_known_links(dataset: RecDataset) -> RecDataset:
     graph = dataset.graph
     if graph is None:
         return dataset
-    known = numbered(graph.links, "item_id", column(dataset.items, "item_id")) > 0
+    known = numbered(graph.links, "item_id", arrow(dataset.items).column("item_id")) > 0
     dropped = int((~known).sum())
     if not dropped:
         return dataset

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llmrec_peft.data.typed_columns import is_arrow, number_column, text_column
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    import pyarrow as pa
+    from datasets import Dataset, DatasetInfo
+
+
+def dataset_of(rows: pa.Table, info: DatasetInfo | None = None) -> Dataset:
+    """Return an Arrow table as a `datasets.Dataset`, without a copy.
+
+    `Dataset` asked for without a fingerprint makes one by pickling all rows: at ten million interactions 1.4 GiB and a
+    second, for a number that only `Dataset.map` would read.
+    """
+    from datasets import Dataset
+    from datasets.fingerprint import generate_random_fingerprint
+
+    return Dataset(rows, info=info, fingerprint=generate_random_fingerprint())
 
 
 def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     """Make an Arrow table of items, users or triples.
 
     Args:
-        columns: Values by column, all of one length and each of one type; identifiers are strings. What is missing is
-            None; NaN becomes None.
+        columns: Values by column, as lists or Arrow, all of one length and each of one type; identifiers are strings.
+            What is missing is None; NaN in a list becomes None.
 
     Returns:
         A `datasets.Dataset`.
@@ -27,22 +43,32 @@ def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     Raises:
         InputError: Naming the column whose values are of several types.
     """
-    return _made({name: _with_none(values) for name, values in columns.items()})
+    from datasets import Dataset
+
+    whole = {name: values if is_arrow(values) else _with_none(values) for name, values in columns.items()}
+    _require_one_length(whole)
+    with _said_of(whole):
+        if whole and all(map(is_arrow, whole.values())):
+            return dataset_of(pa.table(whole))
+        return Dataset.from_dict(whole)
 
 
 def interactions_table(
-    user_id: Sequence[str],
-    item_id: Sequence[str],
-    rating: Sequence[float],
-    timestamp: Sequence[int],
-    part: Sequence[str] | None = None,
-    history: Sequence[Sequence[str]] | None = None,
-    history_rating: Sequence[Sequence[float]] | None = None,
-    kind: Sequence[str] | None = None,
-    review: Sequence[str] | None = None,
-    person: Sequence[str] | None = None,
+    user_id: Sequence[str] | pa.Array | pa.ChunkedArray,
+    item_id: Sequence[str] | pa.Array | pa.ChunkedArray,
+    rating: Sequence[float] | NDArray[Any] | pa.Array | pa.ChunkedArray,
+    timestamp: Sequence[int] | NDArray[Any] | pa.Array | pa.ChunkedArray,
+    part: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
+    history: Sequence[Sequence[str]] | pa.Array | pa.ChunkedArray | None = None,
+    history_rating: Sequence[Sequence[float]] | pa.Array | pa.ChunkedArray | None = None,
+    kind: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
+    review: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
+    person: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
 ) -> Dataset:
     """Make the interactions table with the column types that `RecDataset` promises.
+
+    Arrow columns are taken as they are and arrays of numpy with one look at all of their numbers; of lists every value
+    is looked at. So a large table comes in as Arrow.
 
     Args:
         user_id: User of each interaction, [n].
@@ -64,34 +90,50 @@ def interactions_table(
         InputError: Naming the first interaction whose id is no text, whose label is no number, or whose time is no
             whole number.
     """
-    from datasets import Features, List, Value
+    import pyarrow as pa
+    from datasets import DatasetInfo, Features, List, Value
 
-    _require_texts("user_id", user_id)
-    _require_texts("item_id", item_id)
-    _require_numbers("rating", rating)
-    _require_numbers("timestamp", timestamp, whole=True)
-    types: dict[str, Any] = {
+    kinds: dict[str, Any] = {
         "user_id": Value("string"),
         "item_id": Value("string"),
         "rating": Value("float32"),
         "timestamp": Value("int64"),
         "part": Value("string"),
     }
-    columns: dict[str, list[Any]] = {
-        "user_id": list(user_id),
-        "item_id": list(item_id),
-        "rating": list(rating),
-        "timestamp": list(timestamp),
-        "part": list(part) if part is not None else [""] * len(user_id),
+    columns: dict[str, Any] = {
+        "user_id": text_column("user_id", user_id),
+        "item_id": text_column("item_id", item_id),
+        "rating": number_column("rating", rating, pa.float32()),
+        "timestamp": number_column("timestamp", timestamp, pa.int64()),
+        "part": pa.repeat(pa.scalar("", pa.string()), len(user_id)) if part is None else part,
     }
     if history is not None and history_rating is not None:
-        types |= {"history": List(Value("string")), "history_rating": List(Value("float32"))}
-        _require_texts("history", [entry for row in history if not _all_texts(row) for entry in row])
-        columns |= {"history": [list(row) for row in history], "history_rating": [list(row) for row in history_rating]}
+        kinds |= {"history": List(Value("string")), "history_rating": List(Value("float32"))}
+        columns |= {"history": _lists(history), "history_rating": _lists(history_rating)}
+        if not is_arrow(history):
+            text_column("history", [entry for row in history if set(map(type, row)) - {str} for entry in row])
     for name, texts in (("kind", kind), ("review", review), ("person", person)):
         if texts is not None:
-            types[name], columns[name] = Value("string"), list(texts)
-    return _made(columns, Features(types))
+            kinds[name], columns[name] = Value("string"), texts
+    features = Features(kinds)
+    _require_one_length(columns)
+    with _said_of(columns):
+        schema = features.arrow_schema
+        arrays = [_brought(columns[name], schema.field(name).type) for name in schema.names]
+        return dataset_of(pa.table(arrays, schema=schema), DatasetInfo(features=features))
+
+
+def _lists(values: Any) -> Any:
+    return values if is_arrow(values) else [list(row) for row in values]
+
+
+def _brought(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """Return a column as Arrow of one type."""
+    import pyarrow as pa
+
+    if is_arrow(values):
+        return values if values.type == kind else values.cast(kind)
+    return pa.array(values if isinstance(values, np.ndarray) else list(values), kind)
 
 
 def _with_none(values: Sequence[Any]) -> list[Any]:
@@ -103,64 +145,31 @@ def _with_none(values: Sequence[Any]) -> list[Any]:
     return [None if isinstance(value, float | np.floating) and math.isnan(value) else value for value in there]
 
 
-def _made(columns: dict[str, list[Any]], features: Features | None = None) -> Dataset:
-    """Make a table.
-
-    Raises:
-        InputError: Naming a column whose values are of several types, or that Arrow cannot hold.
-    """
-    import pyarrow as pa
-    from datasets import Dataset, DatasetInfo
-
+def _require_one_length(columns: Mapping[str, Any]) -> None:
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"columns of a table differ in length: {lengths}")
+
+
+@contextmanager
+def _said_of(columns: Mapping[str, Any]) -> Iterator[None]:
+    """Name the column that Arrow cannot hold, where making a table of them fails."""
+    import pyarrow as pa
+
     try:
-        if features is not None:  # the types are known: `from_dict` would look at every value once more, in Python
-            schema = features.arrow_schema
-            arrays = [pa.array(columns[name], schema.field(name).type) for name in schema.names]
-            return Dataset(pa.table(arrays, schema=schema), info=DatasetInfo(features=features))
-        return Dataset.from_dict(columns)
+        yield
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         wrong = next((name for name, values in columns.items() if not _fits(values)), "/".join(columns))
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"column {wrong!r}: its values are of several types, or too large ({reason})") from None
 
 
-def _fits(values: list[Any]) -> bool:
+def _fits(values: Any) -> bool:
     import pyarrow as pa
 
     try:
-        pa.array(values)
+        if not is_arrow(values):
+            pa.array(values)
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
         return False
     return True
-
-
-def _require_texts(name: str, values: Sequence[Any]) -> None:
-    """Refuse ids that are no texts: Arrow would write 1.0 for one and nan for a missing one."""
-    if _all_texts(values):
-        return
-    at, value = next((at, value) for at, value in enumerate(values) if not isinstance(value, str))
-    raise InputError(
-        f'interactions: {name} {at} is {value!r:.40} of type {type(value).__name__}; ids are texts, such as "00501"'
-    )
-
-
-def _all_texts(values: Sequence[Any]) -> bool:
-    return all(issubclass(kind, str) for kind in set(map(type, values)))
-
-
-def _require_numbers(name: str, values: Sequence[Any], whole: bool = False) -> None:
-    """Refuse values that are no numbers, or with `whole` no whole numbers of 64 bits."""
-    expected = "a whole number of 64 bits" if whole else "a number"
-    found = np.asarray(values) if len(values) else np.zeros(0)
-    if found.dtype.kind in "iu" and found.max(initial=0) < 1 << 63:
-        return
-    if found.dtype.kind == "f" and (not whole or bool((np.isfinite(found) & (found == np.floor(found))).all())):
-        return
-    for at, value in enumerate(values):
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        fits = number and (not whole or (value == value and abs(value) < 1 << 63 and value == int(value)))  # noqa: PLR0124
-        if not fits:
-            raise InputError(f"interactions: {name} {at} is {value!r:.40} where {expected} belongs")
