@@ -38,7 +38,7 @@ def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.dtype.str}|{array.shape}|".encode())
-        sha.update(array.tobytes())
+        sha.update(array.data if array.flags.c_contiguous else array.tobytes())
     return sha.hexdigest()
 
 

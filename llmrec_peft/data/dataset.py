@@ -14,7 +14,6 @@ from llmrec_peft.data.order import among
 from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.data.tables import interactions_table as interactions_table  # noqa: PLC0414
 from llmrec_peft.data.tables import table as table  # noqa: PLC0414
-from llmrec_peft.data.typed_columns import is_arrow
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,12 +101,6 @@ def columns(table: Dataset) -> dict[str, list[Any]]:
     return values
 
 
-def rows(table: Dataset) -> list[dict[str, Any]]:
-    """Return all rows as mappings, made from whole columns: a `Dataset` yields its rows one by one, slowly."""
-    named = columns(table)
-    return [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
-
-
 def titles(items: Dataset) -> list[str]:
     """Return the title of each item, empty where it is missing."""
     return ["" if title is None else str(title) for title in column(items, "title")]
@@ -157,7 +150,9 @@ def places_of(
     import pyarrow as pa
     from pyarrow import compute
 
-    known = names.cast(values.type) if is_arrow(names) else pa.array(names, values.type)
+    if pa.types.is_null(values.type):  # no value at all, so no type
+        values = values.cast(pa.string())
+    known = names.cast(values.type) if isinstance(names, pa.ChunkedArray) else pa.array(names, values.type)
     places = compute.index_in(values, value_set=known).fill_null(-1)
     found = np.array(places, np.int64)
     found += start

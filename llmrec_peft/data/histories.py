@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.dataset import places_of
 from llmrec_peft.data.order import Moments, entries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DAY = 86_400.0
 """Seconds of a day."""
@@ -274,3 +279,19 @@ def given(
     end = np.cumsum(lengths).astype(np.int64)
     flat = numbered([item for row in items for item in row])
     return Histories(flat, np.asarray([v for row in labels for v in row], np.float32), end - lengths, end)
+
+
+def listed(items: pa.ChunkedArray, labels: pa.ChunkedArray, names: Sequence[str]) -> Histories:
+    """Return histories from columns of lists, without a Python object for an entry.
+
+    Args:
+        items: Item ids of each record's history, oldest first.
+        labels: Their labels.
+        names: Known items, in the order of their indices from 1.
+    """
+    from pyarrow import compute
+
+    lengths = compute.list_value_length(items).to_numpy().astype(np.int64)
+    end = np.cumsum(lengths)
+    label = compute.list_flatten(labels).to_numpy().astype(np.float32)
+    return Histories(places_of(compute.list_flatten(items), names), label, end - lengths, end)

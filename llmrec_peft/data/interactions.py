@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, column, numbered, numbers
+from llmrec_peft.data.dataset import RecDataset, arrow, numbered, numbers, places_of
 from llmrec_peft.data.histories import Histories
+from llmrec_peft.data.order import entries, in_time
 from llmrec_peft.data.vocabulary import Vocabulary
 
 
@@ -68,10 +69,10 @@ class Interactions:
 
     def newest(self, count: int) -> NDArray[np.int64]:
         """Return the rows of each user's newest interactions, at most `count` per user, in order."""
-        order = np.lexsort((np.arange(len(self)), self.timestamp, self.user))
-        user = self.user[order]
-        end = np.searchsorted(user, user, side="right")
-        return np.sort(order[end - np.arange(len(order)) <= count]).astype(np.int64)
+        order = in_time(self.user, self.timestamp)
+        of_user = self.user[order]
+        end = np.cumsum(np.bincount(of_user))[of_user] if len(order) else order
+        return np.sort(order[end - np.arange(len(order)) <= count])
 
     def expanded(self, rows: NDArray[np.int64]) -> Interactions:
         """Return these interactions, followed by one for each entry with a known item in some rows' histories.
@@ -85,27 +86,25 @@ class Interactions:
         histories = self.history
         if histories is None:
             return self
-        record, item, label, places, lengths = [], [], [], [], []
-        extra = len(histories.item)  # the records' own items stand behind the storage
-        for number, row in enumerate(rows.tolist()):
-            span = np.arange(histories.begin[row], histories.end[row])
-            for place in span[histories.item[span] > 0]:  # an unknown item cannot be predicted
-                others = np.append(span[span != place], extra + number)
-                places.append(others)
-                lengths.append(len(others))
-                record.append(row)
-                item.append(histories.item[place])
-                label.append(histories.label[place])
-        if not item:
+        at, place = entries(histories.begin[rows], histories.end[rows])
+        known = histories.item[place] > 0  # an unknown item cannot be predicted
+        at, place = at[known], place[known]
+        if not len(at):
             return self
+        record = rows[at]
+        begin, last = histories.begin[record], histories.end[record]
+        lengths = last - begin  # an entry less, the record's own item more
+        end = np.cumsum(lengths)
+        example, chosen = entries(begin, last)
+        chosen += chosen >= place[example]  # the entry itself is left out
+        chosen[end - 1] = len(histories.item) + at  # the records' own items stand behind the storage
         storage_item = np.concatenate([histories.item, self.item[rows]])
         storage_label = np.concatenate([histories.label, self.label[rows]])
-        chosen, end = np.concatenate(places), np.cumsum(lengths)
-        new = Histories(storage_item[chosen], storage_label[chosen], end - np.asarray(lengths), end)
+        new = Histories(storage_item[chosen], storage_label[chosen], end - lengths, end)
         return Interactions(
             np.concatenate([self.user, self.user[record]]),
-            np.concatenate([self.item, np.asarray(item, np.int64)]),
-            np.concatenate([self.label, np.asarray(label, np.float32)]),
+            np.concatenate([self.item, histories.item[place]]),
+            np.concatenate([self.label, histories.label[place]]),
             np.concatenate([self.timestamp, self.timestamp[record]]),
             replace(histories, time=None).joined(new),
             person=None if self.person is None else np.concatenate([self.person, self.person[record]]),
@@ -124,5 +123,7 @@ def _persons(dataset: RecDataset) -> NDArray[np.int64] | None:
     """Number the persons of a dataset's interactions, int64 [n]; None where each user is one."""
     if "person" not in dataset.interactions.column_names:
         return None
-    names = np.asarray(column(dataset.interactions, "person"))
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    from pyarrow import compute
+
+    values = arrow(dataset.interactions).column("person")
+    return places_of(values, sorted(compute.unique(values).to_pylist()), start=0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Whole = NDArray[np.int64]
-Places = NDArray[np.int32] | NDArray[np.int64]
+Places = NDArray[np.signedinteger[Any]]
 _LARGEST = int(np.iinfo(np.int64).max)
 
 
@@ -92,8 +93,9 @@ class Moments:
     @classmethod
     def of(cls, user: Whole, timestamp: Whole) -> Moments:
         """Sort interactions."""
-        small = len(user) <= np.iinfo(np.int32).max
-        order = in_time(user, timestamp).astype(np.int32 if small else np.int64, copy=False)
+        order: Places = in_time(user, timestamp)
+        if len(order) <= np.iinfo(np.int32).max:
+            order = order.astype(np.int32)
         return cls(order, _run_starts(order, user), _run_starts(order, user, timestamp))
 
     def among(self, known: Whole) -> tuple[Places, Places]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, column, numbers
+from llmrec_peft.data.dataset import RecDataset, arrow, numbers, places_of
+from llmrec_peft.data.order import in_time
 from llmrec_peft.errors import InputError
 
 Rows = NDArray[np.int64]
@@ -60,13 +61,13 @@ def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: 
     rng = np.random.default_rng(seed)
     rows = np.arange(len(dataset.interactions), dtype=np.int64)
     if kind == "official":
-        part = np.asarray(column(dataset.interactions, "part"))
-        if not (part == "test").any():
+        of = {name: rows[_equals(dataset, "part", name)] for name in ("train", "valid", "test")}
+        if not len(of["test"]):
             raise InputError(
                 f"data.split: {dataset.name} comes without an official split here;"
                 f" choose {', '.join(list(_KINDS)[:-1])} or {list(_KINDS)[-1]}"
             )
-        test, train, valid = rows[part == "test"], rows[part == "train"], rows[part == "valid"]
+        train, valid, test = of.values()
         if len(valid) == 0:
             train, valid = _random(dataset, train, valid_fraction, rng)
     else:
@@ -123,9 +124,10 @@ def _temporal(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.G
 
 def _leave_last_out(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Hold out the last interaction of each user who has more than one."""
-    user = np.asarray(column(dataset.interactions, "user_id"))[rows]
+    user = _codes(dataset, "user_id")[0][rows]
     time = np.asarray(numbers(dataset.interactions, "timestamp"), dtype=np.int64)[rows]
-    order = np.lexsort((rows, time, user))
+    by_row = np.argsort(rows)
+    order = by_row[in_time(user[by_row], time[by_row])]
     last = np.append(user[order][1:] != user[order][:-1], True)
     first = np.insert(user[order][1:] != user[order][:-1], 0, True)
     held_out = last & ~first
@@ -136,13 +138,32 @@ def _cold(which: str) -> Callable[[RecDataset, Rows, float, np.random.Generator]
     """Hold out all interactions of a random share of the items or users."""
 
     def divide(dataset: RecDataset, rows: Rows, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
-        ids = np.asarray(column(dataset.interactions, which))[rows]
-        distinct = np.unique(ids)
-        cold = rng.permutation(distinct)[: round(len(distinct) * fraction)]
-        held = np.isin(ids, cold)
+        codes, count = _codes(dataset, which)
+        codes = codes[rows]
+        there = np.flatnonzero(np.bincount(codes, minlength=count))
+        is_cold = np.zeros(count, bool)
+        is_cold[rng.permutation(there)[: round(len(there) * fraction)]] = True
+        held = is_cold[codes]
         return rows[~held], rows[held]
 
     return divide
+
+
+def _equals(dataset: RecDataset, name: str, text: str) -> NDArray[np.bool_]:
+    """Return in which interactions a column is a text, bool [n]."""
+    from pyarrow import compute
+
+    found = compute.equal(arrow(dataset.interactions).column(name), text).fill_null(False)
+    return np.asarray(found.to_numpy(), bool)
+
+
+def _codes(dataset: RecDataset, name: str) -> tuple[Rows, int]:
+    """Return the place of each interaction's id among the distinct ones in order, int64 [n], and how many there are."""
+    from pyarrow import compute
+
+    values = arrow(dataset.interactions).column(name)
+    distinct = sorted(compute.unique(values).to_pylist())
+    return places_of(values, distinct, start=0), len(distinct)
 
 
 _KINDS: dict[str, Callable[[RecDataset, Rows, float, np.random.Generator], tuple[Rows, Rows]]] = {

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft import registry
-from llmrec_peft.data.dataset import RecDataset, column, rows, selected, titles, without_duplicates
+from llmrec_peft.data.dataset import RecDataset, arrow, column, titles, without_duplicates
 from llmrec_peft.data.graph import Neighbours
-from llmrec_peft.data.histories import Histories, earlier_by_part, given
+from llmrec_peft.data.histories import Histories, earlier_by_part, listed
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
+from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.source import Reader
 from llmrec_peft.data.splits import Split, drawn, split
@@ -53,6 +53,15 @@ def read_dataset(section: DataSection) -> RecDataset:
         dataset = source.demo(DEMO_SEED)
     else:
         dataset = source.read(Path(section.path), Path(section.graph) if section.graph else None)
+    return checked(section, dataset)
+
+
+def checked(section: DataSection, dataset: RecDataset) -> RecDataset:
+    """Return data whose tables agree, as many items of them as the recipe asks for, and each pair once.
+
+    Raises:
+        InputError: When the tables are not what they should be.
+    """
     dataset = sound(dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
@@ -72,18 +81,22 @@ def _without_collecting() -> Iterator[None]:
 
 
 @_without_collecting()
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     """Read, number and divide a recipe's data, look for leaks, and render items.
+
+    Args:
+        recipe: What is to be trained.
+        dataset: Its data, where they are in memory already; by default what its reader reads.
 
     Raises:
         InputError: When the data or the templates are not what they should be, or give answers away.
     """
-    recipe, dataset = _read(recipe)
+    recipe, dataset = _read(recipe, dataset)
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     division = _divided(recipe, dataset, vocabulary)
     require_learnable(recipe, dataset, division.interactions, division.parts)
     division, own_left_out = _with_histories(recipe, dataset, vocabulary, division)
-    user_rows, item_rows = rows(dataset.users), rows(dataset.items)
+    user_rows, item_rows = Rows(dataset.users), Rows(dataset.items)
     texts, wordings = _item_texts(recipe, item_rows)
     leaks = _leaks(recipe, dataset, division, texts, _user_texts(recipe, user_rows))
     if recipe.data.expand_histories:
@@ -95,8 +108,8 @@ def prepare(recipe: Recipe) -> Prepared:
         vocabulary,
         division.interactions,
         division.parts,
-        [{}, *user_rows],
-        [{}, *item_rows],
+        user_rows,
+        item_rows,
         texts,
         _neighbours(recipe, dataset, vocabulary),
         wordings,
@@ -120,17 +133,17 @@ class _Division:
     used_rows: NDArray[np.int64]
 
 
-def _read(recipe: Recipe) -> tuple[Recipe, RecDataset]:
+def _read(recipe: Recipe, dataset: RecDataset | None) -> tuple[Recipe, RecDataset]:
     """Read the data, refuse what cannot be learned from it, and switch off signals that it cannot feed."""
     require_mixable(recipe)
-    dataset = read_dataset(recipe.data)
+    dataset = read_dataset(recipe.data) if dataset is None else checked(recipe.data, dataset)
     recipe, dataset = _without_graph(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))
 
 
 def _noted(dataset: RecDataset, *notes: str) -> RecDataset:
-    return replace(dataset, notes=(*dataset.notes, *notes))
+    return dataset if not notes else replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def _divided(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary) -> _Division:
@@ -139,8 +152,9 @@ def _divided(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary) -> _Di
     parts = split(dataset, section.split, section.test_fraction, section.valid_fraction, section.split_seed)
     if section.train_size != "all":
         parts = drawn(parts, section.train_size, recipe.seed)
-    used = parts.used
-    interactions = Interactions.of(dataset, vocabulary)
+    used, interactions = parts.used, Interactions.of(dataset, vocabulary)
+    if len(used) == len(interactions):  # every row is in a part
+        return _Division(interactions, parts, used)
     return _Division(replace(interactions.take(used), row=None), parts.renumbered(), used)
 
 
@@ -225,8 +239,8 @@ def _histories(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary, divi
     if section.history == "given" and not dataset.gives_histories:
         raise InputError(f"data.history: {dataset.name} gives no histories; choose earlier")
     if dataset.gives_histories and section.history != "earlier":
-        table = selected(dataset.interactions, division.used_rows)
-        return given(column(table, "history"), column(table, "history_rating"), vocabulary.item_indices)
+        table = arrow(dataset.interactions).select(["history", "history_rating"]).take(division.used_rows)
+        return listed(table.column("history"), table.column("history_rating"), vocabulary.items)
     if section.protocol == "prequential":
         known = {"train": parts.train, "valid": parts.fit, "test": parts.used}
     else:
@@ -247,22 +261,20 @@ def _histories(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary, divi
     return histories
 
 
-def _user_texts(recipe: Recipe, user_rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _user_texts(recipe: Recipe, user_rows: Rows) -> list[str]:
     """Texts of users that tell no history, rendered to look for titles in them."""
     view = recipe.views.user
     if view is None or not recipe.reads.user_text or recipe.reads.user_text_by_example:
         return []
-    told = ({"user": row, "history": []} for row in user_rows)
+    told = ({"user": row, "history": []} for row in user_rows.known())
     return ["", *ViewTemplate(view.template, "views.user.template").render_all(told)]
 
 
-def _item_texts(
-    recipe: Recipe, item_rows: Sequence[Mapping[str, Any]]
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _item_texts(recipe: Recipe, item_rows: Rows) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Text of each item index, and further ones from the view's variants; index 0 has an empty one."""
     view = recipe.views.item
     texts, *wordings = (
-        ("", *ViewTemplate(template, where).render_all(item_rows))
+        ("", *ViewTemplate(template, where).render_all(item_rows.known()))
         for where, template in (
             ("views.item.template", view.template),
             *((f"views.item.variants.{at}", variant) for at, variant in enumerate(view.variants)),

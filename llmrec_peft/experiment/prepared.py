@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.dataset import RecDataset, columns, titles
+from llmrec_peft.data.dataset import RecDataset, titles
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak
+from llmrec_peft.data.rows import Columns
 from llmrec_peft.data.splits import Split
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.evaluation.measures import Measure, measure_of
 from llmrec_peft.evaluation.protocol import Protocol
-from llmrec_peft.identity import arrays_digest, values_digest
+from llmrec_peft.experiment.prepared_digest import prepared_digest
 from llmrec_peft.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class Prepared:
             num_users=self.vocabulary.num_users,
             num_items=self.vocabulary.num_items,
             label_range=self.dataset.rating_range,
-            users=columns(self.dataset.users),
-            items=columns(self.dataset.items),
+            users=Columns(self.dataset.users),
+            items=Columns(self.dataset.items),
             neighbours=self.neighbours,
         )
 
@@ -148,6 +148,10 @@ class Prepared:
             arrays += [told.item, told.label, told.begin, told.end]
         if self.neighbours is not None:
             arrays += [self.neighbours.entity, self.neighbours.relation]
-        described = json.dumps([self.user_rows, self.item_rows], sort_keys=True, default=str)
-        names = [self.vocabulary.users, self.vocabulary.items]
-        return values_digest([arrays_digest(arrays), list(self.texts), self.wordings, described, names])
+        return prepared_digest(
+            arrays,
+            self.texts,
+            self.wordings,
+            (self.user_rows, self.item_rows),
+            (self.vocabulary.users, self.vocabulary.items),
+        )

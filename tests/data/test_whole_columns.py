@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
+from datasets import Dataset
 
-from llmrec_peft.data.dataset import column, numbered, numbers, rows, selected
+from llmrec_peft.data.dataset import column, numbered, numbers, selected
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import MIN_HISTORY, find_leaks
+from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.splits import Split
 from llmrec_peft.data.tables import table
 from llmrec_peft.data.views import ViewTemplate
@@ -20,6 +25,10 @@ FILMS = {
     "year": [1995, None, 1979, 1986],
     "genres": [["Crime", "Drama"], [], None, ["Horror"]],
 }
+
+
+def rows(films: Dataset) -> list[Mapping[str, Any]]:
+    return list(Rows(films).known())
 
 
 def test_rows_are_those_that_a_dataset_yields_one_by_one() -> None:

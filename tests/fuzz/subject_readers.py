@@ -13,8 +13,9 @@ import numpy as np
 from fuzz.harness import Attempt
 from fuzz.reader_files import READERS, bomb, mutated, replaced, whole_files
 from llmrec_peft import registry
-from llmrec_peft.data.dataset import RecDataset, column, columns, rows, titles, without_duplicates
+from llmrec_peft.data.dataset import RecDataset, column, columns, titles, without_duplicates
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.subset import with_fewer_items
 from llmrec_peft.data.views import ViewTemplate
@@ -72,7 +73,7 @@ def _read(reader: str, place: Path, render: Callable[..., list[str]], fewer: int
         assert fewer is not None, "a reader gave no interactions"
         raise
     require_whole(dataset)
-    assert all("None" not in text for text in (*render(rows(dataset.items)), *titles(dataset.items)))
+    assert all("None" not in text for text in (*render(Rows(dataset.items).known()), *titles(dataset.items)))
 
 
 def require_whole(dataset: RecDataset) -> None:
