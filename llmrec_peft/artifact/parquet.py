@@ -160,7 +160,10 @@ class Table:
         """
         if self._kind(column) != pa.bool_():
             raise self.wrong(f"{column} holds {_spelled(self._kind(column))}, not bool")
-        return np.asarray(self._whole(column).to_pylist(), bool)
+        array = self._whole(column)
+        buffer = array.buffers()[1]
+        bits = np.empty(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
+        return np.unpackbits(bits, bitorder="little")[array.offset : array.offset + len(array)].astype(bool)
 
     def _whole(self, column: str) -> pa.Array:
         array = self._read(column).combine_chunks()

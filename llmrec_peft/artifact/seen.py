@@ -14,6 +14,7 @@ from llmrec_peft.artifact.parquet import Table
 from llmrec_peft.artifact.tables import Content, table_of
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import among, entries, in_time, stable_order
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
 
@@ -47,30 +48,25 @@ class Seen:
             learned: Interactions that were trained on.
             everything: Interactions of all parts; if the owner gives histories, each user's longest is taken.
         """
-        order = np.lexsort((learned.timestamp, learned.user))
+        order = in_time(learned.user, learned.timestamp)
         user, item, label = learned.user[order], learned.item[order], learned.label[order]
         time = learned.timestamp[order]
         histories = everything.history
         if histories is None or not len(histories):
             return cls(user, item, label, time=time)
-        longest = np.lexsort((histories.lengths, everything.user))
+        longest = in_time(everything.user, histories.lengths)
         last = longest[np.append(np.diff(everything.user[longest]) != 0, True)]
-        entries = [histories.of(row) for row in last]
-        history_user = np.repeat(everything.user[last], [len(own) for own, _ in entries])
-        history_item = np.concatenate([own for own, _ in entries])
-        history_label = np.concatenate([own for _, own in entries])
+        own, place = entries(histories.begin[last], histories.end[last])
+        history_user, history_item = everything.user[last][own], histories.item[place]
         width = np.int64(max(item.max(initial=0), history_item.max(initial=0)) + 1)
         pair, history_pair = user * width + item, history_user * width + history_item
-        fresh = ~np.isin(pair, history_pair)
-        history_time = None
-        if histories.time is not None:
-            history_time = np.concatenate([histories.time[histories.begin[row] : histories.end[row]] for row in last])
+        fresh = ~among(pair, history_pair)
         return cls(
             np.concatenate([history_user, user[fresh]]),
             np.concatenate([history_item, item[fresh]]),
-            np.concatenate([history_label, label[fresh]]).astype(np.float32),
+            np.concatenate([histories.label[place], label[fresh]]).astype(np.float32, copy=False),
             np.concatenate([_among(history_pair, pair), np.ones(int(fresh.sum()), bool)]),
-            None if history_time is None else np.concatenate([history_time, time[fresh]]),
+            None if histories.time is None else np.concatenate([histories.time[place], time[fresh]]),
         )
 
     def by_user(self, num_users: int) -> Histories:
@@ -139,10 +135,13 @@ def _interactions(table: Table) -> Columns:
 def _among(given: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which known pairs were trained on, each at most as often as it occurred in training, [n]."""
     names, count = np.unique(learned, return_counts=True)
-    order = np.argsort(given, kind="stable")
+    order = stable_order(given)
     starts = np.flatnonzero(np.diff(given[order], prepend=-1) != 0)
     nth = np.empty(len(given), np.int64)
     nth[order] = np.arange(len(given)) - np.repeat(starts, np.diff(np.append(starts, len(given))))
-    place = np.searchsorted(names, given).clip(0, max(0, len(names) - 1))
-    known = np.zeros(len(given), np.int64) if not len(names) else np.where(names[place] == given, count[place], 0)
+    if not len(names):
+        return np.zeros(len(given), bool)
+    known = np.empty(len(given), np.int64)
+    place = np.searchsorted(names, given[order]).clip(0, len(names) - 1)
+    known[order] = np.where(names[place] == given[order], count[place], 0)
     return np.asarray(nth < known)

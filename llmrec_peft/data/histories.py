@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DAY = 86_400.0
 """Seconds of a day."""
 _PIECE = 1 << 20
-"""Entries that are scrambled together: 8 MiB a copy."""
+"""Entries or examples that are worked on together: 8 MiB a copy."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Histories:
             item: Item of each example, int64 [n].
             rows: Rows that are changed.
         """
-        own = rows[self.take(rows).holds(item[rows])]
+        own = rows[self.holds(item, rows=rows)]
         if not len(own):
             return self, 0
         row, place = entries(self.begin[own], self.end[own])
@@ -98,8 +98,13 @@ class Histories:
         time = None if self.time is None else np.concatenate([self.time, self.time[place]])
         return Histories(stored[0], stored[1], begin, end, time), len(own)
 
-    def holds(self, item: NDArray[np.int64], named: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
-        """Return whether each history contains its example's item, bool [n].
+    def holds(
+        self,
+        item: NDArray[np.int64],
+        named: NDArray[np.int64] | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.bool_]:
+        """Return whether histories contain their example's item, bool [r].
 
         The stored entries are sorted by item and place once: whether an item stands in a slice is then one search,
         however long the slice is.
@@ -107,22 +112,25 @@ class Histories:
         Args:
             item: One item per example, int64 [n].
             named: Number that each item index stands for, such as one for all items of one text; itself by default.
+            rows: Examples that are asked about, int64 [r]; all by default.
         """
-        contained, asked = np.zeros(len(self), bool), np.flatnonzero(self.lengths > 0)
-        if not len(asked):
+        rows = np.arange(len(self)) if rows is None else rows
+        contained = np.zeros(len(rows), bool)
+        first, last = int(self.begin[rows].min(initial=len(self.item))), int(self.end[rows].max(initial=0))
+        if first >= last:
             return contained
-        first, last = int(self.begin[asked].min()), int(self.end[asked].max())
-        stored = self.item[first:last]
-        stored, width = stored if named is None else named[stored], last - first + 1
-        sought = item[asked] * width + (self.begin[asked] - first)
-        order = np.argsort(sought)  # searches in order find what they need in the processor's caches
-        asked, sought = asked[order], sought[order]
+        stored, width = self.item[first:last], last - first + 1
         keys = np.full(len(stored) + 1, np.iinfo(np.int64).max)
-        np.multiply(stored, width, out=keys[:-1])
+        np.multiply(stored if named is None else named[stored], width, out=keys[:-1])
         keys[:-1] += np.arange(len(stored))
         keys.sort()
-        found = keys[np.searchsorted(keys, sought)]
-        contained[asked] = found - sought < self.lengths[asked]
+        for at in range(0, len(rows), _PIECE):
+            some = rows[at : at + _PIECE]
+            sought = item[some] * width + (self.begin[some] - first)
+            order = np.argsort(sought)  # searches in order find what they need in the processor's caches
+            some, sought = some[order], sought[order]
+            found = keys[np.searchsorted(keys, sought)]
+            contained[at + order] = found - sought < self.end[some] - self.begin[some]
         return contained
 
     def fingerprints(self, seed: int) -> NDArray[np.int64]:
@@ -140,8 +148,11 @@ class Histories:
             bits = (label + np.float32(0.0)).view(np.uint32)  # -0.0 is 0.0
             sums[at + 1 : at + 1 + len(item)] = _scrambled((item.astype(np.uint64) << np.uint64(32) | bits), seed)
         np.cumsum(sums, out=sums)
-        own = sums[self.end] - sums[self.begin]
-        return _scrambled(own, seed ^ 1).view(np.int64) + self.lengths
+        own = np.empty(len(self), np.int64)
+        for at in range(0, len(self), _PIECE):
+            begin, end = self.begin[at : at + _PIECE], self.end[at : at + _PIECE]
+            own[at : at + _PIECE] = _scrambled(sums[end] - sums[begin], seed ^ 1).view(np.int64) + (end - begin)
+        return own
 
     def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
         """Return the days from each entry to a given time of its example, float32 [n, length], placed as in `padded`.
