@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError, nearest
-from llmrec_peft.evaluation.intervals import Figure, paired_interval
+from llmrec_peft.evaluation.intervals import paired_interval
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
+from llmrec_peft.evaluation.weighted import Figure
 from llmrec_peft.workflows.compare import METRICS, Run
 
 Side = Sequence[tuple[Path, str]]

@@ -2,87 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.errors import NotFiniteError
-from llmrec_peft.evaluation.click_metrics import Labels, auc_by_user, binary_examples, log_losses
-
-Floats = NDArray[np.floating]
-Ints = NDArray[np.integer]
-Weights = NDArray[np.float64]
-
-Figure = Callable[[Weights], float]
-"""A metric of fixed predictions as a function of example weights, float64 [n], non-negative: the metric with each
-example repeated as often as its weight says. NaN if the weighted examples leave it undefined."""
+from llmrec_peft.evaluation.weighted import Figure, Floats, Ints, SumFigure, Weights, rmse_figure
 
 Verdict = Literal["first is lower", "first is higher", "no difference"]
-
-
-def rmse_figure(predicted: Floats, observed: Floats) -> Figure:
-    """Return the root mean squared error of predictions [n] of ratings [n], as a function of weights."""
-    squares = (np.asarray(predicted, np.float64) - observed) ** 2
-    return lambda weights: float(np.sqrt(_dot(weights, squares) / weights.sum()))
-
-
-def mae_figure(predicted: Floats, observed: Floats) -> Figure:
-    """Return the mean absolute error of predictions [n] of ratings [n], as a function of weights."""
-    return mean_figure(np.abs(np.asarray(predicted, np.float64) - observed))
-
-
-def mean_figure(gains: Floats) -> Figure:
-    """Return the mean of each example's gain [n]: HR, NDCG or MRR, by `hits_at_k`, `gains_at_k`, `reciprocal_ranks`."""
-    own = np.asarray(gains, np.float64)
-    return lambda weights: _dot(weights, own) / float(weights.sum())
-
-
-def log_loss_figure(probability: Floats, labels: Labels) -> Figure:
-    """Return the logarithmic loss of probabilities [n] of labels [n], as a function of weights."""
-    return mean_figure(log_losses(probability, labels))
-
-
-def auc_figure(scores: Floats, labels: Labels) -> Figure:
-    """Return the area under the ROC curve of scores [n] on labels [n], as a function of weights; ties count half.
-
-    Scores are sorted once, so that each evaluation costs O(n). With integer weights all sums are exact, and the result
-    is `auc` of the repeated examples to the last digit.
-    """
-    score, positive = binary_examples(scores, labels)
-    hit, miss = np.flatnonzero(positive), np.flatnonzero(~positive)
-    miss = miss[np.argsort(score[miss], kind="stable")]
-    below, up_to = (np.searchsorted(score[miss], score[hit], side) for side in ("left", "right"))
-
-    def figure(weights: Weights) -> float:
-        negatives = np.concatenate([[0.0], np.cumsum(weights[miss])])  # total weight of the k lowest negatives
-        positives = weights[hit]
-        wins = _dot(positives, negatives[below] + negatives[up_to]) / 2.0
-        pairs = positives.sum() * negatives[-1]
-        return float(wins / pairs) if pairs > 0.0 else np.nan
-
-    return figure
-
-
-def user_auc_figure(scores: Floats, labels: Labels, user: Ints) -> Figure:
-    """Return the mean over users of AUC within a user, of scores [n], labels [n] and user indices [n].
-
-    It accepts weights that are constant within a user, since only whole users can be repeated; it raises ValueError on
-    others, such as those of resampled items.
-    """
-    names, values = auc_by_user(scores, labels, user)
-    every, first, place = np.unique(user, return_index=True, return_inverse=True)
-    at = first[np.isin(every, names)]
-
-    def figure(weights: Weights) -> float:
-        if not np.array_equal(weights, weights[first][place]):
-            raise ValueError("AUC by user is resampled by whole users: examples of one user have unequal weights")
-        own = weights[at]
-        return _dot(own, values) / float(own.sum()) if own.any() else np.nan
-
-    return figure
 
 
 @dataclass(frozen=True)
@@ -190,17 +121,17 @@ def paired_intervals(
     Raises:
         ValueError: If a metric is undefined on all examples, or a difference in every resample.
     """
-    place, clusters = _places(cluster)
-    rng = np.random.default_rng(seed)
     asked = {name: np.empty(resamples) for name in dict.fromkeys(name for pair in pairs for name in pair)}
+    resampled = _Resampled({name: figures[name] for name in asked}, cluster)
+    rng = np.random.default_rng(seed)
     for index in range(resamples):
-        weights = _drawn(rng, place, clusters)
+        draw = resampled.draw(rng)
         for name, drawn in asked.items():
-            drawn[index] = figures[name](weights)
-    even = np.ones(len(place))
+            drawn[index] = draw.figure(name)
+    even = np.ones(len(cluster))
     whole = {name: figures[name](even) for name in asked}
     return [
-        PairedInterval(*_summary(whole[first] - whole[second], asked[first] - asked[second]), clusters)
+        PairedInterval(*_summary(whole[first] - whole[second], asked[first] - asked[second]), resampled.clusters)
         for first, second in pairs
     ]
 
@@ -246,43 +177,80 @@ def group_interval(
         (crossed factors resampled independently). Rao and Wu, Resampling Inference with Complex Survey Data,
         JASA 83(401), 1988 (drawing S - 1).
     """
-    place, clusters = _places(cluster)
+    groups = (first, second)
+    resampled = _Resampled({(side, at): f for side, group in enumerate(groups) for at, f in enumerate(group)}, cluster)
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)
     for index in range(resamples):
-        weights = _drawn(rng, place, clusters)
+        draw = resampled.draw(rng)
         drawn = _seeds(rng, len(first))
-        means = [_mean(first, drawn, weights), _mean(second, drawn if paired else _seeds(rng, len(second)), weights)]
+        means = [draw.mean(0, drawn), draw.mean(1, drawn if paired else _seeds(rng, len(second)))]
         differences[index] = means[0] - means[1]
-    even = np.ones(len(place))
-    whole = [float(np.mean([figure(even) for figure in group])) for group in (first, second)]
-    return GroupInterval(*_summary(whole[0] - whole[1], differences), clusters, len(first), len(second))
+    even = np.ones(len(cluster))
+    whole = [float(np.mean([figure(even) for figure in group])) for group in groups]
+    return GroupInterval(*_summary(whole[0] - whole[1], differences), resampled.clusters, len(first), len(second))
 
 
 def _seeds(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
     return rng.integers(0, count, max(1, count - 1))
 
 
-def _mean(group: Sequence[Figure], drawn: NDArray[np.int64], weights: Weights) -> float:
-    values = {at: group[at](weights) for at in np.unique(drawn)}
-    return float(np.mean([values[at] for at in drawn]))
+class _Resampled:
+    """Figures over draws of clusters with replacement: those of sums by the sums of clusters, others by weights."""
+
+    def __init__(self, figures: Mapping[Hashable, Figure], cluster: Ints) -> None:
+        names, place = np.unique(cluster, return_inverse=True)
+        self.place, self.clusters = place.astype(np.int64), len(names)
+        self.figures = figures
+        self.span: dict[Hashable, slice] = {}
+        columns: list[NDArray[np.float64]] = []
+        for name, figure in figures.items():
+            if isinstance(figure, SumFigure):
+                figure.require_whole(self.place)
+                self.span[name] = slice(len(columns), len(columns) + len(figure.columns))
+                columns += [np.bincount(self.place, column, self.clusters) for column in figure.columns]
+        self.columns = np.array(columns)
+
+    def draw(self, rng: np.random.Generator) -> _Draw:
+        """Draw as many clusters as there are."""
+        times = np.bincount(rng.integers(0, self.clusters, self.clusters), minlength=self.clusters)
+        return _Draw(self, times.astype(np.float64))
 
 
-def _places(cluster: Ints) -> tuple[NDArray[np.int64], int]:
-    """Return the number of each example's cluster, [n], and the number of clusters."""
-    names, place = np.unique(cluster, return_inverse=True)
-    return place.astype(np.int64), len(names)
+class _Draw:
+    """Figures of one draw, each computed once.
 
+    Attributes:
+        times: How often each cluster was drawn, float64 [clusters].
+    """
 
-def _dot(weights: Weights, values: NDArray[np.float64]) -> float:
-    """Compute Σ w v on one thread: BLAS with several threads takes six times as long on a busy machine."""
-    return float((weights * values).sum())
+    def __init__(self, resampled: _Resampled, times: NDArray[np.float64]) -> None:
+        self._resampled, self.times = resampled, times
+        self._known: dict[Hashable, float] = {}
 
+    @cached_property
+    def _sums(self) -> NDArray[np.float64]:
+        """Sums of all columns, on one thread: BLAS with several takes six times as long on a busy machine."""
+        sums: NDArray[np.float64] = np.einsum("c,tc->t", self.times, self._resampled.columns)
+        return sums
 
-def _drawn(rng: np.random.Generator, place: NDArray[np.int64], clusters: int) -> Weights:
-    """Return example weights of a draw of clusters with replacement, as many as there are, [n]."""
-    times = np.bincount(rng.integers(0, clusters, clusters), minlength=clusters)
-    return times.astype(np.float64)[place]
+    @cached_property
+    def _weights(self) -> Weights:
+        return self.times[self._resampled.place]
+
+    def figure(self, name: Hashable) -> float:
+        """Compute one figure."""
+        if name not in self._known:
+            figure = self._resampled.figures[name]
+            if isinstance(figure, SumFigure):
+                self._known[name] = figure.value(self._sums[self._resampled.span[name]])
+            else:
+                self._known[name] = figure(self._weights)
+        return self._known[name]
+
+    def mean(self, group: int, members: NDArray[np.int64]) -> float:
+        """Compute the mean figure of some members of a group, each as often as it is named."""
+        return float(np.mean([self.figure((group, at)) for at in members.tolist()]))
 
 
 def _summary(difference: float, differences: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -12,15 +12,6 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.click_metrics import click_report
-from llmrec_peft.evaluation.intervals import (
-    Figure,
-    auc_figure,
-    log_loss_figure,
-    mae_figure,
-    mean_figure,
-    rmse_figure,
-    user_auc_figure,
-)
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
 from llmrec_peft.evaluation.ranking_metrics import (
     gains_at_k,
@@ -31,6 +22,15 @@ from llmrec_peft.evaluation.ranking_metrics import (
     reciprocal_ranks,
 )
 from llmrec_peft.evaluation.rating_metrics import rating_report
+from llmrec_peft.evaluation.weighted import (
+    Figure,
+    auc_figure,
+    log_loss_figure,
+    mae_figure,
+    mean_figure,
+    rmse_figure,
+    user_auc_figure,
+)
 
 Observe = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """Maps labels to what a head's metrics read."""
@@ -159,9 +159,7 @@ class RankingMeasure(Measure):
         if not metric.startswith("recall"):
             return mean_figure(gains[metric]())
         _, place, count = np.unique(part.user, return_inverse=True, return_counts=True)
-        share = 1.0 / count[place]
-        hits = share * gains[metric]()
-        return lambda weights: float((weights * hits).sum() / ((weights * share).sum() or np.nan))
+        return mean_figure(gains[metric](), 1.0 / count[place])
 
     def take(self, outcome: Outcome, rows: NDArray[Any]) -> Outcome:
         """Return ranks of some examples."""

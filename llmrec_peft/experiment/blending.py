@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.measures import Measure, better
-from llmrec_peft.evaluation.outcomes import CHUNK, Outcome, Ranks, joined, rank_targets
+from llmrec_peft.evaluation.outcomes import Outcome, Ranks, in_chunks, joined, rank_targets
 from llmrec_peft.model.rec_model import ChunkScores, RecModel
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ def choose_share(
     if len(rows) > sample:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:sample])
     found: dict[float, list[Ranks]] = {share: [] for share in WEIGHTS}
-    for at in range(0, len(rows), CHUNK):
-        chosen = rows[at : at + CHUNK]
+    for chosen in in_chunks(rows, num_items):
         sides, some = _scaled(own, baseline, chosen), part.take(chosen)
         for share, ranks in found.items():
             constant = functools.partial(_constant, _mixed_rows(*sides, share))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
@@ -18,6 +19,7 @@ from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import NotFiniteError
+from llmrec_peft.experiment.alike import most_alike
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
@@ -203,18 +205,6 @@ class Texts:
         count = self._sizes[2] if self.plan.user_by_example else self._sizes[1]
         return self.untuned[self.plan.user : self.plan.user + count]
 
-    def alike(self, count: int = 50, chunk: int = 1024) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Items whose untuned texts are most like each item's, most alike first, int64 [num_items, count].
-
-        Row 0 and places beyond the catalogue hold 0.
-        """
-        vectors = torch.nn.functional.normalize(self.items.float(), dim=-1)
-        count = min(count, max(1, len(vectors) - 2))
-        found = torch.zeros(len(vectors), count, dtype=torch.int64)
-        for at in range(1, len(vectors), chunk):
-            rows = torch.arange(at, min(at + chunk, len(vectors)), device=vectors.device)
-            similar = vectors[rows] @ vectors.T
-            similar[:, 0] = -torch.inf
-            similar[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
-            found[rows.cpu()] = similar.topk(count, dim=1).indices.cpu()
-        return found.numpy()
+    def alike(self) -> NDArray[np.int64]:
+        """Items whose untuned texts are most like each item's, see `most_alike`, int64 [num_items, count]."""
+        return most_alike(self.items)

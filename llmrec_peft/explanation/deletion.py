@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.evaluation.intervals import mean_figure, paired_interval
+from llmrec_peft.evaluation.intervals import paired_interval
+from llmrec_peft.evaluation.weighted import mean_figure
 from llmrec_peft.explanation.evidence import DIGITS, Weighed
 from llmrec_peft.explanation.pieces import Kind, Pair, Piece, Variant
 

@@ -18,6 +18,7 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
+from llmrec_peft.model.catalogue_scores import CatalogueScores
 from llmrec_peft.model.fusion import Fusion, Shown
 from llmrec_peft.model.parts import Parts
 from llmrec_peft.model.text_plan import TextPlan
@@ -323,15 +324,11 @@ class RecModel(TrainedParts):
         """
         items = torch.arange(1, num_items, device=self.device)
         with self.scoring(np.union1d(self.plan.keys(part), np.arange(num_items))):
-            texts = self.texts.items(items) if self.plan.item else None
-            side = self.item_side(items, texts)
-            known = {} if texts is None else {"candidates": texts}
+            catalogue = CatalogueScores(self, items, self.texts.items(items) if self.plan.item else None)
 
             def scores(rows: NDArray[np.int64]) -> Tensor:
                 batch = Batch.of(part, rows, self.device, self.plan.history_length)
-                asked = replace(batch, candidates=items, label=None).with_vectors(**known)
-                asked = self.texts.filled(asked, own_items=False)
-                return self.score(asked, *self.candidate_sides(asked, side), head)
+                return catalogue.scores(self.texts.filled(batch, own_items=False), head)
 
             yield scores
 

@@ -19,7 +19,8 @@ from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.run.candidates import CELLS, Candidates, best
+from llmrec_peft.run.best_items import BestItems, Ranked, best
+from llmrec_peft.run.candidates import CELLS, Candidates, finite
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 from llmrec_peft.run.stored_texts import StoredTexts
@@ -27,6 +28,8 @@ from llmrec_peft.run.tuned_model import TunedModel
 
 PAIRS = 1024
 """Pairs that a head which reads prompts scores per chunk."""
+WHOLE = 8
+"""Lists of more than an eighth of the catalogue are cut from the scores of all items."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -141,7 +144,7 @@ class Tenant:
         """Predict labels, probabilities or scores of user indices and rows of the catalogue, float32 [n]."""
         with torch.no_grad():
             scores: NDArray[np.float32] = self.model(self.batch(user, rows, histories)).scores.float().cpu().numpy()
-        return _finite(scores)
+        return finite(scores)
 
     def catalogue_scores(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score user indices for every row of the catalogue, float32 [users, items].
@@ -149,49 +152,71 @@ class Tenant:
         Users and items are computed separately, once each, and combined in the head. A head that reads prompts has to
         read each pair, some at a time.
         """
-        if self.model.head.reads_prompt():
-            return self._pair_by_pair(user)
-        candidates, scores = self._candidates, []
-        step = candidates.users_at_once(self.model.plan.history_length)
-        for at in range(0, len(user), step):
-            some = user[at : at + step]
-            with torch.no_grad():
-                batch = self.model.texts.filled(self.batch(some, np.zeros(len(some), np.int64)), own_items=False)
-            scores.append(_finite(candidates.scores(batch)))
-        return scores[0] if len(scores) == 1 else np.concatenate([np.empty((0, candidates.count), np.float32), *scores])
-
-    def _pair_by_pair(self, user: NDArray[np.int64]) -> NDArray[np.float32]:
         count = len(self.catalogue.ids)
         scores = np.empty((len(user), count), np.float32)
-        for row, index in enumerate(user):
-            for at in range(0, count, PAIRS):
-                rows = np.arange(at, min(count, at + PAIRS), dtype=np.int64)
-                scores[row, rows] = self.score(np.full(len(rows), index, np.int64), rows)
+        if self.model.head.reads_prompt():
+            for row, index in enumerate(user):
+                for some in _split(count, PAIRS):
+                    rows = np.arange(count, dtype=np.int64)[some]
+                    scores[row, some] = self.score(np.full(len(rows), index, np.int64), rows)
+            return scores
+        for some in _split(len(user), self._candidates.users_at_once(self.model.plan.history_length)):
+            scores[some] = self._candidates.scores(self._users(user[some]))
         return scores
+
+    @torch.no_grad()
+    def _users(self, user: NDArray[np.int64]) -> Batch:
+        """Return users with their histories and the vectors of their texts."""
+        return self.model.texts.filled(self.batch(user, np.zeros(len(user), np.int64)), own_items=False)
 
     def recommend(self, user_ids: Sequence[str], k: int, seen: bool) -> list[Recommendations]:
         """Return the best `k` items of each user, without those of the user's history unless `seen`."""
-        users = self.vocabulary.user_indices(user_ids)
-        return [
-            self._recommended(user_id, int(user), scores, k, seen)
-            for some in _split(len(users), max(1, CELLS // max(1, len(self.catalogue.ids))))
-            for user_id, user, scores in zip(
-                list(user_ids)[some], users[some], self.catalogue_scores(users[some]), strict=True
-            )
-        ]
+        users, ids = self.vocabulary.user_indices(user_ids), list(user_ids)
+        k = min(k, len(self.catalogue.ids))
+        found = dict[int, Ranked]()
+        personal = np.unique(users[users != UNKNOWN])
+        for some in _split(len(personal), self._users_at_once(k)):
+            found.update(zip(personal[some].tolist(), self._best(personal[some], k, seen), strict=True))
+        if len(personal) < len(np.unique(users)):
+            found[UNKNOWN] = self._popular(k, seen)
+        return [self._named(user_id, int(user), found[int(user)]) for user_id, user in zip(ids, users, strict=True)]
 
-    def _recommended(self, user_id: str, user: int, scores: NDArray[np.float32], k: int, seen: bool) -> Recommendations:
-        catalogue = self.catalogue
-        allowed = np.ones(len(catalogue.ids), bool)
-        if not seen:
-            own = self.seen.of(user)[0]
-            allowed[own[own > 0] - 1] = False
-        personal = user != UNKNOWN
-        rows = best(scores if personal else catalogue.popularity, allowed, k)
-        chosen = tuple(
-            ScoredItem(catalogue.ids[row], catalogue.titles[row], round(float(scores[row]), 4)) for row in rows
-        )
-        return Recommendations(user_id, "personal" if personal else "popularity", chosen)
+    def _users_at_once(self, k: int) -> int:
+        """Return for how many users the best items are sought together."""
+        if self._whole(k):
+            return max(1, CELLS // max(1, len(self.catalogue.ids)))
+        return self._candidates.users_at_once(self.model.plan.history_length)
+
+    def _whole(self, k: int) -> bool:
+        """Return whether the scores of all items are kept for a user: for heads that read pairs, and long lists."""
+        return self.model.head.reads_prompt() or WHOLE * k > len(self.catalogue.ids)
+
+    def _best(self, users: NDArray[np.int64], k: int, seen: bool) -> list[Ranked]:
+        """Return the best items of known users."""
+        left_out = [self._left_out(int(user), seen) for user in users]
+        if not self._whole(k):
+            return self._candidates.best(self._users(users), k, left_out)
+        found = BestItems(len(users), k)
+        found.add(0, self.catalogue_scores(users), left_out)
+        return found.ranked()
+
+    def _popular(self, k: int, seen: bool) -> Ranked:
+        """Return the items with most interactions, each with its score for the average user."""
+        allowed = np.ones(len(self.catalogue.ids), bool)
+        allowed[self._left_out(UNKNOWN, seen)] = False
+        rows = best(self.catalogue.popularity, allowed, k)
+        return Ranked(rows, self.catalogue_scores(np.array([UNKNOWN]))[0, rows])
+
+    def _left_out(self, user: int, seen: bool) -> NDArray[np.int64]:
+        """Return the rows of the catalogue that a user is not to be recommended."""
+        own = self.seen.of(user)[0]
+        return np.empty(0, np.int64) if seen else own[own > 0] - 1
+
+    def _named(self, user_id: str, user: int, ranked: Ranked) -> Recommendations:
+        ids, titles = self.catalogue.ids, self.catalogue.titles
+        scored = zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True)
+        chosen = tuple(ScoredItem(ids[row], titles[row], round(score, 4)) for row, score in scored)
+        return Recommendations(user_id, "popularity" if user == UNKNOWN else "personal", chosen)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -212,17 +237,6 @@ class LoadedTenant(Tenant):
     def tuned(self) -> TunedModel:
         """The run's language model."""
         return TunedModel(self.recipe, self.items, self.users, self.base, self.adapter)
-
-
-def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return scores, or refuse them: no order can be made of NaN.
-
-    Raises:
-        InputError: If one is not finite.
-    """
-    if not np.isfinite(scores).all():
-        raise InputError("a score is not a finite number: numbers of the run, or of a history given, are too large")
-    return scores
 
 
 def _latest(known: Histories, rows: int) -> NDArray[np.int64] | None:

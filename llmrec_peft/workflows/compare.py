@@ -13,9 +13,10 @@ from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions,
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError, nearest
-from llmrec_peft.evaluation.intervals import Figure, GroupInterval, group_interval
+from llmrec_peft.evaluation.intervals import GroupInterval, group_interval
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
+from llmrec_peft.evaluation.weighted import Figure
 
 BASELINE = "baseline:"
 """What stands before the name of a run's own model that a group is compared against."""

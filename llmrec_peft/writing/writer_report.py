@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec_peft.data.finite import require_finite
-from llmrec_peft.evaluation.intervals import Figure, paired_interval
+from llmrec_peft.evaluation.intervals import paired_interval
+from llmrec_peft.evaluation.weighted import Figure
 
 if TYPE_CHECKING:
     from llmrec_peft.recipe import Recipe

@@ -8,20 +8,15 @@ import time
 import numpy as np
 import pytest
 
+from llmrec_peft.evaluation import weighted
 from llmrec_peft.evaluation.click_metrics import auc, log_loss, user_auc
 from llmrec_peft.evaluation.intervals import (
-    Figure,
     GroupInterval,
     PairedInterval,
-    auc_figure,
     group_interval,
-    log_loss_figure,
-    mae_figure,
-    mean_figure,
     paired_interval,
+    paired_intervals,
     paired_rmse_interval,
-    rmse_figure,
-    user_auc_figure,
 )
 from llmrec_peft.evaluation.ranking_metrics import (
     gains_at_k,
@@ -32,6 +27,16 @@ from llmrec_peft.evaluation.ranking_metrics import (
     reciprocal_ranks,
 )
 from llmrec_peft.evaluation.rating_metrics import mae, rmse
+from llmrec_peft.evaluation.weighted import (
+    Figure,
+    SumFigure,
+    auc_figure,
+    log_loss_figure,
+    mae_figure,
+    mean_figure,
+    rmse_figure,
+    user_auc_figure,
+)
 
 
 def clustered(seed: int, clusters: int = 40, size: int = 25, shared: float = 1.0) -> tuple[np.ndarray, ...]:
@@ -231,6 +236,70 @@ def test_two_thousand_resamples_of_auc_take_seconds_at_most() -> None:
     started = time.monotonic()
     paired_interval(auc_figure(rng.random(7331), label), auc_figure(rng.random(7331), label), user, 2000)
     assert time.monotonic() - started < 5.0  # 0.3 s measured
+
+
+# ---- resampled by sums of clusters ----
+
+
+def by_weights(figure: Figure) -> Figure:
+    """The same figure, of which only the function of weights is known."""
+
+    def plain(weights: np.ndarray) -> float:
+        return figure(weights)
+
+    return plain
+
+
+@pytest.mark.parametrize("by", ["user", "person", "one"])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", FIGURES)
+def test_sums_of_clusters_give_the_draws_that_weights_of_examples_give(name: str, seed: int, by: str) -> None:
+    figure, given, other = FIGURES[name][0], examples(seed), examples(seed + 5)
+    other |= {column: given[column] for column in ("observed", "label", "user")}
+    cluster = {"user": given["user"], "person": given["user"] // 3, "one": np.arange(200)}[by]
+    if name == "uauc" and by == "one":
+        return
+    first, second = figure(given), figure(other)
+    assert isinstance(first, SumFigure) is (name != "auc")
+    found = paired_interval(first, second, cluster, 60, seed)
+    plain = paired_interval(by_weights(first), by_weights(second), cluster, 60, seed)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
+    assert found.difference == plain.difference
+    sides = ([first, second], [second, first, second])
+    groups = group_interval(*sides, cluster, 60, seed)
+    plainly = group_interval(*([by_weights(one) for one in side] for side in sides), cluster, 60, seed)
+    assert (groups.low, groups.high) == pytest.approx((plainly.low, plainly.high), abs=1e-12)
+
+
+def test_examples_are_read_once_and_not_for_every_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only clusters are drawn and summed: weights of examples are never made."""
+    given = examples(0)
+    monkeypatch.setattr(SumFigure, "__call__", lambda figure, weights: 0.0 if weights.all() else 1 / 0)
+    figures = {name: rmse_figure(given["predicted"] + at, given["observed"]) for at, name in enumerate("abc")}
+    found = paired_intervals(figures, [("a", "b"), ("a", "c")], given["user"], 50)
+    assert all(interval.low < interval.high for interval in found)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_linear_auc_has_the_intervals_of_the_exact_one(seed: int, ties: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    size, user = 6000, rng.integers(0, 400, 6000)
+    label = rng.random(size) < 0.2 + 0.3 * rng.random(400)[user]
+    shared = rng.normal(size=size)
+    scores = [shared + rng.normal(size=size) + shift * label for shift in (1.0, 0.9)]
+    scores = [one.round(0 if ties else 9) for one in scores]
+    exact = [auc_figure(one, label) for one in scores]
+    monkeypatch.setattr(weighted, "EXACT", 100)
+    linear = [auc_figure(one, label) for one in scores]
+    for one, figure in zip(scores, linear, strict=True):
+        assert isinstance(figure, SumFigure)
+        assert figure(np.ones(size)) == pytest.approx(auc(one, label), abs=1e-12)
+    told, close = (paired_interval(*pair, user, 1000) for pair in (exact, linear))
+    width_of_it = told.high - told.low
+    assert close.low == pytest.approx(told.low, abs=0.02 * width_of_it)
+    assert close.high == pytest.approx(told.high, abs=0.02 * width_of_it)
+    assert np.isnan(linear[0](label.astype(float))), "one class alone"
 
 
 # ---- coverage ----

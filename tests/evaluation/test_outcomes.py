@@ -11,7 +11,8 @@ import torch
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import NotFiniteError
-from llmrec_peft.evaluation.outcomes import CHUNK, Ranks, joined, rank_targets
+from llmrec_peft.evaluation import outcomes
+from llmrec_peft.evaluation.outcomes import CHUNK, SCORES, Ranks, in_chunks, joined, rank_targets
 
 ROWS, ITEMS = 90, 40
 SEEDS = range(2)
@@ -79,6 +80,50 @@ def test_never_more_rows_than_a_chunk_are_asked_for_and_each_once() -> None:
     rank_targets(part, asked(scores, sizes := []), ITEMS, chunk=33)
     assert max(sizes) == 33
     assert sum(sizes) == 700
+
+
+@pytest.mark.parametrize(("num_items", "rows"), [(2, 256), (20_826, 256), (131_072, 256), (1_000_001, 33), (10**9, 1)])
+def test_chunks_are_bounded_by_the_bytes_of_their_scores(num_items: int, rows: int) -> None:
+    found = list(in_chunks(np.arange(1000), num_items))
+    assert len(found[0]) == rows
+    assert rows == 1 or 4 * rows * num_items <= SCORES
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(1000))
+
+
+@pytest.mark.parametrize("own_items", [True, False])
+@pytest.mark.parametrize("compared", [1, 4 * ITEMS * 3, 1 << 20])
+def test_ranks_are_the_same_however_few_scores_are_compared_at_once(
+    compared: int, own_items: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, scores = part_of(0), scores_of(0, True)
+    whole = rank_targets(part, asked(scores), ITEMS, own_items=own_items, sampled=7, chunk=40)
+    monkeypatch.setattr(outcomes, "COMPARED", compared)
+    found = rank_targets(part, asked(scores), ITEMS, own_items=own_items, sampled=7, chunk=40)
+    for name in ("rank", "top", "sampled"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("own_items", [True, False])
+def test_given_scores_are_read_and_copied_a_few_rows_at_a_time(
+    own_items: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same scores can answer every chunk, also one whose rows share their memory."""
+    part, lent = part_of(0, 64), torch.from_numpy(scores_of(0, True, 1)[0])
+    kept, sizes = lent.clone(), list[int]()
+    copied = outcomes._table
+
+    def watched(some: Interactions, scores: torch.Tensor, own_items: bool) -> torch.Tensor:
+        table = copied(some, scores, own_items)
+        sizes.append(4 * table.numel())
+        return table
+
+    monkeypatch.setattr(outcomes, "_table", watched)
+    monkeypatch.setattr(outcomes, "COMPARED", 4 * ITEMS * 5)
+    found = rank_targets(part, lambda rows: lent.expand(len(rows), -1), ITEMS, own_items=own_items)
+    assert max(sizes) <= outcomes.COMPARED
+    torch.testing.assert_close(lent, kept, rtol=0, atol=0)
+    if own_items:
+        np.testing.assert_array_equal(found.rank, reference(np.tile(kept.numpy(), (64, 1)), part.item - 1))
 
 
 @pytest.mark.parametrize("ties", [False, True])

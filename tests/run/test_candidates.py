@@ -14,8 +14,8 @@ from resealed import resealed
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
-from llmrec_peft.run import candidates
-from llmrec_peft.run.candidates import best
+from llmrec_peft.run import candidates, tenant
+from llmrec_peft.run.best_items import BestItems, best
 from llmrec_peft.run.recommender import Recommender
 
 CASES = {
@@ -102,3 +102,55 @@ def test_run_whose_users_have_seen_items_that_it_does_not_have_is_refused(
     resealed(run)
     with pytest.raises(InputError, match=rf"seen.parquet: item {item} is none of the run's items 1 to 40"):
         Recommender.from_pretrained(run)
+
+
+# ---- the best of a large catalogue ----
+
+
+@pytest.mark.parametrize("step", [1, 7, 40])
+@pytest.mark.parametrize("k", [1, 5, 60])
+@pytest.mark.parametrize("seed", range(2))
+def test_best_so_far_are_the_best_of_all(seed: int, k: int, step: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 6, (9, 40)).astype(np.float32)  # many are equal
+    left_out = [rng.permutation(40)[: rng.integers(0, 41)] for _ in range(9)]
+    found = BestItems(9, k)
+    for at in range(0, 40, step):
+        found.add(at, scores[:, at : at + step], left_out)
+    for row, ranked in enumerate(found.ranked()):
+        allowed = np.ones(40, bool)
+        allowed[left_out[row]] = False
+        assert ranked.rows.tolist() == best(scores[row], allowed, k).tolist()
+        assert ranked.scores.tolist() == scores[row, ranked.rows].tolist()
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_chunks_give_the_answers_that_all_scores_give(
+    seen: bool, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender = Recommender.from_pretrained(tiny_run)
+    users = [*recommender.vocabulary.users[:9], "nobody", recommender.vocabulary.users[0]]
+    monkeypatch.setattr(tenant, "WHOLE", 10**9)
+    whole = recommender.recommend(users, 4, seen)
+    monkeypatch.setattr(tenant, "WHOLE", 1)
+    monkeypatch.setattr(candidates, "CHUNK", 6)
+    assert recommender.recommend(users, 4, seen) == whole
+    assert whole[-2].basis == "popularity"
+    assert whole[-1] == whole[0]
+
+
+def test_no_more_scores_than_a_chunk_has_are_in_memory(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender = Recommender.from_pretrained(tiny_run)
+    sizes: list[int] = []
+    add = BestItems.add
+
+    def watched(found: BestItems, at: int, scores: np.ndarray, left_out: list[np.ndarray]) -> None:
+        sizes.append(scores.size)
+        add(found, at, scores, left_out)
+
+    monkeypatch.setattr(BestItems, "add", watched)
+    monkeypatch.setattr(candidates, "CHUNK", 8)
+    monkeypatch.setattr(candidates, "CELLS", 24)
+    recommender.recommend(recommender.vocabulary.users[:7], 2)
+    assert max(sizes) == 24
+    assert sum(sizes) == 7 * len(recommender.catalogue.ids), "each score once"

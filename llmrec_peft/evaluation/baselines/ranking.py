@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +15,24 @@ from scipy import sparse
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.baselines.unit_vectors import unit_vectors
 from llmrec_peft.evaluation.measures import RankingMeasure
-from llmrec_peft.evaluation.outcomes import CHUNK, Ranks, joined, rank_targets
+from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SAMPLE = 3000
 """Validation examples on which settings are chosen, at most."""
+SAMPLED_SCORES = 1_000_000_000
+"""Scores of these examples, about, at most: in large catalogues there are fewer of them, but a third."""
 LENGTHS = (5, 10)
 """Entries of a history that are read; the p-th newest counts 1 / p."""
 SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
 """Weights of the counts relative to the cosine of texts."""
+
+
+Settings = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class RankingData:
 
 def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
     """Tune every baseline on (a sample of) validation and rank test once."""
-    rules: dict[str, list[dict[str, float]]] = {
+    rules: dict[str, list[Settings]] = {
         "popularity": [{}],
         "neighbour_counts": [{"length": n, "logarithm": g} for n in LENGTHS for g in (0, 1)],
     }
@@ -64,85 +71,97 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
         rules["counts_and_text"] = [
             {"length": n, "logarithm": g, "counts": w} for n in LENGTHS for g in (0, 1) for w in SHARES
         ]
-    for name, grid in rules.items():
-        yield _tuned(name, grid, data)
-
-
-def _tuned(name: str, grid: list[dict[str, float]], data: RankingData) -> Baseline:
-    """Choose a baseline's settings on validation, then rank both parts with them."""
-    settings = grid[0] if len(grid) == 1 else _chosen(name, grid, data)
-    rankers = (
-        _Ranker(name, settings, data.train, data.valid, data),
-        _Ranker(name, settings, data.fit, data.test, data),
+    texts = None if data.texts is None else _Texts(data.texts)
+    evidence = (
+        _Evidence(data.train, data.valid, data.num_items, texts),
+        _Evidence(data.fit, data.test, data.num_items, texts),
     )
-    scores = (rankers[0].scores, rankers[1].scores)
+    for name, grid in rules.items():
+        yield _tuned(name, grid, data, evidence)
+
+
+def _tuned(name: str, grid: list[Settings], data: RankingData, evidence: tuple[_Evidence, _Evidence]) -> Baseline:
+    """Choose a baseline's settings on validation, then rank both parts with them."""
+    settings = grid[0] if len(grid) == 1 else _chosen(name, grid, data, evidence[0])
+    scores = tuple(functools.partial(one.scores, name, settings) for one in evidence)
     valid, test = (
         rank_targets(part, own, data.num_items, own_items=data.own_items)
         for part, own in zip((data.valid, data.test), scores, strict=True)
     )
-    return Baseline(name, settings, valid, test, scores)
+    return Baseline(name, settings, valid, test, (scores[0], scores[1]))
 
 
-def _chosen(name: str, grid: list[dict[str, float]], data: RankingData) -> dict[str, float]:
+def _chosen(name: str, grid: list[Settings], data: RankingData, evidence: _Evidence) -> Settings:
     """Return the settings that are best on (a sample of) validation; what they share is computed once per chunk."""
     measure = RankingMeasure(data.train.counts_by_item(data.num_items))
     rows = np.arange(len(data.valid))
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
-    some = data.valid.take(rows)
+    most = max(SAMPLE // 3, min(SAMPLE, SAMPLED_SCORES // data.num_items))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
     ranks_of: list[list[Ranks]] = [[] for _ in grid]
-    rankers = {length: _Ranker(name, {**grid[0], "length": length}, data.train, some, data) for length in LENGTHS}
-    for at in range(0, len(some), CHUNK):
-        chosen = np.arange(at, min(at + CHUNK, len(some)))
-        parts = {length: ranker.parts(chosen) for length, ranker in rankers.items()}
-        for settings, ranks in zip(grid, ranks_of, strict=True):
-            mixed = functools.partial(_mixed, *parts[int(settings["length"])], settings)
-            own = data.own_items
-            ranks.append(rank_targets(some.take(chosen), lambda _, m=mixed: m(), data.num_items, own_items=own))  # type: ignore[misc]
-    figures = [measure.report(joined(ranks), some)[data.metric] for ranks in ranks_of]
+    for chosen in in_chunks(rows, data.num_items):
+        some = data.valid.take(chosen)
+        for length in LENGTHS:
+            parts = evidence.parts(name, length, chosen)
+            for settings, ranks in zip(grid, ranks_of, strict=True):
+                if settings["length"] == length:
+                    mixed = functools.partial(_same, _mixed(*parts, settings))
+                    ranks.append(rank_targets(some, mixed, data.num_items, own_items=data.own_items))
+    sample = data.valid.take(rows)
+    figures = [measure.report(joined(ranks), sample)[data.metric] for ranks in ranks_of]
     return grid[int(np.argmax(figures))]
 
 
-class _Ranker:
-    """Scores of a part by one baseline."""
+def _same(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    """Return scores that were computed already."""
+    return scores
 
-    def __init__(
-        self, name: str, settings: Mapping[str, float], learn: Interactions, ask: Interactions, data: RankingData
-    ) -> None:
+
+class _Evidence:
+    """What all baselines read for the examples of one part, computed when the first of them asks for it."""
+
+    def __init__(self, learn: Interactions, ask: Interactions, num_items: int, texts: _Texts | None) -> None:
+        self._learn, self._ask, self._num_items, self._texts = learn, ask, num_items, texts
+
+    @cached_property
+    def _popularity(self) -> Tensor:
         import torch
 
-        self._settings, self._num_items = settings, data.num_items
-        self._popularity: Tensor | None = None
-        self._weights: Any = None
-        self._beside: Any = None
-        self._vectors: NDArray[np.float32] | None = None
-        if name == "popularity":
-            self._popularity = torch.from_numpy(learn.counts_by_item(data.num_items)[1:].astype(np.float32))
-            return
-        self._weights = weighted_histories(ask, data.num_items, int(settings["length"]))
-        if "logarithm" in settings:
-            self._beside = neighbour_counts(learn, data.num_items)
-        if data.texts is not None and name != "neighbour_counts":
-            self._vectors = _unit(data.texts)
+        return torch.from_numpy(self._learn.counts_by_item(self._num_items)[1:].astype(np.float32))
 
-    def scores(self, rows: NDArray[np.int64]) -> Tensor:
+    @cached_property
+    def _beside(self) -> Any:
+        return neighbour_counts(self._learn, self._num_items)
+
+    def scores(self, name: str, settings: Settings, rows: NDArray[np.int64]) -> Tensor:
         """Return scores of some examples for the whole catalogue, [rows, num_items - 1]."""
-        if self._popularity is not None:
-            return self._popularity.expand(len(rows), -1).clone()
-        return _mixed(*self.parts(rows), self._settings)
+        if name == "popularity":
+            return self._popularity.expand(len(rows), -1)
+        return _mixed(*self.parts(name, int(settings["length"]), rows), settings)
 
-    def parts(self, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
+    def parts(self, name: str, length: int, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
         """Return counts and cosines of some examples, each [rows, num_items - 1], or None if unused."""
         import torch
 
-        own = self._weights[rows]
+        own = weighted_histories(self._ask.take(rows), self._num_items, length)
         counts = cosines = None
-        if self._beside is not None:
-            counts = torch.from_numpy((own @ self._beside)[:, 1:].toarray())
-        if self._vectors is not None:
-            profiles = torch.from_numpy(np.asarray(own @ self._vectors, np.float32))
-            cosines = profiles @ torch.from_numpy(self._vectors[1:]).T
+        if name != "text_cosine":
+            counts = torch.from_numpy((own @ self._beside).toarray()[:, 1:])
+        if self._texts is not None and name != "neighbour_counts":
+            profiles = torch.from_numpy(np.asarray(own @ self._texts.unit, np.float32))
+            cosines = profiles @ torch.from_numpy(self._texts.unit[1:]).T
         return counts, cosines
+
+
+class _Texts:
+    """Unit vectors of items' texts, one copy for all baselines."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._vectors = vectors
+
+    @cached_property
+    def unit(self) -> NDArray[np.float32]:
+        return unit_vectors(self._vectors)
 
 
 def _mixed(counts: Tensor | None, cosines: Tensor | None, settings: Mapping[str, float]) -> Tensor:
@@ -169,15 +188,10 @@ def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
 
 def neighbour_counts(learn: Interactions, num_items: int) -> Any:
     """Count how often each item came right before or after each other one, [num_items, num_items], sparse."""
-    order = np.lexsort((np.arange(len(learn)), learn.timestamp, learn.user))
+    order = np.lexsort((learn.timestamp, learn.user))  # stable: equal times stay in order
     user, item = learn.user[order], learn.item[order]
     follows = user[1:] == user[:-1]
     first, second = item[:-1][follows], item[1:][follows]
     ones = np.ones(len(first), np.float32)
     forward = sparse.csr_matrix((ones, (first, second)), shape=(num_items, num_items))
     return (forward + forward.T).tocsr()
-
-
-def _unit(vectors: Tensor) -> NDArray[np.float32]:
-    array = vectors.detach().float().cpu().numpy()
-    return np.asarray(array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-9), np.float32)

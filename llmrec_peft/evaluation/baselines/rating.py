@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.baselines.biases import fitted_biases
 from llmrec_peft.evaluation.rating_metrics import rmse
 from llmrec_peft.signals.parts import matrix_factorization
 
 Floats = NDArray[np.float64]
 Predictor = Callable[[NDArray[np.int64], NDArray[np.int64]], Floats]
 """Predicted ratings [n] from user indices [n] and item indices [n]."""
+ROUNDS = 100
+"""Alternations of biases, at most."""
 
 
 def global_mean(train: Interactions, num_users: int, num_items: int) -> Predictor:
@@ -36,14 +38,13 @@ def item_mean(train: Interactions, num_users: int, num_items: int) -> Predictor:
     return lambda user, item: means[item]
 
 
-def bias_model(train: Interactions, num_users: int, num_items: int, shrink: float, rounds: int = 100) -> Predictor:
+def bias_model(train: Interactions, num_users: int, num_items: int, shrink: float, rounds: int = ROUNDS) -> Predictor:
     """Fit ŷ = μ + b_u + b_i by alternation, squared error with a ridge of `shrink` ratings on each bias.
 
     References:
         Koren, Factorization Meets the Neighborhood, KDD 2008, section 2.1.
     """
-    mean, of_user, of_item = _biases(train, num_users, num_items, shrink, rounds)
-    return lambda user, item: mean + of_user[user] + of_item[item]
+    return fitted_biases(train, num_users, num_items, [shrink], rounds)[0].predict
 
 
 def biased_mf(
@@ -57,12 +58,41 @@ def biased_mf(
     return matrix_factorization.biased_mf(train, num_users, num_items, rank, ridge, rounds).predict
 
 
-_GRIDS: dict[str, list[dict[str, float]]] = {
+Settings = dict[str, float]
+Fits = Callable[[Interactions, int, int, list[Settings]], Iterator[Predictor]]
+"""Fits a baseline to interactions, given the sizes of both tables, with each of some settings."""
+
+
+def _with_each(make: Callable[..., Predictor]) -> Fits:
+    """Return what fits a baseline with one setting after the other."""
+
+    def fits(train: Interactions, num_users: int, num_items: int, grid: list[Settings]) -> Iterator[Predictor]:
+        for settings in grid:
+            whole = {name: int(value) if name == "rank" else value for name, value in settings.items()}
+            yield make(train, num_users, num_items, **whole)
+
+    return fits
+
+
+def _biases(train: Interactions, num_users: int, num_items: int, grid: list[Settings]) -> Iterator[Predictor]:
+    """Fit biases with all strengths of the ridge at once."""
+    strengths = [settings["shrink"] for settings in grid]
+    return (biases.predict for biases in fitted_biases(train, num_users, num_items, strengths, ROUNDS))
+
+
+_GRIDS: dict[str, list[Settings]] = {
     "global_mean": [{}],
     "user_mean": [{}],
     "item_mean": [{}],
     "bias": [{"shrink": shrink} for shrink in (1.0, 2.0, 5.0, 10.0, 20.0)],
     "biased_mf": [{"rank": rank, "ridge": ridge} for rank in (8, 16) for ridge in (3.0, 4.0, 6.0)],
+}
+_FITS: dict[str, Fits] = {
+    "global_mean": _with_each(global_mean),
+    "user_mean": _with_each(user_mean),
+    "item_mean": _with_each(item_mean),
+    "bias": _biases,
+    "biased_mf": _with_each(biased_mf),
 }
 
 
@@ -86,49 +116,20 @@ def rating_baselines(
         num_items: Rows of an item table.
         label_range: Predictions are clamped to it.
     """
-    makers: dict[str, Callable[..., Predictor]] = {
-        "global_mean": global_mean,
-        "user_mean": user_mean,
-        "item_mean": item_mean,
-        "bias": bias_model,
-        "biased_mf": biased_mf,
-    }
-    for name, make in makers.items():
-        predict = partial(_predict, make, num_users, num_items, label_range)
-        on_valid = [(settings, predict(settings, train, valid)) for settings in _GRIDS[name]]
-        best, predicted = min(on_valid, key=lambda one: rmse(one[1], valid.label))
-        yield Baseline(name, best, predicted, predict(best, fit, test), trivial=name != "biased_mf")
+    for name, fits in _FITS.items():
+        grid = _GRIDS[name]
 
+        def predicted(some: list[Settings], learn: Interactions, ask: Interactions, fits: Fits = fits) -> list[Floats]:
+            models = fits(learn, num_users, num_items, some)
+            return [np.clip(predict(ask.user, ask.item), *label_range) for predict in models]
 
-def _predict(
-    make: Callable[..., Predictor],
-    num_users: int,
-    num_items: int,
-    label_range: tuple[float, float],
-    settings: dict[str, float],
-    learn: Interactions,
-    ask: Interactions,
-) -> Floats:
-    whole = {name: int(value) if name == "rank" else value for name, value in settings.items()}
-    predicted = make(learn, num_users, num_items, **whole)(ask.user, ask.item)
-    return np.clip(predicted, *label_range)
+        on_valid = predicted(grid, train, valid)
+        best = min(range(len(grid)), key=lambda at: rmse(on_valid[at], valid.label))
+        (on_test,) = predicted([grid[best]], fit, test)
+        yield Baseline(name, grid[best], on_valid[best], on_test, trivial=name != "biased_mf")
 
 
 def _means(index: NDArray[np.int64], label: NDArray[np.float32], rows: int) -> Floats:
     count = np.bincount(index, minlength=rows)
     sums = np.bincount(index, label.astype(np.float64), rows)
     return np.where(count > 0, sums / np.maximum(count, 1), float(label.mean()))
-
-
-def _biases(
-    train: Interactions, num_users: int, num_items: int, shrink: float, rounds: int
-) -> tuple[float, Floats, Floats]:
-    mean = float(train.label.mean())
-    centred = train.label.astype(np.float64) - mean
-    of_user, of_item = np.zeros(num_users), np.zeros(num_items)
-    users = np.bincount(train.user, minlength=num_users) + shrink
-    items = np.bincount(train.item, minlength=num_items) + shrink
-    for _ in range(rounds):
-        of_item = np.bincount(train.item, centred - of_user[train.user], num_items) / items
-        of_user = np.bincount(train.user, centred - of_item[train.item], num_users) / users
-    return mean, of_user, of_item

@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from llmrec_peft.data.histories import Histories, earlier
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.evaluation.baselines import click as module
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.click import (
     EXTRA_WEIGHTS,
@@ -25,7 +26,8 @@ from llmrec_peft.evaluation.baselines.click import (
     ClickData,
     click_baselines,
 )
-from llmrec_peft.evaluation.baselines.rates import counts_before, judged
+from llmrec_peft.evaluation.baselines.entries import entries_of, histories_of
+from llmrec_peft.evaluation.baselines.rates import Counts
 from llmrec_peft.evaluation.click_metrics import auc, log_loss
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.recipe import load_recipe
@@ -373,7 +375,7 @@ def test_counts_before_are_those_of_a_loop(seed: int, in_time: bool) -> None:
     rng = np.random.default_rng(seed)
     learn_key, learn_value = rng.integers(0, 9, 60), rng.normal(size=60)
     ask_key, ask_value, time = rng.integers(0, 12, 80), rng.normal(size=80), rng.integers(0, 10, 80)
-    counts = counts_before(learn_key, learn_value, ask_key, ask_value, time, in_time)
+    counts = Counts.by_key(learn_key, learn_value, 12).before(ask_key, ask_value, time, in_time)
     for row in range(80):
         own = learn_value[learn_key == ask_key[row]].tolist()
         own += ask_value[(ask_key == ask_key[row]) & (time < time[row])].tolist() if in_time else []
@@ -385,20 +387,39 @@ def test_counts_before_are_those_of_a_loop(seed: int, in_time: bool) -> None:
 
 def test_nobody_asking_and_nothing_learnt_count_nothing() -> None:
     none, numbers = np.empty(0, np.int64), np.empty(0)
-    assert len(counts_before(np.array([1]), np.ones(1), none, numbers, none, True).count) == 0
-    alone = counts_before(none, numbers, np.array([3, 3]), np.array([1.0, 0.0]), np.array([1, 2]), True)
+    assert len(Counts.by_key(np.array([1]), np.ones(1), 2).before(none, numbers, none, True).count) == 0
+    asked = np.array([3, 3]), np.array([1.0, 0.0]), np.array([1, 2])
+    alone = Counts.by_key(none, numbers, 4).before(*asked, True)
     assert alone.count.tolist() == [0.0, 1.0]
     assert alone.total.tolist() == [0.0, 1.0]
 
 
-def test_judged_lists_the_entries_that_have_an_item_with_the_row_they_belong_to() -> None:
+def test_entries_that_have_an_item_are_listed_with_the_place_of_their_row() -> None:
     history = Histories(
         np.array([5, 0, 6, 7]), np.array([1.0, 1.0, 0.0, 1.0], np.float32), np.array([0, 3, 3]), np.array([3, 3, 4])
     )
     part = Interactions(np.arange(3), np.ones(3, np.int64), np.ones(3, np.float32), np.arange(3), history)
-    row, item, label = judged(part)
-    assert (row.tolist(), item.tolist(), label.tolist()) == ([0, 0, 2], [5, 6, 7], [1.0, 0.0, 1.0])
-    assert [len(column) for column in judged(replace(part, history=None))] == [0, 0, 0]
+    told = entries_of(histories_of(part), np.arange(3))
+    assert (told.row.tolist(), told.item.tolist(), told.label.tolist()) == ([0, 0, 2], [5, 6, 7], [1.0, 0.0, 1.0])
+    told = entries_of(histories_of(part, newest=1), np.array([2, 0]))
+    assert (told.row.tolist(), told.item.tolist(), told.label.tolist()) == ([0, 1], [7, 6], [1.0, 0.0])
+    assert len(entries_of(histories_of(replace(part, history=None)), np.arange(3)).item) == 0
+
+
+def test_settings_are_chosen_on_a_sample_where_validation_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, sizes = people(0), list[int]()
+
+    def watched(scores: np.ndarray, labels: np.ndarray) -> float:
+        sizes.append(len(scores))
+        return auc(scores, labels)
+
+    monkeypatch.setattr(module, "auc", watched)
+    monkeypatch.setattr(module, "SAMPLE", 50)
+    sampled = found(data)
+    assert set(sizes) == {50}
+    assert all(len(line.valid) == len(data.valid) for line in sampled.values()), "reports are on all of it"
+    alone = replace(data, valid=replace(data.valid, label=(np.arange(len(data.valid)) == 7).astype(np.float32)))
+    assert len(found(alone)) == len(sampled), "a sample of one class chooses nothing: all of validation does"
 
 
 # ---- real data ----

@@ -13,6 +13,7 @@ import torch
 
 from llmrec_peft.data.histories import Histories, earlier
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.evaluation import outcomes
 from llmrec_peft.evaluation.baselines import ranking as module
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.ranking import (
@@ -207,11 +208,39 @@ def test_settings_are_chosen_on_a_sample_where_validation_is_large(monkeypatch: 
 
     monkeypatch.setattr(module, "rank_targets", watched)
     monkeypatch.setattr(module, "SAMPLE", 20)
-    monkeypatch.setattr(module, "CHUNK", 8)
+    monkeypatch.setattr(outcomes, "CHUNK", 8)
     lines = found(data)
     assert len(lines["neighbour_counts"].valid) == len(data.valid), "reports are on all of it"
     assert max(size for size in sizes if size not in (len(data.valid), len(data.test))) == 8
     assert sizes.count(4) == 4 + 2 + 20, "the last of the chunks of each setting"
+
+
+def test_what_baselines_read_is_computed_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    for name in ("neighbour_counts", "unit_vectors"):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real, name=name: called.append(name) or real(*given))
+    found(world(0))
+    assert sorted(called) == ["neighbour_counts", "neighbour_counts", "unit_vectors"], (
+        "training, fit; one copy of texts"
+    )
+
+
+def test_fewer_examples_choose_settings_in_a_large_catalogue_but_a_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, asked = world(0), list[int]()
+    report = RankingMeasure.report
+
+    def watched(measure: RankingMeasure, outcome: Any, part: Interactions) -> dict[str, float]:
+        asked.append(len(part))
+        return report(measure, outcome, part)
+
+    monkeypatch.setattr(RankingMeasure, "report", watched)
+    monkeypatch.setattr(module, "SAMPLE", 45)
+    for scores, expected in ((ITEMS * 30, 30), (ITEMS, 15), (ITEMS * 10_000, 45)):
+        monkeypatch.setattr(module, "SAMPLED_SCORES", scores)
+        asked.clear()
+        found(data)
+        assert set(asked) == {expected}
 
 
 # ---- counting ----

@@ -115,7 +115,7 @@ def test_every_baseline_is_tuned_on_validation_alone_and_clamped() -> None:
             assert predicted.max() <= 5.0
     for shrink in (1.0, 2.0, 5.0, 10.0, 20.0):
         other = np.clip(bias_model(train, 120, 90, shrink)(valid.user, valid.item), 1.0, 5.0)
-        assert rmse(found["bias"].valid, valid.label) <= rmse(other, valid.label)
+        assert rmse(found["bias"].valid, valid.label) <= rmse(other, valid.label) + 1e-9
     chosen = found["bias"].settings["shrink"]
     refitted = np.clip(bias_model(fit, 120, 90, chosen)(test.user, test.item), 1.0, 5.0)
     assert np.allclose(found["bias"].test, refitted), "the test part is predicted from train and validation"
