@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -129,6 +129,24 @@ class TextEncoder(nn.Module):
         rows = np.arange(tokens.num_distinct) if rows is None else rows
         passes = self._chunks(tokens, rows)
         return _in_order(passes, [self._chunk_vectors(rows[one.filled()], one, tokens, trunk) for one in passes])
+
+    @torch.no_grad()
+    def encode_in_parts(
+        self, tokens: TokenTable, rows: NDArray[np.int64] | None = None, trunk: Trunk | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Encode distinct texts as `encode` does, without gradient and a pass at a time, so that none has to wait.
+
+        Args:
+            tokens: Texts.
+            rows: As in `encode`.
+            trunk: As in `encode`.
+
+        Yields:
+            Places of some texts among `rows`, int64 [n], and their vectors, float32 [n, width].
+        """
+        rows = np.arange(tokens.num_distinct) if rows is None else rows
+        for one in self._chunks(tokens, rows):
+            yield one.at, self._chunk_vectors(rows[one.filled()], one, tokens, trunk)
 
     def encode_as(self, tokens: TokenTable, reading: Reading, inserted: Tensor | None = None) -> Tensor:
         """Return vectors of all keys of a table of texts, pooled in the given way.

@@ -19,6 +19,7 @@ from llmrec_peft.artifact.tables import ItemTable, write_items, write_users, wri
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
+from llmrec_peft.backbone.tensor_stream import write_matrices
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -278,10 +279,10 @@ class Recommender(AttachedRuns):
         write_vocabulary(folder / "vocabulary.parquet", tenant.vocabulary)
         write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
         vectors = tenant.catalogue.vectors
-        stored = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
+        stored = {} if vectors is None else {"text": [torch.zeros_like(vectors[:1]), vectors]}
         if tenant.user_vectors is not None:
-            stored["user"] = tenant.user_vectors
-        write_tensors(folder / "item_vectors.safetensors", stored)
+            stored["user"] = [tenant.user_vectors]
+        write_matrices(folder / "item_vectors.safetensors", stored)
         write_seen(folder / "seen.parquet", seen)
         if tenant.users:
             write_users(folder / "users.parquet", tenant.users[1:])
