@@ -57,7 +57,8 @@ class TextEncoder(nn.Module):
     """Encodes texts of a token table, each row once per call, in chunks of rows of similar length.
 
     In evaluation a text's vector does not depend on the other texts of the call, bit for bit also in half precision
-    (`llmrec_peft.backbone.chunks.steady_chunks`); in fp32 it does not up to rounding, about 1e-6.
+    (`llmrec_peft.backbone.chunks.steady_chunks`); in fp32 it does not up to rounding, about 1e-6, and bit for bit
+    where `steady` is set.
 
     Vectors that are computed once and looked up are stored in `llmrec_peft.backbone.encoded_texts.EncodedTexts`.
     """
@@ -92,6 +93,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.chunk = chunk
+        self.steady = False
+        """Whether passes in fp32, too, have shapes that follow from a text's own length alone."""
         self._frozen = frozen
         self._readings = (Reading(pooling, normalize, dense, skipped), *further)
         self._word_dropout = word_dropout
@@ -206,7 +209,7 @@ class TextEncoder(nn.Module):
     def _chunks(self, tokens: TokenTable, rows: NDArray[np.int64]) -> list[Chunk]:
         """Divide texts into passes; in evaluation no text's vector may depend on the others."""
         lengths, kinds = tokens.lengths(rows), tokens.kind[rows]
-        if self.training or not rounds(self.model):
+        if self.training or not (self.steady or rounds(self.model)):
             return list(chunks(lengths, kinds, self.chunk))
         return list(steady_chunks(lengths, kinds, self.chunk, self.model))
 

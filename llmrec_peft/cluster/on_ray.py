@@ -124,10 +124,24 @@ def _running(ray: Any, pool: Pool) -> Iterator[None]:
                 **quiet,
             }
         try:
-            ray.init(**started)
+            with _silent():
+                ray.init(**started)
         except (RuntimeError, ValueError, OSError, ConnectionError) as error:
             raise InputError(f"--ray: Ray does not start ({reason_of(error)})") from None
         stack.callback(ray.shutdown)
+        yield
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what Ray's own libraries print on stderr off the terminal: what is wrong comes as an exception."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a process without stderr
+            before, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, before)
+            stack.callback(os.close, nothing)
+            stack.callback(os.dup2, before, 2)
+            os.dup2(nothing, 2)
         yield
 
 
