@@ -204,8 +204,19 @@ class Recommender(AttachedRuns):
         """
         return self.add_items_to(self.tenant, rows)
 
-    def add_items_to(self, tenant: Tenant, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Make new items scorable by one of the attached runs, whichever answers now; else as `add_items`."""
+    def add_items_to(
+        self, tenant: Tenant, rows: Iterable[Mapping[str, Any]], vectors: Tensor | None = None
+    ) -> list[str]:
+        """Make new items scorable by one of the attached runs, whichever answers now; else as `add_items`.
+
+        Args:
+            tenant: The run.
+            rows: As in `add_items`.
+            vectors: Vectors of their texts, float32 [n, width], if the run's language model has encoded them already.
+
+        Raises:
+            InputError: As `add_items`; for vectors that are not one of the run's width for each item.
+        """
         rows, tenant = list(rows), self.latest(tenant)
         if not rows:
             return []
@@ -217,10 +228,13 @@ class Recommender(AttachedRuns):
         ids = [row["item_id"] for row in given]
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
-        vectors, cut = None, 0
+        cut = 0
         if old.vectors is not None:
-            read, cut = _tuned(tenant).read_items(texts)
-            vectors = read.to(old.vectors.device)
+            if vectors is None:
+                vectors, cut = _tuned(tenant).read_items(texts)
+            elif vectors.shape != (len(ids), old.vectors.shape[1]):
+                raise InputError(f"vectors of new items are {list(vectors.shape)}, not one for each of {len(ids)}")
+            vectors = vectors.to(old.vectors.device)
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
             name = self._attached.name_of(tenant)
             if name is None:

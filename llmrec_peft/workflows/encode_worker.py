@@ -17,10 +17,10 @@ from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.cluster.parts import INPUTS, read_part, write_result
 from llmrec_peft.data.views import ViewTemplate
-from llmrec_peft.errors import InputError, NotFiniteError
+from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.model.prompting import Prompting
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
+from llmrec_peft.run.language_model import LanguageModel, TenantAdapter, require_version
 
 if TYPE_CHECKING:
     import torch
@@ -130,8 +130,7 @@ class EncodeWorker:
 
     def _opened(self, run: Path) -> tuple[LanguageModel, TenantAdapter]:
         manifest = read_manifest(run, verify=False)
-        if manifest.digest != self._digest:
-            raise InputError(f"{run} is not the run here that the job was begun with: it is {manifest.digest[:12]}")
+        require_version(run, manifest, self._digest)
         recipe = self._recipe
         return LanguageModel(recipe.backbone, manifest.base, best_device()), TenantAdapter(run, manifest, recipe)
 
