@@ -42,4 +42,4 @@ def write_matrices(path: Path, matrices: Mapping[str, Sequence[Tensor]]) -> None
 
 def _bytes_of(rows: Tensor) -> memoryview:
     array = rows.detach().cpu().contiguous().numpy()
-    return memoryview(array.astype("<f4", copy=False)).cast("B")
+    return array.astype("<f4", copy=False).data.cast("B")

@@ -121,14 +121,3 @@ def test_what_cannot_be_shared_is_refused_in_one_line(
         twice = {"user_id": ["1", ""], "item_id": ["1", "2"]}
         predict_in_parts(tiny_run, _write(tmp_path / "b.csv", twice), tmp_path / "o.csv", False, "skip", Pool())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.csv", "in.parquet"]
-
-
-def test_two_workers_of_ray_give_the_scores_of_one_process(
-    tiny_run: Path, pairs: dict[str, list[Any]], tmp_path: Path
-) -> None:
-    pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'llmrec-peft[ray]'")
-    source = _write(tmp_path / "in.parquet", pairs)
-    whole = predict(tiny_run, source, tmp_path / "whole.parquet")
-    shared = predict(tiny_run, source, tmp_path / "ray.parquet", pool=Pool(ray=True, workers=2))
-    assert shared == whole
-    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
