@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
+from llmrec_peft.backbone.vector_table import VectorTable, room
 from llmrec_peft.data.tokens import TokenTable
+from llmrec_peft.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,11 @@ class _Fixed:
     """Vectors that are looked up instead of computed.
 
     Attributes:
-        vectors: float32 [keys, width]; zero for texts that are not covered.
-        covered: Which distinct texts were computed, bool [distinct].
+        table: Vectors by key; zero for texts that are not covered.
+        covered: Which stored texts were computed, bool [stored].
     """
 
-    vectors: Tensor
+    table: VectorTable
     covered: NDArray[np.bool_]
 
 
@@ -37,13 +40,20 @@ class EncodedTexts:
     vector (`remember`, `last`).
     """
 
-    def __init__(self, encoder: TextEncoder, tokens: TokenTable, lowest_layer: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        tokens: TokenTable,
+        lowest_layer: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
         """Combine an encoder and its texts.
 
         Args:
             encoder: Encoder, with or without an adapter inside.
             tokens: Texts of all keys.
             lowest_layer: Lowest layer that the adapter changes; None without an adapter.
+            folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
         """
         self.encoder = encoder
         self.tokens = tokens
@@ -54,6 +64,7 @@ class EncodedTexts:
         self._fixed: _Fixed | None = None
         self._last: Tensor | None = None
         self._row_of = tokens.row_of
+        self._folder = folder
 
     def __call__(self, keys: Tensor) -> Tensor:
         """Return vectors of keys.
@@ -65,7 +76,7 @@ class EncodedTexts:
             float32 [n, width]; differentiable with respect to the adapter in training mode.
         """
         if self._fixed is not None:
-            return self._fixed.vectors[keys]
+            return self._fixed.table[keys]
         row_of = self._row_of if self.encoder.training else self.tokens.row_of
         rows = torch.as_tensor(row_of, device=keys.device)[keys]
         distinct, place = torch.unique(rows, return_inverse=True)
@@ -125,14 +136,12 @@ class EncodedTexts:
             which = np.random.default_rng([seed, 2, epoch]).integers(0, len(variants), variants.shape[1])
             self._row_of = variants[which, np.arange(variants.shape[1])]
 
-    def remember(self, vectors: Tensor | None) -> None:
-        """Store each text's most recent vector from now on, starting with these [keys, width]; None to stop."""
-        if vectors is None:
-            self._last = None
-            return
-        distinct = vectors.new_zeros(self.tokens.num_distinct, vectors.shape[1])
-        distinct[torch.as_tensor(self.tokens.row_of, device=vectors.device)] = vectors
-        self._last = distinct
+    def remember(self, vectors: VectorTable | None) -> None:
+        """Store each text's most recent vector from now on, starting with these of all keys; None to stop."""
+        self._last = None
+        if vectors is not None:
+            self._last = torch.zeros(self.tokens.num_distinct, vectors.shape[1], device=self.encoder.device)
+            self._last[: len(vectors.stored)] = vectors.stored
 
     @property
     def remembered(self) -> Tensor | None:
@@ -146,26 +155,32 @@ class EncodedTexts:
             RuntimeError: If no vectors are stored.
         """
         if self._fixed is not None:
-            return self._fixed.vectors[keys]
+            return self._fixed.table[keys]
         if self._last is None:
             raise RuntimeError("no vectors are remembered: call `remember` before training with stored texts")
         return self._last[torch.as_tensor(self.tokens.row_of, device=keys.device)[keys]]
 
     @contextlib.contextmanager
-    def fixed(self, keys: NDArray[np.int64] | None = None) -> Iterator[Tensor]:
+    def fixed(self, keys: NDArray[np.int64] | None = None, progress: Progress = SILENT) -> Iterator[VectorTable]:
         """Compute vectors of keys once, without gradient, and look them up inside the block.
+
+        A block inside another one adds what is missing to the vectors of the outer one.
 
         Args:
             keys: Keys that will be read; None for all. Vectors of other keys are zero.
+            progress: Where the encoding is shown.
+
+        Yields:
+            The vectors; who keeps them, or a part of them, keeps them after the block.
         """
         before = self._fixed
-        self._fixed = fixed = self._covering(keys, before)
+        self._fixed = fixed = self._covering(keys, before, progress)
         try:
-            yield fixed.vectors
+            yield fixed.table
         finally:
             self._fixed = before
 
-    def _covering(self, keys: NDArray[np.int64] | None, before: _Fixed | None) -> _Fixed:
+    def _covering(self, keys: NDArray[np.int64] | None, before: _Fixed | None, progress: Progress) -> _Fixed:
         """Return fixed vectors of these keys in addition to those that are fixed already."""
         row_of = self.tokens.row_of
         rows = np.unique(row_of if keys is None else row_of[keys])
@@ -174,17 +189,27 @@ class EncodedTexts:
             return before
         training = self.encoder.training
         self.encoder.eval()
-        with torch.no_grad():
-            encoded = self.encode(missing)
-        self.encoder.train(training)
-        place = torch.as_tensor(row_of, device=encoded.device)
-        distinct = encoded.new_zeros(self.tokens.num_distinct, encoded.shape[1])
-        if before is not None:
-            distinct[place] = before.vectors
-        distinct[torch.as_tensor(missing, device=encoded.device)] = encoded
-        covered = np.zeros(self.tokens.num_distinct, bool) if before is None else before.covered.copy()
-        covered[missing] = True
-        return _Fixed(distinct[place], covered)
+        try:
+            fixed = self._encode_into(before, missing, progress)
+        finally:
+            self.encoder.train(training)
+        fixed.covered[missing] = True
+        return fixed
+
+    def _encode_into(self, fixed: _Fixed | None, rows: NDArray[np.int64], progress: Progress) -> _Fixed:
+        """Encode distinct texts into fixed vectors, which are made with the first of them."""
+        with progress.bar("reading texts", len(rows)) as shown:
+            for at, vectors in self.encoder.encode_in_parts(self.tokens, rows, self._trunk):
+                if fixed is None:
+                    count = int(self.tokens.row_of.max()) + 1  # texts of variants, which follow, are never fixed
+                    stored = room(count, vectors.shape[1], self._folder, vectors.device)
+                    fixed = _Fixed(VectorTable(stored, self.tokens.row_of, self._folder), np.zeros(count, bool))
+                stored = fixed.table.stored
+                stored[torch.from_numpy(rows[at]).to(stored.device)] = vectors.to(stored.device)
+                shown.advance(len(at))
+        if fixed is None:
+            raise ValueError("there are no texts to encode")
+        return fixed
 
     @contextlib.contextmanager
     def freeze(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,8 @@ class TextEncoder(nn.Module):
     """Encodes texts of a token table, each row once per call, in chunks of rows of similar length.
 
     In evaluation a text's vector does not depend on the other texts of the call, bit for bit also in half precision
-    (`llmrec_peft.backbone.chunks.steady_chunks`); in fp32 it does not up to rounding, about 1e-6.
+    (`llmrec_peft.backbone.chunks.steady_chunks`); in fp32 it does not up to rounding, about 1e-6, and bit for bit
+    where `steady` is set.
 
     Vectors that are computed once and looked up are stored in `llmrec_peft.backbone.encoded_texts.EncodedTexts`.
     """
@@ -92,6 +93,8 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.chunk = chunk
+        self.steady = False
+        """Whether passes in fp32, too, have shapes that follow from a text's own length alone."""
         self._frozen = frozen
         self._readings = (Reading(pooling, normalize, dense, skipped), *further)
         self._word_dropout = word_dropout
@@ -129,6 +132,24 @@ class TextEncoder(nn.Module):
         rows = np.arange(tokens.num_distinct) if rows is None else rows
         passes = self._chunks(tokens, rows)
         return _in_order(passes, [self._chunk_vectors(rows[one.filled()], one, tokens, trunk) for one in passes])
+
+    @torch.no_grad()
+    def encode_in_parts(
+        self, tokens: TokenTable, rows: NDArray[np.int64] | None = None, trunk: Trunk | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Encode distinct texts as `encode` does, without gradient and a pass at a time, so that none has to wait.
+
+        Args:
+            tokens: Texts.
+            rows: As in `encode`.
+            trunk: As in `encode`.
+
+        Yields:
+            Places of some texts among `rows`, int64 [n], and their vectors, float32 [n, width].
+        """
+        rows = np.arange(tokens.num_distinct) if rows is None else rows
+        for one in self._chunks(tokens, rows):
+            yield one.at, self._chunk_vectors(rows[one.filled()], one, tokens, trunk)
 
     def encode_as(self, tokens: TokenTable, reading: Reading, inserted: Tensor | None = None) -> Tensor:
         """Return vectors of all keys of a table of texts, pooled in the given way.
@@ -188,7 +209,7 @@ class TextEncoder(nn.Module):
     def _chunks(self, tokens: TokenTable, rows: NDArray[np.int64]) -> list[Chunk]:
         """Divide texts into passes; in evaluation no text's vector may depend on the others."""
         lengths, kinds = tokens.lengths(rows), tokens.kind[rows]
-        if self.training or not rounds(self.model):
+        if self.training or not (self.steady or rounds(self.model)):
             return list(chunks(lengths, kinds, self.chunk))
         return list(steady_chunks(lengths, kinds, self.chunk, self.model))
 

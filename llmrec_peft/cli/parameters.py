@@ -50,3 +50,25 @@ Overrides = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress bars.")]
+Ray = Annotated[
+    bool,
+    typer.Option(
+        "--ray", help="Let workers of Ray share the work: of the cluster that RAY_ADDRESS names, or on this machine."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Workers of Ray; each loads the base model.",
+        show_default="2, or as many as GPUs suffice for",
+    ),
+]
+WorkerGpus = Annotated[
+    float,
+    typer.Option(
+        "--worker-gpus", metavar="N", min=0.0, help="GPUs of each worker of Ray; 0.5 lets two workers share one."
+    ),
+]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmrec_peft.backbone.remote_code import is_allowed
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
 from llmrec_peft.cli.output import print_json, print_note
@@ -45,6 +46,9 @@ def predict(
     form: Annotated[
         Format, typer.Option("--format", metavar="FORMAT", help="Format of stdin and stdout: csv or parquet.")
     ] = Format.csv,
+    ray: parameters.Ray = False,
+    workers: parameters.Workers = None,
+    gpus: parameters.WorkerGpus = 0.0,
     overwrite: parameters.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers of rows as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
@@ -57,16 +61,21 @@ def predict(
     they are written: 1.0 and " 1" are not user 1. How many rows are of unknown users and items, and how many new
     items' texts were cut, is said on stderr.
 
+    With --ray several workers share the file, and give the scores that one process gives, see docs/ray.md.
+
     Examples:
       llmrec predict runs/movies-seed1 --input pairs.csv --output scores.parquet
       llmrec predict runs/movies-seed1 --input - --output - --unknown popular
+      llmrec predict runs/movies-seed1 --input pairs.parquet --output scores.parquet --ray --workers 4
     """
+    from llmrec_peft.cluster.pool import Pool
     from llmrec_peft.workflows.predict import predict as predict_file
     from llmrec_peft.workflows.streams import STREAM
 
     if as_json and target == STREAM:
         raise InputError("--json and --output - would both write to stdout: name a file")
-    predicted = predict_file(run, source, target, overwrite, unknown.value, form.value, show=not quiet)
+    pool = Pool(ray, workers, gpus, is_allowed())
+    predicted = predict_file(run, source, target, overwrite, unknown.value, form.value, not quiet, pool)
     if as_json:
         print_json(predicted.plain())
     print_note(f"{predicted.scored} scores in {'stdout' if target == STREAM else target}")

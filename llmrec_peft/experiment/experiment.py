@@ -97,7 +97,8 @@ class OpenedRun:
         Raises:
             InputError: When a prompt cannot be made to fit.
         """
-        texts = Texts(self.backbone, self.experiment.prepared, self.experiment.recipe)
+        experiment = self.experiment
+        texts = Texts(self.backbone, experiment.prepared, experiment.recipe, experiment.folder, experiment.progress)
         return replace(self.experiment, texts=texts), texts
 
     @property

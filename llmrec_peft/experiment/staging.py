@@ -11,6 +11,7 @@ import torch
 from llmrec_peft import registry
 from llmrec_peft.artifact.seen import Seen
 from llmrec_peft.artifact.tables import ItemTable
+from llmrec_peft.backbone.vector_table import rows_not_finite
 from llmrec_peft.data.column_types import column_types
 from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepared import Prepared
@@ -33,7 +34,7 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
         keys = np.arange(prepared.vocabulary.num_items)
         if model.encoded is not None:
             with model.encoded.fixed(keys) as encoded:
-                vectors = encoded[: len(keys)].clone()
+                vectors = encoded.part(0, len(keys))
         else:
             vectors = texts.items
     _require_finite(vectors, prepared)
@@ -58,7 +59,7 @@ def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recomme
 
 def _require_finite(vectors: torch.Tensor | None, prepared: Prepared) -> None:
     """Refuse a catalogue in which an item's vector is not finite."""
-    wrong = [] if vectors is None else (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    wrong = [] if vectors is None else rows_not_finite(vectors).tolist()
     if wrong:
         which = prepared.vocabulary.items[wrong[0] - 1] if wrong[0] else "the unknown item"
         raise NotFiniteError(
@@ -83,7 +84,7 @@ def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Te
     if model.encoded is None:
         return texts.untuned[torch.from_numpy(keys).to(texts.untuned.device)]
     with model.encoded.fixed(keys) as encoded:
-        return encoded[torch.from_numpy(keys).to(encoded.device)].clone()
+        return encoded[torch.from_numpy(keys).to(encoded.device)]
 
 
 def stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Texts) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.vector_table import VectorTable
 from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import NotFiniteError
@@ -24,6 +27,7 @@ from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
 from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.model.text_source import EncodedSource
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.recipe import Recipe
 
 
@@ -34,25 +38,35 @@ class Texts:
         backbone: Frozen model.
         plan: Where each kind of texts starts among the keys.
         tokens: Token rows of all keys.
-        untuned: Vectors of all keys from the untuned model, float32 [keys, width].
+        untuned: Vectors of all keys from the untuned model, each distinct text's once, [keys, width].
         reader: How texts become tokens and states become vectors.
         notes: What it took to fit the texts, one line each.
         method: Adapter method, once an encoder with an adapter was asked for.
     """
 
-    def __init__(self, backbone: Backbone, prepared: Prepared, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        prepared: Prepared,
+        recipe: Recipe,
+        folder: Path | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
         """Tokenize all texts and encode them with the untuned model.
 
         Args:
             backbone: Frozen model.
             prepared: Texts of items, and what users' texts and prompts are made of.
             recipe: Pooling, lengths, adapter method.
+            folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
+            progress: Where the encoding is shown.
 
         Raises:
             InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
         """
         self.backbone = backbone
         self._recipe = recipe
+        self._folder = folder
         self.notes: list[str] = []
         vocabulary = prepared.vocabulary
         self._sizes = (vocabulary.num_items, vocabulary.num_users, len(prepared.interactions))
@@ -66,8 +80,8 @@ class Texts:
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
         self._plain = self._encoded(backbone.model, lowest)
         self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
-        with self._plain.fixed() as vectors:
-            self.untuned: Tensor = vectors.clone()
+        with self._plain.fixed(progress=progress) as vectors:
+            self.untuned: VectorTable = vectors
         self._require_finite(prepared)
         self.method: AdapterMethod[Any] | None = None
         self._tuned: EncodedTexts | None = None
@@ -75,7 +89,7 @@ class Texts:
 
     def _require_finite(self, prepared: Prepared) -> None:
         """Refuse vectors that are not finite: the base overflows on a text, or its weights are broken."""
-        wrong = (~self.untuned.isfinite().all(dim=1)).nonzero()
+        wrong = self.untuned.not_finite()
         if len(wrong):
             key, plan = int(wrong[0]), self.plan
             if plan.prompt is not None and key >= plan.prompt:
@@ -150,7 +164,7 @@ class Texts:
     def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
         augment = self._recipe.training.augment
         encoder = self.reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
-        return EncodedTexts(encoder, self.tokens, lowest)
+        return EncodedTexts(encoder, self.tokens, lowest, self._folder)
 
     def source(self, recipe: Recipe) -> EncodedSource:
         """Where a fresh model of a variant finds its texts' vectors: an encoder, or the untuned vectors themselves."""
@@ -192,18 +206,18 @@ class Texts:
         self._tuned.remember(self.untuned if recipe.training.other_texts == "stored" else None)
         return self._tuned
 
-    @property
+    @cached_property
     def items(self) -> Tensor:
         """Untuned vectors of all item indices, float32 [num_items, width]."""
-        return self.untuned[: self._sizes[0]]
+        return self.untuned.part(0, self._sizes[0])
 
-    @property
+    @cached_property
     def users(self) -> Tensor | None:
         """Untuned vectors of users' or examples' texts, where there are such."""
         if self.plan.user is None:
             return None
         count = self._sizes[2] if self.plan.user_by_example else self._sizes[1]
-        return self.untuned[self.plan.user : self.plan.user + count]
+        return self.untuned.part(self.plan.user, self.plan.user + count)
 
     def alike(self) -> NDArray[np.int64]:
         """Items whose untuned texts are most like each item's, see `most_alike`, int64 [num_items, count]."""

@@ -14,6 +14,7 @@ from llmrec_peft.model.text_plan import TextPlan
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.encoded_texts import EncodedTexts
+    from llmrec_peft.backbone.vector_table import VectorTable
 
 T = TypeVar("T")
 
@@ -79,13 +80,15 @@ class TextSource(ABC):
 class EncodedSource(TextSource):
     """A dataset's texts: encoded in the graph of the adapter, or looked up in a table of fixed vectors."""
 
-    def __init__(self, plan: TextPlan, texts: EncodedTexts | None = None, table: Tensor | None = None) -> None:
+    def __init__(
+        self, plan: TextPlan, texts: EncodedTexts | None = None, table: VectorTable | Tensor | None = None
+    ) -> None:
         """Set where vectors come from.
 
         Args:
             plan: Texts by view, and the first key of each.
             texts: Encoder of all keys; None if `table` replaces it.
-            table: Vectors of all keys, float32 [keys, width].
+            table: Vectors of all keys, float32 [keys, width]; rows are looked up in it, and no more is read.
         """
         super().__init__(plan)
         self.texts = texts

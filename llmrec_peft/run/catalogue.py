@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.vocabulary import UNKNOWN
 from llmrec_peft.errors import InputError
+from llmrec_peft.run.growing import Growth, Prefix, RowsBefore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,7 @@ class Recommendations:
 @dataclass(frozen=True, eq=False)
 class Catalogue:
     """Items that can be scored: those of the run, followed by those added since. It never changes; `with_items` makes
-    another one.
+    another one, which shares its memory.
 
     Attributes:
         ids: Item ids.
@@ -69,13 +70,14 @@ class Catalogue:
         cut: Items added since whose text was longer than the tokens that are read, and was cut.
     """
 
-    ids: tuple[str, ...]
-    titles: tuple[str, ...]
+    ids: Sequence[str]
+    titles: Sequence[str]
     table_index: NDArray[np.int64]
     popularity: NDArray[np.int64]
     vectors: Tensor | None
-    added: tuple[Mapping[str, Any], ...] = ()
+    added: Sequence[Mapping[str, Any]] = ()
     cut: int = 0
+    _growth: Growth | None = field(default=None, repr=False)
 
     @cached_property
     def row_of(self) -> Mapping[str, int]:
@@ -117,17 +119,23 @@ class Catalogue:
             InputError: As `require_new`.
         """
         self.require_new(ids)
+        growth = self._growth
+        if growth is None or not growth.extended(len(self.ids), ids, titles, columns):
+            growth = Growth(self.ids, self.titles, self.added)
+            growth.extended(len(self.ids), ids, titles, columns)
+        count = len(self.ids) + len(ids)
         joined = self.vectors
         if self.vectors is not None and vectors is not None:
-            import torch
-
-            joined = torch.cat([self.vectors, vectors])
-        return Catalogue(
-            ids=(*self.ids, *ids),
-            titles=(*self.titles, *titles),
+            joined = growth.joined(self.vectors, vectors)
+        larger = Catalogue(
+            ids=Prefix(growth.ids, count),
+            titles=Prefix(growth.titles, count),
             table_index=np.append(self.table_index, np.full(len(ids), UNKNOWN, np.int64)),
             popularity=np.append(self.popularity, np.zeros(len(ids), np.int64)),
             vectors=joined,
-            added=(*self.added, *columns),
+            added=Prefix(growth.added, len(self.added) + len(columns)),
             cut=self.cut + cut,
+            _growth=growth,
         )
+        larger.__dict__["row_of"] = RowsBefore(growth.row_of, count)  # in place of one that would be made anew
+        return larger

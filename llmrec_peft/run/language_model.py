@@ -114,6 +114,18 @@ def load_adapter(folder: Path, manifest: Manifest, recipe: Recipe, backbone: Bac
             raise InputError(str(error).replace(place, str(folder))) from None
 
 
+def require_version(run: Path, manifest: Manifest, digest: str) -> None:
+    """Refuse a run that is not the one that a job was begun with.
+
+    Raises:
+        InputError: Naming both versions.
+    """
+    if manifest.digest != digest:
+        raise InputError(
+            f"{run}: the run here is {manifest.digest[:12]}, and not {digest[:12]}, with which the job was begun"
+        )
+
+
 class LanguageModel:
     """The base of one or many tenants; loaded when the first text is encoded.
 

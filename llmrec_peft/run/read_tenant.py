@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
@@ -18,6 +19,7 @@ from llmrec_peft.artifact.seen import read_seen
 from llmrec_peft.artifact.tables import read_items, read_users, read_vocabulary
 from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import load_into
+from llmrec_peft.backbone.vector_table import pieces
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
@@ -149,9 +151,14 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
         if tensor.dtype != torch.float32 or tensor.ndim != 2 or len(tensor) != rows[name]:  # noqa: PLR2004 - a matrix
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{path}: tensor {name} is {kind} {list(tensor.shape)}, not float32 [{rows[name]}, width]")
-        if not np.isfinite(tensor.numpy()).all():  # torch would wake its threads for less than they cost
+        if not _finite(tensor.numpy()):
             raise InputError(f"{path}: tensor {name} holds NaN or infinity")
     return stored
+
+
+def _finite(array: NDArray[np.float32]) -> bool:
+    """Return whether a matrix is finite, a piece at a time; torch would wake its threads for less than they cost."""
+    return all(bool(np.isfinite(array[some]).all()) for some in pieces(*array.shape))
 
 
 def signal_names(texts: Mapping[str, str], path: Path) -> dict[str, dict[str, list[str]]]:

@@ -19,6 +19,7 @@ from llmrec_peft.artifact.tables import ItemTable, write_items, write_users, wri
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
+from llmrec_peft.backbone.tensor_stream import write_matrices
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -203,8 +204,19 @@ class Recommender(AttachedRuns):
         """
         return self.add_items_to(self.tenant, rows)
 
-    def add_items_to(self, tenant: Tenant, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Make new items scorable by one of the attached runs, whichever answers now; else as `add_items`."""
+    def add_items_to(
+        self, tenant: Tenant, rows: Iterable[Mapping[str, Any]], vectors: Tensor | None = None
+    ) -> list[str]:
+        """Make new items scorable by one of the attached runs, whichever answers now; else as `add_items`.
+
+        Args:
+            tenant: The run.
+            rows: As in `add_items`.
+            vectors: Vectors of their texts, float32 [n, width], if the run's language model has encoded them already.
+
+        Raises:
+            InputError: As `add_items`; for vectors that are not one of the run's width for each item.
+        """
         rows, tenant = list(rows), self.latest(tenant)
         if not rows:
             return []
@@ -216,10 +228,13 @@ class Recommender(AttachedRuns):
         ids = [row["item_id"] for row in given]
         texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
         titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
-        vectors, cut = None, 0
+        cut = 0
         if old.vectors is not None:
-            read, cut = _tuned(tenant).read_items(texts)
-            vectors = read.to(old.vectors.device)
+            if vectors is None:
+                vectors, cut = _tuned(tenant).read_items(texts)
+            elif vectors.shape != (len(ids), old.vectors.shape[1]):
+                raise InputError(f"vectors of new items are {list(vectors.shape)}, not one for each of {len(ids)}")
+            vectors = vectors.to(old.vectors.device)
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
             name = self._attached.name_of(tenant)
             if name is None:
@@ -278,10 +293,10 @@ class Recommender(AttachedRuns):
         write_vocabulary(folder / "vocabulary.parquet", tenant.vocabulary)
         write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
         vectors = tenant.catalogue.vectors
-        stored = {} if vectors is None else {"text": torch.cat([torch.zeros_like(vectors[:1]), vectors])}
+        stored = {} if vectors is None else {"text": [torch.zeros_like(vectors[:1]), vectors]}
         if tenant.user_vectors is not None:
-            stored["user"] = tenant.user_vectors
-        write_tensors(folder / "item_vectors.safetensors", stored)
+            stored["user"] = [tenant.user_vectors]
+        write_matrices(folder / "item_vectors.safetensors", stored)
         write_seen(folder / "seen.parquet", seen)
         if tenant.users:
             write_users(folder / "users.parquet", tenant.users[1:])

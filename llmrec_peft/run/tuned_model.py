@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from llmrec_peft.artifact.tables import ItemTable
+from llmrec_peft.backbone.encoded_texts import EncodedTexts
+from llmrec_peft.backbone.vector_table import rows_not_finite
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.errors import InputError
 from llmrec_peft.model.prompting import Prompting, prompt_reading
@@ -41,6 +44,11 @@ class TunedModel:
         self.base = base
         self.adapter = adapter
 
+    @cached_property
+    def _known(self) -> Sequence[Row]:
+        """Columns of each item index."""
+        return [{}, *self._items.columns]
+
     def encode_items(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of items' texts, float32 [len(texts), width]."""
         return self.read_items(texts)[0]
@@ -51,9 +59,11 @@ class TunedModel:
         with self.base.inside(self.adapter) as (backbone, encoder), torch.no_grad():
             reader = backbone.reads(self._recipe.backbone)
             tokens = reader.tokenized(texts, length)
-            distinct = _finite(encoder.encode(tokens))
+            encoded = EncodedTexts(encoder, tokens)
+            with encoded.fixed() as vectors:
+                _finite(vectors.stored)
             cut = reader.count_cut(texts, tokens, length)
-        return distinct[torch.as_tensor(tokens.row_of, device=distinct.device)], cut
+        return vectors.part(0, len(texts)), cut
 
     def encode_examples(
         self,
@@ -84,9 +94,10 @@ class TunedModel:
             if writer is None:
                 raise InputError(f"the run's recipe has no view of {view}s (views.{view})")
             of_users = [self._users[user] if user < len(self._users) else {} for user in users]
-            known = [{}, *self._items.columns]
-            candidates = [*known, *added]
-            of_items = None if view == "user" else [candidates[key] for key in keys]
+            known = self._known
+            of_items = None
+            if view != "user":
+                of_items = [known[key] if key < len(known) else added[key - len(known)] for key in keys]
             tokens = writer.tokenized(writer.of_examples(of_users, of_items, histories, known).texts)
             reading = prompt_reading(recipe, backbone)
             if view == "user":
@@ -100,6 +111,6 @@ def _finite(vectors: Tensor) -> Tensor:
     Raises:
         InputError: If one is not finite, as those of an adapter with too large numbers are.
     """
-    if not bool(vectors.isfinite().all()):
+    if len(rows_not_finite(vectors)):
         raise InputError("the vector of a text is not finite: numbers of the run's adapter or base are too large")
     return vectors

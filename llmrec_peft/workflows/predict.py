@@ -3,83 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llmrec_peft.cluster.pool import Pool
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
-from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tenant import Tenant
 from llmrec_peft.workflows.pair_files import CHUNK_ROWS, Chunk, CsvSource, ParquetSource, Source
 from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink
+from llmrec_peft.workflows.sifting import KEYS, Predicted, Sifting
 from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
 
-_KEYS = ("user_id", "item_id")
 _ADDED = ("score", "basis")
-
-
-@dataclass
-class Predicted:
-    """What was scored.
-
-    Attributes:
-        rows: Rows of the input, all of which are in the output.
-        scored: Rows that have a score.
-        new_items: Items that the run did not know, scored by their texts.
-        cut_items: New items whose text was longer than the tokens that the run reads, and was cut.
-        unknown_users: Rows of users that the run does not know.
-        unknown_user: One of these users.
-        unknown_items: Rows of items that the run does not know and that have no text.
-        unknown_item: One of these items.
-        absent: Columns that the text of such an item takes and that the input does not have or has empty.
-        known_users: Some users that the run knows.
-    """
-
-    rows: int = 0
-    scored: int = 0
-    new_items: int = 0
-    cut_items: int = 0
-    unknown_users: int = 0
-    unknown_user: str | None = None
-    unknown_items: int = 0
-    unknown_item: str | None = None
-    absent: tuple[str, ...] = ()
-    known_users: tuple[str, ...] = ()
-
-    def plain(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
-
-    def notes(self, unknown: Unknown) -> list[str]:
-        """Say how many new texts were cut, how many rows are of unknown users and items, and what became of them."""
-        lines = []
-        if self.cut_items:
-            lines.append(
-                f"the texts of {self.cut_items} of {self.new_items} new items are longer than the run reads and were"
-                " cut"
-            )
-        if self.unknown_items:
-            lacking = f" and whose columns {', '.join(self.absent):.200} are not given" if self.absent else ""
-            lines.append(
-                f"{self.unknown_items} of {self.rows} rows are of items that the run does not know{lacking}, such as"
-                f" {self.unknown_item!r:.60}: they have no score"
-            )
-        if self.unknown_users:
-            became = "scored for the average user" if unknown == "popular" else "they have no score"
-            known = ", ".join(f"{user!r:.60}" for user in self.known_users)
-            like = f"; users that it knows are {known}" if self.unknown_users == self.rows else ""
-            lines.append(
-                f"{self.unknown_users} of {self.rows} rows are of users that the run does not know, such as"
-                f" {self.unknown_user!r:.60}: {became}{like}"
-            )
-        return lines
 
 
 def predict(
@@ -90,6 +30,7 @@ def predict(
     unknown: Unknown = "skip",
     form: str = "csv",
     show: bool = False,
+    pool: Pool | None = None,
 ) -> Predicted:
     """Score every pair of a file.
 
@@ -106,19 +47,24 @@ def predict(
             item can have.
         form: Format of stdin and stdout.
         show: Whether to show a progress bar.
+        pool: Workers of Ray that share the work, if there are such; `run` is a folder then, and source and target are
+            files.
 
     Raises:
         InputError: When a file cannot be read or written, or one of its rows cannot be what it should be.
     """
+    if pool is not None and pool.ray:
+        from llmrec_peft.workflows.predict_in_parts import predict_in_parts
+
+        if isinstance(run, Recommender):
+            raise InputError("workers of Ray load a run from its folder: name that, not a run in memory")
+        return predict_in_parts(run, source, target, overwrite, unknown, pool, show)
     read_as, write_as, name = format_of(source, form), format_of(target, form), name_of(source)
     with whole(target, write_as, overwrite) as partial, opened(source, seekable=read_as == "parquet") as file:
-        pairs: Source = (CsvSource if read_as == "csv" else ParquetSource)(file, name, _KEYS)
-        for added in _ADDED:
-            if added in pairs.names:
-                raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
+        pairs = source_of(file, read_as, name)
         recommender = run if isinstance(run, Recommender) else Recommender.from_pretrained(run)
         scoring = _Scoring(recommender, pairs.names, name, unknown)
-        sink = (CsvSink if write_as == "csv" else ParquetSink)(partial, pairs, name)
+        sink = sink_of(partial, write_as, pairs, name)
         sized = show and pairs.total is not None
         with contextlib.closing(sink), bar(f"scoring, {pairs.unit}", pairs.total or 1, show=sized) as moving:
             for chunk in pairs:
@@ -129,137 +75,67 @@ def predict(
     return scoring.predicted
 
 
+def source_of(file: BinaryIO, read_as: str, name: str) -> Source:
+    """Read the header of a file of pairs.
+
+    Args:
+        file: The file, open for reading.
+        read_as: ``csv`` or ``parquet``.
+        name: What errors call it.
+
+    Raises:
+        InputError: If it is no such file, lacks a column, or has one that the output adds.
+    """
+    pairs: Source = (CsvSource if read_as == "csv" else ParquetSource)(file, name, KEYS)
+    for added in _ADDED:
+        if added in pairs.names:
+            raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
+    return pairs
+
+
+def sink_of(path: Path, write_as: str, pairs: Source, name: str) -> CsvSink | ParquetSink:
+    """Begin a file of scores.
+
+    Args:
+        path: File to write.
+        write_as: ``csv`` or ``parquet``.
+        pairs: Whose rows will come.
+        name: What errors call the source.
+
+    Raises:
+        InputError: If a column cannot be written.
+    """
+    return (CsvSink if write_as == "csv" else ParquetSink)(path, pairs, name)
+
+
 class _Scoring:
-    """Scores chunks of one file."""
+    """Scores chunks of one file; new items are added to the run first."""
 
     def __init__(self, recommender: Recommender, names: list[str], where: str, unknown: Unknown) -> None:
         self._recommender = recommender
-        self._tenant = tenant = recommender.tenant
-        self._where = where
-        self._unknown = unknown
-        self._texts: dict[str, tuple[int, bytes]] = {}
-        self._reads_text = tenant.catalogue.vectors is not None or tenant.model.plan.prompt is not None
-        self._new = NewItems.of(tenant.recipe, tenant.items)
-        self._columns = [name for name in names if name not in _KEYS]
-        users = tenant.vocabulary.users
-        self.predicted = Predicted(known_users=users[:3])
+        self._tenant = recommender.tenant
+        self._sifting = Sifting(self._tenant, names, where, unknown)
+        self.predicted = self._sifting.predicted
 
-    def scored(self, chunk: Chunk) -> tuple[np.ndarray[Any, np.dtype[np.float32]], list[str]]:
-        """Return scores [n], NaN where there is none, and on what each rests; new items are added first."""
-        users, items = self._ids(chunk)
-        recommender, predicted = self._recommender, self.predicted
-        tenant = self._tenant = recommender.latest(self._tenant)  # whatever other threads switch to meanwhile
-        unknown_user = tenant.vocabulary.user_indices(users) == 0
-        self._take_users(users, unknown_user)
-        no_item = np.zeros(len(chunk), bool)
-        new: list[Mapping[str, Any]] = []
-        catalogue = tenant.catalogue.row_of
-        for row, item in enumerate(items):
-            if item in catalogue and item not in self._texts:
-                self._require_text(chunk, row, item, tenant)
-                continue
-            no_item[row] = not self._take_new(chunk, row, item, new)
+    def scored(self, chunk: Chunk) -> tuple[NDArray[np.float32], list[str]]:
+        """Return scores [n], NaN where there is none, and on what each rests."""
+        recommender = self._recommender
+        tenant = recommender.latest(self._tenant)  # whatever other threads switch to meanwhile
+        sifted = self._sifting.sifted(chunk, tenant)
         cut = tenant.catalogue.cut
-        recommender.add_items_to(tenant, new)
-        predicted.cut_items += recommender.latest(tenant).catalogue.cut - cut
-        wanted = np.flatnonzero(~no_item & (~unknown_user | (self._unknown == "popular")))
-        scores = np.full(len(chunk), np.nan, np.float32)
+        recommender.add_items_to(tenant, sifted.new)
         tenant = self._tenant = recommender.latest(tenant)
-        asked = [users[row] for row in wanted], [items[row] for row in wanted]
-        scores[wanted] = tenant.pairs(*asked, histories=None, chunk=CHUNK_ROWS)
-        wrong = wanted[~np.isfinite(scores[wanted])]
-        if len(wrong):
-            raise InputError(f"{self._at(int(wrong[0]))}: the run's score is {scores[wrong[0]]}, which is no number")
-        by_text = tenant.vocabulary.item_indices(items) == 0
-        basis = np.select(
-            [no_item, unknown_user, by_text], ["unknown-item", "unknown-user", "text"], "personal"
-        ).tolist()
-        predicted.rows += len(chunk)
-        predicted.scored += len(wanted)
-        predicted.new_items += len(new)
-        return scores, basis
+        self.predicted.cut_items += tenant.catalogue.cut - cut
+        return scores_of(tenant, sifted.users, sifted.items, sifted.wanted), sifted.basis
 
-    def _ids(self, chunk: Chunk) -> tuple[list[str], list[str]]:
-        """Return the ids of a chunk after checking that each row has both."""
-        users, items = (chunk.ids(key) for key in _KEYS)
-        for row, (user, item) in enumerate(zip(users, items, strict=True)):
-            if not user or not item:
-                raise InputError(f"{self._at(row)}: user_id or item_id is empty")
-        return [user for user in users if user], [item for item in items if item]
 
-    def _take_users(self, users: list[str], unknown: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Count rows of unknown users, or refuse the first."""
-        rows = np.flatnonzero(unknown)
-        if not len(rows):
-            return
-        user = users[rows[0]]
-        if self._unknown == "refuse":
-            known = ", ".join(f"{each!r:.60}" for each in self.predicted.known_users)
-            raise InputError(
-                f"{self._at(int(rows[0]))}: user {user!r:.60} is unknown to the run, which knows {known} and others"
-            )
-        self.predicted.unknown_users += len(rows)
-        self.predicted.unknown_user = self.predicted.unknown_user or user
+def scores_of(tenant: Tenant, users: list[str], items: list[str], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return scores of some rows of a chunk, NaN for the others, float32 [n].
 
-    def _require_text(self, chunk: Chunk, row: int, item: str, tenant: Tenant) -> None:
-        """Refuse a text of an item that was added with another one before this file was read.
-
-        What the file says of an item that training knew is not read.
-        """
-        place = tenant.catalogue.row_of[item] - len(tenant.vocabulary.items)
-        if place < 0 or self._new.absent(self._columns):
-            return
-        text = self._new.text_columns(self._brought(chunk, row, item))
-        if text and text != self._new.text_columns(tenant.catalogue.added[place]):
-            raise InputError(
-                f"{self._at(row)}: the item {item!r:.60} was added to the run with another text: one item has one text"
-            )
-
-    def _brought(self, chunk: Chunk, row: int, item: str) -> dict[str, Any]:
-        """Return the columns of a row that the text of a new item takes.
-
-        Raises:
-            InputError: Naming the row, if a value cannot be brought to its column's type.
-        """
-        taken = [name for name in self._columns if name == "title" or name in (self._new.types or ())]
-        try:
-            return self._new.brought({**{name: chunk.value(name, row) for name in taken}, "item_id": item})
-        except InputError as error:
-            raise InputError(f"{self._at(row)}: {error}") from None
-
-    def _take_new(self, chunk: Chunk, row: int, item: str, new: list[Mapping[str, Any]]) -> bool:
-        """Take the text of an item that the run does not know, and return whether there is one.
-
-        Raises:
-            InputError: If a value cannot be brought to its column's type, or the item had another text before.
-        """
-        absent = self._new.absent(self._columns) if self._reads_text and self._new.types is not None else []
-        if not self._reads_text or absent:
-            return self._without_text(row, item, absent)
-        brought = self._brought(chunk, row, item)
-        text = self._new.text_columns(brought)
-        digest = hashlib.blake2b(json.dumps(text, default=str).encode(), digest_size=16).digest()
-        first = self._texts.setdefault(item, (self.predicted.rows + row + 1, digest))
-        if first[1] != digest:
-            raise InputError(
-                f"{self._at(row)}: the new item {item!r:.60} has another text in row {first[0]}: one item has one text"
-            )
-        if not text:
-            return self._without_text(row, item, list(self._new.types or ()))
-        if first[0] == self.predicted.rows + row + 1:
-            new.append(brought)
-        return True
-
-    def _without_text(self, row: int, item: str, absent: list[str]) -> bool:
-        """Count a row whose item cannot be scored, or refuse it."""
-        predicted = self.predicted
-        if self._unknown == "refuse":
-            texts = f"the columns that its text takes: {', '.join(absent):.200}" if absent else "one that it knows"
-            raise InputError(f"{self._at(row)}: item {item!r:.60} is unknown to the run; give {texts}")
-        predicted.unknown_items += 1
-        predicted.unknown_item = predicted.unknown_item or item
-        predicted.absent = tuple(absent)
-        return False
-
-    def _at(self, row: int) -> str:
-        return f"{self._where}, row {self.predicted.rows + row + 1}"
+    Raises:
+        InputError: If a score is not finite.
+    """
+    scores = np.full(len(users), np.nan, np.float32)
+    asked = [users[row] for row in wanted], [items[row] for row in wanted]
+    scores[wanted] = tenant.pairs(*asked, histories=None, chunk=CHUNK_ROWS)
+    return scores

@@ -38,7 +38,7 @@ def model_of(tiny_data: Path, tiny_backbone: Path) -> Callable[..., tuple[RecMod
         entity = np.arange(2 * items, dtype=np.int64).reshape(items, 2) % 3
         neighbours = Neighbours(relation, entity, ("directed",), ("a", "b"))
         context = SignalContext(
-            prepared.vocabulary.num_users, items, recipe.fusion.dim, prepared.train, texts.untuned, neighbours
+            prepared.vocabulary.num_users, items, recipe.fusion.dim, prepared.train, texts.items, neighbours
         )
         torch.manual_seed(0)
         heads = build_heads(recipe, HeadContext(recipe.fusion.dim, 3.0, (1.0, 5.0)))
