@@ -37,26 +37,30 @@ DEMO_SEED = 0
 """Seed of made-up data; not the run's seed, so that runs of several seeds share one dataset."""
 
 
-def read_dataset(section: DataSection) -> RecDataset:
-    """Read the data of a recipe, or make its demo set up.
+def read_dataset(section: DataSection, dataset: RecDataset | None = None) -> RecDataset:
+    """Read the data of a recipe, or make its demo set up, unless it is handed over.
+
+    Args:
+        section: Where the data is.
+        dataset: The data itself, if it is in memory.
 
     Raises:
         InputError: When there is no path, or the files are not what they should be.
     """
-    source: Reader = registry.get("readers", section.reader)()
-    if section.path is None:
-        raise InputError(
-            f"data.path: say where the data is: --data DIR, --data {DEMO} for a made-up set,"
-            f" or fetch it with `llmrec download {section.reader}`"
-        )
-    if section.path == DEMO:
-        dataset = source.demo(DEMO_SEED)
-    else:
-        dataset = source.read(Path(section.path), Path(section.graph) if section.graph else None)
-    dataset = sound(dataset)
+    dataset = sound(_from_reader(section) if dataset is None else dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
     return without_duplicates(dataset)
+
+
+def _from_reader(section: DataSection) -> RecDataset:
+    """Read the data with the reader that the recipe names."""
+    source: Reader = registry.get("readers", section.reader).opened(section.options)
+    if section.path is None or not source.takes_path:
+        raise InputError(source.no_path(section.reader))
+    if section.path == DEMO:
+        return source.demo(DEMO_SEED)
+    return source.read(Path(section.path), Path(section.graph) if section.graph else None)
 
 
 @contextmanager
@@ -72,13 +76,17 @@ def _without_collecting() -> Iterator[None]:
 
 
 @_without_collecting()
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     """Read, number and divide a recipe's data, look for leaks, and render items.
+
+    Args:
+        recipe: What to do.
+        dataset: The data, if it is in memory; else the recipe's reader reads it.
 
     Raises:
         InputError: When the data or the templates are not what they should be, or give answers away.
     """
-    recipe, dataset = _read(recipe)
+    recipe, dataset = _read(recipe, dataset)
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     division = _divided(recipe, dataset, vocabulary)
     require_learnable(recipe, dataset, division.interactions, division.parts)
@@ -120,10 +128,10 @@ class _Division:
     used_rows: NDArray[np.int64]
 
 
-def _read(recipe: Recipe) -> tuple[Recipe, RecDataset]:
+def _read(recipe: Recipe, given: RecDataset | None) -> tuple[Recipe, RecDataset]:
     """Read the data, refuse what cannot be learned from it, and switch off signals that it cannot feed."""
     require_mixable(recipe)
-    dataset = read_dataset(recipe.data)
+    dataset = read_dataset(recipe.data, given)
     recipe, dataset = _without_graph(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))
