@@ -1,1 +1,1 @@
-"""Data of a user's own: what the columns of two files or two frames are, and the dataset and the recipe made of them."""
+"""A user's own data: what the columns of files or frames are, and the dataset and the recipe made of them."""

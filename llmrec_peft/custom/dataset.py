@@ -44,13 +44,14 @@ class Dataset:
     ) -> Dataset:
         """Make a dataset of frames; what their columns are is guessed.
 
-        >>> data = Dataset.from_frames({"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "z"], "stars": [5, 3, 4, 1]})
+        >>> ratings = {"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "z"], "stars": [5, 3, 4, 1]}
+        >>> data = Dataset.from_frames(ratings)
         >>> data.dataset.feedback, data.dataset.rating_range
         ('rating', (1.0, 5.0))
 
         Args:
-            interactions: One row for each rating, click or other interaction: pandas, polars, Arrow, `datasets.Dataset`,
-                or a dict of lists.
+            interactions: One row for each rating, click or other interaction: pandas, polars, Arrow,
+                `datasets.Dataset`, or a dict of lists.
             items: One row for each item: its id, title, texts, categories, numbers.
             users: One row for each user.
             graph: One row for each triple (head, relation, tail) of a knowledge graph whose entities bear ids of items.

@@ -102,48 +102,69 @@ def facts_of(table: pa.Table) -> dict[str, Facts]:
 def column_facts(name: str, values: pa.ChunkedArray) -> Facts:
     """Look at one column."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    rows, stored = len(values), values.type
-    if pa.types.is_dictionary(stored):
-        values = values.cast(stored.value_type)
-        stored = values.type
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    stored = values.type
     if pa.types.is_list(stored) or pa.types.is_large_list(stored):
         return _of_lists(name, values)
-    if pa.types.is_timestamp(stored) or pa.types.is_date(stored):
-        distinct, filled = pc.count_distinct(values).as_py(), rows - values.null_count
-        said = f"the column's type is {stored}"
-        return Facts(
-            name, rows, filled, distinct, "time", _examples(values), time_form="iso", time_said=said, sure_time=True
-        )
+    if pa.types.is_timestamp(stored) or pa.types.is_date(stored) or pa.types.is_boolean(stored):
+        return _of_types(name, values)
     if pa.types.is_nested(stored) or pa.types.is_binary(stored) or pa.types.is_large_binary(stored):
-        return Facts(name, rows, 0, 0, "empty")
-    if pa.types.is_boolean(stored):
-        return Facts(name, rows, rows - values.null_count, pc.count_distinct(values).as_py(), "flag", _examples(values))
-    texts = as_texts(values)
+        return Facts(name, len(values), 0, 0, "empty")
+    return _of_cells(name, values)
+
+
+def _of_types(name: str, values: pa.ChunkedArray) -> Facts:
+    """Look at a column whose type says what it is: moments, or true and false."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    distinct, filled = pc.count_distinct(values).as_py(), len(values) - values.null_count
+    if pa.types.is_boolean(values.type):
+        return Facts(name, len(values), filled, distinct, "flag", _examples(values))
+    said = f"the column's type is {values.type}"
+    return Facts(
+        name,
+        len(values),
+        filled,
+        distinct,
+        "time",
+        _examples(values),
+        time_form="iso",
+        time_said=said,
+        sure_time=True,
+    )
+
+
+def _of_cells(name: str, values: pa.ChunkedArray) -> Facts:
+    """Look at a column of texts and numbers."""
+    import pyarrow.compute as pc
+
+    texts, rows = as_texts(values), len(values)
     filled = rows - texts.null_count
     if filled == 0:
         return Facts(name, rows, 0, 0, "empty")
     distinct = pc.count_distinct(texts).as_py()
-    base = {"examples": _examples(texts)}
-    sample = _sampled(texts)
+    examples, sample = _examples(texts), _sampled(texts)
     if pc.all(pc.match_substring_regex(sample, _NUMBER)).as_py():
-        return _of_numbers(name, rows, filled, distinct, texts, sample, base)
+        return _of_numbers(name, rows, filled, distinct, texts, sample, examples)
     timed = guessed_form(sample, strength(name, "time") > 0)
     if timed is not None:
+        form, said, unsure = timed
         return Facts(
             name,
             rows,
             filled,
             distinct,
             "time",
-            **base,
-            time_form=timed[0],
-            time_said=timed[1],
-            time_unsure=timed[2],
+            examples,
+            time_form=form,
+            time_said=said,
+            time_unsure=unsure,
             sure_time=True,
         )
-    return _of_texts(name, rows, filled, distinct, sample, base)
+    return _of_texts(name, rows, filled, distinct, sample, examples)
 
 
 def as_texts(values: pa.ChunkedArray, missing: bool = True) -> pa.ChunkedArray:
@@ -166,15 +187,20 @@ def as_texts(values: pa.ChunkedArray, missing: bool = True) -> pa.ChunkedArray:
 
 
 def _of_numbers(
-    name: str, rows: int, filled: int, distinct: int, texts: pa.ChunkedArray, sample: pa.Array, base: dict
+    name: str,
+    rows: int,
+    filled: int,
+    distinct: int,
+    texts: pa.ChunkedArray,
+    sample: pa.Array,
+    examples: tuple[str, ...],
 ) -> Facts:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     try:
         number = np.asarray(texts.drop_null().cast(pa.float64()))
     except pa.ArrowInvalid:  # further down it holds something else
-        return _of_texts(name, rows, filled, distinct, sample, base)
+        return _of_texts(name, rows, filled, distinct, sample, examples)
     number = number[np.isfinite(number)]
     if len(number) == 0:
         return Facts(name, rows, 0, 0, "empty")
@@ -187,7 +213,7 @@ def _of_numbers(
         filled,
         distinct,
         "number",
-        **base,
+        examples,
         whole=bool((number == np.floor(number)).all()),
         low=float(number.min()),
         high=float(number.max()),
@@ -200,19 +226,19 @@ def _of_numbers(
     )
 
 
-def _of_texts(name: str, rows: int, filled: int, distinct: int, sample: pa.Array, base: dict) -> Facts:
+def _of_texts(name: str, rows: int, filled: int, distinct: int, sample: pa.Array, examples: tuple[str, ...]) -> Facts:
     import pyarrow.compute as pc
 
     said = set(pc.utf8_lower(pc.unique(sample)).to_pylist()) if distinct <= 4 else set()  # noqa: PLR2004
     if said and said <= _FLAGS:
-        return Facts(name, rows, filled, distinct, "flag", **base)
+        return Facts(name, rows, filled, distinct, "flag", examples)
     if pc.mean(pc.match_substring_regex(sample, _URL).cast("float64")).as_py() > 0.9:  # noqa: PLR2004
-        return Facts(name, rows, filled, distinct, "url", **base)
+        return Facts(name, rows, filled, distinct, "url", examples)
     lettered = pc.mean(pc.match_substring_regex(sample, r"\p{L}").cast("float64")).as_py() > 0.5  # noqa: PLR2004
     words = _mean_words(sample)
     mark = _mark(sample, distinct)
     kind: Kind = "text" if mark is None else "list"
-    return Facts(name, rows, filled, distinct, kind, **base, words=words, mark=mark, lettered=lettered)
+    return Facts(name, rows, filled, distinct, kind, examples, words=words, mark=mark, lettered=lettered)
 
 
 def _of_lists(name: str, values: pa.ChunkedArray) -> Facts:

@@ -1,4 +1,4 @@
-"""Files: a reader of a user's own files, which the recipe describes: how they are written and what their columns are."""
+"""Files: a reader of a user's own files; the recipe says how they are written and what their columns are."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class FilesOptions(Meaning):
 class Files(Reader):
     """A user's own files: delimited text, JSON lines or Parquet, plain or compressed.
 
-    ``llmrec init custom --interactions FILE [--items FILE] [--users FILE] [--graph FILE]`` writes a recipe of it in which
-    each guess stands with its evidence. Files are named relative to the folder `data.path`.
+    ``llmrec init custom --interactions FILE [--items FILE] [--users FILE] [--graph FILE]`` writes a recipe of it in
+    which each guess stands with its evidence. Files are named relative to the folder `data.path`.
     """
 
     summary: ClassVar[str] = "files of your own; llmrec init custom writes the recipe"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,31 +38,32 @@ def as_arrow(frame: Any, called: str) -> pa.Table:
 def _converted(frame: Any, called: str) -> pa.Table:
     import pyarrow as pa
     from datasets import Dataset
+    from pyarrow.interchange import from_dataframe
 
-    if isinstance(frame, pa.Table):
-        return frame
-    if isinstance(frame, pa.RecordBatch):
-        return pa.Table.from_batches([frame])
-    if isinstance(frame, Dataset):
-        return arrow(frame)
     if isinstance(frame, str | Path):
         raise InputError(f"{called}: {str(frame)!r} is a path: llmrec init custom --interactions FILE reads files")
-    if type(frame).__module__.split(".")[0] == "pandas":
-        return _of_pandas(frame, called)
-    if hasattr(frame, "__arrow_c_stream__"):
-        return pa.table(frame)
-    if hasattr(frame, "__dataframe__"):
-        from pyarrow.interchange import from_dataframe
+    makers: list[tuple[bool, Callable[[], pa.Table]]] = [
+        (isinstance(frame, pa.Table), lambda: frame),
+        (isinstance(frame, pa.RecordBatch), lambda: pa.Table.from_batches([frame])),
+        (isinstance(frame, Dataset), lambda: arrow(frame)),
+        (type(frame).__module__.split(".")[0] == "pandas", lambda: _of_pandas(frame, called)),
+        (hasattr(frame, "__arrow_c_stream__"), lambda: pa.table(frame)),
+        (hasattr(frame, "__dataframe__"), lambda: from_dataframe(frame)),
+        (isinstance(frame, Mapping) and all(isinstance(name, str) for name in frame), lambda: _of_mapping(frame)),
+    ]
+    make = next((make for fits, make in makers if fits), None)
+    if make is None:
+        raise InputError(f"{called} is a {type(frame).__name__} where a frame belongs: {_KINDS}")
+    return make()
 
-        return from_dataframe(frame)
-    if isinstance(frame, Mapping) and all(isinstance(name, str) for name in frame):
-        return pa.table(
-            {
-                name: values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(list(values))
-                for name, values in frame.items()
-            }
-        )
-    raise InputError(f"{called} is a {type(frame).__name__} where a frame belongs: {_KINDS}")
+
+def _of_mapping(frame: Mapping[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    arrays = (pa.Array, pa.ChunkedArray)
+    return pa.table(
+        {name: cells if isinstance(cells, arrays) else pa.array(list(cells)) for name, cells in frame.items()}
+    )
 
 
 def _of_pandas(frame: Any, called: str) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.custom.facts import Facts, as_texts, facts_of
 from llmrec_peft.errors import InputError
-from llmrec_peft.printable import for_terminal, quoted, shown
+from llmrec_peft.printable import for_terminal, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ _TABLE = "interactions"
 _MOST_LEVELS = 21
 """Distinct ratings at most where no name says that a column has ratings: 0 to 10 in halves."""
 _USUAL = ((1.0, 5.0), (0.5, 5.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (1.0, 7.0), (1.0, 100.0), (0.0, 100.0))
+_LEAST_STEP, _ROUNDING = 0.1, 1e-6
 _CLICK = frozenset((0.0, 1.0))
 _FAR = 5.0
 """How much larger the largest of counts is than what half of them reach, at least."""
@@ -47,9 +49,7 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
     if column is not None:
         facts = looked.facts[looked.require(str(column), "--rating-column")]
         if facts.kind not in ("number", "flag"):
-            raise InputError(
-                f"--rating-column: column {column!r} of {looked.called} has no numbers, such as {listed(facts.examples)}"
-            )
+            raise InputError(f"--rating-column: column {column!r} has no numbers, but {listed(facts.examples)}")
         return _meant(facts, feedback, given, "as you said")
     free = [facts for name, facts in looked.facts.items() if name not in taken and facts.kind in ("number", "flag")]
     free = [facts for facts in free if not facts.sure_time]
@@ -58,11 +58,15 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
         return _meant(found[0], feedback, given, found[1], found[2])
     if feedback is not None:
         raise InputError(
-            f"--feedback {feedback}: which column has the labels? Say --rating-column NAME; there are {listed(looked.facts)}"
+            f"--feedback {feedback}: which column has the labels? Say --rating-column NAME; there are"
+            f" {listed(looked.facts)}"
         )
     counts = next((facts for facts in free if _is_count(facts)), None)
     if counts is not None:
-        said = f"numbers from {counts.low:g} to {counts.high:g}, half of them up to {counts.middle:g}, are counts and no ratings: that there is a row counts, not how large it is"
+        said = (
+            f"numbers from {counts.low:g} to {counts.high:g}, half of them up to {counts.middle:g}, are counts and no"
+            " ratings: that there is a row counts, not how large it is"
+        )
         return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
     return Label(Guess(_TABLE, "label", None, "no column has ratings or clicks: every row counts alike"), "implicit")
 
@@ -105,7 +109,7 @@ def _meant(facts: Facts, feedback: Feedback | None, given: Given, said: str, uns
     if feedback == "click":
         if not _is_binary(facts):
             raise InputError(
-                f"--feedback click: column {facts.name!r} has other values than 1 and 0, such as {listed(facts.examples)}"
+                f"--feedback click: column {facts.name!r} has other values than 1 and 0: {listed(facts.examples)}"
             )
         return Label(
             Guess(_TABLE, "click", facts.name, f"{said}; its values are {listed(facts.examples)}", unsure), "click"
@@ -123,7 +127,7 @@ def _meant(facts: Facts, feedback: Feedback | None, given: Given, said: str, uns
 
 
 def usual_scale(facts: Facts) -> tuple[float, float]:
-    """Return the scale of ratings: the usual one that ends where they end and that starts nearest below, or their range."""
+    """Return the scale of ratings: the first usual one that holds them and ends where they end, else their range."""
     usual = ((low, high) for low, high in _USUAL if facts.high == high and 0.0 <= low <= facts.low)
     return next(usual, (facts.low, facts.high))
 
@@ -133,10 +137,9 @@ def rating_like(facts: Facts) -> bool:
     levels = facts.levels
     if facts.kind != "number" or not 3 <= len(levels) <= _MOST_LEVELS or facts.low < 0.0 or facts.high > 10.0:  # noqa: PLR2004
         return False
-    step = min(after - before for before, after in zip(levels, levels[1:], strict=False))
-    return step >= 0.1 and all(
-        abs((level - levels[0]) / step - round((level - levels[0]) / step)) < 1e-6 for level in levels
-    )  # noqa: PLR2004
+    step = min(after - before for before, after in itertools.pairwise(levels))
+    steps = [(level - levels[0]) / step for level in levels]
+    return step >= _LEAST_STEP and all(abs(count - round(count)) < _ROUNDING for count in steps)
 
 
 def _is_binary(facts: Facts) -> bool:

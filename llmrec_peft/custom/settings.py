@@ -33,7 +33,7 @@ def recipe_values(
     if found.columns.feedback != "rating":
         data["allow_leakage"] = True
         comments["data.allow_leakage"] = (
-            "items may share a title, and two users a history: the check would take that for a leak; the run reports both"
+            "items may share a title, and users a history, which the check takes for a leak; the run reports them"
         )
     values["views"] = {"item": {"template": item_template(found), "max_length": _max_length(found)}}
     comments["views.item.template"] = "the text of an item, made of its columns; Jinja2"

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from llmrec_peft.custom.columns import (
     CategoryColumn,
     DescribingColumns,
-    GraphColumns,
     ItemColumns,
     TimeColumn,
     UserColumns,
     as_name,
 )
+from llmrec_peft.custom.describing_roles import role_of
 from llmrec_peft.custom.facts import Facts
 from llmrec_peft.custom.guess import Given, Guess, Looked, listed, overlap, percent
 from llmrec_peft.custom.words import is_id
 from llmrec_peft.errors import InputError
 
-_LONG = 5.0
-"""Words from which on a text is read, not taken for a category."""
-_MOST_CATEGORIES = 5_000
 _MOST_OF_EACH = 60
 """Columns of one kind at most."""
 
@@ -96,7 +94,8 @@ def id_of(table: str, looked: Looked, interactions: Looked, key: str, given: Giv
     if best is None or not best[0]:
         tried = best[5].name if best is not None else next(iter(looked.facts))
         raise InputError(
-            f"{looked.called}: {_no_overlap(looked, tried, interactions, key)}; say {flag} NAME, or --{kind}-column NAME"
+            f"{looked.called}: {_no_overlap(looked, tried, interactions, key)}; say {flag} NAME, or"
+            f" --{kind}-column NAME"
         )
     share, facts = best[2], best[5]
     repeated = facts.filled - facts.distinct
@@ -153,8 +152,13 @@ def _sorted(table: str, looked: Looked, taken: set[str | None]) -> _Sorted:
 def _place(table: str, column: str, facts: Facts, place: int, found: _Sorted) -> None:
     """Say of one column what it is."""
     name = as_name(column, found.names(), place)
-    role, said = _role(facts)
-    kinds = {"text": found.texts, "number": found.numbers, "category": found.categories, "year": found.years}
+    role, said = role_of(facts)
+    kinds: dict[str, dict[str, Any]] = {
+        "text": found.texts,
+        "number": found.numbers,
+        "category": found.categories,
+        "year": found.years,
+    }
     if role in kinds and len(kinds[role]) >= _MOST_OF_EACH:
         role, said = "left out", f"there are {_MOST_OF_EACH} columns of this kind before it"
     if role == "text":
@@ -169,94 +173,6 @@ def _place(table: str, column: str, facts: Facts, place: int, found: _Sorted) ->
     found.guesses.append(Guess(table, label, column, said, role == "year" and facts.time_unsure))
 
 
-def _role(facts: Facts) -> tuple[str, str]:
-    """Return what a describing column is, and why."""
-    many = f"{facts.distinct:,} distinct values"
-    if facts.kind == "empty":
-        return "left out", "it is empty"
-    if facts.distinct == 1 and facts.kind != "list":
-        return "left out", "all rows have the same value"
-    if facts.kind == "url":
-        return "left out", "addresses and files are not read"
-    if facts.kind == "time":
-        return "year", facts.time_said
-    if facts.kind == "flag":
-        return "category", f"its values are {listed(facts.examples)}"
-    if facts.kind == "number":
-        return _role_of_number(facts, many)
-    if facts.kind == "list":
-        several = facts.mark and f"lists divided by {facts.mark!r}" or "lists"
-        if facts.words >= _LONG:
-            return ("text", f"{several} of long texts") if not facts.mark else ("left out", f"{several} of long texts")
-        if facts.mark == "" and facts.distinct > _MOST_CATEGORIES:
-            return "left out", f"lists of {many}, which are too many for categories"
-        return "category", several + (f" of {many}" if facts.mark == "" else f", such as {listed(facts.examples[:1])}")
-    if facts.words >= _LONG:
-        return "text", f"texts of {facts.words:.0f} words in the mean"
-    if facts.repeated >= 2.0 and facts.distinct <= _MOST_CATEGORIES:  # noqa: PLR2004
-        return "category", f"{many} in {facts.filled:,} rows, such as {listed(facts.examples)}"
-    if facts.lettered and facts.words >= 1.5:  # noqa: PLR2004
-        return "text", f"{many}, names such as {listed(facts.examples[:2])}"
-    return "left out", f"{many} in {facts.filled:,} rows: nearly every row has its own"
-
-
-def _role_of_number(facts: Facts, many: str) -> tuple[str, str]:
-    if facts.sure_time and (facts.is_named("time") or not facts.whole):
-        return "year", facts.time_said
-    if facts.whole and is_id(facts.name) and facts.distinct > 10:  # noqa: PLR2004
-        return (
-            ("category", f"{many}: ids of groups")
-            if facts.repeated >= 2.0 and facts.distinct <= _MOST_CATEGORIES
-            else ("left out", f"{many}: ids")
-        )  # noqa: PLR2004
-    if facts.whole and facts.filled == facts.distinct and facts.rows > 50:  # noqa: PLR2004
-        return "left out", "every row has a number of its own, as ids have"
-    return "number", f"numbers from {facts.low:g} to {facts.high:g}"
-
-
-def _described(found: _Sorted) -> dict[str, dict]:
+def _described(found: _Sorted) -> dict[str, Any]:
     fields = DescribingColumns(texts=found.texts, categories=found.categories, numbers=found.numbers, years=found.years)
     return {name: getattr(fields, name) for name in DescribingColumns.model_fields}
-
-
-def guess_graph(looked: Looked, item_ids: object, given: Given) -> tuple[GraphColumns, list[Guess]]:
-    """Guess which columns of a graph are head, relation and tail.
-
-    Args:
-        looked: The triples.
-        item_ids: Ids of all items, as an Arrow column.
-        given: What the user said himself.
-
-    Raises:
-        InputError: Where it has no two columns of entities, or none of them names an item.
-    """
-    names = list(looked.facts)
-    if len(names) < 2:  # noqa: PLR2004
-        raise InputError(
-            f"{looked.called}: a graph has columns of head, relation and tail, or of head and tail; this has {listed(names)}"
-        )
-    asked = {role: given.get(f"{role}_column") for role in ("head", "relation", "tail")}
-    chosen = {role: looked.require(str(name), f"--{role}-column") for role, name in asked.items() if name is not None}
-    for role in ("head", "relation", "tail"):
-        best = max(
-            (n for n in names if n not in chosen.values()), key=lambda n: looked.facts[n].is_named(role), default=None
-        )
-        if looked.headed and role not in chosen and best is not None and looked.facts[best].is_named(role):
-            chosen[role] = best
-    said = "its name"
-    if not {"head", "tail"} <= set(chosen):
-        said = "the columns' order"
-        first = names[:3] if len(names) > 2 else [names[0], None, names[1]]  # noqa: PLR2004
-        chosen = {
-            role: name for role, name in zip(("head", "relation", "tail"), first, strict=True) if name is not None
-        }
-    share = max(overlap(item_ids, looked.texts(chosen[role])) for role in ("head", "tail"))
-    if share == 0.0:
-        raise InputError(
-            f"{looked.called}: no head and no tail is the id of an item: entities that stand for items have to bear their ids"
-        )
-    guesses = [
-        Guess("graph", role, chosen.get(role), said, said != "its name") for role in ("head", "relation", "tail")
-    ]
-    guesses.append(Guess("graph", "items", None, f"{percent(share)} of the items are entities of it"))
-    return GraphColumns(head=chosen["head"], relation=chosen.get("relation"), tail=chosen["tail"]), guesses

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns, InteractionColumns, ItemColumns
+from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns, InteractionColumns
 from llmrec_peft.custom.describing import described
 from llmrec_peft.custom.facts import as_texts
 from llmrec_peft.custom.times import seconds
@@ -219,7 +219,8 @@ def _kept(table: pa.Table, given: InteractionColumns, called: str, said: list[st
             continue
         if lacking * 2 > rows:
             raise InputError(
-                f"{called}: {lacking} of {rows} rows have no {what}: is data.options.interactions.{what} the right column?"
+                f"{called}: {lacking} of {rows} rows have no {what}: is data.options.interactions.{what} the right"
+                " column?"
             )
         said.append(f"{lacking} of {rows} interactions have no {what}: they were left out")
         table = table.filter(pc.is_valid(table.column(name)))
@@ -228,7 +229,8 @@ def _kept(table: pa.Table, given: InteractionColumns, called: str, said: list[st
             wanted = pc.is_in(table.column("kind_of_row"), value_set=pa.array(given.events, pa.string()))
             table = table.filter(wanted)
             said.append(
-                f"{rows - len(table)} of {rows} interactions are of other kinds than {', '.join(given.events)}: they were left out"
+                f"{rows - len(table)} of {rows} interactions are of other kinds than {', '.join(given.events)}: they"
+                " were left out"
             )
         table = table.drop_columns(["kind_of_row"])
     if len(table) == 0:
@@ -239,7 +241,6 @@ def _kept(table: pa.Table, given: InteractionColumns, called: str, said: list[st
 def _once(table: pa.Table, said: list[str]) -> pa.Table:
     """Keep one row of each pair, the newest, and note how many were left out."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     codes = [table.column(name).combine_chunks().dictionary_encode() for name in ("user_id", "item_id")]
     pair = np.asarray(codes[0].indices, np.int64) * max(1, len(codes[1].dictionary)) + np.asarray(

@@ -28,8 +28,12 @@ TimeForm = Literal[
 """How times are written: units since 1970; ISO 8601, with or without a zone; 31.12.2024 or 31/12/2024; 12/31/2024 or
 12 31, 2024; 31-Dec-2024; 20241231; days as spreadsheets count them (45657.5); numbers that only order."""
 UNITS: dict[str, int] = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-_SPOKEN = {"seconds": 1e8, "milliseconds": 1e11, "microseconds": 1e14, "nanoseconds": 1e17}
+_SPOKEN: dict[TimeForm, float] = {"seconds": 1e8, "milliseconds": 1e11, "microseconds": 1e14, "nanoseconds": 1e17}
 """Least size of a moment after 1973 in each unit; the largest is 42 times as much, the year 2106."""
+_SPAN = 42
+_EXCEL = (20_000, 80_000)
+"""Days as spreadsheets count them, 1954 to 2119."""
+_DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name")
 _EXCEL_EPOCH = 25_569
 """The first of January 1970 as spreadsheets count days."""
 _CLOCK = r"(?:[T ,]+(?P<h>\d{1,2}):(?P<min>\d{2})(?::(?P<s>\d{2})(?:[.,]\d+)?)?)?"
@@ -58,29 +62,37 @@ def guessed_form(values: pa.Array, named: bool) -> tuple[TimeForm, str, bool] | 
 
     if len(values) == 0:
         return None
-    numbers = pc.all(pc.match_substring_regex(values, r"^-?\d{1,19}(?:\.\d+)?$")).as_py()
-    compact = pc.all(pc.match_substring_regex(values, _plain("compact"))).as_py()
-    if numbers:
-        found = np.abs(np.asarray(values.cast("float64")))
-        middle = float(np.median(found))
-        if compact and named and _moments(values, "compact") is not None:
-            return "compact", f"all values are dates such as {_first(values)}", False
-        for unit, least in _SPOKEN.items():
-            if least <= middle < 42 * least and (named or float(found.min()) >= least):
-                return unit, f"numbers around {_first(values)} are {unit} since 1970", False  # type: ignore[return-value]
-        if named and 20_000 <= middle <= 80_000:  # noqa: PLR2004 - 1954 to 2119
-            return "excel-days", f"numbers around {_first(values)} are days as spreadsheets count them", True
-        return ("order", f"numbers such as {_first(values)} are no moments, but they order", True) if named else None
-    fitting = [
-        form
-        for form in ("iso", "day-first", "month-first", "day-month-name")
-        if pc.all(pc.match_substring_regex(values, _plain(form))).as_py() and _moments(values, form) is not None
-    ]
+    if pc.all(pc.match_substring_regex(values, r"^-?\d{1,19}(?:\.\d+)?$")).as_py():
+        return _form_of_numbers(values, named)
+    fitting = [form for form in _DATES if _matches(values, form)]
     if not fitting:
         return None
     unsure = len(fitting) > 1
     said = f"values such as {_first(values)} are {_CALLED[fitting[0]]}"
-    return fitting[0], said + (" or month first: no day is above 12" if unsure else ""), unsure  # type: ignore[return-value]
+    return fitting[0], said + (" or month first: no day is above 12" if unsure else ""), unsure
+
+
+def _form_of_numbers(values: pa.Array, named: bool) -> tuple[TimeForm, str, bool] | None:
+    """Guess which moments numbers are; None if they are none."""
+    found = np.abs(np.asarray(values.cast("float64")))
+    middle = float(np.median(found))
+    if named and _matches(values, "compact"):
+        return "compact", f"all values are dates such as {_first(values)}", False
+    for unit, least in _SPOKEN.items():
+        if least <= middle < _SPAN * least and (named or float(found.min()) >= least):
+            return unit, f"numbers around {_first(values)} are {unit} since 1970", False
+    if not named:
+        return None
+    if _EXCEL[0] <= middle <= _EXCEL[1]:
+        return "excel-days", f"numbers around {_first(values)} are days as spreadsheets count them", True
+    return "order", f"numbers such as {_first(values)} are no moments, but they order", True
+
+
+def _matches(values: pa.Array, form: TimeForm) -> bool:
+    """Return whether all texts are moments of a form."""
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.match_substring_regex(values, _plain(form))).as_py()) and _moments(values, form) is not None
 
 
 _CALLED = {

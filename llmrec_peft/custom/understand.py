@@ -10,10 +10,11 @@ import numpy as np
 
 from llmrec_peft.custom.columns import FrameColumns
 from llmrec_peft.custom.facts import Facts
+from llmrec_peft.custom.graph_guesses import guess_graph
 from llmrec_peft.custom.guess import Given, Guess, Looked, percent
 from llmrec_peft.custom.interaction_guesses import checked_by_tables, guess_interactions
 from llmrec_peft.custom.labels import Label
-from llmrec_peft.custom.table_guesses import guess_graph, guess_items, guess_users
+from llmrec_peft.custom.table_guesses import guess_items, guess_users
 from llmrec_peft.errors import InputError, nearest
 
 COLUMN_OPTIONS = (

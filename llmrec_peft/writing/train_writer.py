@@ -15,8 +15,8 @@ from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.preflight import known_facts
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.experiment import OpenedRun, open_run
 from llmrec_peft.experiment.training_folder import announce, training_folder, workspace_of
