@@ -68,6 +68,9 @@ class Looked:
         twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
         if twice is not None:
             raise InputError(f"{called}: two columns are called {quoted(twice, 60)}: rename one of them")
+        odd = next((name for name in names if _CONTROL.search(name)), None)
+        if odd is not None:
+            raise InputError(f"{called}: the name of column {quoted(odd, 60)} holds a control character: rename it")
         if len(names) == 0 or len(table) == 0:
             raise InputError(f"{called}: the table has no {'columns' if not names else 'rows'}")
         headed = headed and not all(_NAMELESS.fullmatch(name) for name in names)
@@ -90,6 +93,7 @@ class Looked:
 
 _NAMELESS = re.compile(r"\d+|(?:column|col|f|x|v|c|unnamed:)[ _]?\d+", re.IGNORECASE)
 """Names that libraries make up for columns without one."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 MOST_COLUMNS = 1000
 """Columns of a table at most."""
 _LISTED = 12
