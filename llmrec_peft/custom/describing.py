@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmrec_peft.custom.cells import numbers, taken
 from llmrec_peft.custom.columns import CategoryColumn, DescribingColumns
 from llmrec_peft.custom.facts import as_texts
+from llmrec_peft.custom.markup import without_markup
 from llmrec_peft.custom.times import seconds
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
@@ -32,8 +34,6 @@ def described(table: pa.Table, named: DescribingColumns, called: str, field: str
     Raises:
         InputError: For a column that the table lacks, or a value that is none of its kind.
     """
-    from llmrec_peft.custom.tables import numbers, taken
-
     made: dict[str, Any] = {}
     for name, column in named.texts.items():
         made[name] = _text(taken(table, column, called, f"{field}.texts.{name}"))
@@ -59,7 +59,7 @@ def _text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         texts = values.cast(pa.list_(pa.string()))
         values = pc.binary_join(texts, " ")
-    return as_texts(values)
+    return without_markup(as_texts(values))
 
 
 def _categories(values: pa.ChunkedArray, category: CategoryColumn, called: str) -> Any:
@@ -71,7 +71,7 @@ def _categories(values: pa.ChunkedArray, category: CategoryColumn, called: str) 
         return values.cast(pa.list_(pa.string()))
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.string())
-    texts = as_texts(values)
+    texts = without_markup(as_texts(values))
     if category.mark is None:
         return texts
     if category.mark == "json":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field, field_validator
 
@@ -15,7 +15,11 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.printable import quoted, shown
 from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.read import TableRead, read_table
+from llmrec_peft.tabular.read import read_table
+from llmrec_peft.tabular.table_read import TableRead
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class OwnFile(FileForm):
@@ -90,7 +94,7 @@ class Files(Reader):
                 continue
             file = inside(path, own.file, f"data.options.{table}.file")
             found = read_table(file, own, skip_bad=options.skip_bad)
-            read[table], called[table] = found.table, own.file
+            read[table], called[table] = with_points(found.table, own), own.file
             notes += _left_out(found, own.file)
         tables = Tables(read["interactions"], read.get("items"), read.get("users"), read.get("graph"), called)
         columns = FrameColumns.model_construct(**{name: getattr(options, name) for name in FrameColumns.model_fields})
@@ -99,6 +103,19 @@ class Files(Reader):
     def no_path(self, name: str) -> str:
         """Say where the folder of the files is given."""
         return "data.path: name the folder that your files lie in, in the recipe or by --data DIR"
+
+
+def with_points(table: pa.Table, form: FileForm) -> pa.Table:
+    """Return a table whose numbers have points, where the file writes 3,5: columns that hold such numbers alone."""
+    import pyarrow.compute as pc
+
+    if form.decimal == "." or form.format != "delimited":
+        return table
+    for at, name in enumerate(table.column_names):
+        texts = pc.utf8_trim_whitespace(table.column(at))
+        if pc.all(pc.match_substring_regex(texts, r"^(?:[+-]?\d+(?:,\d+)?)?$")).as_py():
+            table = table.set_column(at, name, pc.replace_substring(texts, ",", "."))
+    return table
 
 
 def inside(folder: Path, name: str, field: str) -> Path:

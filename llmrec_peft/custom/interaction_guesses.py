@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from llmrec_peft.custom.columns import InteractionColumns
 from llmrec_peft.custom.facts import Facts
 from llmrec_peft.custom.guess import Given, Guess, Looked, listed, overlap, percent
 from llmrec_peft.custom.labels import Label, label_of
+from llmrec_peft.custom.times import TimeForm
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
@@ -199,6 +200,8 @@ def _agreement(values: pa.ChunkedArray, ids: pa.ChunkedArray) -> tuple[float, fl
 def _time(looked: Looked, given: Given, taken: set[str | None]) -> tuple[Guess, str]:
     """Return the column of times and how they are written."""
     form = given.get("time_form")
+    if form is not None and form not in get_args(TimeForm):
+        raise InputError(f"--time-form: {form!r} is none of {', '.join(get_args(TimeForm))}")
     if given.get("time_column") is not None:
         facts = looked.facts[looked.require(str(given["time_column"]), "--time-column")]
         chosen = form or facts.time_form

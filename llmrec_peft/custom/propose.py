@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.custom.commented_yaml import comment_lines, commented_yaml
+from llmrec_peft.custom.files import with_points
 from llmrec_peft.custom.guess import Guess, Looked
 from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.understand import COLUMN_OPTIONS, Understood, understood
@@ -101,10 +102,11 @@ def propose(
     for table, path in paths.items():
         progress.note(f"reading {shown(path)}")
         forms[table] = sniffed(path, {**forms_given.get("", {}), **forms_given.get(table, {})})
-        found = read_table(path, forms[table].form, skip_bad=skip_bad)
-        notes += [f"{path.name}, line {bad.line}: {bad.reason}" for bad in found.bad]
-        headed = forms[table].form.header or forms[table].form.format != "delimited"
-        looked[table] = Looked.at(found.table, path.name, headed)
+        form = forms[table].form
+        read = read_table(path, form, skip_bad=skip_bad)
+        notes += [f"{path.name}, line {bad.line}: {bad.reason}" for bad in read.bad]
+        headed = form.header or form.format != "delimited"
+        looked[table] = Looked.at(with_points(read.table, form), path.name, headed)
     found = understood(looked, columns)
     folder, names = _common(paths)
     text = _text(name or Path(names["interactions"]).name.split(".")[0], folder, names, found, forms, skip_bad)

@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns, InteractionColumns
+from llmrec_peft.custom.cells import taken
+from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns
 from llmrec_peft.custom.describing import described
 from llmrec_peft.custom.facts import as_texts
-from llmrec_peft.custom.times import seconds
+from llmrec_peft.custom.interaction_rows import interaction_rows
+from llmrec_peft.custom.markup import without_markup
 from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 from llmrec_peft.errors import InputError
-from llmrec_peft.printable import quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ORDER_SEED = 0
-"""Seed of the order of interactions whose times are not known."""
-_TRUE = ("1", "1.0", "true", "t", "yes", "y", "ja", "oui", "si", "like")
-_FALSE = ("0", "0.0", "false", "f", "no", "n", "nein", "non", "dislike")
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ def as_dataset(name: str, tables: Tables, columns: FrameColumns, notes: tuple[st
     from datasets import Dataset
 
     said = list(notes)
-    interactions = _interactions(tables, columns, said)
+    interactions = interaction_rows(tables.interactions, columns, tables.called["interactions"], said)
     sides = {}
     for side, given, described_by in (("items", tables.items, columns.items), ("users", tables.users, columns.users)):
         key = f"{side[:-1]}_id"
@@ -88,171 +84,6 @@ def as_dataset(name: str, tables: Tables, columns: FrameColumns, notes: tuple[st
         feedback=columns.feedback,
         repeats=columns.repeats,
     )
-
-
-def taken(table: pa.Table, name: str, called: str, field: str) -> pa.ChunkedArray:
-    """Return a column that the recipe names.
-
-    Raises:
-        InputError: If the table lacks it, naming the recipe's field.
-    """
-    at = table.schema.get_all_field_indices(name)
-    if len(at) != 1:
-        problem = "no column" if not at else "two columns"
-        there = ", ".join(quoted(one, 40) for one in table.column_names[:12])
-        raise InputError(f"{field}: {called} has {problem} {quoted(name, 60)}; it has {there}")
-    return table.column(at[0])
-
-
-def _interactions(tables: Tables, columns: FrameColumns, said: list[str]) -> pa.Table:
-    """Return the table of interactions as `RecDataset` wants it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    given, table, called = columns.interactions, tables.interactions, tables.called["interactions"]
-    where = "data.options.interactions"
-    found = {
-        "user_id": as_texts(taken(table, given.user, called, f"{where}.user"), missing=False),
-        "item_id": as_texts(taken(table, given.item, called, f"{where}.item"), missing=False),
-    }
-    found["rating"] = _labels(table, columns, called)
-    found["timestamp"] = _times(table, columns, called)
-    if given.review is not None:
-        found["review"] = pc.fill_null(
-            as_texts(taken(table, given.review, called, f"{where}.review"), missing=False), ""
-        )
-    if given.event is not None:
-        found["kind_of_row"] = as_texts(taken(table, given.event, called, f"{where}.event"), missing=False)
-    whole = pa.table(found)
-    whole = _kept(whole, given, called, said)
-    if columns.feedback == "implicit" and not columns.repeats:
-        whole = _once(whole, said)
-    return whole
-
-
-def _labels(table: pa.Table, columns: FrameColumns, called: str) -> pa.ChunkedArray:
-    """Return labels as numbers, float32 [n]; 1 for every row where there are none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    name = columns.interactions.label
-    if columns.feedback == "implicit" or name is None:
-        if columns.feedback != "implicit":
-            raise InputError(f"data.options.interactions.label: {columns.feedback} needs a column of labels")
-        return pa.chunked_array([pa.array(np.ones(len(table), np.float32))])
-    values = taken(table, name, called, "data.options.interactions.label")
-    if pa.types.is_boolean(values.type):
-        return values.cast(pa.float32())
-    texts = as_texts(values)
-    if columns.feedback == "click":
-        small = pc.utf8_lower(texts)
-        yes, no = (pc.is_in(small, value_set=pa.array(words)) for words in (_TRUE, _FALSE))
-        wrong = pc.and_(pc.is_valid(texts), pc.invert(pc.or_(yes, no)))
-        if pc.any(wrong).as_py():
-            row = pc.index(wrong, True).as_py()
-            raise InputError(
-                f"{called}: row {row + 1}, column {name!r}: {quoted(texts[row].as_py(), 60)} is neither 1 nor 0"
-            )
-        return pc.if_else(pc.is_valid(texts), yes.cast(pa.float32()), pa.scalar(None, pa.float32()))
-    return numbers(values, called, name).cast(pa.float32())
-
-
-def numbers(values: pa.ChunkedArray, called: str, name: str) -> pa.ChunkedArray:
-    """Return a column as numbers, float64 [n]; empty cells and marks of missing values are none.
-
-    Raises:
-        InputError: Naming the first row whose value is no finite number.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        found = values.cast(pa.float64())
-        found = pc.if_else(pc.is_nan(found), pa.scalar(None, pa.float64()), found)
-    else:
-        texts = as_texts(values)
-        try:
-            found = texts.cast(pa.float64())
-        except pa.ArrowInvalid:
-            fits = pc.match_substring_regex(texts, r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
-            row = pc.index(pc.fill_null(fits, True), False).as_py()
-            shown = quoted(texts[row].as_py(), 60) if row >= 0 else "a value"
-            raise InputError(f"{called}: row {row + 1}, column {name!r}: {shown} is no number") from None
-    infinite = pc.fill_null(pc.invert(pc.is_finite(found)), False)
-    if pc.any(infinite).as_py():
-        raise InputError(f"{called}: row {pc.index(infinite, True).as_py() + 1}, column {name!r}: no finite number")
-    return found
-
-
-def _times(table: pa.Table, columns: FrameColumns, called: str) -> pa.ChunkedArray:
-    """Return times, int64 [n]; without any, one time for ratings, and for all else an order drawn at random.
-
-    Clicks and rankings are judged by what a user met before, which needs an order; the file's own order is often that
-    of ids, which would put certain items into the test part.
-    """
-    import pyarrow as pa
-
-    name = columns.interactions.time
-    if name is not None:
-        where = f"{called}, column {name!r}"
-        return seconds(
-            taken(table, name, called, "data.options.interactions.time"), columns.interactions.time_form, where
-        )
-    if columns.feedback == "rating":
-        return pa.chunked_array([pa.array(np.zeros(len(table), np.int64))])
-    return pa.chunked_array([pa.array(np.random.default_rng(ORDER_SEED).permutation(len(table)).astype(np.int64))])
-
-
-def _kept(table: pa.Table, given: InteractionColumns, called: str, said: list[str]) -> pa.Table:
-    """Leave out rows without an id, a label or a time, and kinds of events that are not wanted, and note how many.
-
-    Raises:
-        InputError: If more than half of the rows lack one, or nothing is left.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = len(table)
-    for name, what in (("user_id", "user"), ("item_id", "item"), ("rating", "label"), ("timestamp", "time")):
-        lacking = table.column(name).null_count
-        if not lacking:
-            continue
-        if lacking * 2 > rows:
-            raise InputError(
-                f"{called}: {lacking} of {rows} rows have no {what}: is data.options.interactions.{what} the right"
-                " column?"
-            )
-        said.append(f"{lacking} of {rows} interactions have no {what}: they were left out")
-        table = table.filter(pc.is_valid(table.column(name)))
-    if given.event is not None:
-        if given.events:
-            wanted = pc.is_in(table.column("kind_of_row"), value_set=pa.array(given.events, pa.string()))
-            table = table.filter(wanted)
-            said.append(
-                f"{rows - len(table)} of {rows} interactions are of other kinds than {', '.join(given.events)}: they"
-                " were left out"
-            )
-        table = table.drop_columns(["kind_of_row"])
-    if len(table) == 0:
-        raise InputError(f"{called}: no interactions are left")
-    return table
-
-
-def _once(table: pa.Table, said: list[str]) -> pa.Table:
-    """Keep one row of each pair, the newest, and note how many were left out."""
-    import pyarrow as pa
-
-    codes = [table.column(name).combine_chunks().dictionary_encode() for name in ("user_id", "item_id")]
-    pair = np.asarray(codes[0].indices, np.int64) * max(1, len(codes[1].dictionary)) + np.asarray(
-        codes[1].indices, np.int64
-    )
-    order = np.lexsort((np.asarray(table.column("timestamp")), pair))
-    last = np.sort(order[np.append(pair[order][1:] != pair[order][:-1], True)])
-    dropped = len(table) - len(last)
-    if not dropped:
-        return table
-    said.append(f"{dropped} of {len(table)} interactions repeat a user-item pair: one of each was kept")
-    return table.take(pa.array(last))
 
 
 def _side(
@@ -281,7 +112,7 @@ def _side(
             if title is None
             else as_texts(taken(given, title, called, "data.options.items.title"), missing=False)
         )
-        table = table.add_column(1, "title", pc.fill_null(texts, ""))
+        table = table.add_column(1, "title", pc.fill_null(without_markup(texts), ""))
     table = _distinct(table, key, side, called, said)
     lacking = met.filter(pc.invert(pc.is_in(met, value_set=pc.unique(table.column(key)))))
     if len(lacking):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
@@ -45,7 +46,7 @@ _PATTERNS: dict[str, str] = {
     "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>\d{2})(?P<d>\d{2})$",
 }
 _MONTHS = {name: at for at, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
-_TURNED = (12, 31)
+_MOST_MONTHS, _MOST_HOURS, _MOST_MINUTES = 12, 24, 59
 
 
 def guessed_form(values: pa.Array, named: bool) -> tuple[TimeForm, str, bool] | None:
@@ -169,7 +170,7 @@ def _plain(form: str) -> str:
     return re.sub(r"\?P<\w+>", "", _PATTERNS[form])
 
 
-def _moments(values: pa.Array, form: str) -> np.ndarray | None:
+def _moments(values: pa.Array, form: str) -> NDArray[np.int64] | None:
     """Return seconds since 1970 of texts of one form, int64 [n]; None if one of them is no such moment."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -178,7 +179,7 @@ def _moments(values: pa.Array, form: str) -> np.ndarray | None:
     if found.null_count:
         return None
 
-    def part(name: str, default: str = "0") -> np.ndarray:
+    def part(name: str, default: str = "0") -> NDArray[np.int64]:
         texts = pc.struct_field(found, name)
         return np.asarray(pc.if_else(pc.equal(texts, ""), default, texts).cast(pa.int64()))
 
@@ -195,19 +196,22 @@ def _moments(values: pa.Array, form: str) -> np.ndarray | None:
     hour, minute, second = (
         part(name) if name in fields else np.zeros(len(values), np.int64) for name in ("h", "min", "s")
     )
-    if ((month < 1) | (month > _TURNED[0]) | (day < 1) | (day > _TURNED[1]) | (hour > 24) | (minute > 59)).any():  # noqa: PLR2004
+    if ((month < 1) | (month > _MOST_MONTHS) | (hour > _MOST_HOURS) | (minute > _MOST_MINUTES)).any():
         return None
     months = (year - 1970) * 12 + (month - 1)
-    days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + (day - 1)
-    moment = ((days * 24 + hour) * 60 + minute) * 60 + second
+    begin, end = (at.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for at in (months, months + 1))
+    if ((day < 1) | (day > end - begin)).any():
+        return None
+    days = begin + (day - 1)
+    moment: NDArray[np.int64] = ((days * 24 + hour) * 60 + minute) * 60 + second
     return moment - _zones(pc.struct_field(found, "zone")) if "zone" in fields else moment
 
 
-def _zones(texts: pa.Array) -> np.ndarray:
+def _zones(texts: pa.Array) -> NDArray[np.int64]:
     """Return how many seconds each zone is ahead of UTC, int64 [n]."""
-    names = np.asarray(texts.to_pylist(), dtype=object)
-    distinct = {name: 0 if name[:1] not in ("+", "-") else _ahead(name) for name in set(names)}
-    return np.asarray([distinct[name] for name in names], np.int64)
+    coded = texts.dictionary_encode()
+    ahead = [_ahead(name) if name[:1] in ("+", "-") else 0 for name in coded.dictionary.to_pylist()]
+    return np.asarray(ahead, np.int64)[np.asarray(coded.indices)]
 
 
 def _ahead(zone: str) -> int:

@@ -18,7 +18,6 @@ from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.recommender import Recommender as RunRecommender
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
 
     from llmrec_peft.explanation.evidence import Explanation
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 class RecommendedUsers(list[Recommendations]):
     """Recommendations for several users, one `Recommendations` each; `to_frame` makes a table of them."""
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> Any:
         """Return a pandas frame with one row for each recommended item: user_id, rank, item_id, title, score, basis."""
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped]
 
         rows = [
             (found.user_id, rank, item.item_id, item.title, item.score, found.basis)

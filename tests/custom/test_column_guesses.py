@@ -172,7 +172,11 @@ def test_columns_of_items_and_users() -> None:
     columns = guessed.columns.items
     assert columns is not None
     assert (columns.id, columns.title) == ("item", "Name")
-    assert {name: one.mark for name, one in columns.categories.items()} == {"genres": "|", "tags": "json", "brand": None}
+    assert {name: one.mark for name, one in columns.categories.items()} == {
+        "genres": "|",
+        "tags": "json",
+        "brand": None,
+    }
     assert (set(columns.texts), set(columns.numbers), set(columns.years)) == ({"description"}, {"price"}, {"published"})
     left = {guess.column: guess.said for guess in guessed.guesses if guess.role == "left out"}
     assert left == {"image": "addresses and files are not read", "nothing": "it is empty"}

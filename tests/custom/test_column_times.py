@@ -91,3 +91,8 @@ def test_types_of_arrow_are_read() -> None:
     assert seconds(zoned, "iso", "file").to_pylist() == [MOMENT]
     days = pa.chunked_array([pa.array([dt.date(1970, 1, 2)])])
     assert seconds(days, "iso", "file").to_pylist() == [86_400]
+
+
+def test_days_that_a_month_lacks_are_no_dates() -> None:
+    assert guessed_form(pa.array(["2023-02-29"]), named=True) is None
+    assert guessed_form(pa.array(["2024-02-29"]), named=True) is not None
