@@ -55,7 +55,7 @@ def columns_of(path: Path, form: FileForm) -> Columns:
     with opened(path, form.compression) as unpacked:
         try:
             found = list(islice(records(numbered_lines(unpacked, form.encoding), form), 1))
-        except (DamagedFileError, UnicodeDecodeError) as error:
+        except (DamagedFileError, UnicodeError) as error:
             raise InputError(f"{shown(path)}, line 1: {reason_of(error)}") from None
     if not found:
         raise InputError(f"{shown(path)}: the file is empty")
@@ -92,7 +92,7 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
     try:
         with opened(path, form.compression) as unpacked:
             blocks = _marked_end(_arrow_blocks(unpacked, form, len(names)), form, len(names))
-            for batch in _batches(_Blocks(blocks), form, names):
+            for batch in _batches(Blocks(blocks), form, names):
                 if kept is not None:
                     batches.append(_typed(kept, kinds, form))
                 kept = _own(batch.columns, form, columns.header)
@@ -105,7 +105,7 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
     return pa.Table.from_arrays(read, names=list(names)).unify_dictionaries()
 
 
-def _batches(file: _Blocks, form: FileForm, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: Blocks, form: FileForm, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     places = [str(at) for at in range(len(names))]
     reader = arrow_csv.open_csv(
         pa.PythonFile(file, mode="r"),
@@ -162,7 +162,7 @@ def _parsed_delimiter(form: FileForm) -> str:
     return MARK if is_marked(form) else form.delimiter
 
 
-class _Blocks:
+class Blocks:
     """A file for pyarrow, made of blocks."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:

@@ -54,7 +54,7 @@ def read_exactly(
             exact.read(records(lines, form, len(columns.names)))
     except DamagedFileError as error:
         raise InputError(f"{shown(path)}: {error}, after line {last}") from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise InputError(f"{shown(path)}: not {form.encoding} ({reason_of(error)}), after line {last}") from None
     return exact.result()
 

@@ -13,7 +13,9 @@ import pyarrow.types as of
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.tabular.cells import cell_of, column_of, joined
+from llmrec_peft.tabular.delimited import SuspiciousError
 from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.json_quick import kinds_of, read_json_quickly
 from llmrec_peft.tabular.json_records import BrokenJsonError, JsonRecord, json_records
 from llmrec_peft.tabular.table_read import BadRow, BadRows, TableRead
 from llmrec_peft.tabular.typed import converted, reason, wrong_rows
@@ -48,7 +50,7 @@ def _records(path: Path, form: FileForm) -> Iterator[Iterator[JsonRecord]]:
         raise InputError(f"{shown(path)}, line {error.line}: {error}") from None
     except DamagedFileError as error:
         raise InputError(f"{shown(path)}: {error}, after line {last}") from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise InputError(f"{shown(path)}: not {form.encoding} ({reason_of(error)}), after line {last}") from None
 
 
@@ -58,11 +60,16 @@ def json_columns(path: Path, form: FileForm) -> tuple[str, ...]:
     Raises:
         InputError: If there is no record, or no field.
     """
-    if form.columns is not None:
-        return form.columns
+    return form.columns or _fields(path, _first(path, form))
+
+
+def _first(path: Path, form: FileForm) -> list[JsonRecord]:
     with _records(path, form) as found:
-        first = list(islice(found, _FIRST))
-    names = dict.fromkeys(name for record in first for name in record.fields)
+        return list(islice(found, _FIRST))
+
+
+def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
+    names = dict.fromkeys(name for record in first if record.flaw is None for name in record.fields)
     if not first:
         raise InputError(f"{shown(path)}: the file holds no record")
     if not names:
@@ -76,9 +83,24 @@ def first_json_rows(path: Path, form: FileForm, rows: int) -> pa.Table:
     """Return the first rows that can be read."""
     names = json_columns(path, form)
     with _records(path, form) as found:
-        first = [record for record in islice(found, rows) if record.flaw is None and _is_text(record)]
+        first = [record for record in islice(found, rows) if record.flaw is None]
     columns = [column_of([cell_of(record.fields.get(name)) for record in first]) for name in names]
     return pa.Table.from_arrays(columns, names=list(names))
+
+
+def read_json(
+    path: Path, form: FileForm, names: Sequence[str], types: Mapping[str, pa.DataType], skip_bad: int
+) -> TableRead:
+    """Read a JSON file, quickly if it can be; the arguments are those of `read_table`.
+
+    Raises:
+        InputError: As `read_table`.
+    """
+    try:
+        kinds = kinds_of(_first(path, form), names)
+        return TableRead(read_json_quickly(path, form, names, kinds, types))
+    except SuspiciousError:
+        return read_json_exactly(path, form, names, types, skip_bad)
 
 
 def read_json_exactly(
@@ -121,19 +143,13 @@ class _Exact:
     def convert(self, rows: list[JsonRecord], bad: JsonRecord | None) -> None:
         """Turn records into Arrow, and take note of the bad ones among them and of the one behind them."""
         if rows:
-            wrong = {
-                at: BadRow(self._path, row.line, None, "half a character (a lone surrogate)")
-                for at, row in enumerate(rows)
-                if not _is_text(row)
-            }
-            rows_kept = [row for at, row in enumerate(rows) if at not in wrong]
-            lines = [at for at in range(len(rows)) if at not in wrong]
-            columns = [column_of([cell_of(row.fields.get(name)) for row in rows_kept]) for name in self._names]
-            for at, name in enumerate(self._names):
-                for row, why in self._wrong(columns[at], name):
-                    wrong.setdefault(lines[row], BadRow(self._path, rows_kept[row].line, name, why))
+            columns = [column_of([cell_of(row.fields.get(name)) for row in rows]) for name in self._names]
+            wrong: dict[int, BadRow] = {}
+            for column, name in zip(columns, self._names, strict=True):
+                for row, why in self._wrong(column, name):
+                    wrong.setdefault(row, BadRow(self._path, rows[row].line, name, why))
             self._bad.add([wrong[row] for row in sorted(wrong)])
-            kept = pa.array([at for at, row in enumerate(lines) if row not in wrong], pa.int64())
+            kept = pa.array([row for row in range(len(rows)) if row not in wrong], pa.int64())
             for at, name in enumerate(self._names):
                 column = columns[at].take(kept)
                 self._parts[at].append(self._typed(column, name))
@@ -165,12 +181,3 @@ class _Exact:
             return column
         plain = pa.nulls(len(column), pa.string()) if of.is_list(column.type) else column
         return converted(plain, kind, self._form.decimal)
-
-
-def _is_text(record: JsonRecord) -> bool:
-    """Return whether no text of a record holds half a character, which JSON can escape and no file can hold."""
-    try:
-        str(record.fields).encode("utf-8") if "\\ud" in ascii(record.fields) else None
-    except UnicodeEncodeError:
-        return False
-    return True

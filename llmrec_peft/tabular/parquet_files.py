@@ -18,7 +18,7 @@ from llmrec_peft.regular_files import open_regular
 from llmrec_peft.tabular.cells import LISTS
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.table_read import BadRow, BadRows, TableRead, require_names
-from llmrec_peft.tabular.typed import converted, reason, wrong_rows
+from llmrec_peft.tabular.typed import converted, finite, reason, wrong_rows
 from llmrec_peft.tabular.unpacked import LARGEST_FILE, LARGEST_RATIO
 
 _ROWS = 65_536
@@ -175,7 +175,4 @@ def _wrong(column: pa.Array, kind: pa.DataType | None, form: FileForm) -> list[t
 def _converted(column: pa.Array, kind: pa.DataType, form: FileForm) -> pa.Array:
     if of.is_string(column.type):
         return converted(column, kind, form.decimal)
-    cast = column.cast(kind)
-    if of.is_floating(kind) and pc.any(pc.invert(pc.is_finite(cast))).as_py():
-        raise ValueError("a number that is not finite")
-    return cast
+    return finite(column, kind)

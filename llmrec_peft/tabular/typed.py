@@ -53,11 +53,20 @@ def converted(texts: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Arra
             if pc.any(pc.match_substring(bare, ".")).as_py():
                 raise ValueError("a point in a number with a decimal comma")
             bare = pc.replace_substring(bare, ",", ".")
-        numbers = bare.cast(kind)
-        if not pc.all(pc.is_finite(numbers)).as_py() and pc.any(pc.invert(pc.is_finite(numbers))).as_py():
-            raise ValueError("a number that is not finite")
-        return numbers
+        return finite(bare.cast(pa.float64()), kind)
     return bare.cast(kind)
+
+
+def finite(numbers: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return numbers as another type of numbers.
+
+    Raises:
+        ValueError: If one of them is not finite there.
+    """
+    cast = numbers.cast(kind)
+    if of.is_floating(kind) and pc.any(pc.invert(pc.is_finite(cast))).as_py():
+        raise ValueError("a number that is not finite")
+    return cast
 
 
 def wrong_rows(texts: pa.Array, kind: pa.DataType, decimal: str = ".") -> list[int]:
