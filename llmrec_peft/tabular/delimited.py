@@ -14,6 +14,7 @@ import pyarrow.csv as arrow_csv
 
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.form import SPACES, FileForm
 from llmrec_peft.tabular.lines import C1, LONGEST_LINE, MARK, byte_parts, numbered_lines, text_of
 from llmrec_peft.tabular.records import records
@@ -73,7 +74,13 @@ def columns_of(path: Path, form: FileForm) -> Columns:
     return Columns(form.columns, cells)
 
 
-def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[str, pa.DataType]) -> pa.Table:
+def read_quickly(
+    path: Path,
+    form: FileForm,
+    columns: Columns,
+    types: Mapping[str, pa.DataType],
+    progress: Progress = SILENT,
+) -> pa.Table:
     """Read a delimited file by pyarrow's parser.
 
     Args:
@@ -81,6 +88,7 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
         form: Its form.
         columns: Its columns.
         types: Types of columns that are not read as texts.
+        progress: Where it is shown how far the reading is.
 
     Raises:
         SuspiciousError: If anything is not as it should be.
@@ -90,7 +98,7 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
     batches: list[list[pa.Array]] = []
     kept: list[pa.Array] | None = None  # the last batch, whose last row is the one put behind
     try:
-        with opened(path, form.compression) as unpacked:
+        with opened(path, form.compression, progress) as unpacked:
             blocks = _marked_end(_arrow_blocks(unpacked, form, len(names)), form, len(names))
             for batch in _batches(Blocks(blocks), form, names):
                 if kept is not None:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 import pyarrow.types as of
 
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.delimited import BLOCK, Blocks, SuspiciousError
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.json_records import JsonRecord, Number, Whole
@@ -51,6 +52,7 @@ def read_json_quickly(
     names: Sequence[str],
     kinds: Sequence[pa.DataType | None],
     types: Mapping[str, pa.DataType],
+    progress: Progress = SILENT,
 ) -> pa.Table:
     """Read JSON lines by pyarrow's parser.
 
@@ -60,6 +62,7 @@ def read_json_quickly(
         names: Columns that are read.
         kinds: How pyarrow can read each, see `kinds_of`.
         types: Types of columns that are not read as texts.
+        progress: Where it is shown how far the reading is.
 
     Raises:
         SuspiciousError: If anything is not as it should be, or texts of numbers would not be as the file writes them.
@@ -73,7 +76,7 @@ def read_json_quickly(
     parts: list[list[pa.Array]] = [[] for _ in names]
     lines = _Lines()
     try:
-        with opened(path, form.compression) as unpacked:
+        with opened(path, form.compression, progress) as unpacked:
             for batch in _batches(lines.checked(byte_parts(unpacked, form.encoding)), names, kinds):
                 lines.rows += len(batch)
                 for at, (name, kind) in enumerate(zip(names, wanted, strict=True)):

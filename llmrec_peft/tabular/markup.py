@@ -16,7 +16,8 @@ _SUSPECTS = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});|
 """What a cell has to hold to be looked at by `plain_text`; RE2 and Python read it alike."""
 _MARKUP = re.compile(
     r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});"
-    r"|</?(?:br|p|div|span|i|b|em|strong|u|a|ul|ol|li|h[1-6]|font|table|tr|td|img|script|style)\b[^<>]*>",
+    r"|</?(?:br|p|div|span|i|b|em|strong|u|a|ul|ol|li|h[1-6]|font|table|tr|td|img|script|style)\b[^<>]*>"
+    r"|<[a-z]\w*\s[^<>=]*=[^<>]*\Z",
     re.IGNORECASE,
 )
 _CODE = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -60,7 +61,7 @@ def plain_text(text: str) -> str:
     """
     text = _CODE.sub(" ", text)
     text = _BROKEN_TAG.sub(" ", _TAG.sub(_gap, text))
-    return " ".join(html.unescape(text).split())
+    return " ".join(html.unescape(html.unescape(text)).split())  # some shops escape what was escaped
 
 
 def _gap(tag: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -139,7 +140,7 @@ def _encoding(guesses: _Guesses, path: Path) -> str:
 
 def _text(path: Path, sample: Sample, encoding: str) -> str:
     """Return whole lines of the beginning as text; what is not in the encoding is replaced."""
-    text = sample.head.decode("utf-8-sig" if encoding == "utf-8" else encoding, "replace")
+    text = sample.head.removeprefix(codecs.BOM_UTF8).decode(encoding, "replace")
     end = max(text.rfind("\n"), text.rfind("\r")) + 1
     if not sample.whole and not end:
         raise InputError(f"{shown(path)}: its first line is longer than {len(sample.head):,} bytes: no table")
