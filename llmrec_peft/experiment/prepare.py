@@ -37,35 +37,30 @@ DEMO_SEED = 0
 """Seed of made-up data; not the run's seed, so that runs of several seeds share one dataset."""
 
 
-def read_dataset(section: DataSection) -> RecDataset:
-    """Read the data of a recipe, or make its demo set up.
+def read_dataset(section: DataSection, dataset: RecDataset | None = None) -> RecDataset:
+    """Read the data of a recipe, or make its demo set up, unless it is handed over.
+
+    Args:
+        section: Where the data is.
+        dataset: The data itself, if it is in memory.
 
     Raises:
         InputError: When there is no path, or the files are not what they should be.
     """
-    source: Reader = registry.get("readers", section.reader)()
-    if section.path is None:
-        raise InputError(
-            f"data.path: say where the data is: --data DIR, --data {DEMO} for a made-up set,"
-            f" or fetch it with `llmrec download {section.reader}`"
-        )
-    if section.path == DEMO:
-        dataset = source.demo(DEMO_SEED)
-    else:
-        dataset = source.read(Path(section.path), Path(section.graph) if section.graph else None)
-    return checked(section, dataset)
-
-
-def checked(section: DataSection, dataset: RecDataset) -> RecDataset:
-    """Return data whose tables agree, as many items of them as the recipe asks for, and each pair once.
-
-    Raises:
-        InputError: When the tables are not what they should be.
-    """
-    dataset = sound(dataset)
+    dataset = sound(_from_reader(section) if dataset is None else dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
     return without_duplicates(dataset)
+
+
+def _from_reader(section: DataSection) -> RecDataset:
+    """Read the data with the reader that the recipe names."""
+    source: Reader = registry.get("readers", section.reader).opened(section.options)
+    if section.path is None or not source.takes_path:
+        raise InputError(source.no_path(section.reader))
+    if section.path == DEMO:
+        return source.demo(DEMO_SEED)
+    return source.read(Path(section.path), Path(section.graph) if section.graph else None)
 
 
 @contextmanager
@@ -85,8 +80,8 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     """Read, number and divide a recipe's data, look for leaks, and render items.
 
     Args:
-        recipe: What is to be trained.
-        dataset: Its data, where they are in memory already; by default what its reader reads.
+        recipe: What to do.
+        dataset: The data, if it is in memory; else the recipe's reader reads it.
 
     Raises:
         InputError: When the data or the templates are not what they should be, or give answers away.
@@ -133,10 +128,10 @@ class _Division:
     used_rows: NDArray[np.int64]
 
 
-def _read(recipe: Recipe, dataset: RecDataset | None) -> tuple[Recipe, RecDataset]:
+def _read(recipe: Recipe, given: RecDataset | None) -> tuple[Recipe, RecDataset]:
     """Read the data, refuse what cannot be learned from it, and switch off signals that it cannot feed."""
     require_mixable(recipe)
-    dataset = read_dataset(recipe.data) if dataset is None else checked(recipe.data, dataset)
+    dataset = read_dataset(recipe.data, given)
     recipe, dataset = _without_graph(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))

@@ -1,0 +1,87 @@
+"""Delimited files: the exact way, row by row, which knows what is wrong with a row and may leave it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.printable import quoted, shown
+from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.tabular.delimited import Columns
+from llmrec_peft.tabular.form import SPACES, FileForm
+from llmrec_peft.tabular.lines import Line, numbered_lines
+from llmrec_peft.tabular.records import records
+from llmrec_peft.tabular.row_table import RowTable
+from llmrec_peft.tabular.table_read import TableRead
+from llmrec_peft.tabular.unpacked import DamagedFileError, opened
+
+
+def read_exactly(
+    path: Path,
+    form: FileForm,
+    columns: Columns,
+    types: Mapping[str, pa.DataType],
+    skip_bad: int,
+    progress: Progress = SILENT,
+) -> TableRead:
+    """Read a delimited file row by row.
+
+    Args:
+        path: The file.
+        form: Its form.
+        columns: Its columns.
+        types: Types of columns that are not read as texts.
+        skip_bad: Bad rows that may be left out.
+        progress: Where it is shown how far the reading is.
+
+    Raises:
+        InputError: Naming the line, and the column where it is one, of the first row that is bad beyond those allowed;
+            or the line after which the file is damaged.
+    """
+    rows = RowTable(path, columns.names, types, form.decimal, skip_bad)
+    header = None if columns.header is None else list(columns.header)
+    last = 0
+
+    def counted(lines: Iterator[Line]) -> Iterator[Line]:
+        nonlocal last
+        for line in lines:
+            last = line.number
+            yield line
+
+    try:
+        with opened(path, form.compression, progress) as unpacked:
+            found = records(counted(numbered_lines(unpacked, form.encoding)), form, len(columns.names))
+            if header is not None:
+                next(found, None)  # was looked at before
+            for line, cells, flaw in found:
+                why = flaw or _wrong_shape(cells, header, len(columns.names), form)
+                if why is None:
+                    rows.add(line, cells, sum(map(len, cells)))
+                elif why:
+                    rows.add_bad(line, why)
+    except DamagedFileError as error:
+        raise InputError(f"{shown(path)}: {error}, after line {last}") from None
+    except UnicodeError as error:
+        raise InputError(f"{shown(path)}: not {form.encoding} ({reason_of(error)}), after line {last}") from None
+    return rows.result()
+
+
+def _wrong_shape(cells: list[str], header: list[str] | None, columns: int, form: FileForm) -> str | None:
+    """Return what is wrong with the shape of a row; None if nothing is, an empty text for a blank line."""
+    count = len(cells)
+    if count == columns:
+        return "it repeats the header, as files that were joined do" if cells == header else None
+    if count == 1 and not cells[0].strip():
+        return ""
+    separated = "blanks" if form.delimiter == SPACES else quoted(form.delimiter, 10)
+    short = f"{count} column{'s' * (count != 1)} where {columns} are expected, separated by {separated}"
+    if count < columns:
+        return short
+    if form.quote != "none":
+        return f"{short}: a cell that contains {separated} belongs in quotation marks"
+    return (
+        f"{short}: a cell contains {separated}, and the file has no quotation (option rest, if it is the last column)"
+    )

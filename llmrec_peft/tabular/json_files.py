@@ -1,0 +1,130 @@
+"""JSON files as tables of texts and lists of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.printable import shown
+from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.tabular.cells import cell_of, column_of
+from llmrec_peft.tabular.delimited import SuspiciousError
+from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.json_quick import kinds_of, read_json_quickly
+from llmrec_peft.tabular.json_records import BrokenJsonError, JsonRecord, json_records
+from llmrec_peft.tabular.row_table import RowTable
+from llmrec_peft.tabular.table_read import TableRead
+from llmrec_peft.tabular.unpacked import DamagedFileError, opened
+
+_FIRST = 5000
+"""Records whose fields are the columns, where nobody names them."""
+_MOST_COLUMNS = 10_000
+
+
+@contextmanager
+def _records(path: Path, form: FileForm, progress: Progress = SILENT) -> Iterator[Iterator[JsonRecord]]:
+    """Open the records of a file.
+
+    Raises:
+        InputError: In the block, naming the line from which on the file cannot be read.
+    """
+    last = 0
+
+    def counted(found: Iterator[JsonRecord]) -> Iterator[JsonRecord]:
+        nonlocal last
+        for record in found:
+            last = record.line
+            yield record
+
+    try:
+        with opened(path, form.compression, progress) as unpacked:
+            yield counted(json_records(unpacked, form))
+    except BrokenJsonError as error:
+        raise InputError(f"{shown(path)}, line {error.line}: {error}") from None
+    except DamagedFileError as error:
+        raise InputError(f"{shown(path)}: {error}, after line {last}") from None
+    except UnicodeError as error:
+        raise InputError(f"{shown(path)}: not {form.encoding} ({reason_of(error)}), after line {last}") from None
+
+
+def json_columns(path: Path, form: FileForm) -> tuple[str, ...]:
+    """Return the columns that are read: those of the form, else the fields of the first records.
+
+    Raises:
+        InputError: If there is no record, or no field.
+    """
+    return form.columns or _fields(path, _first(path, form))
+
+
+def _first(path: Path, form: FileForm) -> list[JsonRecord]:
+    with _records(path, form) as found:
+        return list(islice(found, _FIRST))
+
+
+def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
+    names = dict.fromkeys(name for record in first if record.flaw is None for name in record.fields)
+    if not first:
+        raise InputError(f"{shown(path)}: the file holds no record")
+    if not names:
+        raise InputError(f"{shown(path)}, line {first[0].line}: {first[0].flaw or 'no record has a field'}")
+    if len(names) > _MOST_COLUMNS:
+        raise InputError(f"{shown(path)}: its records have {len(names)} fields: name those to read (option columns)")
+    return tuple(names)
+
+
+def first_json_rows(path: Path, form: FileForm, rows: int) -> pa.Table:
+    """Return the first rows that can be read."""
+    names = json_columns(path, form)
+    with _records(path, form) as found:
+        first = [record for record in islice(found, rows) if record.flaw is None]
+    columns = [column_of([cell_of(record.fields.get(name)) for record in first]) for name in names]
+    return pa.Table.from_arrays(columns, names=list(names))
+
+
+def read_json(
+    path: Path,
+    form: FileForm,
+    names: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    skip_bad: int,
+    progress: Progress = SILENT,
+) -> TableRead:
+    """Read a JSON file, quickly if it can be; the arguments are those of `read_table`.
+
+    Raises:
+        InputError: As `read_table`.
+    """
+    try:
+        kinds = kinds_of(_first(path, form), names)
+        return TableRead(read_json_quickly(path, form, names, kinds, types, progress))
+    except SuspiciousError:
+        return read_json_exactly(path, form, names, types, skip_bad, progress)
+
+
+def read_json_exactly(
+    path: Path,
+    form: FileForm,
+    names: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    skip_bad: int,
+    progress: Progress = SILENT,
+) -> TableRead:
+    """Read a JSON file record by record; the arguments are those of `read_table`.
+
+    Raises:
+        InputError: As `read_table`.
+    """
+    rows = RowTable(path, names, types, form.decimal, skip_bad)
+    with _records(path, form, progress) as found:
+        for line, fields, flaw in found:
+            if flaw is not None:
+                rows.add_bad(line, flaw)
+            else:
+                cells = [cell_of(fields.get(name)) for name in names]
+                rows.add(line, cells, sum(len(cell) for cell in cells if cell is not None))
+    return rows.result()
