@@ -93,14 +93,14 @@ def _name(shape: Shape) -> str:
     return NAMES.get(shape.delimiter, quoted(shape.delimiter))
 
 
-def lines_of(text: str) -> list[str]:
-    """Return the lines of a text, as the reading tells them apart, without their ends."""
-    return [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
+def _lines(text: str) -> list[str]:
+    """Return the first lines of a text, as the reading tells them apart, without their ends."""
+    return [line.rstrip("\r\n") for line in islice(io.StringIO(text, newline=""), _ROWS)]
 
 
 def _blanks(text: str) -> str:
     """Return which delimiter made of blanks a text may have."""
-    lines = lines_of(text)[:_ROWS]
+    lines = _lines(text)
     one = all("  " not in line and line == line.strip(" ") and "\t" not in line for line in lines)
     return " " if one else SPACES
 
@@ -162,7 +162,7 @@ def _rest(text: str, shapes: Sequence[Shape], found: Shape | None, given: dict[s
         return None
     if found is not None and (found.share >= _ALMOST_ALL or found.columns != found.least):
         return None
-    lines = [line for line in lines_of(text)[:_ROWS] if line.strip()]
+    lines = [line for line in _lines(text) if line.strip()]
     for one in shapes:
         if one.least < 2 or one.delimiter in ("\x01", "^"):  # noqa: PLR2004 - a column of codes, and the rest
             continue
