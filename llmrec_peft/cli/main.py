@@ -17,6 +17,7 @@ from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
     bench,
     compare,
+    describe,
     doctor,
     download,
     evaluate,
@@ -71,6 +72,7 @@ for command in (
     download,
     list_plugins,
     show,
+    describe,
     doctor,
 ):
     command.register(app)

@@ -38,7 +38,16 @@ DEMO_SEED = 0
 
 
 def read_dataset(section: DataSection) -> RecDataset:
-    """Read the data of a recipe, or make its demo set up.
+    """Read the data of a recipe, or make its demo set up, check it, and leave items and duplicates out.
+
+    Raises:
+        InputError: When there is no path, or the files are not what they should be.
+    """
+    return reduced(read_source(section), section)
+
+
+def read_source(section: DataSection) -> RecDataset:
+    """Read the data of a recipe, or make its demo set up: what its reader returns.
 
     Raises:
         InputError: When there is no path, or the files are not what they should be.
@@ -50,9 +59,16 @@ def read_dataset(section: DataSection) -> RecDataset:
             f" or fetch it with `llmrec download {section.reader}`"
         )
     if section.path == DEMO:
-        dataset = source.demo(DEMO_SEED)
-    else:
-        dataset = source.read(Path(section.path), Path(section.graph) if section.graph else None)
+        return source.demo(DEMO_SEED)
+    return source.read(Path(section.path), Path(section.graph) if section.graph else None)
+
+
+def reduced(dataset: RecDataset, section: DataSection) -> RecDataset:
+    """Check a dataset, leave out what exceeds `data.max_items`, and of each pair all but the newest label.
+
+    Raises:
+        InputError: When the tables are not what they should be.
+    """
     dataset = sound(dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
@@ -72,13 +88,17 @@ def _without_collecting() -> Iterator[None]:
 
 
 @_without_collecting()
-def prepare(recipe: Recipe) -> Prepared:
+def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     """Read, number and divide a recipe's data, look for leaks, and render items.
+
+    Args:
+        recipe: What to do.
+        dataset: Data to take in place of what the recipe's reader reads.
 
     Raises:
         InputError: When the data or the templates are not what they should be, or give answers away.
     """
-    recipe, dataset = _read(recipe)
+    recipe, dataset = _read(recipe, dataset)
     vocabulary = Vocabulary.of(column(dataset.users, "user_id"), column(dataset.items, "item_id"))
     division = _divided(recipe, dataset, vocabulary)
     require_learnable(recipe, dataset, division.interactions, division.parts)
@@ -120,10 +140,10 @@ class _Division:
     used_rows: NDArray[np.int64]
 
 
-def _read(recipe: Recipe) -> tuple[Recipe, RecDataset]:
+def _read(recipe: Recipe, given: RecDataset | None) -> tuple[Recipe, RecDataset]:
     """Read the data, refuse what cannot be learned from it, and switch off signals that it cannot feed."""
     require_mixable(recipe)
-    dataset = read_dataset(recipe.data)
+    dataset = read_dataset(recipe.data) if given is None else reduced(given, recipe.data)
     recipe, dataset = _without_graph(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))
