@@ -4,8 +4,8 @@ From Python, training and using a recommender takes three lines::
 
     import llmrec_peft
 
-    metrics = llmrec_peft.train(llmrec_peft.load_recipe("movies", data="demo"), "runs/movies")
-    recommender = llmrec_peft.Recommender.from_pretrained("runs/movies")
+    data = llmrec_peft.Dataset.from_frames(ratings, films)  # two frames of your own
+    recommender = llmrec_peft.train(data.recipe(), data, run="runs/films")
     recommender.recommend(["1"], k=5)
 
 What stands in `__all__` is promised to users; `llmrec_peft.plugins` holds what is promised to authors of plugins.
@@ -23,10 +23,12 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.identity import __version__
 
 if TYPE_CHECKING:
+    from llmrec_peft.custom.dataset import Dataset
+    from llmrec_peft.data.dataset import RecDataset
     from llmrec_peft.recipe import Recipe
-    from llmrec_peft.run.recommender import Recommender
+    from llmrec_peft.workflows.recommender import Recommender
 
-__all__ = ["InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"]
+__all__ = ["Dataset", "InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"]
 
 
 def load_recipe(
@@ -60,53 +62,64 @@ def load_recipe(
 
 def train(
     recipe: Recipe,
-    run: str | Path,
+    data: Dataset | None = None,
+    run: str | Path | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
     trust_remote_code: bool = False,
-) -> dict[str, Any]:
-    """Train a recipe, evaluate it against baselines, and write a run folder.
+) -> Recommender:
+    """Train a recipe, evaluate it against baselines, write a run folder, and return the trained recommender.
 
-    ``metrics = train(load_recipe("movies", data="demo"), "runs/movies")``; then
-    ``metrics["test"]["after"]["rmse"]`` is the tuned model's error and ``metrics["test"]["before"]["rmse"]`` that of
-    the frozen one.
+    ``recommender = train(load_recipe("movies", data="demo"), run="runs/movies")``; then
+    ``recommender.metrics["test"]["after"]["rmse"]`` is the tuned model's error and
+    ``recommender.metrics["test"]["before"]["rmse"]`` that of the frozen one.
 
     Args:
-        recipe: What to train, as `load_recipe` gives it.
-        run: Folder to write. It appears whole at the end; until then checkpoints lie in a hidden folder beside it.
+        recipe: What to train, as `load_recipe` or `Dataset.recipe` gives it.
+        data: The data, if it is in memory; else the recipe says where its files are.
+        run: Folder to write; by default ``runs/NAME-seedN``, as on the command line. It appears whole at the end; until
+            then checkpoints lie in a hidden folder beside it.
         resume: Continue an interrupted training of the same recipe and data; a finished run is left as it is.
         overwrite: Replace an existing run, or discard an interrupted one.
         quiet: Print no notes and no progress bars on stderr.
         trust_remote_code: Whether Python code that comes with the base model may run, if the recipe asks for it.
 
     Returns:
-        The run's figures, as in its ``metrics.json``.
+        The recommender of the run folder; its ``metrics`` are the run's figures.
 
     Raises:
         InputError: In one line, for input that cannot be trained, a folder that is taken, or a full disk.
     """
-    from llmrec_peft.recipe import Recipe
+    from llmrec_peft.recipe import Recipe, run_folder
 
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe is a {type(recipe).__name__}: load it first, llmrec_peft.load_recipe(...)")
+    dataset = None if data is None else _dataset(data, "train(recipe, run=...)")
+    if dataset is not None:
+        recipe = recipe.changed({"data.reader": "frames", "data.path": None, "data.options": None})
     _let_threads_sleep()
     from llmrec_peft.backbone.remote_code import allowing
+    from llmrec_peft.workflows.recommender import Recommender
     from llmrec_peft.workflows.train import train as train_recipe
 
+    folder = run_folder(recipe) if run is None else Path(run)
     with allowing(trust_remote_code):
-        return train_recipe(recipe, Path(run), resume=resume, overwrite=overwrite, show=not quiet)
+        train_recipe(recipe, folder, resume=resume, overwrite=overwrite, show=not quiet, dataset=dataset)
+    return Recommender.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def evaluate(run: str | Path, data: str | Path | None = None, *, trust_remote_code: bool = False) -> dict[str, Any]:
+def evaluate(
+    run: str | Path, data: str | Path | Dataset | None = None, *, trust_remote_code: bool = False
+) -> dict[str, Any]:
     """Score a run's test part again and compare the figures with the stored ones.
 
     ``evaluate("runs/movies")["repeats"]`` is true where all figures agree within 1e-4.
 
     Args:
         run: Run folder.
-        data: Where the data lies now; by default where the training found it.
+        data: Where the data lies now, by default where the training found it; or the data itself, if it is in memory.
         trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for it.
 
     Returns:
@@ -121,7 +134,24 @@ def evaluate(run: str | Path, data: str | Path | None = None, *, trust_remote_co
     from llmrec_peft.workflows.evaluate import evaluate as evaluate_run
 
     with allowing(trust_remote_code):
-        return evaluate_run(Path(run), None if data is None else str(data))
+        if data is None or isinstance(data, str | Path):
+            return evaluate_run(Path(run), None if data is None else str(data))
+        return evaluate_run(Path(run), None, _dataset(data, "evaluate(run, folder)"))
+
+
+def _dataset(data: Dataset, otherwise: str) -> RecDataset:
+    """Return the tables of data in memory.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    from llmrec_peft.custom.dataset import Dataset
+
+    if isinstance(data, Dataset):
+        return data.dataset
+    if isinstance(data, str | Path):
+        raise InputError(f"data is the path {str(data)!r} where a Dataset belongs: name the run folder by {otherwise}")
+    raise InputError(f"data is a {type(data).__name__}: make it a Dataset, llmrec_peft.Dataset.from_frames(...)")
 
 
 def _let_threads_sleep() -> None:
@@ -133,10 +163,14 @@ def _let_threads_sleep() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Recommender` on first use, so that `import llmrec_peft` imports no torch."""
+    """Import `Dataset` and `Recommender` on first use, so that `import llmrec_peft` imports no torch."""
+    if name == "Dataset":
+        from llmrec_peft.custom.dataset import Dataset
+
+        return Dataset
     if name == "Recommender":
         _let_threads_sleep()
-        from llmrec_peft.run.recommender import Recommender
+        from llmrec_peft.workflows.recommender import Recommender
 
         return Recommender
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

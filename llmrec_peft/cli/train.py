@@ -18,7 +18,7 @@ from llmrec_peft.cli.figures import print_figures
 from llmrec_peft.cli.output import print_json, print_line
 from llmrec_peft.errors import InputError, InterruptedTrainingError
 from llmrec_peft.printable import shown
-from llmrec_peft.recipe import Recipe, load_recipe
+from llmrec_peft.recipe import Recipe, load_recipe, run_folder
 from llmrec_peft.recipe.yaml_file import parse_override
 from llmrec_peft.regular_files import is_file
 
@@ -61,7 +61,7 @@ def train(
         run, resolved = _resumed(recipe, out, resume, overrides or [], changes)
     else:
         resolved = load_recipe(recipe, overrides or [], changes)
-        run = out or Path("runs") / f"{resolved.name.replace(' ', '-')}-seed{resolved.seed}"
+        run = out or run_folder(resolved)
 
     require_possible(resolved)  # before torch is imported: an impossible pair is said at once
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options, validated
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Download:
     licence: str
 
 
+class NoReaderOptions(Options):
+    """There is nothing to choose."""
+
+
 class Reader(ABC):
     """A source of data: it reads its owner's files and can generate a small dataset.
 
@@ -41,6 +46,30 @@ class Reader(ABC):
     """One line for `llmrec list`."""
     download: ClassVar[Download | None] = None
     """Published archive, if its owner lets people fetch it."""
+    Config: ClassVar[type[Options]] = NoReaderOptions
+    """Options that a recipe gives as `data.options`; the object has them, validated, as `options`."""
+    takes_path: ClassVar[bool] = True
+    """Whether files are read; false where data is handed over in Python alone."""
+    options: Options = NoReaderOptions()
+    """What the recipe chose."""
+
+    @classmethod
+    def opened(cls, options: Options | None = None) -> Self:
+        """Return a reader with the options of a recipe.
+
+        Raises:
+            InputError: If a needed option is missing.
+        """
+        reader = cls()
+        reader.options = validated(cls.Config, {}, "data.options") if options is None else options
+        return reader
+
+    def no_path(self, name: str) -> str:
+        """Say what to do where a recipe does not say where the data is; `name` is the reader's."""
+        return (
+            "data.path: say where the data is: --data DIR, --data demo for a made-up set, or fetch it with"
+            f" `llmrec download {name}`"
+        )
 
     @abstractmethod
     def read(self, path: Path, graph: Path | None) -> RecDataset:

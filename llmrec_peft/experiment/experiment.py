@@ -11,6 +11,7 @@ from llmrec_peft import registry
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.preflight import require_method, require_possible
+from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import claim
@@ -106,13 +107,14 @@ class OpenedRun:
         return self.earlier_seconds + time.monotonic() - self.started
 
 
-def open_run(recipe: Recipe, folder: Path, progress: Progress) -> OpenedRun:
+def open_run(recipe: Recipe, folder: Path, progress: Progress, dataset: RecDataset | None = None) -> OpenedRun:
     """Check everything that can be checked before anything is trained, and load data and base model.
 
     Args:
         recipe: What to train.
         folder: Where checkpoints will lie; nothing is written yet.
         progress: Where to report to.
+        dataset: The data, if it is in memory; else the recipe's reader reads it.
 
     Raises:
         InputError: When recipe, data or base model are not right.
@@ -120,7 +122,7 @@ def open_run(recipe: Recipe, folder: Path, progress: Progress) -> OpenedRun:
     started = time.monotonic()
     require_possible(recipe)
     locate(recipe.backbone.name, recipe.backbone.revision)  # a wrong name or digest is said before data is read
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, dataset)
     recipe = prepared.recipe
     accelerator = make_accelerator(recipe.training.trackers, folder)
     backbone = load_backbone(recipe.backbone, accelerator.device)

@@ -31,48 +31,40 @@ from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recipe.sections import DataSection
 
-__all__ = ["DEMO_SEED", "Prepared", "prepare", "read_dataset", "require_useful"]
+__all__ = ["DEMO_SEED", "Prepared", "prepare", "read_dataset", "read_source", "require_useful"]
 
 DEMO_SEED = 0
 """Seed of made-up data; not the run's seed, so that runs of several seeds share one dataset."""
 
 
-def read_dataset(section: DataSection) -> RecDataset:
-    """Read the data of a recipe, or make its demo set up, check it, and leave items and duplicates out.
+def read_dataset(section: DataSection, dataset: RecDataset | None = None) -> RecDataset:
+    """Read the data of a recipe, or make its demo set up, unless it is handed over.
+
+    Args:
+        section: Where the data is.
+        dataset: The data itself, if it is in memory.
 
     Raises:
         InputError: When there is no path, or the files are not what they should be.
     """
-    return reduced(read_source(section), section)
-
-
-def read_source(section: DataSection) -> RecDataset:
-    """Read the data of a recipe, or make its demo set up: what its reader returns.
-
-    Raises:
-        InputError: When there is no path, or the files are not what they should be.
-    """
-    source: Reader = registry.get("readers", section.reader)()
-    if section.path is None:
-        raise InputError(
-            f"data.path: say where the data is: --data DIR, --data {DEMO} for a made-up set,"
-            f" or fetch it with `llmrec download {section.reader}`"
-        )
-    if section.path == DEMO:
-        return source.demo(DEMO_SEED)
-    return source.read(Path(section.path), Path(section.graph) if section.graph else None)
-
-
-def reduced(dataset: RecDataset, section: DataSection) -> RecDataset:
-    """Check a dataset, leave out what exceeds `data.max_items`, and of each pair all but the newest label.
-
-    Raises:
-        InputError: When the tables are not what they should be.
-    """
-    dataset = sound(dataset)
+    dataset = sound(read_source(section) if dataset is None else dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
     return without_duplicates(dataset)
+
+
+def read_source(section: DataSection) -> RecDataset:
+    """Read the data with the reader that the recipe names, as it returns them.
+
+    Raises:
+        InputError: When there is no path, or the files are not what they should be.
+    """
+    source: Reader = registry.get("readers", section.reader).opened(section.options)
+    if section.path is None or not source.takes_path:
+        raise InputError(source.no_path(section.reader))
+    if section.path == DEMO:
+        return source.demo(DEMO_SEED)
+    return source.read(Path(section.path), Path(section.graph) if section.graph else None)
 
 
 @contextmanager
@@ -93,7 +85,7 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
 
     Args:
         recipe: What to do.
-        dataset: Data to take in place of what the recipe's reader reads.
+        dataset: The data, if it is in memory; else the recipe's reader reads it.
 
     Raises:
         InputError: When the data or the templates are not what they should be, or give answers away.
@@ -143,7 +135,7 @@ class _Division:
 def _read(recipe: Recipe, given: RecDataset | None) -> tuple[Recipe, RecDataset]:
     """Read the data, refuse what cannot be learned from it, and switch off signals that it cannot feed."""
     require_mixable(recipe)
-    dataset = read_dataset(recipe.data) if given is None else reduced(given, recipe.data)
+    dataset = read_dataset(recipe.data, given)
     recipe, dataset = _without_graph(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,8 +52,9 @@ def _guessed(
     interactions: Path, items: Path | None, users: Path | None, graph: Path | None, overrides: Sequence[str]
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe that is proposed for a user's own tables."""
+    from llmrec_peft.custom.propose import propose
     from llmrec_peft.recipe.yaml_file import parse_override
 
-    proposal = importlib.import_module("llmrec_peft.custom.propose").propose(interactions, items, users, graph)
-    recipe: Recipe = proposal.recipe
-    return recipe.changed(dict(parse_override(one) for one in overrides)), tuple(proposal.unsure)
+    proposal = propose(interactions, items, users, graph)
+    changes = dict(parse_override(one) for one in overrides)
+    return proposal.recipe.changed(changes), (*proposal.unsure, *proposal.notes)

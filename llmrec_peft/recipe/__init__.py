@@ -10,6 +10,7 @@ from llmrec_peft.recipe.recipe import (
     SignalChoices,
     load_recipe,
     recipe_path,
+    run_folder,
 )
 from llmrec_peft.recipe.registered import RegisteredRecipe, reader_name, registered_recipe
 
@@ -24,4 +25,5 @@ __all__ = [
     "reader_name",
     "recipe_path",
     "registered_recipe",
+    "run_folder",
 ]

@@ -245,6 +245,11 @@ def load_recipe(source: str, overrides: Iterable[str] = (), changes: Mapping[str
     return Recipe.from_plain(edited, where="" if source in registry.plugins("recipes") else where)
 
 
+def run_folder(recipe: Recipe) -> Path:
+    """Return the run folder of a recipe whose user names none: ``runs/NAME-seedN``."""
+    return Path("runs") / f"{recipe.name.replace(' ', '-')}-seed{recipe.seed}"
+
+
 def recipe_path(source: str) -> Path:
     """Find the YAML file of a registered name or path.
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from llmrec_peft import registry
-from llmrec_peft.errors import nearest
-from llmrec_peft.options import Options
+from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.options import Options, validated
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -31,6 +39,8 @@ class DataSection(Options):
     """Registered reader of the files; several recipes can name one."""
     path: str | None = None
     """Folder in its owner's layout, or `demo` for a small made-up set. On the command line: --data."""
+    options: SerializeAsAny[Options] | None = None
+    """What the reader has to be told of the files, if anything (`llmrec show reader NAME`); null for its defaults."""
     graph: str | None = None
     """Folder with knowledge-graph triples and links of items to entities; without it the graph signal is off."""
     split: Literal["official", "random", "temporal", "leave-last-out", "cold-item", "cold-user"] = "official"
@@ -60,6 +70,24 @@ class DataSection(Options):
     always, in weights and counts if `training.refit` allows); or those of all interactions before the predicted one."""
     allow_leakage: bool = False
     """Continue although the leakage check found test examples in the training data."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_of_reader(cls, values: Any) -> Any:
+        """Validate `options` as those of the reader."""
+        if not isinstance(values, dict) or values.get("options") is None or isinstance(values["options"], Options):
+            return values
+        config = getattr(registry.get("readers", str(values.get("reader"))), "Config", Options)
+        if not config.model_fields and values["options"] == {}:
+            return {**values, "options": None}
+        if not config.model_fields:
+            raise InputError(f"data.options: reader {values.get('reader')!r} has no options")
+        return {**values, "options": validated(config, values["options"], "data.options")}
+
+    @model_serializer(mode="wrap")
+    def _without_empty_options(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `options` out where there are none, as in recipes of readers without any."""
+        return {name: value for name, value in plain(self).items() if name != "options" or value is not None}
 
 
 class ItemView(Options):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.prepare import prepare
@@ -18,12 +19,13 @@ TOLERANCE = 1e-4
 _LARGEST = 1 << 62
 
 
-def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
+def evaluate(run: Path, data: str | None = None, dataset: RecDataset | None = None) -> dict[str, Any]:
     """Repeat a run's figures on its test part.
 
     Args:
         run: Run folder.
         data: Where the data lies now; by default where the run found it.
+        dataset: The data, if it is in memory.
 
     Returns:
         ``test.after`` computed now by the first head, the ``stored`` figures, for further heads the same under
@@ -36,9 +38,10 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
     stored = SealedFolder(run, recommender.loaded.manifest).report()
     digest, figures = _told(stored, recommender.model.heads, run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, dataset)
     if prepared.digest != digest:
-        raise InputError(f"the data at {recipe.data.path} is not what {run} was trained on: its digest differs")
+        where = "handed over" if dataset is not None else f"at {recipe.data.path}"
+        raise InputError(f"the data {where} is not what {run} was trained on: its digest differs")
     test, protocol, measured = prepared.test, prepared.protocol, prepared.measures
     found, repeats = {}, True
     for head, told in figures.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.hardware import hardware, versions
+from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
 from llmrec_peft.experiment.fitting import FittedVariant, fit_variant, scoring
@@ -26,7 +27,12 @@ from llmrec_peft.writing.train_writer import as_written, is_writing, train_write
 
 
 def train(
-    recipe: Recipe, run: Path, resume: bool = False, overwrite: bool = False, show: bool = True
+    recipe: Recipe,
+    run: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    show: bool = True,
+    dataset: RecDataset | None = None,
 ) -> dict[str, Any]:
     """Train a recipe and leave a run folder.
 
@@ -39,6 +45,7 @@ def train(
             left as it is.
         overwrite: Replace a run, or throw an interrupted one away; what is no run is never replaced.
         show: Whether to print notes and progress bars on stderr.
+        dataset: The data, if it is in memory; else the recipe's reader reads it.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
@@ -51,12 +58,12 @@ def train(
     progress = Progress(show)
     writes = is_writing(recipe)
     as_trained = as_written(recipe) if writes else recipe
-    finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked).recipe)
+    finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked, dataset).recipe)
     if finished is not None:
         progress.note(f"{run} is finished; nothing to resume")
         return finished
     with held_for_training(run, resume, overwrite):
-        return (train_writer if writes else _train)(recipe, run, resume, overwrite, progress)
+        return (train_writer if writes else _train)(recipe, run, resume, overwrite, progress, dataset)
 
 
 @dataclass
@@ -80,11 +87,13 @@ class _Fits:
     weights: dict[str, Any]
 
 
-def _train(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress) -> dict[str, Any]:
+def _train(
+    recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress, dataset: RecDataset | None
+) -> dict[str, Any]:
     """Check everything that can be checked, claim the hidden folder, fit, report, publish."""
     for part in recipe.evaluation.ablations:
         without(recipe, part)
-    opened = open_run(recipe, training_folder(run), progress)
+    opened = open_run(recipe, training_folder(run), progress, dataset)
     _introduce(opened)
     opened = opened.claimed(run, recipe, resume)
     clock = time.monotonic()

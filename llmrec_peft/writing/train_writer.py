@@ -15,6 +15,7 @@ from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.preflight import known_facts
+from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.experiment import OpenedRun, open_run
@@ -56,7 +57,9 @@ def as_written(recipe: Recipe) -> Recipe:
     return recipe.changed({"training.adapter_epochs": None, "training.refit": False})
 
 
-def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress) -> dict[str, Any]:
+def train_writer(
+    recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress, dataset: RecDataset | None = None
+) -> dict[str, Any]:
     """Train a recipe whose head is `explanation` and leave a folder for `llmrec explain --writer`.
 
     Args:
@@ -74,7 +77,7 @@ def train_writer(recipe: Recipe, run: Path, resume: bool, overwrite: bool, progr
     """
     asked, recipe = recipe, as_written(recipe)
     _require_decoder(recipe)
-    opened = open_run(recipe, training_folder(run), progress)
+    opened = open_run(recipe, training_folder(run), progress, dataset)
     experiment, backbone = opened.experiment, opened.backbone
     recipe, prepared, progress = experiment.recipe, experiment.prepared, experiment.progress
     middle = recipe.data.liked_above

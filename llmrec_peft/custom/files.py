@@ -1,0 +1,146 @@
+"""Files: a reader of a user's own files; the recipe says how they are written and what their columns are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from pydantic import Field, field_validator
+
+from llmrec_peft.custom.columns import FrameColumns, GraphColumns, InteractionColumns, ItemColumns, Meaning, UserColumns
+from llmrec_peft.custom.tables import Tables, as_dataset
+from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.data.source import Reader
+from llmrec_peft.errors import InputError
+from llmrec_peft.options import Options
+from llmrec_peft.printable import quoted, shown
+from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.read import read_table
+from llmrec_peft.tabular.table_read import TableRead
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class OwnFile(FileForm):
+    """How one file is written, and where it lies."""
+
+    file: str = Field(min_length=1, max_length=1000)
+    """Name of the file, relative to `data.path`; it may not lead out of that folder."""
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        parts = Path(value).parts
+        if Path(value).is_absolute() or ".." in parts or "\0" in value or not parts:
+            raise ValueError(f"{quoted(value, 60)} leads out of data.path: name a file below it")
+        return value
+
+
+class InteractionsFile(InteractionColumns, OwnFile):
+    """The file of interactions and its columns."""
+
+
+class ItemsFile(ItemColumns, OwnFile):
+    """The file of items and its columns."""
+
+
+class UsersFile(UserColumns, OwnFile):
+    """The file of users and its columns."""
+
+
+class GraphFile(GraphColumns, OwnFile):
+    """The file of triples and its columns."""
+
+
+class FilesOptions(Meaning):
+    """What the files are. `llmrec init custom` writes all of it."""
+
+    interactions: InteractionsFile
+    """One row for each rating, click or other interaction."""
+    items: ItemsFile | None = None
+    """One row for each item; null where there is no such file."""
+    users: UsersFile | None = None
+    """One row for each user; null where there is no such file."""
+    graph: GraphFile | None = None
+    """One row for each triple of a knowledge graph; null where there is none."""
+    skip_bad: int = Field(default=0, ge=0)
+    """Rows of each file at most that may be unreadable; they are left out and listed. One more is an error."""
+
+
+class Files(Reader):
+    """A user's own files: delimited text, JSON lines or Parquet, plain or compressed.
+
+    ``llmrec init custom --interactions FILE [--items FILE] [--users FILE] [--graph FILE]`` writes a recipe of it in
+    which each guess stands with its evidence. Files are named relative to the folder `data.path`.
+    """
+
+    summary: ClassVar[str] = "files of your own; llmrec init custom writes the recipe"
+    Config: ClassVar[type[Options]] = FilesOptions
+
+    def read(self, path: Path, graph: Path | None) -> RecDataset:
+        """Read the files that the options name, below the folder `path`.
+
+        Raises:
+            InputError: Naming file, line and column of what cannot be read.
+        """
+        if graph is not None:
+            raise InputError("data.graph: the reader of your own files finds a graph in data.options.graph")
+        options = cast(FilesOptions, self.options)
+        read, called, notes = {}, {}, []
+        for table in ("interactions", "items", "users", "graph"):
+            own: OwnFile | None = getattr(options, table)
+            if own is None:
+                continue
+            file = inside(path, own.file, f"data.options.{table}.file")
+            found = read_table(file, own, skip_bad=options.skip_bad)
+            read[table], called[table] = with_points(found.table, own), own.file
+            notes += _left_out(found, own.file)
+        tables = Tables(read["interactions"], read.get("items"), read.get("users"), read.get("graph"), called)
+        columns = FrameColumns.model_construct(**{name: getattr(options, name) for name in FrameColumns.model_fields})
+        return as_dataset(Path(options.interactions.file).name.split(".")[0], tables, columns, tuple(notes))
+
+    def no_path(self, name: str) -> str:
+        """Say where the folder of the files is given."""
+        return "data.path: name the folder that your files lie in, in the recipe or by --data DIR"
+
+
+def with_points(table: pa.Table, form: FileForm) -> pa.Table:
+    """Return a table whose numbers have points, where the file writes 3,5: columns that hold such numbers alone."""
+    import pyarrow.compute as pc
+
+    if form.decimal == "." or form.format != "delimited":
+        return table
+    for at, name in enumerate(table.column_names):
+        texts = pc.utf8_trim_whitespace(table.column(at))
+        if pc.all(pc.match_substring_regex(texts, r"^(?:[+-]?\d+(?:,\d+)?)?$")).as_py():
+            table = table.set_column(at, name, pc.replace_substring(texts, ",", "."))
+    return table
+
+
+def inside(folder: Path, name: str, field: str) -> Path:
+    """Return the file of a name below a folder.
+
+    Raises:
+        InputError: If it lies elsewhere, through a link too.
+    """
+    file = folder / name
+    try:
+        leaves = not file.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        leaves = True
+    if leaves:
+        raise InputError(f"{field}: {quoted(name, 60)} leads out of {shown(folder)}: name a file below it")
+    return file
+
+
+_LISTED = 5
+
+
+def _left_out(found: TableRead, called: str) -> list[str]:
+    """Say which rows could not be read."""
+    if not found.bad:
+        return []
+    rows = "; ".join(f"line {bad.line}: {bad.reason}" for bad in found.bad[:_LISTED])
+    more = f"; and {len(found.bad) - _LISTED} more" if len(found.bad) > _LISTED else ""
+    return [f"{len(found.bad)} unreadable rows of {called} were left out ({rows}{more})"]

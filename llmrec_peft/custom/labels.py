@@ -1,0 +1,153 @@
+"""Labels: whether a column of interactions has ratings, clicks or counts, and on which scale."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from llmrec_peft.custom.facts import Facts
+from llmrec_peft.custom.guess import Given, Guess, Looked, listed
+from llmrec_peft.data.dataset import Feedback
+from llmrec_peft.errors import InputError
+
+_TABLE = "interactions"
+_MOST_LEVELS = 21
+"""Distinct ratings at most where no name says that a column has ratings: 0 to 10 in halves."""
+_USUAL = ((1.0, 5.0), (0.5, 5.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (1.0, 7.0), (1.0, 100.0), (0.0, 100.0))
+_LEAST_STEP, _ROUNDING = 0.1, 1e-6
+_CLICK = frozenset((0.0, 1.0))
+_FAR = 5.0
+"""How much larger the largest of counts is than what half of them reach, at least."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What labels mean.
+
+    Attributes:
+        guess: The column, with the evidence.
+        feedback: The kind of feedback.
+        scale: Lowest and highest rating, for ratings.
+    """
+
+    guess: Guess
+    feedback: Feedback
+    scale: tuple[float, float] | None = None
+
+
+def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
+    """Guess which column has labels and what they mean; without one every row is an interaction and no more.
+
+    Raises:
+        InputError: For a column or a kind of feedback that the user gave and that does not fit.
+    """
+    feedback: Feedback | None = given.get("feedback")
+    if feedback == "implicit":
+        return Label(Guess(_TABLE, "label", None, "as you said: every row counts alike"), "implicit")
+    column = given.get("rating_column")
+    if column is not None:
+        facts = looked.facts[looked.require(str(column), "--rating-column")]
+        if facts.kind not in ("number", "flag"):
+            raise InputError(f"--rating-column: column {column!r} has no numbers, but {listed(facts.examples)}")
+        return _meant(facts, feedback, given, "as you said")
+    free = [facts for name, facts in looked.facts.items() if name not in taken and facts.kind in ("number", "flag")]
+    free = [facts for facts in free if not facts.sure_time]
+    found = _by_name(free, feedback) or _by_values(free, looked.headed)
+    if found is not None:
+        return _meant(found[0], feedback, given, found[1], found[2])
+    if feedback is not None:
+        raise InputError(
+            f"--feedback {feedback}: which column has the labels? Say --rating-column NAME; there are"
+            f" {listed(looked.facts)}"
+        )
+    counts = next((facts for facts in free if _is_count(facts)), None)
+    if counts is not None:
+        said = (
+            f"numbers from {counts.low:g} to {counts.high:g}, half of them up to {counts.middle:g}, are counts and no"
+            " ratings: that there is a row counts, not how large it is"
+        )
+        return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
+    return Label(Guess(_TABLE, "label", None, "no column has ratings or clicks: every row counts alike"), "implicit")
+
+
+def _by_name(free: list[Facts], feedback: Feedback | None) -> tuple[Facts, str, bool] | None:
+    """Return the column whose name says that it has ratings or clicks."""
+    for kind in ("rating", "click") if feedback != "click" else ("click", "rating"):
+        named = [
+            facts
+            for facts in free
+            if facts.is_named(kind) and facts.distinct > 1 and not (kind == "click" and not _is_binary(facts))
+        ]
+        named = [facts for facts in named if kind == "click" or facts.is_named("rating") == 3 or rating_like(facts)]  # noqa: PLR2004
+        if kind == "rating":
+            named = [facts for facts in named if not _is_count(facts) or facts.high <= 100]  # noqa: PLR2004
+        if named:
+            best = max(named, key=lambda facts: facts.is_named(kind))
+            rivals = [facts for facts in named if facts is not best and facts.is_named(kind) == best.is_named(kind)]
+            more = f"; it could also be {listed(facts.name for facts in rivals)}" if rivals else ""
+            return best, f"its name{more}", bool(rivals)
+    return None
+
+
+def _by_values(free: list[Facts], headed: bool) -> tuple[Facts, str, bool] | None:
+    """Return the only column whose values look like ratings, or without names like clicks."""
+    named_else = [facts for facts in free if not facts.is_named("count")]
+    like = [facts for facts in named_else if rating_like(facts)]
+    if len(like) == 1:
+        return like[0], "its name says nothing" if headed else "the file names no columns", headed
+    binary = [facts for facts in named_else if _is_binary(facts) and facts.distinct > 1]
+    if not headed and not like and len(binary) == 1:
+        return binary[0], "the file names no columns", True
+    return None
+
+
+def _meant(facts: Facts, feedback: Feedback | None, given: Given, said: str, unsure: bool = False) -> Label:
+    """Return what the labels of a column mean."""
+    if feedback is None:
+        feedback = "click" if _is_binary(facts) else "rating"
+    if feedback == "click":
+        if not _is_binary(facts):
+            raise InputError(
+                f"--feedback click: column {facts.name!r} has other values than 1 and 0: {listed(facts.examples)}"
+            )
+        return Label(
+            Guess(_TABLE, "click", facts.name, f"{said}; its values are {listed(facts.examples)}", unsure), "click"
+        )
+    if facts.kind != "number":
+        raise InputError(f"--feedback rating: column {facts.name!r} has no numbers, such as {listed(facts.examples)}")
+    scale = given.get("scale") or usual_scale(facts)
+    spread = f"{len(facts.levels)} levels" if facts.levels else "numbers"
+    said = f"{said}; {spread} from {facts.low:g} to {facts.high:g}, a scale of {scale[0]:g} to {scale[1]:g}"
+    if facts.low < 0 <= facts.middle and facts.low == -1.0 and facts.high > 1.0:
+        return Label(
+            Guess(_TABLE, "rating", facts.name, f"{said}; -1 often stands for no rating", True), "rating", scale
+        )
+    return Label(Guess(_TABLE, "rating", facts.name, said, unsure), "rating", scale)
+
+
+def usual_scale(facts: Facts) -> tuple[float, float]:
+    """Return the scale of ratings: the first usual one that holds them and ends where they end, else their range."""
+    usual = ((low, high) for low, high in _USUAL if facts.high == high and 0.0 <= low <= facts.low)
+    return next(usual, (facts.low, facts.high))
+
+
+def rating_like(facts: Facts) -> bool:
+    """Return whether numbers look like ratings: three or more evenly spaced levels between 0 and 10."""
+    levels = facts.levels
+    if facts.kind != "number" or not 3 <= len(levels) <= _MOST_LEVELS or facts.low < 0.0 or facts.high > 10.0:  # noqa: PLR2004
+        return False
+    step = min(after - before for before, after in itertools.pairwise(levels))
+    steps = [(level - levels[0]) / step for level in levels]
+    return step >= _LEAST_STEP and all(abs(count - round(count)) < _ROUNDING for count in steps)
+
+
+def _is_binary(facts: Facts) -> bool:
+    return facts.kind == "flag" or (bool(facts.levels) and set(facts.levels) <= _CLICK)
+
+
+def _is_count(facts: Facts) -> bool:
+    """Return whether numbers are counts, weights or durations: by name, or by a long tail."""
+    if facts.kind != "number" or facts.low < 0.0 or facts.distinct < 2:  # noqa: PLR2004
+        return False
+    return facts.is_named("count") > 0 or (facts.high > 20.0 and facts.high > _FAR * max(facts.middle, 1.0))  # noqa: PLR2004

@@ -1,0 +1,156 @@
+"""Settings: signals, head, training and split that suit data which nobody has tuned a recipe for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmrec_peft.custom.columns import DescribingColumns
+from llmrec_peft.custom.understand import Understood
+
+_FEW_WORDS, _SOME_WORDS = 12, 40
+_LENGTHS = (32, 64, 128)
+_NAMES = {"rating": "rating", "click": "click", "implicit": "ranking"}
+_TEXTS_SHOWN = 4
+"""Columns of texts at most that an item's text has; further ones are a line in the recipe away."""
+_SHOWN = 8
+
+
+def recipe_values(
+    name: str, description: str, data: dict[str, Any], found: Understood
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a recipe as plain values, and comments by dotted field.
+
+    Args:
+        name: What the run is called.
+        description: One sentence.
+        data: The fields of the data section that name the source.
+        found: What the columns are.
+    """
+    split, why = _split(found)
+    data = {**data, "split": split, "test_fraction": 0.2, "valid_fraction": 0.1}
+    values: dict[str, Any] = {"name": name, "description": description, "seed": 1, "data": data}
+    comments = {"data.split": why}
+    if found.columns.feedback != "rating":
+        data["allow_leakage"] = True
+        comments["data.allow_leakage"] = (
+            "items may share a title, and users a history, which the check takes for a leak; the run reports them"
+        )
+    values["views"] = {"item": {"template": item_template(found), "max_length": _max_length(found)}}
+    comments["views.item.template"] = "the text of an item, made of its columns; Jinja2"
+    values["backbone"] = {"name": "minilm"}
+    comments["backbone.name"] = "22 million parameters; llmrec list backbones"
+    tuned = found.texts
+    values["adapter"] = {"method": "lora", "rank": 8, "alpha": 16, "layers": "top-2"} if tuned else {"method": "none"}
+    comments["adapter.method"] = (
+        "trained inside the language model's top two layers"
+        if tuned
+        else "items have no text: there is nothing to tune"
+    )
+    values["signals"], more = _signals(found)
+    comments |= more
+    values["fusion"] = {"dim": 32}
+    values["head"], comments["head.name"] = _head(found)
+    values["training"] = _training(found)
+    comments["training.epochs"] = "at most; validation chooses"
+    if found.columns.feedback == "implicit":
+        values["evaluation"] = {"own_items": found.columns.repeats}
+        comments["evaluation.own_items"] = "whether items that a user has met already are ranked again"
+    return values, comments
+
+
+def item_template(found: Understood) -> str:
+    """Return the template of an item's text: title, year, categories, texts.
+
+    Names are identifiers, so that no column's name can be read as part of the template's language.
+    """
+    items = found.columns.items
+    if items is None:
+        return "{{ title }}"
+    years = [*items.years, *(name for name in items.numbers if _is_year(name))]
+    parts = ["{{ title }}"]
+    if years:
+        parts[0] += f"{{% if {years[0]} %}} ({{{{ {years[0]} }}}}){{% endif %}}"
+    if items.categories or items.texts:
+        parts[0] += "."
+    for name, category in list(items.categories.items())[:_SHOWN]:
+        said = f'{{{{ {name} | join(", ") }}}}' if category.mark is not None else f"{{{{ {name} }}}}"
+        parts.append(f"{{% if {name} %}}{_spoken(name)}: {said}.{{% endif %}}")
+    parts += [f"{{% if {name} %}}{{{{ {name} }}}}{{% endif %}}" for name in list(items.texts)[:_TEXTS_SHOWN]]
+    return " ".join(parts)
+
+
+def _is_year(name: str) -> bool:
+    return any(word in name for word in ("year", "jahr", "année", "annee", "anno", "released", "release", "date"))
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _max_length(found: Understood) -> int:
+    words = found.sizes.words
+    return _LENGTHS[0] if words <= _FEW_WORDS else _LENGTHS[1] if words <= _SOME_WORDS else _LENGTHS[2]
+
+
+def _split(found: Understood) -> tuple[str, str]:
+    """Return how test interactions are chosen, and why."""
+    timed = found.columns.interactions.time is not None
+    if found.columns.feedback == "implicit":
+        if timed:
+            return (
+                "leave-last-out",
+                "times are known: each user's last interaction is the test, the one before validation",
+            )
+        return "leave-last-out", "no times are known: one interaction of each user, drawn at random, is the test"
+    if timed:
+        return "temporal", "times are known: the last fifth is the test, as in use; past predicts future"
+    return "random", "no times are known: the test is drawn at random"
+
+
+def _signals(found: Understood) -> tuple[dict[str, Any], dict[str, str]]:
+    signals: dict[str, Any] = {}
+    comments: dict[str, str] = {}
+    ranking = found.columns.feedback == "implicit"
+    if found.texts:
+        signals["text"] = {}
+        comments["signals.text"] = "what the texts of items say"
+    signals["collaborative"] = {"start": "mf"} if ranking else {}
+    comments["signals.collaborative"] = "who met what"
+    if ranking:
+        signals["popularity"] = {}
+        comments["signals.popularity"] = "how often an item was met"
+    described = {side: _features(getattr(found.columns, side)) for side in ("users", "items")}
+    if any(described.values()):
+        signals["features"] = {**{side: names for side, names in described.items() if names}, "min_count": 2}
+        comments["signals.features"] = "columns of categories and numbers"
+    if found.columns.graph is not None:
+        signals["graph"] = {}
+        comments["signals.graph"] = "entities that items share"
+    return signals, comments
+
+
+def _features(columns: DescribingColumns | None) -> list[str]:
+    return [] if columns is None else [*columns.categories, *columns.numbers, *columns.years]
+
+
+def _head(found: Understood) -> tuple[dict[str, Any], str]:
+    feedback = found.columns.feedback
+    if feedback == "rating":
+        return {"name": "rating", "loss": "mse", "dropout": 0.1}, "predicts ratings"
+    if feedback == "click":
+        return {"name": "click"}, "predicts the probability of a click"
+    return {"name": "ranking"}, "there are no ratings and no clicks: it orders the items"
+
+
+def _training(found: Understood) -> dict[str, Any]:
+    """Return the training's settings: each text is encoded once an epoch, and the adapter is tuned in the first two."""
+    rates = {
+        "adapter": {"learning_rate": 0.001, "weight_decay": 0.01},
+        "embeddings": {"learning_rate": 0.002, "weight_decay": 1.0 if found.columns.feedback == "implicit" else 3.0},
+        "head": {"learning_rate": 0.001, "weight_decay": 0.05},
+    }
+    common = {"epochs": 20, "patience": 3, "warmup": 0.02}
+    if found.texts:
+        return {**common, "batching": "by-item", "items_per_batch": 64, "adapter_epochs": 2, **rates}
+    size = 256 if found.sizes.interactions < 20_000 else 1024  # noqa: PLR2004
+    return {**common, "batch_size": size, **rates}

@@ -1,0 +1,1 @@
+"""Table files of a user's own: their form recognised, their rows read into Arrow, their mistakes named."""

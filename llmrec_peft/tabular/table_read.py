@@ -1,0 +1,83 @@
+"""What reading a table file gives: the table, and the rows that were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted, shown
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read.
+
+    Attributes:
+        file: The file.
+        line: The line that it begins in, from 1; of a Parquet file, the row.
+        field: The column that is wrong; None if the whole row is.
+        reason: What is wrong, and what would be right.
+    """
+
+    file: Path
+    line: int
+    field: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        """Say where and what in one line."""
+        field = "" if self.field is None else f", column {quoted(self.field, 60)}"
+        return f"{shown(self.file)}, line {self.line}{field}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class TableRead:
+    """A table that was read.
+
+    Attributes:
+        table: Its rows; texts, where no other type was asked for.
+        bad: Rows that were left out, in the order of the file.
+    """
+
+    table: pa.Table
+    bad: tuple[BadRow, ...] = ()
+
+
+class BadRows:
+    """Collects bad rows, as many as are allowed."""
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed = allowed
+        self.rows: list[BadRow] = []
+
+    def add(self, rows: Sequence[BadRow]) -> None:
+        """Take note of bad rows.
+
+        Raises:
+            InputError: If it is one too many; the message says where and what it is.
+        """
+        for row in rows:
+            if len(self.rows) >= self._allowed:
+                more = f" (after {len(self.rows)} bad rows, all that skip_bad allows)" if self.rows else ""
+                raise InputError(f"{row}{more}")
+            self.rows.append(row)
+
+
+def require_names(names: Sequence[str], where: Path) -> None:
+    """Refuse a header with a column without a name, or with one name twice.
+
+    Raises:
+        InputError: Naming the column.
+    """
+    for at, name in enumerate(names):
+        if not name.strip():
+            raise InputError(f"{shown(where)}: column {at + 1} has no name in the header: name all (option columns)")
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        often = list(names).count(twice)
+        raise InputError(f"{shown(where)}: {often} columns are called {quoted(twice, 60)}: name all (option columns)")

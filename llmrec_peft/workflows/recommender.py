@@ -1,0 +1,187 @@
+"""The recommender that users hold: a run's answers, also for whole frames, its figures and its explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.custom.scored_frames import pairs_of, with_column
+from llmrec_peft.errors import InputError
+from llmrec_peft.printable import for_terminal, shown
+from llmrec_peft.run.catalogue import Recommendations
+from llmrec_peft.run.recommender import Recommender as RunRecommender
+
+if TYPE_CHECKING:
+    import torch
+
+    from llmrec_peft.explanation.evidence import Explanation
+    from llmrec_peft.explanation.explainer import Explainer
+
+
+class RecommendedUsers(list[Recommendations]):
+    """Recommendations for several users, one `Recommendations` each; `to_frame` makes a table of them."""
+
+    def to_frame(self) -> Any:
+        """Return a pandas frame with one row for each recommended item: user_id, rank, item_id, title, score, basis."""
+        import pandas as pd  # type: ignore[import-untyped]
+
+        rows = [
+            (found.user_id, rank, item.item_id, item.title, item.score, found.basis)
+            for found in self
+            for rank, item in enumerate(found.items, start=1)
+        ]
+        return pd.DataFrame(rows, columns=["user_id", "rank", "item_id", "title", "score", "basis"])
+
+
+class Recommender(RunRecommender):
+    """A trained run: `recommend`, `score`, `explain`, `add_items`; its figures as `metrics`, its recipe as `recipe`.
+
+    ``llmrec_peft.train(...)`` returns one, and ``Recommender.from_pretrained("runs/mine")`` loads one. All else that it
+    can do stands in `llmrec_peft.run.recommender.Recommender`.
+    """
+
+    folder: Path | None = None
+    """The run folder that it was loaded from."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: str | torch.device | None = None,
+        trust_remote_code: bool = False,
+        base: RunRecommender | None = None,
+    ) -> Self:
+        """Load a run folder after verifying every file against its manifest.
+
+        Args:
+            folder: Run folder.
+            device: Device of the computation; by default the first CUDA device, or the CPU.
+            trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for
+                it.
+            base: Another recommender, on the same device, whose base model is shared.
+
+        Raises:
+            InputError: If the folder is not a complete run of this version, or its base is not that of `base`.
+        """
+        recommender = super().from_pretrained(folder, device, trust_remote_code, base)
+        recommender.folder = Path(folder)
+        return recommender
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The run's figures, as in its ``metrics.json``.
+
+        Raises:
+            InputError: If the recommender was not loaded from a run folder.
+        """
+        return SealedFolder(self._from_folder("metrics"), self.loaded.manifest).report()
+
+    def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> RecommendedUsers:
+        """Return the best items of each user, best first; ``.to_frame()`` of the answer makes a table.
+
+        Args:
+            users: User ids; unknown ones get the popular items, and `Recommendations.basis` says so.
+            k: Items per user.
+            seen: Whether items of the user's history may be recommended again.
+
+        Raises:
+            InputError: If k is below 1, or an id is no text.
+        """
+        return RecommendedUsers(super().recommend(users, k, seen))
+
+    @overload
+    def score(
+        self,
+        users: Sequence[str],
+        items: Sequence[str],
+        chunk: int = ...,
+        histories: Sequence[Sequence[tuple[str, float]]] | None = ...,
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def score(self, users: Any, items: None = None, chunk: int = ..., histories: None = None) -> Any: ...
+
+    def score(
+        self,
+        users: Any,
+        items: Sequence[str] | None = None,
+        chunk: int = 65_536,
+        histories: Sequence[Sequence[tuple[str, float]]] | None = None,
+    ) -> Any:
+        """Predict labels of pairs: of ids, or of a frame with a column of users and one of items.
+
+        Args:
+            users: User ids [n]; or a frame (pandas, polars, Arrow, `datasets.Dataset`, a dict of lists), whose columns
+                are found as in `llmrec_peft.Dataset.from_frames`, and then no `items`.
+            items: Item ids [n].
+            chunk: Pairs per chunk.
+            histories: Item ids and labels of each user's history, oldest first; only with ids, for runs that read them.
+
+        Returns:
+            float32 [n] for ids; for a frame the same kind of frame with a further column ``score``.
+
+        Raises:
+            InputError: For an item that is neither known nor added, an id that is no text, or a frame whose columns of
+                users and items cannot be told.
+        """
+        if items is not None:
+            return super().score(users, items, chunk, histories)
+        if histories is not None:
+            raise InputError("score: histories go with ids, not with a frame")
+        table, user_ids, item_ids = pairs_of(users)
+        return with_column(users, table, "score", super().score(user_ids, item_ids, chunk))
+
+    def explain(self, user: str, item: str, top: int = 5) -> Explanation:
+        """Explain a score: what each signal, each entry of the history and each word added to it.
+
+        Args:
+            user: User id that the run knows.
+            item: Item id.
+            top: Pieces of each kind at most.
+
+        Raises:
+            InputError: For ids that the run does not know, or if the recommender was not loaded from a run folder.
+        """
+        return self._explainer.explain(user, item).top(top)
+
+    @property
+    def _explainer(self) -> Explainer:
+        """Explains the current run as it is now, items added since included."""
+        from llmrec_peft.artifact.seen import read_learned
+        from llmrec_peft.explanation.explainer import Explainer
+
+        folder = self._from_folder("explain")
+        seen = SealedFolder(folder, self.loaded.manifest).private("seen.parquet")
+        return Explainer(self, None if seen is None else read_learned(folder / "seen.parquet", seen))
+
+    def _from_folder(self, what: str) -> Path:
+        if self.folder is None:
+            raise InputError(f"{what}: this recommender was not loaded from a run folder")
+        return self.folder
+
+    def __repr__(self) -> str:
+        """Return what it is, on how much it was trained, and its figures."""
+        recipe, vocabulary = self.recipe, self.vocabulary
+        known = f"{len(vocabulary.users):,} users, {len(vocabulary.items):,} items"
+        lines = [f"Recommender {recipe.name!r}: {recipe.head.name} over {known}; adapter {recipe.adapter.method}"]
+        if self.folder is not None:
+            lines.append(f"  run folder: {shown(self.folder)}")
+            try:
+                lines += _figures(self.metrics)
+            except (InputError, KeyError, TypeError, ValueError, AttributeError):
+                lines.append("  its metrics.json cannot be read")
+        return "\n".join(for_terminal(line) for line in lines)
+
+
+def _figures(metrics: dict[str, Any]) -> Iterable[str]:
+    """Return the test figures before and after tuning, one line each."""
+    for name, called in (("before", "before tuning"), ("after", "after tuning")):
+        figures = metrics["test"].get(name)
+        if figures:
+            yield f"  {called}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in figures.items())

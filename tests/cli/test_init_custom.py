@@ -1,0 +1,95 @@
+"""`llmrec init custom` writes a recipe of one's own files, and says what it is unsure of."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from llmrec_peft.cli.main import app
+from llmrec_peft.errors import InputError
+from llmrec_peft.recipe import load_recipe
+
+
+@pytest.fixture
+def ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(0)
+    rows = [f"{user}\t{100 + item}\t{draw.randint(1, 5)}" for user in range(20) for item in draw.sample(range(30), 8)]
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "ratings.tsv"
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return file.relative_to(tmp_path)
+
+
+def run(*arguments: object) -> str:
+    """Run `llmrec init` in this process and return what it prints."""
+    done = CliRunner().invoke(app, ["init", *map(str, arguments)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_recipe_is_written_and_can_be_trained_from_here(ratings: Path) -> None:
+    said = run("custom", "--interactions", ratings)
+    assert "ratings.yaml written: rating head, random split" in said
+    assert "unsure: interactions, user: column 'column_1'" in said
+    recipe = load_recipe("./ratings.yaml")
+    assert (recipe.data.path, recipe.data.reader) == ("data", "files")
+    with pytest.raises(InputError, match="exists"):
+        run("custom", "--interactions", ratings)
+    run("custom", "--interactions", ratings, "--overwrite", "--out", "ratings.yaml", "--quiet")
+
+
+def test_json_tells_guesses_and_evidence(ratings: Path) -> None:
+    said = run(
+        "custom",
+        "--interactions",
+        ratings,
+        "--json",
+        "--quiet",
+        "--user-column",
+        "column_1",
+        "--item-column",
+        "column_2",
+    )
+    found = json.loads(said[said.index("{") :])
+    assert {one["role"]: one["column"] for one in found["columns"]} == {
+        "user": "column_1",
+        "item": "column_2",
+        "rating": "column_3",
+        "time": None,
+    }
+    assert found["unsure"] == []
+    assert found["files"]["interactions"]["form"]["delimiter"] == "\t"
+    assert not Path("ratings.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["custom"], "--interactions FILE: name the file"),
+        (["movies", "--interactions", "x.csv"], "--interactions is for files of your own: llmrec init custom"),
+        (["custom", "--interactions", "none.csv"], "none.csv"),
+        (
+            ["custom", "--interactions", "data/ratings.tsv", "--feedback", "stars"],
+            "--feedback: 'stars' is none of rating",
+        ),
+        (["custom", "--interactions", "data/ratings.tsv", "--scale", "5"], "--scale: '5' is not LOW,HIGH"),
+        (["custom", "--interactions", "data/ratings.tsv", "--form", "encoding"], "--form 'encoding': write it as"),
+        (
+            ["custom", "--interactions", "data/ratings.tsv", "--user-column", "z"],
+            "--user-column: ratings.tsv has no column",
+        ),
+        (["custom", "--interactions", "data/ratings.tsv", "--form", "items.colour=1"], "unknown option 'items.colour'"),
+        (["custom", "--interactions", "data/ratings.tsv", "--time-form", "soon"], "--time-form: 'soon' is none of seconds"),
+    ],
+)
+def test_wrong_options_are_named(ratings: Path, arguments: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said.replace("(", r"\(")) as caught:
+        run(*arguments)
+    assert "\n" not in str(caught.value)
+    assert not list(Path().glob("*.yaml"))

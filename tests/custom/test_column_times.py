@@ -1,0 +1,98 @@
+"""Times in the forms that files use: found by their values, and read as seconds since 1970."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pytest
+
+from llmrec_peft.custom.times import guessed_form, seconds
+from llmrec_peft.errors import InputError
+
+MOMENT = 1_700_000_000  # 2023-11-14 22:13:20 UTC
+CASES = {
+    "seconds": ["1700000000", "1650000000"],
+    "milliseconds": ["1700000000000", "1650000000000"],
+    "microseconds": ["1700000000000000", "1650000000000000"],
+    "nanoseconds": ["1700000000000000000", "1650000000000000000"],
+    "iso": ["2023-11-14T22:13:20Z", "2022-04-15 05:20:00"],
+    "day-first": ["14.11.2023 22:13:20", "15.04.2022"],
+    "month-first": ["11/14/2023 22:13:20", "04/15/2022"],
+    "day-month-name": ["14-Nov-2023 22:13:20", "15-Apr-2022"],
+}
+
+
+@pytest.mark.parametrize("form", CASES)
+def test_form_is_found_and_read(form: str) -> None:
+    values = pa.array(CASES[form])
+    found = guessed_form(values, named=True)
+    assert found is not None
+    assert found[0] == form
+    assert found[2] is False
+    [first, _] = seconds(pa.chunked_array([values]), found[0], "file").to_pylist()
+    assert first == MOMENT
+
+
+def test_zones_are_taken_off() -> None:
+    values = pa.chunked_array([["2023-11-14T23:13:20+01:00", "2023-11-14T22:13:20", "2023-11-14 17:43:20-0430"]])
+    assert seconds(values, "iso", "file").to_pylist() == [MOMENT] * 3
+
+
+def test_times_before_1970_are_negative() -> None:
+    values = pa.chunked_array([["1969-12-31T23:59:59", "1969-12-30"]])
+    assert seconds(values, "iso", "file").to_pylist() == [-1, -2 * 86_400]
+    assert seconds(pa.chunked_array([["-1500"]]), "milliseconds", "file").to_pylist() == [-2]
+
+
+def test_a_day_that_could_be_a_month_is_unsure() -> None:
+    found = guessed_form(pa.array(["01/02/2020", "03/04/2021"]), named=True)
+    assert found is not None
+    assert (found[0], found[2]) == ("day-first", True)
+    found = guessed_form(pa.array(["01/02/2020", "03/14/2021"]), named=True)
+    assert found is not None
+    assert (found[0], found[2]) == ("month-first", False)
+
+
+def test_days_of_spreadsheets() -> None:
+    values = pa.chunked_array([["45244.9259259", "45245"]])
+    found = guessed_form(values.combine_chunks(), named=True)
+    assert found is not None
+    assert (found[0], found[2]) == ("excel-days", True)
+    first, second = seconds(values, "excel-days", "file").to_pylist()
+    assert abs(first - MOMENT) < 2
+    assert second == 1_700_006_400
+
+
+def test_numbers_of_other_sizes_are_no_times() -> None:
+    assert guessed_form(pa.array(["1", "2", "3"]), named=False) is None
+    found = guessed_form(pa.array(["1", "2", "3"]), named=True)
+    assert found is not None
+    assert found[0] == "order"
+
+
+def test_what_is_no_time_is_named() -> None:
+    values = pa.chunked_array([["2020-01-01", "soon"]])
+    with pytest.raises(InputError, match=r"a\.csv, column 'when': 'soon' is no time written as iso"):
+        seconds(values, "iso", "a.csv, column 'when'")
+    with pytest.raises(InputError, match="no number"):
+        seconds(values, "seconds", "a.csv")
+
+
+def test_impossible_days_are_no_dates() -> None:
+    assert guessed_form(pa.array(["2020-13-01"]), named=True) is None
+    assert guessed_form(pa.array(["45.45.2020"]), named=True) is None
+
+
+def test_types_of_arrow_are_read() -> None:
+    moments = [dt.datetime(2023, 11, 14, 22, 13, 20, 500_000), None]
+    assert seconds(pa.chunked_array([moments]), "iso", "file").to_pylist() == [MOMENT, None]
+    zoned = pa.chunked_array([pa.array([MOMENT * 1000], pa.timestamp("ms", "Europe/Berlin"))])
+    assert seconds(zoned, "iso", "file").to_pylist() == [MOMENT]
+    days = pa.chunked_array([pa.array([dt.date(1970, 1, 2)])])
+    assert seconds(days, "iso", "file").to_pylist() == [86_400]
+
+
+def test_days_that_a_month_lacks_are_no_dates() -> None:
+    assert guessed_form(pa.array(["2023-02-29"]), named=True) is None
+    assert guessed_form(pa.array(["2024-02-29"]), named=True) is not None
