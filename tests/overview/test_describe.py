@@ -178,3 +178,48 @@ def test_real_data_have_the_sizes_that_are_published(
     found = report["sizes"]
     assert (found["interactions"], found["users"], found["items"], found["distinct_pairs"]) == sizes
     assert report["parts"]["test"]["share_of_cold_items"] == test_items_new
+
+
+@pytest.mark.trains  # reads real files, three to six seconds each
+@pytest.mark.parametrize(
+    ("interactions", "items", "sizes", "feedback", "dated"),
+    [
+        ("filmtrust/ratings.txt", None, (35_497, 1508, 2071, 35_494), "rating", False),
+        ("steam-200k/steam-200k.csv.gz", None, (128_801, 12_393, 5153, 128_801), "implicit", False),
+        (
+            "lastfm-hetrec/user_artists.dat",
+            "lastfm-hetrec/artists.dat",
+            (92_834, 1892, 17_632, 92_834),
+            "implicit",
+            False,
+        ),
+        (
+            "microlens-sample/MicroLens-100k_pairs.csv",
+            "microlens-sample/MicroLens-100k_title_en.csv",
+            (14_628, 5986, 19_738, 14_628),
+            "implicit",
+            True,
+        ),
+    ],
+)
+def test_tables_of_others_are_described_without_a_recipe(
+    shared_data: Path, interactions: str, items: str | None, sizes: tuple[int, ...], feedback: str, dated: bool
+) -> None:
+    recipe, unsure = recipe_of(str(shared_data / interactions), items=None if items is None else shared_data / items)
+    report = describe(recipe)
+    found = report["sizes"]
+    assert (found["interactions"], found["users"], found["items"], found["distinct_pairs"]) == sizes
+    assert report["labels"]["feedback"] == feedback
+    assert (report["time"].get("days") is not None) == dated
+    assert "refused" not in report
+    assert unsure or items is not None, "files without a header leave doubts"
+
+
+def test_table_with_hostile_names_is_described(tmp_path: Path, tiny_backbone: Path, told: Callable[..., Told]) -> None:
+    rows = [f"u{at % 12},[red]i{at % 7}\x1b[2J</b>,{1 + at * 5 % 4},{1_500_000_000 + at}" for at in range(200)]
+    table = tmp_path / "rated.csv"
+    table.write_text("user,item,rating,time\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    code, out, err = told(table, "--set", f"backbone.name={tiny_backbone}")
+    assert code == 0, err
+    assert "\x1b" not in out + err
+    assert "12" in out
