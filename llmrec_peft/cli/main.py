@@ -17,6 +17,7 @@ from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
     bench,
     compare,
+    describe,
     doctor,
     download,
     encode,
@@ -29,6 +30,7 @@ from llmrec_peft.cli import (
     parity,
     predict,
     recommend,
+    report,
     show,
     train,
     validate,
@@ -64,6 +66,7 @@ for command in (
     explain,
     export_vectors,
     encode,
+    report,
     evaluate,
     compare,
     parity,
@@ -73,6 +76,7 @@ for command in (
     download,
     list_plugins,
     show,
+    describe,
     doctor,
 ):
     command.register(app)

@@ -31,7 +31,7 @@ from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.recipe import DEMO, Recipe
 from llmrec_peft.recipe.sections import DataSection
 
-__all__ = ["DEMO_SEED", "Prepared", "prepare", "read_dataset", "require_useful"]
+__all__ = ["DEMO_SEED", "Prepared", "prepare", "read_dataset", "read_source", "require_useful"]
 
 DEMO_SEED = 0
 """Seed of made-up data; not the run's seed, so that runs of several seeds share one dataset."""
@@ -47,14 +47,18 @@ def read_dataset(section: DataSection, dataset: RecDataset | None = None) -> Rec
     Raises:
         InputError: When there is no path, or the files are not what they should be.
     """
-    dataset = sound(_from_reader(section) if dataset is None else dataset)
+    dataset = sound(read_source(section) if dataset is None else dataset)
     if section.max_items is not None:
         dataset = with_fewer_items(dataset, section.max_items, section.split_seed)
     return without_duplicates(dataset)
 
 
-def _from_reader(section: DataSection) -> RecDataset:
-    """Read the data with the reader that the recipe names."""
+def read_source(section: DataSection) -> RecDataset:
+    """Read the data with the reader that the recipe names, as it returns them.
+
+    Raises:
+        InputError: When there is no path, or the files are not what they should be.
+    """
     source: Reader = registry.get("readers", section.reader).opened(section.options)
     if section.path is None or not source.takes_path:
         raise InputError(source.no_path(section.reader))

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_serializer, model_validator
 
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
-from llmrec_peft.options import Options, one_line, validated
+from llmrec_peft.options import MissingFieldsError, Options, UnknownFieldError, refused, validated
+from llmrec_peft.recipe.fields import field_names, meant
 from llmrec_peft.recipe.reads import Reads
 from llmrec_peft.recipe.registered import demo_settings
 from llmrec_peft.recipe.sections import (
@@ -26,6 +27,10 @@ from llmrec_peft.recipe.yaml_file import apply_override, dump_yaml, merge, parse
 
 DEMO = "demo"
 """The value of ``data.path`` that asks for the recipe's own made-up data."""
+
+
+_NAMED = (("data.reader", "readers"), ("adapter.method", "adapters"), ("head.name", "heads"))
+"""Required fields that name a plugin, and its kind."""
 
 
 class AdapterChoice(Options):
@@ -201,9 +206,9 @@ class Recipe(Options):
             recipe = cls.model_validate(values)
             registry.get("readers", recipe.data.reader)
         except ValidationError as error:
-            raise InputError(prefix + one_line(error, cls)) from None
+            raise InputError(prefix + _explained(refused(error, cls), cls, values)) from None
         except InputError as error:
-            raise InputError(f"{prefix}{error}") from None
+            raise InputError(prefix + _explained(error, cls, values)) from None
         return recipe
 
 
@@ -264,13 +269,31 @@ def _is_path(source: str) -> bool:
     return source.endswith((".yaml", ".yml")) or "/" in source
 
 
+def _explained(error: InputError, recipe: type[Recipe], values: Any) -> str:
+    """Return what is wrong with a recipe: beside missing fields what can be named there, beside an unknown one the
+    field of another block that was meant."""
+    if isinstance(error, MissingFieldsError):
+        choices = [f"{name}: {', '.join(registry.plugins(kind))}" for name, kind in _NAMED if name in error.fields]
+        return f"{error} ({'; '.join(choices)})" if choices else str(error)
+    if not isinstance(error, UnknownFieldError):
+        return str(error)
+    likely = meant(error.field, field_names(recipe, values))
+    same = bool(likely) and likely[0].rpartition(".")[2] == error.field.rpartition(".")[2]
+    if not likely or (error.close is not None and not same):
+        return str(error)
+    known = f" Known: {', '.join(sorted(error.known))}" if error.known else ""
+    return f"unknown field {error.field!r}: did you mean {' or '.join(map(repr, likely))}?{known}"
+
+
 def _chosen(kind: str, key: str, values: Any, where: str) -> Any:
     """Split a flat block into the plugin's name and its validated options."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected a block with {key!r}, got {type(values).__name__}")
     if isinstance(values.get("config"), Options):
         return values
-    name = values.get(key)
+    if key not in values:
+        return {}  # all fields that a recipe lacks are named together
+    name = values[key]
     if not isinstance(name, str):
         raise InputError(f"{where}.{key}: name one of {', '.join(registry.plugins(kind))}")
     plugin = registry.get(kind, name)

