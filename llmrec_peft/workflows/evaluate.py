@@ -26,8 +26,8 @@ def evaluate(run: Path, data: str | None = None) -> dict[str, Any]:
         data: Where the data lies now; by default where the run found it.
 
     Returns:
-        ``test.after`` computed now by the first head, the ``stored`` figures, for further heads the same under
-        ``heads``, and whether all of them ``repeats`` what is stored.
+        ``test.after`` computed now by the first head of the model that answers, its ``stored`` figures, for further
+        heads the same under ``heads``, and whether all of them ``repeats`` what is stored.
 
     Raises:
         InputError: When the folder is no run, or the data is not what the run was trained on.
@@ -60,7 +60,7 @@ def _told(report: dict[str, Any], heads: Iterable[str], run: Path) -> tuple[Any,
     try:
         further = dict(report.get("heads", {}))
         of_heads = {first: report, **{name: further[name] for name in others}}
-        figures = {name: dict(one["test"]["after"]) for name, one in of_heads.items()}
+        figures = {name: dict(one["test"].get("recommended", one["test"]["after"])) for name, one in of_heads.items()}
         digest = report["data"]["digest"]
     except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{run}: metrics.json is not what a run writes") from None
