@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.evaluation.baselines.average import averaged, likelihoods, weights_of
 from llmrec_peft.evaluation.intervals import Figure
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure
 
@@ -201,16 +202,19 @@ class Judge:
         return mean
 
 
-def best_baseline(tried: Sequence[tuple[Foldable, OutOfFold]], judge: Judge) -> tuple[Foldable, NDArray[np.float64]]:
-    """Return the baseline that is best over all folds, the first (simplest) of equals, and its predictions."""
-    best: tuple[float, Foldable, NDArray[np.float64]] | None = None
-    for baseline, out in tried:
-        figure = judge.figure(out.scores[0], out.folds)
-        if not np.isnan(figure) and (best is None or judge.better(figure, best[0])):
-            best = figure, baseline, out.scores[0]
-    if best is None:
-        return tried[0][0], tried[0][1].scores[0]
-    return best[1], best[2]
+def best_baseline(
+    tried: Sequence[tuple[Foldable, OutOfFold]], label: NDArray[np.floating], task: str
+) -> tuple[Foldable, NDArray[np.float64]]:
+    """Return the average of the baselines by their likelihoods, and what it predicted for the folds' examples.
+
+    Args:
+        tried: Every baseline and what it predicted.
+        label: The examples' labels as the head reads them, [examples].
+        task: ``rating`` or ``click``.
+    """
+    scores = np.concatenate([out.scores for _, out in tried])
+    weights = weights_of(likelihoods(scores, label, task))
+    return averaged([baseline for baseline, _ in tried], weights), np.asarray(weights @ scores)
 
 
 def shrunk_share(share: float, difference: Difference) -> float:
@@ -253,6 +257,28 @@ def best_blend(out: OutOfFold, baseline: NDArray[np.float64], judge: Judge) -> t
         return best[1], best[2]
     alone = [judge.figure(scores, out.folds) for scores in out.scores]
     return int(np.argmax(alone) if judge.better(1.0, 0.0) else np.argmin(alone)), 1.0
+
+
+def vain(baseline: NDArray[np.float64], judge: Judge) -> Callable[[OutOfFold, int], bool]:
+    """Return what tells whether training a variant on further folds would change nothing.
+
+    A gain g with a standard error s over f of F folds is expected to be g / s · √(F / f) standard errors over all
+    folds: where that is below one, the variant would not be chosen.
+
+    Args:
+        baseline: What the best baseline predicted, [examples of all folds].
+        judge: Figures and differences.
+    """
+
+    def asked(out: OutOfFold, folds: int) -> bool:
+        other = baseline[: out.scores.shape[1]]
+        epoch, share = best_blend(out, other, judge)
+        if share == 1.0:
+            return True
+        difference = judge.difference(_blended(out.scores[epoch], other, share), other, out.folds)
+        return difference.gain * np.sqrt(folds / out.folds) < difference.error
+
+    return asked
 
 
 def candidate_of(name: str, out: OutOfFold, baseline: NDArray[np.float64], judge: Judge) -> Candidate:

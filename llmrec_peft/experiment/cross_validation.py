@@ -100,7 +100,7 @@ def predicted_by_variant(
     recipe: Recipe,
     name: str,
     title: str,
-    hopeless: Callable[[OutOfFold], bool],
+    vain: Callable[[OutOfFold, int], bool],
 ) -> OutOfFold:
     """Train a variant on every fold and predict the fold's examples after each epoch.
 
@@ -112,7 +112,7 @@ def predicted_by_variant(
         recipe: Variant.
         name: Folder of its checkpoints.
         title: Its name on the progress bars.
-        hopeless: Asked from the second fold on whether what was predicted so far makes further folds vain.
+        vain: Whether what was predicted so far makes further folds vain; asked with the number of all folds.
     """
     count = min(len(folds), MOST_TUNED) if recipe.adapter.method != "none" else len(folds)
     found: list[NDArray[np.float64]] = []
@@ -129,7 +129,7 @@ def predicted_by_variant(
         seconds += fitted.seconds
         least = min(map(len, found))
         out = OutOfFold(np.concatenate([one[:least] for one in found], axis=1), number + 1, seconds)
-        if number > 0 and hopeless(out):
+        if number + 1 < count and vain(out, count):
             break
     return out
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import InputError
@@ -18,13 +19,12 @@ from llmrec_peft.experiment.choice import (
     Chosen,
     Judge,
     best_baseline,
-    best_blend,
     candidate_of,
     chosen,
+    vain,
 )
 from llmrec_peft.experiment.cross_validation import (
     Folds,
-    OutOfFold,
     Raw,
     answers_of,
     predicted_by_baselines,
@@ -124,21 +124,25 @@ def cross_validated(experiment: Experiment) -> ByFolds:
     experiment.progress.note(
         f"validation has {len(prepared.valid)} examples: {len(folds)} folds with {len(folds.asked)} choose what answers"
     )
-    baseline, of_baseline = best_baseline(predicted_by_baselines(folds, head), judge)
+    baseline, of_baseline = best_baseline(
+        predicted_by_baselines(folds, head), _observed(folds.asked, prepared), str(bare.task)
+    )
     seconds = {BASELINE: time.monotonic() - started}
     variants = _variants(recipe)
     candidates: dict[str, Candidate] = {}
 
-    def hopeless(out: OutOfFold) -> bool:
-        return best_blend(out, of_baseline[: out.scores.shape[1]], judge)[1] == 1.0
-
     for name, variant in variants.items():
-        out = predicted_by_variant(experiment, folds, variant, f"folds/{name}", TITLES[name], hopeless)
+        out = predicted_by_variant(experiment, folds, variant, f"folds/{name}", TITLES[name], vain(of_baseline, judge))
         candidates[name] = candidate_of(name, out, of_baseline, judge)
         seconds[name] = out.seconds
     found = chosen(baseline, of_baseline, candidates, judge, len(folds))
     size = len(folds.parts[0].valid)
     return ByFolds(found, variants, seconds, size, of_baseline[:size], folds.asked)
+
+
+def _observed(part: Interactions, prepared: Prepared) -> NDArray[np.floating]:
+    observed: NDArray[np.floating] = prepared.recipe.reads.primary.observed(part.label, prepared.dataset.rating_range)
+    return observed
 
 
 def _variants(recipe: Recipe) -> dict[str, Recipe]:
@@ -185,8 +189,8 @@ def _answers(model: RecModel, prepared: Prepared, raw: Raw) -> Raw:
     from llmrec_peft.heads.calibration import apply
 
     answers = answers_of(raw, prepared, prepared.recipe.head.name)
-    parts, kind = model.head.parts, getattr(model.head.config, "calibration", "none")
-    if model.head.task != "click" or "calibration" not in parts:
+    parts, kind = model.head.parts, getattr(model.head.config, "calibration", None)
+    if kind is None or "calibration" not in parts:
         return answers
     with torch.no_grad():
         return np.asarray(apply(kind, parts["calibration"], torch.from_numpy(raw).to(model.device)).cpu().numpy())

@@ -74,8 +74,8 @@ def _of_clicks() -> Iterator[Foldable]:
         yield Foldable("user_and_item_rates", settings, _rated(user, item, weight))
 
 
-def _constant(mean: float, users: int, items: int) -> Factors:
-    return Factors(mean, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), np.zeros(items))
+def _constant(mean: Floats | float, users: int, items: int) -> Factors:
+    return Factors(float(mean), np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), np.zeros(items))
 
 
 def _biased(user_shrink: float | None, item_shrink: float | None) -> Callable[[Interactions, int, int], Factors]:
@@ -133,7 +133,8 @@ def _rated(
 
     def fit(train: Interactions, users: int, items: int) -> Factors:
         mean = float(train.label.mean())
-        of_user, of_item = np.zeros(users), np.zeros(items)
+        of_user: Floats = np.zeros(users)
+        of_item: Floats = np.zeros(items)
         if item_shrink is not None:
             of_item = np.bincount(train.item, train.label - mean, items)
             of_item = of_item / (train.counts_by_item(items) + item_shrink)
