@@ -222,7 +222,10 @@ def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
             f"{said['share_of_baseline']:.2f}",
             f"{test['before']:.4f}" if "before" in test else "–",
             f"{test['after']:.4f}",
-            *(f"{row[best].replace('_', ' ')} {test[row[best]]:.4f}" for best in ("best_on_validation", "best_on_test")),
+            *(
+                f"{row[best].replace('_', ' ')} {test[row[best]]:.4f}"
+                for best in ("best_on_validation", "best_on_test")
+            ),
             f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}] {one['verdict']}",
             f"{row['seconds']:.0f}",
         ]

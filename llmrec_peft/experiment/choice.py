@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from llmrec_peft.evaluation.intervals import Figure
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure
 
 if TYPE_CHECKING:
-    from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.evaluation.baselines.foldable import Foldable
     from llmrec_peft.experiment.cross_validation import Folds, OutOfFold
 
@@ -67,7 +66,7 @@ class Candidate:
         figure: The primary metric of the shrunk blend over these folds' examples.
         baseline_figure: That of the baseline alone over the same examples.
         alone_figure: That of the variant alone.
-        over_baseline: How much the shrunk blend is better than the baseline.
+        over_baseline: How much its blend is better than the baseline, each fold's as the other folds choose it.
         blend: What the shrunk blend predicts, float64 [examples of its folds].
         alone: What the variant predicts by itself.
     """
@@ -131,7 +130,15 @@ class Chosen:
 class Judge:
     """Figures and differences of predictions for the folds' examples."""
 
-    def __init__(self, folds: Folds, measure: Measure, metric: str, span: tuple[float, float], task: str) -> None:
+    def __init__(
+        self,
+        folds: Folds,
+        measure: Measure,
+        metric: str,
+        span: tuple[float, float],
+        task: str,
+        observed: NDArray[np.floating],
+    ) -> None:
         """Set what is compared.
 
         Args:
@@ -140,29 +147,31 @@ class Judge:
             metric: Its primary metric.
             span: The owner's scale, to which stars are clamped.
             task: ``rating`` or ``click``.
+            observed: Labels of the folds' examples as the head reads them, [examples].
         """
-        self._folds, self._measure, self.metric = folds, measure, metric
+        self._folds, self._measure, self.metric, self.observed = folds, measure, metric, observed
         self._span, self._task = span, task
         self._sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
 
-    def examples(self, folds: int) -> slice:
-        """Return which examples the first folds predict."""
-        return self._folds.examples(folds)
+    def rows(self, folds: Iterable[int]) -> NDArray[np.int64]:
+        """Return which examples some folds predict."""
+        bounds = self._folds.bounds
+        return np.concatenate([np.arange(bounds[at], bounds[at + 1]) for at in folds])
 
-    def figure(self, scores: NDArray[np.float64], folds: int) -> float:
-        """Compute the primary metric of scores of the first folds' examples."""
+    def figure(self, scores: NDArray[np.float64], folds: Sequence[int]) -> float:
+        """Compute the primary metric of scores of some folds' examples."""
         return self._figure(scores, folds)(np.ones(len(scores)))
 
     def better(self, first: float, second: float) -> bool:
         """Return whether the first figure is better than the second."""
         return self._sign * (first - second) > 0.0
 
-    def difference(self, first: NDArray[np.float64], second: NDArray[np.float64], folds: int) -> Difference:
-        """Compute how much the first scores are better than the second over the first folds' examples.
+    def difference(self, first: NDArray[np.float64], second: NDArray[np.float64], folds: Sequence[int]) -> Difference:
+        """Compute how much the first scores are better than the second over some folds' examples.
 
         Whole users, and whole items, are resampled; the wider of the two counts.
         """
-        part = self._part(folds)
+        part = self._folds.asked.take(self.rows(folds))
         figures = [self._figure(scores, folds) for scores in (first, second)]
         even = np.ones(len(first))
         gain = self._sign * (figures[0](even) - figures[1](even))
@@ -177,21 +186,18 @@ class Judge:
         _, low, high = max(found, key=lambda one: one[2] - one[1])
         return Difference(gain, error, float(low), float(high))
 
-    def _part(self, folds: int) -> Interactions:
-        inside = self._folds.examples(folds)
-        return self._folds.asked.take(np.arange(inside.start, inside.stop))
-
-    def _figure(self, scores: NDArray[np.float64], folds: int) -> Figure:
+    def _figure(self, scores: NDArray[np.float64], folds: Sequence[int]) -> Figure:
         """RMSE over all examples; AUC as the mean of the folds': each has a model and a base rate of its own."""
-        part = self._part(folds)
+        asked = self._folds.asked
         if self._task == "rating":
-            return self._measure.weighted(self.metric, np.clip(scores, *self._span), part)
-        bounds, figures = self._folds.bounds, []
-        for at in range(folds):
-            rows = np.arange(bounds[at], bounds[at + 1])
-            observed = self._measure.observe(part.label[rows]) if hasattr(self._measure, "observe") else rows
-            if len(np.unique(observed)) > 1:
-                figures.append((rows, self._measure.weighted(self.metric, scores[rows], part.take(rows))))
+            return self._measure.weighted(self.metric, np.clip(scores, *self._span), asked.take(self.rows(folds)))
+        figures, at = [], 0
+        for fold in folds:
+            inside = self.rows([fold])
+            part, rows = asked.take(inside), np.arange(at, at + len(inside))
+            at += len(part)
+            if len(np.unique(self.observed[inside])) > 1:
+                figures.append((rows, self._measure.weighted(self.metric, scores[rows], part)))
 
         def mean(weights: NDArray[np.float64]) -> float:
             values = np.array([figure(weights[rows]) for rows, figure in figures])
@@ -203,17 +209,17 @@ class Judge:
 
 
 def best_baseline(
-    tried: Sequence[tuple[Foldable, OutOfFold]], label: NDArray[np.floating], task: str
+    tried: Sequence[tuple[Foldable, OutOfFold]], observed: NDArray[np.floating], task: str
 ) -> tuple[Foldable, NDArray[np.float64]]:
     """Return the average of the baselines by their likelihoods, and what it predicted for the folds' examples.
 
     Args:
         tried: Every baseline and what it predicted.
-        label: The examples' labels as the head reads them, [examples].
+        observed: The examples' labels as the head reads them, [examples].
         task: ``rating`` or ``click``.
     """
     scores = np.concatenate([out.scores for _, out in tried])
-    weights = weights_of(likelihoods(scores, label, task))
+    weights = weights_of(likelihoods(scores, observed, task))
     return averaged([baseline for baseline, _ in tried], weights), np.asarray(weights @ scores)
 
 
@@ -237,7 +243,9 @@ def shrunk_share(share: float, difference: Difference) -> float:
     return round(1.0 - kept, 4)
 
 
-def best_blend(out: OutOfFold, baseline: NDArray[np.float64], judge: Judge) -> tuple[int, float]:
+def best_blend(
+    out: OutOfFold, baseline: NDArray[np.float64], judge: Judge, folds: Sequence[int] | None = None
+) -> tuple[int, float]:
     """Return the epoch, from 0, and the share of the baseline whose blend is best, that with more of it if equal.
 
     Where no blend is better than the baseline alone, the share is 1, and the epoch is the variant's own best one.
@@ -246,17 +254,37 @@ def best_blend(out: OutOfFold, baseline: NDArray[np.float64], judge: Judge) -> t
         out: What a variant predicted after each epoch.
         baseline: What the best baseline predicted for the same examples.
         judge: Figures.
+        folds: Folds that are looked at; by default all that the variant was trained on.
     """
-    best = judge.figure(baseline, out.folds), 0, 1.0
-    for epoch, scores in enumerate(out.scores):
+    folds = range(out.folds) if folds is None else folds
+    rows = judge.rows(folds)
+    own, other = out.scores[:, rows], baseline[rows]
+    best = judge.figure(other, folds), 0, 1.0
+    for epoch, scores in enumerate(own):
         for share in SHARES[:-1][::-1]:
-            figure = judge.figure(_blended(scores, baseline, share), out.folds)
+            figure = judge.figure(_blended(scores, other, share), folds)
             if judge.better(figure, best[0]):
                 best = figure, epoch, share
     if best[2] < 1.0:
         return best[1], best[2]
-    alone = [judge.figure(scores, out.folds) for scores in out.scores]
+    alone = [judge.figure(scores, folds) for scores in own]
     return int(np.argmax(alone) if judge.better(1.0, 0.0) else np.argmin(alone)), 1.0
+
+
+def honest_blend(out: OutOfFold, baseline: NDArray[np.float64], judge: Judge) -> NDArray[np.float64]:
+    """Return each fold's blend with the epoch and share that the *other* folds choose, float64 [examples].
+
+    The best of many epochs and shares looks better on the examples that chose it than it is; here no example has a say
+    in what is blended for it. With one fold there is nothing to choose by: the baseline itself.
+    """
+    blend = baseline.copy()
+    for fold in range(out.folds):
+        others = [other for other in range(out.folds) if other != fold]
+        if others:
+            epoch, share = best_blend(out, baseline, judge, others)
+            rows = judge.rows([fold])
+            blend[rows] = _blended(out.scores[epoch, rows], baseline[rows], share)
+    return blend
 
 
 def vain(baseline: NDArray[np.float64], judge: Judge) -> Callable[[OutOfFold, int], bool]:
@@ -275,7 +303,7 @@ def vain(baseline: NDArray[np.float64], judge: Judge) -> Callable[[OutOfFold, in
         epoch, share = best_blend(out, other, judge)
         if share == 1.0:
             return True
-        difference = judge.difference(_blended(out.scores[epoch], other, share), other, out.folds)
+        difference = judge.difference(_blended(out.scores[epoch], other, share), other, range(out.folds))
         return difference.gain * np.sqrt(folds / out.folds) < difference.error
 
     return asked
@@ -290,23 +318,22 @@ def candidate_of(name: str, out: OutOfFold, baseline: NDArray[np.float64], judge
         baseline: What the best baseline predicted, [examples of all folds].
         judge: Figures and differences.
     """
-    other = baseline[: out.scores.shape[1]]
+    other, folds = baseline[: out.scores.shape[1]], range(out.folds)
     epoch, best_share = best_blend(out, other, judge)
+    honest = judge.difference(honest_blend(out, other, judge), other, folds)
+    share = 1.0 if best_share == 1.0 else shrunk_share(best_share, honest)
     alone = out.scores[epoch]
-    best = _blended(alone, other, best_share)
-    share = shrunk_share(best_share, judge.difference(best, other, out.folds))
-    blend = _blended(alone, other, share)
     return Candidate(
         name,
         epoch + 1,
         best_share,
         share,
         out.folds,
-        judge.figure(blend, out.folds),
-        judge.figure(other, out.folds),
-        judge.figure(alone, out.folds),
-        judge.difference(blend, other, out.folds),
-        blend,
+        judge.figure(_blended(alone, other, share), folds),
+        judge.figure(other, folds),
+        judge.figure(alone, folds),
+        honest,
+        _blended(alone, other, share),
         alone,
     )
 
@@ -329,8 +356,8 @@ def chosen(
             continue
         own = candidates[name]
         shared = min(own.folds, present_folds)
-        inside = judge.examples(shared)
-        difference = judge.difference(own.blend[inside], scores[inside], shared)
+        inside = judge.rows(range(shared))
+        difference = judge.difference(own.blend[inside], scores[inside], range(shared))
         if own.share < 1.0 and difference.exceeds_error:
             if present != BASELINE:
                 reasons[present] = f"{name} is better by {difference.gain:.4f}, standard error {difference.error:.4f}"

@@ -58,10 +58,6 @@ class Folds:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def examples(self, count: int) -> slice:
-        """Return which examples the first folds predict."""
-        return slice(0, int(self.bounds[count]))
-
 
 @dataclass(frozen=True)
 class OutOfFold:

@@ -64,7 +64,7 @@ def sentence(found: Chosen, other: Sequence[str] = ()) -> str:
         with_baseline = f" with {candidate.share:.0%} of the baseline ({baseline})" if candidate.share > 0.0 else ""
         text = (
             f"recommended: {NAMES[found.model]}{with_baseline}; better than the baseline alone by"
-            f" {_interval(candidate)} {found.metric} {over}"
+            f" {_interval(candidate)} {found.metric} over {len(candidate.blend)} examples of {candidate.folds} folds"
         )
     if other:
         text += (

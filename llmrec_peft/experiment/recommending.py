@@ -119,14 +119,14 @@ def cross_validated(experiment: Experiment) -> ByFolds:
     head = recipe.head.name
     folds = Folds.of(prepared)
     bare = recipe.reads.heads[head]
-    judge = Judge(folds, prepared.measures[head], str(bare.metric), prepared.dataset.rating_range, str(bare.task))
+    observed = _observed(folds.asked, prepared)
+    span, task = prepared.dataset.rating_range, str(bare.task)
+    judge = Judge(folds, prepared.measures[head], str(bare.metric), span, task, observed)
     started = time.monotonic()
     experiment.progress.note(
         f"validation has {len(prepared.valid)} examples: {len(folds)} folds with {len(folds.asked)} choose what answers"
     )
-    baseline, of_baseline = best_baseline(
-        predicted_by_baselines(folds, head), _observed(folds.asked, prepared), str(bare.task)
-    )
+    baseline, of_baseline = best_baseline(predicted_by_baselines(folds, head), observed, task)
     seconds = {BASELINE: time.monotonic() - started}
     variants = _variants(recipe)
     candidates: dict[str, Candidate] = {}
