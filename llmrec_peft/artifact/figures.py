@@ -10,7 +10,12 @@ NO_BETTER = "▼"
 """Mark of a model that is no better than the best baseline, in every table and in the model card."""
 NO_ADAPTER = "tuned: heads and signals only"
 """What is said of a run without adapter parameters: the language model answers as it was published."""
-_OURS = {"before": "before: frozen text", "after": "after: tuned", "blend": "after: blended"}
+_OURS = {
+    "before": "before: frozen text",
+    "after": "after: tuned",
+    "blend": "after: blended",
+    "recommended": "recommended",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ def legend(report: Mapping[str, Any]) -> list[str]:
     if best is None:
         return []
     lines = []
+    says = report.get("recommended", {}).get("says")
+    if says:
+        lines.append(says)
     if report.get("no_better_than_best_baseline"):
         metric = report["primary_metric"]
         lines.append(no_better_than(f"{spelled(best)} ({metric} {report['test']['baselines'][best][metric]:.4f})"))

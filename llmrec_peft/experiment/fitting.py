@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -118,7 +118,7 @@ def fit_variant(
     started = time.monotonic()
     prepared, protocol = experiment.prepared, experiment.protocol
     watch = _Watch(recipe, prepared)
-    model, search = _trained(experiment, recipe, f"{name}/fit", f"{title} fit", protocol.train, watch)
+    model, search = trained(experiment, recipe, f"{name}/fit", f"{title} fit", protocol.train, watch)
     every: list[Decision] = [LateWeights(), Calibrators(prepared), *decisions]
     validation = Validation(model, prepared, watch.metric, lambda: watch(model))
     with scoring(model, prepared.valid, prepared):  # every text is encoded once for all that follows
@@ -132,7 +132,7 @@ def fit_variant(
             signal.remember(protocol.learned)
     elif recipe.refits:
         where, what, epochs = f"{name}/refit", f"{title} refit", search.best_epoch
-        model, final = _trained(experiment, recipe, where, what, protocol.learned, epochs=epochs)
+        model, final = trained(experiment, recipe, where, what, protocol.learned, epochs=epochs)
         for decision in every:
             decision.keep(model)
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)
@@ -160,13 +160,13 @@ class _Watch:
         return self._measure.report(outcome, self._part)[self.metric]
 
 
-def _trained(
+def trained(
     experiment: Experiment,
     recipe: Recipe,
     name: str,
     title: str,
     train: Interactions,
-    validate: _Watch | None = None,
+    validate: Callable[[RecModel], float] | None = None,
     epochs: int | None = None,
 ) -> tuple[RecModel, FitResult]:
     """Train a fresh model once; its time includes what was computed before the first step."""

@@ -36,13 +36,14 @@ class HeadOutcomes:
         test: Outcome on test by model name.
     """
 
-    def __init__(self, name: str, prepared: Prepared, baselines: Sequence[Baseline]) -> None:
+    def __init__(self, name: str, prepared: Prepared, baselines: Sequence[Baseline], blends: bool = True) -> None:
         """Begin with the baselines.
 
         Args:
             name: The head.
             prepared: Data, its recipe and the protocol of the evaluation.
             baselines: Baselines of the head's task.
+            blends: Whether validation may choose a blend, where the recipe asks for it.
         """
         head = prepared.recipe.reads.heads[name]
         self._prepared = prepared
@@ -51,7 +52,7 @@ class HeadOutcomes:
         self.baselines = list(baselines)
         self.best_baseline = best_baseline(self.baselines, self.metric, self.measure, prepared)
         best = self.best_baseline
-        blends = prepared.recipe.evaluation.blend
+        blends = blends and prepared.recipe.evaluation.blend
         self.blend = Blend(name, prepared, best) if blends and best is not None else None
         self.valid: dict[str, Outcome] = {}
         self.test: dict[str, Outcome] = {}
@@ -75,10 +76,16 @@ class HeadOutcomes:
             self.valid["blend"] = self.blend.share.valid
             self.test["blend"] = self.blend.test(after.model, self.test["after"], self.blend.share)
 
+    def figures_on_validation(self) -> dict[str, float]:
+        """Return the primary metric of every model and baseline on validation, by name."""
+        outcomes = {**self.valid, **{baseline.name: baseline.valid for baseline in self.baselines}}
+        part = self._prepared.valid
+        return {name: self.measure.report(outcome, part)[self.metric] for name, outcome in outcomes.items()}
+
     def report(self) -> dict[str, Any]:
         """Compute this head's part of ``metrics.json``."""
         prepared, protocol = self._prepared, self._prepared.protocol
-        known = {"before", "after", "blend"}
+        known = {"before", "after", "blend", "recommended"}
         baselines = [baseline.name for baseline in self.baselines]
         ablations = [name for name in self.test if name not in known and name != "collaborative_only"]
         if "collaborative_only" in self.test:

@@ -16,6 +16,8 @@ from llmrec_peft.evaluation.outcomes import Outcome
 from llmrec_peft.evaluation.slices import slices
 
 Outcomes = Mapping[str, Outcome]
+OURS = ("before", "after", "blend", "recommended")
+"""Models of a run beside baselines and ablations."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ def comparisons(
     """Paired intervals of the primary metric, resampling users and items.
 
     `after` against every other model, and where there is a blend with the best baseline, the blend against that
-    baseline alone: what the model adds to it.
+    baseline alone: what the model adds to it. What is recommended, where that was chosen, against every other model.
     """
     if resamples == 0:
         return {}
     pairs = [("after", name) for name in outcomes if name not in ("after", "blend")]
+    if "recommended" in outcomes:
+        pairs += [("recommended", name) for name in outcomes if name != "recommended"]
     if "blend" in outcomes and rows.best_baseline is not None:
         pairs += [("blend", rows.best_baseline), ("blend", "after")]
     weighted = {name: measure.weighted(metric, outcome, part) for name, outcome in outcomes.items()}
@@ -81,7 +85,7 @@ def losing(report: Mapping[str, Any], metric: str, rows: Rows) -> list[str]:
     if rows.best_baseline is None:
         return []
     bar = report["baselines"][rows.best_baseline][metric]
-    named = {name: report[name] for name in ("before", "after", "blend") if name in report}
+    named = {name: report[name] for name in OURS if name in report}
     named |= report.get("ablations", {})
     named |= {name: row for name, row in report["baselines"].items() if name != rows.best_baseline}
     return [name for name, row in named.items() if metric not in row or not better(metric, row[metric], bar)]
@@ -89,7 +93,7 @@ def losing(report: Mapping[str, Any], metric: str, rows: Rows) -> list[str]:
 
 def nested(reports: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     """Reports of all models in the layout of ``metrics.json``."""
-    found: dict[str, Any] = {name: reports[name] for name in ("before", "after", "blend") if name in reports}
+    found: dict[str, Any] = {name: reports[name] for name in OURS if name in reports}
     found["baselines"] = {name: reports[name] for name in rows.baselines}
     if rows.ablations:
         found["ablations"] = {name: reports[name] for name in rows.ablations}

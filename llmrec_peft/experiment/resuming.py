@@ -117,11 +117,13 @@ def finished_metrics(run: Path, recipe: Recipe, resolved: Callable[[Recipe], Rec
     path = run / "recipe.yaml"
     stored = Recipe.from_plain(read_yaml(path), shown(path)).plain()
     require_files(run, manifest, (METRICS, path.name))  # figures that somebody edited are not the run's
-    if recipe.plain() != stored:
+    stored.pop("served", None)  # what that training chose is no setting
+    recipe = recipe.unserved()
+    if _settings(recipe) != stored:
         try:
-            asked = resolved(recipe).plain()
+            asked = _settings(resolved(recipe))
         except InputError:  # the data is gone: what can be compared is what was typed
-            asked = recipe.plain()
+            asked = _settings(recipe)
         said = list(differing(asked, stored))
         if said:
             raise InputError(
@@ -129,6 +131,11 @@ def finished_metrics(run: Path, recipe: Recipe, resolved: Callable[[Recipe], Rec
                 " --overwrite trains it anew, --out names another folder"
             )
     return metrics
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain values, without what a training chose."""
+    return {name: value for name, value in recipe.plain().items() if name != "served"}
 
 
 def is_left_of(workspace: Workspace) -> bool:

@@ -17,18 +17,25 @@ from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.model import RecModel
+from llmrec_peft.recipe.sections import ServedSection
+from llmrec_peft.recipe.variants import served
 from llmrec_peft.run.recommender import Recommender
 
 
-def recommender_of(model: RecModel, prepared: Prepared, texts: Texts) -> Recommender:
+def recommender_of(
+    model: RecModel, prepared: Prepared, texts: Texts, section: ServedSection | None = None
+) -> Recommender:
     """Fold a trained model and give it its catalogue.
 
     Args:
         model: The final model; folded in place.
         prepared: Data, with the run's resolved recipe.
         texts: The language model over its texts.
+        section: What of the recipe the model is, where that was chosen.
     """
     recipe, learned = prepared.recipe, prepared.protocol.learned
+    if section is not None:
+        recipe = recipe.changed({"served": section.model_dump(mode="json")})
     vectors: torch.Tensor | None = None
     if model.plan.item:
         keys = np.arange(prepared.vocabulary.num_items)
@@ -92,7 +99,8 @@ def stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Tex
     recipe, model = recommender.recipe, recommender.model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
+    adapter = served(recipe).adapter
+    method = registry.get("adapters", adapter.method)(adapter.config)
     tuned = model.encoder.model if model.encoder is not None else texts.backbone.model
     seen = Seen.of(prepared.protocol.learned, prepared.interactions)
     recommender.save(folder, method, tuned if model.plan.any else None, texts.backbone, seen)

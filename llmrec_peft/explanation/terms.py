@@ -56,6 +56,7 @@ def terms_of(model: RecModel, batch: Batch, parts: Parts) -> Terms:
         (first, second): scale * (vector * other).sum(-1)
         for first, vector in of_user.items()
         for second, other in of_item.items()
+        if model.fusion.meet(first, second)
     }
     whole = head.raw(batch, user, item)
     total = sum((*base.values(), *alone.values(), *products.values()), torch.zeros_like(whole))

@@ -74,7 +74,7 @@ def build_signals(
     for name, options in recipe.signals.active.items():
         signal = registry.get("signals", name)(options)
         if saved is not None:
-            context = replace(context, saved=_own(saved, name), names=(names or {}).get(name))
+            context = replace(context, saved=own_tensors(saved, name), names=(names or {}).get(name))
         try:
             signal.parts = signal.build(context)
         except KeyError as error:
@@ -102,12 +102,12 @@ def build_heads(
     for choice in recipe.all_heads:
         head = registry.get("heads", choice.name)(choice.config)
         if saved is not None:
-            context = replace(context, saved=_own(saved, choice.name))
+            context = replace(context, saved=own_tensors(saved, choice.name))
         head.parts = head.build(context)
         heads[choice.name] = head
     return heads
 
 
-def _own(saved: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def own_tensors(saved: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """Return the saved tensors of one part, with its name removed from theirs."""
     return {key.removeprefix(f"{name}."): tensor for key, tensor in saved.items() if key.startswith(f"{name}.")}

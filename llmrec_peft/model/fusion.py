@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -30,6 +31,11 @@ class Fusion(nn.Module):
     In a sum, each signal's user vector is multiplied by every signal's item vector: the collaborative user vector by
     the text's item vector, for example, which matches items without interactions to tastes. In `late` it is not.
     Whole signals can be left out of an example at random in training, so that the others learn to do without.
+
+    One signal can stand apart (`with_apart`): its vectors meet no other signal's and its offset counts whole, while
+    all others together are multiplied by the rest r:
+
+        r · (the score above, of the others) + ⟨u_apart, i_apart⟩ + o_apart
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Fusion(nn.Module):
         self.names = list(signals)
         self._dim = dim
         self._signal_dropout = signal_dropout
+        self._apart: tuple[str, int, float] | None = None
         count = len(self.names)
         if kind == "mlp":
             for side in ("user", "item"):
@@ -65,6 +72,23 @@ class Fusion(nn.Module):
             self.gates = nn.ParameterDict({part: nn.Parameter(torch.zeros(count)) for part in _PARTS})
         elif kind == "late":
             self.weights = nn.Parameter(torch.ones(count), requires_grad=False)
+
+    def with_apart(self, name: str, width: int, rest: float) -> Fusion:
+        """Return this fusion, its parameters shared, with one signal apart from the others.
+
+        Args:
+            name: Name of the signal.
+            width: Width of its vectors; 0 if it has none.
+            rest: Factor on the other signals' score.
+        """
+        other = copy.copy(self)
+        other._apart = (name, width, rest)
+        return other
+
+    def meet(self, first: str, second: str) -> bool:
+        """Return whether one signal's user vectors are multiplied by another's item vectors."""
+        apart = None if self._apart is None else self._apart[0]
+        return (first == apart) == (second == apart)
 
     def drawn(self, rows: int, device: torch.device) -> Shown:
         """Draw which signals are kept in each row of a training step, bool [rows] by name; empty if all are.
@@ -91,8 +115,16 @@ class Fusion(nn.Module):
             shown: Result of `drawn` for these rows.
 
         Returns:
-            float32 [rows, dim], [rows, signals · dim] for `late`, or None if no signal has a vector for this side.
+            float32 [rows, dim], [rows, signals · dim] for `late`, or None if no signal has a vector for it; columns
+            of a signal apart follow.
         """
+        if self._apart is not None:
+            return self._beside(side, vectors, rows, shown)
+        return self._joined(side, vectors, rows, shown)
+
+    def _joined(
+        self, side: Literal["user", "item"], vectors: Mapping[str, Tensor | None], rows: int, shown: Shown
+    ) -> Tensor | None:
         found = {name: _kept(vector, shown.get(name)) for name, vector in vectors.items() if vector is not None}
         if not found:
             return None
@@ -106,10 +138,32 @@ class Fusion(nn.Module):
             return joined
         return self._summed(side, found)
 
+    def _beside(
+        self, side: Literal["user", "item"], vectors: Mapping[str, Tensor | None], rows: int, shown: Shown
+    ) -> Tensor | None:
+        """Join the other signals, multiplied by the rest on the user's side, and append the one apart."""
+        assert self._apart is not None  # noqa: S101 - the caller asked
+        name, width, rest = self._apart
+        own = vectors.get(name)
+        joined = self._joined(side, {other: v for other, v in vectors.items() if other != name}, rows, shown)
+        if joined is not None and side == "user":
+            joined = rest * joined
+        if not width or (joined is None and own is None):
+            return joined
+        some = next(v for v in (joined, own) if v is not None)
+        if joined is None:
+            joined = some.new_zeros(rows, self._dim * (len(self.names) if self.kind == "late" else 1))
+        return torch.cat([joined, some.new_zeros(rows, width) if own is None else own], dim=-1)
+
     def offset(self, offsets: Mapping[str, Tensor | None], shown: Shown = MappingProxyType({})) -> Tensor | None:
         """Join the signals' offsets, each of one shape, into that shape, or None."""
         present = {name: _kept(offset, shown.get(name)) for name, offset in offsets.items() if offset is not None}
-        return self._summed("offset", present) if present else None
+        if self._apart is None:
+            return self._summed("offset", present) if present else None
+        name, _, rest = self._apart
+        own = present.pop(name, None)
+        others = rest * self._summed("offset", present) if present else None
+        return own if others is None else others if own is None else others + own
 
     def report(self) -> dict[str, dict[str, float]]:
         """Return the weight of each signal, for `gated` by user, item and offset."""

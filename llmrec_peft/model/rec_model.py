@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.encoded_texts import EncodedTexts
 
 
+Signals = dict[str, Signal[Any]]
 ChunkScores = Callable[[NDArray[np.int64]], Tensor]
 """Returns scores of some examples' users for every item, float32 [rows, num_items - 1], by item index from 1."""
 
@@ -45,7 +46,7 @@ class RecModel(TrainedParts):
 
     def __init__(
         self,
-        signals: dict[str, Signal[Any]],
+        signals: Signals,
         heads: dict[str, TaskHead[Any]],
         texts: TextSource | None = None,
         fusion: Fusion | None = None,
@@ -74,11 +75,13 @@ class RecModel(TrainedParts):
         self.loss_parts: dict[str, Tensor] = {}  # of the last batch: which of them is not finite
         self.head_parts = nn.ModuleDict({name: head.parts for name, head in heads.items()})
 
-    def sharing(self, signals: dict[str, Signal[Any]] | None = None, texts: TextSource | None = None) -> RecModel:
-        """Return the same model with other signals, or another source of texts; everything else is shared."""
+    def sharing(
+        self, signals: Signals | None = None, texts: TextSource | None = None, fusion: Fusion | None = None
+    ) -> RecModel:
+        """Return the same model with other signals, source of texts, or fusion; everything else is shared."""
         signals = self.signals if signals is None else signals
         texts = self.texts if texts is None else texts
-        other = RecModel(signals, self.heads, texts, self.fusion, self.weights, self.augment)
+        other = RecModel(signals, self.heads, texts, fusion or self.fusion, self.weights, self.augment)
         other.encoder = self.encoder
         return other.train(self.training)
 

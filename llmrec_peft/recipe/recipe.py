@@ -20,6 +20,7 @@ from llmrec_peft.recipe.sections import (
     DataSection,
     EvaluationSection,
     FusionSection,
+    ServedSection,
     TrainingSection,
     ViewsSection,
 )
@@ -137,6 +138,8 @@ class Recipe(Options):
     """The training loop."""
     evaluation: EvaluationSection = EvaluationSection()
     """What is reported."""
+    served: ServedSection | None = None
+    """What a trained run answers with, as its training chose; null for the tuned model."""
 
     @model_validator(mode="before")
     @classmethod
@@ -176,6 +179,10 @@ class Recipe(Options):
         if self.heads:
             values["heads"][0] = self.head.name  # its options stand under `head`, where overrides find them
         return values
+
+    def unserved(self) -> Self:
+        """The recipe as it can be trained: without what a training chose."""
+        return self if self.served is None else self.changed({"served": None})
 
     def to_yaml(self) -> str:
         """The recipe as YAML, every default written out."""

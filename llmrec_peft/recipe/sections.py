@@ -250,6 +250,11 @@ class TrainingSection(Options):
     refit: bool | Literal["recount"] = True
     """Train again on train + validation for the number of epochs chosen on validation; `recount` keeps the weights and
     adds validation only to counts (popularity, rates, rating histories)."""
+    choice: Literal["auto", "validation", "folds"] = "auto"
+    """How epochs and the model that answers are chosen. `validation`: epochs by the validation part; the tuned model
+    answers. `folds`: by cross-validation over training + validation, among the best simple baseline, the frozen and
+    the tuned model and their blends, the simpler one where the data cannot tell; what is chosen answers. `auto` takes
+    `folds` where validation has fewer than 2,000 ratings or clicks."""
     validate_on: int | None = Field(default=None, ge=1)
     """Number of validation examples, drawn once, on which the epoch is chosen; null for all. Reports use all."""
     checkpoint_seconds: float = Field(default=30.0, ge=0.0)
@@ -264,6 +269,19 @@ class TrainingSection(Options):
     """Changes made to training examples."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Experiment trackers that receive the loss and the validation metrics."""
+
+
+class ServedSection(Options):
+    """What a run answers with. A training writes it into the run's recipe; in a recipe to be trained it is not read."""
+
+    variant: Literal["tuned", "frozen", "collaborative_only"] = "tuned"
+    """Whose parts the run folder holds: of the recipe as it is, of frozen text, or of the recipe without text."""
+    share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the baseline in every score; 1 for the baseline alone."""
+    baseline: str | None = Field(default=None, max_length=64)
+    """Name of the baseline."""
+    settings: dict[Annotated[str, Field(max_length=64)], float] = Field(default={}, max_length=16)
+    """Its settings."""
 
 
 class EvaluationSection(Options):

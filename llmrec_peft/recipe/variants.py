@@ -1,4 +1,4 @@
-"""Variants of a recipe: the untuned reference, the collaborative part alone, and the whole without one part."""
+"""Variants of a recipe: the untuned reference, the collaborative part alone, the whole without one part, the served."""
 
 from __future__ import annotations
 
@@ -57,3 +57,18 @@ def without(recipe: Recipe, part: str) -> Recipe:
     if part not in recipe.signals.active:
         raise InputError(f"evaluation.ablations: the recipe has no signal {part!r} to leave out")
     return recipe.changed({f"signals.{part}": False})
+
+
+def served(recipe: Recipe) -> Recipe:
+    """The variant whose parts a run of this recipe holds: the recipe itself unless its training chose another.
+
+    Raises:
+        InputError: When `served` names a variant that the recipe does not have.
+    """
+    variant = "tuned" if recipe.served is None else recipe.served.variant
+    if variant == "tuned":
+        return recipe
+    found = untuned(recipe) if variant == "frozen" else collaborative_only(recipe)
+    if found is None:
+        raise InputError("served.variant: without texts nothing is left of the recipe, so this cannot be what answers")
+    return found

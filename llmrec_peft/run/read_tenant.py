@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ from llmrec_peft.backbone.vector_table import pieces
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
-from llmrec_peft.model.build import build_heads, build_model, build_signals
+from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
+from llmrec_peft.model.served_baseline import NAME, ServedBaseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.recipe.variants import served
 from llmrec_peft.run.language_model import FILES, LanguageModel, TenantAdapter
 from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
@@ -61,7 +64,8 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
     vocabulary = read_vocabulary(folder / "vocabulary.parquet", sealed.content("vocabulary.parquet"))
     if not vocabulary.items:
         raise InputError(f"{folder / 'vocabulary.parquet'}: there are no items")
-    model = _load_model(sealed, recipe, vocabulary)
+    answering = served(recipe)
+    model = _load_model(sealed, answering, vocabulary)
     if model.plan.any:
         sealed.verify(FILES)
     stored = _stored_vectors(sealed, model, vocabulary)
@@ -80,7 +84,7 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
         user_vectors=stored["user"].to(device) if "user" in stored else None,
         notes=tuple(line for line in (sealed.lacking(), sealed.surplus()) if line is not None),
         manifest=sealed.manifest,
-        adapter=TenantAdapter(folder, sealed.manifest, recipe),
+        adapter=TenantAdapter(folder, sealed.manifest, answering),
         base=base(sealed.manifest, recipe),
     )
     _require_answers(tenant, folder)
@@ -101,6 +105,10 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     with _built_from(signals_path):
         signals = build_signals(recipe, contexts.signal, saved, names)
     model = build_model(recipe, signals, heads, EncodedSource(plan_texts(recipe, *_rows(vocabulary), 0)))
+    if recipe.served is not None and recipe.served.baseline is not None:
+        with _built_from(signals_path):
+            baseline = ServedBaseline.empty(replace(contexts.signal, saved=own_tensors(saved, NAME)))
+        model = with_baseline(model, baseline, recipe.served.share)
     load_into(model.signal_parts, saved, signals_path)
     load_into(model.head_parts, of_head, head_path)
     load_into(model.fusion, fusion, head_path)

@@ -28,8 +28,8 @@ def evaluate(run: Path, data: str | None = None, dataset: RecDataset | None = No
         dataset: The data, if it is in memory.
 
     Returns:
-        ``test.after`` computed now by the first head, the ``stored`` figures, for further heads the same under
-        ``heads``, and whether all of them ``repeats`` what is stored.
+        ``test.after`` computed now by the first head of the model that answers, its ``stored`` figures, for further
+        heads the same under ``heads``, and whether all of them ``repeats`` what is stored.
 
     Raises:
         InputError: When the folder is no run, or the data is not what the run was trained on.
@@ -63,7 +63,7 @@ def _told(report: dict[str, Any], heads: Iterable[str], run: Path) -> tuple[Any,
     try:
         further = dict(report.get("heads", {}))
         of_heads = {first: report, **{name: further[name] for name in others}}
-        figures = {name: dict(one["test"]["after"]) for name, one in of_heads.items()}
+        figures = {name: dict(one["test"].get("recommended", one["test"]["after"])) for name, one in of_heads.items()}
         digest = report["data"]["digest"]
     except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{run}: metrics.json is not what a run writes") from None

@@ -24,6 +24,7 @@ from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
 from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.errors import InputError
+from llmrec_peft.recipe.variants import served
 from llmrec_peft.run.language_model import load_adapter
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.drift import Pairs, drift, pairs_of, within
@@ -110,7 +111,7 @@ def parity(
         control = _encode(base, _attached(recommender, base, run), recommender, pairs)
     report: dict[str, Any] = {
         "run": manifest.digest,
-        "adapter": recommender.recipe.adapter.method,
+        "adapter": served(recommender.recipe).adapter.method,
         "base": recorded,
         "texts": len(pairs.items),
         "pairs": {"from": pairs.source, "number": len(pairs.users)},
@@ -135,7 +136,8 @@ def parity(
     if serving.merge:
         with _loaded(section, recommender) as base:
             _require_weights(base, recorded)
-            method = registry.get("adapters", recommender.recipe.adapter.method)(recommender.recipe.adapter.config)
+            choice = served(recommender.recipe).adapter
+            method = registry.get("adapters", choice.method)(choice.config)
             merged = method.merge(_attached(recommender, base, run), base)
             add("merged", _encode(base, merged, recommender, pairs), control, base.identity.plain())
             if serving.out is not None:
@@ -161,7 +163,7 @@ def _served(recommender: Recommender) -> tuple[Tensor, Manifest]:
 
 def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serving) -> BackboneSection:
     """The serving base's section, refused before anything is loaded where it cannot work."""
-    recipe = recommender.recipe
+    recipe = served(recommender.recipe)
     if serving.out is not None and not serving.merge:
         raise InputError("--out is where merged weights go: give --merge too")
     if serving.out is not None:
@@ -199,7 +201,7 @@ def _require_weights(base: Backbone, recorded: dict[str, str | None]) -> None:
 
 
 def _attached(recommender: Recommender, base: Backbone, run: Path) -> nn.Module:
-    return load_adapter(run, recommender.loaded.manifest, recommender.recipe, base)
+    return load_adapter(run, recommender.loaded.manifest, served(recommender.recipe), base)
 
 
 def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: Pairs) -> Tensor:

@@ -11,11 +11,14 @@ from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
+from llmrec_peft.experiment.fit_by_folds import fit_by_folds
 from llmrec_peft.experiment.fitting import FittedVariant, fit_variant, scoring
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.prepared import Prepared
+from llmrec_peft.experiment.recommendation import by_validation
+from llmrec_peft.experiment.recommending import chooses_by_folds
 from llmrec_peft.experiment.staging import recommender_of, stage
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
@@ -57,6 +60,7 @@ def train(
     """
     progress = Progress(show)
     writes = is_writing(recipe)
+    recipe = recipe.unserved()
     as_trained = as_written(recipe) if writes else recipe
     finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked, dataset).recipe)
     if finished is not None:
@@ -77,6 +81,7 @@ class _Fits:
         heads: What each head's models predicted.
         parameters: Numbers of parameters by group.
         weights: Plain figures of the trained parts.
+        recommended: What is recommended, and why.
     """
 
     before: FittedVariant | None
@@ -85,6 +90,7 @@ class _Fits:
     heads: dict[str, HeadOutcomes]
     parameters: dict[str, int]
     weights: dict[str, Any]
+    recommended: dict[str, Any]
 
 
 def _train(
@@ -120,6 +126,8 @@ def _train(
 def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
     """Fit the untuned reference, the whole, the baselines and the variants, and predict test with each once."""
     recipe, prepared = experiment.recipe, experiment.prepared
+    if chooses_by_folds(prepared, experiment.accelerator.num_processes):
+        return _fit_by_folds(experiment, texts)
     heads = {
         name: HeadOutcomes(name, prepared, baselines_of(name, prepared, texts.items, experiment.progress))
         for name in recipe.reads.heads
@@ -141,7 +149,18 @@ def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
     parameters = _parameters(after, texts)
     if experiment.accelerator.is_main_process:
         stage(experiment.folder / "artifact", recommender, prepared, texts)
-    return _Fits(before, after, _fit_variants(experiment, heads), heads, parameters, weights)
+    return _Fits(before, after, _fit_variants(experiment, heads), heads, parameters, weights, by_validation())
+
+
+def _fit_by_folds(experiment: Experiment, texts: Texts) -> _Fits:
+    """Let cross-validation choose what answers, then fit the variants that the recipe names beside it."""
+    found = fit_by_folds(experiment, texts)
+    after, before = found.fitted["after"], found.fitted.get("before")
+    parameters = _parameters(after, texts)
+    heads = {found.outcomes.name: found.outcomes}
+    variants = {name: one for name, one in found.fitted.items() if name not in ("before", "after")}
+    variants |= _fit_variants(experiment, heads)
+    return _Fits(before, after, variants, heads, parameters, dict(found.weights), dict(found.recommendation))
 
 
 def _fit_variants(experiment: Experiment, heads: dict[str, HeadOutcomes]) -> dict[str, FittedVariant]:
@@ -149,8 +168,8 @@ def _fit_variants(experiment: Experiment, heads: dict[str, HeadOutcomes]) -> dic
     recipe = experiment.recipe
     variants: dict[str, FittedVariant] = {}
     alone = collaborative_only(recipe) if recipe.evaluation.collaborative_only else None
-    if alone is not None and recipe.reads.primary.task != "rating":
-        name = "collaborative_only"
+    name = "collaborative_only"
+    if alone is not None and recipe.reads.primary.task != "rating" and name not in heads[recipe.head.name].test:
         variants[name] = fit_variant(experiment, alone, name, "collaborative only")
         _predict_test(heads, name, variants[name])
     for part in recipe.evaluation.ablations:
@@ -180,6 +199,7 @@ def _metrics(prepared: Prepared, fits: _Fits, encoding: float) -> dict[str, Any]
         "seed": recipe.seed,
         "protocol": _protocol(recipe, fits.heads[primary].task),
         **report,
+        "recommended": fits.recommended,
         **({"heads": further} if further else {}),
         "weights": fits.weights,
         "training": {
