@@ -21,6 +21,8 @@ _Side = Literal["none", "implicit", "explicit", "both"]
 
 MANY_INTERACTIONS = 1 << 20
 """Interactions up to which histories are whole by default: a step over all of them then takes some milliseconds."""
+MANY_ROWS = 1 << 16
+"""Items from which on a step draws numbers for its own items alone."""
 LONG_HISTORY = 128
 """Entries of a history that are summed by default where there are more interactions."""
 
@@ -273,8 +275,12 @@ class Collaborative(Signal[CollaborativeOptions]):
         self._hidden = None
         if self.parts.training and self.config.item_dropout > 0.0:
             rows = len(self.parts["item_bias"].weight)
-            shown = torch.rand(rows, device=batch.item.device) >= self.config.item_dropout
-            self._hidden = shown[batch.item].float()
+            place = batch.item
+            if rows > MANY_ROWS:  # of a large catalogue, only the batch's own items are drawn for
+                items, place = torch.unique(batch.item, return_inverse=True)
+                rows = len(items)
+            shown = torch.rand(rows, device=place.device) >= self.config.item_dropout
+            self._hidden = shown[place].float()
 
     def _folded(self, name: str, index: Tensor) -> Tensor:
         """Return rows of a folded table."""
