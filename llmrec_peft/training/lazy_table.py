@@ -138,7 +138,7 @@ class LazyTable:
 
     def flush(self) -> None:
         """Bring all rows up to the newest step."""
-        for rows in torch.arange(len(self.step_of), device=self.step_of.device).split(ROWS):
+        for rows in torch.split(torch.arange(len(self.step_of), device=self.step_of.device), ROWS):
             self.catch_up(rows)
         self.passed = PassedSteps(self.betas, self.passed.now, self.step_of.device)
 

@@ -96,7 +96,7 @@ class PassedSteps:
         moments = [beta**count for beta in self.betas]
         eps, by_eps = (part / whole.clamp(min=1e-300) for part, whole in ((drift_eps, drift), (moved_eps, moved)))
         factors = torch.stack([decayed, drift, eps, kept, own, moved, by_eps, *moments], dim=1).float()
-        return factors.index_select(0, step - self.first).split(1, dim=1)
+        return torch.split(factors.index_select(0, step - self.first), 1, dim=1)
 
 
 def _untouched(device: torch.device) -> Tensor:

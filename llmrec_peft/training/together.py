@@ -31,7 +31,8 @@ class Together:
             accelerator: Device and processes.
         """
         self._accelerator = accelerator
-        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.rank: int = accelerator.process_index
+        self.world: int = accelerator.num_processes
 
     @property
     def alone(self) -> bool:

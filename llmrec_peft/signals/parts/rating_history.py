@@ -42,7 +42,8 @@ class LeftOut:
     @property
     def length(self) -> Tensor:
         """How many of them are summed, [B]."""
-        return self._inside.sum(1)
+        length: Tensor = self._inside.sum(1)
+        return length
 
     @property
     def _inside(self) -> Tensor:
@@ -56,7 +57,8 @@ class LeftOut:
     def rows(self, table: RowTable, rated: bool = False) -> Tensor:
         """Return the sum of the table rows of the entries, each times its residual if `rated`, [B, d]."""
         weight = self._inside * self.residual if rated else self._inside
-        return (weight.unsqueeze(-1) * table(self.other)).sum(1)
+        sums: Tensor = (weight.unsqueeze(-1) * table(self.other)).sum(1)
+        return sums
 
 
 class SideHistory(nn.Module):
