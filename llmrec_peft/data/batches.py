@@ -162,13 +162,18 @@ class BatchOrder:
         self._seed = seed
         self._batch_size = batch_size
         self._items_per_batch = items_per_batch
-        self._among = np.arange(len(interactions), dtype=np.int64) if among is None else among
-        self._count = len(self._among)
-        self.item = interactions.item[self._among]
+        self._among = among
+        self._count = len(interactions) if among is None else len(among)
+        self.item = interactions.item if among is None else interactions.item[among]
         self.by_item = batching == "by-item"
-        self._rows = self._among[np.argsort(self.item, kind="stable")]
-        _, starts = np.unique(interactions.item[self._rows], return_index=True)
-        self._bounds = np.append(starts, self._count).astype(np.int64)
+        if self.by_item:
+            self._rows = np.argsort(self.item, kind="stable")
+            self._bounds = np.flatnonzero(np.diff(self.item[self._rows], prepend=-1, append=-1))
+            self._rows = self._given(self._rows)
+
+    def _given(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return rows of the interactions for rows of the examples."""
+        return rows if self._among is None else self._among[rows]
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
@@ -192,4 +197,4 @@ class BatchOrder:
         else:
             order = rng.permutation(self._count)
             for at in range(skip * self._batch_size, self._count, self._batch_size):
-                yield self._among[order[at : at + self._batch_size]]
+                yield self._given(order[at : at + self._batch_size])

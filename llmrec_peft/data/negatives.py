@@ -81,7 +81,14 @@ class CandidateSampler:
         self._met = counts > 0
         self._by_item = by_item
 
-    def add(self, batch: Batch, epoch: int, step: int, own_alone: bool = False) -> None:
+    def add(
+        self,
+        batch: Batch,
+        epoch: int,
+        step: int,
+        own_alone: bool = False,
+        items: NDArray[np.int64] | None = None,
+    ) -> None:
         """Add candidates, corrections and targets to a batch.
 
         Args:
@@ -89,12 +96,14 @@ class CandidateSampler:
             epoch: Epoch from 0.
             step: Number of the batch in the epoch.
             own_alone: Whether only the batch's own items are candidates, whatever `negatives` says.
+            items: Items of the whole batch where the examples are one process's part of it, int64 [B].
         """
         import torch
 
-        item = batch.item.cpu().numpy()
+        own = batch.item.cpu().numpy()
+        item = own if items is None else items
         candidates = np.unique(item).astype(np.int64) if own_alone else self.candidates(item, epoch, step)
-        target = np.searchsorted(candidates, item)
+        target = np.searchsorted(candidates, own)
         device = batch.item.device
         batch.candidates = torch.from_numpy(candidates).to(device)
         batch.target = torch.from_numpy(target.astype(np.int64)).to(device)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrec_peft import registry
+from llmrec_peft.artifact.place import occupied
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.preflight import require_method, require_possible
 from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import claim
+from llmrec_peft.printable import shown
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.training.accelerator import make_accelerator
 
@@ -80,7 +83,7 @@ class OpenedRun:
             resume: Whether an interrupted training is taken up.
 
         Raises:
-            InputError: When the interrupted training was another.
+            InputError: When the interrupted training was another, or a process does not see the folder.
         """
         experiment, accelerator = self.experiment, self.experiment.accelerator
         accelerator.wait_for_everyone()  # every process has looked for a run in the way before one takes the place
@@ -89,6 +92,11 @@ class OpenedRun:
             base = self.backbone.identity.plain()
             earlier = claim(run, asked, experiment.prepared, base, resume)
         accelerator.wait_for_everyone()
+        if not occupied(experiment.folder):
+            raise InputError(
+                f"{shown(run)}: process {accelerator.process_index} does not see what the first one wrote there:"
+                " --out has to be in a folder that all machines share"
+            )
         accelerator.init_trackers("llmrec-peft", config={"recipe": experiment.recipe.to_yaml()})
         return replace(self, earlier_seconds=earlier)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 _Side = Literal["none", "implicit", "explicit", "both"]
 
 
+MANY_INTERACTIONS = 1 << 20
+"""Interactions up to which histories are whole by default: a step over all of them then takes some milliseconds."""
+MANY_ROWS = 1 << 16
+"""Items from which on a step draws numbers for its own items alone."""
+LONG_HISTORY = 128
+"""Entries of a history that are summed by default where there are more interactions."""
+
+
 class CollaborativeOptions(Options):
     """Options of the collaborative signal."""
 
@@ -29,6 +37,10 @@ class CollaborativeOptions(Options):
     (`explicit`), `both` or `none`."""
     item_history: _Side = "both"
     """What the users who rated an item add to the item; values as for `user_history`."""
+    longest_history: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = "auto"
+    """Entries of a user's or an item's history that are summed, the newest, or `all`; counts and mean ratings are over
+    all entries. It bounds what a step with popular items costs. `auto` takes all of up to a million interactions, and
+    128 where there are more."""
     items: bool = True
     """Whether items have table rows of their own; if false, only text and graph describe them, which suits data
     in which all items to be scored are new."""
@@ -61,12 +73,14 @@ class Collaborative(Signal[CollaborativeOptions]):
         """Make U, I, biases, one table for each kind of history, and the index of training interactions."""
         from torch import nn
 
+        from llmrec_peft.signals.parts.row_table import RowTable
+
         self._sizes = (context.num_users, context.num_items)
         self._ranks = context.task == "ranking" or context.listwise
         users, items, dim = context.num_users, context.num_items, context.dim
         tables: dict[str, Any] = {
-            "user_bias": nn.Embedding(users, 1),
-            "item_bias": nn.Embedding(items, 1),
+            "user_bias": RowTable(users, 1),
+            "item_bias": RowTable(items, 1),
         }
         for bias in tables.values():
             nn.init.zeros_(bias.weight)
@@ -75,7 +89,7 @@ class Collaborative(Signal[CollaborativeOptions]):
             if self.config.items:
                 sizes |= {"item": items, **{f"item_{kind}": users for kind in self._kinds("item")}}
             for name, rows in sizes.items():
-                tables[name] = nn.Embedding(rows, dim)
+                tables[name] = RowTable(rows, dim)
                 nn.init.normal_(tables[name].weight, std=self.config.init_std)
         for side in ("user", "item"):
             tables[f"{side}_statistics"] = nn.Linear(3, 1, bias=False)
@@ -89,7 +103,7 @@ class Collaborative(Signal[CollaborativeOptions]):
 
             if self.config.start == "mf":
                 self._start(tables, context.train, context)
-            tables["history"] = RatingHistory(context.train, users, items)
+            tables["history"] = RatingHistory(context.train, users, items, longest=self._longest(context.train))
         else:
             tables["folded"] = self._empty_tables(context)
         self._hidden: Tensor | None = None
@@ -175,7 +189,8 @@ class Collaborative(Signal[CollaborativeOptions]):
         from llmrec_peft.signals.parts.rating_history import RatingHistory
 
         device = self.parts["user_bias"].weight.device
-        history = RatingHistory(train, *self._sizes, self._trained_on).to(device)
+        longest = self._longest(self._trained_on or train)
+        history = RatingHistory(train, *self._sizes, self._trained_on, longest).to(device)
         for side in ("user", "item"):
             getattr(history, f"{side}s").settle(*self._tables(side))
         self.parts["history"] = history
@@ -193,6 +208,13 @@ class Collaborative(Signal[CollaborativeOptions]):
             history.users.add(batch.user, batch.item, of_user, *self._tables("user"))
             history.items.add(batch.item, batch.user, of_item, *self._tables("item"))
 
+    def _longest(self, trained_on: Interactions) -> int | None:
+        """Return how many entries of a history are summed, for a model trained on these; None for all."""
+        asked = self.config.longest_history
+        if asked == "auto":
+            return LONG_HISTORY if len(trained_on) > MANY_INTERACTIONS else None
+        return None if asked == "all" else asked
+
     def _tables(self, side: str) -> list[Tensor | None]:
         """Return the tables that a side's implicit and explicit sums run over."""
         names = (f"{side}_implicit", f"{side}_explicit")
@@ -209,14 +231,14 @@ class Collaborative(Signal[CollaborativeOptions]):
     def _vectors(self, side: str, own: Tensor, batch: Batch) -> Tensor:
         """Return the table row (zero without training interactions) plus history sums of one side, [B, dim]."""
         tables, history = self.parts, getattr(self.parts["history"], f"{side}s")
-        left_out = self._left_out(side, batch)
         vectors: Tensor = tables[side](own) * history.trained[own].unsqueeze(-1)
-        for kind in self._kinds(side):
-            table = tables[f"{side}_{kind}"].weight
-            if kind == "implicit":
-                vectors = vectors + history.implicit(table, own, left_out)
-            else:
-                vectors = vectors + history.explicit(table, own, left_out)
+        kinds = self._kinds(side)
+        if not kinds:
+            return vectors
+        chosen, left_out = history.choose(own), history.among(own, self._left_out(side, batch))
+        for kind in kinds:
+            sums = history.implicit if kind == "implicit" else history.explicit
+            vectors = vectors + sums(tables[f"{side}_{kind}"], own, left_out, chosen)
         return vectors
 
     def _bias(self, side: str, own: Tensor, batch: Batch) -> Tensor:
@@ -253,8 +275,12 @@ class Collaborative(Signal[CollaborativeOptions]):
         self._hidden = None
         if self.parts.training and self.config.item_dropout > 0.0:
             rows = len(self.parts["item_bias"].weight)
-            shown = torch.rand(rows, device=batch.item.device) >= self.config.item_dropout
-            self._hidden = shown[batch.item].float()
+            place = batch.item
+            if rows > MANY_ROWS:  # of a large catalogue, only the batch's own items are drawn for
+                items, place = torch.unique(batch.item, return_inverse=True)
+                rows = len(items)
+            shown = torch.rand(rows, device=place.device) >= self.config.item_dropout
+            self._hidden = shown[place].float()
 
     def _folded(self, name: str, index: Tensor) -> Tensor:
         """Return rows of a folded table."""

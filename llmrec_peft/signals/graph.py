@@ -82,6 +82,8 @@ class Graph(Signal[GraphOptions]):
         import torch
         from torch import nn
 
+        from llmrec_peft.signals.parts.row_table import RowTable
+
         saved, config = context.saved, self.config
         if saved is not None:
             relation, entity = saved["neighbours.relation"], saved["neighbours.entity"]
@@ -100,20 +102,20 @@ class Graph(Signal[GraphOptions]):
         self._names = {kind: list(listed) for kind, listed in named.items()}
         parts: dict[str, Any] = {}
         if config.aggregation != "none":
-            parts |= {"relation_offset": nn.Embedding(relations, 1), "entity_offset": nn.Embedding(entities, 1)}
+            parts |= {"relation_offset": nn.Embedding(relations, 1), "entity_offset": RowTable(entities, 1)}
             nn.init.constant_(parts["relation_offset"].weight, config.relation_init)
             nn.init.zeros_(parts["entity_offset"].weight)
         if config.vectors:
             if config.aggregation != "none" or config.regularizer == "distmult":
                 parts["relations"] = nn.Embedding(relations, context.dim)
                 nn.init.constant_(parts["relations"].weight, config.relation_init)
-            parts["entities"] = nn.Embedding(entities, context.dim)
+            parts["entities"] = RowTable(entities, context.dim)
             nn.init.normal_(parts["entities"].weight, std=config.init_std)
         if config.aggregation == "weighted":
             parts["relation_weight"] = nn.Embedding(relations, 1)
             nn.init.zeros_(parts["relation_weight"].weight)
         if config.regularizer != "none":
-            parts["places"] = nn.Embedding(context.num_items, context.dim)
+            parts["places"] = RowTable(context.num_items, context.dim)
             nn.init.normal_(parts["places"].weight, std=config.init_std)
         if config.regularizer == "transe":
             parts["translations"] = nn.Embedding(relations, context.dim)

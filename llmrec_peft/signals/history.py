@@ -79,6 +79,8 @@ class History(Signal[HistoryOptions]):
         import torch
         from torch import nn
 
+        from llmrec_peft.signals.parts.row_table import RowTable
+
         dim, length = context.dim, min(self.config.length, context.history_length)
         self._dim = dim
         parts: dict[str, Any] = {"dropout": nn.Dropout(self.config.dropout)}
@@ -86,7 +88,7 @@ class History(Signal[HistoryOptions]):
         if self.uses_text():
             parts |= self._maps(self._width(context), dim)
         if self.config.entries != "text":
-            parts["table"] = nn.Embedding(context.num_items, dim)
+            parts["table"] = RowTable(context.num_items, dim)
             nn.init.normal_(parts["table"].weight, std=self.config.init_std)
         if self.config.pooling == "recency":
             scale["place"] = nn.Parameter(-torch.arange(1, length + 1).float().log())

@@ -93,6 +93,8 @@ class SoftTokens(Signal[SoftTokensOptions]):
         import torch
         from torch import nn
 
+        from llmrec_peft.signals.parts.row_table import RowTable
+
         config, dim = self.config, self.config.dim_collaborative
         hidden = self._hidden(context)
         length = math.log(config.scale * (context.token_norm or 1.0))
@@ -101,7 +103,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
         scale: dict[str, Any] = {}
         for side in self._sides:
             count = context.num_users if side == "user" else context.num_items
-            parts[side] = nn.Embedding(count, dim)
+            parts[side] = RowTable(count, dim)
             nn.init.normal_(parts[side].weight, std=config.init_std)
             parts[side].weight.requires_grad_(not config.frozen)
             first, second = nn.Linear(dim, config.projection), nn.Linear(config.projection, hidden)

@@ -7,10 +7,14 @@ import os
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import shown
+
+MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Variables in which MPI's launchers say how many processes they have started."""
 
 
 def make_accelerator(trackers: tuple[str, ...], folder: Path) -> Accelerator:
@@ -26,20 +30,41 @@ def make_accelerator(trackers: tuple[str, ...], folder: Path) -> Accelerator:
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             raise InputError(f"training.trackers: {tracker} is not installed: pip install 'llmrec-peft[tracking]'")
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
-    apart = (
-        f"{asked} processes were started, but each would train alone:"
-        f" start them with python -m torch.distributed.run --nproc_per_node {asked} -m llmrec_peft.cli.main train"
-    )
-    if asked > 1 and "MASTER_ADDR" not in os.environ:
-        raise InputError(apart)
+    asked = processes_asked_for()
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # without it Accelerate starts no process group on processors
+        mixed_precision="no",  # precision is the recipe's, whatever a launcher puts into the environment
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder / "logs")),
-        # buffers are the same in all processes, and sparse ones cannot be broadcast
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
     )
     if accelerator.num_processes != asked:
-        raise InputError(apart)
+        raise _apart(f"{asked} processes were started", asked)
     return accelerator
+
+
+def processes_asked_for() -> int:
+    """Return how many processes a launcher has started, as the environment says.
+
+    Raises:
+        InputError: Where it started several that cannot find each other, or fewer than it was asked for.
+    """
+    stated = os.environ.get("WORLD_SIZE")
+    if stated is None:
+        for name in MPI_SIZES:
+            if int(os.environ.get(name, "1")) > 1:
+                raise _apart(f"{os.environ[name]} processes were started", os.environ[name])
+        if "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ:
+            raise _apart("`accelerate launch --cpu` was asked for several processes and has started one", "N", "it")
+        return 1
+    if not stated.isdigit() or int(stated) < 1:
+        raise InputError(f"WORLD_SIZE: {shown(stated)} is no number of processes")
+    if int(stated) > 1 and ("MASTER_ADDR" not in os.environ or "RANK" not in os.environ):
+        raise _apart(f"{stated} processes were started", stated)
+    return int(stated)
+
+
+def _apart(what: str, count: int | str, each: str = "each") -> InputError:
+    return InputError(
+        f"{what}, but {each} would train alone:"
+        f" start them with python -m torch.distributed.run --nproc_per_node {count} -m llmrec_peft.cli.main train"
+    )

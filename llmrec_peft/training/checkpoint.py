@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LambdaLR
 
     from llmrec_peft.model import RecModel
+    from llmrec_peft.training.lazy_tables import LazyTables
     from llmrec_peft.training.optimizer import Average
 
 
@@ -71,6 +72,7 @@ class Checkpoint:
         average: Average | None,
         best: dict[str, Tensor] | None,
         method_state: dict[str, Tensor] | None = None,
+        lazy: LazyTables | None = None,
     ) -> None:
         """Write tensors and state; the previous checkpoint stays until the new one is complete.
 
@@ -82,6 +84,8 @@ class Checkpoint:
             tensors |= {f"average/{name}": tensor for name, tensor in average.state().items()}
         if optimizer is not None:
             tensors |= _optimizer_tensors(optimizer)
+        if lazy is not None:
+            tensors |= {f"lazy/{name}": tensor for name, tensor in lazy.state().items()}
         tensors |= {f"method/{name}": tensor for name, tensor in (method_state or {}).items()}
         tensors["random/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
@@ -108,6 +112,7 @@ class Checkpoint:
         optimizer: AdamW | None = None,
         schedule: LambdaLR | None = None,
         average: Average | None = None,
+        lazy: LazyTables | None = None,
     ) -> tuple[FitState, dict[str, Tensor] | None]:
         """Restore the tensors; return the state of the fit and the best tensors so far."""
         plain: dict[str, Any] = json.loads((self._folder / "progress.json").read_text(encoding="utf-8"))
@@ -115,6 +120,8 @@ class Checkpoint:
         model.load_trained_state(_part(tensors, "model/"))
         if average is not None:
             average.load(_part(tensors, "average/"))
+        if lazy is not None:
+            lazy.load(_part(tensors, "lazy/"))
         schedule_step = int(plain.pop("schedule_step"))
         if schedule is not None and optimizer is not None:
             schedule.last_epoch = schedule_step

@@ -18,8 +18,10 @@ from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.divergence import Divergence, require_figure
 from llmrec_peft.training.early_stopping import EarlyStopping
 from llmrec_peft.training.epoch_orders import EpochOrders
+from llmrec_peft.training.lazy_tables import LazyTables, clip, total_norm
 from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
+from llmrec_peft.training.together import Together
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,9 +120,10 @@ class _Run:
         self.orders = EpochOrders(train, section, seed, tuned_epochs if section.adapter_epochs is not None else 0)
         steps = [-(-self.orders.batches(epoch) // section.accumulate) for epoch in range(section.epochs)]
         self.adapter_steps = sum(steps[:tuned_epochs])
-        self.optimizer = build_optimizer(model, section, method)
+        self.together, self.lazy = Together(accelerator), LazyTables(model)
+        self.optimizer = build_optimizer(model, section, method, self.lazy)
         self.schedule = build_schedule(self.optimizer, section, sum(steps))
-        self.average = Average(model, section.average) if section.average else None
+        self.average = Average(model, section.average, self.lazy) if section.average else None
         lower = model.head.lower_is_better
         self.stopping = EarlyStopping(section.patience if validate else None, lower)
         self.best: dict[str, Tensor] | None = None
@@ -133,16 +136,16 @@ class _Run:
         """Train until early stopping or the last epoch."""
         self._resume()
         if not self.state.finished:
-            prepared, optimizer = self.accelerator.prepare(self.model, self.optimizer)
+            optimizer = self.accelerator.prepare(self.optimizer)
             total = sum(map(self.orders.batches, range(self.epochs)))
             done = sum(map(self.orders.batches, range(self.state.epoch))) + self.state.batch
-            with self.frozen, progress.bar(title, total, done) as shown:
+            with self.frozen, self.lazy.training(), progress.bar(title, total, done) as shown:
                 while self.state.epoch < self.epochs and not self.stopping.stop:
                     self._freeze_adapter()
-                    self._epoch(prepared, optimizer, shown)
+                    self._epoch(optimizer, shown)
                     self._validate(shown)
                 self._finish()
-            self.accelerator.free_memory(prepared, optimizer)
+            self.accelerator.free_memory(optimizer)
         best_epoch = self.stopping.best_epoch if self.validate else self.state.epoch
         return FitResult(
             best_epoch=best_epoch,
@@ -152,13 +155,12 @@ class _Run:
             peak_rss_mb=self.state.peak_rss_mb,
         )
 
-    def _epoch(self, prepared: torch.nn.Module, optimizer: Any, shown: Bar) -> None:
+    def _epoch(self, optimizer: Any, shown: Bar) -> None:
         """Train on the remaining batches of the current epoch."""
         state, section = self.state, self.section
         self.model.train()
         if self.model.encoded is not None:
             self.model.encoded.draw_variants(self.seed, state.epoch)
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
         started = time.monotonic()
         batches, order = self.orders.batches(state.epoch), self.orders.of(state.epoch)
         if self.sampler is not None:
@@ -167,27 +169,18 @@ class _Run:
             state.batch += 1
             last = state.batch == batches
             step_now = last or state.batch % section.accumulate == 0
-            own = rows[rank % len(rows) :: world]  # a last batch may have fewer rows than there are processes
+            own, share = self.together.part(rows)
             batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)
             if self.sampler is not None:
-                self.sampler.add(batch, state.epoch, state.batch, own_alone=self._reads_stored())
-            loss = self._loss(prepared, batch)
-            self.accelerator.backward(loss / section.accumulate)
-            value = loss.item()
+                whole = self.train.item[rows]
+                self.sampler.add(batch, state.epoch, state.batch, own_alone=self._reads_stored(), items=whole)
+            loss = self._loss(batch)
+            self.accelerator.backward(loss * share / section.accumulate)
+            value = self.together.add_loss(loss, share)
             self.divergence.see_loss(value, state.epoch + 1, state.batch, first=state.step == 0)
             state.loss += value
             if step_now:
-                norm = self._clipped_norm()
-                self.divergence.keep_norm(norm, state.epoch + 1, state.batch)
-                optimizer.step()
-                self.schedule.step()
-                state.step += 1
-                tuned = self._tuned()
-                if self.method is not None and tuned is not None:
-                    self.method.after_step(tuned, state.step, self.adapter_steps)
-                optimizer.zero_grad()
-                if self.average is not None:
-                    self.average.update(state.step)
+                self._step(optimizer)
             shown.advance(text=f"loss {state.loss / state.batch:.4f}{self._figure()}")
             if step_now and not last and self._save_is_due():
                 state.seconds += time.monotonic() - started
@@ -195,14 +188,27 @@ class _Run:
                 started = time.monotonic()
         state.seconds += time.monotonic() - started
 
-    def _clipped_norm(self) -> Tensor | None:
-        """Clip the gradients, if the recipe says so; return their norm as it was."""
-        most = self.section.clip_norm
-        if most is not None:
-            clipped: Tensor | None = self.accelerator.clip_grad_norm_(self.model.parameters(), most)
-            return clipped
-        given = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(given) if given else None
+    def _step(self, optimizer: Any) -> None:
+        """Take a step with the gradients of all processes, clipped if the recipe says so."""
+        state, most = self.state, self.section.clip_norm
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.together.add_gradients(parameters)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        gradients += self.lazy.collect(None if self.together.alone else self.together.add_rows)
+        norm = total_norm(gradients)
+        if norm is not None and most is not None:
+            clip(gradients, norm, most)
+        self.divergence.keep_norm(norm, state.epoch + 1, state.batch)
+        state.step += 1
+        self.lazy.step(1.0 if self.average is None else self.average.decay(state.step))
+        optimizer.step()
+        self.schedule.step()
+        tuned = self._tuned()
+        if self.method is not None and tuned is not None:
+            self.method.after_step(tuned, state.step, self.adapter_steps)
+        optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(state.step)
 
     def _reads_stored(self) -> bool:
         """Return whether texts beside a batch's own are read as most recently encoded while the adapter is trained.
@@ -213,8 +219,8 @@ class _Run:
         encoded = self.model.encoded
         return self.section.other_texts == "stored" and encoded is not None and not encoded.frozen
 
-    def _loss(self, prepared: torch.nn.Module, batch: Batch) -> Tensor:
-        loss: Tensor = prepared(batch).loss
+    def _loss(self, batch: Batch) -> Tensor:
+        loss: Tensor = self.model(batch).loss
         tuned = self._tuned()
         if self.method is not None and tuned is not None:
             penalty = self.method.regularization(tuned)
@@ -231,6 +237,8 @@ class _Run:
         started = time.monotonic()
         state = self.state
         mean_loss = state.loss / max(1, state.batch)
+        self.lazy.flush()
+        self.together.align(self.lazy.tensors())
         self.divergence.see_weights(state.epoch + 1)
         state.epoch, state.batch, state.loss = state.epoch + 1, 0, 0.0
         logged = {"loss": mean_loss, "epoch": state.epoch}
@@ -255,7 +263,7 @@ class _Run:
         except NotFiniteError as error:
             raise NotFiniteError(f"training diverged: validation after epoch {epoch}: {error}") from None
         require_figure(figure, self.model.head.metric, epoch)
-        return figure
+        return self.together.agree(figure)
 
     def _finish(self) -> None:
         """Load the weights that are kept into the model and mark the fit as finished."""
@@ -309,14 +317,24 @@ class _Run:
             kept = self.method.state(encoded.encoder.model) if self.method and encoded is not None else {}
             if encoded is not None and encoded.remembered is not None:
                 kept = {**kept, REMEMBERED: encoded.remembered}
-            self.checkpoint.save(self.state, self.model, self.optimizer, self.schedule, self.average, self.best, kept)
+            running = (self.optimizer, self.schedule, self.average, self.best)
+            self.checkpoint.save(self.state, self.model, *running, kept, self.lazy)
         self.saved_at = time.monotonic()
 
     def _resume(self) -> None:
-        if not self.checkpoint.exists():
-            return
+        """Take up what lies in the folder of checkpoints; the first process puts it in order before others look."""
+        if not self.together.first:
+            self.together.wait()
+        there = self.checkpoint.exists()
+        if self.together.first:
+            self.together.wait()
+        if there:
+            self._load()
+        self.together.wait()  # nothing is written before all have read
+
+    def _load(self) -> None:
         whole = not self.checkpoint.finished()
-        parts = (self.optimizer, self.schedule, self.average) if whole else (None, None, None)
+        parts = (self.optimizer, self.schedule, self.average, self.lazy) if whole else (None, None, None, None)
         self.state, self.best = self.checkpoint.load(self.model, *parts)
         encoded = self.model.encoded
         if encoded is not None and whole:

@@ -14,24 +14,47 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
     from llmrec_peft.model import RecModel
     from llmrec_peft.recipe.sections import TrainingSection
+    from llmrec_peft.training.lazy_tables import LazyTables
 
 
-def build_optimizer(model: RecModel, section: TrainingSection, method: AdapterMethod[Any] | None = None) -> AdamW:
+def build_optimizer(
+    model: RecModel,
+    section: TrainingSection,
+    method: AdapterMethod[Any] | None = None,
+    lazy: LazyTables | None = None,
+) -> AdamW:
     """Make an AdamW over the model's parameter groups.
 
     Biases (parameters with fewer than two dimensions, tables of width 1) have no weight decay: pulling a bias to
     zero pulls a rating to the mean. An adapter method may train some of its parameters faster (LoRA+).
+
+    Args:
+        model: Model that is trained.
+        section: Rates and decays.
+        method: Adapter method.
+        lazy: Large tables, which take steps of their own at the rates of a group without parameters.
     """
-    groups: dict[tuple[str, float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[str, float, float, bool], list[tuple[str, nn.Parameter]]] = {}
+    waiting = {} if lazy is None else lazy.tables
     for name, members in model.parameter_groups().items():
         options = getattr(section, name)
         for parameter_name, parameter in members:
             factor = method.learning_rate_factor(parameter_name) if method is not None and name == "adapter" else 1.0
             decay = 0.0 if _is_bias(parameter) else options.weight_decay
-            groups.setdefault((name, options.learning_rate * factor, decay), []).append(parameter)
-    return AdamW(
-        [{"params": p, "lr": rate, "weight_decay": decay} for (_, rate, decay), p in groups.items()], foreach=True
+            key = (name, options.learning_rate * factor, decay, parameter_name in waiting)
+            groups.setdefault(key, []).append((parameter_name, parameter))
+    optimizer = AdamW(
+        [
+            {"params": [] if waits else [p for _, p in members], "lr": rate, "weight_decay": decay}
+            for (_, rate, decay, waits), members in groups.items()
+        ],
+        foreach=True,
     )
+    for number, ((*_, waits), members) in enumerate(groups.items()):
+        if waits and lazy is not None:
+            for parameter_name, _ in members:
+                lazy.follow(parameter_name, optimizer, number)
+    return optimizer
 
 
 def build_schedule(optimizer: AdamW, section: TrainingSection, total_steps: int) -> LambdaLR:
@@ -59,17 +82,32 @@ class Average:
     The decay rises as (1 + step) / (10 + step) up to `decay`, so that the initial values are forgotten quickly.
     """
 
-    def __init__(self, model: RecModel, decay: float) -> None:
+    def __init__(self, model: RecModel, decay: float, lazy: LazyTables | None = None) -> None:
+        """Begin with the parameters as they are.
+
+        Args:
+            model: Model that is trained.
+            decay: Largest decay.
+            lazy: Large tables, which move their averages themselves.
+        """
         self._decay = decay
         self._parameters = [p for group in model.parameter_groups().values() for _, p in group]
         self._names = [name for group in model.parameter_groups().values() for name, _ in group]
         self.values = [parameter.detach().clone() for parameter in self._parameters]
+        self._moved = list(range(len(self._names)))
+        if lazy:
+            self._moved = [at for at, name in enumerate(self._names) if name not in lazy.tables]
+            lazy.average(self)
+
+    def decay(self, step: int) -> float:
+        """Return the decay of a step, counted from 1."""
+        return min(self._decay, (1 + step) / (10 + step))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the parameters."""
-        decay = min(self._decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.values, [p.detach() for p in self._parameters], 1.0 - decay)
+        values, parameters = ([own[at] for at in self._moved] for own in (self.values, self._parameters))
+        torch._foreach_lerp_(values, [p.detach() for p in parameters], 1.0 - self.decay(step))
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -70,15 +70,15 @@ def test_first_loss_is_the_datas_fault_or_the_bases(
 def test_gradient_that_is_not_finite_is_seen_before_anything_is_saved(
     clip: float | None, setting: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop._Run._clipped_norm, [0]
+    real, calls = loop.total_norm, [0]
 
-    def norm(self: Any) -> Any:
+    def norm(gradients: list[torch.Tensor]) -> Any:
         calls[0] += 1
         if calls[0] == 2:
-            next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(math.nan)
-        return real(self)
+            gradients[0].fill_(math.nan)
+        return real(gradients)
 
-    monkeypatch.setattr(loop._Run, "_clipped_norm", norm)
+    monkeypatch.setattr(loop, "total_norm", norm)
     with pytest.raises(NotFiniteError, match=r"the gradient's norm is nan at epoch 1 step 2; lower training.adapter"):
         setting(training__clip_norm=clip).fit(tmp_path / "fit")
     progress = [path.read_text() for path in tmp_path.rglob("progress.json")]
@@ -93,8 +93,8 @@ def test_weight_that_is_not_finite_is_named_and_not_saved(
     names = [name for name, _ in setting().model().parameter_groups()["embeddings"]]
     target = next(name for name in names if name.startswith("signal_parts."))
 
-    def poison(self: Any, prepared: Any, batch: Any) -> Any:
-        loss = real(self, prepared, batch)
+    def poison(self: Any, batch: Any) -> Any:
+        loss = real(self, batch)
         with torch.no_grad():
             self.model.get_parameter(target).view(-1)[-1] = math.inf
         return loss

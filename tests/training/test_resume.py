@@ -18,6 +18,7 @@ import pytest
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.fitting import FittedVariant
+from llmrec_peft.training import lazy_tables
 from llmrec_peft.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.trains
@@ -53,6 +54,7 @@ def _killer(monkeypatch: pytest.MonkeyPatch, saves: int, after: bool) -> None:
         pytest.param({}, id="average-and-held-adapter"),
         pytest.param({"training__average": 0.0, "training__adapter_epochs": None}, id="plain"),
         pytest.param({"training__batching": "random", "training__batch_size": 64}, id="random-batches"),
+        pytest.param({"lazy_from": 64, "training__batching": "random", "training__batch_size": 64}, id="lazy-tables"),
         pytest.param({"training__accumulate": 3, "training__items_per_batch": 3}, id="accumulation"),
         pytest.param({"training__epochs": 6, "training__patience": 1}, id="early-stopping"),
         pytest.param(
@@ -70,7 +72,8 @@ def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chosen = setting(**changes)
+    monkeypatch.setattr(lazy_tables, "LAZY_FROM", changes.get("lazy_from", lazy_tables.LAZY_FROM))
+    chosen = setting(**{name: value for name, value in changes.items() if name != "lazy_from"})
     expected = digest_of(chosen.fit(tmp_path / "whole"))
     rng = random.Random(7)
     kills = 0

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from llmrec_peft.data.interactions import Interactions
 
 Floats = NDArray[np.float64]
+BLOCK = 1 << 17
+"""Examples whose rows are solved for together."""
 LOG_ODDS = 4.0
 """Factor from a probability to log-odds: the slope of ln p / (1 - p) at p = 1/2."""
 
@@ -97,7 +99,7 @@ def biased_mf(
     items[:, :rank] = np.random.default_rng(seed).normal(0.0, 0.1, (num_items, rank))
     items[:, rank] = users[:, rank + 1] = 1.0
     penalty = np.array([ridge] * rank + [2.0])
-    by_user, by_item = _rows_of(train.user, num_users), _rows_of(train.item, num_items)
+    by_user, by_item = _Rows.of(train.user, num_users), _Rows.of(train.item, num_items)
     factors = list(range(rank))
     for _ in range(rounds):
         _solve(users, items, by_user, train.item, centred, penalty, [*factors, rank], rank + 1)
@@ -146,16 +148,39 @@ def interaction_svd(train: Interactions, num_users: int, num_items: int, rank: i
     return Factors(0.0, user, item, np.zeros(num_users), np.zeros(num_items))
 
 
-def _rows_of(index: NDArray[np.int64], rows: int) -> list[NDArray[np.int64]]:
-    order = np.argsort(index, kind="stable")
-    bounds = np.searchsorted(index[order], np.arange(rows + 1))
-    return [order[bounds[row] : bounds[row + 1]] for row in range(rows)]
+@dataclass(frozen=True)
+class _Rows:
+    """Examples of the rows of one side, which are solved for in blocks of rows with equally many.
+
+    Attributes:
+        order: Examples sorted by row, int64 [n].
+        start: First of each row's examples in `order`, int64 [rows].
+        blocks: Rows that are solved for together; those without examples are in none.
+        count: Examples of each row, int64 [rows].
+    """
+
+    order: NDArray[np.int64]
+    start: NDArray[np.int64]
+    count: NDArray[np.int64]
+    blocks: list[NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, index: NDArray[np.int64], rows: int) -> _Rows:
+        """Sort examples by their row."""
+        count = np.bincount(index, minlength=rows)
+        by_length = np.argsort(count, kind="stable")
+        lengths, first = np.unique(count[by_length], return_index=True)
+        blocks = []
+        for length, equal in zip(lengths.tolist(), np.split(by_length, first[1:]), strict=True):
+            together = max(1, BLOCK // max(1, length))
+            blocks += [equal[at : at + together] for at in range(0, len(equal), together) if length]
+        return cls(np.argsort(index, kind="stable"), np.cumsum(count) - count, count, blocks)
 
 
 def _solve(
     own: Floats,
     other: Floats,
-    rows_of: list[NDArray[np.int64]],
+    rows_of: _Rows,
     other_index: NDArray[np.int64],
     target: Floats,
     penalty: Floats,
@@ -174,9 +199,13 @@ def _solve(
         free: Columns solved for.
         fixed: Column of `other` that enters with weight 1: the other side's bias.
     """
-    for row, examples in enumerate(rows_of):
-        if len(examples):
-            rows = other[other_index[examples]]
-            known = rows[:, free]
-            gram = known.T @ known + np.diag(penalty * (1.0 + len(examples) / 33.0))
-            own[row, free] = np.linalg.solve(gram, known.T @ (target[examples] - rows[:, fixed]))
+    columns = np.asarray(free)
+    for block in rows_of.blocks:
+        length = int(rows_of.count[block[0]])
+        examples = rows_of.order[rows_of.start[block, None] + np.arange(length)]
+        rows = other[other_index[examples]]
+        known = np.ascontiguousarray(rows[..., columns])
+        turned = known.transpose(0, 2, 1)
+        gram = turned @ known + np.diag(penalty * (1.0 + length / 33.0))
+        left = (target[examples] - rows[..., fixed])[..., None]
+        own[block[:, None], columns] = np.linalg.solve(gram, turned @ left)[..., 0]

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from llmrec_peft.data.interactions import Interactions
-
-
-class _SparseProduct(torch.autograd.Function):
-    """A @ X for a constant sparse A whose transpose is given (autograd would compute it in every step)."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, transposed: Tensor, table: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return matrix @ table
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transposed @ gradient.contiguous()
+from llmrec_peft.signals.parts.history_entries import Chosen, HistoryEntries
+from llmrec_peft.signals.parts.row_table import RowTable
 
 
 @dataclass(frozen=True)
@@ -35,11 +21,13 @@ class LeftOut:
         other: Index of each entry on the other side, int64 [B, K].
         residual: Its residual, float32 [B, K].
         there: 1 where there is an entry, float32 [B, K].
+        summed: 1 where it is among the summed ones, which long histories limit, float32 [B, K]; None where all are.
     """
 
     other: Tensor
     residual: Tensor
     there: Tensor
+    summed: Tensor | None = None
 
     @classmethod
     def one(cls, other: Tensor, residual: Tensor) -> LeftOut:
@@ -52,14 +40,25 @@ class LeftOut:
         return self.there.sum(1)
 
     @property
+    def length(self) -> Tensor:
+        """How many of them are summed, [B]."""
+        length: Tensor = self._inside.sum(1)
+        return length
+
+    @property
+    def _inside(self) -> Tensor:
+        return self.there if self.summed is None else self.there * self.summed
+
+    @property
     def total(self) -> Tensor:
         """Sum of their residuals, [B]."""
         return (self.there * self.residual).sum(1)
 
-    def rows(self, table: Tensor, rated: bool = False) -> Tensor:
+    def rows(self, table: RowTable, rated: bool = False) -> Tensor:
         """Return the sum of the table rows of the entries, each times its residual if `rated`, [B, d]."""
-        weight = self.there * self.residual if rated else self.there
-        return (weight.unsqueeze(-1) * table[self.other]).sum(1)
+        weight = self._inside * self.residual if rated else self._inside
+        sums: Tensor = (weight.unsqueeze(-1) * table(self.other)).sum(1)
+        return sums
 
 
 class SideHistory(nn.Module):
@@ -77,45 +76,27 @@ class SideHistory(nn.Module):
         Koren, Factorization Meets the Neighborhood, KDD 2008, sections 4 and 5 (SVD++, asymmetric SVD).
     """
 
-    def __init__(
-        self, own: Tensor, other: Tensor, residual: Tensor, num_own: int, num_other: int, trained: Tensor
-    ) -> None:
-        """Build the sparse matrices.
+    def __init__(self, entries: HistoryEntries, own: Tensor, residual: Tensor, trained: Tensor) -> None:
+        """Count the interactions.
 
         Args:
+            entries: Entries of the histories.
             own: This side's index of each interaction, int64 [n].
-            other: The other side's, int64 [n].
             residual: Rating less the other side's mean, float32 [n].
-            num_own: Rows of this side.
-            num_other: Rows of the other side.
             trained: Which rows of this side tables and biases were trained for, bool [num_own].
         """
         super().__init__()
+        self.entries = entries
         self.trained: Tensor
-        self.register_buffer("trained", trained, persistent=False)
-        self.seen: Tensor
-        self.seen_t: Tensor
-        self.rated: Tensor
-        self.rated_t: Tensor
-        ones = torch.ones_like(residual)
-        for name, values in (("seen", ones), ("rated", residual)):
-            self.register_buffer(name, _csr(own, other, values, num_own, num_other), persistent=False)
-            self.register_buffer(f"{name}_t", _csr(other, own, values, num_other, num_own), persistent=False)
         self.count: Tensor
         self.total: Tensor
-        self.register_buffer("count", torch.bincount(own, minlength=num_own).float(), persistent=False)
-        total = torch.zeros(num_own).index_add_(0, own, residual)
-        self.register_buffer("total", total, persistent=False)
+        self.length: Tensor
+        rows = len(trained)
+        self.register_buffer("trained", trained, persistent=False)
+        self.register_buffer("count", torch.bincount(own, minlength=rows).float(), persistent=False)
+        self.register_buffer("total", torch.zeros(rows).index_add_(0, own, residual), persistent=False)
+        self.register_buffer("length", torch.from_numpy(entries.kept).float(), persistent=False)
         self.settled: dict[str, Tensor] = {}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SideHistory:
-        """Copy with statistics of its own; the matrices never change, and torch cannot copy sparse ones."""
-        for matrix in (self.seen, self.seen_t, self.rated, self.rated_t):
-            memo[id(matrix)] = matrix
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return copied
 
     def settle(self, implicit: Tensor | None, explicit: Tensor | None) -> None:
         """Compute the sums over these tables once, since they no longer change; `add` includes further ratings.
@@ -124,11 +105,12 @@ class SideHistory(nn.Module):
             implicit: Table of `implicit`, [num_other, d]; None if there is none.
             explicit: Table of `explicit`, [num_other, d]; None if there is none.
         """
-        self.settled = {}
+        self.settled, whole = {}, self.entries.whole()
         if implicit is not None:
-            self.settled["implicit"] = self.seen @ implicit
+            self.settled["implicit"] = whole.of_tensor(implicit, "seen")
         if explicit is not None:
-            self.settled["rated"], self.settled["seen"] = self.rated @ explicit, self.seen @ explicit
+            self.settled["rated"] = whole.of_tensor(explicit, "rated")
+            self.settled["seen"] = whole.of_tensor(explicit, "seen")
 
     def add(
         self, own: Tensor, other: Tensor, residual: Tensor, implicit: Tensor | None, explicit: Tensor | None
@@ -136,18 +118,13 @@ class SideHistory(nn.Module):
         """Add further ratings to settled sums, counts and totals; tables as in `settle`."""
         self.count.index_add_(0, own, torch.ones_like(residual))
         self.total.index_add_(0, own, residual)
+        self.length.index_add_(0, own, torch.ones_like(residual))
         if implicit is not None:
             self.settled["implicit"].index_add_(0, own, implicit[other])
         if explicit is not None:
             rows = explicit[other]
             self.settled["rated"].index_add_(0, own, residual.unsqueeze(-1) * rows)
             self.settled["seen"].index_add_(0, own, rows)
-
-    def _sums(self, kind: str, matrix: Tensor, transposed: Tensor, table: Tensor) -> Tensor:
-        if kind in self.settled:
-            return self.settled[kind]
-        product: Tensor = _SparseProduct.apply(matrix, transposed, table)  # type: ignore[no-untyped-call]
-        return product
 
     SHRINK = 5.0
     """Weight of the prior in the shrunk mean, as a number of ratings."""
@@ -165,28 +142,54 @@ class SideHistory(nn.Module):
         length = torch.log1p(count) / 5.0
         return torch.stack([mean, length, mean * length], dim=1)
 
-    def implicit(self, table: Tensor, own: Tensor, left_out: LeftOut | None) -> Tensor:
+    def among(self, own: Tensor, left_out: LeftOut | None) -> LeftOut | None:
+        """Note which of the entries that are left out are among those that are summed.
+
+        Args:
+            own: This side's indices, [B].
+            left_out: Entries to be left out.
+        """
+        return None if left_out is None else replace(left_out, summed=self.entries.contains(own, left_out.other))
+
+    def choose(self, own: Tensor) -> tuple[Chosen, Tensor] | None:
+        """Return the rows that a batch asks for and each example's place among them; None where sums are settled."""
+        return None if self.settled else self.entries.choose(own)
+
+    def implicit(
+        self, table: RowTable, own: Tensor, left_out: LeftOut | None, chosen: tuple[Chosen, Tensor] | None = None
+    ) -> Tensor:
         """Return scaled sums of the table rows of the history's entries, [B, d].
 
         Args:
             table: Rows of the other side, [num_other, d].
             own: This side's indices, [B].
             left_out: Entries to be left out of the histories.
+            chosen: Result of `choose` for these indices, where several sums share it.
         """
-        sums = self._sums("implicit", self.seen, self.seen_t, table)[own]
-        count = self.count[own]
+        if self.settled:
+            sums = self.settled["implicit"][own]
+        else:
+            rows, place = chosen or self.entries.choose(own)
+            sums = rows.sums(table, "seen")[0][place]
+        count = self.length[own]
         if left_out is not None:
-            sums, count = sums - left_out.rows(table), count - left_out.count
+            sums, count = sums - left_out.rows(table), count - left_out.length
         scaled: Tensor = sums * torch.rsqrt(count.clamp(min=0.0) + 1.0).unsqueeze(-1)
         return scaled
 
-    def explicit(self, table: Tensor, own: Tensor, left_out: LeftOut | None) -> Tensor:
+    def explicit(
+        self, table: RowTable, own: Tensor, left_out: LeftOut | None, chosen: tuple[Chosen, Tensor] | None = None
+    ) -> Tensor:
         """Return the sums of `implicit`, each row weighted by its rating's deviation from the own mean, [B, d]."""
-        count, mean = self.counted(own, left_out)
-        rated = self._sums("rated", self.rated, self.rated_t, table)[own]
-        seen = self._sums("seen", self.seen, self.seen_t, table)[own]
+        mean, count = self.counted(own, left_out)[1], self.length[own]
+        if self.settled:
+            rated, seen = self.settled["rated"][own], self.settled["seen"][own]
+        else:
+            rows, place = chosen or self.entries.choose(own)
+            rated, seen = (sums[place] for sums in rows.sums(table, "rated", "seen"))
         if left_out is not None:
             rated, seen = rated - left_out.rows(table, rated=True), seen - left_out.rows(table)
+            count = (count - left_out.length).clamp(min=0.0)
         sums: Tensor = rated - mean.unsqueeze(-1) * seen
         return sums * torch.rsqrt(count + 1.0).unsqueeze(-1)
 
@@ -195,7 +198,12 @@ class RatingHistory(nn.Module):
     """Histories of both sides over some interactions, with means of the training interactions."""
 
     def __init__(
-        self, known: Interactions, num_users: int, num_items: int, trained: Interactions | None = None
+        self,
+        known: Interactions,
+        num_users: int,
+        num_items: int,
+        trained: Interactions | None = None,
+        longest: int | None = None,
     ) -> None:
         """Index the interactions.
 
@@ -204,6 +212,7 @@ class RatingHistory(nn.Module):
             num_users: Rows of a user table.
             num_items: Rows of an item table.
             trained: Training interactions, which means and tables belong to; by default `known`.
+            longest: Entries of a history that are summed, the newest; None for all. Counts and means are over all.
         """
         super().__init__()
         base = known if trained is None else trained
@@ -219,19 +228,15 @@ class RatingHistory(nn.Module):
             observed[name] = torch.from_numpy(count > 0)
         user, item, label = (torch.from_numpy(values) for values in (known.user, known.item, known.label))
         of_user, of_item = self.residuals(user, item, label)
-        self.users = SideHistory(user, item, of_user, num_users, num_items, observed["user"])
-        self.items = SideHistory(item, user, of_item, num_items, num_users, observed["item"])
+        for side, own, other, residual in (("user", user, item, of_user), ("item", item, user, of_item)):
+            shape = (num_users, num_items) if side == "user" else (num_items, num_users)
+            values = (own.numpy(), other.numpy(), residual.numpy(), known.timestamp)
+            entries = HistoryEntries(*values, shape, longest)
+            self.add_module(f"{side}s", SideHistory(entries, own, residual, observed[side]))
+        self.users: SideHistory
+        self.items: SideHistory
 
     def residuals(self, user: Tensor, item: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Return residuals of examples, for the user's and for the item's history, each [B]."""
         centred = label - self.mean
         return centred - self.item_mean[item], centred - self.user_mean[user]
-
-
-def _csr(rows: Tensor, columns: Tensor, values: Tensor, num_rows: int, num_columns: int) -> Tensor:
-    """Make a sparse matrix in CSR layout, whose products are fast, without torch's notice that it is in beta."""
-    index = torch.stack([rows, columns])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        coordinates = torch.sparse_coo_tensor(index, values, (num_rows, num_columns), check_invariants=False)
-        return coordinates.coalesce().to_sparse_csr()
