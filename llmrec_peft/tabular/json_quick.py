@@ -13,9 +13,10 @@ import pyarrow.json as arrow_json
 import pyarrow.types as of
 
 from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.tabular.cells import Number, Whole
 from llmrec_peft.tabular.delimited import BLOCK, Blocks, SuspiciousError
 from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.json_records import JsonRecord, Number, Whole
+from llmrec_peft.tabular.json_records import JsonRecord
 from llmrec_peft.tabular.lines import LONGEST_LINE, byte_parts
 from llmrec_peft.tabular.typed import converted, finite
 from llmrec_peft.tabular.unpacked import DamagedFileError, opened

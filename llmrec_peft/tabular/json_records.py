@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from llmrec_peft.errors import reason_of
 from llmrec_peft.printable import quoted
+from llmrec_peft.tabular.cells import Number, Whole
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.lines import LONGEST_LINE, byte_parts, numbered_lines, text_of
 
@@ -45,18 +46,6 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-class Whole(str):
-    """A whole number as the file writes it."""
-
-    __slots__ = ()
-
-
-class Number(str):
-    """A number with a point or an exponent as the file writes it."""
-
-    __slots__ = ()
-
-
 _DECODER = json.JSONDecoder(parse_int=Whole, parse_float=Number, parse_constant=_no_number)
 
 
@@ -85,7 +74,9 @@ def _record(line: int, text: str) -> JsonRecord:
     except (ValueError, RecursionError) as error:
         return JsonRecord(line, {}, f"no JSON ({_why(error)})")
     if end < len(text):
-        return JsonRecord(line, {}, f"{quoted(text[end : end + 30])} stands behind the object: one object a line")
+        return JsonRecord(
+            line, {}, f"{quoted(text[end : end + 30].strip())} stands behind the object: one object a line"
+        )
     if not isinstance(value, dict):
         return JsonRecord(line, {}, "no JSON object: every line is one, with named fields")
     return JsonRecord(line, value, _half_of(value, text, 0, end))
