@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import codecs
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.cells import cell_of, column_of
 from llmrec_peft.tabular.delimited import SuspiciousError
 from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.json_quick import kinds_of, read_json_quickly
+from llmrec_peft.tabular.json_quick import kinds_of, parsed_records, read_json_quickly, require_quick
 from llmrec_peft.tabular.json_records import BrokenJsonError, JsonRecord, json_records
 from llmrec_peft.tabular.row_table import RowTable
 from llmrec_peft.tabular.table_read import TableRead
@@ -27,7 +28,12 @@ _MOST_COLUMNS = 10_000
 
 
 @contextmanager
-def _records(path: Path, form: FileForm, progress: Progress = SILENT) -> Iterator[Iterator[JsonRecord]]:
+def _records(
+    path: Path,
+    form: FileForm,
+    progress: Progress = SILENT,
+    quick: Callable[[bytes, int], bool] | None = None,
+) -> Iterator[Iterator[JsonRecord]]:
     """Open the records of a file.
 
     Raises:
@@ -41,9 +47,15 @@ def _records(path: Path, form: FileForm, progress: Progress = SILENT) -> Iterato
             last = record.line
             yield record
 
+    def counting(lines: bytes, before: int) -> bool:
+        nonlocal last
+        read = quick is not None and quick(lines, before)
+        last = before + lines.count(b"\n") if read else last
+        return read
+
     try:
         with opened(path, form.compression, progress) as unpacked:
-            yield counted(json_records(unpacked, form))
+            yield counted(json_records(unpacked, form, counting))
     except BrokenJsonError as error:
         raise InputError(f"{shown(path)}, line {error.line}: {error}") from None
     except DamagedFileError as error:
@@ -99,11 +111,16 @@ def read_json(
     Raises:
         InputError: As `read_table`.
     """
+    kinds: list[pa.DataType | None] | None = None
     try:
         kinds = kinds_of(_first(path, form), names)
-        return TableRead(read_json_quickly(path, form, names, kinds, types, progress))
+        require_quick(form, kinds, [types.get(name) for name in names])
     except SuspiciousError:
-        return read_json_exactly(path, form, names, types, skip_bad, progress)
+        kinds = None
+    if kinds is not None:
+        with suppress(SuspiciousError):
+            return TableRead(read_json_quickly(path, form, names, kinds, types, progress))
+    return read_json_exactly(path, form, names, types, skip_bad, progress, kinds)
 
 
 def read_json_exactly(
@@ -113,14 +130,28 @@ def read_json_exactly(
     types: Mapping[str, pa.DataType],
     skip_bad: int,
     progress: Progress = SILENT,
+    kinds: Sequence[pa.DataType | None] | None = None,
 ) -> TableRead:
     """Read a JSON file record by record; the arguments are those of `read_table`.
+
+    Pieces of it that are right are left to the quick way, where `kinds` says how pyarrow can read the columns.
 
     Raises:
         InputError: As `read_table`.
     """
     rows = RowTable(path, names, types, form.decimal, skip_bad)
-    with _records(path, form, progress) as found:
+    wanted = [types.get(name) for name in names]
+
+    def quick(lines: bytes, before: int) -> bool:
+        if kinds is None or (before and lines.startswith(codecs.BOM_UTF8)):
+            return False
+        try:
+            rows.add_batches(parsed_records([lines], form, names, kinds, wanted))
+        except SuspiciousError:
+            return False
+        return True
+
+    with _records(path, form, progress, quick) as found:
         for line, fields, flaw in found:
             if flaw is not None:
                 rows.add_bad(line, flaw)

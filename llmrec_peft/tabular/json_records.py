@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from llmrec_peft.errors import reason_of
@@ -49,8 +49,15 @@ def _no_number(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_int=Whole, parse_float=Number, parse_constant=_no_number)
 
 
-def json_records(parts: Iterable[bytes], form: FileForm) -> Iterator[JsonRecord]:
+def json_records(
+    parts: Iterable[bytes], form: FileForm, quick: Callable[[bytes, int], bool] | None = None
+) -> Iterator[JsonRecord]:
     """Yield the records of a JSON file.
+
+    Args:
+        parts: The file's bytes.
+        form: Its form.
+        quick: Of JSON lines, see `llmrec_peft.tabular.lines.numbered_lines`.
 
     Raises:
         BrokenJsonError: If an array is no JSON from some line on.
@@ -59,7 +66,7 @@ def json_records(parts: Iterable[bytes], form: FileForm) -> Iterator[JsonRecord]
     if form.format == "json":
         yield from _Array(parts, form.encoding).records()
         return
-    for number, text, flaw in numbered_lines(parts, form.encoding):
+    for number, text, flaw in numbered_lines(parts, form.encoding, quick):
         if flaw is not None:
             yield JsonRecord(number, {}, flaw)
         elif text := text.strip(_BLANKS):

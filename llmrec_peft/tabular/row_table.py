@@ -60,6 +60,17 @@ class RowTable:
         if len(self._rows) >= _ROWS or self._size >= _CHARACTERS:
             self.flush()
 
+    def add_batches(self, batches: Sequence[Sequence[pa.Array]]) -> None:
+        """Add rows that are Arrow already, each column of its type.
+
+        Raises:
+            InputError: As `flush`.
+        """
+        self.flush()
+        for batch in batches:
+            for parts, column in zip(self._parts, batch, strict=True):
+                parts.append(column)
+
     def add_bad(self, line: int, why: str) -> None:
         """Take note of a row that cannot be read.
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.tabular import json_files, parquet_files
+from llmrec_peft.tabular import json_files, parquet_files, unpacked
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.json_files import read_json_exactly
 from llmrec_peft.tabular.read import read_table
@@ -137,6 +137,26 @@ def test_the_quick_way_reads_what_the_exact_way_does(
     monkeypatch.setattr(json_files, "read_json_exactly", None)  # the quick way has to do it
     quick = read_table(path, form, types).table
     assert quick.schema == exact.schema and quick.to_pydict() == exact.to_pydict()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces_that_are_left_to_the_quick_way_change_nothing(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    rows = [json.dumps(_record(rng)) for _ in range(40)]
+    for at in rng.sample(range(40), 3):
+        rows[at] = rng.choice(
+            ["{", "[1]", '{"n": "x"}', '{"user": 1, "n": 2.5}', '{"tags": "a"}', "", '{"n": 1} {"n": 2}']
+        )
+    path = _file(tmp_path, "\n".join(rows))
+    names, types = ["user", "n", "sure", "tags", "nothing"], {"n": pa.int64()}
+    form = FileForm(format="json-lines", columns=names)
+    whole = read_json_exactly(path, form, names, types, 10)
+    monkeypatch.setattr(unpacked, "BLOCK", rng.randint(30, 300))
+    in_pieces = read_table(path, form, types, skip_bad=10)
+    assert in_pieces.bad == whole.bad
+    assert in_pieces.table.to_pydict() == whole.table.to_pydict()
 
 
 def test_columns_of_parquet_become_texts_or_what_is_asked_for(tmp_path: Path) -> None:
