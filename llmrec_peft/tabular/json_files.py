@@ -15,7 +15,7 @@ from llmrec_peft.printable import shown
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.cells import cell_of, column_of
 from llmrec_peft.tabular.delimited import SuspiciousError
-from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.form import MOST_COLUMNS, FileForm
 from llmrec_peft.tabular.json_quick import kinds_of, parsed_records, read_json_quickly, require_quick
 from llmrec_peft.tabular.json_records import BrokenJsonError, JsonRecord, json_records
 from llmrec_peft.tabular.row_table import RowTable
@@ -24,7 +24,6 @@ from llmrec_peft.tabular.unpacked import DamagedFileError, opened
 
 _FIRST = 5000
 """Records whose fields are the columns, where nobody names them."""
-_MOST_COLUMNS = 10_000
 
 
 @contextmanager
@@ -84,7 +83,7 @@ def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
         raise InputError(f"{shown(path)}: the file holds no record")
     if not names:
         raise InputError(f"{shown(path)}, line {first[0].line}: {first[0].flaw or 'no record has a field'}")
-    if len(names) > _MOST_COLUMNS:
+    if len(names) > MOST_COLUMNS:
         raise InputError(f"{shown(path)}: its records have {len(names)} fields: name those to read (option columns)")
     return tuple(names)
 

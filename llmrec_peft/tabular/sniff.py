@@ -16,7 +16,7 @@ import pyarrow as pa
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.options import validated
 from llmrec_peft.printable import quoted, shown
-from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.form import MOST_COLUMNS, FileForm
 from llmrec_peft.tabular.guess import Guess
 from llmrec_peft.tabular.lines import numbered_lines
 from llmrec_peft.tabular.other_formats import sample_rows
@@ -100,6 +100,8 @@ def sniffed(path: Path, given: Mapping[str, Any] | None = None) -> Sniffed:
     rows = [row.cells for row in islice(records(lines, draft, width), SAMPLE_ROWS + 1) if row.flaw is None]
     if not rows:
         raise InputError(f"{shown(path)}: no row of the sample can be read")
+    if (most := max(map(len, rows))) > MOST_COLUMNS:
+        raise InputError(f"{shown(path)}: a row of {most:,} columns, more than the {MOST_COLUMNS:,} of a table")
     guesses.take("header", header_of(rows))
     _name_columns(guesses, rows)
     guesses.take("decimal", decimal_of(rows[int(bool(guesses.values["header"])) :], guesses.values["delimiter"]))

@@ -251,7 +251,7 @@ def _parquet(rng: random.Random, path: Path) -> None:
 
 def _bomb(rng: random.Random, path: Path) -> None:
     """Little that unpacks to much, or one long line."""
-    line = rng.choice([b"a,b\n", b"a" * 100, b'"', b"1 ", b'{"a": 1}\n', b"[", b"\0"])
+    line = rng.choice([b"a,b\n", b"a" * 100, b'"', b"1 ", b'{"a": 1}\n', b"[", b"\0", b",", b"|x"])
     content = line * (rng.choice([1 << 12, 1 << 16, 1 << 18]) // len(line))
     packer = rng.choice(list(PACKERS))
     path.write_bytes(PACKERS[packer](content))
