@@ -104,7 +104,13 @@ def _call(folder: Path, make: Callable[[random.Random, Path], None], seed: int) 
         given: dict[str, Any] = {}
         if rng.random() < 0.2:
             given = rng.choice(
-                [{"delimiter": ";"}, {"quote": "none"}, {"encoding": rng.choice(ENCODINGS)}, {"header": False}]
+                [
+                    {"delimiter": ";"},
+                    {"quote": "none"},
+                    {"encoding": rng.choice(ENCODINGS)},
+                    {"header": False},
+                    {"rest": True},
+                ]
             )
         found = sniffed(path, given)
         assert set(found.unsure) <= set(FileForm.model_fields)
