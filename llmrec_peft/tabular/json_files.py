@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,10 +20,12 @@ from llmrec_peft.tabular.json_quick import kinds_of, parsed_records, read_json_q
 from llmrec_peft.tabular.json_records import BrokenJsonError, JsonRecord, json_records
 from llmrec_peft.tabular.row_table import RowTable
 from llmrec_peft.tabular.table_read import TableRead
-from llmrec_peft.tabular.unpacked import DamagedFileError, opened
+from llmrec_peft.tabular.unpacked import DamagedFileError, Unpacked, opened
 
-_FIRST = 5000
+FIRST = 5000
 """Records whose fields are the columns, where nobody names them."""
+_FIRST_BYTES = 1 << 26
+"""Bytes after which no further record is looked at for that."""
 
 
 @contextmanager
@@ -32,8 +34,8 @@ def _records(
     form: FileForm,
     progress: Progress = SILENT,
     quick: Callable[[bytes, int], bool] | None = None,
-) -> Iterator[Iterator[JsonRecord]]:
-    """Open the records of a file.
+) -> Iterator[tuple[Iterator[JsonRecord], Unpacked]]:
+    """Open the records of a file, and the file.
 
     Raises:
         InputError: In the block, naming the line from which on the file cannot be read.
@@ -54,7 +56,7 @@ def _records(
 
     try:
         with opened(path, form.compression, progress) as unpacked:
-            yield counted(json_records(unpacked, form, counting))
+            yield counted(json_records(unpacked, form, counting)), unpacked
     except BrokenJsonError as error:
         raise InputError(f"{shown(path)}, line {error.line}: {error}") from None
     except DamagedFileError as error:
@@ -73,8 +75,9 @@ def json_columns(path: Path, form: FileForm) -> tuple[str, ...]:
 
 
 def _first(path: Path, form: FileForm) -> list[JsonRecord]:
-    with _records(path, form) as found:
-        return list(islice(found, _FIRST))
+    """Return the first records; fewer of long ones."""
+    with _records(path, form) as (found, file):
+        return list(takewhile(lambda _: file.size < _FIRST_BYTES, islice(found, FIRST)))
 
 
 def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
@@ -88,12 +91,12 @@ def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def first_json_rows(path: Path, form: FileForm, rows: int) -> pa.Table:
-    """Return the first rows that can be read."""
-    names = json_columns(path, form)
-    with _records(path, form) as found:
-        first = [record for record in islice(found, rows) if record.flaw is None]
-    columns = [column_of([cell_of(record.fields.get(name)) for record in first]) for name in names]
+def first_json_rows(path: Path, form: FileForm) -> pa.Table:
+    """Return the first rows that can be read, at most `FIRST`."""
+    first = _first(path, form)
+    names = form.columns or _fields(path, first)
+    rows = [record.fields for record in first if record.flaw is None]
+    columns = [column_of([cell_of(fields.get(name)) for fields in rows]) for name in names]
     return pa.Table.from_arrays(columns, names=list(names))
 
 
@@ -150,7 +153,7 @@ def read_json_exactly(
             return False
         return True
 
-    with _records(path, form, progress, quick) as found:
+    with _records(path, form, progress, quick) as (found, _):
         for line, fields, flaw in found:
             if flaw is not None:
                 rows.add_bad(line, flaw)

@@ -52,6 +52,8 @@ def test_numbers_are_texts_as_the_file_writes_them_and_lists_stay_lists(tmp_path
         ('{"user": 1} {"user": 2}', "'{\"user\": 2}' stands behind the object: one object a line"),
         ('{"user": "\\ud800"}', "half a character"),
         ('{"user": ' + "[" * 100_000, "nested too deeply"),
+        ('{"user": ' + "[" * 300 + "]" * 300 + "}", "nested too deeply: more than 64"),
+        ('{"user": 1, "user": 2}', "the name 'user' stands twice in one object"),
         ("user,item", "no JSON"),
     ],
 )
@@ -100,7 +102,7 @@ def test_an_array_and_an_object_of_objects_are_read_element_by_element(tmp_path:
         ("hello", "line 1: a JSON array or object begins with"),
         ("[]", "the file holds no record"),
         (b'[{"a": 1},\n{"a": "\xff"}]', "line 2: not utf-8"),
-        ('[\n{"a": ' + "[" * 100_000, "line 2: no JSON (nested too deeply)"),
+        ('[\n{"a": ' + "[" * 100_000, "line 2: no JSON (nested too deeply: more than 64"),
     ],
 )
 def test_an_array_that_is_broken_names_its_line(content: str | bytes, words: str, tmp_path: Path) -> None:
