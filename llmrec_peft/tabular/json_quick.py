@@ -23,6 +23,9 @@ from llmrec_peft.tabular.unpacked import DamagedFileError, opened
 
 _KINDS: Mapping[type, pa.DataType] = {str: pa.string(), Whole: pa.int64(), Number: pa.float64(), bool: pa.bool_()}
 
+_STREAMS = hasattr(arrow_json, "open_json")
+"""Whether this pyarrow reads JSON in blocks; 17 does not."""
+
 
 def kinds_of(first: Iterable[JsonRecord], names: Sequence[str]) -> list[pa.DataType | None]:
     """Return how pyarrow can read each column, as the first records have it; None where it cannot."""
@@ -86,7 +89,7 @@ def require_quick(form: FileForm, kinds: Sequence[pa.DataType | None], wanted: S
     Raises:
         SuspiciousError: If it is so.
     """
-    if form.format != "json-lines" or form.encoding != "utf-8" or any(kind is None for kind in kinds):
+    if form.format != "json-lines" or form.encoding != "utf-8" or None in kinds or not _STREAMS:
         raise SuspiciousError("another format")
     if not all(_keeps(own, kind) for own, kind in zip(kinds, wanted, strict=True)):
         raise SuspiciousError("texts of numbers")

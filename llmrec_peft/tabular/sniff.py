@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -89,7 +90,7 @@ def sniffed(path: Path, given: Mapping[str, Any] | None = None) -> Sniffed:
     if guesses.take("format", format_of(sample)) != "delimited":
         form = _form(guesses.values, path)
         return Sniffed(form, guesses.evidence, tuple(guesses.unsure), sample_rows(path, form, SAMPLE_ROWS))
-    encoding = guesses.take("encoding", encoding_of(path, sample))
+    encoding = known.get("encoding") or guesses.take("encoding", encoding_of(path, sample))
     text = _text(path, sample, _form({"encoding": encoding}, path).encoding)
     layout = delimiter_of(text, known)
     for name, guess in layout.guesses.items():
@@ -110,6 +111,8 @@ def _text(path: Path, sample: Sample, encoding: str) -> str:
     end = max(text.rfind("\n"), text.rfind("\r")) + 1
     if not sample.whole and not end:
         raise InputError(f"{shown(path)}: its first line is longer than {len(sample.head):,} bytes: no table")
+    if (directive := re.match("sep=.?\\r?\\n", text)) is not None:
+        raise InputError(f"{shown(path)}: its first line {quoted(directive[0].strip())} is for Excel: remove it")
     text = text if sample.whole else text[:end]
     return text.replace("\0", "").replace("\x1f", "")
 

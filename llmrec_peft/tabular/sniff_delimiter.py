@@ -26,6 +26,8 @@ _ROWS = 2000
 _ALMOST_ALL, _MOST = 0.98, 0.6
 _DECORATED = 0.05
 """Share of lines with a quoted cell above which a file that is not separated by commas has quotation."""
+_MOSTLY_WELL = 20
+"""How many times more quoted cells have to end with their mark than not, for a file that has both."""
 _CODE = re.compile(r"\s*[\w.:@+-]{1,64}\s*")
 _NUMBER = re.compile(r"\s*\d{1,20}\s*")
 NAMES = {"\t": "a tab", " ": "a blank", SPACES: "one or more blanks", "\x01": "the control character 0x01"}
@@ -142,8 +144,9 @@ def _disputed(text: str, delimiter: str, found: Quotation) -> Guess:
     """Return whether a text has quotation, some cells of which go on behind their closing mark."""
     without, within = _shape(text, delimiter, "none"), _shape(text, delimiter, '"')
     why = f"cells that begin with a quotation mark and go on behind the next: {found.ill:,}"
-    if within.columns > 1 and within.share > without.share and found.well > found.ill:
-        return Guess('"', f"{why}, but rows have one length only if the {found.well:,} others are quoted", False)
+    better = within.columns > 1 and within.share > without.share and found.well > found.ill
+    if better or found.well > _MOSTLY_WELL * found.ill:
+        return Guess('"', f"{why}; {found.well:,} others end with theirs, so these are mistakes", sure=False)
     return Guess("none", why)
 
 

@@ -37,10 +37,10 @@ def header_of(rows: Sequence[Sequence[str]]) -> Guess:
         if _NUMBER.fullmatch(cell):
             return Guess(False, f"the first row has the number {quoted(cell.strip(), 40)} in column {at + 1}")
     columns = [[row[at] for row in below if at < len(row) and row[at].strip()] for at in range(len(first))]
-    for cell, column in zip(first, columns, strict=True):
+    for at, (cell, column) in enumerate(zip(first, columns, strict=True), 1):
         numbers = sum(_NUMBER.fullmatch(one) is not None for one in column)
         if column and numbers >= _MOST * len(column):
-            return Guess(True, f"below {quoted(cell.strip(), 40)} stand numbers")
+            return Guess(True, f"below {quoted(cell.strip(), 40)} in column {at} stand numbers")
     return _by_looks(first, columns)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from llmrec_peft.errors import InputError
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.read import read_table
 from llmrec_peft.tabular.sniff import Sniffed, sniffed
@@ -133,10 +134,33 @@ def test_older_encodings_are_guessed_and_shown_by_a_word(tmp_path: Path) -> None
     assert "'Amélie'" in western.evidence["encoding"]
     windows = _sniffed(tmp_path, "id,title\n1,“Amélie”\n".encode("cp1252"))
     assert windows.form.encoding == "cp1252" and "encoding" in windows.unsure
+    korean = _sniffed(tmp_path, ("id,title\n" + "1,한국어 영화 제목\n" * 20).encode("euc_kr"))
+    assert "encoding" in korean.unsure and "euc_kr" in korean.evidence["encoding"]
     russian = _sniffed(tmp_path, ("id,title\n" + "1,Преступление и наказание\n" * 20).encode("cp1251"))
     assert "encoding" in russian.unsure
     wide = _sniffed(tmp_path, "id,title\n1,Amélie\n".encode("utf-16"))
     assert wide.form.encoding == "utf-16" and wide.unsure == ()
+
+
+def test_an_encoding_that_cannot_be_guessed_is_asked_for(tmp_path: Path) -> None:
+    content = ("user,title\n" + "1,ハリーポッターと賢者の石\n" * 20).encode("shift_jis")
+    with pytest.raises(InputError, match=r"its encoding cannot be guessed: name it \(option encoding\)"):
+        _sniffed(tmp_path, content)
+    named = _sniffed(tmp_path, content, {"encoding": "shift_jis"})
+    assert named.sample["title"][0].as_py() == "ハリーポッターと賢者の石"
+
+
+def test_the_line_that_excel_reads_first_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its first line 'sep=;' is for Excel: remove it"):
+        _sniffed(tmp_path, "sep=;\nuser;item\n1;2\n")
+
+
+def test_a_few_mistakes_in_quoted_cells_do_not_take_the_quotation_away(tmp_path: Path) -> None:
+    rows = "".join(f'"{row}";"Title \\"{row}\\""\n' if row == 70 else f'"{row}";"Title; {row}"\n' for row in range(100))
+    (tmp_path / "table").write_text('"ISBN";"Book"\n' + rows)
+    found = sniffed(tmp_path / "table")
+    assert found.form.quote == '"' and "quote" in found.unsure
+    assert len(read_table(tmp_path / "table", found.form, skip_bad=1).table) in (99, 100)
 
 
 def test_a_letter_of_another_encoding_late_in_a_file_is_seen(tmp_path: Path) -> None:
