@@ -8,6 +8,7 @@ from pathlib import Path
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted, shown
+from llmrec_peft.tabular.form import ENCODINGS
 from llmrec_peft.tabular.guess import Guess
 from llmrec_peft.tabular.lines import C1
 from llmrec_peft.tabular.sample import Sample
@@ -18,19 +19,22 @@ _MANY_NULS = 0.2
 """Share of NUL bytes at even or odd places above which a text is in UTF-16."""
 _UTF8_LINES = 4
 """How many times more lines have to be UTF-8 than not, for a file that has both."""
-_PAIRED, _COMMON = 0.8, 0.85
+_PAIRED, _COMMON = 0.8, 0.85  # common: 0xB0 to 0xD7 begin the first level of GB 2312, 0xA1 to 0xA3 its marks
 """Shares of bytes in pairs and of common Chinese characters above which a text is Chinese."""
 _CLEARLY = 0.95
 _ENOUGH = 50
 """Characters from which a share is no accident."""
 _MOST_WESTERN_PAIRS = 0.3
+_LAST_KOREAN, _FEWEST_LATE = 0xC8, 0.1
+"""First byte of the last Korean syllables, and the share of Chinese characters that lie behind it at least."""
+_KNOWN = f"one of {', '.join(ENCODINGS)}"
 
 
 def encoding_of(path: Path, sample: Sample) -> Guess:
     """Return the encoding: UTF-8 or UTF-16 as the bytes prove, else Chinese or Western as is more likely.
 
     Raises:
-        InputError: If it is in UTF-16 without a byte order mark, which is not read.
+        InputError: If it is in UTF-16 without a byte order mark, which is not read, or cannot be guessed.
     """
     head = sample.head
     if head.startswith(codecs.BOM_UTF8):
@@ -44,10 +48,10 @@ def encoding_of(path: Path, sample: Sample) -> Guess:
     pieces = [cut, *sample.further]
     if all(piece.isascii() for piece in pieces):
         return Guess("utf-8", "only ASCII characters were seen")
-    return _of_lines([line for piece in pieces if not piece.isascii() for line in piece.splitlines()])
+    return _of_lines(path, [line for piece in pieces if not piece.isascii() for line in piece.splitlines()])
 
 
-def _of_lines(lines: list[bytes]) -> Guess:
+def _of_lines(path: Path, lines: list[bytes]) -> Guess:
     beyond = [line for line in lines if not line.isascii()]
     wrong = [line for line in beyond if not _decodes(line, "utf-8")]
     if not wrong:
@@ -55,31 +59,39 @@ def _of_lines(lines: list[bytes]) -> Guess:
     right = len(beyond) - len(wrong)
     if right > _UTF8_LINES * len(wrong):
         return Guess("utf-8", f"{right:,} lines beyond ASCII are valid UTF-8, but {len(wrong):,} are not", sure=False)
-    return _older(wrong, f"{len(wrong):,} lines of the sample are no UTF-8")
+    return _older(path, wrong, f"{len(wrong):,} lines of the sample are no UTF-8")
 
 
-def _older(lines: list[bytes], why: str) -> Guess:
-    """Return which encoding before UTF-8 some lines are in."""
+def _older(path: Path, lines: list[bytes], why: str) -> Guess:
+    """Return which encoding before UTF-8 some lines are in.
+
+    Raises:
+        InputError: If it is none that can be guessed.
+    """
     text = b"\n".join(lines)
-    paired, common, characters = _chinese(text)
+    pairs = _pairs(text)
+    paired = 2 * len(pairs) / max(1, sum(map(len, _HIGH_RUN.findall(text))))
     word = max(_WORD.findall(text[: 1 << 16]) or [b""], key=lambda one: len(_HIGH_RUN.findall(one)))[:30]
+    common = sum(0xB0 <= pair[0] <= 0xD7 or 0xA1 <= pair[0] <= 0xA3 for pair in pairs) / max(1, len(pairs))  # noqa: PLR2004
     if paired > _PAIRED and common > _COMMON and _decodes(text, "gb18030"):
         read = quoted(word.decode("gb18030", "replace"), 40)
-        sure = common > _CLEARLY and characters > _ENOUGH
-        return Guess("gb18030", f"{why}; as gb18030, {common:.0%} are common Chinese characters, such as {read}", sure)
-    western = "cp1252" if C1.search(text) and _decodes(text, "cp1252") else "latin-1"
+        korean = sum(pair[0] > _LAST_KOREAN for pair in pairs) < _FEWEST_LATE * len(pairs)
+        sure = common > _CLEARLY and len(pairs) > _ENOUGH and not korean
+        doubt = "; none of the later ones is there, as in Korean (euc_kr)" if korean else ""
+        why = f"{why}; as gb18030, {common:.0%} are common Chinese characters, such as {read}{doubt}"
+        return Guess("gb18030", why, sure)
+    if C1.search(text) and not _decodes(text, "cp1252"):
+        raise InputError(f"{shown(path)}: its encoding cannot be guessed: name it (option encoding), {_KNOWN}")
+    western = "cp1252" if C1.search(text) else "latin-1"
     read = quoted(word.decode(western, "replace"), 40)
     doubt = " (or another encoding, whose letters come in pairs of bytes)" if paired > _MOST_WESTERN_PAIRS else ""
     return Guess(western, f"{why}; as {western}, a word reads {read}{doubt}", sure=False)
 
 
-def _chinese(text: bytes) -> tuple[float, float, int]:
-    """Return the share of bytes beyond ASCII in pairs, the share of pairs common in Chinese, and how many pairs."""
-    runs = _HIGH_RUN.findall(text)
-    high = sum(map(len, runs))
-    pairs = [run[at : at + 2] for run in runs if len(run) % 2 == 0 for at in range(0, len(run), 2)]
-    common = sum(0xB0 <= pair[0] <= 0xD7 or 0xA1 <= pair[0] <= 0xA3 for pair in pairs)  # noqa: PLR2004 - GB 2312 level 1
-    return 2 * len(pairs) / max(1, high), common / max(1, len(pairs)), len(pairs)
+def _pairs(text: bytes) -> list[bytes]:
+    """Return the bytes beyond ASCII that stand in pairs."""
+    runs = [run for run in _HIGH_RUN.findall(text) if len(run) % 2 == 0]
+    return [run[at : at + 2] for run in runs for at in range(0, len(run), 2)]
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

@@ -151,6 +151,7 @@ def test_a_line_of_100_megabytes_is_refused_or_left_out_in_bounded_memory(tmp_pa
         (b"user,item,user\n1,2,3\n", "2 columns are called 'user': name all (option columns)"),
         (b'user,"item\n', "line 1: the quotation mark"),
         (b"us\xffer,item\n", "line 1: not utf-8"),
+        (b",".join(b"c%d" % at for at in range(10_001)), "10,001 columns, more than the 10,000 of a table"),
     ],
 )
 def test_a_header_that_is_none_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
