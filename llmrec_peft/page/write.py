@@ -228,8 +228,8 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
         "ablations": "variants and ablations",
         "total": "all",
     }
-    for name, value in report.seconds.items():
-        yield f"time: {called.get(name, name)}", duration(value)
+    for name, seconds in report.seconds.items():
+        yield f"time: {called.get(name, name)}", duration(seconds)
     for name, megabytes in report.peak_memory_mb.items():
         if megabytes is not None:
             kind = {"rss": "main memory", "cuda": "GPU"}.get(name, name)
