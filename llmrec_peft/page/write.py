@@ -204,7 +204,8 @@ def _subtitle(report: RunReport, heads: Sequence[ShownHead]) -> str:
 
 def _training(report: RunReport) -> str:
     epochs = report.training.epochs
-    line = f"{count(epochs)} {'epoch' if epochs == 1 else 'epochs'}, chosen on validation."
+    chosen = "by cross-validation" if report.recommended.chosen_by == "folds" else "on validation"
+    line = f"{count(epochs)} {'epoch' if epochs == 1 else 'epochs'}, chosen {chosen}."
     refit = {
         True: "The final model was trained again on training and validation.",
         "recount": ("The weights are those of training; validation was added to what is counted."),

@@ -108,6 +108,21 @@ def test_what_is_recommended_is_what_is_judged(figures: dict[str, Any]) -> None:
     assert verdict(RunReport.model_validate(figures)).startswith("What is recommended is significantly better")
 
 
+def test_what_cross_validation_considered_is_listed(made_run: Made, tmp_path: Path, figures: dict[str, Any]) -> None:
+    gain = {"gain": 0.03, "standard_error": 0.01, "low": 0.01, "high": 0.05}
+    candidates = {
+        "before": {"figure": 0.91, "share_of_baseline": 1.0, "left_because": "it adds nothing"},
+        "after": {"figure": 0.88, "share_of_baseline": 0.25, "better_than_baseline": gain, "earns_its_place": True},
+    }
+    chosen = {"says": "recommended: the blend", "chosen_by": "folds", "folds": 5, "candidates": candidates}
+    run = made_run(changed(figures, "recommended", chosen))
+    text = checked(write_page(run, tmp_path / "page.html").file.read_text(encoding="utf-8")).text
+    assert "recommended: the blend" in text
+    assert "before tuning 0.9100 100.0 % – it adds nothing" in text
+    assert "tuned 0.8800 25.0 % +0.0300 [+0.0100, +0.0500] earns its place" in text
+    assert "3 epochs, chosen by cross-validation." in text
+
+
 def test_report_without_intervals_baselines_and_slices_is_a_page_too(made_run: Made, tmp_path: Path) -> None:
 
     bare = {**made_up_report(), "comparisons": {}, "slices": {}, "best_baseline": None}
