@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from llmrec_peft import registry
-from llmrec_peft.options import describe
+from llmrec_peft.options import describe, describe_deep
 from llmrec_peft.recipe import Recipe, registered_recipe
 
 
@@ -20,7 +20,9 @@ def main() -> None:
             lines += [f"### {name}", "", str(plugin.summary), ""]
             if kind == "recipes":
                 lines += [f"A {plugin.category}; it reads `{plugin.reader}`.", ""]
-            if hasattr(plugin, "Config"):
+            if kind == "readers":
+                lines += [*_table(describe_deep(plugin.Config)), ""] if plugin.Config.model_fields else []
+            elif hasattr(plugin, "Config"):
                 lines += [*_table(describe(plugin.Config)), ""]
     lines += ["## Fields of a recipe", ""]
     for field, info in Recipe.model_fields.items():

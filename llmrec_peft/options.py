@@ -73,6 +73,19 @@ def describe(options: type[BaseModel]) -> list[dict[str, Any]]:
     return rows
 
 
+def describe_deep(options: type[BaseModel], prefix: str = "") -> list[dict[str, Any]]:
+    """List fields as `describe` does, those of blocks inside below them, by dotted name; NAME stands for any name."""
+    rows = []
+    for row, field in zip(describe(options), options.model_fields.values(), strict=True):
+        rows.append({**row, "name": f"{prefix}{row['name']}"})
+        mapped = get_origin(field.annotation) is dict
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is not None:
+            rows += describe_deep(inner, f"{prefix}{row['name']}.{'NAME.' if mapped else ''}")
+    return rows
+
+
 def spelled(annotation: Any) -> str:
     """Spell a type as one would write it, without modules and limits: ``int | Literal['all']``, ``tuple[str, ...]``."""
     origin, inside = get_origin(annotation), get_args(annotation)

@@ -32,7 +32,7 @@ def test_training_evaluating_and_recommending_from_python(tiny_backbone: Path, t
     code = f"""
 import json, llmrec_peft
 recipe = llmrec_peft.load_recipe("movies", {changes!r}, data="demo")
-metrics = llmrec_peft.train(recipe, "runs/movies", quiet=True)
+metrics = llmrec_peft.train(recipe, run="runs/movies", quiet=True).metrics
 recommender = llmrec_peft.Recommender.from_pretrained("runs/movies")
 [found] = recommender.recommend(["1"], k=5)
 report = llmrec_peft.evaluate("runs/movies")
@@ -58,7 +58,8 @@ def test_loading_a_recipe_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_every_promised_name_is_there_and_documented() -> None:
-    assert set(llmrec_peft.__all__) == {"InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"}
+    promised = {"Dataset", "InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"}
+    assert set(llmrec_peft.__all__) == promised
     assert dir(llmrec_peft) == sorted(llmrec_peft.__all__)
     for name in set(llmrec_peft.__all__) - {"__version__"}:
         assert (getattr(llmrec_peft, name).__doc__ or "").strip(), name
@@ -103,7 +104,14 @@ def test_wrong_input_is_one_line(source: str | Path, changes: dict[str, object],
 
 def test_recipe_that_was_not_loaded_is_a_type_error(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="load it first"):
-        llmrec_peft.train("movies", tmp_path / "run")  # type: ignore[arg-type]
+        llmrec_peft.train("movies", run=tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_a_run_folder_in_the_place_of_data_is_refused(tmp_path: Path) -> None:
+    recipe = llmrec_peft.load_recipe("movies", data="demo")
+    for folder in (str(tmp_path / "run"), tmp_path / "run"):
+        with pytest.raises(llmrec_peft.InputError, match=r"name the run folder by train\(recipe, run=\.\.\.\)"):
+            llmrec_peft.train(recipe, folder)  # type: ignore[arg-type]
 
 
 def test_evaluating_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def init(
 
     Examples:
       llmrec init movies --out films.yaml
-      llmrec init custom --interactions ratings.csv --items films.csv --out mine.yaml
+      llmrec init custom --interactions ratings.csv --items films.csv
       llmrec init custom --interactions plays.tsv.gz --feedback implicit --no-header
     """
     if name != CUSTOM:

@@ -11,7 +11,7 @@ from llmrec_peft import registry
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import LOOK, Command
 from llmrec_peft.cli.output import print_json, print_line, print_table, print_text
-from llmrec_peft.options import describe
+from llmrec_peft.options import describe, describe_deep
 from llmrec_peft.recipe import load_recipe, registered_recipe
 
 _BROKEN = 80
@@ -41,6 +41,8 @@ def show(
         answer |= {"reader": plugin.reader, "category": plugin.category, "recipe": load_recipe(name).plain()}
     elif plural == "readers":
         answer |= {"documentation": _documentation(plugin), "download": _download(plugin)}
+        if plugin.Config.model_fields:
+            answer["options"] = describe_deep(plugin.Config)
     elif plural == "backbones":
         answer["backbone"] = dataclasses.asdict(plugin)
     else:

@@ -13,6 +13,15 @@ _NAMES = {"rating": "rating", "click": "click", "implicit": "ranking"}
 _TEXTS_SHOWN = 4
 """Columns of texts at most that an item's text has; further ones are a line in the recipe away."""
 _SHOWN = 8
+_WIDTH = 384
+"""Width of the backbone's vectors."""
+_IN_ORDER = {"pooling": "recency", "length": 5, "projection": "identity", "closest": True, "scale": 10.0}
+"""How texts of a history are compared: as the language model reads them, the last ones most."""
+_SMALL = 20_000
+"""Interactions below which batches are small, so that an epoch has enough steps, and ratings and clicks have no vectors
+of users and items: on 5,000 ratings these raised validation's RMSE from 0.883 to 0.903, on 35,000 they lowered it."""
+_STEPS = 40
+"""Steps of an epoch that texts are tuned in, at least."""
 
 
 def recipe_values(
@@ -39,16 +48,10 @@ def recipe_values(
     comments["views.item.template"] = "the text of an item, made of its columns; Jinja2"
     values["backbone"] = {"name": "minilm"}
     comments["backbone.name"] = "22 million parameters; llmrec list backbones"
-    tuned = found.texts
-    values["adapter"] = {"method": "lora", "rank": 8, "alpha": 16, "layers": "top-2"} if tuned else {"method": "none"}
-    comments["adapter.method"] = (
-        "trained inside the language model's top two layers"
-        if tuned
-        else "items have no text: there is nothing to tune"
-    )
+    values["adapter"], comments["adapter.method"] = _adapter(found)
     values["signals"], more = _signals(found)
     comments |= more
-    values["fusion"] = {"dim": 32}
+    values["fusion"] = {"dim": _WIDTH if "history" in values["signals"] else 32}
     values["head"], comments["head.name"] = _head(found)
     values["training"] = _training(found)
     comments["training.epochs"] = "at most; validation chooses"
@@ -107,16 +110,51 @@ def _split(found: Understood) -> tuple[str, str]:
     return "random", "no times are known: the test is drawn at random"
 
 
+def _adapter(found: Understood) -> tuple[dict[str, Any], str]:
+    """Return the adapter, and why."""
+    if not found.texts:
+        return {"method": "none"}, "items have no text: there is nothing to tune"
+    if _ranks(found):
+        why = (
+            "titles are compared as the model reads them: learning from who met what made them worse where it was tried"
+        )
+        return {"method": "none"}, f"{why}; lora tunes them"
+    chosen = {"method": "lora", "rank": 8, "alpha": 16, "layers": "top-2"}
+    return chosen, "trained inside the language model's top two layers"
+
+
+def _ranks(found: Understood) -> bool:
+    return found.columns.feedback == "implicit"
+
+
 def _signals(found: Understood) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the signals, and what each of them knows."""
     signals: dict[str, Any] = {}
     comments: dict[str, str] = {}
-    ranking = found.columns.feedback == "implicit"
-    if found.texts:
+    in_order = _ranks(found) and found.texts and found.columns.interactions.time is not None
+    if in_order:
+        signals["history"] = {
+            "pooling": "recency",
+            "length": 5,
+            "projection": "identity",
+            "closest": True,
+            "scale": 10.0,
+        }
+        comments["signals.history"] = "how similar an item's text is to those that the user met last"
+        if found.columns.repeats:
+            signals["history"] |= {"repeats": "rates", "length": 20}  # people come back to what they met long ago, too
+    elif found.texts:
         signals["text"] = {}
         comments["signals.text"] = "what the texts of items say"
-    signals["collaborative"] = {"start": "mf"} if ranking else {}
-    comments["signals.collaborative"] = "who met what"
-    if ranking:
+    if not in_order:
+        few = found.sizes.interactions < _SMALL
+        signals["collaborative"] = {"start": "mf"} if _ranks(found) else {"factors": False} if few else {}
+        comments["signals.collaborative"] = "who met what"
+        if few and not _ranks(found):
+            comments["signals.collaborative.factors"] = (
+                f"fewer than {_SMALL:,} interactions: vectors of users and items would learn them by heart"
+            )
+    if _ranks(found):
         signals["popularity"] = {}
         comments["signals.popularity"] = "how often an item was met"
     described = {side: _features(getattr(found.columns, side)) for side in ("users", "items")}
@@ -134,23 +172,41 @@ def _features(columns: DescribingColumns | None) -> list[str]:
 
 
 def _head(found: Understood) -> tuple[dict[str, Any], str]:
-    feedback = found.columns.feedback
-    if feedback == "rating":
+    """Return the head, and what it answers."""
+    if found.columns.feedback == "rating":
         return {"name": "rating", "loss": "mse", "dropout": 0.1}, "predicts ratings"
-    if feedback == "click":
+    if found.columns.feedback == "click":
         return {"name": "click"}, "predicts the probability of a click"
-    return {"name": "ranking"}, "there are no ratings and no clicks: it orders the items"
+    return {"name": "ranking", "negative_count": 1024}, "there are no ratings and no clicks: it orders the items"
 
 
 def _training(found: Understood) -> dict[str, Any]:
-    """Return the training's settings: each text is encoded once an epoch, and the adapter is tuned in the first two."""
-    rates = {
-        "adapter": {"learning_rate": 0.001, "weight_decay": 0.01},
-        "embeddings": {"learning_rate": 0.002, "weight_decay": 1.0 if found.columns.feedback == "implicit" else 3.0},
-        "head": {"learning_rate": 0.001, "weight_decay": 0.05},
-    }
+    """Return the training's settings.
+
+    Where texts are tuned, a batch has all interactions of some items, so that each text is encoded once an epoch.
+    """
+    size = 256 if found.sizes.interactions < _SMALL else 1024
+    if _ranks(found) and found.texts and found.columns.interactions.time is not None:
+        rates = _rates(0.001, 0.002, 1.0, 0.03, 0.0)
+        fixed = {"epochs": 6, "batch_size": size, "schedule": "linear", "patience": None, "refit": "recount"}
+        return {**fixed, "validate_on": 2000, **rates}
     common = {"epochs": 20, "patience": 3, "warmup": 0.02}
+    if _ranks(found):
+        return {**common, "batch_size": size, "validate_on": 2000, **_rates(0.001, 0.002, 1.0, 0.001, 0.05)}
+    few = found.sizes.interactions < _SMALL
+    rates = _rates(0.001, 0.003 if few else 0.002, 3.0, 0.01 if few else 0.001, 0.05)
     if found.texts:
-        return {**common, "batching": "by-item", "items_per_batch": 64, "adapter_epochs": 2, **rates}
-    size = 256 if found.sizes.interactions < 20_000 else 1024  # noqa: PLR2004
+        items = max(8, min(64, found.sizes.items // _STEPS))
+        return {**common, "batching": "by-item", "items_per_batch": items, "adapter_epochs": 2, **rates}
     return {**common, "batch_size": size, **rates}
+
+
+def _rates(
+    adapter: float, embeddings: float, embeddings_decay: float, head: float, head_decay: float
+) -> dict[str, Any]:
+    """Return learning rates and weight decays of the groups of parameters."""
+    return {
+        "adapter": {"learning_rate": adapter, "weight_decay": 0.01},
+        "embeddings": {"learning_rate": embeddings, "weight_decay": embeddings_decay},
+        "head": {"learning_rate": head, "weight_decay": head_decay},
+    }

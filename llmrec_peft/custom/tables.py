@@ -13,9 +13,9 @@ from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphCol
 from llmrec_peft.custom.describing import described
 from llmrec_peft.custom.facts import as_texts
 from llmrec_peft.custom.interaction_rows import interaction_rows
-from llmrec_peft.custom.markup import without_markup
 from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 from llmrec_peft.errors import InputError
+from llmrec_peft.tabular.markup import without_markup
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -211,7 +211,8 @@ def _zones(texts: pa.Array) -> NDArray[np.int64]:
     """Return how many seconds each zone is ahead of UTC, int64 [n]."""
     coded = texts.dictionary_encode()
     ahead = [_ahead(name) if name[:1] in ("+", "-") else 0 for name in coded.dictionary.to_pylist()]
-    return np.asarray(ahead, np.int64)[np.asarray(coded.indices)]
+    seconds_ahead: NDArray[np.int64] = np.asarray(ahead, np.int64)[np.asarray(coded.indices)]
+    return seconds_ahead
 
 
 def _ahead(zone: str) -> int:

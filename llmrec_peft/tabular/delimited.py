@@ -14,6 +14,7 @@ import pyarrow.csv as arrow_csv
 
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.form import SPACES, FileForm
 from llmrec_peft.tabular.lines import C1, LONGEST_LINE, MARK, byte_parts, numbered_lines, text_of
 from llmrec_peft.tabular.records import records
@@ -55,7 +56,7 @@ def columns_of(path: Path, form: FileForm) -> Columns:
     with opened(path, form.compression) as unpacked:
         try:
             found = list(islice(records(numbered_lines(unpacked, form.encoding), form), 1))
-        except (DamagedFileError, UnicodeDecodeError) as error:
+        except (DamagedFileError, UnicodeError) as error:
             raise InputError(f"{shown(path)}, line 1: {reason_of(error)}") from None
     if not found:
         raise InputError(f"{shown(path)}: the file is empty")
@@ -73,7 +74,13 @@ def columns_of(path: Path, form: FileForm) -> Columns:
     return Columns(form.columns, cells)
 
 
-def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[str, pa.DataType]) -> pa.Table:
+def read_quickly(
+    path: Path,
+    form: FileForm,
+    columns: Columns,
+    types: Mapping[str, pa.DataType],
+    progress: Progress = SILENT,
+) -> pa.Table:
     """Read a delimited file by pyarrow's parser.
 
     Args:
@@ -81,6 +88,7 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
         form: Its form.
         columns: Its columns.
         types: Types of columns that are not read as texts.
+        progress: Where it is shown how far the reading is.
 
     Raises:
         SuspiciousError: If anything is not as it should be.
@@ -90,9 +98,9 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
     batches: list[list[pa.Array]] = []
     kept: list[pa.Array] | None = None  # the last batch, whose last row is the one put behind
     try:
-        with opened(path, form.compression) as unpacked:
+        with opened(path, form.compression, progress) as unpacked:
             blocks = _marked_end(_arrow_blocks(unpacked, form, len(names)), form, len(names))
-            for batch in _batches(_Blocks(blocks), form, names):
+            for batch in _batches(Blocks(blocks), form, names):
                 if kept is not None:
                     batches.append(_typed(kept, kinds, form))
                 kept = _own(batch.columns, form, columns.header)
@@ -105,7 +113,7 @@ def read_quickly(path: Path, form: FileForm, columns: Columns, types: Mapping[st
     return pa.Table.from_arrays(read, names=list(names)).unify_dictionaries()
 
 
-def _batches(file: _Blocks, form: FileForm, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _batches(file: Blocks, form: FileForm, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     places = [str(at) for at in range(len(names))]
     reader = arrow_csv.open_csv(
         pa.PythonFile(file, mode="r"),
@@ -162,7 +170,7 @@ def _parsed_delimiter(form: FileForm) -> str:
     return MARK if is_marked(form) else form.delimiter
 
 
-class _Blocks:
+class Blocks:
     """A file for pyarrow, made of blocks."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,6 +16,7 @@ from llmrec_peft.tabular.lines import LONGEST_LINE, byte_parts, numbered_lines, 
 KEY, VALUE = "key", "value"
 """Columns of one object of objects: the name of each, and what it is where it is no object."""
 _BLANKS = " \t\r\n"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class JsonRecord(NamedTuple):
@@ -43,7 +45,19 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_number)
+class Whole(str):
+    """A whole number as the file writes it."""
+
+    __slots__ = ()
+
+
+class Number(str):
+    """A number with a point or an exponent as the file writes it."""
+
+    __slots__ = ()
+
+
+_DECODER = json.JSONDecoder(parse_int=Whole, parse_float=Number, parse_constant=_no_number)
 
 
 def json_records(parts: Iterable[bytes], form: FileForm) -> Iterator[JsonRecord]:
@@ -51,7 +65,7 @@ def json_records(parts: Iterable[bytes], form: FileForm) -> Iterator[JsonRecord]
 
     Raises:
         BrokenJsonError: If an array is no JSON from some line on.
-        UnicodeDecodeError: If the file is in UTF-16 and damaged.
+        UnicodeError: If the file is in UTF-16 and damaged.
     """
     if form.format == "json":
         yield from _Array(parts, form.encoding).records()
@@ -74,7 +88,17 @@ def _record(line: int, text: str) -> JsonRecord:
         return JsonRecord(line, {}, f"{quoted(text[end : end + 30])} stands behind the object: one object a line")
     if not isinstance(value, dict):
         return JsonRecord(line, {}, "no JSON object: every line is one, with named fields")
-    return JsonRecord(line, value, None)
+    return JsonRecord(line, value, _half_of(value, text, 0, end))
+
+
+def _half_of(value: Any, text: str, start: int, end: int) -> str | None:
+    """Return the flaw of a value with half a character, which JSON can escape and no file can hold."""
+    if _SURROGATE.search(text, start, end):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            return "half a character (a lone surrogate)"
+    return None
 
 
 def _no_json(text: str, error: json.JSONDecodeError) -> str:
@@ -129,26 +153,25 @@ class _Array:
             self._broken(f"{quoted(letter)} stands behind the end")
 
     def _element(self, line: int) -> JsonRecord:
-        value = self._value()
+        value, flaw = self._value()
         if isinstance(value, dict):
-            return JsonRecord(line, value, None)
+            return JsonRecord(line, value, flaw)
         return JsonRecord(line, {}, "no JSON object: every element of the array is one, with named fields")
 
     def _member(self, line: int) -> JsonRecord:
-        name = self._value()
+        name, no_name = self._value()
         if not isinstance(name, str) or self._next() != ":":
             self._broken("a name and a colon belong here")
         self._at += 1
         self._next()
-        value = self._value()
-        if isinstance(value, dict):
-            return JsonRecord(
-                line, {KEY: name, **{f"{one}_" if one == KEY else one: value[one] for one in value}}, None
-            )
-        return JsonRecord(line, {KEY: name, VALUE: value}, None)
+        value, flaw = self._value()
+        if not isinstance(value, dict):
+            value = {VALUE: value}
+        fields = {f"{one}_" if one == KEY else one: inner for one, inner in value.items()}
+        return JsonRecord(line, {KEY: name, **fields}, no_name or flaw)
 
-    def _value(self) -> Any:
-        """Return the value that begins here, reading on until it is whole."""
+    def _value(self) -> tuple[Any, str | None]:
+        """Return the value that begins here, reading on until it is whole, and its flaw."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
@@ -159,9 +182,10 @@ class _Array:
                     )
                 continue
             if end < len(self._text) or not self._more():
+                flaw = _half_of(value, self._text, self._at, end)
                 self._line += self._text.count("\n", self._at, end)
                 self._at = end
-                return value
+                return value, flaw
 
     def _next(self) -> str:
         """Return the next character that is no blank; an empty text at the end."""

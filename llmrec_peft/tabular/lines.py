@@ -34,7 +34,7 @@ def byte_parts(parts: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """Yield a file's bytes without byte order mark, in an encoding whose line ends are single bytes.
 
     Raises:
-        UnicodeDecodeError: If it is in UTF-16 and damaged.
+        UnicodeError: If it is in UTF-16 and damaged, or without a byte order mark.
     """
     if encoding == "utf-16":
         decoder = codecs.getincrementaldecoder("utf-16")()
@@ -68,7 +68,7 @@ def numbered_lines(parts: Iterable[bytes], encoding: str) -> Iterator[Line]:
         encoding: Its encoding; a line that is not in it is flawed.
 
     Raises:
-        UnicodeDecodeError: If it is in UTF-16 and damaged.
+        UnicodeError: If it is in UTF-16 and damaged, or without a byte order mark.
     """
     number = 0
     for lines, flaw in _whole_lines(byte_parts(parts, encoding)):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.json_files import first_json_rows, json_columns, read_json_exactly
+from llmrec_peft.tabular.json_files import first_json_rows, json_columns, read_json
 from llmrec_peft.tabular.parquet_files import parquet_columns, read_parquet
 from llmrec_peft.tabular.table_read import TableRead
 
@@ -31,9 +32,14 @@ def own_columns(path: Path, form: FileForm) -> tuple[str, ...]:
 
 
 def read_other(
-    path: Path, form: FileForm, names: Sequence[str], types: Mapping[str, pa.DataType], skip_bad: int
+    path: Path,
+    form: FileForm,
+    names: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    skip_bad: int,
+    progress: Progress = SILENT,
 ) -> TableRead:
     """Read a JSON or Parquet file; the arguments are those of `llmrec_peft.tabular.read.read_table`."""
     if form.format == "parquet":
-        return read_parquet(path, form, names, types, skip_bad)
-    return read_json_exactly(path, form, names, types, skip_bad)
+        return read_parquet(path, form, names, types, skip_bad, progress=progress)
+    return read_json(path, form, names, types, skip_bad, progress)

@@ -14,11 +14,12 @@ import pyarrow.types as of
 
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import quoted, shown
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.regular_files import open_regular
 from llmrec_peft.tabular.cells import LISTS
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.table_read import BadRow, BadRows, TableRead, require_names
-from llmrec_peft.tabular.typed import converted, reason, wrong_rows
+from llmrec_peft.tabular.typed import converted, finite, reason, wrong_rows
 from llmrec_peft.tabular.unpacked import LARGEST_FILE, LARGEST_RATIO
 
 _ROWS = 65_536
@@ -79,6 +80,7 @@ def read_parquet(
     types: Mapping[str, pa.DataType],
     skip_bad: int,
     most_rows: int | None = None,
+    progress: Progress = SILENT,
 ) -> TableRead:
     """Read a Parquet file; the arguments are those of `read_table`.
 
@@ -88,7 +90,7 @@ def read_parquet(
     bad = BadRows(skip_bad)
     done = size = 0
     parts: list[list[pa.Array]] = [[] for _ in names]
-    with _opened(path) as (file, most):
+    with _opened(path) as (file, most), progress.bar(f"reading {path.name}", file.metadata.num_rows) as bar:
         kinds = [types.get(name) for name in names]
         for batch in file.iter_batches(batch_size=_ROWS, columns=list(names), use_threads=False):
             size += sum(_unpacked_size(batch.column(name)) for name in names)
@@ -97,7 +99,7 @@ def read_parquet(
             columns = [_texts(batch.column(name), kind) for name, kind in zip(names, kinds, strict=True)]
             wrong: dict[int, BadRow] = {}
             for name, column, kind in zip(names, columns, kinds, strict=True):
-                for row, why in _wrong(column, kind, form):
+                for row, why in _wrong(column, kind, form, bad.left + 1):
                     wrong.setdefault(row, BadRow(path, done + row + 1, name, why))
             bad.add([wrong[row] for row in sorted(wrong)])
             if wrong:
@@ -106,6 +108,7 @@ def read_parquet(
             for at, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
                 parts[at].append(column if kind is None else _converted(column, kind, form))
             done += len(batch)
+            bar.advance(len(batch))
             if most_rows is not None and done >= most_rows:
                 break
         empty = [LISTS if _is_list(file.schema_arrow.field(name).type) else pa.string() for name in names]
@@ -153,14 +156,14 @@ def _texts(column: pa.Array, kind: pa.DataType | None) -> pa.Array:
     return texts
 
 
-def _wrong(column: pa.Array, kind: pa.DataType | None, form: FileForm) -> list[tuple[int, str]]:
+def _wrong(column: pa.Array, kind: pa.DataType | None, form: FileForm, most: int) -> list[tuple[int, str]]:
+    """Return the first rows whose cell is not of a type, and why."""
     if kind is None:
         return []
     if of.is_string(column.type):
-        return [
-            (row, reason(column[row].as_py(), kind, form.decimal)) for row in wrong_rows(column, kind, form.decimal)
-        ]
-    found = []
+        rows = wrong_rows(column, kind, form.decimal, most)
+        return [(row, reason(column[row].as_py(), kind, form.decimal)) for row in rows]
+    found: list[tuple[int, str]] = []
     try:
         _converted(column, kind, form)
     except _ERRORS:
@@ -169,13 +172,12 @@ def _wrong(column: pa.Array, kind: pa.DataType | None, form: FileForm) -> list[t
                 _converted(column.slice(row, 1), kind, form)
             except _ERRORS:
                 found.append((row, f"{quoted(str(column[row]), 40)} is no {kind!s:.40}"))
+                if len(found) >= most:
+                    break
     return found
 
 
 def _converted(column: pa.Array, kind: pa.DataType, form: FileForm) -> pa.Array:
     if of.is_string(column.type):
         return converted(column, kind, form.decimal)
-    cast = column.cast(kind)
-    if of.is_floating(kind) and pc.any(pc.invert(pc.is_finite(cast))).as_py():
-        raise ValueError("a number that is not finite")
-    return cast
+    return finite(column, kind)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.printable import quoted, shown
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.delimited import SuspiciousError, columns_of, read_quickly
 from llmrec_peft.tabular.exact import read_exactly
 from llmrec_peft.tabular.form import FileForm
@@ -18,7 +19,11 @@ from llmrec_peft.tabular.typed import require_types
 
 
 def read_table(
-    path: Path, form: FileForm, types: Mapping[str, pa.DataType] | None = None, skip_bad: int = 0
+    path: Path,
+    form: FileForm,
+    types: Mapping[str, pa.DataType] | None = None,
+    skip_bad: int = 0,
+    progress: Progress = SILENT,
 ) -> TableRead:
     """Read a table file.
 
@@ -31,6 +36,7 @@ def read_table(
         types: Types of columns that are not read as texts: whole numbers, numbers, timestamps (ISO 8601), dictionaries
             of texts. An empty cell of a number or a time is null; an empty text stays an empty text.
         skip_bad: Bad rows that are left out; one more is an error.
+        progress: Where it is shown how far the reading of a large file is.
 
     Returns:
         The table, and the rows that were left out.
@@ -43,13 +49,13 @@ def read_table(
     if form.format != "delimited":
         names = own_columns(path, form)
         _require_columns(path, wanted, names)
-        return read_other(path, form, names, wanted, skip_bad)
+        return read_other(path, form, names, wanted, skip_bad, progress)
     columns = columns_of(path, form)
     _require_columns(path, wanted, columns.names)
     try:
-        return TableRead(read_quickly(path, form, columns, wanted))
+        return TableRead(read_quickly(path, form, columns, wanted, progress))
     except SuspiciousError:
-        return read_exactly(path, form, columns, wanted, skip_bad)
+        return read_exactly(path, form, columns, wanted, skip_bad, progress)
 
 
 def _require_columns(path: Path, wanted: Iterable[str], names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -90,7 +91,7 @@ def sniffed(path: Path, given: Mapping[str, Any] | None = None) -> Sniffed:
         form = _form(guesses, path)
         return Sniffed(form, guesses.evidence, tuple(guesses.unsure), sample_rows(path, form, SAMPLE_ROWS))
     guesses.take("encoding", encoding_of(path, sample))
-    text = _text(sample, _encoding(guesses, path))
+    text = _text(path, sample, _encoding(guesses, path))
     for name, guess in delimiter_of(text, known).items():
         guesses.take(name, guess)
     draft = FileForm.model_construct(**guesses.values)
@@ -137,11 +138,13 @@ def _encoding(guesses: _Guesses, path: Path) -> str:
     return form.encoding
 
 
-def _text(sample: Sample, encoding: str) -> str:
+def _text(path: Path, sample: Sample, encoding: str) -> str:
     """Return whole lines of the beginning as text; what is not in the encoding is replaced."""
-    text = sample.head.decode("utf-8-sig" if encoding == "utf-8" else encoding, "replace")
+    text = sample.head.removeprefix(codecs.BOM_UTF8).decode(encoding, "replace")
     end = max(text.rfind("\n"), text.rfind("\r")) + 1
-    text = text if sample.whole or not end else text[:end]
+    if not sample.whole and not end:
+        raise InputError(f"{shown(path)}: its first line is longer than {len(sample.head):,} bytes: no table")
+    text = text if sample.whole else text[:end]
     return text.replace("\0", "").replace("\x1f", "")
 
 

@@ -30,7 +30,7 @@ def encoding_of(path: Path, sample: Sample) -> Guess:
     """Return the encoding: UTF-8 or UTF-16 as the bytes prove, else Chinese or Western as is more likely.
 
     Raises:
-        InputError: If it is in UTF-16 without a byte order mark and big-endian, which is not read.
+        InputError: If it is in UTF-16 without a byte order mark, which is not read.
     """
     head = sample.head
     if head.startswith(codecs.BOM_UTF8):
@@ -38,9 +38,7 @@ def encoding_of(path: Path, sample: Sample) -> Guess:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return Guess("utf-16", "the file begins with a byte order mark of UTF-16")
     half = max(1, len(head) // 2)
-    if head[1::2].count(0) > _MANY_NULS * half:
-        return Guess("utf-16", "every second byte is NUL, as in UTF-16 without a byte order mark", sure=False)
-    if head[::2].count(0) > _MANY_NULS * half:
+    if max(head[::2].count(0), head[1::2].count(0)) > _MANY_NULS * half:
         raise InputError(f"{shown(path)}: is UTF-16 without a byte order mark: convert the file to UTF-8")
     cut = head if sample.whole else head[: head.rfind(b"\n") + 1] or head
     pieces = [cut, *sample.further]

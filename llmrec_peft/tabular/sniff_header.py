@@ -15,12 +15,13 @@ _NAME = re.compile(r"[^\W\d][\w .:/()\[\]#%-]{0,63}")
 _COMMA_NUMBER = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 _KNOWN = frozenset(
-    "user userid user_id uid item itemid item_id iid id movie movieid movie_id title name rating ratings score stars"
-    " label timestamp time date asin reviewerid parent_asin product productid product_id genre genres category"
-    " categories description text review url price brand artist artistid track trackid book bookid isbn isbn13 publisher author"
-    " year age gender sex country city zip head relation tail head_id relation_id tail_id source target weight count"
-    " visitorid session session_id sessionid event click clicked impression news newsid tag tags value video videoid"
-    " user-id item-id business_id customer_id customer article_id game gameid song hours plays playcount".split()
+    "user userid user_id user-id uid item itemid item_id item-id iid id movie movieid movie_id title name rating"
+    " ratings score stars label timestamp time date asin reviewerid parent_asin product productid product_id genre"
+    " genres category categories description text review url price brand artist artistid track trackid book bookid"
+    " isbn isbn13 author publisher year age gender sex country city zip head relation tail head_id relation_id"
+    " tail_id source target weight count visitorid session session_id sessionid event click clicked impression"
+    " news newsid tag tags value video videoid business_id customer_id customer article_id game gameid song hours"
+    " plays playcount".split()
 )
 _MOST = 0.95
 _USUAL = 0.8

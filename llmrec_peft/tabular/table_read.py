@@ -54,6 +54,11 @@ class BadRows:
         self._allowed = allowed
         self.rows: list[BadRow] = []
 
+    @property
+    def left(self) -> int:
+        """How many more may be bad."""
+        return self._allowed - len(self.rows)
+
     def add(self, rows: Sequence[BadRow]) -> None:
         """Take note of bad rows.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -12,6 +13,12 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
 _BLANK = " \t"
+_LOOKS = {
+    "int": r"^-?[0-9]+$",
+    "float": r"^[+-]?(?:[0-9]+D?[0-9]*|D[0-9]+)(?:[eE][+-]?[0-9]+)?$",
+    "time": r"^[0-9]{4}-?[0-9]{2}-?[0-9]{2}",
+}
+"""What every number or time looks like that Arrow converts; D is what separates decimals."""
 
 
 def require_types(types: Iterable[pa.DataType]) -> None:
@@ -53,28 +60,54 @@ def converted(texts: pa.Array, kind: pa.DataType, decimal: str = ".") -> pa.Arra
             if pc.any(pc.match_substring(bare, ".")).as_py():
                 raise ValueError("a point in a number with a decimal comma")
             bare = pc.replace_substring(bare, ",", ".")
-        numbers = bare.cast(kind)
-        if not pc.all(pc.is_finite(numbers)).as_py() and pc.any(pc.invert(pc.is_finite(numbers))).as_py():
-            raise ValueError("a number that is not finite")
-        return numbers
+        return finite(bare.cast(pa.float64()), kind)
     return bare.cast(kind)
 
 
-def wrong_rows(texts: pa.Array, kind: pa.DataType, decimal: str = ".") -> list[int]:
-    """Return the rows whose text cannot be converted, by halving: quick where there are few."""
+def finite(numbers: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return numbers as another type of numbers.
+
+    Raises:
+        ValueError: If one of them is not finite there.
+    """
+    cast = numbers.cast(kind)
+    if of.is_floating(kind) and pc.any(pc.invert(pc.is_finite(cast))).as_py():
+        raise ValueError("a number that is not finite")
+    return cast
+
+
+def wrong_rows(texts: pa.Array, kind: pa.DataType, decimal: str = ".", most: int = 1 << 62) -> list[int]:
+    """Return the first rows, `most` at most, whose text cannot be converted; the arguments are those of `converted`.
+
+    What does not even look like such a number or time is found at once, the rest by halving.
+    """
+    look = _LOOKS.get("int" if of.is_integer(kind) else "float" if of.is_floating(kind) else "time")
+    if look is None or of.is_dictionary(kind) or of.is_string(kind) or of.is_large_string(kind):
+        return []
+    bare = pc.utf8_trim(texts, _BLANK)
+    like = pc.fill_null(pc.match_substring_regex(bare, look.replace("D", re.escape(decimal))), True)
+    like = pc.or_(like, pc.fill_null(pc.equal(bare, ""), True))
+    unlike = _places(pc.invert(like))[:most]
+    rows = _places(like)
+    candidates = texts.filter(like)
     found: list[int] = []
-    parts = [(0, len(texts))]
-    while parts:
+    parts = [(0, len(candidates))]
+    while parts and len(found) < most:
         start, stop = parts.pop()
         try:
-            converted(texts.slice(start, stop - start), kind, decimal)
+            converted(candidates.slice(start, stop - start), kind, decimal)
         except (ValueError, pa.ArrowException):
             if stop - start == 1:
-                found.append(start)
+                found.append(rows[start])
             else:
                 middle = (start + stop) // 2
                 parts += [(middle, stop), (start, middle)]
-    return found
+    return sorted([*unlike, *found])[:most]
+
+
+def _places(mask: pa.Array) -> list[int]:
+    places: list[int] = pc.indices_nonzero(mask).to_pylist()
+    return places
 
 
 def reason(text: str | None, kind: pa.DataType, decimal: str = ".") -> str:

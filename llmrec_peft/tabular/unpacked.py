@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.progress import SILENT, Bar, Progress
 from llmrec_peft.regular_files import open_regular
 from llmrec_peft.tabular.form import Compression
 
@@ -27,6 +28,8 @@ ALWAYS_UNPACKED = 1 << 26
 """Bytes that are unpacked whatever the ratio: a small file of like lines packs better than that."""
 BLOCK = 1 << 20
 """Bytes that are unpacked at once."""
+_SHOWN = 1 << 24
+"""Bytes of a file from which progress is shown."""
 _WINDOW = 1 << 28
 """Memory that unpacking xz may take."""
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
@@ -53,8 +56,13 @@ def compression_of(head: bytes) -> Compression:
 
 
 @contextmanager
-def opened(path: Path, compression: Compression) -> Iterator[Unpacked]:
+def opened(path: Path, compression: Compression, progress: Progress = SILENT) -> Iterator[Unpacked]:
     """Open a regular file, or a link to one, for reading its unpacked bytes.
+
+    Args:
+        path: The file.
+        compression: How it is packed.
+        progress: Where it is shown how much of a large file was read.
 
     Raises:
         InputError: If it is no regular file or cannot be opened.
@@ -64,7 +72,12 @@ def opened(path: Path, compression: Compression) -> Iterator[Unpacked]:
             with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
                 parts = _PARTS[compression](cast(BinaryIO, file))
                 most = None if compression == "none" else max(ALWAYS_UNPACKED, LARGEST_RATIO * found.st_size)
-                yield Unpacked(parts, file, most)
+                shown_size = found.st_size >> 20 if found.st_size > _SHOWN else 0
+                if not shown_size:
+                    yield Unpacked(parts, file, most)
+                    return
+                with progress.bar(f"reading {path.name} (MiB)", shown_size) as bar:
+                    yield Unpacked(parts, file, most, bar)
         except OSError as error:
             raise InputError(f"{path}: unreadable ({reason_of(error)})") from None
 
@@ -76,8 +89,10 @@ class Unpacked:
         file: The packed file.
     """
 
-    def __init__(self, parts: Iterator[bytes], file: Any, most: int | None) -> None:
+    def __init__(self, parts: Iterator[bytes], file: Any, most: int | None, bar: Bar | None = None) -> None:
         self.file = file
+        self._bar = bar
+        self._done = 0
         self._parts = parts
         self._most = most
         self._size = 0
@@ -105,6 +120,10 @@ class Unpacked:
             if self._most is not None and self._size > self._most:
                 raise DamagedFileError(f"it unpacks to more than {LARGEST_RATIO} times its size: no table")
             yield part
+            if self._bar is not None:
+                done = int(self.file.tell()) >> 20
+                self._bar.advance(done - self._done)
+                self._done = done
 
 
 def _plain(file: BinaryIO) -> Iterator[bytes]:

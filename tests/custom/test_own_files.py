@@ -190,13 +190,13 @@ def test_options_of_the_form_are_the_users(tmp_path: Path, packed: bool) -> None
 
 REAL = {
     "filmtrust": (("filmtrust/ratings.txt",), "rating", "random", "none"),
-    "steam": (("steam-200k/steam-200k.csv.gz",), "ranking", "leave-last-out", "lora"),
-    "lastfm": (("lastfm-hetrec/user_artists.dat", "lastfm-hetrec/artists.dat"), "ranking", "leave-last-out", "lora"),
+    "steam": (("steam-200k/steam-200k.csv.gz",), "ranking", "leave-last-out", "none"),
+    "lastfm": (("lastfm-hetrec/user_artists.dat", "lastfm-hetrec/artists.dat"), "ranking", "leave-last-out", "none"),
     "microlens": (
         ("microlens-sample/MicroLens-100k_pairs.csv", "microlens-sample/MicroLens-100k_title_en.csv"),
         "ranking",
         "leave-last-out",
-        "lora",
+        "none",
     ),
     "movielens": (("ml-100k/u.data", "ml-100k/u.item", "ml-100k/u.user"), "rating", "temporal", "lora"),
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shlex
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +65,52 @@ def test_targets_of_make_that_are_shown_are_there() -> None:
     assert [(page, target) for page, target in sorted(shown) if target not in targets] == []
 
 
+def write_own_data(folder: Path) -> None:
+    """Write the two files that README.md names."""
+    draw = random.Random(0)
+    films = [f"f{at}" for at in range(30)]
+    rows = [f"u{user},{film},{draw.randint(1, 5)}" for user in range(20) for film in draw.sample(films, 12)]
+    (folder / "ratings.csv").write_text("\n".join(["user,film,stars", *rows]) + "\n", encoding="utf-8")
+    rows = [f"{film},The {draw.choice(['old', 'new'])} harbour {at},{1960 + at}" for at, film in enumerate(films)]
+    (folder / "films.csv").write_text("\n".join(["film,title,year", *rows]) + "\n", encoding="utf-8")
+
+
 @pytest.mark.trains
 def test_python_block_trains_and_recommends(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [block] = PYTHON.findall(README)
-    load = llmrec_peft.load_recipe
+    assert len([line for line in block.splitlines() if line.strip()]) <= 11
+    recipe_of = llmrec_peft.Dataset.recipe
 
-    def load_small(source: str, **given: Any) -> Any:
+    def small_recipe(data: llmrec_peft.Dataset) -> Any:
         small = {"backbone.name": str(tiny_backbone), "training.epochs": 1, "training.refit": False}
-        return load(source, {**small, "evaluation.bootstrap": 0, "evaluation.ablations": []}, **given)
+        return recipe_of(data, {**small, "evaluation.bootstrap": 0})
 
-    monkeypatch.setattr(llmrec_peft, "load_recipe", load_small)
+    monkeypatch.setattr(llmrec_peft.Dataset, "recipe", small_recipe)
     monkeypatch.chdir(tmp_path)
+    write_own_data(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(block, "README.md", "exec"), names)  # noqa: S102  a block of ours, run as a reader would
     printed = capsys.readouterr().out
-    assert (tmp_path / "runs" / "movies" / "manifest.json").is_file()
-    assert names["metrics"]["test"]["after"]["rmse"] > 0.0
-    assert len(names["recommender"].recommend(["1"], k=5)[0].items) == 5
-    assert printed.count("\n") >= 3
+    assert (tmp_path / "runs" / "frames" / "manifest.json").is_file()
+    recommender = names["recommender"]
+    assert recommender.metrics["test"]["after"]["rmse"] > 0.0
+    assert len(recommender.recommend(["u1"], k=5)[0].items) == 5
+    assert "interactions, rating: column 'stars'" in printed
+    assert printed.count("\n") >= 10
+
+
+@pytest.mark.trains
+def test_four_commands_make_a_recommender_of_two_files(
+    llmrec: Callable[..., subprocess.CompletedProcess[str]], tiny_backbone: Path, tmp_path: Path
+) -> None:
+    write_own_data(tmp_path)
+    own = [words for words in commands(ROOT / "README.md") if "custom" in words or "runs/mine" in words]
+    assert [words[1] for words in own] == ["init", "train", "recommend", "explain"]
+    small = [f"backbone.name={tiny_backbone}", "training.epochs=1", "training.refit=false", "evaluation.bootstrap=0"]
+    for _, *words in own:
+        more = [part for change in small for part in ("--set", change)] if words[0] == "train" else []
+        done = llmrec(*words, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "f3" in done.stdout or "harbour 3" in done.stdout
