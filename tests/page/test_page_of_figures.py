@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from html_rules import checked
-from made_up_runs import interval, made_up_report
+from made_up_figures import interval, made_up_report
 
 from llmrec_peft.cli.main import main
 from llmrec_peft.errors import InputError
