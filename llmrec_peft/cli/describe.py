@@ -42,6 +42,7 @@ def describe(
         typer.Option("--plot", metavar="DIR", help="Also draw PNG pictures into this folder; needs matplotlib."),
     ] = None,
     as_json: parameters.Json = False,
+    quiet: parameters.Quiet = False,
 ) -> None:
     """Describe data: sizes, skew, texts, times, duplicates, leaks, and what a recipe would cut and train on.
 
@@ -58,7 +59,7 @@ def describe(
     from llmrec_peft.progress import Progress
 
     recipe, unsure = recipe_of(source, data, items, users, graph, overrides or ())
-    report = {**described(recipe, progress=Progress(True)), "unsure": list(unsure)}
+    report = {**described(recipe, progress=Progress(not quiet)), "unsure": list(unsure)}
     if plot is not None:
         from llmrec_peft.overview.plots import write_plots
 

@@ -103,7 +103,7 @@ def propose(
         progress.note(f"reading {shown(path)}")
         forms[table] = sniffed(path, {**forms_given.get("", {}), **forms_given.get(table, {})})
         form = forms[table].form
-        read = read_table(path, form, skip_bad=skip_bad)
+        read = read_table(path, form, skip_bad=skip_bad, progress=progress)
         notes += [f"{path.name}, line {bad.line}: {bad.reason}" for bad in read.bad]
         headed = form.header or form.format != "delimited"
         looked[table] = Looked.at(with_points(read.table, form), path.name, headed)

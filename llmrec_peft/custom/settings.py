@@ -18,7 +18,10 @@ _WIDTH = 384
 _IN_ORDER = {"pooling": "recency", "length": 5, "projection": "identity", "closest": True, "scale": 10.0}
 """How texts of a history are compared: as the language model reads them, the last ones most."""
 _SMALL = 20_000
-"""Interactions below which batches are small, so that an epoch has enough steps."""
+"""Interactions below which batches are small, so that an epoch has enough steps, and ratings and clicks have no vectors
+of users and items: on 5,000 ratings these raised validation's RMSE from 0.883 to 0.903, on 35,000 they lowered it."""
+_STEPS = 40
+"""Steps of an epoch that texts are tuned in, at least."""
 
 
 def recipe_values(
@@ -139,13 +142,18 @@ def _signals(found: Understood) -> tuple[dict[str, Any], dict[str, str]]:
         }
         comments["signals.history"] = "how similar an item's text is to those that the user met last"
         if found.columns.repeats:
-            signals["history"]["repeats"] = "rates"
+            signals["history"] |= {"repeats": "rates", "length": 20}  # people come back to what they met long ago, too
     elif found.texts:
         signals["text"] = {}
         comments["signals.text"] = "what the texts of items say"
     if not in_order:
-        signals["collaborative"] = {"start": "mf"} if _ranks(found) else {}
+        few = found.sizes.interactions < _SMALL
+        signals["collaborative"] = {"start": "mf"} if _ranks(found) else {"factors": False} if few else {}
         comments["signals.collaborative"] = "who met what"
+        if few and not _ranks(found):
+            comments["signals.collaborative.factors"] = (
+                f"fewer than {_SMALL:,} interactions: vectors of users and items would learn them by heart"
+            )
     if _ranks(found):
         signals["popularity"] = {}
         comments["signals.popularity"] = "how often an item was met"
@@ -185,9 +193,11 @@ def _training(found: Understood) -> dict[str, Any]:
     common = {"epochs": 20, "patience": 3, "warmup": 0.02}
     if _ranks(found):
         return {**common, "batch_size": size, "validate_on": 2000, **_rates(0.001, 0.002, 1.0, 0.001, 0.05)}
-    rates = _rates(0.001, 0.002, 3.0, 0.001, 0.05)
+    few = found.sizes.interactions < _SMALL
+    rates = _rates(0.001, 0.003 if few else 0.002, 3.0, 0.01 if few else 0.001, 0.05)
     if found.texts:
-        return {**common, "batching": "by-item", "items_per_batch": 64, "adapter_epochs": 2, **rates}
+        items = max(8, min(64, found.sizes.items // _STEPS))
+        return {**common, "batching": "by-item", "items_per_batch": items, "adapter_epochs": 2, **rates}
     return {**common, "batch_size": size, **rates}
 
 

@@ -52,7 +52,7 @@ def describe(recipe: Recipe, dataset: RecDataset | None = None, progress: Progre
     texts = list(prepared.texts[1:]) if prepared is not None else _rendered(recipe, before)
     progress.note(f"reading {len(texts):,} texts")
     report["texts"] = describe_texts(texts)
-    report["tokens"] = describe_tokens(recipe, texts)
+    report["tokens"] = describe_tokens(recipe, texts, progress)
     if prepared is None:
         return {**report, "recipe": describe_recipe(recipe), "refused": refused}
     return {

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.overview.interactions import spread
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.recipe import Recipe
 
 SAMPLE = 100_000
 """Distinct texts that are tokenized and whose characters are looked at; of more, so many are drawn."""
 _LONGEST = 20_000
 """Characters of a text that are looked at; no model here reads further."""
+_AT_ONCE = 2048
+"""Texts that are tokenized together."""
 _MARKUP = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|[a-zA-Z]{2,8});|</?[a-zA-Z][^<>]{0,200}>?")
 """Entities and tags that a web page left behind."""
 _SCRIPTS = {"CJK": "Han", "FULLWIDTH": "Latin", "HALFWIDTH": "Katakana"}
@@ -47,15 +50,20 @@ def describe_texts(texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def describe_tokens(recipe: Recipe, texts: Sequence[str]) -> dict[str, Any]:
+def describe_tokens(recipe: Recipe, texts: Sequence[str], progress: Progress = SILENT) -> dict[str, Any]:
     """Describe the texts of items in tokens of the recipe's own tokenizer, special tokens and prompt included.
+
+    Args:
+        recipe: Names the base model.
+        texts: Text of each item.
+        progress: Where a bar is shown.
 
     Returns:
         Lengths before anything is cut, the tokens that are kept, and how many texts lose their end; or why nothing can
         be said, as ``unknown``, where the base model is not at hand.
     """
     try:
-        lengths, kept = _token_lengths(recipe, drawn(list(dict.fromkeys(text for text in texts if text))))
+        lengths, kept = _token_lengths(recipe, drawn(list(dict.fromkeys(text for text in texts if text))), progress)
     except InputError as error:
         return {"unknown": str(error)}
     cut = int((lengths > kept).sum())
@@ -71,7 +79,7 @@ def drawn(texts: Sequence[str]) -> Sequence[str]:
     return [texts[row] for row in np.sort(rows).tolist()]
 
 
-def _token_lengths(recipe: Recipe, texts: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+def _token_lengths(recipe: Recipe, texts: Sequence[str], progress: Progress) -> tuple[NDArray[np.int64], int]:
     """Return the tokens of each text, int64 [n], and how many of them are kept."""
     from llmrec_peft.backbone.base_files import CONFIG, read_config
     from llmrec_peft.backbone.embedding_model import read_embedding_model
@@ -87,12 +95,26 @@ def _token_lengths(recipe: Recipe, texts: Sequence[str]) -> tuple[NDArray[np.int
         tokenizer = load_tokenizer(folder, decided(section))
     files = read_embedding_model(folder)
     before = prompt_of("item", section, files)
-    with quiet_transformers():  # a text beyond the window is what is counted here
-        encoded = tokenizer([before + text[:_LONGEST] for text in texts])["input_ids"] if texts else []
+    lengths = []
+    with quiet_transformers(), progress.bar("tokenizing", len(texts)) as bar:  # longer texts than the window are meant
+        for at in range(0, len(texts), _AT_ONCE):
+            some = [before + text[:_LONGEST] for text in texts[at : at + _AT_ONCE]]
+            lengths += _counted(tokenizer, some)
+            bar.advance(len(some))
     window = read_config(folder / CONFIG).get("max_position_embeddings")
     limits = (recipe.views.item.max_length, None if files is None else files.max_length, window)
     kept = min(limit for limit in limits if isinstance(limit, int) and limit > 0)
-    return np.fromiter((len(row) for row in encoded), np.int64, len(encoded)), kept
+    return np.asarray(lengths, np.int64), kept
+
+
+def _counted(tokenizer: Any, texts: list[str]) -> list[int]:
+    """Return the tokens of each text; straight from the tokenizer's core, which takes a third of the time."""
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None:
+        return [len(row) for row in tokenizer(texts)["input_ids"]]
+    core.no_truncation()
+    core.no_padding()
+    return [len(encoded) for encoded in core.encode_batch_fast(texts)]
 
 
 def _scripts(texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from llmrec_peft.artifact.figures import NO_BETTER, figure_rows, legend, spelled
 from llmrec_peft.page.charts import Dot, dots, groups
 from llmrec_peft.page.earned import Part, ahead, answering, difference_of, lower_is_better, parts_of, tone, verdict
-from llmrec_peft.page.numbers import count, figure
+from llmrec_peft.page.numbers import count, figure, share, signed
 from llmrec_peft.page.run_report import HeadReport
 
 _CALLED = {"before": "before tuning", "after": "tuned", "blend": "tuned and blended", "recommended": "recommended"}
@@ -25,6 +25,17 @@ class ModelRow:
     figures: Sequence[str]
     difference: str
     answers: bool
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """A model that cross-validation considered: name, figure, share of the baseline, gain, and what became of it."""
+
+    name: str
+    figure: str
+    share: str
+    gain: str
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class ShownHead:
     models_chart: Markup
     differences_chart: Markup | None
     parts: Sequence[Part]
+    candidates: Sequence[CandidateRow]
     slices: Sequence[SliceRow]
     slice_models: Sequence[str]
     slices_chart: Markup | None
@@ -89,7 +101,7 @@ def shown_head(name: str, report: HeadReport) -> ShownHead:
     line = report.test.baselines.get(best or "", {}).get(metric)
     labelled = [Dot(row.label, row.test[metric], _kind(row.key, report)) for row in rows if metric in row.test]
     slices, models = _slices(plain, metric, best, ours)
-    says, better = report.recommended.get("says"), ahead(report)
+    says, better = report.recommended.says, ahead(report)
     return ShownHead(
         name=name,
         metric=metric,
@@ -99,7 +111,7 @@ def shown_head(name: str, report: HeadReport) -> ShownHead:
         best=spelled(best) if best else "",
         verdict=verdict(report),
         tone=tone(report),
-        says=[line for line in (better, says) if isinstance(line, str)],
+        says=[line for line in (better, says) if line],
         metrics=metrics,
         rows=table,
         compared=compared,
@@ -108,6 +120,7 @@ def shown_head(name: str, report: HeadReport) -> ShownHead:
         models_chart=dots(f"{metric} of every model", labelled, line, "the best baseline"),
         differences_chart=_differences(report, [row.key for row in rows], ours),
         parts=parts_of(report),
+        candidates=_candidates(report),
         slices=slices,
         slice_models=models,
         slices_chart=_slices_chart(plain, metric, best, ours),
@@ -140,6 +153,20 @@ def _differences(report: HeadReport, keys: Sequence[str], ours: str) -> Markup |
     ]
     title = f"{report.primary_metric}: {_CALLED[ours]} minus each other model"
     return dots(title, rows, 0.0, "no difference") if rows else None
+
+
+def _candidates(report: HeadReport) -> list[CandidateRow]:
+    """Return what cross-validation found of each model that could have answered."""
+    rows = []
+    for name, one in report.recommended.candidates.items():
+        gain, share_of = one.better_than_baseline, one.share_of_baseline
+        said = "–" if gain is None else f"{signed(gain.gain)} [{signed(gain.low)}, {signed(gain.high)}]"
+        outcome = one.left_because or ("earns its place" if one.earns_its_place else "does not earn its place")
+        called = _CALLED.get(name, spelled(name))
+        rows.append(
+            CandidateRow(called, figure(one.figure), "–" if share_of is None else share(share_of), said, outcome)
+        )
+    return rows
 
 
 def _models_of(best: str | None, ours: str) -> list[tuple[str, str, str]]:

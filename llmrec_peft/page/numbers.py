@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LARGE, _SMALL, _FINE, _FINEST = 1e6, 1e-4, 1e-3, 1e-5
+_LARGE, _SMALL, _FINE = 1e6, 1e-4, 1e-3
 
 
 def figure(value: float | None) -> str:
@@ -21,11 +21,11 @@ def figure(value: float | None) -> str:
 def signed(value: float) -> str:
     """Return a difference with its sign; a small one with five decimals.
 
-    >>> signed(0.0123), signed(-2.0), signed(-0.00007)
-    ('+0.0123', '−2.0000', '−0.00007')
+    >>> signed(0.0123), signed(-2.0), signed(-0.00007), signed(1e-9)
+    ('+0.0123', '−2.0000', '−0.00007', '+0.00000')
     """
     size = abs(float(value))
-    small = _FINEST <= size < _FINE
+    small = 0 < size < _FINE
     return f"{'−' if value < 0 else '+'}{f'{size:.5f}' if small else figure(size)}"
 
 
@@ -51,7 +51,7 @@ def duration(seconds: float) -> str:
     """Return a time in the unit that people would use.
 
     >>> duration(3.21), duration(150), duration(7300)
-    ('3.2 s', '2 min 30 s', '2 h 2 min')
+    ('3.2 s', '2 min 30 s', '2 h 1 min')
     """
     minute, hour = 60, 3600
     if not 0 <= seconds < hour * 1e6:

@@ -76,6 +76,35 @@ class Interval(_Read):
     clusters: Count
 
 
+class Gain(_Read):
+    """How much better a candidate is than the baseline over the folds, with an interval."""
+
+    gain: Number
+    low: Number
+    high: Number
+
+
+class Candidate(_Read):
+    """A model that could have answered, as cross-validation found it."""
+
+    figure: Number | None = None
+    """Its primary metric over the folds, blended with the baseline by its share."""
+    share_of_baseline: Number | None = None
+    better_than_baseline: Gain | None = None
+    earns_its_place: bool | None = None
+    left_because: Text = ""
+
+
+class Recommended(_Read):
+    """What answers, and how it was chosen."""
+
+    says: Text = ""
+    chosen_by: Name = ""
+    folds: Count | None = None
+    examples: Count | None = None
+    candidates: Annotated[dict[Name, Candidate], Field(max_length=_MODELS)] = {}
+
+
 Intervals = Annotated[dict[Name, Annotated[dict[Name, Interval], Field(max_length=4)]], Field(max_length=4 * _MODELS)]
 
 
@@ -98,7 +127,7 @@ class HeadReport(_Read):
     """Differences between models, such as ``after_minus_before``, by what is resampled."""
     slices: Annotated[dict[Name, SliceFigures], Field(max_length=_MODELS)] = {}
     """Figures on some of the test examples."""
-    recommended: Plain = {}
+    recommended: Recommended = Recommended()
     """What is recommended to answer, and why."""
 
 

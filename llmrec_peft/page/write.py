@@ -204,7 +204,8 @@ def _subtitle(report: RunReport, heads: Sequence[ShownHead]) -> str:
 
 def _training(report: RunReport) -> str:
     epochs = report.training.epochs
-    line = f"{count(epochs)} {'epoch' if epochs == 1 else 'epochs'}, chosen on validation."
+    chosen = "by cross-validation" if report.recommended.chosen_by == "folds" else "on validation"
+    line = f"{count(epochs)} {'epoch' if epochs == 1 else 'epochs'}, chosen {chosen}."
     refit = {
         True: "The final model was trained again on training and validation.",
         "recount": ("The weights are those of training; validation was added to what is counted."),
@@ -228,8 +229,8 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
         "ablations": "variants and ablations",
         "total": "all",
     }
-    for name, value in report.seconds.items():
-        yield f"time: {called.get(name, name)}", duration(value)
+    for name, seconds in report.seconds.items():
+        yield f"time: {called.get(name, name)}", duration(seconds)
     for name, megabytes in report.peak_memory_mb.items():
         if megabytes is not None:
             kind = {"rss": "main memory", "cuda": "GPU"}.get(name, name)

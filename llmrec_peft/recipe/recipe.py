@@ -30,6 +30,25 @@ DEMO = "demo"
 """The value of ``data.path`` that asks for the recipe's own made-up data."""
 
 
+_TABLES = frozenset(
+    (
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".dat",
+        ".data",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".parquet",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".zip",
+    )
+)
+"""Endings of files with data, which people give where a recipe belongs."""
 _NAMED = (("data.reader", "readers"), ("adapter.method", "adapters"), ("head.name", "heads"))
 """Required fields that name a plugin, and its kind."""
 
@@ -263,8 +282,15 @@ def recipe_path(source: str) -> Path:
     Raises:
         InputError: When there is no such file or name.
     """
+    path = Path(source)
+    if path.suffix.lower() in _TABLES and path.is_file():
+        raise InputError(
+            f"{source} is a table, no recipe: llmrec init custom --interactions {source} writes the recipe that reads"
+            " it"
+        )
     if _is_path(source):
-        path = Path(source)
+        if path.is_dir():
+            raise InputError(f"{source} is a folder, no recipe: name the recipe that reads it, and give it with --data")
         if not path.is_file():
             raise InputError(f"no recipe file {source}")
         return path

@@ -51,3 +51,15 @@ def test_tokens_are_those_of_the_recipe(tiny_backbone: Path) -> None:
 def test_base_that_is_not_at_hand_is_said_in_place_of_tokens(tmp_path: Path) -> None:
     recipe = load_recipe("movies", [f"backbone.name={tmp_path}/none"])
     assert "is no alias, no folder" in describe_tokens(recipe, ["text"])["unknown"]
+
+
+def test_tokenizer_without_a_core_is_counted_alike(tiny_backbone: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_backbone)
+    texts = ["one", "Café Number 3, The (1953)", "漢字 and more", "x" * 3000]
+
+    def plain(some: list[str]) -> dict[str, list[list[int]]]:
+        return {"input_ids": [tokenizer(text)["input_ids"] for text in some]}
+
+    assert module._counted(plain, texts) == module._counted(tokenizer, texts)

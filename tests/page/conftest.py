@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_runs import made_up_report
+from made_up_figures import made_up_report
 
 from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.recipe import load_recipe

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from html_rules import checked
-from made_up_runs import interval, made_up_report
+from made_up_figures import interval, made_up_report
 
 from llmrec_peft.cli.main import main
 from llmrec_peft.errors import InputError
@@ -106,6 +106,21 @@ def test_what_is_recommended_is_what_is_judged(figures: dict[str, Any]) -> None:
     figures = changed(figures, "comparisons/recommended_minus_bias", interval(-0.05, -0.06, -0.04))
     figures = changed(figures, "recommended", {"says": "the blend is recommended"})
     assert verdict(RunReport.model_validate(figures)).startswith("What is recommended is significantly better")
+
+
+def test_what_cross_validation_considered_is_listed(made_run: Made, tmp_path: Path, figures: dict[str, Any]) -> None:
+    gain = {"gain": 0.03, "standard_error": 0.01, "low": 0.01, "high": 0.05}
+    candidates = {
+        "before": {"figure": 0.91, "share_of_baseline": 1.0, "left_because": "it adds nothing"},
+        "after": {"figure": 0.88, "share_of_baseline": 0.25, "better_than_baseline": gain, "earns_its_place": True},
+    }
+    chosen = {"says": "recommended: the blend", "chosen_by": "folds", "folds": 5, "candidates": candidates}
+    run = made_run(changed(figures, "recommended", chosen))
+    text = checked(write_page(run, tmp_path / "page.html").file.read_text(encoding="utf-8")).text
+    assert "recommended: the blend" in text
+    assert "before tuning 0.9100 100.0 % – it adds nothing" in text
+    assert "tuned 0.8800 25.0 % +0.0300 [+0.0100, +0.0500] earns its place" in text
+    assert "3 epochs, chosen by cross-validation." in text
 
 
 def test_report_without_intervals_baselines_and_slices_is_a_page_too(made_run: Made, tmp_path: Path) -> None:

