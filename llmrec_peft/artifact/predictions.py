@@ -13,12 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow import compute
 
 from llmrec_peft.artifact.manifest import limit_of
 from llmrec_peft.artifact.parquet import Table
 from llmrec_peft.artifact.sealed import read_content
-from llmrec_peft.data.dataset import places_of
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import values_digest
 
@@ -105,8 +103,8 @@ def numbered(names: Sequence[str]) -> NDArray[np.int64]:
     >>> numbered(["b", "a", "b"]).tolist()
     [1, 0, 1]
     """
-    values = pa.array(names, pa.string())
-    return places_of(values, sorted(compute.unique(values).to_pylist()), start=0)
+    place = {name: at for at, name in enumerate(sorted(set(names)))}
+    return np.fromiter((place[name] for name in names), np.int64, len(names))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -128,7 +128,8 @@ class Histories:
         keys.sort()
         for at in range(0, len(rows), _PIECE):
             some = rows[at : at + _PIECE]
-            sought = item[some] * width + (self.begin[some] - first)
+            own = item[some] if named is None else named[item[some]]
+            sought = own * width + (self.begin[some] - first)
             order = np.argsort(sought)  # searches in order find what they need in the processor's caches
             some, sought = some[order], sought[order]
             found = keys[np.searchsorted(keys, sought)]

@@ -84,11 +84,10 @@ def find_leaks(
                     rows[_known_record(interactions, rows, learnt)],
                 )
     text_number = _numbered(texts) if interactions.history is not None and not repeats else None
-    own_number = None if text_number is None else text_number[interactions.item]
     names, lowered = ([text.casefold() for text in some] if user_texts else [] for some in (titles, user_texts))
     for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
-        if interactions.history is not None and text_number is not None and own_number is not None:
-            own = interactions.history.holds(own_number, text_number, rows)
+        if interactions.history is not None and text_number is not None:
+            own = interactions.history.holds(interactions.item, text_number, rows)
             leaks += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
         if user_texts:
             named = _in_text(interactions, rows, names, lowered)

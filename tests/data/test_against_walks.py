@@ -100,7 +100,7 @@ def test_own_items_are_found_and_taken_out_as_by_a_walk(seed: int, monkeypatch: 
     own = [bool((history.of(row)[0] == data.item[row]).any()) for row in rows.tolist()]
     alike = [bool((named[history.of(row)[0]] == named[data.item[row]]).any()) for row in rows.tolist()]
     assert history.holds(data.item, rows=rows).tolist() == own
-    assert history.holds(named[data.item], named, rows).tolist() == alike
+    assert history.holds(data.item, named, rows).tolist() == alike
     assert 0 < sum(own) < len(own)
     cut, changed = history.without(data.item, rows)
     assert changed == sum(own)
