@@ -119,40 +119,46 @@ class Histories:
         first, last = int(self.begin[rows].min(initial=len(self.item))), int(self.end[rows].max(initial=0))
         if first >= last:
             return contained
-        stored, width = self.item[first:last], last - first + 1
-        keys = np.full(len(stored) + 1, np.iinfo(np.int64).max)
-        np.multiply(stored if named is None else named[stored], width, out=keys[:-1])
-        keys[:-1] += np.arange(len(stored))
+        width = last - first + 1
+        keys = np.full(width, np.iinfo(np.int64).max)
+        for at in range(first, last, _PIECE):
+            stored = self.item[at : min(last, at + _PIECE)]
+            place = np.arange(at - first, at - first + len(stored))
+            keys[place] = (stored if named is None else named[stored]) * width + place
         keys.sort()
         for at in range(0, len(rows), _PIECE):
             some = rows[at : at + _PIECE]
-            sought = item[some] * width + (self.begin[some] - first)
+            own = item[some] if named is None else named[item[some]]
+            sought = own * width + (self.begin[some] - first)
             order = np.argsort(sought)  # searches in order find what they need in the processor's caches
             some, sought = some[order], sought[order]
             found = keys[np.searchsorted(keys, sought)]
             contained[at + order] = found - sought < self.end[some] - self.begin[some]
         return contained
 
-    def fingerprints(self, seed: int) -> NDArray[np.int64]:
-        """Return one number for each history, equal where its entries (item and label) are the same in any order, [n].
+    def fingerprints(self, seed: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return one number for some histories, equal where entries (item and label) are the same in any order, [r].
 
         It is a sum of scrambled entries, taken from one running sum over the storage. Two other histories share it with
         a chance of 2⁻⁶⁴.
 
         Args:
             seed: Says how entries are scrambled.
+            rows: Examples, int64 [r].
         """
-        sums = np.zeros(len(self.item) + 1, np.uint64)
-        for at in range(0, len(self.item), _PIECE):
-            item, label = self.item[at : at + _PIECE], self.label[at : at + _PIECE]
+        first, last = int(self.begin[rows].min(initial=len(self.item))), int(self.end[rows].max(initial=0))
+        sums = np.zeros(max(0, last - first) + 1, np.uint64)
+        for at in range(first, last, _PIECE):
+            item, label = self.item[at : min(last, at + _PIECE)], self.label[at : min(last, at + _PIECE)]
             bits = (label + np.float32(0.0)).view(np.uint32)  # -0.0 is 0.0
-            sums[at + 1 : at + 1 + len(item)] = _scrambled((item.astype(np.uint64) << np.uint64(32) | bits), seed)
+            entry = _scrambled((item.astype(np.uint64) << np.uint64(32)) | bits, seed)
+            sums[at - first + 1 : at - first + 1 + len(item)] = entry
         np.cumsum(sums, out=sums)
-        own = np.empty(len(self), np.int64)
-        for at in range(0, len(self), _PIECE):
-            begin, end = self.begin[at : at + _PIECE], self.end[at : at + _PIECE]
-            own[at : at + _PIECE] = _scrambled(sums[end] - sums[begin], seed ^ 1).view(np.int64) + (end - begin)
-        return own
+        found = np.empty(len(rows), np.int64)
+        for at in range(0, len(rows), _PIECE):
+            begin, end = self.begin[rows[at : at + _PIECE]] - first, self.end[rows[at : at + _PIECE]] - first
+            found[at : at + _PIECE] = _scrambled(sums[end] - sums[begin], seed ^ 1).view(np.int64) + (end - begin)
+        return found
 
     def ages(self, now: NDArray[np.int64], length: int | None = None) -> NDArray[np.float32] | None:
         """Return the days from each entry to a given time of its example, float32 [n, length], placed as in `padded`.
@@ -267,7 +273,8 @@ def earlier_by_part(
     for asking, known in parts:
         rows, before = moments.among(known)
         span = slice(at, at + len(rows))
-        stored.item[span], stored.label[span], stored.time[span] = item[rows], label[rows], timestamp[rows]
+        for values, kept in ((item, stored.item), (label, stored.label), (timestamp, stored.time)):
+            np.take(values, rows, out=kept[span], mode="clip")  # in place; rows are there, and `raise` would copy
         stored.begin[asking] = before[moments.begin[asking]]
         stored.end[asking] = before[moments.end[asking]]
         for bound in (stored.begin, stored.end):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from llmrec_peft.data.dataset import RecDataset, arrow, numbered, numbers, place
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.order import entries, in_time
 from llmrec_peft.data.vocabulary import Vocabulary
+
+Number = TypeVar("Number", np.float32, np.int64)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Interactions:
         return cls(
             user=numbered(dataset.interactions, "user_id", vocabulary.users),
             item=numbered(dataset.interactions, "item_id", vocabulary.items),
-            label=np.array(numbers(dataset.interactions, "rating"), dtype=np.float32),
-            timestamp=np.array(numbers(dataset.interactions, "timestamp"), dtype=np.int64),
+            label=_own(numbers(dataset.interactions, "rating"), np.float32),
+            timestamp=_own(numbers(dataset.interactions, "timestamp"), np.int64),
             person=_persons(dataset),
         )
 
@@ -117,6 +120,11 @@ class Interactions:
     def counts_by_user(self, num_users: int) -> NDArray[np.int64]:
         """Return how often each user index occurs, [num_users]."""
         return np.bincount(self.user, minlength=num_users).astype(np.int64)
+
+
+def _own(values: NDArray[Any], dtype: type[Number]) -> NDArray[Number]:
+    """Return numbers as an array that may be written to; Arrow's memory may not."""
+    return np.array(values, dtype) if not values.flags.writeable else values.astype(dtype, copy=False)
 
 
 def _persons(dataset: RecDataset) -> NDArray[np.int64] | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
-from llmrec_peft.data.order import among
+from llmrec_peft.data.order import among, among_sorted
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
 
@@ -83,11 +84,10 @@ def find_leaks(
                     rows[_known_record(interactions, rows, learnt)],
                 )
     text_number = _numbered(texts) if interactions.history is not None and not repeats else None
-    own_number = None if text_number is None else text_number[interactions.item]
     names, lowered = ([text.casefold() for text in some] if user_texts else [] for some in (titles, user_texts))
     for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
-        if interactions.history is not None and text_number is not None and own_number is not None:
-            own = interactions.history.holds(own_number, text_number, rows)
+        if interactions.history is not None and text_number is not None:
+            own = interactions.history.holds(interactions.item, text_number, rows)
             leaks += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
         if user_texts:
             named = _in_text(interactions, rows, names, lowered)
@@ -116,9 +116,18 @@ def _leaks(kind: str, part: str, rows: NDArray[np.int64]) -> list[Leak]:
 
 
 def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
-    width = np.int64(interactions.item.max(initial=0) + 1)
-    pair = interactions.user * width + interactions.item
-    return among(pair[rows], pair[learnt])
+    width = int(interactions.item.max(initial=0)) + 1
+    known = _pairs(interactions, learnt, width)
+    known.sort()
+    return among_sorted(_pairs(interactions, rows, width), known)
+
+
+def _pairs(interactions: Interactions, rows: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Return one number for the user and item of some interactions, int64 [r]."""
+    pair = interactions.user[rows]
+    pair *= width
+    pair += interactions.item[rows]
+    return pair
 
 
 def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -136,13 +145,19 @@ def _known_record(interactions: Interactions, rows: NDArray[np.int64], learnt: N
     for seed in _SEEDS:
         if not len(asked) or not len(others):
             return known_record
-        record = history.fingerprints(seed)
-        record += interactions.item
-        known = among(record[rows[asked]], record[others])
-        others = others[among(record[others], record[rows[asked]])]
+        asking, learnt = (_records(interactions, history, some, seed) for some in (rows[asked], others))
+        known = among(asking, learnt)
+        others = others[among(learnt, asking[known])]
         asked = asked[known]
     known_record[asked] = True
     return known_record
+
+
+def _records(interactions: Interactions, history: Histories, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return one number for the item and history of some interactions, int64 [r]."""
+    record = history.fingerprints(seed, rows)
+    record += interactions.item[rows]
+    return record
 
 
 def _numbered(texts: Sequence[str]) -> NDArray[np.int64]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Whole = NDArray[np.int64]
 Places = NDArray[np.signedinteger[Any]]
+_PIECE = 1 << 21
+"""Values that are searched for together."""
 _LARGEST = int(np.iinfo(np.int64).max)
 
 
@@ -55,12 +57,20 @@ def among(values: Whole, known: Whole) -> NDArray[np.bool_]:
     >>> among(np.array([4, 1, 4, 8]), np.array([8, 4])).tolist()
     [True, False, True, True]
     """
+    return among_sorted(values, np.sort(known))
+
+
+def among_sorted(values: Whole, known: Whole) -> NDArray[np.bool_]:
+    """Return which values occur among known ones that are sorted already, bool [n]."""
     found = np.zeros(len(values), bool)
-    if len(values) and len(known):
-        order, known = np.argsort(values), np.sort(known)
-        asked = values[order]
+    if not len(known):
+        return found
+    for at in range(0, len(values), _PIECE):
+        asked = values[at : at + _PIECE]
+        order = np.argsort(asked)
+        asked = asked[order]
         place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-        found[order] = known[place] == asked
+        found[at + order] = known[place] == asked
     return found
 
 

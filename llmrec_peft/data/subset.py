@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from llmrec_peft.data.dataset import RecDataset, column, selected
+from llmrec_peft.data.dataset import RecDataset, arrow, numbered, selected
 from llmrec_peft.data.strays import with_known_histories
 
 
@@ -20,16 +20,16 @@ def with_fewer_items(dataset: RecDataset, count: int, seed: int) -> RecDataset:
         count: Items kept at most, at least 1.
         seed: Seed of the draw.
     """
-    ids = np.asarray(column(dataset.items, "item_id"))
+    ids = arrow(dataset.items).column("item_id")
     if len(ids) <= count:
         return dataset
     rows = np.sort(np.random.default_rng(seed).permutation(len(ids))[:count])
-    kept = ids[rows]
+    kept = ids.take(rows)
     graph = dataset.graph
     if graph is not None:
-        linked = np.isin(np.asarray(column(graph.links, "item_id")), kept)
+        linked = numbered(graph.links, "item_id", kept) > 0
         graph = replace(graph, links=selected(graph.links, np.flatnonzero(linked)))
-    rated = np.isin(np.asarray(column(dataset.interactions, "item_id")), kept)
+    rated = numbered(dataset.interactions, "item_id", kept) > 0
     note = f"{count} of {len(ids)} items were drawn, with {int(rated.sum())} of {len(rated)} interactions"
     fewer = replace(
         dataset,

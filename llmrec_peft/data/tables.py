@@ -43,6 +43,7 @@ def table(columns: Mapping[str, Sequence[Any]]) -> Dataset:
     Raises:
         InputError: Naming the column whose values are of several types.
     """
+    import pyarrow as pa
     from datasets import Dataset
 
     whole = {name: values if is_arrow(values) else _with_none(values) for name, values in columns.items()}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmrec_recipes.movies.reader import Movies, title_and_year
+from llmrec_recipes.movies.reader import Movies, _at_once, _by_line, title_and_year
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError
@@ -243,3 +243,42 @@ def test_missing_graph_folder_is_named(movielens_folder: Path, tmp_path: Path) -
 def test_films_folder_given_as_graph_is_refused(movielens_folder: Path) -> None:
     with pytest.raises(InputError, match=r"no file \*\.kg"):
         Movies().read(movielens_folder, movielens_folder)
+
+
+def test_real_ratings_are_read_at_once_as_line_by_line(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = "llmrec_recipes.movies.reader"
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{room}._by_line", lambda *_: pytest.fail("a line of the owner's files is out of order"))
+        at_once = Movies().read(shared_data / "ml-100k", None).interactions
+    monkeypatch.setattr(f"{room}.columns_at_once", lambda *_: None)
+    by_line = Movies().read(shared_data / "ml-100k", None).interactions
+    assert at_once.features == by_line.features
+    assert at_once[:] == by_line[:]
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        (b"1\t1\t5\t8\r\n", True),
+        (b"\n1\t1\t5\t8", True),
+        (b"1\t1\t+5\t8\n", False),
+        (b"1\t1\t5\t-8\n", False),
+        (b"1\t1\t05\t8\n", False),
+        (b"1\t1\t5\t8\r1\t1\t5\t9\n", False),
+        (b"1\t1\t5\t8 \n", False),
+        (b'1\t"1"\t5\t8\n', False),
+        (b"1\t1\t5\t8\0\n", False),
+        (b"1\t1\t5\t99999999999999999999\n", False),
+        (b"1\t1\t5\n", False),
+        (b"1\t1\t5\t\n", False),
+        (b"9\t1\t5\t8\n", False),
+        (b"\xff\t1\t5\t8\n", False),
+    ],
+)
+def test_only_what_a_walk_by_lines_reads_alike_is_read_at_once(line: bytes, read: bool, tmp_path: Path) -> None:
+    file = tmp_path / "u.data"
+    file.write_bytes(b"1\t2\t3\t4\n" + line)
+    found = _at_once(file, "", {"1", "2"}, {"1"})
+    assert (found is not None) == read
+    if found is not None:
+        assert found.to_pydict() == _by_line([(file, "")], {"1", "2"}, {"1"})[:]

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrec_peft.plugins import Download, InputError, KnowledgeGraph, Reader, RecDataset, interactions_table, table
+from llmrec_recipes.at_once import WHOLE, all_in, all_match, columns_at_once
 from llmrec_recipes.byte_lines import encoding_of
 from llmrec_recipes.text_files import required_file, required_match, rows, whole_number
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 _LICENCE = (
@@ -138,6 +140,33 @@ def _users(path: Path, encoding: str) -> Dataset:
 
 
 def _interactions(parts: list[tuple[Path, str]], items: set[str], users: set[str]) -> Dataset:
+    """Return the interactions of some files: read at once where all lines are in order, else line by line."""
+    at_once = [_at_once(path, part, items, users) for path, part in parts]
+    clean = [read for read in at_once if read is not None]
+    if len(clean) == len(parts):
+        import pyarrow as pa
+
+        whole = pa.concat_tables(clean)
+        return interactions_table(**{name: whole.column(name) for name in whole.column_names})
+    return _by_line(parts, items, users)
+
+
+def _at_once(path: Path, part: str, items: set[str], users: set[str]) -> pa.Table | None:
+    """Return the interactions of a file; None where a line holds something else than known ids, stars and a time."""
+    read = columns_at_once(path, "\t", ("user_id", "item_id", "rating", "timestamp"))
+    if read is None or not all_in(read["user_id"], list(users)) or not all_in(read["item_id"], list(items)):
+        return None
+    stars = [str(number) for number in range(_RATINGS[0], _RATINGS[1] + 1)]
+    if not all_in(read["rating"], stars) or not all_match(read["timestamp"], WHOLE):
+        return None
+    import pyarrow as pa
+
+    for at, (name, kind) in enumerate((("rating", pa.float32()), ("timestamp", pa.int64())), start=2):
+        read = read.set_column(at, name, read[name].cast(kind))
+    return read.append_column("part", pa.repeat(pa.scalar(part, pa.string()), len(read)))
+
+
+def _by_line(parts: list[tuple[Path, str]], items: set[str], users: set[str]) -> Dataset:
     columns: dict[str, list[Any]] = {"user_id": [], "item_id": [], "rating": [], "timestamp": [], "part": []}
     for path, part in parts:
         for line, (user, item, rating, timestamp) in rows(path, "\t", 4):
