@@ -90,17 +90,15 @@ def _measured(given: argparse.Namespace) -> dict[str, Any]:
     if given.way == "run":
         return _of_run(given.run, given.data)
     users, items, target = _made_up(given.users, given.items, given.width)
-    before = _resident()
     if given.way in ("rank_targets", "baselines"):
-        measure = _ranked if given.way == "rank_targets" else _baselines
-        figures = measure(users, items, target)
-        return {**figures, "peak_rss_gb": _peak(), "added_gb": round(_peak() - before, 3)}
-    figures = {}
+        return (_ranked if given.way == "rank_targets" else _baselines)(users, items, target)
+    figures: dict[str, Any] = {}
+    before = _resident()
     with _timed(figures, "build_seconds"):
         index = Index.build(items, given.way)
     with _timed(figures, "seconds"):
         _, rows = index.search(users, BEST)
-    figures |= {"peak_rss_gb": _peak(), "added_gb": round(_peak() - before, 3)}
+    figures |= _memory(before)
     some = slice(0, 500)
     exact = Index.build(items).search(users[some], BEST)[1]
     shared = [len(set(a) & set(b)) / BEST for a, b in zip(rows[some], exact, strict=True)]
@@ -134,9 +132,10 @@ def _ranked(users: np.ndarray, items: np.ndarray, target: np.ndarray) -> dict[st
     )
     asked, catalogue = torch.from_numpy(users), torch.from_numpy(items).T
     figures: dict[str, Any] = {}
+    before = _resident()
     with _timed(figures, "seconds"), torch.no_grad():
         ranks = rank_targets(part, lambda rows: asked[torch.from_numpy(rows)] @ catalogue, len(items) + 1, BEST)
-    return {**figures, f"ndcg@{BEST}": round(ndcg_at_k(ranks.rank, BEST), 6)}
+    return {**figures, **_memory(before), f"ndcg@{BEST}": round(ndcg_at_k(ranks.rank, BEST), 6)}
 
 
 def _baselines(users: np.ndarray, items: np.ndarray, target: np.ndarray) -> dict[str, Any]:
@@ -152,10 +151,11 @@ def _baselines(users: np.ndarray, items: np.ndarray, target: np.ndarray) -> dict
     vectors = torch.from_numpy(np.vstack([np.zeros((1, items.shape[1] - 1), np.float32), items[:, :-1]]))
     data = RankingData(train, valid, fit, test, len(items) + 1, vectors, own_items=False, metric="ndcg@10")
     figures: dict[str, Any] = {}
+    before = _resident()
     with _timed(figures, "seconds"):
         found = {line.name: line.test for line in ranking_baselines(data)}
     gains = {name: round(ndcg_at_k(ranks.rank, BEST), 6) for name, ranks in found.items() if isinstance(ranks, Ranks)}
-    return {**figures, f"ndcg@{BEST}": gains}
+    return {**figures, **_memory(before), f"ndcg@{BEST}": gains}
 
 
 def _of_run(run: Path, data: str | None) -> dict[str, Any]:
@@ -189,6 +189,12 @@ def _timed(figures: dict[str, Any], name: str) -> Iterator[None]:
 def _peak() -> float:
     """Highest resident memory of this process, in GiB; `getrusage` would count the parent's at the fork."""
     return _status("VmHWM")
+
+
+def _memory(before: float) -> dict[str, float]:
+    """The highest resident memory, and what of it was added to an earlier one, in GiB."""
+    peak = _peak()
+    return {"peak_rss_gb": peak, "added_gb": round(peak - before, 3)}
 
 
 def _resident() -> float:

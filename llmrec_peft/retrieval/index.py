@@ -53,7 +53,9 @@ class Index(ABC):
         if kind not in KINDS:
             raise InputError(f"unknown index {kind!r}: {nearest(kind, KINDS)}")
         given = torch.as_tensor(vectors, dtype=torch.float32)
-        finite = all(bool(some.isfinite().all()) for some in given.split(ROWS)) if given.ndim else False
+        finite = all(
+            bool(given[at : at + ROWS].isfinite().all()) for at in range(0, len(given) if given.ndim else 0, ROWS)
+        )
         if given.ndim != 2 or 0 in given.shape or not finite:  # noqa: PLR2004 - a matrix
             raise ValueError(f"vectors of shape {list(given.shape)} are no finite matrix")
         if kind == "exact":
