@@ -208,7 +208,8 @@ class _Resampled:
             if isinstance(figure, SumFigure):
                 figure.require_whole(self.place)
                 self.span[name] = slice(len(columns), len(columns) + len(figure.columns))
-                columns += [np.bincount(self.place, column, self.clusters) for column in figure.columns]
+                sums = (np.bincount(self.place, column, self.clusters) for column in figure.columns)
+                columns += [np.asarray(column, np.float64) for column in sums]
         self.columns = np.array(columns)
 
     def draw(self, rng: np.random.Generator) -> _Draw:

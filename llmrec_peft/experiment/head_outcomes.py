@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from llmrec_peft.data.dataset import column
+from llmrec_peft.data.dataset import column, selected
 from llmrec_peft.data.finite import require_finite
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
@@ -114,5 +112,5 @@ def _kinds(prepared: Prepared) -> list[str] | None:
     table = prepared.dataset.interactions
     if "kind" not in table.column_names:
         return None
-    kinds = np.asarray(column(table, "kind"))[prepared.used_rows]
-    return [str(kind) for kind in kinds[prepared.split.test]]
+    of_test = selected(table, prepared.used_rows[prepared.split.test])
+    return [str(kind) for kind in column(of_test, "kind")]

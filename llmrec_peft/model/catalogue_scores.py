@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.heads.contract import Joined
-
-if TYPE_CHECKING:
-    from llmrec_peft.model.rec_model import RecModel
+from llmrec_peft.model.fusion import Shown
+from llmrec_peft.model.text_plan import TextPlan
 
 ITEMS = 65_536
 """Items whose side is computed at a time."""
@@ -23,6 +22,26 @@ CELLS = 1 << 26
 """Numbers of a tensor over users, their histories and items that are scored at a time: 256 MiB in fp32."""
 
 
+class Sided(Protocol):
+    """A model that scores a user's side and an item's, as `RecModel` does."""
+
+    @property
+    def plan(self) -> TextPlan:
+        """Plan of the texts that are read."""
+
+    def item_side(self, items: Tensor, vectors: Tensor | None = None, keys: Tensor | None = None) -> Joined:
+        """Join the side of items alone."""
+
+    def user_side(self, batch: Batch, shown: Shown | None = None) -> Joined:
+        """Join the users' side of a batch."""
+
+    def candidate_sides(self, batch: Batch, item: Joined, user: Joined | None = None) -> tuple[Joined, Joined]:
+        """Join both sides, with what signals add for a user and a candidate together."""
+
+    def score(self, batch: Batch, user: Joined, item: Joined, head: str | None = None) -> Tensor:
+        """Score two sides."""
+
+
 class CatalogueScores:
     """Scores of users for every item of a catalogue.
 
@@ -30,7 +49,7 @@ class CatalogueScores:
     together, from the user's history, is computed for as many items at a time as `CELLS` allows.
     """
 
-    def __init__(self, model: RecModel, items: Tensor, texts: Tensor | None, keys: Tensor | None = None) -> None:
+    def __init__(self, model: Sided, items: Tensor, texts: Tensor | None, keys: Tensor | None = None) -> None:
         """Compute the items' side.
 
         Args:

@@ -53,7 +53,10 @@ class Index(ABC):
         if kind not in KINDS:
             raise InputError(f"unknown index {kind!r}: {nearest(kind, KINDS)}")
         given = torch.as_tensor(vectors, dtype=torch.float32)
-        if given.ndim != 2 or 0 in given.shape or not bool(given.isfinite().all()):  # noqa: PLR2004 - a matrix
+        finite = all(
+            bool(given[at : at + ROWS].isfinite().all()) for at in range(0, len(given) if given.ndim else 0, ROWS)
+        )
+        if given.ndim != 2 or 0 in given.shape or not finite:  # noqa: PLR2004 - a matrix
             raise ValueError(f"vectors of shape {list(given.shape)} are no finite matrix")
         if kind == "exact":
             return ExactIndex(given)

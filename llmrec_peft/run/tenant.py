@@ -157,7 +157,7 @@ class Tenant:
         if self.model.head.reads_prompt():
             for row, index in enumerate(user):
                 for some in _split(count, PAIRS):
-                    rows = np.arange(count, dtype=np.int64)[some]
+                    rows = np.arange(some.start, some.stop, dtype=np.int64)
                     scores[row, some] = self.score(np.full(len(rows), index, np.int64), rows)
             return scores
         for some in _split(len(user), self._candidates.users_at_once(self.model.plan.history_length)):

@@ -21,6 +21,8 @@ NEWEST = 1000
 """Entries of a history that are read, the newest; as many as a recipe's `data.history_length` may be at most."""
 CELLS = 1 << 22
 """Pairs of items whose common likes are counted together: 32 MiB with their places."""
+DENSE = 4
+"""A matrix of at most so many times `CELLS` cells is written out: its cells are found many times as fast."""
 ROOM = 4
 """Pairs that take as much memory as an entry that is written out."""
 MIDDLE = 0.5
@@ -63,6 +65,8 @@ def _looked_up(matrix: Any, row: NDArray[np.int64], column: NDArray[np.int64]) -
     """Return some cells of a sparse matrix, float64 [m]."""
     if not len(row):
         return np.empty(0)
+    if np.prod(matrix.shape) <= DENSE * CELLS:
+        return np.asarray(matrix.toarray()[row, column], np.float64)
     matrix.sort_indices()  # cells are then found by bisection
     return np.asarray(matrix[row, column], np.float64).reshape(-1)
 

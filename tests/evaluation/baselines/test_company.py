@@ -63,6 +63,7 @@ def test_common_likes_and_cosines_are_those_of_dense_matrices(
     if alone:
         learn = Interactions(np.arange(1, 401), learn.item, learn.label, learn.timestamp, learn.history)
     monkeypatch.setattr(company, "CELLS", cells)
+    monkeypatch.setattr(company, "DENSE", seed)  # none, or those of few rows
     liked, own, scores = dense(learn, ask, alone)
     np.testing.assert_array_equal(liked_items(learn, ITEMS, alone).toarray(), liked)
     np.testing.assert_allclose(signed(histories_of(ask), np.arange(150), ITEMS).toarray(), own, atol=1e-12)
@@ -129,7 +130,7 @@ def test_memory_does_not_follow_the_number_of_entries_or_of_pairs() -> None:
     text_cosines(part, torch.ones(3000, 64), 3000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 256 * 2**20
+    assert peak < 320 * 2**20
 
 
 def test_counted_pairs_are_those_of_asked_items_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
