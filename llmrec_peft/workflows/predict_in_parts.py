@@ -13,15 +13,16 @@ import pyarrow as pa
 
 from llmrec_peft import __version__
 from llmrec_peft.cluster.parts import INPUTS, Parts, read_part
-from llmrec_peft.cluster.pool import Pool, Worker
+from llmrec_peft.cluster.pool import Pool
+from llmrec_peft.cluster.worker import Worker
 from llmrec_peft.errors import InputError, InterruptedTrainingError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tenant import Tenant
 from llmrec_peft.workflows.pair_files import Source
-from llmrec_peft.workflows.predict import sink_of, source_of
 from llmrec_peft.workflows.predict_worker import NewItemWorker, ScoreWorker
+from llmrec_peft.workflows.scored_files import sink_of, source_of
 from llmrec_peft.workflows.sifting import Predicted, Sifted, Sifting
 from llmrec_peft.workflows.streams import STREAM, Unknown, format_of, opened, whole
 
