@@ -61,7 +61,7 @@ class Candidates:
         self._chunks = []
         for at in range(0, self.count, CHUNK):
             rows = slice(at, at + CHUNK)
-            texts = None if vectors is None else vectors[rows]
+            texts = None if vectors is None else vectors[rows].to(model.device)
             with torch.no_grad():
                 side = model.item_side(index[rows], texts)
             known = {} if texts is None else {"candidates": texts}
