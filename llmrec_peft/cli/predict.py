@@ -66,7 +66,7 @@ def predict(
     Examples:
       llmrec predict runs/movies-seed1 --input pairs.csv --output scores.parquet
       llmrec predict runs/movies-seed1 --input - --output - --unknown popular
-      llmrec predict runs/movies-seed1 --input pairs.parquet --output scores.parquet --ray --workers 4
+      llmrec predict runs/movies-seed1 --input pairs.csv --output out.csv --ray
     """
     from llmrec_peft.cluster.pool import Pool
     from llmrec_peft.workflows.predict import predict as predict_file

@@ -15,7 +15,7 @@ from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.errors import InputError, reason_of
 
 if TYPE_CHECKING:
-    from llmrec_peft.cluster.pool import Pool, Report, Worker
+    from llmrec_peft.cluster.worker import Report, Worker
 
 WORKERS = 2
 """Workers where nothing says how many."""
@@ -27,27 +27,40 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY
 
 
 def each(
-    pool: Pool, worker: type[Worker], arguments: Mapping[str, Any], parts: Sequence[str]
+    worker: type[Worker],
+    arguments: Mapping[str, Any],
+    parts: Sequence[str],
+    workers: int | None = None,
+    gpus: float = 0.0,
+    allow_code: bool = False,
 ) -> Iterator[tuple[str, Report]]:
-    """Work on parts by Ray; see `Pool.each`.
+    """Work on parts by Ray, and yield each with its report as it is done, in any order.
+
+    Args:
+        worker: Class of the workers.
+        arguments: Plain values of which one is made.
+        parts: Names of the parts.
+        workers: Number of workers, see `llmrec_peft.cluster.pool.Pool`.
+        gpus: GPUs of each.
+        allow_code: Whether Python code that comes with a base model may run.
 
     Raises:
         InputError: Of a worker; if Ray is not installed, does not start, or has not the GPUs that are asked for.
     """
     ray = _installed()
-    with _running(ray, pool):
-        workers = min(_workers(ray, pool), len(parts))
-        threads = max(1, int((_known(ray, "CPU") - 1) // workers))
+    with running(ray, workers):
+        count = min(_workers(ray, workers, gpus), len(parts))
+        threads = max(1, int((_known(ray, "CPU") - 1) // count))
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         done = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts)).map_batches(
             Actor,
             batch_size=1,
-            fn_constructor_args=(worker, dict(arguments), threads, pool.allow_code),
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            fn_constructor_args=(worker, dict(arguments), threads, allow_code),
+            compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
             num_cpus=threads,
-            num_gpus=pool.gpus or None,
+            num_gpus=gpus or None,
         )
         for batch in done.iter_batches(batch_size=1, prefetch_batches=0):
             answer = json.loads(str(batch["answer"][0]))
@@ -102,7 +115,7 @@ def _installed() -> Any:
 
 
 @contextlib.contextmanager
-def _running(ray: Any, pool: Pool) -> Iterator[None]:
+def running(ray: Any, workers: int | None = None) -> Iterator[None]:
     """Use the Ray that runs already, join a cluster, or start one on this machine for the time of the block."""
     if ray.is_initialized():
         yield
@@ -114,10 +127,10 @@ def _running(ray: Any, pool: Pool) -> Iterator[None]:
         else:
             place = tempfile.mkdtemp(prefix="llmrec-ray-")
             stack.callback(shutil.rmtree, place, ignore_errors=True)
-            workers = pool.workers or WORKERS
             started = {
                 "address": "local",
-                "num_cpus": max(os.cpu_count() or 1, workers) + 1,  # one beside the workers', for Ray Data itself
+                "num_cpus": max(os.cpu_count() or 1, workers or WORKERS)
+                + 1,  # one beside the workers', for Ray Data itself
                 "object_store_memory": STORE_BYTES,
                 "include_dashboard": False,
                 "_temp_dir": place,
@@ -145,21 +158,21 @@ def _silent() -> Iterator[None]:
         yield
 
 
-def _workers(ray: Any, pool: Pool) -> int:
+def _workers(ray: Any, workers: int | None, gpus: float) -> int:
     """Return how many workers there can be.
 
     Raises:
         InputError: If Ray has not the GPUs for the workers that are asked for.
     """
-    if not pool.gpus:
-        return pool.workers or WORKERS
-    room = int(_known(ray, "GPU") / pool.gpus)
-    if room < (pool.workers or 1):
+    if not gpus:
+        return workers or WORKERS
+    room = int(_known(ray, "GPU") / gpus)
+    if room < (workers or 1):
         raise InputError(
-            f"--ray: {pool.workers or 1} workers with {pool.gpus:g} GPUs each were asked for, and Ray knows"
+            f"--ray: {workers or 1} workers with {gpus:g} GPUs each were asked for, and Ray knows"
             f" {_known(ray, 'GPU'):g} GPUs"
         )
-    return pool.workers or room
+    return workers or room
 
 
 def _known(ray: Any, resource: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,7 +67,7 @@ class Parts:
             raise
         workspace.remove()
 
-    def begin(self, asked: Mapping[str, Any], inputs: Iterator[pa.Table]) -> list[str]:
+    def begin(self, asked: Mapping[str, Any], inputs: Iterable[pa.Table]) -> dict[str, int]:
         """Write the inputs, and keep results of an earlier process if they are this job's.
 
         Args:
@@ -75,15 +75,15 @@ class Parts:
             inputs: The inputs in their order; each becomes one part.
 
         Returns:
-            Names of all parts, in order.
+            Rows of each part by its name, in order.
         """
         removed(self.folder / INPUTS)
         (self.folder / INPUTS).mkdir()
-        names, digests = [], []
+        rows, digests = {}, []
         for number, table in enumerate(inputs):
             name = f"{number:06}.parquet"
             pq.write_table(table, self.folder / INPUTS / name)
-            names.append(name)
+            rows[name] = len(table)
             digests.append(file_digest(self.folder / INPUTS / name))
         identity = {"asked": values_digest(dict(asked)), "inputs": values_digest(digests)}
         self.job = values_digest(identity)
@@ -92,7 +92,7 @@ class Parts:
             with whole_file(self.folder / RESUMABLE) as partial:
                 partial.write_text(json.dumps(identity) + "\n", encoding="utf-8")
         (self.folder / RESULTS).mkdir(exist_ok=True)
-        return names
+        return rows
 
     def _begun(self) -> dict[str, Any] | None:
         with contextlib.suppress(InputError):

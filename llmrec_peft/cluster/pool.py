@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from llmrec_peft.cluster.worker import Report, Worker
 from llmrec_peft.errors import InputError
-
-Report = Mapping[str, Any]
-"""What a worker says of a part that it has done: plain values."""
-
-
-class Worker(Protocol):
-    """Works on parts of one job, one after the other.
-
-    It is made of plain values by its class, in the process that works: what takes long, such as loading a model, waits
-    for the first part. The same part gives the same result whoever works on it, and working on it twice does no harm.
-    """
-
-    def work(self, part: str) -> Report:
-        """Read a part, write its result whole or not at all, and say what was done.
-
-        Raises:
-            InputError: If what was given is wrong; the whole job ends with this error.
-        """
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ class Pool:
         if self.ray:
             from llmrec_peft.cluster.on_ray import each
 
-            yield from each(self, worker, arguments, parts)
+            yield from each(worker, arguments, parts, self.workers, self.gpus, self.allow_code)
             return
         from llmrec_peft.backbone.remote_code import allowing
 

@@ -34,6 +34,8 @@ _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 _SEPARATORS = ("|", ";", ",")
 """Marks that may stand between the entries of a list that is written as text, the strongest first. No text is divided
 at a semicolon: whether it stands between entries or inside one cannot be seen."""
+_PLAIN = frozenset((str, int, float, bool))
+"""Types whose values are Python's own; most values are of one of them."""
 _NO_LIST = frozenset(("none", "nan", "null", "n/a"))
 _BOUNDS = (-(2**63), 2**63 - 1)
 
@@ -170,6 +172,8 @@ def column_types(items: Dataset) -> dict[str, ColumnType]:
 
 def as_plain(value: Any) -> Any:
     """Return a value of numpy or Arrow as Python's own; tuples and arrays become lists."""
+    if value is None or type(value) in _PLAIN:
+        return value
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, tuple):

@@ -156,11 +156,11 @@ def estimate(rehearsal: Rehearsal, work: Workload, plan: Plan, assumptions: tupl
     pair = work.examples * (4 * rehearsal.width + 12 * work.dim) * _FLOAT
     phases = {
         "loading": {**always, "files": _files(rehearsal, plan)},
-        "encoding": {**always, "text vectors": 3 * vectors, "activations": encode},
+        "encoding": {**always, "text vectors": vectors, "activations": encode},
         # the adapter's own gradients are among what the rehearsal counted as activations
         "step": {**model, "gradients": outside, "activations": _activations(rehearsal, work) + pair},
         "optimizer": {**model, "gradients": trained, "activations": max(tuned, outside)},
-        "validation": {**model, "text vectors": 4 * vectors, "activations": encode},
+        "validation": {**model, "text vectors": 2 * vectors, "activations": encode},
         "checkpoint": {**model, "files": (4 + int(plan.average)) * trained},
     }
     return Footprint(phases, assumptions)

@@ -55,7 +55,7 @@ class CatalogueScores:
         Args:
             model: Trained model, inside `RecModel.scoring` or without gradient.
             items: Rows of the signals' tables, int64 [C].
-            texts: Vectors of the items' texts, float32 [C, width]; None if none are read.
+            texts: Vectors of the items' texts, float32 [C, width], on any device; None if none are read.
             keys: Keys of their texts if they are not the rows, int64 [C].
         """
         self._model, self._items, self._texts, self._keys = model, items, texts, keys
@@ -69,7 +69,7 @@ class CatalogueScores:
         vector: Tensor | None = None
         offset: Tensor | None = None
         for rows in _slices(len(self), ITEMS):
-            side = self._model.item_side(self._items[rows], None if self._texts is None else self._texts[rows])
+            side = self._model.item_side(self._items[rows], self._texts_of(rows))
             if len(side.offset) == len(self):
                 return side
             if offset is None:
@@ -79,6 +79,10 @@ class CatalogueScores:
             if vector is not None and side.vector is not None:
                 vector[rows] = side.vector
         return Joined(vector, torch.zeros(0, device=self._items.device) if offset is None else offset)
+
+    def _texts_of(self, rows: slice) -> Tensor | None:
+        """Return the vectors of some items' texts where the items are: all of them may lie in a mapped file."""
+        return None if self._texts is None else self._texts[rows].to(self._items.device)
 
     def at_a_time(self, users: int) -> int:
         """Return how many items are scored at a time for some users."""
@@ -96,7 +100,8 @@ class CatalogueScores:
         model = self._model
         batch, user = replace(batch, label=None), model.user_side(batch, {})
         for rows in _slices(len(self), step or self.at_a_time(len(batch))):
-            vectors = batch.vectors if self._texts is None else {**batch.vectors, "candidates": self._texts[rows]}
+            texts = self._texts_of(rows)
+            vectors = batch.vectors if texts is None else {**batch.vectors, "candidates": texts}
             keys = None if self._keys is None else self._keys[rows]
             asked = replace(batch, candidates=self._items[rows], candidate_key=keys, vectors=vectors)
             vector = None if self._side.vector is None else self._side.vector[rows]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec_peft.backbone.vector_table import pieces, room
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
@@ -72,8 +73,12 @@ def item_vectors(tenant: Tenant) -> ItemVectors:
     _require_product(tenant)
     catalogue = tenant.catalogue
     count = len(catalogue.ids)
-    parts = [_items(tenant, np.arange(at, min(count, at + CHUNK))) for at in range(0, count, CHUNK)]
-    vectors = torch.cat(parts).cpu().numpy()
+    vectors = np.empty((0, 0), np.float32)
+    for at in range(0, count, CHUNK):
+        side = _items(tenant, np.arange(at, min(count, at + CHUNK)))
+        if at == 0:
+            vectors = room(count, side.shape[1]).numpy()
+        vectors[at : at + len(side)] = side.cpu().numpy()
     head = tenant.model.head
     return ItemVectors(tuple(catalogue.ids), tuple(catalogue.titles), vectors, _normalized(vectors), head.unit)
 
@@ -180,4 +185,6 @@ def _depend(given: Sequence[Tensor | None]) -> bool:
 def _normalized(vectors: NDArray[np.float32]) -> bool:
     if vectors.shape[1] == 1 or not len(vectors):
         return False
-    return bool(np.allclose(np.linalg.norm(vectors[:, :-1], axis=1), 1.0, atol=1e-4))
+    return all(
+        bool(np.allclose(np.linalg.norm(vectors[some, :-1], axis=1), 1.0, atol=1e-4)) for some in pieces(*vectors.shape)
+    )

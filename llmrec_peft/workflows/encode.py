@@ -18,10 +18,11 @@ from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import require_free, whole_file, whole_folder
 from llmrec_peft.artifact.place import require_file
 from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.cluster.job import going_on, work_through
 from llmrec_peft.cluster.parts import RESULTS, Parts
 from llmrec_peft.cluster.pool import Pool
 from llmrec_peft.data.dataset import RecDataset, arrow
-from llmrec_peft.errors import InputError, InterruptedTrainingError
+from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import read_dataset
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
@@ -113,29 +114,22 @@ def encode(
         "numbers": numbers,
         "version": __version__,
     }
-    with _taken_up(target), Parts.of(target, "encoding") as parts:
-        names = parts.begin(asked, _inputs(tables))
-        reports = parts.reports(names)
-        before = len(reports)
-        arguments = {
-            "folder": str(parts.folder.absolute()),
-            "job": parts.job,
-            "recipe": recipe.plain(),
-            "numbers": numbers,
-            "run": None if run is None else str(run.absolute()),
-            "digest": digest,
-        }
-        total, done = sum(len(table) for table in tables.values()), sum(one["rows"] for one in reports.values())
-        with Progress(show).bar("encoding, texts", total, done) as moving:
-            waiting = [name for name in names if name not in reports]
-            for name, report in (pool or Pool()).each(EncodeWorker, arguments, waiting):
-                reports[name] = dict(report)
-                moving.advance(report["rows"])
-        metadata = _metadata(recipe, digest, numbers, [reports[name] for name in names])
+    arguments = {
+        "recipe": recipe.plain(),
+        "numbers": numbers,
+        "run": None if run is None else str(run.absolute()),
+        "digest": digest,
+    }
+    with going_on(target), Parts.of(target, "encoding") as parts:
+        rows = parts.begin(asked, _inputs(tables))
+        reports, before = work_through(
+            parts, rows, pool or Pool(), EncodeWorker, arguments, "encoding, texts", Progress(show)
+        )
+        metadata = _metadata(recipe, digest, numbers, list(reports.values()))
         if single:
-            _write_file(target, overwrite, parts, names, metadata)
+            _write_file(target, overwrite, parts, list(rows), metadata)
         else:
-            _write_folder(target, parts, names, metadata)
+            _write_folder(target, parts, list(rows), metadata)
     return _encoded(reports, numbers, before, notes, time.monotonic() - started)
 
 
@@ -170,15 +164,6 @@ def _inputs(tables: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
     for view, table in tables.items():
         for at in range(0, len(table), PART_ROWS):
             yield table.slice(at, PART_ROWS).replace_schema_metadata({VIEW: view.encode()})
-
-
-@contextlib.contextmanager
-def _taken_up(target: Path) -> Iterator[None]:
-    """Say after Ctrl-C that the same command goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedTrainingError(f"the same command goes on with what {shown(target)} lacks") from None
 
 
 def _metadata(recipe: Recipe, digest: str, numbers: str, reports: list[dict[str, Any]]) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,10 @@ from llmrec_peft.cluster.pool import Pool
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import bar
 from llmrec_peft.run.recommender import Recommender
-from llmrec_peft.run.tenant import Tenant
-from llmrec_peft.workflows.pair_files import CHUNK_ROWS, Chunk, CsvSource, ParquetSource, Source
-from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink
-from llmrec_peft.workflows.sifting import KEYS, Predicted, Sifting
+from llmrec_peft.workflows.pair_files import Chunk
+from llmrec_peft.workflows.scored_files import sink_of, source_of
+from llmrec_peft.workflows.sifting import Predicted, Sifting, scores_of
 from llmrec_peft.workflows.streams import Unknown, format_of, name_of, opened, whole
-
-_ADDED = ("score", "basis")
 
 
 def predict(
@@ -75,39 +71,6 @@ def predict(
     return scoring.predicted
 
 
-def source_of(file: BinaryIO, read_as: str, name: str) -> Source:
-    """Read the header of a file of pairs.
-
-    Args:
-        file: The file, open for reading.
-        read_as: ``csv`` or ``parquet``.
-        name: What errors call it.
-
-    Raises:
-        InputError: If it is no such file, lacks a column, or has one that the output adds.
-    """
-    pairs: Source = (CsvSource if read_as == "csv" else ParquetSource)(file, name, KEYS)
-    for added in _ADDED:
-        if added in pairs.names:
-            raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
-    return pairs
-
-
-def sink_of(path: Path, write_as: str, pairs: Source, name: str) -> CsvSink | ParquetSink:
-    """Begin a file of scores.
-
-    Args:
-        path: File to write.
-        write_as: ``csv`` or ``parquet``.
-        pairs: Whose rows will come.
-        name: What errors call the source.
-
-    Raises:
-        InputError: If a column cannot be written.
-    """
-    return (CsvSink if write_as == "csv" else ParquetSink)(path, pairs, name)
-
-
 class _Scoring:
     """Scores chunks of one file; new items are added to the run first."""
 
@@ -127,15 +90,3 @@ class _Scoring:
         tenant = self._tenant = recommender.latest(tenant)
         self.predicted.cut_items += tenant.catalogue.cut - cut
         return scores_of(tenant, sifted.users, sifted.items, sifted.wanted), sifted.basis
-
-
-def scores_of(tenant: Tenant, users: list[str], items: list[str], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return scores of some rows of a chunk, NaN for the others, float32 [n].
-
-    Raises:
-        InputError: If a score is not finite.
-    """
-    scores = np.full(len(users), np.nan, np.float32)
-    asked = [users[row] for row in wanted], [items[row] for row in wanted]
-    scores[wanted] = tenant.pairs(*asked, histories=None, chunk=CHUNK_ROWS)
-    return scores

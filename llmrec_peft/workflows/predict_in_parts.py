@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,18 +14,21 @@ import numpy as np
 import pyarrow as pa
 
 from llmrec_peft import __version__
+from llmrec_peft.cluster.job import going_on, work_through
 from llmrec_peft.cluster.parts import INPUTS, Parts, read_part
-from llmrec_peft.cluster.pool import Pool, Worker
-from llmrec_peft.errors import InputError, InterruptedTrainingError, reason_of
-from llmrec_peft.printable import shown
+from llmrec_peft.cluster.pool import Pool
+from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.progress import Progress
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tenant import Tenant
 from llmrec_peft.workflows.pair_files import Source
-from llmrec_peft.workflows.predict import sink_of, source_of
 from llmrec_peft.workflows.predict_worker import NewItemWorker, ScoreWorker
+from llmrec_peft.workflows.scored_files import CsvSink, ParquetSink, sink_of, source_of
 from llmrec_peft.workflows.sifting import Predicted, Sifted, Sifting
 from llmrec_peft.workflows.streams import STREAM, Unknown, format_of, opened, whole
+
+_NEW = b"llmrec.new"
+"""Metadata of a part: the digest of the new items that it may name."""
 
 
 def predict_in_parts(
@@ -49,7 +54,7 @@ def predict_in_parts(
     asked = {"what": "predict", "run": digest, "version": __version__}
     progress, tenant = Progress(show), recommender.tenant
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_taken_up(target))
+        stack.enter_context(going_on(target))
         partial = stack.enter_context(whole(target, write_as, overwrite))
         new_items = stack.enter_context(Parts.of(target, "new-items"))
         scored = stack.enter_context(Parts.of(target, "scoring"))
@@ -65,56 +70,46 @@ def predict_in_parts(
         brought = new_items.begin(asked, (_columns(rows, str(source)) for rows in new))
         encoded = ""
         if brought and tenant.catalogue.vectors is not None:
-            reports = _work(pool, NewItemWorker, new_items, brought, known, "encoding new items", progress)
-            predicted.cut_items, encoded = sum(report["cut"] for report in reports), new_items.job
-        more = {"new": str(new_items.folder.absolute()), "parts": brought, "encoded": encoded}
-        _work(pool, ScoreWorker, scored, names, {**known, **more}, "scoring, rows", progress)
+            done, _ = work_through(new_items, brought, pool, NewItemWorker, known, "encoding new items", progress)
+            predicted.cut_items, encoded = sum(report["cut"] for report in done.values()), new_items.job
+        more = {"new": str(new_items.folder.absolute()), "parts": list(brought), "encoded": encoded}
+        work_through(scored, names, pool, ScoreWorker, {**known, **more}, "scoring, rows", progress)
         with opened(source) as file:
             pairs = source_of(file, read_as, str(source))
             with contextlib.closing(sink_of(partial, write_as, pairs, str(source))) as sink:
-                for name, chunk in zip(names, pairs, strict=False):
-                    scores = scored.result(name).column("score").to_numpy()
-                    basis = read_part(scored.folder / INPUTS / name).column("basis").to_pylist()
-                    if len(chunk) != len(scores):
-                        break
-                    sink.write(chunk, scores, basis)
+                _write(sink, pairs, scored, names)
             if _state(file) != before:
                 raise InputError(f"{source} was changed while it was read: nothing was written")
     return predicted
 
 
-def _work(
-    pool: Pool,
-    worker: type[Worker],
-    parts: Parts,
-    names: list[str],
-    arguments: Mapping[str, Any],
-    title: str,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Let workers do the parts that are not done, and return the reports of all."""
-    reports = parts.reports(names)
-    rows = {name: read_part(parts.folder / INPUTS / name).num_rows for name in names}
-    given = {"folder": str(parts.folder.absolute()), "job": parts.job, **arguments}
-    with progress.bar(title, sum(rows.values()), sum(rows[name] for name in reports)) as moving:
-        for name, report in pool.each(worker, given, [name for name in names if name not in reports]):
-            reports[name] = dict(report)
-            moving.advance(rows[name])
-    return list(reports.values())
+def _write(sink: CsvSink | ParquetSink, pairs: Source, scored: Parts, names: Mapping[str, int]) -> None:
+    """Write the rows with the scores of the parts; rows of a file that has changed are not written to the end."""
+    for (name, rows), chunk in zip(names.items(), pairs, strict=False):
+        if len(chunk) != rows:
+            return
+        basis = read_part(scored.folder / INPUTS / name).column("basis").to_pylist()
+        sink.write(chunk, scored.result(name).column("score").to_numpy(), basis)
 
 
 def _sifted(
     pairs: Source, sifting: Sifting, tenant: Tenant, new: list[Sequence[Mapping[str, Any]]]
 ) -> Iterator[pa.Table]:
-    """Sift a file, and yield what is scored of each chunk; new items are appended, a list for each chunk with some."""
+    """Sift a file, and yield what is scored of each chunk; new items are appended, a list for each chunk with some.
+
+    A part says the digest of all new items so far, so that its scores are another job's if one of their texts changes.
+    """
+    known = hashlib.sha256()
     for chunk in pairs:
         sifted = sifting.sifted(chunk, tenant)
         if sifted.new:
             new.append(sifted.new)
-        yield _part(sifted)
+            known.update(json.dumps(sifted.new, default=str).encode())
+        yield _part(sifted).replace_schema_metadata({_NEW: known.hexdigest().encode()})
 
 
 def _part(sifted: Sifted) -> pa.Table:
+    """Return the rows of a chunk as a table."""
     wanted = np.zeros(len(sifted.users), bool)
     wanted[sifted.wanted] = True
     return pa.table(
@@ -148,12 +143,3 @@ def _columns(rows: Sequence[Mapping[str, Any]], where: str) -> pa.Table:
 def _state(file: BinaryIO) -> tuple[int, int, int]:
     found = os.fstat(file.fileno())
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-@contextlib.contextmanager
-def _taken_up(target: Path) -> Iterator[None]:
-    """Say after Ctrl-C that the same command goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedTrainingError(f"the same command goes on with what {shown(target)} lacks") from None

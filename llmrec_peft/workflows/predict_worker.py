@@ -18,7 +18,7 @@ from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter, require_version
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tuned_model import TunedModel
-from llmrec_peft.workflows.predict import scores_of
+from llmrec_peft.workflows.sifting import scores_of
 
 
 class NewItemWorker:

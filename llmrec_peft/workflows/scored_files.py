@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,11 @@ from numpy.typing import NDArray
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.workflows.csv_records import csv_lines
 from llmrec_peft.workflows.pair_files import Chunk, CsvChunk, CsvSource, ParquetChunk, ParquetSource, Source
+
+KEYS = ("user_id", "item_id")
+"""Columns of ids that a file of pairs has."""
+ADDED = ("score", "basis")
+"""Columns that a scored file has beside those of its pairs."""
 
 
 class CsvSink:
@@ -92,6 +98,39 @@ class ParquetSink:
     def close(self) -> None:
         """Write the footer."""
         self._writer.close()
+
+
+def source_of(file: BinaryIO, read_as: str, name: str) -> Source:
+    """Read the header of a file of pairs.
+
+    Args:
+        file: The file, open for reading.
+        read_as: ``csv`` or ``parquet``.
+        name: What errors call it.
+
+    Raises:
+        InputError: If it is no such file, lacks a column, or has one that the output adds.
+    """
+    pairs: Source = (CsvSource if read_as == "csv" else ParquetSource)(file, name, KEYS)
+    for added in ADDED:
+        if added in pairs.names:
+            raise InputError(f"{name}: it has a column {added!r}, which the output adds: rename that of the input")
+    return pairs
+
+
+def sink_of(path: Path, write_as: str, pairs: Source, name: str) -> CsvSink | ParquetSink:
+    """Begin a file of scores.
+
+    Args:
+        path: File to write.
+        write_as: ``csv`` or ``parquet``.
+        pairs: Whose rows will come.
+        name: What errors call the source.
+
+    Raises:
+        InputError: If a column cannot be written.
+    """
+    return (CsvSink if write_as == "csv" else ParquetSink)(path, pairs, name)
 
 
 def _nested(stored: pa.DataType) -> bool:

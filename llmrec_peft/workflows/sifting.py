@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.tenant import Tenant
-from llmrec_peft.workflows.pair_files import Chunk
+from llmrec_peft.workflows.pair_files import CHUNK_ROWS, Chunk
+from llmrec_peft.workflows.scored_files import KEYS
 from llmrec_peft.workflows.streams import Unknown
-
-KEYS = ("user_id", "item_id")
-"""Columns of ids that a file of pairs has."""
 
 
 @dataclass
@@ -233,3 +231,15 @@ class Sifting:
 
     def _at(self, row: int) -> str:
         return f"{self._where}, row {self.predicted.rows + row + 1}"
+
+
+def scores_of(tenant: Tenant, users: list[str], items: list[str], wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return scores of some rows of a chunk, NaN for the others, float32 [n].
+
+    Raises:
+        InputError: If a score is not finite.
+    """
+    scores = np.full(len(users), np.nan, np.float32)
+    asked = [users[row] for row in wanted], [items[row] for row in wanted]
+    scores[wanted] = tenant.pairs(*asked, histories=None, chunk=CHUNK_ROWS)
+    return scores

@@ -48,9 +48,9 @@ def ray() -> Any:
 @pytest.fixture(scope="module")
 def running(ray: Any) -> Iterator[Any]:
     """A Ray that a program has started and that several jobs use."""
-    from llmrec_peft.cluster.on_ray import _running
+    from llmrec_peft.cluster.on_ray import running as begun
 
-    with _running(ray, Pool(ray=True, workers=2)):
+    with begun(ray, 2):
         yield ray
 
 

@@ -100,6 +100,28 @@ def test_an_interrupted_job_goes_on_and_another_one_begins_anew(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_new_text_of_a_new_item_makes_another_job(
+    tiny_run: Path, pairs: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = _write(tmp_path / "in.parquet", pairs), tmp_path / "out.parquet"
+    real, done = ScoreWorker.work, 0
+
+    def interrupted(worker: ScoreWorker, part: str) -> dict[str, Any]:
+        nonlocal done
+        done += 1
+        if done == 4:
+            raise KeyboardInterrupt
+        return real(worker, part)
+
+    monkeypatch.setattr(ScoreWorker, "work", interrupted)
+    with pytest.raises(InterruptedTrainingError):
+        predict_in_parts(tiny_run, source, target, False, "skip", Pool())
+    pairs["title"] = ["Toy Story" if title == "Heat" else title for title in pairs["title"]]
+    predict_in_parts(tiny_run, _write(source, pairs), target, False, "skip", Pool())
+    predict(tiny_run, source, tmp_path / "whole.parquet")
+    assert target.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
 def _never(*_: Any) -> Iterator[None]:
     raise AssertionError("new items were encoded before the interruption")
 
