@@ -138,6 +138,10 @@ def test_reader_says_what_is_missing(pair: tuple[Path, Path]) -> None:
     recipe = propose(*pair).recipe
     with pytest.raises(InputError, match=r"data\.path: name the folder that your files lie in"):
         read_dataset(recipe.changed({"data.path": None}).data)
+    with pytest.raises(
+        InputError, match=r"interactions\.file: elsewhere/bewertungen\.csv is missing; data\.path is relative"
+    ):
+        read_dataset(recipe.changed({"data.path": "elsewhere"}).data)
     with pytest.raises(InputError, match=r"data\.options\.interactions\.label: bewertungen\.csv has no column 'stars'"):
         read_dataset(recipe.changed({"data.options.interactions.label": "stars"}).data)
     with pytest.raises(InputError, match=r"data\.options\.interactions: Field required"):
