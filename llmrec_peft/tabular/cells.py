@@ -13,11 +13,23 @@ Cell = str | None | list[str | None]
 LISTS = pa.list_(pa.string())
 
 
+class Whole(str):
+    """A whole number as the file writes it."""
+
+    __slots__ = ()
+
+
+class Number(str):
+    """A number with a point or an exponent as the file writes it."""
+
+    __slots__ = ()
+
+
 def cell_of(value: Any) -> Cell:
     """Return a value of JSON, whose numbers are texts already, as a cell.
 
-    >>> cell_of(True), cell_of(["a", {"b": "1"}]), cell_of(None)
-    ('true', ['a', '{"b": "1"}'], None)
+    >>> cell_of(True), cell_of(["a", {"b": Whole("1")}]), cell_of(None)
+    ('true', ['a', '{"b": 1}'], None)
     """
     if value is None or isinstance(value, str):
         return value
@@ -27,7 +39,19 @@ def cell_of(value: Any) -> Cell:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_numbers(value), ensure_ascii=False)
+
+
+def _numbers(value: Any) -> Any:
+    """Return a value with numbers in place of their texts."""
+    if isinstance(value, dict):
+        return {name: _numbers(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    try:
+        return int(value) if isinstance(value, Whole) else float(value) if isinstance(value, Number) else value
+    except ValueError:  # of more digits than Python takes
+        return value
 
 
 def column_of(cells: Sequence[Cell]) -> pa.Array:

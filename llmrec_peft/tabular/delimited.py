@@ -93,24 +93,56 @@ def read_quickly(
     Raises:
         SuspiciousError: If anything is not as it should be.
     """
+    kinds = [types.get(name, pa.string()) for name in columns.names]
+    try:
+        with opened(path, form.compression, progress) as unpacked:
+            batches = _parsed(unpacked, form, columns, kinds)
+    except DamagedFileError as error:
+        raise SuspiciousError(str(error)) from None
+    read = [pa.chunked_array([batch[at] for batch in batches], kind) for at, kind in enumerate(kinds)]
+    return pa.Table.from_arrays(read, names=list(columns.names)).unify_dictionaries()
+
+
+def parsed_lines(
+    lines: bytes, form: FileForm, columns: Columns, kinds: Sequence[pa.DataType]
+) -> list[list[pa.Array]] | None:
+    """Return whole lines below the header, which begin a record, as batches of columns.
+
+    Returns:
+        None if anything is not as it should be, or the last record goes on behind the lines.
+    """
+    if lines.startswith(codecs.BOM_UTF8):  # inside of a file it is a letter
+        return None
+    plain = form.model_copy(update={"header": False, "encoding": text_of(form.encoding)})
+    try:
+        return _parsed([lines], plain, columns, kinds)
+    except SuspiciousError:
+        return None
+
+
+def _parsed(
+    parts: Iterable[bytes], form: FileForm, columns: Columns, kinds: Sequence[pa.DataType]
+) -> list[list[pa.Array]]:
+    """Return the batches of columns that pyarrow makes of a file's bytes.
+
+    Raises:
+        SuspiciousError: If anything is not as it should be.
+    """
     names = columns.names
-    kinds = [types.get(name, pa.string()) for name in names]
     batches: list[list[pa.Array]] = []
     kept: list[pa.Array] | None = None  # the last batch, whose last row is the one put behind
     try:
-        with opened(path, form.compression, progress) as unpacked:
-            blocks = _marked_end(_arrow_blocks(unpacked, form, len(names)), form, len(names))
-            for batch in _batches(Blocks(blocks), form, names):
-                if kept is not None:
-                    batches.append(_typed(kept, kinds, form))
-                kept = _own(batch.columns, form, columns.header)
-    except (pa.ArrowException, DamagedFileError, UnicodeError) as error:
+        blocks = _marked_end(_arrow_blocks(parts, form, len(names)), form, len(names))
+        for batch in _batches(Blocks(blocks), form, names):
+            if kept is not None:
+                batches.append(_typed(kept, kinds, form))
+            kept = _own(batch.columns, form, columns.header)
+    except (pa.ArrowException, UnicodeError) as error:
         raise SuspiciousError(str(error)) from None
     if kept is None or any(column[-1].as_py() != _END for column in kept):
         raise SuspiciousError("the last row")
     batches.append(_typed([column.slice(0, len(column) - 1) for column in kept], kinds, form))
-    read = [pa.chunked_array([batch[at] for batch in batches], kind) for at, kind in enumerate(kinds)]
-    return pa.Table.from_arrays(read, names=list(names)).unify_dictionaries()
+    return batches
 
 
 def _batches(file: Blocks, form: FileForm, names: Sequence[str]) -> Iterator[pa.RecordBatch]:

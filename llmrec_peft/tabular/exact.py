@@ -10,10 +10,10 @@ import pyarrow as pa
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import quoted, shown
 from llmrec_peft.progress import SILENT, Progress
-from llmrec_peft.tabular.delimited import Columns
+from llmrec_peft.tabular.delimited import Columns, parsed_lines
 from llmrec_peft.tabular.form import SPACES, FileForm
 from llmrec_peft.tabular.lines import Line, numbered_lines
-from llmrec_peft.tabular.records import records
+from llmrec_peft.tabular.records import QuotedRecords, records
 from llmrec_peft.tabular.row_table import RowTable
 from llmrec_peft.tabular.table_read import TableRead
 from llmrec_peft.tabular.unpacked import DamagedFileError, opened
@@ -26,8 +26,9 @@ def read_exactly(
     types: Mapping[str, pa.DataType],
     skip_bad: int,
     progress: Progress = SILENT,
+    quick_pieces: bool = True,
 ) -> TableRead:
-    """Read a delimited file row by row.
+    """Read a delimited file row by row; pieces of it that are right are left to the quick way.
 
     Args:
         path: The file.
@@ -36,12 +37,14 @@ def read_exactly(
         types: Types of columns that are not read as texts.
         skip_bad: Bad rows that may be left out.
         progress: Where it is shown how far the reading is.
+        quick_pieces: False where no piece is left to the quick way.
 
     Raises:
         InputError: Naming the line, and the column where it is one, of the first row that is bad beyond those allowed;
             or the line after which the file is damaged.
     """
     rows = RowTable(path, columns.names, types, form.decimal, skip_bad)
+    kinds = [types.get(name, pa.string()) for name in columns.names]
     header = None if columns.header is None else list(columns.header)
     last = 0
 
@@ -51,12 +54,25 @@ def read_exactly(
             last = line.number
             yield line
 
+    def quick(lines: bytes, before: int) -> bool:
+        nonlocal last
+        inside = isinstance(found, QuotedRecords) and found.inside
+        if not quick_pieces or inside or (before == 0 and header is not None):
+            return False
+        batches = parsed_lines(lines, form, columns, kinds)
+        if batches is not None:
+            rows.add_batches(batches)
+            last = before + lines.count(b"\n")
+        return batches is not None
+
     try:
         with opened(path, form.compression, progress) as unpacked:
-            found = records(counted(numbered_lines(unpacked, form.encoding)), form, len(columns.names))
+            lines = counted(numbered_lines(unpacked, form.encoding, quick))
+            found = records(lines, form, len(columns.names))
+            each = iter(found)
             if header is not None:
-                next(found, None)  # was looked at before
-            for line, cells, flaw in found:
+                next(each, None)  # was looked at before
+            for line, cells, flaw in each:
                 why = flaw or _wrong_shape(cells, header, len(columns.names), form)
                 if why is None:
                     rows.add(line, cells, sum(map(len, cells)))

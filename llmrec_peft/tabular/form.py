@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -21,7 +22,22 @@ ENCODINGS = (
 )
 """Encodings that are read, by Python's names; in all but UTF-16 the byte of a line end is nothing else."""
 _LINE_ENDS = "\r\n"
-_MOST_COLUMNS = 10_000
+MOST_COLUMNS = 10_000
+"""Columns of a table; a line with more is no row."""
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that stands twice; None if none does.
+
+    >>> repeated(["user", "item", "user"])
+    'user'
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 class FileForm(Options):
@@ -39,7 +55,7 @@ class FileForm(Options):
     """Encoding of the text; a byte order mark is dropped."""
     header: bool = True
     """Whether the first line names the columns."""
-    columns: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=_MOST_COLUMNS)
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=MOST_COLUMNS)
     """Names of all columns in their order, in place of the header's; of JSON and Parquet, the columns that are read."""
     rest: bool = False
     """Whether delimiters after the last column belong to its text: titles with commas and without quotation marks."""
@@ -73,8 +89,8 @@ class FileForm(Options):
         names = value or ()
         if any(not name.strip() for name in names):
             raise ValueError("a column has no name")
-        if len(set(names)) < len(names):
-            raise ValueError(f"two columns are called {quoted(next(n for n in names if names.count(n) > 1))}")
+        if (twice := repeated(names)) is not None:
+            raise ValueError(f"two columns are called {quoted(twice)}")
         return value
 
     @model_validator(mode="after")

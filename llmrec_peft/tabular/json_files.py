@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+import codecs
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice, takewhile
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,21 +15,27 @@ from llmrec_peft.printable import shown
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.cells import cell_of, column_of
 from llmrec_peft.tabular.delimited import SuspiciousError
-from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.json_quick import kinds_of, read_json_quickly
+from llmrec_peft.tabular.form import MOST_COLUMNS, FileForm
+from llmrec_peft.tabular.json_quick import kinds_of, parsed_records, read_json_quickly, require_quick
 from llmrec_peft.tabular.json_records import BrokenJsonError, JsonRecord, json_records
 from llmrec_peft.tabular.row_table import RowTable
 from llmrec_peft.tabular.table_read import TableRead
-from llmrec_peft.tabular.unpacked import DamagedFileError, opened
+from llmrec_peft.tabular.unpacked import DamagedFileError, Unpacked, opened
 
-_FIRST = 5000
+FIRST = 5000
 """Records whose fields are the columns, where nobody names them."""
-_MOST_COLUMNS = 10_000
+_FIRST_BYTES = 1 << 26
+"""Bytes after which no further record is looked at for that."""
 
 
 @contextmanager
-def _records(path: Path, form: FileForm, progress: Progress = SILENT) -> Iterator[Iterator[JsonRecord]]:
-    """Open the records of a file.
+def _records(
+    path: Path,
+    form: FileForm,
+    progress: Progress = SILENT,
+    quick: Callable[[bytes, int], bool] | None = None,
+) -> Iterator[tuple[Iterator[JsonRecord], Unpacked]]:
+    """Open the records of a file, and the file.
 
     Raises:
         InputError: In the block, naming the line from which on the file cannot be read.
@@ -41,9 +48,15 @@ def _records(path: Path, form: FileForm, progress: Progress = SILENT) -> Iterato
             last = record.line
             yield record
 
+    def counting(lines: bytes, before: int) -> bool:
+        nonlocal last
+        read = quick is not None and quick(lines, before)
+        last = before + lines.count(b"\n") if read else last
+        return read
+
     try:
         with opened(path, form.compression, progress) as unpacked:
-            yield counted(json_records(unpacked, form))
+            yield counted(json_records(unpacked, form, counting)), unpacked
     except BrokenJsonError as error:
         raise InputError(f"{shown(path)}, line {error.line}: {error}") from None
     except DamagedFileError as error:
@@ -62,8 +75,9 @@ def json_columns(path: Path, form: FileForm) -> tuple[str, ...]:
 
 
 def _first(path: Path, form: FileForm) -> list[JsonRecord]:
-    with _records(path, form) as found:
-        return list(islice(found, _FIRST))
+    """Return the first records; fewer of long ones."""
+    with _records(path, form) as (found, file):
+        return list(takewhile(lambda _: file.size < _FIRST_BYTES, islice(found, FIRST)))
 
 
 def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
@@ -72,17 +86,17 @@ def _fields(path: Path, first: list[JsonRecord]) -> tuple[str, ...]:
         raise InputError(f"{shown(path)}: the file holds no record")
     if not names:
         raise InputError(f"{shown(path)}, line {first[0].line}: {first[0].flaw or 'no record has a field'}")
-    if len(names) > _MOST_COLUMNS:
+    if len(names) > MOST_COLUMNS:
         raise InputError(f"{shown(path)}: its records have {len(names)} fields: name those to read (option columns)")
     return tuple(names)
 
 
-def first_json_rows(path: Path, form: FileForm, rows: int) -> pa.Table:
-    """Return the first rows that can be read."""
-    names = json_columns(path, form)
-    with _records(path, form) as found:
-        first = [record for record in islice(found, rows) if record.flaw is None]
-    columns = [column_of([cell_of(record.fields.get(name)) for record in first]) for name in names]
+def first_json_rows(path: Path, form: FileForm) -> pa.Table:
+    """Return the first rows that can be read, at most `FIRST`."""
+    first = _first(path, form)
+    names = form.columns or _fields(path, first)
+    rows = [record.fields for record in first if record.flaw is None]
+    columns = [column_of([cell_of(fields.get(name)) for fields in rows]) for name in names]
     return pa.Table.from_arrays(columns, names=list(names))
 
 
@@ -99,11 +113,16 @@ def read_json(
     Raises:
         InputError: As `read_table`.
     """
+    kinds: list[pa.DataType | None] | None = None
     try:
         kinds = kinds_of(_first(path, form), names)
-        return TableRead(read_json_quickly(path, form, names, kinds, types, progress))
+        require_quick(form, kinds, [types.get(name) for name in names])
     except SuspiciousError:
-        return read_json_exactly(path, form, names, types, skip_bad, progress)
+        kinds = None
+    if kinds is not None:
+        with suppress(SuspiciousError):
+            return TableRead(read_json_quickly(path, form, names, kinds, types, progress))
+    return read_json_exactly(path, form, names, types, skip_bad, progress, kinds)
 
 
 def read_json_exactly(
@@ -113,14 +132,28 @@ def read_json_exactly(
     types: Mapping[str, pa.DataType],
     skip_bad: int,
     progress: Progress = SILENT,
+    kinds: Sequence[pa.DataType | None] | None = None,
 ) -> TableRead:
     """Read a JSON file record by record; the arguments are those of `read_table`.
+
+    Pieces of it that are right are left to the quick way, where `kinds` says how pyarrow can read the columns.
 
     Raises:
         InputError: As `read_table`.
     """
     rows = RowTable(path, names, types, form.decimal, skip_bad)
-    with _records(path, form, progress) as found:
+    wanted = [types.get(name) for name in names]
+
+    def quick(lines: bytes, before: int) -> bool:
+        if kinds is None or (before and lines.startswith(codecs.BOM_UTF8)):
+            return False
+        try:
+            rows.add_batches(parsed_records([lines], form, names, kinds, wanted))
+        except SuspiciousError:
+            return False
+        return True
+
+    with _records(path, form, progress, quick) as (found, _):
         for line, fields, flaw in found:
             if flaw is not None:
                 rows.add_bad(line, flaw)

@@ -13,9 +13,10 @@ import pyarrow.json as arrow_json
 import pyarrow.types as of
 
 from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.tabular.cells import Number, Whole
 from llmrec_peft.tabular.delimited import BLOCK, Blocks, SuspiciousError
 from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.json_records import JsonRecord, Number, Whole
+from llmrec_peft.tabular.json_records import JsonRecord
 from llmrec_peft.tabular.lines import LONGEST_LINE, byte_parts
 from llmrec_peft.tabular.typed import converted, finite
 from llmrec_peft.tabular.unpacked import DamagedFileError, opened
@@ -67,32 +68,58 @@ def read_json_quickly(
     Raises:
         SuspiciousError: If anything is not as it should be, or texts of numbers would not be as the file writes them.
     """
-    if form.format != "json-lines" or form.encoding != "utf-8" or any(kind is None for kind in kinds):
-        raise SuspiciousError("another format")
     wanted = [types.get(name) for name in names]
-    for own, kind in zip(kinds, wanted, strict=True):
-        if not _keeps(own, kind):
-            raise SuspiciousError("texts of numbers")
-    parts: list[list[pa.Array]] = [[] for _ in names]
-    lines = _Lines()
+    require_quick(form, kinds, wanted)
     try:
         with opened(path, form.compression, progress) as unpacked:
-            for batch in _batches(lines.checked(byte_parts(unpacked, form.encoding)), names, kinds):
-                lines.rows += len(batch)
-                for at, (name, kind) in enumerate(zip(names, wanted, strict=True)):
-                    parts[at].append(_column(batch.column(name), kind, form))
-    except (pa.ArrowException, DamagedFileError, UnicodeError, ValueError) as error:
+            batches = parsed_records(unpacked, form, names, kinds, wanted)
+    except DamagedFileError as error:
+        raise SuspiciousError(str(error)) from None
+    own = [pa.list_(pa.string()) if of.is_list(kind) else pa.string() for kind in kinds]
+    columns = [pa.chunked_array([batch[at] for batch in batches], kind or own[at]) for at, kind in enumerate(wanted)]
+    return pa.Table.from_arrays(columns, names=list(names)).unify_dictionaries()
+
+
+def require_quick(form: FileForm, kinds: Sequence[pa.DataType | None], wanted: Sequence[pa.DataType | None]) -> None:
+    """Refuse a file that pyarrow cannot read, or whose texts of numbers would not be as the file writes them.
+
+    Raises:
+        SuspiciousError: If it is so.
+    """
+    if form.format != "json-lines" or form.encoding != "utf-8" or any(kind is None for kind in kinds):
+        raise SuspiciousError("another format")
+    if not all(_keeps(own, kind) for own, kind in zip(kinds, wanted, strict=True)):
+        raise SuspiciousError("texts of numbers")
+
+
+def parsed_records(
+    parts: Iterable[bytes],
+    form: FileForm,
+    names: Sequence[str],
+    kinds: Sequence[pa.DataType | None],
+    wanted: Sequence[pa.DataType | None],
+) -> list[list[pa.Array]]:
+    """Return the batches of columns that pyarrow makes of JSON lines.
+
+    Raises:
+        SuspiciousError: If anything is not as it should be.
+    """
+    lines = _Lines()
+    batches: list[list[pa.Array]] = []
+    try:
+        for batch in _batches(lines.checked(byte_parts(parts, form.encoding)), names, kinds):
+            lines.rows += len(batch)
+            batches.append([_column(batch.column(name), kind, form) for name, kind in zip(names, wanted, strict=True)])
+    except (pa.ArrowException, UnicodeError, ValueError) as error:
         raise SuspiciousError(str(error)) from None
     if lines.rows != lines.lines:
         raise SuspiciousError("several records in a line")
-    own_kinds = [pa.list_(pa.string()) if of.is_list(own) else pa.string() for own in kinds]
-    columns = [pa.chunked_array(part, kind or own) for part, kind, own in zip(parts, wanted, own_kinds, strict=True)]
-    return pa.Table.from_arrays(columns, names=list(names)).unify_dictionaries()
+    return batches
 
 
 def _keeps(own: pa.DataType | None, kind: pa.DataType | None) -> bool:
     """Return whether a column comes out as the exact way has it, which keeps numbers as the file writes them."""
-    if of.is_list(own):
+    if own is not None and of.is_list(own):
         return kind is None and not (of.is_floating(own.value_type) or of.is_boolean(own.value_type))
     if of.is_floating(own):
         return kind is not None and of.is_floating(kind)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from llmrec_peft.errors import reason_of
 from llmrec_peft.printable import quoted
-from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.cells import Number, Whole
+from llmrec_peft.tabular.form import FileForm, repeated
 from llmrec_peft.tabular.lines import LONGEST_LINE, byte_parts, numbered_lines, text_of
 
+DEPTH = 64
+"""How deep arrays and objects may lie in each other."""
 KEY, VALUE = "key", "value"
 """Columns of one object of objects: the name of each, and what it is where it is no object."""
 _BLANKS = " \t\r\n"
+_TOO_DEEP = f"nested too deeply: more than {DEPTH} arrays or objects in each other"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -45,23 +49,25 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-class Whole(str):
-    """A whole number as the file writes it."""
-
-    __slots__ = ()
-
-
-class Number(str):
-    """A number with a point or an exponent as the file writes it."""
-
-    __slots__ = ()
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(f"the name {quoted(repeated(name for name, _ in pairs))} stands twice in one object")
+    return values
 
 
-_DECODER = json.JSONDecoder(parse_int=Whole, parse_float=Number, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(parse_int=Whole, parse_float=Number, parse_constant=_no_number, object_pairs_hook=_once)
 
 
-def json_records(parts: Iterable[bytes], form: FileForm) -> Iterator[JsonRecord]:
+def json_records(
+    parts: Iterable[bytes], form: FileForm, quick: Callable[[bytes, int], bool] | None = None
+) -> Iterator[JsonRecord]:
     """Yield the records of a JSON file.
+
+    Args:
+        parts: The file's bytes.
+        form: Its form.
+        quick: Of JSON lines, see `llmrec_peft.tabular.lines.numbered_lines`.
 
     Raises:
         BrokenJsonError: If an array is no JSON from some line on.
@@ -70,7 +76,7 @@ def json_records(parts: Iterable[bytes], form: FileForm) -> Iterator[JsonRecord]
     if form.format == "json":
         yield from _Array(parts, form.encoding).records()
         return
-    for number, text, flaw in numbered_lines(parts, form.encoding):
+    for number, text, flaw in numbered_lines(parts, form.encoding, quick):
         if flaw is not None:
             yield JsonRecord(number, {}, flaw)
         elif text := text.strip(_BLANKS):
@@ -85,20 +91,37 @@ def _record(line: int, text: str) -> JsonRecord:
     except (ValueError, RecursionError) as error:
         return JsonRecord(line, {}, f"no JSON ({_why(error)})")
     if end < len(text):
-        return JsonRecord(line, {}, f"{quoted(text[end : end + 30])} stands behind the object: one object a line")
+        return JsonRecord(
+            line, {}, f"{quoted(text[end : end + 30].strip())} stands behind the object: one object a line"
+        )
     if not isinstance(value, dict):
         return JsonRecord(line, {}, "no JSON object: every line is one, with named fields")
-    return JsonRecord(line, value, _half_of(value, text, 0, end))
+    return JsonRecord(line, value, _flaw_of(value, text, 0, end))
 
 
-def _half_of(value: Any, text: str, start: int, end: int) -> str | None:
-    """Return the flaw of a value with half a character, which JSON can escape and no file can hold."""
-    if _SURROGATE.search(text, start, end):
+def _flaw_of(value: Any, text: str, start: int, end: int) -> str | None:
+    """Return what is wrong with a value of JSON that stands in a text, though JSON allows it."""
+    if _SURROGATE.search(text, start, end):  # half a character, which JSON can escape and no file can hold
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
             return "half a character (a lone surrogate)"
+        except RecursionError:
+            return _TOO_DEEP
+    if text.count("[", start, end) + text.count("{", start, end) > DEPTH and _is_deep(value):
+        return _TOO_DEEP
     return None
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether arrays and objects lie in each other deeper than `DEPTH`."""
+    level = [value]
+    for _ in range(DEPTH):
+        below = [one for one in level if isinstance(one, (dict, list))]
+        level = [inner for one in below for inner in (one.values() if isinstance(one, dict) else one)]
+        if not level:
+            return False
+    return True
 
 
 def _no_json(text: str, error: json.JSONDecodeError) -> str:
@@ -109,7 +132,7 @@ def _no_json(text: str, error: json.JSONDecodeError) -> str:
 
 
 def _why(error: BaseException) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else reason_of(error)
+    return _TOO_DEEP if isinstance(error, RecursionError) else reason_of(error)
 
 
 class _Array:
@@ -176,13 +199,14 @@ class _Array:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
-                if isinstance(error, RecursionError) or len(self._text) - self._at > LONGEST_LINE or not self._more():
+                cut = isinstance(error, json.JSONDecodeError) and len(self._text) - self._at <= LONGEST_LINE
+                if not (cut and self._more()):
                     self._broken(
                         f"no JSON ({_why(error)})" if not isinstance(error, json.JSONDecodeError) else error.msg
                     )
                 continue
             if end < len(self._text) or not self._more():
-                flaw = _half_of(value, self._text, self._at, end)
+                flaw = _flaw_of(value, self._text, self._at, end)
                 self._line += self._text.count("\n", self._at, end)
                 self._at = end
                 return value, flaw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 LONGEST_LINE = 1 << 24
@@ -60,12 +60,16 @@ def text_of(encoding: str) -> str:
     return "utf-8" if encoding == "utf-16" else encoding
 
 
-def numbered_lines(parts: Iterable[bytes], encoding: str) -> Iterator[Line]:
+def numbered_lines(
+    parts: Iterable[bytes], encoding: str, quick: Callable[[bytes, int], bool] | None = None
+) -> Iterator[Line]:
     """Yield the lines, which end in a line feed, a carriage return, or both.
 
     Args:
         parts: The file's bytes.
         encoding: Its encoding; a line that is not in it is flawed.
+        quick: Called with each piece of whole lines and the number of the last line before; True where it read the
+            piece in another way, and its lines are not wanted.
 
     Raises:
         UnicodeError: If it is in UTF-16 and damaged, or without a byte order mark.
@@ -75,6 +79,9 @@ def numbered_lines(parts: Iterable[bytes], encoding: str) -> Iterator[Line]:
         if flaw is not None:
             number += 1
             yield Line(number, "", flaw)
+            continue
+        if quick is not None and lines.count(b"\r") == lines.count(b"\r\n") and quick(lines, number):
+            number += lines.count(b"\n") + (not lines.endswith(b"\n"))
             continue
         text = _clean_text(lines, text_of(encoding))
         if text is not None:

@@ -23,7 +23,7 @@ def sample_rows(path: Path, form: FileForm, rows: int) -> pa.Table:
     if form.format == "parquet":
         names = parquet_columns(path, form)
         return read_parquet(path, form, names, {}, 0, rows).table.slice(0, rows).combine_chunks()
-    return first_json_rows(path, form, rows)
+    return first_json_rows(path, form).slice(0, rows)
 
 
 def own_columns(path: Path, form: FileForm) -> tuple[str, ...]:

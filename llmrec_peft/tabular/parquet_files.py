@@ -17,7 +17,7 @@ from llmrec_peft.printable import quoted, shown
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.regular_files import open_regular
 from llmrec_peft.tabular.cells import LISTS
-from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.tabular.form import MOST_COLUMNS, FileForm
 from llmrec_peft.tabular.table_read import BadRow, BadRows, TableRead, require_names
 from llmrec_peft.tabular.typed import converted, finite, reason, wrong_rows
 from llmrec_peft.tabular.unpacked import LARGEST_FILE, LARGEST_RATIO
@@ -43,6 +43,8 @@ def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, int]]:
         try:
             with os.fdopen(os.dup(descriptor), "rb") as file:
                 facts = pq.ParquetFile(file, arrow_extensions_enabled=False, **limits).metadata
+                if facts.num_columns > MOST_COLUMNS:
+                    raise InputError(f"{shown(path)}: {facts.num_columns:,} columns, more than {MOST_COLUMNS:,}")
                 columns = [facts.schema.column(at) for at in range(facts.num_columns)]
                 declared = sum(
                     max(0, facts.row_group(group).column(at).total_uncompressed_size)

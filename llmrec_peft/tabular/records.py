@@ -34,8 +34,8 @@ class UnclosedError(Exception):
     """A quotation mark is never closed."""
 
 
-def records(lines: Iterable[Line], form: FileForm, columns: int | None = None) -> Iterator[Record]:
-    """Yield the records of a delimited file; empty lines are none.
+def records(lines: Iterable[Line], form: FileForm, columns: int | None = None) -> Iterable[Record]:
+    """Return the records of a delimited file; empty lines are none.
 
     Args:
         lines: Its lines.
@@ -43,9 +43,12 @@ def records(lines: Iterable[Line], form: FileForm, columns: int | None = None) -
         columns: How many columns it has, which `FileForm.rest` needs; by default as many as the form names.
     """
     if form.quote != "none":
-        yield from _Quoted(iter(lines), form)
-        return
-    split = _splitter(form, columns or len(form.columns or ()))
+        return QuotedRecords(iter(lines), form)
+    return _plain_records(lines, form, columns or len(form.columns or ()))
+
+
+def _plain_records(lines: Iterable[Line], form: FileForm, columns: int) -> Iterator[Record]:
+    split = _splitter(form, columns)
     ends = " \t\r\n" if form.delimiter == SPACES else "\r\n"
     for number, text, flaw in lines:
         bare = text.strip(ends) if form.delimiter == SPACES else text.rstrip(ends)
@@ -62,10 +65,16 @@ def _splitter(form: FileForm, columns: int) -> Callable[[str], list[str]]:
     return lambda text: text.split(form.delimiter, most)
 
 
-class _Quoted:
+class QuotedRecords:
     """Records with cells in quotation marks, which may hold delimiters and line breaks, by Python's csv module."""
 
     def __init__(self, lines: Iterator[Line], form: FileForm) -> None:
+        """Begin at the start of a record.
+
+        Args:
+            lines: The lines.
+            form: The file's form.
+        """
         self._source = lines
         self._pushed: deque[Line] = deque()
         self._held: list[Line] = []
@@ -74,7 +83,13 @@ class _Quoted:
         self._marked = len(form.delimiter) > 1 or not form.delimiter.isascii()
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_RECORD))
 
+    @property
+    def inside(self) -> bool:
+        """Whether lines of a record were read that is not whole yet."""
+        return bool(self._held)
+
     def __iter__(self) -> Iterator[Record]:
+        """Yield the records."""
         delimiter = MARK if self._marked else self._form.delimiter
         while True:
             reader = csv.reader(self._lines(), delimiter=delimiter, quotechar=self._form.quote)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.types as of
 
 from llmrec_peft.tabular.cells import Cell, column_of, joined
 from llmrec_peft.tabular.table_read import BadRow, BadRows, TableRead
@@ -61,6 +60,17 @@ class RowTable:
         if len(self._rows) >= _ROWS or self._size >= _CHARACTERS:
             self.flush()
 
+    def add_batches(self, batches: Sequence[Sequence[pa.Array]]) -> None:
+        """Add rows that are Arrow already, each column of its type.
+
+        Raises:
+            InputError: As `flush`.
+        """
+        self.flush()
+        for batch in batches:
+            for parts, column in zip(self._parts, batch, strict=True):
+                parts.append(column)
+
     def add_bad(self, line: int, why: str) -> None:
         """Take note of a row that cannot be read.
 
@@ -77,17 +87,20 @@ class RowTable:
         Raises:
             InputError: Naming the first bad row, in the order of the file, that is one too many.
         """
-        columns = [column_of(cells) for cells in zip(*self._rows, strict=True)] if self._rows else []
+        columns: list[pa.Array] = []
         wrong: dict[int, BadRow] = {}
-        for name, column, kind in zip(self._names, columns, self._kinds, strict=False):
-            for row, why in self._wrong(column, kind):
+        cells_of_columns = zip(*self._rows, strict=True) if self._rows else ()
+        for name, cells, kind in zip(self._names, cells_of_columns, self._kinds, strict=False):
+            column, found = (column_of(cells), []) if kind is None else self._checked(cells, kind)
+            columns.append(column)
+            for row, why in found:
                 wrong.setdefault(row, BadRow(self._path, self._lines[row], name, why))
         self._allowed.add(sorted([*self._bad, *wrong.values()], key=lambda bad: bad.line))
         if wrong:
             kept = pa.array([row for row in range(len(self._rows)) if row not in wrong], pa.int64())
             columns = [column.take(kept) for column in columns]
         for parts, column, kind in zip(self._parts, columns, self._kinds, strict=False):
-            parts.append(column if kind is None else self._converted(column, kind))
+            parts.append(column if kind is None else converted(column, kind, self._decimal))
         self._lines, self._rows, self._bad, self._size = [], [], [], 0
 
     def result(self) -> TableRead:
@@ -104,17 +117,11 @@ class RowTable:
         table = pa.Table.from_arrays(columns, names=list(self._names)).unify_dictionaries()
         return TableRead(table, tuple(self._allowed.rows))
 
-    def _wrong(self, column: pa.Array, kind: pa.DataType | None) -> list[tuple[int, str]]:
-        """Return the rows whose cell is not of a type, and why; no more than decide."""
-        if kind is None:
-            return []
+    def _checked(self, cells: Sequence[Cell], kind: pa.DataType) -> tuple[pa.Array, list[tuple[int, str]]]:
+        """Return cells as texts, and the rows whose cell is not of a type, and why; no more than decide."""
         most = self._allowed.left + 1
-        if of.is_list(column.type):
-            lists = [row for row, value in enumerate(column.to_pylist()) if value is not None]
-            return [(row, f"a list, where {kind!s:.40} is expected") for row in lists[:most]]
-        rows = wrong_rows(column, kind, self._decimal, most)
-        return [(row, reason(column[row].as_py(), kind, self._decimal)) for row in rows]
-
-    def _converted(self, column: pa.Array, kind: pa.DataType) -> pa.Array:
-        texts = pa.nulls(len(column), pa.string()) if of.is_list(column.type) else column
-        return converted(texts, kind, self._decimal)
+        lists = [row for row, cell in enumerate(cells) if isinstance(cell, list)]
+        texts = pa.array([None if isinstance(cell, list) else cell for cell in cells], pa.string())
+        rows = wrong_rows(texts, kind, self._decimal, most)
+        found = [(row, reason(texts[row].as_py(), kind, self._decimal)) for row in rows]
+        return texts, found + [(row, f"a list, where {kind!s:.40} is expected") for row in lists[:most]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _FURTHER = 1 << 25
 _LOOK = 1 << 18
 """Bytes of one look further in."""
 _LOOKS = 32
+_BEYOND = re.compile(rb"[\x80-\xff]")
 _OTHER_FILES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "an SQLite database: export the table as CSV or Parquet"),
     (0, b"\xd0\xcf\x11\xe0", "an old Excel workbook: save the sheet as CSV"),
@@ -77,7 +79,7 @@ def sample_of(path: Path, compression: Compression | None = None) -> Sample:
             elif not whole:
                 done = 0
                 while part and done < _FURTHER:
-                    looks.append(part[:_LOOK])
+                    looks.append(_around_letters(part))
                     done += len(part)
                     part = next(parts, b"")
         except DamagedFileError as error:
@@ -90,6 +92,12 @@ def sample_of(path: Path, compression: Compression | None = None) -> Sample:
     if not head.strip(b"\xef\xbb\xbf\r\n \t"):
         raise InputError(f"{shown(path)}: the file is empty")
     return Sample(packed, head[:HEAD], whole and len(head) <= HEAD, tuple(filter(None, map(_whole_lines, looks))))
+
+
+def _around_letters(part: bytes) -> bytes:
+    """Return what stands around the first byte beyond ASCII; nothing where there is none."""
+    found = None if part.isascii() else _BEYOND.search(part)
+    return b"" if found is None else part[max(0, found.start() - _LOOK // 2) : found.start() + _LOOK // 2]
 
 
 def _whole_lines(look: bytes) -> bytes:

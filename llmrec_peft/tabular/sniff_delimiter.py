@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from llmrec_peft.printable import quoted
 from llmrec_peft.tabular.form import SPACES, FileForm
@@ -52,80 +52,96 @@ class Shape:
     least: int
 
 
-def delimiter_of(text: str, given: dict[str, Any]) -> dict[str, Guess]:
-    """Return guesses of `delimiter`, `quote` and `rest`.
+class Layout(NamedTuple):
+    """How a line is divided.
+
+    Attributes:
+        guesses: Guesses of `delimiter`, `quote` and `rest`.
+        columns: How many columns there are.
+    """
+
+    guesses: dict[str, Guess]
+    columns: int
+
+
+def delimiter_of(text: str, given: dict[str, Any]) -> Layout:
+    """Return how the lines of a text are divided.
 
     Args:
         text: Whole lines.
         given: Fields that are known.
     """
     delimiters = [given["delimiter"]] if "delimiter" in given else [*_STRONG, *_WEAK, _blanks(text)]
-    guesses = {one: _quote_of(text, one, given) for one in delimiters if one == SPACES or one in text}
-    shapes = [_shape(text, one, guess.value) for one, guess in guesses.items()]
+    quotes = {one: _quote_of(text, one, given) for one in delimiters if one == SPACES or one in text}
+    shapes = [_shape(text, one, guess.value) for one, guess in quotes.items()]
     found = _best([shape for shape in shapes if shape.columns > 1])
     rest = _rest(text, shapes, found, given)
+    columns = len(given.get("columns") or ())
     if rest is not None:
-        why = (
-            f"split at {_name(rest)}, rows have {rest.least} columns or more, and the first {rest.least - 1} are codes"
-        )
-        return {
+        least = columns or rest.least
+        why = f"split at {_name(rest)}, rows have {least} columns or more, and the first {least - 1} are codes"
+        guesses = {
             "delimiter": Guess(rest.delimiter, why, sure=False),
             "quote": Guess("none", "cells that hold delimiters are not quoted"),
-            "rest": Guess(True, f"the last of {rest.least} columns holds delimiters itself", sure=False),
+            "rest": Guess(True, f"the last of {least} columns holds delimiters itself", sure=False),
         }
+        return Layout(guesses, least)
+    no_rest = Guess(False, "nothing says that the last column holds delimiters itself")
     if found is not None:
         share = "every row" if found.share == 1 else f"{found.share:.1%} of the rows"
         why = f"split at {_name(found)}, {share} of the sample has {found.columns} columns"
-        return {
-            "delimiter": Guess(found.delimiter, why, sure=found.share >= _ALMOST_ALL),
-            "quote": guesses[found.delimiter],
-            "rest": Guess(False, "rows are not longer than the header"),
-        }
+        delimiter = Guess(found.delimiter, why, sure=found.share >= _ALMOST_ALL)
+        guesses = {"delimiter": delimiter, "quote": quotes[found.delimiter], "rest": no_rest}
+        return Layout(guesses, columns or found.columns)
     one = delimiters[0] if "delimiter" in given else ","
-    return {
-        "delimiter": Guess(one, "no delimiter gives the rows one length, so there is one column", sure=not guesses),
-        "quote": guesses.get(one, Guess('"', "no cell of the sample begins with a quotation mark")),
-        "rest": Guess(False, "there is one column"),
-    }
+    alone = Guess(one, "no delimiter gives the rows one length, so there is one column", sure=not quotes)
+    guesses = {"delimiter": alone, "quote": quotes.get(one, _unquoted(one, given)), "rest": no_rest}
+    return Layout(guesses, columns or 1)
 
 
 def _name(shape: Shape) -> str:
     return NAMES.get(shape.delimiter, quoted(shape.delimiter))
 
 
-def lines_of(text: str) -> list[str]:
-    """Return the lines of a text, as the reading tells them apart, without their ends."""
-    return [line.rstrip("\r\n") for line in io.StringIO(text, newline="")]
+def _lines(text: str) -> list[str]:
+    """Return the first lines of a text, as the reading tells them apart, without their ends."""
+    return [line.rstrip("\r\n") for line in islice(io.StringIO(text, newline=""), _ROWS)]
 
 
 def _blanks(text: str) -> str:
     """Return which delimiter made of blanks a text may have."""
-    lines = lines_of(text)[:_ROWS]
+    lines = _lines(text)
     one = all("  " not in line and line == line.strip(" ") and "\t" not in line for line in lines)
     return " " if one else SPACES
 
 
 def _quote_of(text: str, delimiter: str, given: dict[str, Any]) -> Guess:
-    if "quote" in given or delimiter == SPACES:
-        return Guess(given.get("quote", "none"), "cells between blanks have no quotation")
+    if "quote" in given or delimiter == SPACES or given.get("rest"):
+        return Guess(given.get("quote", "none"), "cells between blanks, or with delimiters, have no quotation")
     double = quotation_of(text, delimiter, '"')
-    by_habit = '"' if delimiter in (",", ";") else "none"
+    by_habit = _unquoted(delimiter, given)
     if double.ill:
         return _disputed(text, delimiter, double)
-    if double.well and (by_habit == '"' or double.needed or double.well > _DECORATED * double.lines):
-        return Guess('"', f"cells of the sample are quoted, {double.well:,}, and all of them end with their mark")
+    if double.well and (by_habit.value == '"' or double.needed or double.well > _DECORATED * double.lines):
+        return Guess('"', f"quoted cells in the sample: {double.well:,}, and all end with their mark")
     if double.well:
         return Guess("none", f"of {double.lines:,} lines only {double.well:,} have a cell in quotation marks", False)
     single = quotation_of(text, delimiter, "'")
     if single.well > max(1, single.lines // 2) and not single.ill:
         return Guess("'", f"{single.well:,} cells of the sample stand in single quotation marks")
-    return Guess(by_habit, "no cell of the sample begins with a quotation mark")
+    return by_habit
+
+
+def _unquoted(delimiter: str, given: dict[str, Any]) -> Guess:
+    """Return the quotation of a text without quoted cells, as it is usual with a delimiter."""
+    usual = '"' if delimiter in (",", ";") and not given.get("rest") else "none"
+    return Guess(usual, "no cell of the sample begins with a quotation mark")
 
 
 def _disputed(text: str, delimiter: str, found: Quotation) -> Guess:
     """Return whether a text has quotation, some cells of which go on behind their closing mark."""
     without, within = _shape(text, delimiter, "none"), _shape(text, delimiter, '"')
-    why = f"{found.ill:,} cells of the sample begin with a quotation mark and go on behind the next"
+    why = f"cells that begin with a quotation mark and go on behind the next: {found.ill:,}"
     if within.columns > 1 and within.share > without.share and found.well > found.ill:
         return Guess('"', f"{why}, but rows have one length only if the {found.well:,} others are quoted", False)
     return Guess("none", why)
@@ -162,7 +178,7 @@ def _rest(text: str, shapes: Sequence[Shape], found: Shape | None, given: dict[s
         return None
     if found is not None and (found.share >= _ALMOST_ALL or found.columns != found.least):
         return None
-    lines = [line for line in lines_of(text)[:_ROWS] if line.strip()]
+    lines = [line for line in _lines(text) if line.strip()]
     for one in shapes:
         if one.least < 2 or one.delimiter in ("\x01", "^"):  # noqa: PLR2004 - a column of codes, and the rest
             continue

@@ -41,20 +41,27 @@ def header_of(rows: Sequence[Sequence[str]]) -> Guess:
         numbers = sum(_NUMBER.fullmatch(one) is not None for one in column)
         if column and numbers >= _MOST * len(column):
             return Guess(True, f"below {quoted(cell.strip(), 40)} stand numbers")
-    known = [cell for cell in first if re.sub(r"[\s]", "_", cell.strip().lower()) in _KNOWN]
+    return _by_looks(first, columns)
+
+
+def _by_looks(first: Sequence[str], columns: Sequence[Sequence[str]]) -> Guess:
+    """Return whether the first row looks like the rows below it, which are no numbers."""
+    shapes = [Counter(map(_looks, column)).most_common(1)[0] if column else ("", 0) for column in columns]
+    patterned = [at for at, (shape, count) in enumerate(shapes) if "9" in shape and count >= _USUAL * len(columns[at])]
+    for at in patterned:
+        if _looks(first[at]) == shapes[at][0]:
+            return Guess(False, f"{quoted(first[at].strip(), 40)} in the first row looks like the cells below it")
+    known = [cell for cell in first if re.sub(r"\s", "_", cell.strip().lower()) in _KNOWN]
     if len(known) * 2 >= len(first):
         return Guess(True, f"{quoted(known[0].strip(), 40)} is a usual name of a column")
-    return _by_looks(first, columns, known)
+    if patterned:
+        cell = first[patterned[0]].strip()
+        return Guess(True, f"{quoted(cell, 40)} looks unlike the cells below it in column {patterned[0] + 1}")
+    return _by_words(first, columns, known)
 
 
-def _by_looks(first: Sequence[str], columns: Sequence[Sequence[str]], known: Sequence[str]) -> Guess:
-    """Return whether the first row looks like the rows below it."""
-    for at, (cell, column) in enumerate(zip(first, columns, strict=True)):
-        shape, count = Counter(map(_looks, column)).most_common(1)[0] if column else ("", 0)
-        if "9" in shape and count >= _USUAL * len(column):
-            if _looks(cell) == shape:
-                return Guess(False, f"{quoted(cell.strip(), 40)} in the first row looks like the cells below it")
-            return Guess(True, f"{quoted(cell.strip(), 40)} looks unlike the cells below it in column {at + 1}")
+def _by_words(first: Sequence[str], columns: Sequence[Sequence[str]], known: Sequence[str]) -> Guess:
+    """Return whether the words of the first row are names, where nothing proves it."""
     if known:
         return Guess(True, f"{quoted(known[0].strip(), 40)} is a usual name of a column", sure=False)
     for at, (cell, column) in enumerate(zip(first, columns, strict=True)):
@@ -74,7 +81,7 @@ def _looks(cell: str) -> str:
     """Return the shape of a cell: its kinds of characters, without how many.
 
     >>> _looks("N34700"), _looks("B005FU5HFI"), _looks("2015-01-02")
-    ('A9', 'A9A9A9A', '9-9-9')
+    ('A9', 'A9A9A', '9-9-9')
     """
     kinds = ["9" if letter.isdigit() else "A" if letter.isupper() else "a" if letter.isalpha() else letter
              for letter in cell.strip()[:64]]  # fmt: skip

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted, shown
+from llmrec_peft.tabular.form import MOST_COLUMNS, repeated
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,16 @@ class BadRows:
 
 
 def require_names(names: Sequence[str], where: Path) -> None:
-    """Refuse a header with a column without a name, or with one name twice.
+    """Refuse a header with too many columns, a column without a name, or one name twice.
 
     Raises:
         InputError: Naming the column.
     """
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{shown(where)}: {len(names):,} columns, more than the {MOST_COLUMNS:,} of a table")
     for at, name in enumerate(names):
         if not name.strip():
             raise InputError(f"{shown(where)}: column {at + 1} has no name in the header: name all (option columns)")
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    if (twice := repeated(names)) is not None:
         often = list(names).count(twice)
         raise InputError(f"{shown(where)}: {often} columns are called {quoted(twice, 60)}: name all (option columns)")

@@ -87,6 +87,7 @@ class Unpacked:
 
     Attributes:
         file: The packed file.
+        size: How many bytes were unpacked so far.
     """
 
     def __init__(self, parts: Iterator[bytes], file: Any, most: int | None, bar: Bar | None = None) -> None:
@@ -95,7 +96,7 @@ class Unpacked:
         self._done = 0
         self._parts = parts
         self._most = most
-        self._size = 0
+        self.size = 0
 
     def size_of_file(self) -> int:
         """Return how many bytes the packed file has."""
@@ -116,8 +117,8 @@ class Unpacked:
                 raise DamagedFileError(f"the packed file is damaged or cut off ({reason_of(error)})") from None
             if not part:
                 return
-            self._size += len(part)
-            if self._most is not None and self._size > self._most:
+            self.size += len(part)
+            if self._most is not None and self.size > self._most:
                 raise DamagedFileError(f"it unpacks to more than {LARGEST_RATIO} times its size: no table")
             yield part
             if self._bar is not None:

@@ -7,9 +7,11 @@ import io
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.tabular import unpacked
 from llmrec_peft.tabular.delimited import columns_of
 from llmrec_peft.tabular.exact import read_exactly
 from llmrec_peft.tabular.form import FileForm
@@ -116,7 +118,7 @@ def test_a_file_has_the_cells_that_the_csv_module_reads(seed: int, tmp_path: Pat
         columns = [list(column) for column in zip(*expected[1:], strict=True)] or [[] for _ in expected[0]]
         assert table.column_names == expected[0], f"{seed}/{number}: {text!r}"
         assert [column.to_pylist() for column in table.columns] == columns, f"{seed}/{number}: {text!r}"
-        exact = read_exactly(path, form, columns_of(path, form), {}, 0).table
+        exact = read_exactly(path, form, columns_of(path, form), {}, 0, quick_pieces=False).table
         assert exact.equals(table), f"{seed}/{number}: the exact way reads {text!r} in another way"
         read += 1
     assert read > 50 and refused > 50
@@ -144,4 +146,37 @@ def test_a_file_without_quotation_has_the_cells_between_its_delimiters(delimiter
         table = read_table(path, form).table
         found = [list(row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
         assert found == rows, number
-        assert read_exactly(path, form, columns_of(path, form), {}, 0).table.equals(table)
+        assert read_exactly(path, form, columns_of(path, form), {}, 0, quick_pieces=False).table.equals(table)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_that_are_left_to_the_quick_way_change_nothing(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    path = tmp_path / "table.csv"
+    pieces = [*PIECES, "5", "x,1", "\0", "nan"]
+    read = bad = 0
+    for number in range(150):
+        delimiter, quote = rng.choice([",", "::"]), rng.choice(['"', "none"])
+        rows = [["user", "n"], *([rng.choice(["a", "b", '"c\nd"']), "7"] for _ in range(rng.randrange(12)))]
+        text = "".join(delimiter.join(row) + "\n" for row in rows)
+        for _ in range(rng.randrange(4)):
+            at = rng.randrange(len(text) + 1)
+            text = text[:at] + rng.choice(pieces) + text[at + rng.randrange(2) :]
+        path.write_bytes(text.encode())
+        form, types = FileForm(delimiter=delimiter, quote=quote), {"n": pa.int64()}
+        try:
+            columns = columns_of(path, form)
+            types = {name: kind for name, kind in types.items() if name in columns.names}
+        except InputError:
+            continue
+        whole = read_exactly(path, form, columns, types, 100, quick_pieces=False)
+        monkeypatch.setattr(unpacked, "BLOCK", rng.randint(1, 40))
+        in_pieces = read_exactly(path, form, columns, types, 100)
+        monkeypatch.setattr(unpacked, "BLOCK", 1 << 20)
+        assert in_pieces.bad == whole.bad, f"{seed}/{number}: {text!r}"
+        assert in_pieces.table.equals(whole.table), f"{seed}/{number}: {text!r}"
+        read += len(whole.table)
+        bad += len(whole.bad)
+    assert read > 100 and bad > 50
