@@ -114,6 +114,14 @@ def test_a_run_folder_in_the_place_of_data_is_refused(tmp_path: Path) -> None:
             llmrec_peft.train(recipe, folder)  # type: ignore[arg-type]
 
 
+def test_a_recipe_prints_in_one_line() -> None:
+    said = repr(llmrec_peft.load_recipe("movies", {"seed": 3}, data="demo"))
+    assert said == (
+        "Recipe 'movies': rating from text, collaborative, graph; lora in minilm; data movies at demo, official split;"
+        " seed 3"
+    )
+
+
 def test_evaluating_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(llmrec_peft.InputError, match="is no run folder"):
         llmrec_peft.evaluate(str(tmp_path))

@@ -36,7 +36,7 @@ def numbers(values: pa.ChunkedArray, called: str, name: str) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        found = values.cast(pa.float64())
+        found = values.cast(pa.float64(), safe=False)
         found = pc.if_else(pc.is_nan(found), pa.scalar(None, pa.float64()), found)
     else:
         texts = as_texts(values)

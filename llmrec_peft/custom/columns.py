@@ -14,8 +14,8 @@ from llmrec_peft.custom.times import TimeForm
 from llmrec_peft.data.dataset import Feedback
 from llmrec_peft.options import Options
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=500)]
-"""Name of a column as the table has it."""
+ColumnName = str
+"""Name of a column as the table has it, whatever that is."""
 Name = Annotated[str, StringConstraints(pattern=r"^[^\W\d]\w{0,59}$")]
 """What a column is called in templates and signals: letters, digits and underscores."""
 TAKEN = frozenset(("item_id", "user_id", "title", "item", "user", "history", "loop", "range", "none", "true", "false"))

@@ -183,7 +183,8 @@ def as_texts(values: pa.ChunkedArray, missing: bool = True) -> pa.ChunkedArray:
         values = there.cast(pa.int64()) if whole and (small or 0.0) < 2.0**53 else there
     texts = pc.utf8_trim_whitespace(values.cast(pa.string()))
     nothing = pa.array(MISSING if missing else ("",), pa.string())
-    return pc.if_else(pc.is_in(texts, value_set=nothing), pa.scalar(None, pa.string()), texts)
+    texts = pc.if_else(pc.is_in(texts, value_set=nothing), pa.scalar(None, pa.string()), texts)
+    return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
 
 
 def _of_numbers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -122,9 +123,14 @@ def inside(folder: Path, name: str, field: str) -> Path:
     """Return the file of a name below a folder.
 
     Raises:
-        InputError: If it lies elsewhere, through a link too.
+        InputError: If there is no such file, or it lies elsewhere, through a link too.
     """
     file = folder / name
+    if not os.path.lexists(file):
+        raise InputError(
+            f"{field}: {shown(file)} is missing; data.path is relative to where llmrec is called, --data DIR names"
+            " another folder"
+        )
     try:
         leaves = not file.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):

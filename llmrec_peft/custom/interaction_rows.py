@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ORDER_SEED = 0
 """Seed of the order of interactions whose times are not known."""
+_LARGEST = 1e30
 _TRUE = ("1", "1.0", "true", "t", "yes", "y", "ja", "oui", "si", "like")
 _FALSE = ("0", "0.0", "false", "f", "no", "n", "nein", "non", "dislike")
 
@@ -82,7 +83,10 @@ def _labels(table: pa.Table, columns: FrameColumns, called: str) -> pa.ChunkedAr
                 f"{called}: row {row + 1}, column {name!r}: {quoted(texts[row].as_py(), 60)} is neither 1 nor 0"
             )
         return pc.if_else(pc.is_valid(texts), yes.cast(pa.float32()), pa.scalar(None, pa.float32()))
-    return numbers(values, called, name).cast(pa.float32())
+    found = numbers(values, called, name)
+    if (pc.max(pc.abs(found)).as_py() or 0.0) > _LARGEST:
+        raise InputError(f"{called}, column {name!r}: a rating is larger than {_LARGEST:g}")
+    return found.cast(pa.float32())
 
 
 def _times(table: pa.Table, columns: FrameColumns, called: str) -> pa.ChunkedArray:

@@ -177,7 +177,10 @@ def _head(found: Understood) -> tuple[dict[str, Any], str]:
         return {"name": "rating", "loss": "mse", "dropout": 0.1}, "predicts ratings"
     if found.columns.feedback == "click":
         return {"name": "click"}, "predicts the probability of a click"
-    return {"name": "ranking", "negative_count": 1024}, "there are no ratings and no clicks: it orders the items"
+    said = "there are no ratings and no clicks: it orders the items"
+    if found.texts and found.columns.interactions.time is not None:
+        return {"name": "ranking", "loss": "bounded_softmax", "bound": 0.5, "negative_count": 2048}, said
+    return {"name": "ranking", "negative_count": 1024}, said
 
 
 def _training(found: Understood) -> dict[str, Any]:

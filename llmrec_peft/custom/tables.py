@@ -77,7 +77,7 @@ def as_dataset(name: str, tables: Tables, columns: FrameColumns, notes: tuple[st
         interactions=Dataset(interactions),
         items=Dataset(sides["items"]),
         users=Dataset(sides["users"]),
-        rating_range=(low, high),
+        rating_range=(float(np.float32(low)), float(np.float32(high))),  # labels have 32 bits: 0.7 is 0.699999988
         graph=graph,
         licence="your own data",
         notes=tuple(said),
@@ -107,11 +107,10 @@ def _side(
     table = pa.table({key: ids, **described(given, named, called, f"data.options.{side}")})
     if side == "items":
         title = getattr(named, "title", None)
-        texts = (
-            pa.nulls(len(table), pa.string())
-            if title is None
-            else as_texts(taken(given, title, called, "data.options.items.title"), missing=False)
-        )
+        if title is None:
+            texts = pa.chunked_array([pa.array([""] * len(table), pa.string())])
+        else:
+            texts = as_texts(taken(given, title, called, "data.options.items.title"), missing=False)
         table = table.add_column(1, "title", pc.fill_null(without_markup(texts), ""))
     table = _distinct(table, key, side, called, said)
     lacking = met.filter(pc.invert(pc.is_in(met, value_set=pc.unique(table.column(key)))))

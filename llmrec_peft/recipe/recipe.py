@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_serializer, model_validator
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import MissingFieldsError, Options, UnknownFieldError, refused, validated
+from llmrec_peft.printable import for_terminal
 from llmrec_peft.recipe.fields import field_names, meant
 from llmrec_peft.recipe.reads import Reads
 from llmrec_peft.recipe.registered import demo_settings
@@ -217,6 +218,17 @@ class Recipe(Options):
         for path, value in changes.items():
             apply_override(values, path, value)
         return self.from_plain(values)
+
+    def __repr__(self) -> str:
+        """Return what is trained on what, in one line; `to_yaml` has everything."""
+        data = self.data.reader if self.data.path is None else f"{self.data.reader} at {self.data.path}"
+        signals = ", ".join(self.signals.active)
+        return for_terminal(
+            f"Recipe {self.name!r}: {self.head.name} from {signals}; {self.adapter.method} in {self.backbone.name};"
+            f" data {data}, {self.data.split} split; seed {self.seed}"
+        )
+
+    __str__ = __repr__
 
     @classmethod
     def from_plain(cls, values: Any, where: str = "") -> Self:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
+import json
 import os
 import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llmrec_peft.custom.propose import Proposal, propose
@@ -134,6 +138,10 @@ def test_reader_says_what_is_missing(pair: tuple[Path, Path]) -> None:
     recipe = propose(*pair).recipe
     with pytest.raises(InputError, match=r"data\.path: name the folder that your files lie in"):
         read_dataset(recipe.changed({"data.path": None}).data)
+    with pytest.raises(
+        InputError, match=r"interactions\.file: elsewhere/bewertungen\.csv is missing; data\.path is relative"
+    ):
+        read_dataset(recipe.changed({"data.path": "elsewhere"}).data)
     with pytest.raises(InputError, match=r"data\.options\.interactions\.label: bewertungen\.csv has no column 'stars'"):
         read_dataset(recipe.changed({"data.options.interactions.label": "stars"}).data)
     with pytest.raises(InputError, match=r"data\.options\.interactions: Field required"):
@@ -219,3 +227,29 @@ def test_published_files_are_understood(shared_data: Path, name: str) -> None:
     assert (len(data.users), len(data.items), len(data.interactions)) == sizes[name]
     wanted = {"filmtrust": (0.5, 4.0), "movielens": (1.0, 5.0)}
     assert data.rating_range == wanted.get(name, (0.0, 1.0))
+
+
+def test_parquet_and_json_lines_keep_their_types(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    pairs = [(user, item) for user in range(20) for item in draw.sample(range(30), 8)]
+    day = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    table = pa.table(
+        {
+            "user_id": pa.array([user for user, _ in pairs], pa.int32()),
+            "item_id": [f"{item:03d}" for _, item in pairs],
+            "stars": pa.array([draw.randint(1, 5) for _ in pairs], pa.int8()),
+            "when": [day + dt.timedelta(hours=at) for at in range(len(pairs))],
+        }
+    )
+    pq.write_table(table, tmp_path / "r.parquet")
+    lines = [
+        {"item_id": f"{n:03d}", "name": f"Thing {n}", "tags": ["a", "b"][: n % 3], "year": 1990 + n} for n in range(30)
+    ]
+    (tmp_path / "i.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    recipe = propose(tmp_path / "r.parquet", tmp_path / "i.jsonl").recipe
+    assert (recipe.head.name, recipe.data.split) == ("rating", "temporal")
+    data = read_dataset(recipe.data)
+    assert columns(data.interactions)["timestamp"][1] == 1_704_067_200 + 3600
+    assert columns(data.users)["user_id"][:2] == ["0", "1"]
+    assert columns(data.items)["tags"][:3] == [[], ["a"], ["a", "b"]]
+    assert columns(data.items)["year"][0] == 1990
