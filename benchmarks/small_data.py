@@ -1,8 +1,8 @@
 """Small data: is what a run recommends ever worse than the best simple baseline?
 
-Amazon Magazines whole, and 500, 2,000 and 8,000 interactions of MovieLens-100K (stars), FilmTrust (stars, no texts) and
-CoLLM's MovieLens-1M (likes), drawn at random, another draw for each seed. Every cell is trained as `llmrec train` trains
-it by default, and its test part is predicted once.
+Amazon Magazines whole, and 500, 2,000 and 8,000 interactions of MovieLens-100K (stars), FilmTrust (stars, no texts)
+and CoLLM's MovieLens-1M (likes), drawn at random, another draw for each seed. Every cell is trained as `llmrec train`
+trains it by default, and its test part is predicted once.
 
     python benchmarks/small_data.py --data DIR       # writes benchmarks/results/small_data.json and .md
 
@@ -200,17 +200,8 @@ def _compared(metrics: Mapping[str, Any], other: str) -> dict[str, Any]:
 
 def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the table as Markdown."""
-    lines = [
-        "# Small data",
-        "",
-        "What a run recommends on test, beside the frozen and the tuned model, the best simple baseline by validation and",
-        "the best one on test, which nobody could have known. The difference is that of what is recommended less the best",
-        "on test, with the wider 95 % interval of the paired bootstrap over users and over items.",
-        "",
-        "| data | seed | test | metric | recommended | share of baseline | frozen | tuned | best by validation | best on test |"
-        " difference | seconds |",
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- | --- | --- | ---: |",
-    ]
+    lines = ["# Small data", "", *_INTRODUCTION, ""]
+    lines += [f"| {' | '.join(_COLUMNS)} |", f"| {' | '.join(_COLUMNS.values())} |"]
     for row in rows.values():
         test, one, said = row["test"], row["against_best_on_test"], row["recommended"]
         cells_of = [
@@ -237,6 +228,28 @@ def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_INTRODUCTION = (
+    "What a run recommends on test, beside the frozen and the tuned model, the best simple baseline by validation and",
+    "the best one on test, which nobody could have known. The difference is that of what is recommended less the best",
+    "on test, with the wider 95 % interval of the paired bootstrap over users and over items. `python",
+    "benchmarks/small_data.py --data DIR` repeats it.",
+)
+_COLUMNS = {
+    "data": "---",
+    "seed": "---:",
+    "test": "---:",
+    "metric": "---",
+    "recommended": "---:",
+    "share of baseline": "---:",
+    "frozen": "---:",
+    "tuned": "---:",
+    "best by validation": "---",
+    "best on test": "---",
+    "difference": "---",
+    "seconds": "---:",
+}
+"""Columns of the table and how each is aligned."""
+_BEST = ("best_on_validation", "best_on_test")
 _VERDICTS = ("worse", "no difference", "better")
 
 

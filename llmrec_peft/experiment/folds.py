@@ -82,7 +82,10 @@ def fold_of(prepared: Prepared, fold: Fold) -> Prepared:
     if numbered.history is not None and not given:
         every = np.arange(len(numbered))
         columns = (numbered.user, numbered.item, numbered.label, numbered.timestamp)
-        numbered = replace(numbered, history=earlier(*columns, every, fold.train))
+        history = earlier(*columns, every, fold.train)
+        if not prepared.dataset.repeats:
+            history, _ = history.without(numbered.item, fold.train)
+        numbered = replace(numbered, history=history)
     return replace(prepared, interactions=numbered, split=Split(fold.train, fold.ask, prepared.split.test))
 
 

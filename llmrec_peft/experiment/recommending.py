@@ -17,7 +17,6 @@ from llmrec_peft.experiment.choice import (
     BASELINE,
     Candidate,
     Chosen,
-    Judge,
     best_baseline,
     candidate_of,
     chosen,
@@ -31,6 +30,7 @@ from llmrec_peft.experiment.cross_validation import (
     predicted_by_variant,
 )
 from llmrec_peft.experiment.fitting import FittedVariant, trained
+from llmrec_peft.experiment.judge import Judge
 from llmrec_peft.model.served_baseline import NAME, ServedBaseline, with_baseline
 from llmrec_peft.recipe.sections import ServedSection
 from llmrec_peft.recipe.variants import collaborative_only, untuned

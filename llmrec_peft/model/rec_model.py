@@ -20,7 +20,7 @@ from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.catalogue_scores import CatalogueScores
 from llmrec_peft.model.fusion import Fusion, Shown
-from llmrec_peft.model.parts import Parts
+from llmrec_peft.model.parts import Parts, Signals
 from llmrec_peft.model.text_plan import TextPlan
 from llmrec_peft.model.text_source import EncodedSource, TextSource
 from llmrec_peft.model.trained_parts import TrainedParts
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.encoded_texts import EncodedTexts
 
 
-Signals = dict[str, Signal[Any]]
 ChunkScores = Callable[[NDArray[np.int64]], Tensor]
 """Returns scores of some examples' users for every item, float32 [rows, num_items - 1], by item index from 1."""
 
@@ -46,7 +45,7 @@ class RecModel(TrainedParts):
 
     def __init__(
         self,
-        signals: Signals,
+        signals: dict[str, Signal[Any]],
         heads: dict[str, TaskHead[Any]],
         texts: TextSource | None = None,
         fusion: Fusion | None = None,
@@ -79,9 +78,8 @@ class RecModel(TrainedParts):
         self, signals: Signals | None = None, texts: TextSource | None = None, fusion: Fusion | None = None
     ) -> RecModel:
         """Return the same model with other signals, source of texts, or fusion; everything else is shared."""
-        signals = self.signals if signals is None else signals
-        texts = self.texts if texts is None else texts
-        other = RecModel(signals, self.heads, texts, fusion or self.fusion, self.weights, self.augment)
+        parts = (dict(signals or self.signals), self.heads, texts or self.texts, fusion or self.fusion)
+        other = RecModel(*parts, self.weights, self.augment)
         other.encoder = self.encoder
         return other.train(self.training)
 

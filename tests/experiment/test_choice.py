@@ -14,8 +14,6 @@ from llmrec_peft.evaluation.measures import measure_of
 from llmrec_peft.experiment.choice import (
     BASELINE,
     Candidate,
-    Difference,
-    Judge,
     best_blend,
     candidate_of,
     chosen,
@@ -23,6 +21,7 @@ from llmrec_peft.experiment.choice import (
     vain,
 )
 from llmrec_peft.experiment.cross_validation import Folds, OutOfFold
+from llmrec_peft.experiment.judge import Difference, Judge
 from llmrec_peft.experiment.recommendation import by_folds, sentence
 
 ROWS, FOLDS = 900, 3

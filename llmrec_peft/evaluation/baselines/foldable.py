@@ -135,11 +135,10 @@ def _rated(
         of_user: Floats = np.zeros(users)
         of_item: Floats = np.zeros(items)
         if item_shrink is not None:
-            of_item = np.bincount(train.item, train.label - mean, items)
-            of_item = of_item / (train.counts_by_item(items) + item_shrink)
+            of_item = np.bincount(train.item, train.label - mean, items) / (train.counts_by_item(items) + item_shrink)
         if user_shrink is not None:
-            of_user = np.bincount(train.user, train.label - mean - of_item[train.item], users)
-            of_user = of_user / (train.counts_by_user(users) + user_shrink)
+            rest = train.label - mean - of_item[train.item]
+            of_user = np.bincount(train.user, rest, users) / (train.counts_by_user(users) + user_shrink)
         usual = _odds(mean)
         return replace(
             _constant(usual, users, items),
