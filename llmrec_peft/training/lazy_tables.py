@@ -111,7 +111,7 @@ class LazyTables:
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor that has to be equal in all processes."""
         for table in self.tables.values():
-            yield from (table.table.weight.data, table.mean, table.square)
+            yield from (table.table.weight.detach(), table.mean, table.square)
             if table.average is not None:
                 yield table.average
 

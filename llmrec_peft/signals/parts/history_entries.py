@@ -108,6 +108,7 @@ class Chosen:
         """Keep entries, whose data are their numbers, and the values of all entries by number."""
         self._entries, self._values = entries, values
         self._columns: Tensor | None = None
+        self._scored: dict[tuple[Kind, int], tuple[Tensor, int, Tensor]] = {}
         self._matrices: dict[tuple[Kind, bool, torch.device], tuple[Tensor, Tensor]] = {}
 
     def sums(self, table: RowTable, *kinds: Kind) -> list[Tensor]:
@@ -115,7 +116,19 @@ class Chosen:
         if self._columns is None or self._columns.device != table.weight.device:
             self._columns = torch.from_numpy(self._entries.indices.astype(np.int64)).to(table.weight.device)
         rows, place = table.read(self._columns)
+        if torch.is_grad_enabled():
+            self._scored.clear()
+        elif place is None:
+            return [self._looked_up(kind, rows) for kind in kinds]
         return [self._product(kind, rows, place) for kind in kinds]
+
+    def _looked_up(self, kind: Kind, table: Tensor) -> Tensor:
+        """Return sums that are computed once for all pairs that are scored, until the table changes."""
+        known = self._scored.get((kind, id(table)))
+        if known is None or known[0] is not table or known[1] != table._version:
+            known = (table, table._version, self._product(kind, table, None))
+            self._scored[kind, id(table)] = known
+        return known[2]
 
     def of_tensor(self, table: Tensor, kind: Kind) -> Tensor:
         """Return the sums over rows of a tensor [num_other, d]."""
