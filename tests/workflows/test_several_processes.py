@@ -23,9 +23,9 @@ pytestmark = pytest.mark.trains
 
 WITH_LAZY_TABLES = """
 from llmrec_peft.cli.main import main
-from llmrec_peft.training import lazy_tables
+from llmrec_peft.training import lazy_table, lazy_tables
 
-lazy_tables.LAZY_FROM = 64
+lazy_tables.LAZY_FROM, lazy_table.MUCH = 64, 0
 main()
 """
 """Trains tables of a small test as if they were large."""
