@@ -70,6 +70,7 @@ from llmrec_peft.signals.contract import Signal, SignalContext
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.signals.parts.row_table import RowTable
 
 __all__ = [
     "AdapterMethod",
@@ -95,6 +96,7 @@ __all__ = [
     "PeftMethod",
     "Reader",
     "RecDataset",
+    "RowTable",
     "Signal",
     "SignalContext",
     "TargetOptions",
@@ -124,11 +126,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Backbone` on first use: its module sets transformers up, which listing plugins need not wait for."""
+    """Import what needs transformers or torch on first use, which listing plugins need not wait for."""
     if name == "Backbone":
         from llmrec_peft.backbone.load import Backbone
 
         return Backbone
+    if name == "RowTable":
+        from llmrec_peft.signals.parts.row_table import RowTable
+
+        return RowTable
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

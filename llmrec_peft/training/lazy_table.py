@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 16
 """Rows that are brought up to date together when all are."""
+MUCH = 4
+"""A table is trained as a whole if its first step reads more than one row in so many: that takes less time then."""
 LONGEST = 4096
 """Steps after which all rows are brought up to date, which bounds what is kept of past steps."""
 
@@ -38,6 +40,7 @@ class LazyTable:
         square: Second moment, float32 [rows, dim].
         step_of: Step up to which each row is computed, int64 [rows].
         passed: What rows that wait have to make up for.
+        whole: Whether the table is trained as a whole after all: its first step read more than a quarter of the rows.
     """
 
     name: str
@@ -49,6 +52,7 @@ class LazyTable:
     square: Tensor = field(init=False)
     step_of: Tensor = field(init=False)
     passed: PassedSteps = field(init=False)
+    whole: bool = False
     _reads: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,8 +66,13 @@ class LazyTable:
         self.betas, self.eps = betas, eps
         self.passed = PassedSteps(betas, 0, self.step_of.device)
 
-    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return up-to-date rows that receive the gradient, float32 [n, dim], and the place of each index in them."""
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return up-to-date rows that receive the gradient, float32 [n, dim], and the place of each index in them.
+
+        A table that is trained as a whole gives its weight, and None for the place.
+        """
+        if self.whole:
+            return self.table.weight, None
         rows, place = distinct(index, len(self.table.weight))
         self.catch_up(rows)
         values = self.table.weight.detach().index_select(0, rows).requires_grad_(torch.is_grad_enabled())
@@ -111,19 +120,36 @@ class LazyTable:
         """
         self.catch_up(rows)
         self.passed.take(rates)
-        first, second = self.betas
-        now = self.passed.now
         weight, mean, square = self._of(rows)
-        mean.lerp_(gradient, 1.0 - first)
-        square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
-        root = square.sqrt().div_((1.0 - second**now) ** 0.5).add_(self.eps)
-        weight.mul_(1.0 - rates.rate * rates.decay).addcdiv_(mean, root, value=-rates.rate / (1.0 - first**now))
+        self._move(weight, mean, square, gradient, rates)
         if self.average is not None:
             average = self.average.index_select(0, rows).lerp_(weight, 1.0 - rates.average)
             self.average.index_copy_(0, rows, average)
         self._put(rows, weight, mean, square)
-        if len(self.passed) >= LONGEST:
+        self.whole = self.passed.now == 1 and MUCH * len(rows) > len(self.step_of)
+        if self.whole or len(self.passed) >= LONGEST:
             self.flush()
+
+    @torch.no_grad()
+    def step_whole(self, rates: Rates) -> None:
+        """Take a step with the gradient of the weight, over all rows in place."""
+        weight = self.table.weight
+        if weight.grad is None:
+            return
+        self.passed = PassedSteps(self.betas, self.passed.now + 1, self.step_of.device)
+        self._move(weight, self.mean, self.square, weight.grad, rates)
+        if self.average is not None:
+            self.average.lerp_(weight, 1.0 - rates.average)
+        self.step_of.fill_(self.passed.now)
+        weight.grad = None
+
+    def _move(self, weight: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, rates: Rates) -> None:
+        """Change rows and their moments in place as AdamW does."""
+        (first, second), now = self.betas, self.passed.now
+        mean.lerp_(gradient, 1.0 - first)
+        square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
+        root = square.sqrt().div_((1.0 - second**now) ** 0.5).add_(self.eps)
+        weight.mul_(1.0 - rates.rate * rates.decay).addcdiv_(mean, root, value=-rates.rate / (1.0 - first**now))
 
     def _of(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return copies of rows of the weight and of both moments, each float32 [n, dim]."""
@@ -150,6 +176,7 @@ class LazyTable:
             "square": self.square,
             "step_of": self.step_of,
             "first": torch.tensor([self.passed.first]),
+            "whole": torch.tensor([self.whole]),
             "taken": torch.tensor(taken, dtype=torch.float64).reshape(-1, 3),
         }
 
@@ -157,6 +184,7 @@ class LazyTable:
         """Load the result of `state`; the steps that rows wait for are added up again, to the last bit."""
         for name in ("mean", "square", "step_of"):
             getattr(self, name).copy_(state[name])
+        self.whole = bool(state["whole"])
         self.passed = PassedSteps(self.betas, int(state["first"]), self.step_of.device)
         for rate, decay, average in state["taken"].tolist():
             self.passed.take(Rates(rate, decay, average))

@@ -71,12 +71,12 @@ class LazyTables:
     def collect(self, exchange: Exchange | None = None) -> list[Tensor]:
         """Return the gradients of the rows that were read since the last step, which `step` applies.
 
-        They may be changed in place, to clip them.
+        They may be changed in place, to clip them. The gradient of a table that is trained as a whole is its weight's.
 
         Args:
             exchange: Adds up those of several processes; None for one process.
         """
-        self._found = {name: table.gradient() for name, table in self.tables.items()}
+        self._found = {name: table.gradient() for name, table in self.tables.items() if not table.whole}
         if exchange is not None:
             for name, (rows, gradient) in self._found.items():
                 self._found[name] = exchange(rows, gradient, len(self.tables[name].step_of))
@@ -84,10 +84,14 @@ class LazyTables:
 
     def step(self, average: float) -> None:
         """Take a step with the collected gradients; `average` is the decay of the moving average, 1 for none."""
-        for name, (rows, gradient) in self._found.items():
+        for name, table in self.tables.items():
             optimizer, number = self._groups[name]
             group = optimizer.param_groups[number]
-            self.tables[name].step(rows, gradient, Rates(float(group["lr"]), group["weight_decay"], average))
+            rates = Rates(float(group["lr"]), group["weight_decay"], average)
+            if table.whole:
+                table.step_whole(rates)
+            else:
+                table.step(*self._found[name], rates)
         self._found = {}
 
     def flush(self) -> None:
@@ -111,7 +115,7 @@ class LazyTables:
     def tensors(self) -> Iterator[Tensor]:
         """Yield every tensor that has to be equal in all processes."""
         for table in self.tables.values():
-            yield from (table.table.weight.data, table.mean, table.square)
+            yield from (table.table.weight.detach(), table.mean, table.square)
             if table.average is not None:
                 yield table.average
 

@@ -113,3 +113,13 @@ def test_copies_share_the_entries_and_draw_no_numbers(drawn: Interactions) -> No
     assert copied.users.entries is history.users.entries
     assert copied.users.count is not history.users.count
     assert torch.equal(other.weight, table.weight) and other.weight is not table.weight
+
+
+def test_sums_are_computed_once_while_pairs_are_scored_and_anew_when_the_table_changed(drawn: Interactions) -> None:
+    whole, table = _entries(drawn).whole(), RowTable(ITEMS, DIM)
+    with torch.no_grad():
+        first, again = whole.sums(table, "seen")[0], whole.sums(table, "seen")[0]
+        assert again is first
+        table.weight.index_fill_(0, torch.arange(ITEMS), 1.0)
+        changed = whole.sums(table, "seen")[0]
+    assert torch.equal(changed[:, 0], _dense(drawn, np.ones(len(drawn), np.float32)).sum(1))

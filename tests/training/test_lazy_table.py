@@ -122,6 +122,31 @@ def test_there_is_room_for_any_number_of_steps() -> None:
     assert decayed[:, 0].tolist() == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_table_of_which_a_step_reads_much_is_trained_as_a_whole() -> None:
+    torch.manual_seed(0)
+    table = RowTable(ROWS, DIM)
+    whole = table.weight.detach().clone().requires_grad_()
+    lazy = LazyTable("table", table, average=table.weight.detach().clone())
+    optimizer, table.trainer = torch.optim.AdamW([whole], lr=0.01, weight_decay=DECAY), lazy
+    for number in range(8):
+        index, toward = torch.randint(0, ROWS, (200,)), torch.randn(200, DIM)
+        optimizer.zero_grad()
+        (whole[index] * toward).sum().backward()
+        optimizer.step()
+        (table(index) * toward).sum().backward()
+        rates = Rates(0.01, DECAY, 0.9)
+        assert lazy.whole == (number > 0)
+        if lazy.whole:
+            assert table.read(index)[1] is None
+            lazy.step_whole(rates)
+        else:
+            lazy.step(*lazy.gradient(), rates)
+    torch.testing.assert_close(table.weight, whole, rtol=0, atol=1e-6)
+    again = LazyTable("table", RowTable(ROWS, DIM))
+    again.load(lazy.state())
+    assert again.whole and again.passed.now == 8
+
+
 @pytest.mark.parametrize("rows", [20, 100_000])
 def test_distinct_values_and_their_places(rows: int) -> None:
     index = torch.from_numpy(np.random.default_rng(0).integers(0, rows, (9, 7)))
@@ -131,12 +156,14 @@ def test_distinct_values_and_their_places(rows: int) -> None:
 
 
 @pytest.mark.trains
+@pytest.mark.parametrize("much", [0, 4], ids=["rows", "as-a-whole-from-the-second-step-on"])
 def test_a_fit_with_lazy_tables_gives_the_figures_of_one_without(
-    setting: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    much: int, setting: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = setting(signals__collaborative__user_history="both", training__embeddings__weight_decay=3.0)
     whole = made.fit(tmp_path / "whole")
     monkeypatch.setattr(lazy_tables, "LAZY_FROM", 64)
+    monkeypatch.setattr(lazy_table, "MUCH", much)
     lazy = made.fit(tmp_path / "lazy")
     assert lazy.search.history == pytest.approx(whole.search.history, rel=1e-5)
     for name, tensor in whole.model.trained_state().items():

@@ -108,6 +108,7 @@ class Chosen:
         """Keep entries, whose data are their numbers, and the values of all entries by number."""
         self._entries, self._values = entries, values
         self._columns: Tensor | None = None
+        self._scored: dict[tuple[Kind, int], tuple[Tensor, int, Tensor]] = {}
         self._matrices: dict[tuple[Kind, bool, torch.device], tuple[Tensor, Tensor]] = {}
 
     def sums(self, table: RowTable, *kinds: Kind) -> list[Tensor]:
@@ -115,7 +116,19 @@ class Chosen:
         if self._columns is None or self._columns.device != table.weight.device:
             self._columns = torch.from_numpy(self._entries.indices.astype(np.int64)).to(table.weight.device)
         rows, place = table.read(self._columns)
+        if torch.is_grad_enabled():
+            self._scored.clear()
+        elif place is None:
+            return [self._looked_up(kind, rows) for kind in kinds]
         return [self._product(kind, rows, place) for kind in kinds]
+
+    def _looked_up(self, kind: Kind, table: Tensor) -> Tensor:
+        """Return sums that are computed once for all pairs that are scored, until the table changes."""
+        known = self._scored.get((kind, id(table)))
+        if known is None or known[0] is not table or known[1] != table._version:
+            known = (table, table._version, self._product(kind, table, None))
+            self._scored[kind, id(table)] = known
+        return known[2]
 
     def of_tensor(self, table: Tensor, kind: Kind) -> Tensor:
         """Return the sums over rows of a tensor [num_other, d]."""
@@ -166,8 +179,10 @@ class _SparseProduct(torch.autograd.Function):
 def _newest(
     own: NDArray[np.int64], timestamp: NDArray[np.int64], counts: NDArray[np.int64], longest: int
 ) -> NDArray[np.int64]:
-    """Return the interactions that are among the newest of their row, in their order."""
-    order = np.lexsort((timestamp, own))
-    ends = np.cumsum(counts)
-    rank = ends[own[order]] - np.arange(len(own))  # 1 for the newest
-    return np.sort(order[rank <= longest])
+    """Return the interactions that are among the newest of their row, row by row."""
+    order = np.argsort(timestamp, kind="stable")
+    numbered = (order, (own[order], np.arange(len(own))))
+    by_row = csr_array(numbered, shape=(len(counts), len(own))).data  # a counting sort, which keeps the order of times
+    rank = np.repeat(np.cumsum(counts), counts) - np.arange(len(own))  # 1 for the newest
+    kept: NDArray[np.int64] = by_row[rank <= longest]
+    return kept

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 class RowTrainer(Protocol):
     """What trains a table by the rows that are read (`llmrec_peft.training.lazy_rows`)."""
 
-    def read(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return up-to-date rows, float32 [n, d], which receive the gradient, and the place of each index in them."""
+    def read(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return up-to-date rows, float32 [n, d], which receive the gradient, and the place of each index in them.
+
+        None for the place where all rows are returned.
+        """
 
 
 class RowTable(nn.Embedding):
