@@ -188,7 +188,7 @@ def _recipe(task: str, folder: Path, interactions: int, items: int) -> dict[str,
     from llmrec_peft.custom.propose import propose
 
     recipe = propose(folder / "interactions.csv", folder / "items.csv").recipe
-    batch = 256 if interactions < 1_000_000 else 2048  # noqa: PLR2004 - an epoch in minutes
+    batch = 256 if interactions < 1_000_000 else 2048
     changes: dict[str, Any] = {
         "training.epochs": 1,
         "training.choice": "validation",
@@ -271,7 +271,7 @@ def _exponents(runs: list[dict[str, Any]]) -> dict[str, float | None]:
             for run in runs
             if run["stages"].get(name, {"seconds": 0.0})["seconds"] > SHORTEST
         ]
-        if len(points) < 2:  # noqa: PLR2004 - a slope needs two
+        if len(points) < 2:
             found[name] = None
             continue
         x, y = np.log(np.asarray(points, np.float64)).T
