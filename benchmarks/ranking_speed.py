@@ -72,7 +72,9 @@ def main() -> None:
         print(json.dumps(rows[-1]))
     report = {
         "command": f"python benchmarks/ranking_speed.py --items {given.items} --users {given.users}"
-        f" --threads {given.threads}" + (" --run RUN" if given.run else ""),
+        f" --threads {given.threads}"
+        + (f" --ways {' '.join(given.ways)}" if given.ways else "")
+        + (" --run RUN" if given.run else ""),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": hardware("cpu"),
         "versions": versions(),
