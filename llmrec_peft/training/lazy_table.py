@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 16
 """Rows that are brought up to date together when all are."""
-MUCH = 4
-"""A table is trained as a whole if its first step reads more than one row in so many: that takes less time then."""
+MUCH = 0.75
+"""Share of the rows above which a table is trained as a whole, if its first step reads as many: it takes less time."""
 LONGEST = 4096
 """Steps after which all rows are brought up to date, which bounds what is kept of past steps."""
 
@@ -40,7 +40,7 @@ class LazyTable:
         square: Second moment, float32 [rows, dim].
         step_of: Step up to which each row is computed, int64 [rows].
         passed: What rows that wait have to make up for.
-        whole: Whether the table is trained as a whole after all: its first step read more than a quarter of the rows.
+        whole: Whether the table is trained as a whole after all: its first step read most of the rows.
     """
 
     name: str
@@ -126,7 +126,7 @@ class LazyTable:
             average = self.average.index_select(0, rows).lerp_(weight, 1.0 - rates.average)
             self.average.index_copy_(0, rows, average)
         self._put(rows, weight, mean, square)
-        self.whole = self.passed.now == 1 and MUCH * len(rows) > len(self.step_of)
+        self.whole = self.passed.now == 1 and len(rows) > MUCH * len(self.step_of)
         if self.whole or len(self.passed) >= LONGEST:
             self.flush()
 

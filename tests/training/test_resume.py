@@ -73,7 +73,7 @@ def test_fit_resumed_after_many_kills_is_the_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lazy_tables, "LAZY_FROM", changes.get("lazy_from", lazy_tables.LAZY_FROM))
-    monkeypatch.setattr(lazy_table, "MUCH", 0)
+    monkeypatch.setattr(lazy_table, "MUCH", 1.0)
     chosen = setting(**{name: value for name, value in changes.items() if name != "lazy_from"})
     expected = digest_of(chosen.fit(tmp_path / "whole"))
     rng = random.Random(7)

@@ -25,7 +25,7 @@ WITH_LAZY_TABLES = """
 from llmrec_peft.cli.main import main
 from llmrec_peft.training import lazy_table, lazy_tables
 
-lazy_tables.LAZY_FROM, lazy_table.MUCH = 64, 0
+lazy_tables.LAZY_FROM, lazy_table.MUCH = 64, 1.0
 main()
 """
 """Trains tables of a small test as if they were large."""
