@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.evaluation.intervals import Figure
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure
+from llmrec_peft.evaluation.weighted import Figure
 
 if TYPE_CHECKING:
     from llmrec_peft.experiment.cross_validation import Folds

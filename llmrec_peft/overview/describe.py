@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmrec_peft.data.dataset import RecDataset, rows
+from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
@@ -76,7 +77,7 @@ def _prepared(recipe: Recipe, dataset: RecDataset) -> tuple[Prepared | None, str
 def _rendered(recipe: Recipe, dataset: RecDataset) -> list[str]:
     """Return the text of each item of data that would be refused."""
     view = ViewTemplate(recipe.views.item.template, "views.item.template")
-    return list(view.render_all(rows(dataset.items)))
+    return list(view.render_all(Rows(dataset.items).known()))
 
 
 def _graph(dataset: RecDataset) -> dict[str, int] | None:

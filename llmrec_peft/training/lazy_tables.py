@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +15,6 @@ from llmrec_peft.training.passed_steps import Rates
 
 if TYPE_CHECKING:
     from torch.optim import AdamW
-
-    from llmrec_peft.training.optimizer import Average
 
 LAZY_FROM = 1 << 20
 """Numbers in a table from which on it is lazy: a step over all of a smaller one takes a few milliseconds at most."""
@@ -51,9 +49,9 @@ class LazyTables:
         chosen = optimizer.param_groups[group]
         self.tables[name].set_moments(chosen["betas"], chosen["eps"])
 
-    def average(self, average: Average) -> None:
-        """Keep the moving averages of the tables."""
-        for name, value in average.state().items():
+    def average(self, values: Mapping[str, Tensor]) -> None:
+        """Keep the tables' moving averages, of all that are given by parameter name."""
+        for name, value in values.items():
             if name in self.tables:
                 self.tables[name].average = value
 

@@ -97,7 +97,7 @@ class Average:
         self._moved = list(range(len(self._names)))
         if lazy:
             self._moved = [at for at, name in enumerate(self._names) if name not in lazy.tables]
-            lazy.average(self)
+            lazy.average(self.state())
 
     def decay(self, step: int) -> float:
         """Return the decay of a step, counted from 1."""

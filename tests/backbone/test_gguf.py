@@ -185,15 +185,15 @@ def test_cache_that_cannot_be_written_is_one_line(
 def test_absent_package_means_the_hub_at_the_pinned_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[str, str, str]] = []
 
-    def hub(hub_id: str, revision: str, hint: str) -> Path:
-        asked.append((hub_id, revision, hint))
+    def hub(hub_id: str, revision: str, what: str, remedy: str) -> Path:
+        asked.append((hub_id, revision, remedy))
         (tmp_path / "model.safetensors").write_bytes(WEIGHTS)
         return tmp_path
 
     monkeypatch.setattr(locating, "_from_hub", hub)
     absent = dataclasses.replace(SMOLLM2, package="no_such_package", weights={"model.safetensors": _sha(WEIGHTS)})
     found = locating._aliased("smollm2", absent, None)
-    assert asked == [(SMOLLM2.hub_id, SMOLLM2.revision, f"; its files also come with: {SMOLLM2.install}")]
+    assert asked == [(SMOLLM2.hub_id, SMOLLM2.revision, SMOLLM2.install)]
     assert (found.folder, found.weights_sha256) == (tmp_path, _sha(WEIGHTS))
     with pytest.raises(InputError, match="these are not its weights"):  # the real pin, on made-up weights
         locating._aliased("smollm2", dataclasses.replace(SMOLLM2, package="no_such_package"), None)

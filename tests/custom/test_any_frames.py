@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llmrec_peft.custom.dataset import Dataset
-from llmrec_peft.data.dataset import rows
+from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
@@ -97,7 +97,7 @@ def test_any_frames_are_a_dataset_or_refused(seed: int) -> None:
         assert "zero byte" in str(error) or "infinite" in str(error)
         return
     recipe = data.recipe()
-    ViewTemplate(recipe.views.item.template).render_all(rows(dataset.items))
+    ViewTemplate(recipe.views.item.template).render_all(Rows(dataset.items).known())
 
 
 def test_most_frames_of_the_test_are_no_mere_refusals() -> None:

@@ -144,7 +144,7 @@ def test_reader_says_what_is_missing(pair: tuple[Path, Path]) -> None:
         read_dataset(recipe.changed({"data.path": "elsewhere"}).data)
     with pytest.raises(InputError, match=r"data\.options\.interactions\.label: bewertungen\.csv has no column 'stars'"):
         read_dataset(recipe.changed({"data.options.interactions.label": "stars"}).data)
-    with pytest.raises(InputError, match=r"data\.options\.interactions: Field required"):
+    with pytest.raises(InputError, match=r"data\.options\.interactions\.file, .*: Fields required"):
         read_dataset(recipe.changed({"data.options": None}).data)
     with pytest.raises(InputError, match=r"data\.graph"):
         read_dataset(recipe.changed({"data.graph": "x"}).data)

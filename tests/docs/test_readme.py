@@ -25,7 +25,8 @@ PLACEHOLDERS = {"RUN": "run", "FIELD=VALUE": "seed=1"}
 
 def commands(page: Path) -> list[list[str]]:
     """The commands of a page's shell blocks as words, comments left out."""
-    lines = [line for block in SHELL.findall(page.read_text(encoding="utf-8")) for line in block.splitlines()]
+    blocks = (block.replace("\\\n", " ") for block in SHELL.findall(page.read_text(encoding="utf-8")))
+    lines = [line for block in blocks for line in block.splitlines()]
     return [words for line in lines for part in line.split("&&") if (words := shlex.split(part, comments=True))]
 
 
