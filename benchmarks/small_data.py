@@ -258,8 +258,8 @@ def mean_difference(intervals: Sequence[Mapping[str, float]], independent: bool)
 _INTRODUCTION = (
     "What a run recommends on test, beside the frozen and the tuned model, and the simple baseline that is best **on",
     "test**, which nobody could have known: the hardest bar there is. The difference is that of what is recommended",
-    "less that baseline, with the wider 95 % interval of the paired bootstrap over users and over items. Seconds are of",
-    "a machine that many programs shared. `python benchmarks/small_data.py --data DIR` repeats it.",
+    "less that baseline, with the wider 95 % interval of the paired bootstrap over users and over items. Seconds are",
+    "of a machine that many programs shared. `python benchmarks/small_data.py --data DIR` repeats it.",
 )
 _OVER_SEEDS = (
     "Each seed draws other interactions, so the differences of one set and size are independent. Of Amazon Magazines",

@@ -32,8 +32,14 @@ class ServedBaseline(Signal[Options]):
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make tables of zeros, as wide as the saved ones."""
-        saved = context.saved or {}
-        rank = int(saved["tables.user"].shape[-1]) if "tables.user" in saved else 0
+        saved, rank = context.saved or {}, 0
+        if "tables.user" in saved:
+            shape = tuple(saved["tables.user"].shape)
+            if len(shape) != 2 or shape[0] != context.num_users:  # noqa: PLR2004 - whoever wrote it chose its size
+                raise ValueError(f"tables.user is {list(shape)}, not [{context.num_users}, rank]")
+            if tuple(saved["tables.item"].shape) != (context.num_items, shape[1]):
+                raise ValueError(f"tables.item is not [{context.num_items}, {shape[1]}]")
+            rank = shape[1]
         sizes = {"user_offset": (context.num_users,), "item_offset": (context.num_items,)}
         tables = {name: torch.zeros(size) for name, size in sizes.items()}
         if rank:

@@ -90,6 +90,13 @@ def test_saved_tables_fill_an_empty_signal(rank: int) -> None:
     torch.testing.assert_close(empty.offset(batch), full.offset(batch))
 
 
+@pytest.mark.parametrize("shape", [(4_000_000,), (USERS + 1, 3), (USERS, 4)])
+def test_saved_tables_of_another_size_are_refused_before_room_is_made_for_them(shape: tuple[int, ...]) -> None:
+    saved = {"tables.user": torch.zeros(1).expand(shape), "tables.item": torch.zeros(ITEMS, 3)}
+    with pytest.raises(ValueError, match=r"tables\."):
+        ServedBaseline.empty(SignalContext(USERS, ITEMS, DIM, None, None, None, saved=saved))
+
+
 def test_the_baseline_meets_no_other_signal() -> None:
     fusion = made_up("sum").fusion.with_apart(NAME, 3, 0.5)
     assert fusion.meet("one", "other")
