@@ -108,10 +108,14 @@ def test_four_commands_make_a_recommender_of_two_files(
 ) -> None:
     write_own_data(tmp_path)
     own = [words for words in commands(ROOT / "README.md") if "custom" in words or "runs/mine" in words]
-    assert [words[1] for words in own] == ["init", "train", "recommend", "explain"]
+    assert [words[1] for words in own] == ["init", "train", "recommend", "report"]
     small = [f"backbone.name={tiny_backbone}", "training.epochs=1", "training.refit=false", "evaluation.bootstrap=0"]
     for _, *words in own:
         more = [part for change in small for part in ("--set", change)] if words[0] == "train" else []
         done = llmrec(*words, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert "f3" in done.stdout or "harbour 3" in done.stdout
+        if words[0] == "recommend":
+            assert "f3" in done.stdout or "harbour 3" in done.stdout
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) == 1
+    assert "rmse" in pages[0].read_text(encoding="utf-8").lower()
