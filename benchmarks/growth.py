@@ -8,8 +8,9 @@ A million items are read by the first layer of MiniLM alone, since time there is
 
 Each run is a process of its own: it trains for one epoch on made-up files (`made_up.py`) as `llmrec train` does, loads
 the run, recommends to users and scores pairs. A stage's seconds are those of the processor, which other work on the
-machine changes little, without the stages inside it; its memory is the highest resident memory while it ran. Exponents are slopes of log(seconds) over log(interactions), by least squares over
-the sizes at which the stage took more than `SHORTEST` seconds. A bound that does not hold ends the script with 1.
+machine changes little, without the stages inside it; its memory is the highest resident memory while it ran. Exponents
+are slopes of log(seconds) over log(interactions), by least squares over the sizes at which the stage took more than
+`SHORTEST` seconds. A bound that does not hold ends the script with 1.
 """
 
 from __future__ import annotations
