@@ -144,6 +144,8 @@ def _of_numbers(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.Chunk
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     try:
         whole = values.cast(pa.int64())
     except pa.ArrowInvalid:
@@ -151,6 +153,7 @@ def _of_numbers(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.Chunk
             number = values.cast(pa.float64())
         except pa.ArrowInvalid:
             raise InputError(f"{where}: a time is no number, as time_form {form} says") from None
+        number = pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
         if pc.any(pc.greater_equal(pc.abs(number), 2.0**62)).as_py():
             raise InputError(f"{where}: a time is too large") from None
         if form == "excel-days":

@@ -180,8 +180,9 @@ class Recommender(RunRecommender):
 
 
 def _figures(metrics: dict[str, Any]) -> Iterable[str]:
-    """Return the test figures before and after tuning, one line each."""
-    for name, called in (("before", "before tuning"), ("after", "after tuning")):
+    """Return the test figures before and after tuning, and of what answers where that is another, one line each."""
+    rows = (("before", "before tuning"), ("after", "after tuning"), ("recommended", "what answers"))
+    for name, called in rows:
         figures = metrics["test"].get(name)
         if figures:
             yield f"  {called}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in figures.items())
