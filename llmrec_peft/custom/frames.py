@@ -127,6 +127,14 @@ class Frames(Reader):
         """
         raise InputError(self.no_path("frames"))
 
+    def demo(self, seed: int) -> RecDataset:
+        """Refuse: nothing is made up.
+
+        Raises:
+            InputError: Saying how the data is handed over.
+        """
+        raise InputError(self.no_path("frames"))
+
     def no_path(self, name: str) -> str:
         """Say how the data is handed over."""
         return (

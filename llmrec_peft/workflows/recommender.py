@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.custom.scored_frames import pairs_of, with_column
 from llmrec_peft.errors import InputError
-from llmrec_peft.printable import for_terminal, shown
+from llmrec_peft.printable import for_terminal, quoted, shown
+from llmrec_peft.progress import note
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.recommender import Recommender as RunRecommender
 
@@ -135,6 +136,14 @@ class Recommender(RunRecommender):
         if histories is not None:
             raise InputError("score: histories go with ids, not with a frame")
         table, user_ids, item_ids = pairs_of(users)
+        unknown = [
+            user for user, index in zip(user_ids, self.vocabulary.user_indices(user_ids), strict=True) if not index
+        ]
+        if unknown:
+            note(
+                f"score: {len(unknown)} of {len(user_ids)} rows are of users that the run does not know, such as"
+                f" {quoted(unknown[0], 40)}: they are scored as the average user"
+            )
         return with_column(users, table, "score", super().score(user_ids, item_ids, chunk))
 
     def explain(self, user: str, item: str, top: int = 5) -> Explanation:
