@@ -26,6 +26,42 @@ def taken(table: pa.Table, name: str, called: str, field: str) -> pa.ChunkedArra
     return table.column(at[0])
 
 
+def ids(table: pa.Table, name: str, called: str, field: str) -> pa.ChunkedArray:
+    """Return a column of ids that the recipe names as trimmed texts; empty cells are none.
+
+    Raises:
+        InputError: If the table lacks it, or its values have no text that tells them apart.
+    """
+    return id_texts(taken(table, name, called, field), f"{called}, column {quoted(name, 60)}")
+
+
+def id_texts(values: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """Return ids as trimmed texts; empty cells are none, and whole numbers with a point are written without.
+
+    Args:
+        values: Texts or numbers.
+        where: Table and column, for messages.
+
+    Raises:
+        InputError: For bytes and nested values, and for numbers with a point so large that their last digits are lost:
+            two users would be taken for one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_nested(kind) or "binary" in str(kind) or isinstance(kind, pa.BaseExtensionType):
+        raise InputError(f"{where}: values of type {kind} are no ids: make texts of them")
+    if pa.types.is_floating(kind):
+        most = 2.0 ** {16: 11, 32: 24, 64: 53}[kind.bit_width]
+        if (pc.max(pc.abs(values.cast(kind).filter(pc.is_finite(values.cast(kind))))).as_py() or 0.0) >= most:
+            raise InputError(
+                f"{where}: ids as large as these have lost digits as numbers with a point ({kind}): read the column as"
+                " text or as whole numbers (pandas: dtype=str or Int64)"
+            )
+    return as_texts(values, missing=False)
+
+
 def numbers(values: pa.ChunkedArray, called: str, name: str) -> pa.ChunkedArray:
     """Return a column as numbers, float64 [n]; empty cells and marks of missing values are none.
 

@@ -20,7 +20,7 @@ LEVELS = 128
 """Distinct numbers at most that are listed."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "\\N", "?")
 """Texts that stand for no value, but in ids and titles."""
-_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s*$"
+NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s*$"
 _FLAGS = frozenset(
     ("true", "false", "t", "f", "yes", "no", "y", "n", "ja", "nein", "oui", "non", "si", "like", "dislike")
 )
@@ -147,7 +147,7 @@ def _of_cells(name: str, values: pa.ChunkedArray) -> Facts:
         return Facts(name, rows, 0, 0, "empty")
     distinct = pc.count_distinct(texts).as_py()
     examples, sample = _examples(texts), _sampled(texts)
-    if pc.all(pc.match_substring_regex(sample, _NUMBER)).as_py():
+    if pc.all(pc.match_substring_regex(sample, NUMBER)).as_py():
         return _of_numbers(name, rows, filled, distinct, texts, sample, examples)
     timed = guessed_form(sample, strength(name, "time") > 0)
     if timed is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from llmrec_peft.data.dataset import RecDataset, arrow
 from llmrec_peft.data.source import Reader
@@ -30,7 +33,7 @@ def as_arrow(frame: Any, called: str) -> pa.Table:
     import pyarrow as pa
 
     try:
-        return _converted(frame, called)
+        return _readable(_converted(frame, called))
     except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError) as error:
         raise InputError(f"{called}: a column cannot become a column of Arrow ({reason_of(error)})") from None
 
@@ -83,8 +86,27 @@ def _of_pandas(frame: Any, called: str) -> pa.Table:
 
 
 def _text(value: Any) -> str | None:
-    missing = value is None or value != value  # noqa: PLR0124 - NaN alone differs from itself
-    return None if missing else str(value)
+    """Return a value as text; 7.0, which pandas makes of 7 beside a missing value, is the id 7."""
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    return None if value is None or type(value).__name__ in ("NAType", "NaTType") else str(value)
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """Return a table whose UUIDs are texts, and bytes too where they are UTF-8, as some Parquet files hold them."""
+    import pyarrow as pa
+
+    for at, field in enumerate(table.schema):
+        values = table.column(at)
+        if str(getattr(field.type, "extension_name", "")) == "arrow.uuid":
+            texts = [None if value is None else str(value) for value in values.to_pylist()]
+            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
+        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            with contextlib.suppress(pa.ArrowInvalid):
+                table = table.set_column(at, field.name, values.cast(pa.string()))
+    return table
 
 
 class Frames(Reader):
@@ -99,6 +121,14 @@ class Frames(Reader):
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Refuse: there is nothing to read.
+
+        Raises:
+            InputError: Saying how the data is handed over.
+        """
+        raise InputError(self.no_path("frames"))
+
+    def demo(self, seed: int) -> RecDataset:
+        """Refuse: nothing is made up.
 
         Raises:
             InputError: Saying how the data is handed over.

@@ -11,6 +11,7 @@ from llmrec_peft.custom.guess import Given, Guess, Looked, listed, overlap, perc
 from llmrec_peft.custom.labels import Label, label_of
 from llmrec_peft.custom.times import TimeForm
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,6 +102,7 @@ def _id_column(role: str, looked: Looked, other: Looked | None, given: Given, ta
     ]
     named = [entry for entry in named if could_be_ids(entry[2]) or entry[0] == 3]  # noqa: PLR2004
     if not named:
+        _require_no_namesake(role, looked)
         return Guess(_TABLE, role, None, "")
     best = max(named, key=lambda entry: (entry[0], _says_id(entry[2].name), entry[1]))
     rivals = [facts for strength, _, facts in named if facts is not best[2] and strength == best[0]]
@@ -109,6 +111,21 @@ def _id_column(role: str, looked: Looked, other: Looked | None, given: Given, ta
     if rivals:
         said += f"; it could also be {listed(facts.name for facts in rivals)}"
     return Guess(_TABLE, role, best[2].name, said, bool(rivals))
+
+
+def _require_no_namesake(role: str, looked: Looked) -> None:
+    """Refuse a column that is called as a role is and has no ids: another one in its place would be invented.
+
+    Raises:
+        InputError: Naming the option that says which column it is.
+    """
+    for facts in looked.facts.values():
+        if facts.is_named(role) == 3:  # noqa: PLR2004
+            values = f"such as {listed(facts.examples)}" if facts.examples else "or none at all"
+            raise InputError(
+                f"{looked.called}: column {quoted(facts.name, 60)} is called as {role}s are, but has other values than"
+                f" texts and whole numbers, {values}: say --{role}-column NAME; there are {listed(looked.facts)}"
+            )
 
 
 def _says_id(name: str) -> bool:
@@ -133,6 +150,7 @@ def _by_place(looked: Looked, guesses: list[Guess], given: Given) -> list[Guess]
     taken = {user.column, item.column}
     free = [facts for facts in looked.facts.values() if facts.name not in taken and could_be_ids(facts)]
     free = [facts for facts in free if not facts.sure_time] or free
+    free = [facts for facts in free if facts.is_named("rating") < 3] or free  # noqa: PLR2004
     missing = [guess.role for guess in guesses if guess.column is None]
     names_tell = looked.headed and len(free) > len(missing)
     if len(free) < len(missing) or names_tell:
@@ -213,7 +231,12 @@ def _time(looked: Looked, given: Given, taken: set[str | None]) -> tuple[Guess, 
     found = [facts for name, facts in looked.facts.items() if name not in taken and facts.time_form is not None]
     found = [facts for facts in found if facts.sure_time and facts.distinct > 1]
     if not found:
-        return Guess(_TABLE, "time", None, "no column looks like times"), "seconds"
+        called = [facts for name, facts in looked.facts.items() if name not in taken and facts.is_named("time") == 3]  # noqa: PLR2004
+        called = [facts for facts in called if facts.distinct > 1 or facts.kind == "empty"]
+        said = "no column looks like times"
+        if called:
+            said += f"; {quoted(called[0].name, 60)} is called so, but how it writes them cannot be told"
+        return Guess(_TABLE, "time", None, said, bool(called)), "seconds"
     best = max(
         found,
         key=lambda facts: (

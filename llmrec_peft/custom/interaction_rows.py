@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmrec_peft.custom.cells import numbers, taken
+from llmrec_peft.custom.cells import ids, numbers, taken
 from llmrec_peft.custom.columns import FrameColumns, InteractionColumns
 from llmrec_peft.custom.facts import as_texts
 from llmrec_peft.custom.times import seconds
@@ -41,8 +41,8 @@ def interaction_rows(table: pa.Table, columns: FrameColumns, called: str, said: 
     given = columns.interactions
     where = "data.options.interactions"
     found = {
-        "user_id": as_texts(taken(table, given.user, called, f"{where}.user"), missing=False),
-        "item_id": as_texts(taken(table, given.item, called, f"{where}.item"), missing=False),
+        "user_id": ids(table, given.user, called, f"{where}.user"),
+        "item_id": ids(table, given.item, called, f"{where}.item"),
     }
     found["rating"] = _labels(table, columns, called)
     found["timestamp"] = _times(table, columns, called)

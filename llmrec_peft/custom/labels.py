@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from llmrec_peft.custom.facts import Facts
+from llmrec_peft.custom.facts import NUMBER, Facts, as_texts
 from llmrec_peft.custom.guess import Given, Guess, Looked, listed
 from llmrec_peft.data.dataset import Feedback
 from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
 
 _TABLE = "interactions"
 _MOST_LEVELS = 21
@@ -61,6 +62,7 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
             f"--feedback {feedback}: which column has the labels? Say --rating-column NAME; there are"
             f" {listed(looked.facts)}"
         )
+    _require_numbers(looked, taken)
     counts = next((facts for facts in free if _is_count(facts)), None)
     if counts is not None:
         said = (
@@ -69,6 +71,27 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
         )
         return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
     return Label(Guess(_TABLE, "label", None, "no column has ratings or clicks: every row counts alike"), "implicit")
+
+
+def _require_numbers(looked: Looked, taken: Collection[str]) -> None:
+    """Refuse a column that is called as ratings are and has numbers but for a few cells: it would count for nothing.
+
+    Raises:
+        InputError: Naming the first such cell, and the options that help.
+    """
+    import pyarrow.compute as pc
+
+    for name, facts in looked.facts.items():
+        if name in taken or facts.kind != "text" or facts.is_named("rating") < 3:  # noqa: PLR2004
+            continue
+        texts = as_texts(looked.table.column(name))
+        fits = pc.fill_null(pc.match_substring_regex(texts, NUMBER), True)
+        if 2 * (pc.sum(fits).as_py() - texts.null_count) > facts.filled:
+            row = pc.index(fits, False).as_py()
+            raise InputError(
+                f"{looked.called}: row {row + 1}, column {quoted(name, 60)}: {quoted(texts[row].as_py(), 60)} is no"
+                " number; mend it, or say --rating-column NAME for another column, or --feedback implicit"
+            )
 
 
 def _by_name(free: list[Facts], feedback: Feedback | None) -> tuple[Facts, str, bool] | None:

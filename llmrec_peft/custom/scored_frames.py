@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.custom.facts import as_texts
+from llmrec_peft.custom.cells import id_texts
 from llmrec_peft.custom.frames import as_arrow
 from llmrec_peft.custom.guess import listed
 from llmrec_peft.custom.words import is_id, strength
@@ -61,8 +61,8 @@ def _ids(table: pa.Table, kind: str) -> list[str]:
         raise InputError(
             f"score: which column has the {kind}s? Call it {kind}_id; there are {listed(table.column_names)}"
         )
-    values = as_texts(table.column(best), missing=False)
+    values = id_texts(table.column(best), f"score: column {best!r}")
     if values.null_count:
         raise InputError(f"score: {values.null_count} rows have no {kind} in column {best!r}")
-    ids: list[str] = values.to_pylist()
-    return ids
+    texts: list[str] = values.to_pylist()
+    return texts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmrec_peft.custom.cells import taken
+from llmrec_peft.custom.cells import ids, taken
 from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns
 from llmrec_peft.custom.describing import described
 from llmrec_peft.custom.facts import as_texts
@@ -103,8 +103,8 @@ def _side(
     if given is None or named is None:
         table = pa.table({key: met})
         return _titled(table, columns) if side == "items" else table
-    ids = as_texts(taken(given, named.id, called, f"data.options.{side}.id"), missing=False)  # type: ignore[attr-defined]
-    table = pa.table({key: ids, **described(given, named, called, f"data.options.{side}")})
+    own = ids(given, named.id, called, f"data.options.{side}.id")  # type: ignore[attr-defined]
+    table = pa.table({key: own, **described(given, named, called, f"data.options.{side}")})
     if side == "items":
         title = getattr(named, "title", None)
         if title is None:
@@ -161,16 +161,13 @@ def _graph(table: pa.Table, named: GraphColumns, items: pa.Table, called: str) -
     import pyarrow.compute as pc
     from datasets import Dataset
 
-    ends = {
-        role: as_texts(taken(table, getattr(named, role), called, f"data.options.graph.{role}"), missing=False)
-        for role in ("head", "tail")
-    }
+    ends = {role: ids(table, getattr(named, role), called, f"data.options.graph.{role}") for role in ("head", "tail")}
     if named.relation is None:
         relation = pa.chunked_array([pa.array(["related"] * len(table))])
     else:
         relation = as_texts(taken(table, named.relation, called, "data.options.graph.relation"), missing=False)
     triples = pa.table({"head": ends["head"], "relation": relation, "tail": ends["tail"]}).drop_null()
-    ids = items.column("item_id")
-    entity = pc.or_(*(pc.is_in(ids, value_set=pc.unique(triples.column(role))) for role in ("head", "tail")))
-    linked = ids.filter(entity)
+    known = items.column("item_id")
+    entity = pc.or_(*(pc.is_in(known, value_set=pc.unique(triples.column(role))) for role in ("head", "tail")))
+    linked = known.filter(entity)
     return KnowledgeGraph(Dataset(triples), Dataset(pa.table({"item_id": linked, "entity_id": linked})))

@@ -126,6 +126,10 @@ def seconds(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.ChunkedAr
             .cast(pa.timestamp("s", values.type.tz if pa.types.is_timestamp(values.type) else None))
             .cast(pa.int64())
         )
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        from llmrec_peft.custom.facts import as_texts  # which asks this module for the form of times
+
+        values = as_texts(values)
     if form not in _PATTERNS:
         return _of_numbers(values, form, where)
     texts = values.cast(pa.string())
@@ -144,13 +148,19 @@ def _of_numbers(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.Chunk
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     try:
         whole = values.cast(pa.int64())
     except pa.ArrowInvalid:
         try:
             number = values.cast(pa.float64())
         except pa.ArrowInvalid:
-            raise InputError(f"{where}: a time is no number, as time_form {form} says") from None
+            fits = pc.fill_null(pc.match_substring_regex(values, r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"), True)
+            row = pc.index(fits, False).as_py()
+            wrong = f"row {row + 1}, {quoted(values[row].as_py(), 60)}," if row >= 0 else "a time"
+            raise InputError(f"{where}: {wrong} is no number, as time_form {form} says") from None
+        number = pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
         if pc.any(pc.greater_equal(pc.abs(number), 2.0**62)).as_py():
             raise InputError(f"{where}: a time is too large") from None
         if form == "excel-days":

@@ -211,11 +211,14 @@ def recommended(fitted: FittedVariant, prepared: Prepared, by_folds: ByFolds) ->
     if found.model != BASELINE:
         candidate = found.candidates[found.model]
         raw = candidate.blend[: by_folds.examples]
-    section = ServedSection(variant=SERVED[by_folds.served_as], share=share)
+    section = ServedSection(variant=SERVED[by_folds.served_as])
     if share > 0.0:
         model = with_baseline(model, _served_baseline(model.head, prepared, found, share), share)
-        section = section.model_copy(
-            update={"baseline": found.baseline.name, "settings": dict(found.baseline.settings)}
+        section = ServedSection(
+            variant=section.variant,
+            share=share,
+            baseline=found.baseline.name,
+            settings=dict(found.baseline.settings),
         )
     calibrate(model, prepared, _out_of_fold(by_folds), by_folds.asked)
     return replace(fitted, model=model, valid={head: _answers(model, prepared, raw)}), section

@@ -283,6 +283,13 @@ class ServedSection(Options):
     settings: dict[Annotated[str, Field(max_length=64)], float] = Field(default={}, max_length=16)
     """Its settings."""
 
+    @model_validator(mode="after")
+    def _whole(self) -> ServedSection:
+        """Refuse a share of nothing, and a baseline without a share: reports would tell what no score has."""
+        if (self.baseline is None) != (self.share == 0.0):
+            raise ValueError("a baseline has a share above 0, and a share has a baseline")
+        return self
+
 
 class EvaluationSection(Options):
     """What a run reports beside its own metrics."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.custom.scored_frames import pairs_of, with_column
 from llmrec_peft.errors import InputError
-from llmrec_peft.printable import for_terminal, shown
+from llmrec_peft.printable import for_terminal, quoted, shown
+from llmrec_peft.progress import note
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.recommender import Recommender as RunRecommender
 
@@ -135,6 +136,14 @@ class Recommender(RunRecommender):
         if histories is not None:
             raise InputError("score: histories go with ids, not with a frame")
         table, user_ids, item_ids = pairs_of(users)
+        unknown = [
+            user for user, index in zip(user_ids, self.vocabulary.user_indices(user_ids), strict=True) if not index
+        ]
+        if unknown:
+            note(
+                f"score: {len(unknown)} of {len(user_ids)} rows are of users that the run does not know, such as"
+                f" {quoted(unknown[0], 40)}: they are scored as the average user"
+            )
         return with_column(users, table, "score", super().score(user_ids, item_ids, chunk))
 
     def explain(self, user: str, item: str, top: int = 5) -> Explanation:
@@ -180,8 +189,9 @@ class Recommender(RunRecommender):
 
 
 def _figures(metrics: dict[str, Any]) -> Iterable[str]:
-    """Return the test figures before and after tuning, one line each."""
-    for name, called in (("before", "before tuning"), ("after", "after tuning")):
+    """Return the test figures before and after tuning, and of what answers where that is another, one line each."""
+    rows = (("before", "before tuning"), ("after", "after tuning"), ("recommended", "what answers"))
+    for name, called in rows:
         figures = metrics["test"].get(name)
         if figures:
             yield f"  {called}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in figures.items())

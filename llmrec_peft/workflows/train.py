@@ -9,6 +9,7 @@ from typing import Any
 
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
 from llmrec_peft.experiment.fit_by_folds import fit_by_folds
@@ -22,6 +23,7 @@ from llmrec_peft.experiment.recommending import chooses_by_folds
 from llmrec_peft.experiment.staging import recommender_of, stage
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
+from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import collaborative_only, untuned, without
@@ -64,10 +66,25 @@ def train(
     as_trained = as_written(recipe) if writes else recipe
     finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked, dataset).recipe)
     if finished is not None:
+        if dataset is not None:
+            _require_data_of(run, finished, prepare(as_trained, dataset))
         progress.note(f"{run} is finished; nothing to resume")
         return finished
     with held_for_training(run, resume, overwrite):
         return (train_writer if writes else _train)(recipe, run, resume, overwrite, progress, dataset)
+
+
+def _require_data_of(run: Path, finished: dict[str, Any], prepared: Prepared) -> None:
+    """Refuse to hand a finished run back for other data in memory, of which no recipe says which they are.
+
+    Raises:
+        InputError: If the run was trained on other data.
+    """
+    if finished.get("data", {}).get("digest") != prepared.digest:
+        raise InputError(
+            f"{shown(run)} is finished, trained on other data than what is handed over: overwrite=True trains it anew,"
+            " run= names another folder"
+        )
 
 
 @dataclass

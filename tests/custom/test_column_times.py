@@ -7,7 +7,7 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
-from llmrec_peft.custom.times import guessed_form, seconds
+from llmrec_peft.custom.times import TimeForm, guessed_form, seconds
 from llmrec_peft.errors import InputError
 
 MOMENT = 1_700_000_000  # 2023-11-14 22:13:20 UTC
@@ -96,3 +96,16 @@ def test_types_of_arrow_are_read() -> None:
 def test_days_that_a_month_lacks_are_no_dates() -> None:
     assert guessed_form(pa.array(["2023-02-29"]), named=True) is None
     assert guessed_form(pa.array(["2024-02-29"]), named=True) is not None
+
+
+@pytest.mark.parametrize("form", ["seconds", "milliseconds", "excel-days", "iso", "day-first"])
+def test_an_empty_cell_of_a_file_is_a_missing_time(form: TimeForm) -> None:
+    written = {"iso": "2020-09-13", "day-first": "13.09.2020", "excel-days": "44087"}.get(form, "1600000000")
+    found = seconds(pa.chunked_array([[f" {written} ", "", "NA", written]]), form, "it")
+    assert [value is None for value in found.to_pylist()] == [False, True, True, False]
+    assert found[0] == found[3]
+
+
+def test_the_cell_that_is_no_number_is_named() -> None:
+    with pytest.raises(InputError, match=r"it: row 3, 'soon', is no number, as time_form seconds says"):
+        seconds(pa.chunked_array([["1600000000", "", "soon"]]), "seconds", "it")

@@ -170,7 +170,7 @@ def quick(tiny_backbone: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.trains
 def test_frames_are_trained_on_and_answered(
-    quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
@@ -182,6 +182,7 @@ def test_frames_are_trained_on_and_answered(
     assert (tmp_path / "runs" / "things-seed1" / "manifest.json").is_file()
     assert recommender.metrics["test"]["after"]["rmse"] > 0.0
     assert repr(recommender).startswith("Recommender 'things': rating over 20 users, 30 items; adapter lora\n")
+    assert "what answers: rmse" in repr(recommender)
     table = recommender.recommend(["u1", "u2"], k=3).to_frame()
     assert list(table.columns) == ["user_id", "rank", "item_id", "title", "score", "basis"]
     assert list(table["rank"]) == [1, 2, 3, 1, 2, 3]
@@ -189,6 +190,9 @@ def test_frames_are_trained_on_and_answered(
     assert isinstance(scored, pd.DataFrame)
     pairs = recommender.score(list(ratings["user"][:4]), list(ratings["item"][:4]))
     assert np.allclose(scored["score"], pairs)
+    capsys.readouterr()
+    recommender.score(pd.DataFrame({"user": ["u1", "7"], "item": ["i2", "i2"]}))
+    assert "score: 1 of 2 rows are of users that the run does not know, such as '7'" in capsys.readouterr().err
     explanation = recommender.explain("u1", "i2", top=2)
     total = sum(explanation.base.values()) + sum(one.contribution for one in explanation.of("signal"))
     assert abs(total - explanation.raw) < 1e-3
@@ -200,5 +204,9 @@ def test_frames_are_trained_on_and_answered(
         llmrec_peft.evaluate(run, Dataset.from_frames(ratings.head(200), items))
     resumed = llmrec_peft.train(data.recipe(quick), data, run=run, resume=True, quiet=True)
     assert resumed.metrics == recommender.metrics
+    with pytest.raises(InputError, match="is finished, trained on other data than what is handed over"):
+        llmrec_peft.train(
+            data.recipe(quick), Dataset.from_frames(ratings.head(200), items, name="things"), run, resume=True
+        )
     with pytest.raises(InputError, match=r"name the run folder by train\(recipe, run=\.\.\.\)"):
         llmrec_peft.train(data.recipe(quick), "runs/other")  # type: ignore[arg-type]

@@ -379,6 +379,13 @@ def test_only_items_have_further_wordings() -> None:
         load_recipe("tallrec-movie", ["views.prompt.template={{ item.title }}", wrong])
 
 
+@pytest.mark.parametrize("served", [{"share": 0.5}, {"baseline": "bias"}, {"share": 0.0, "baseline": "bias"}])
+def test_what_is_served_has_a_baseline_with_its_share_or_none(served: dict[str, Any]) -> None:
+    values = {**load_recipe("movies").plain(), "served": served}
+    with pytest.raises(InputError, match="served: a baseline has a share above 0, and a share has a baseline"):
+        Recipe.from_plain(values)
+
+
 @pytest.mark.parametrize(
     ("annotation", "said"),
     [
