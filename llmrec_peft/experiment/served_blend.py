@@ -41,6 +41,8 @@ SAMPLE = 2000
 SCALED_ON = 256
 """Of these, examples on which the deviations of scores are compared, at most."""
 RESAMPLES = 400
+WIDTH = 3.92
+"""Width of a 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class ServedShare:
         share: Its share of the score.
         scale: How much further the model's scores of a catalogue deviate than the baseline's, as a factor.
         gain: How much better than the model alone the blend is on the sample of validation.
-        low: Lower end of the wider of its 95 % intervals.
+        low: Lower end of its 95 % interval over users.
         high: Its upper end.
         examples: Examples of the sample.
         valid: What the blend ranks for all of validation.
@@ -73,7 +75,8 @@ class ServedBlend:
 
     Other than the reported `Blend`, which scales both sides by their deviations in each example's catalogue, what is
     served adds a fixed multiple of the baseline's score, so that single pairs are scored as lists are. The blend is
-    taken where it is better than the model alone by more than a standard error, over users and over items.
+    taken where it is better than the model alone by more than a standard error over users: it answers other users of
+    the same items, so items are not drawn anew.
     """
 
     def __init__(self, head: str, prepared: Prepared, baselines: Sequence[Baseline]) -> None:
@@ -176,14 +179,11 @@ class ServedBlend:
         return best
 
     def _difference(self, first: Ranks, second: Ranks, sample: Interactions) -> tuple[float, float, float, float]:
-        """Return the gain of one outcome over another, its wider interval, and its larger standard error."""
+        """Return the gain of one outcome over another, its 95 % interval over users, and its standard error."""
         figures = [self._measure.weighted(self._metric, one, sample) for one in (first, second)]
-        intervals = [
-            paired_interval(figures[0], figures[1], cluster, RESAMPLES)
-            for cluster in self._measure.clusters(self._metric, sample).values()
-        ]
-        widest = max(intervals, key=lambda one: one.high - one.low)
-        return widest.difference, widest.low, widest.high, (widest.high - widest.low) / 3.92
+        people = sample.user if sample.person is None else sample.person
+        found = paired_interval(figures[0], figures[1], people, RESAMPLES)
+        return found.difference, found.low, found.high, (found.high - found.low) / WIDTH
 
 
 _ALONE = (-1, 0.0)

@@ -181,8 +181,12 @@ def _fit_variants(experiment: Experiment, heads: dict[str, HeadOutcomes]) -> dic
     alone = collaborative_only(recipe) if recipe.evaluation.collaborative_only else None
     name = "collaborative_only"
     if alone is not None and recipe.reads.primary.task != "rating" and name not in heads[recipe.head.name].test:
-        variants[name] = fit_variant(experiment, alone, name, "collaborative only")
-        _predict_test(heads, name, variants[name])
+        if alone == recipe:  # nothing is read: one training is both
+            for outcomes in heads.values():
+                outcomes.repeat("after", name)
+        else:
+            variants[name] = fit_variant(experiment, alone, name, "collaborative only")
+            _predict_test(heads, name, variants[name])
     for part in recipe.evaluation.ablations:
         if part != "adapter" and part not in recipe.signals.active:
             continue  # the graph, where the data came without one
