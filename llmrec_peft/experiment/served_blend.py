@@ -20,7 +20,7 @@ from llmrec_peft.evaluation.outcomes import Outcome, Ranks, in_chunks, joined, r
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.model.served_baseline import NAME, ServedBaseline, with_baseline
-from llmrec_peft.model.served_neighbours import NEIGHBOURS, NeighbourOptions, ServedNeighbours
+from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
 from llmrec_peft.recipe.sections import ServedSection
 from llmrec_peft.signals.parts.matrix_factorization import Factors
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from llmrec_peft.model import RecModel
 
 POPULARITY = "popularity"
-SERVABLE = (POPULARITY, NEIGHBOURS)
-"""Baselines of rankings that tables express, so that a run folder can hold them."""
+SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS)
+"""Baselines of rankings that tables and the model's own vectors of texts express, so that a run folder can hold them.
+"""
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Shares of a baseline that are tried."""
 SAMPLE = 2000
@@ -89,7 +90,8 @@ class ServedBlend:
         """
         self._head, self._prepared = head, prepared
         self._metric, self._measure = str(prepared.recipe.reads.heads[head].metric), prepared.measures[head]
-        self._baselines = [one for one in baselines if one.name in SERVABLE and one.scores is not None]
+        names = SERVABLE if prepared.recipe.reads.item_text else set(SERVABLE) - {WITH_TEXTS}
+        self._baselines = [one for one in baselines if one.name in names and one.scores is not None]
         self.found: ServedShare | None = None
 
     def choose(self, validation: Validation) -> None:
@@ -135,7 +137,7 @@ class ServedBlend:
         """Return the blend as a model; the head's own scale is taken out of the baseline's weight."""
         vocabulary, weight = self._prepared.vocabulary, found.share * found.scale / _slope(model.heads[self._head])
         signal: ServedBaseline | ServedNeighbours
-        if found.baseline.name == NEIGHBOURS:
+        if found.baseline.name != POPULARITY:
             options = NeighbourOptions.model_validate(dict(found.baseline.settings))
             signal = ServedNeighbours.of(neighbour_counts(learned, vocabulary.num_items), options, weight)
         else:

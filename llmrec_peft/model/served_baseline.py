@@ -122,6 +122,8 @@ def with_baseline(model: RecModel, signal: ServedBaseline | ServedNeighbours, sh
     signal.parts = signal.parts.to(model.device)
     fusion = model.fusion.with_apart(NAME, signal.width, 1.0 - share)
     texts, plan = model.texts, model.plan
-    if isinstance(signal, ServedNeighbours) and plan.history_length is None:
-        texts = texts.with_plan(replace(plan, history_length=signal.config.length))
+    if isinstance(signal, ServedNeighbours):
+        reads = plan.history or signal.config.counts is not None
+        length = signal.config.length if plan.history_length is None else plan.history_length
+        texts = texts.with_plan(replace(plan, history=reads, history_length=length))
     return model.sharing(signals={**model.signals, NAME: signal}, texts=texts, fusion=fusion)

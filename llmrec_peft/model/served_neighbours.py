@@ -17,8 +17,8 @@ from llmrec_peft.signals.contract import Signal, SignalContext
 if TYPE_CHECKING:
     from llmrec_peft.data.batches import Batch
 
-NEIGHBOURS = "neighbour_counts"
-"""The baseline's name in reports."""
+NEIGHBOURS, WITH_TEXTS = "neighbour_counts", "counts_and_text"
+"""The baselines' names in reports: counts alone, and counts beside the similarity of texts."""
 STRONGEST = 200
 """Counts that are kept of an item, the largest: what a million items can take stays below 2.4 GB."""
 
@@ -30,11 +30,14 @@ class NeighbourOptions(Options):
     """Entries of a history that are read, the newest."""
     logarithm: bool = False
     """Whether the logarithm of a sum of counts is added, and not the sum itself."""
+    counts: float | None = Field(default=None, ge=0.0, le=100.0)
+    """Weight of the counts beside the cosine of texts; null where no texts are compared."""
 
 
 class ServedNeighbours(Signal[NeighbourOptions]):
     """cross = w · g(Σ_p N[h_p, i] / p) over the p-th newest entry h_p of a history; g(x) is x, or log(1 + x).
 
+    With texts, cross = w · (Σ_p ⟨t[h_p], t[i]⟩ / p + c · g(…)), with t the vectors of texts divided by their lengths.
     N counts how often two items came one right after the other in training histories. Like `ServedBaseline` it is no
     plugin and never trained: `with_baseline` puts it beside the signals of a finished model. Its tables are the counts,
     as triples of item, neighbour and count, and the weight w.
@@ -45,6 +48,7 @@ class ServedNeighbours(Signal[NeighbourOptions]):
     reads_history: ClassVar[bool] = True
     width = 0
     """Width of its vectors: it has none."""
+    _items: int
     _counts: sparse.csr_matrix | None = None
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
@@ -107,7 +111,19 @@ class ServedNeighbours(Signal[NeighbourOptions]):
             values = np.asarray(found[rows.ravel(), asked.ravel()]).reshape(asked.shape)
         weight: Tensor = self.parts["tables"]["weight"]
         added = torch.from_numpy(np.log1p(values) if self.config.logarithm else values).to(weight)
+        if self.config.counts is not None:
+            added = self._cosines(batch, batch.history) + self.config.counts * added
         return weight * added
+
+    def _cosines(self, batch: Batch, history: Tensor) -> Tensor:
+        """Return the summed cosines of each history's texts with the item's, [B, 1], or the candidates', [B, C]."""
+        length = min(self.config.length, history.shape[1])
+        texts = torch.nn.functional.normalize(batch.vectors["history"][:, -length:], dim=-1, eps=1e-9)
+        place = 1.0 / torch.arange(length, 0, -1, device=texts.device)
+        profile = (texts * (place * (history[:, -length:] > 0)).unsqueeze(-1)).sum(1)
+        view = "item" if batch.candidates is None else "candidates"
+        others = torch.nn.functional.normalize(batch.vectors[view], dim=-1, eps=1e-9)
+        return (profile * others).sum(-1, keepdim=True) if batch.candidates is None else profile @ others.T
 
     def _matrix(self) -> sparse.csr_matrix:
         """Return the counts as a matrix, made once: the tables are frozen."""

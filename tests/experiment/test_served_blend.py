@@ -29,7 +29,7 @@ def of_demo(changes: dict[str, Any]) -> Recipe:
     return load_recipe("movies", changes={"data.path": "demo", **of_ranking, **changes})
 
 
-@pytest.mark.parametrize("baseline", ["popularity", "neighbour_counts"])
+@pytest.mark.parametrize("baseline", ["popularity", "neighbour_counts", "counts_and_text"])
 @pytest.mark.trains
 def test_the_run_folder_answers_as_the_report_says(
     baseline: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -55,7 +55,7 @@ def test_the_run_folder_answers_as_the_report_says(
     parts = sum(explained.base.values()) + sum(one.contribution for one in explained.of("signal"))
     assert parts == pytest.approx(explained.raw, abs=1e-4)
     assert "baseline, by itself" in {one.what for one in explained.of("signal")}
-    if baseline == "neighbour_counts":
+    if baseline != "popularity":
         with pytest.raises(InputError, match=r"training\.choice=validation"):
             export_vectors(run, tmp_path / "vectors")
     assert train(recipe, run, resume=True, show=False) == json.loads(json.dumps(metrics))

@@ -83,6 +83,22 @@ def test_pairs_and_lists_are_scored_alike_as_the_blend(length: int, logarithm: b
         torch.testing.assert_close(served.raw(pairs).reshape(USERS, -1), both, atol=1e-5, rtol=1e-5)
 
 
+def test_texts_are_compared_beside_the_counts() -> None:
+    texts = torch.randn(ITEMS, 5, generator=torch.Generator().manual_seed(1))
+    unit = torch.nn.functional.normalize(texts, dim=-1)
+    signal = ServedNeighbours.of(counts(), NeighbourOptions(length=2, counts=0.5), 3.0)
+    items, places = torch.arange(1, ITEMS), torch.tensor([0.5, 1.0])
+    profile = (unit[HISTORY[:, 2:]] * (places * (HISTORY[:, 2:] > 0))[:, :, None]).sum(1)
+    wanted = 3.0 * (profile @ unit[1:].T + 0.5 * torch.from_numpy(expected(2, False)[:, 1:]).float())
+    users, history = torch.arange(USERS), texts[HISTORY]
+    every = Batch(user=users, item=users, candidates=items, history=HISTORY).with_vectors(
+        history=history, candidates=texts[1:]
+    )
+    torch.testing.assert_close(signal.cross(every, items[None, :]), wanted)
+    pairs = Batch(user=users, item=users + 1, history=HISTORY).with_vectors(history=history, item=texts[1 : USERS + 1])
+    torch.testing.assert_close(signal.cross(pairs, pairs.item[:, None]), wanted.diagonal()[:, None])
+
+
 def test_without_histories_nothing_is_added() -> None:
     signal = ServedNeighbours.of(counts(), NeighbourOptions(), 1.0)
     batch = Batch(user=torch.zeros(2, dtype=torch.int64), item=torch.tensor([1, 2]))
