@@ -35,7 +35,7 @@ POPULARITY = "popularity"
 SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS)
 """Baselines of rankings that tables and the model's own vectors of texts express, so that a run folder can hold them.
 """
-SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Shares of a baseline that are tried."""
 SAMPLE = 2000
 """Examples of validation on which baseline and share are chosen, at most."""
@@ -143,8 +143,9 @@ class ServedBlend:
         else:
             counts = learned.counts_by_item(vocabulary.num_items).astype(np.float64)
             counts[0] = 0.0
-            none = (np.zeros((size, 0)) for size in (vocabulary.num_users, vocabulary.num_items))
-            signal = ServedBaseline.of(Factors(0.0, *none, np.zeros(vocabulary.num_users), counts), weight, 0.0)
+            users, items = vocabulary.num_users, vocabulary.num_items
+            alone = Factors(0.0, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), counts)
+            signal = ServedBaseline.of(alone, weight, 0.0)
         return with_baseline(model, signal, found.share)
 
     def _ranked(
