@@ -118,7 +118,7 @@ def _sizes(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _times(time: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not time["known"]:
-        yield "times", "none: all are equal"
+        yield "times", "none: the order was drawn at random" if time.get("drawn") else "none: all are equal"
         return
     span = "an order, no dates" if time["days"] is None else f"{time['days']:,g} days, in {time['unit']}"
     yield "times", f"{time['first']} to {time['last']} ({span}), half of them by {time['median']}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ORDER_SEED = 0
 """Seed of the order of interactions whose times are not known."""
+DRAWN_ORDER = "no times are known: the order of interactions was drawn at random"
+"""What is noted of such interactions."""
 _LARGEST = 1e30
 _TRUE = ("1", "1.0", "true", "t", "yes", "y", "ja", "oui", "si", "like")
 _FALSE = ("0", "0.0", "false", "f", "no", "n", "nein", "non", "dislike")
@@ -46,6 +48,8 @@ def interaction_rows(table: pa.Table, columns: FrameColumns, called: str, said: 
     }
     found["rating"] = _labels(table, columns, called)
     found["timestamp"] = _times(table, columns, called)
+    if given.time is None and columns.feedback != "rating":
+        said.append(DRAWN_ORDER)
     if given.review is not None:
         found["review"] = pc.fill_null(
             as_texts(taken(table, given.review, called, f"{where}.review"), missing=False), ""

@@ -3,18 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from llmrec_peft.evaluation.intervals import no_difference
 from llmrec_peft.evaluation.measures import better
 from llmrec_peft.experiment.choice import BASELINE, Candidate, Chosen
+
+if TYPE_CHECKING:
+    from llmrec_peft.experiment.served_blend import ServedShare
 
 NAMES = {"before": "frozen text", "collaborative_only": "the model without text", "after": "the tuned model"}
 """What each variant is called in a sentence."""
 
 
-def by_validation() -> dict[str, Any]:
-    """Return the recommendation of a run whose epochs validation chose: its tuned model answers."""
-    return {"chosen_by": "validation", "model": "after", "share_of_baseline": 0.0}
+def by_validation(found: ServedShare | None = None, metric: str = "") -> dict[str, Any]:
+    """Return the recommendation of a run whose epochs validation chose.
+
+    Args:
+        found: The baseline that answers beside the tuned model; None where that answers alone.
+        metric: The primary metric.
+    """
+    told = {"chosen_by": "validation", "model": "after", "share_of_baseline": 0.0}
+    if found is None:
+        return told
+    baseline = found.baseline
+    return {
+        **told,
+        "share_of_baseline": found.share,
+        "baseline": baseline.name,
+        "baseline_settings": dict(baseline.settings),
+        "says": (
+            f"recommended: the tuned model with {found.share:.0%} of the baseline ({baseline.name.replace('_', ' ')});"
+            f" better than the tuned model alone by {found.gain:.4f} [{found.low:.4f}, {found.high:.4f}] {metric}"
+            f" over {found.examples} examples of validation, which chose it"
+        ),
+    }
+
+
+def held_against_baseline(recommended: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recommendation that says so where the best baseline is better on test than what answers.
+
+    Args:
+        recommended: The recommendation.
+        report: The head's part of ``metrics.json``.
+    """
+    best, metric, test = report["best_baseline"], report["primary_metric"], report["test"]
+    ours = "recommended" if "recommended" in test else "after"
+    if best is None or ours not in test or not better(metric, test["baselines"][best][metric], test[ours][metric]):
+        return dict(recommended)
+    intervals = report["comparisons"].get(f"{ours}_minus_{best}", {})
+    if intervals and no_difference(intervals):
+        return dict(recommended)
+    what = "what is served" if ours == "recommended" else "the tuned model, which is served"
+    told = (
+        f"the best baseline, {best.replace('_', ' ')}, is {'significantly ' if intervals else ''}better than {what}:"
+        f" {metric} {test['baselines'][best][metric]:.4f} against {test[ours][metric]:.4f} on test"
+    )
+    says = [recommended["says"]] if "says" in recommended else []
+    return {**recommended, "best_baseline_is_better": True, "says": "; ".join([*says, told])}
 
 
 def by_folds(found: Chosen, valid: Mapping[str, float], foldable: Sequence[str]) -> dict[str, Any]:

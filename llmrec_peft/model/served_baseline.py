@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from llmrec_peft.model.served_neighbours import ServedNeighbours
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
@@ -109,7 +111,7 @@ def _parts(tables: Mapping[str, Tensor]) -> nn.ModuleDict:
     return nn.ModuleDict({"tables": nn.ParameterDict(frozen)})
 
 
-def with_baseline(model: RecModel, signal: ServedBaseline, share: float) -> RecModel:
+def with_baseline(model: RecModel, signal: ServedBaseline | ServedNeighbours, share: float) -> RecModel:
     """Return score = (1 - share) · the model's own + the baseline's; parameters are shared.
 
     Args:
@@ -119,4 +121,9 @@ def with_baseline(model: RecModel, signal: ServedBaseline, share: float) -> RecM
     """
     signal.parts = signal.parts.to(model.device)
     fusion = model.fusion.with_apart(NAME, signal.width, 1.0 - share)
-    return model.sharing(signals={**model.signals, NAME: signal}, fusion=fusion)
+    texts, plan = model.texts, model.plan
+    if isinstance(signal, ServedNeighbours):
+        reads = plan.history or signal.config.counts is not None
+        length = signal.config.length if plan.history_length is None else plan.history_length
+        texts = texts.with_plan(replace(plan, history=reads, history_length=length))
+    return model.sharing(signals={**model.signals, NAME: signal}, texts=texts, fusion=fusion)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,12 @@ class TextSource(ABC):
             plan: Texts by view, and the first key of each.
         """
         self.plan = plan
+
+    def with_plan(self, plan: TextPlan) -> Self:
+        """Return the same source under another plan."""
+        other = copy.copy(self)
+        other.plan = plan
+        return other
 
     def filled(
         self, batch: Batch, own_items: bool = True, last_encoded: bool = False, inserted: Tensor | None = None

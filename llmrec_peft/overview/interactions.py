@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.custom.interaction_rows import DRAWN_ORDER
 from llmrec_peft.data.dataset import RecDataset, arrow, numbers
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def describe_interactions(dataset: RecDataset) -> dict[str, Any]:
         },
         "interactions_by_rank": {"users": by_rank(by_user), "items": by_rank(by_item)},
         "labels": describe_labels(label, dataset),
-        "time": describe_times(time),
+        "time": {"known": False, "drawn": True} if DRAWN_ORDER in dataset.notes else describe_times(time),
         "duplicates": {"pairs_seen_before": len(table) - distinct, "repeats": dataset.repeats},
     }
 

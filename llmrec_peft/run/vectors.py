@@ -14,6 +14,7 @@ from llmrec_peft.backbone.vector_table import pieces, room
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
+from llmrec_peft.model.served_baseline import NAME
 from llmrec_peft.run.tenant import Tenant
 
 CHUNK = 4096
@@ -160,6 +161,11 @@ def _require_product(tenant: Tenant) -> None:
         together = signal.cross(batch, batch.item[:, None]) is not None
         given = [signal.offset(asked) for asked in (batch, both, *crossed)]
         if together or _depend(given):
+            if signal_name == NAME:
+                raise InputError(
+                    "counts of neighbours are served beside the model, and no product of two vectors gives them; train"
+                    " with training.choice=validation, so that the tuned model answers alone"
+                )
             raise InputError(
                 f"signal {signal_name} adds to a user and an item together, as its options are, and no product of two"
                 " vectors gives that; train without it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.baselines import baselines_of
+from llmrec_peft.experiment.decisions import Decision
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
 from llmrec_peft.experiment.fit_by_folds import fit_by_folds
 from llmrec_peft.experiment.fitting import FittedVariant, fit_variant, scoring
@@ -18,8 +19,9 @@ from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.prepared import Prepared
-from llmrec_peft.experiment.recommendation import by_validation
+from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
 from llmrec_peft.experiment.recommending import chooses_by_folds
+from llmrec_peft.experiment.served_blend import ServedBlend, serves_blend
 from llmrec_peft.experiment.staging import recommender_of, stage
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
@@ -153,8 +155,12 @@ def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
     before = None if reference == recipe else fit_variant(experiment, reference, "before", "before")
     if before is not None:
         _predict_test(heads, "before", before)
-    blends = [outcomes.blend for outcomes in heads.values() if outcomes.blend is not None]
-    after = fit_variant(experiment, recipe, "after", "tuned", blends)
+    decisions: list[Decision] = [outcomes.blend for outcomes in heads.values() if outcomes.blend is not None]
+    primary = heads[recipe.head.name]
+    serving = ServedBlend(primary.name, prepared, primary.baselines) if serves_blend(prepared) else None
+    if serving is not None:
+        decisions.append(serving)
+    after = fit_variant(experiment, recipe, "after", "tuned", decisions)
     with scoring(after.model, prepared.test, prepared):
         _predict_test(heads, "after", after)
         for outcomes in heads.values():
@@ -162,11 +168,16 @@ def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
                 outcomes.repeat("after", "before")
             outcomes.add_blend(after)
         weights = {**after.model.report(), **{name: head.report() for name, head in after.model.heads.items()}}
-        recommender = recommender_of(after.model, prepared, texts)
+        answering, section, found = after.model, None, None if serving is None else serving.found
+        if serving is not None and found is not None:
+            answering, section = serving.answering(after.model)
+            primary.add("recommended", replace(after, model=answering, valid={primary.name: found.valid}))
+        recommender = recommender_of(answering, prepared, texts, section)
     parameters = _parameters(after, texts)
     if experiment.accelerator.is_main_process:
         stage(experiment.folder / "artifact", recommender, prepared, texts)
-    return _Fits(before, after, _fit_variants(experiment, heads), heads, parameters, weights, by_validation())
+    chosen = by_validation(found, primary.metric)
+    return _Fits(before, after, _fit_variants(experiment, heads), heads, parameters, weights, chosen)
 
 
 def _fit_by_folds(experiment: Experiment, texts: Texts) -> _Fits:
@@ -187,8 +198,12 @@ def _fit_variants(experiment: Experiment, heads: dict[str, HeadOutcomes]) -> dic
     alone = collaborative_only(recipe) if recipe.evaluation.collaborative_only else None
     name = "collaborative_only"
     if alone is not None and recipe.reads.primary.task != "rating" and name not in heads[recipe.head.name].test:
-        variants[name] = fit_variant(experiment, alone, name, "collaborative only")
-        _predict_test(heads, name, variants[name])
+        if alone == recipe:  # nothing is read: one training is both
+            for outcomes in heads.values():
+                outcomes.repeat("after", name)
+        else:
+            variants[name] = fit_variant(experiment, alone, name, "collaborative only")
+            _predict_test(heads, name, variants[name])
     for part in recipe.evaluation.ablations:
         if part != "adapter" and part not in recipe.signals.active:
             continue  # the graph, where the data came without one
@@ -216,7 +231,7 @@ def _metrics(prepared: Prepared, fits: _Fits, encoding: float) -> dict[str, Any]
         "seed": recipe.seed,
         "protocol": _protocol(recipe, fits.heads[primary].task),
         **report,
-        "recommended": fits.recommended,
+        "recommended": held_against_baseline(fits.recommended, report),
         **({"heads": further} if further else {}),
         "weights": fits.weights,
         "training": {

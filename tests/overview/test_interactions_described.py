@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from llmrec_peft import Dataset
 from llmrec_peft.data.dataset import RecDataset, interactions_table, table
 from llmrec_peft.overview.columns import describe_columns
 from llmrec_peft.overview.interactions import describe_interactions, describe_times, gini, share_of_top
@@ -85,6 +86,12 @@ def test_times_that_are_an_order_are_no_dates() -> None:
     assert describe_times(np.zeros(5, np.int64)) == {"known": False}
     negative = describe_times(np.array([-(10**12), 5]))
     assert (negative["unit"], negative["first"]) == ("order", -(10**12))
+
+
+def test_an_order_that_was_drawn_is_no_time() -> None:
+    frame = {"user_id": list("aabb") * 9, "item_id": [f"i{n}" for n in range(36)]}
+    data = Dataset.from_frames(frame)
+    assert describe_interactions(data.dataset)["time"] == {"known": False, "drawn": True}
 
 
 def test_columns_count_values_and_not_empty_ones() -> None:

@@ -34,7 +34,7 @@ def trained(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 @pytest.fixture(scope="package")
 def ranking_run(trained: Callable[..., Path]) -> Path:
     """A run of the ranking head over texts, rows, and histories."""
-    return trained("amazon-scientific", "signals.history={}")
+    return trained("amazon-scientific", "signals.history={}", "training.choice=validation")
 
 
 @pytest.fixture(scope="package")

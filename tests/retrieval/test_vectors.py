@@ -55,7 +55,8 @@ def test_product_is_the_rating_before_it_is_clamped(tiny_run: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["late", "mlp", "gated"])
 def test_every_fusion_ends_in_a_product(kind: str, trained: Trained) -> None:
-    recommender = Recommender.from_pretrained(trained("amazon-scientific", f"fusion.kind={kind}"))
+    settings = (f"fusion.kind={kind}", "training.choice=validation")
+    recommender = Recommender.from_pretrained(trained("amazon-scientific", *settings))
     users, items = pairs(recommender)
     expected = recommender.score(users, items)
     np.testing.assert_allclose(products(recommender, users, items), expected, rtol=1e-4, atol=1e-4)
