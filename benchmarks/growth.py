@@ -38,7 +38,7 @@ RESULT = Path(__file__).parent / "results" / "growth.json"
 SIZES = (20_000, 80_000, 320_000, 1_280_000)
 TASKS = ("rating", "click", "ranking")
 LARGE = {"task": "rating", "interactions": 10_000_000, "items": 10_000}
-MANY_ITEMS = {"task": "ranking", "interactions": 2_000_000, "items": 1_000_000}
+MANY_ITEMS = {"task": "ranking", "interactions": 300_000, "items": 1_000_000, "users": 300}
 ONE_LAYER_FROM = 500_000
 """Items from which on the first layer of the language model reads them alone."""
 PER_USER = 40
@@ -141,10 +141,10 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def _run(task: str, interactions: int, items: int) -> dict[str, Any]:
+def _run(task: str, interactions: int, items: int, users: int | None = None) -> dict[str, Any]:
     """Make files up in one process and measure a run over them in another."""
     with tempfile.TemporaryDirectory() as folder:
-        asked = {"task": task, "interactions": interactions, "items": items, "folder": folder}
+        asked = {"task": task, "interactions": interactions, "items": items, "users": users, "folder": folder}
         for step in ("files", "run"):
             told = _child({**asked, "step": step})
     print(f"{task} {interactions} interactions, {told['items']} items: {told['seconds']} s, {told['peak_mib']} MiB")
@@ -161,12 +161,14 @@ def _child(asked: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _measured(step: str, task: str, interactions: int, items: int, folder: str) -> dict[str, Any]:
+def _measured(step: str, task: str, interactions: int, items: int, users: int | None, folder: str) -> dict[str, Any]:
     """Take one step of a run in this process."""
-    return (_files if step == "files" else _trained)(task, interactions, items, Path(folder))
+    if step == "files":
+        return _files(task, interactions, items, users or max(2, interactions // PER_USER), Path(folder))
+    return _trained(task, interactions, Path(folder))
 
 
-def _files(task: str, interactions: int, items: int, folder: Path) -> dict[str, Any]:
+def _files(task: str, interactions: int, items: int, users: int, folder: Path) -> dict[str, Any]:
     """Write interactions and items as CSV, and the recipe that reads them."""
     import pyarrow as pa
     from made_up import made_up
@@ -174,7 +176,7 @@ def _files(task: str, interactions: int, items: int, folder: Path) -> dict[str, 
 
     from llmrec_peft.data.dataset import arrow
 
-    dataset = made_up(interactions, max(2, interactions // PER_USER), items, seed=0)
+    dataset = made_up(interactions, users, items, seed=0)
     table = arrow(dataset.interactions)
     columns = {"user": table["user_id"], "item": table["item_id"], "time": table["timestamp"]}
     if task == "rating":
@@ -240,7 +242,7 @@ _STAGES = (
 """Functions whose calls are counted, each by the module that looks it up."""
 
 
-def _trained(task: str, interactions: int, items: int, folder: Path) -> dict[str, Any]:
+def _trained(task: str, interactions: int, folder: Path) -> dict[str, Any]:
     """Train, load, recommend and score, and return what each stage took."""
     import importlib
 

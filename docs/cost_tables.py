@@ -151,3 +151,52 @@ def checks_cost() -> list[str]:
 
 def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.2f} ms"
+
+
+GROWN = {
+    "read": "files to tables",
+    "prepare": "splits, histories, leak check",
+    "baselines": "baselines",
+    "epoch": "one epoch",
+    "validation": "scores of validation",
+    "test": "scores of test",
+    "report": "report with intervals",
+    "save": "run folder",
+    "recommend": "the ten best for 500 users",
+    "score": "scores of 20,000 pairs",
+}
+"""Stages of `benchmarks/growth.py` that the page shows; the rest does not depend on the interactions."""
+
+
+def growth() -> list[str]:
+    """Processor seconds of each stage by interactions, and the exponent, for each task."""
+    report = results.load("growth.json")
+    sizes = [f"{run['interactions']:,}" for run in report["rating"]["runs"]]
+    lines = table_header("task", "stage", *sizes, "exponent")
+    for task in ("rating", "click", "ranking"):
+        runs, exponents = report[task]["runs"], report[task]["exponents"]
+        for name, title in GROWN.items():
+            seconds = [run["stages"].get(name, {"seconds": 0.0})["seconds"] for run in runs]
+            exponent = exponents.get(name)
+            shown = "–" if exponent is None else f"{exponent:.2f}"
+            lines.append(table_row(task, title, *(f"{one:.1f}" for one in seconds), shown))
+        lines.append(table_row(task, "peak memory, MiB", *(f"{run['peak_mib']:,.0f}" for run in runs), ""))
+    return lines
+
+
+def growth_large() -> list[str]:
+    """Processor seconds and peak memory of the two large runs."""
+    report = results.load("growth.json")
+    large, many = report["large"], report["many_items"]
+    lines = table_header("stage", *(_sized(run) for run in (large, many)))
+    for name, title in {"texts": "texts to vectors", **GROWN}.items():
+        lines.append(
+            table_row(title, *(f"{run['stages'].get(name, {'seconds': 0.0})['seconds']:.1f}" for run in (large, many)))
+        )
+    lines.append(table_row("everything, processor seconds", *(f"{run['seconds']:,.0f}" for run in (large, many))))
+    lines.append(table_row("peak memory, GiB", *(f"{run['peak_mib'] / 1024:.1f}" for run in (large, many))))
+    return lines
+
+
+def _sized(run: dict[str, Any]) -> str:
+    return f"{run['task']}: {run['interactions']:,} interactions, {run['items']:,} items"
