@@ -161,7 +161,9 @@ def _child(asked: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _measured(step: str, task: str, interactions: int, items: int, folder: str, users: int | None = None) -> dict[str, Any]:
+def _measured(
+    step: str, task: str, interactions: int, items: int, folder: str, users: int | None = None
+) -> dict[str, Any]:
     """Take one step of a run in this process."""
     if step == "files":
         return _files(task, interactions, items, users or max(2, interactions // PER_USER), Path(folder))
