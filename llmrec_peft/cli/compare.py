@@ -53,7 +53,10 @@ def compare(
         typer.Option("--metric", metavar="NAME", help="Metric to compare.", show_default="the head's primary metric"),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="Model of each run: after, blend, before or an ablation.")
+        str,
+        typer.Option(
+            "--model", metavar="NAME", help="Model of each run: after, recommended, blend, before or an ablation."
+        ),
     ] = "after",
     head: Annotated[
         str | None,

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_ROUNDED = r"^\d(?:[.,]\d+)?[eE]\+\d{2,3}$"
+"""How long numbers look whose last digits are lost."""
+
+
 def taken(table: pa.Table, name: str, called: str, field: str) -> pa.ChunkedArray:
     """Return a column that the recipe names.
 
@@ -59,7 +63,17 @@ def id_texts(values: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
                 f"{where}: ids as large as these have lost digits as numbers with a point ({kind}): read the column as"
                 " text or as whole numbers (pandas: dtype=str or Int64)"
             )
-    return as_texts(values, missing=False)
+    texts = as_texts(values, missing=False)
+    if pc.any(pc.match_substring(texts, "+")).as_py():  # several times as fast as the pattern
+        row = pc.index(pc.match_substring_regex(texts, _ROUNDED), True).as_py()
+    else:
+        row = -1
+    if row >= 0:
+        raise InputError(
+            f"{where}: row {row + 1}, {quoted(texts[row].as_py(), 40)} is a rounded number, as spreadsheets and numbers"
+            " with a point leave of long ids: write the ids as text or whole numbers"
+        )
+    return texts
 
 
 def numbers(values: pa.ChunkedArray, called: str, name: str) -> pa.ChunkedArray:

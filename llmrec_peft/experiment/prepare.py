@@ -101,9 +101,10 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     if recipe.data.expand_histories:
         division = _expanded(recipe, dataset, division)
     recipe = _with_middle(recipe, dataset)
+    unread = _unread(recipe, vocabulary, division)
     return Prepared(
         recipe,
-        _noted(dataset, *own_left_out, *_textless(texts)),
+        _noted(dataset, *own_left_out, *_textless(texts), *unread),
         vocabulary,
         division.interactions,
         division.parts,
@@ -230,6 +231,14 @@ def require_useful(recipe: Recipe, dataset: RecDataset) -> None:
         why = signal.refusal(users, items, recipe.reads.prompt)
         if why is not None:
             raise InputError(why)
+
+
+def _unread(recipe: Recipe, vocabulary: Vocabulary, division: _Division) -> list[str]:
+    """Say which interactions signals pass over."""
+    known = division.interactions.take(division.parts.fit if recipe.refits else division.parts.train)
+    sizes, ranks = (vocabulary.num_users, vocabulary.num_items), recipe.reads.primary.task == "ranking"
+    said = (signal.unread(known, *sizes, ranks) for signal in recipe.reads.signals.values())
+    return [line for line in said if line is not None]
 
 
 def _histories(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary, division: _Division) -> Histories:

@@ -208,6 +208,25 @@ class Collaborative(Signal[CollaborativeOptions]):
             history.users.add(batch.user, batch.item, of_user, *self._tables("user"))
             history.items.add(batch.item, batch.user, of_item, *self._tables("item"))
 
+    def unread(self, known: Interactions, users: int, items: int, ranks: bool) -> str | None:
+        """Say how many histories are summed over their newest entries alone."""
+        longest, config = self._longest(known), self.config
+        if longest is None or not config.factors:
+            return None
+        long = {
+            "users": 0 if config.user_history == "none" else int((known.counts_by_user(users) > longest).sum()),
+            "items": 0
+            if config.item_history == "none" or ranks
+            else int((known.counts_by_item(items) > longest).sum()),
+        }
+        if not any(long.values()):
+            return None
+        who = " and ".join(f"{count} {side}" for side, count in long.items() if count)
+        return (
+            f"of the histories of {who} the newest {longest} interactions are summed; counts and means are over all"
+            " (signals.collaborative.longest_history)"
+        )
+
     def _longest(self, trained_on: Interactions) -> int | None:
         """Return how many entries of a history are summed, for a model trained on these; None for all."""
         asked = self.config.longest_history

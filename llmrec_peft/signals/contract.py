@@ -175,6 +175,17 @@ class Signal(ABC, Generic[C]):
         """
         return None
 
+    def unread(self, known: Interactions, users: int, items: int, ranks: bool) -> str | None:
+        """Return which interactions the signal passes over, in one line for notes and report; None if it reads all.
+
+        Args:
+            known: What the final model learns from.
+            users: Rows of a user table.
+            items: Rows of an item table.
+            ranks: Whether the primary head ranks.
+        """
+        return None
+
     def token_count(self) -> int:
         """Return how many vectors `tokens` inserts into each prompt; each takes one place of the model's window."""
         return 0

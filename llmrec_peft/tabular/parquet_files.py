@@ -153,6 +153,8 @@ def _texts(column: pa.Array, kind: pa.DataType | None) -> pa.Array:
         return pc.if_else(column, "true", "false")
     if of.is_struct(own) or of.is_map(own):
         raise ValueError("columns of structures are not read: name the others (option columns)")
+    if of.is_floating(own):  # NaN stands for a missing value, and would be the id of a user
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, own), column)
     texts = column.cast(pa.string())
     texts.validate(full=True)
     return texts

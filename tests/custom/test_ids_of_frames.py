@@ -54,6 +54,10 @@ def test_ids_that_lost_their_last_digits_are_refused() -> None:
     with pytest.raises(InputError, match="lost digits"):
         pairs_of(pd.DataFrame({"user_id": large.astype(float), "item_id": 1}))
     assert len(users_of(ratings().assign(user=large))) == 10
+    for rounded in ("1e+17", "1,23E+17", "9.007E+15"):
+        with pytest.raises(InputError, match=r"row 2, '.*' is a rounded number"):
+            users_of(ratings().assign(user=["u1", rounded] * (ROWS // 2)))
+    assert len(users_of(ratings().assign(user=["a+1", "1e+x", "1e17"] * (ROWS // 3)))) == 3
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,12 @@ def test_columns_of_parquet_become_texts_or_what_is_asked_for(tmp_path: Path) ->
     )
 
 
+def test_nan_is_missing_and_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    pq.write_table(pa.table({"user": pa.array([7.0, float("nan"), None])}), path)
+    assert read_table(path, PARQUET).table.to_pydict() == {"user": ["7", None, None]}
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
