@@ -96,14 +96,15 @@ class ServedBlend:
 
     def choose(self, validation: Validation) -> None:
         """Choose baseline and share, and rank validation with both if the blend helps."""
-        if not _scales(validation.model.heads[self._head], self._prepared.recipe.fusion.dim):
+        model = validation.model
+        if not self._baselines or not _scales(model.heads[self._head], self._prepared.recipe.fusion.dim, model.device):
             return
         valid, protocol = self._prepared.valid, self._prepared.protocol
         rows = np.arange(len(valid))
         if len(rows) > SAMPLE:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
         sample = valid.take(rows)
-        with validation.model.ranking(valid, protocol.num_items, self._head) as own:
+        with model.ranking(valid, protocol.num_items, self._head) as own:
             scales = [_scale(own, one, rows) for one in self._baselines]
             alone, outcomes = self._ranked(own, rows, scales)
         at = self._best(outcomes, sample)
@@ -112,7 +113,7 @@ class ServedBlend:
             return
         baseline, share, scale = self._baselines[at[0]], at[1], scales[at[0]]
         draft = ServedShare(baseline, share, scale, gain, low, high, len(rows), outcomes[at])
-        both = self._model(validation.model, draft, protocol.train)
+        both = self._model(model, draft, protocol.train)
         whole = outcome_of(both, self._head, valid, protocol, protocol.train)
         self.found = ServedShare(**{**vars(draft), "valid": whole})
 
@@ -135,7 +136,8 @@ class ServedBlend:
 
     def _model(self, model: RecModel, found: ServedShare, learned: Interactions) -> RecModel:
         """Return the blend as a model; the head's own scale is taken out of the baseline's weight."""
-        vocabulary, weight = self._prepared.vocabulary, found.share * found.scale / _slope(model.heads[self._head])
+        vocabulary = self._prepared.vocabulary
+        weight = found.share * found.scale / _slope(model.heads[self._head], model.device)
         signal: ServedBaseline | ServedNeighbours
         if found.baseline.name != POPULARITY:
             options = NeighbourOptions.model_validate(dict(found.baseline.settings))
@@ -217,19 +219,18 @@ def _scale(own: Any, baseline: Baseline, rows: NDArray[np.int64]) -> float:
     return float(np.median(first[told] / second[told])) if told.any() else 0.0
 
 
-def _scales(head: TaskHead[Any], dim: int) -> bool:
+def _scales(head: TaskHead[Any], dim: int, device: torch.device) -> bool:
     """Return whether a head's score grows with its vectors: one that normalizes them cannot be weighed by a share."""
     with torch.no_grad():
-        ones = torch.ones(1, dim, device=next(iter(head.parts.parameters())).device)
-        sides = [Joined(factor * ones, torch.zeros(1, device=ones.device)) for factor in (1.0, 2.0)]
+        ones = torch.ones(1, dim, device=device)
+        sides = [Joined(factor * ones, torch.zeros(1, device=device)) for factor in (1.0, 2.0)]
         once, twice = (head.sides(side, side)[0].vector for side in sides)
         return once is not None and twice is not None and bool(torch.allclose(2.0 * once, twice))
 
 
-def _slope(head: TaskHead[Any]) -> float:
+def _slope(head: TaskHead[Any], device: torch.device) -> float:
     """Return what one added to an offset adds to a head's score."""
     with torch.no_grad():
-        device = next(iter(head.parts.parameters())).device
         nobody = torch.zeros(1, dtype=torch.int64, device=device)
         nothing, one = (Joined(None, torch.full((1,), value, device=device)) for value in (0.0, 1.0))
         batch = Batch(user=nobody, item=nobody)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from llmrec_peft import Recommender
 from llmrec_peft.errors import InputError
@@ -16,6 +17,9 @@ from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
 from llmrec_peft.experiment.served_blend import serves_blend
 from llmrec_peft.explanation.explainer import Explainer
+from llmrec_peft.heads.contract import HeadContext
+from llmrec_peft.heads.ranking import RankingHead, RankingOptions
+from llmrec_peft.heads.retrieval import RetrievalHead, RetrievalOptions
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.export_vectors import export_vectors
@@ -73,6 +77,16 @@ def test_the_run_folder_answers_as_the_report_says(
 def test_a_baseline_answers_beside_the_model_where_it_may(changes: dict[str, Any]) -> None:
     assert serves_blend(prepare(of_demo({})))
     assert not serves_blend(prepare(of_demo(changes)))
+
+
+def test_heads_that_normalize_their_vectors_cannot_be_weighed_by_a_share() -> None:
+    device = torch.device("cpu")
+    ranking, retrieval = RankingHead(RankingOptions(temperature=4.0)), RetrievalHead(RetrievalOptions())
+    for head in (ranking, retrieval):
+        head.parts = head.build(HeadContext(3, 1.0, (0.0, 1.0)))
+    assert served_blend._scales(ranking, 3, device)
+    assert not served_blend._scales(retrieval, 3, device)
+    assert served_blend._slope(ranking, device) == pytest.approx(0.25)
 
 
 def report(ours: float, intervals: bool) -> dict[str, Any]:
