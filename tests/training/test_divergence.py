@@ -152,7 +152,7 @@ def test_text_whose_vector_overflows_is_named(
 
     def covering(self: EncodedTexts, *arguments: Any) -> Any:
         fixed = real(self, *arguments)
-        fixed.vectors[7, 3] = math.inf
+        fixed.table.stored[fixed.table.row_of[7], 3] = math.inf
         return fixed
 
     monkeypatch.setattr(EncodedTexts, "_covering", covering)
