@@ -197,11 +197,10 @@ def _recipe(task: str, folder: Path, interactions: int, items: int) -> dict[str,
     from llmrec_peft.custom.propose import propose
 
     recipe = propose(folder / "interactions.csv", folder / "items.csv").recipe
-    batch = 256 if interactions < 1_000_000 else 2048
     changes: dict[str, Any] = {
         "training.epochs": 1,
         "training.choice": "validation",
-        "training.batch_size": batch,
+        "training.batch_size": 256 if interactions < LARGE["interactions"] else 2048,
         "training.batching": "random",
         "training.adapter_epochs": None,
         "training.refit": False,
@@ -209,6 +208,8 @@ def _recipe(task: str, folder: Path, interactions: int, items: int) -> dict[str,
         "evaluation.ablations": [],
         "evaluation.collaborative_only": False,
     }
+    if task == "ranking":
+        changes["head.negative_count"] = 256
     if items >= ONE_LAYER_FROM:
         changes["backbone.name"] = str(_one_layer(folder / "base"))
     values: dict[str, Any] = recipe.changed(changes).plain()
