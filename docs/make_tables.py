@@ -38,8 +38,6 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "prepare-speed": cost_tables.prepare_speed,
     "soak": cost_tables.soak,
     "checks-cost": cost_tables.checks_cost,
-    "growth": cost_tables.growth,
-    "growth-large": cost_tables.growth_large,
 }
 
 
