@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrec_peft.custom.facts import as_texts
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 

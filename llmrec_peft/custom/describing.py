@@ -9,7 +9,7 @@ import numpy as np
 
 from llmrec_peft.custom.cells import numbers, taken
 from llmrec_peft.custom.columns import CategoryColumn, DescribingColumns
-from llmrec_peft.custom.facts import as_texts
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import seconds
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted

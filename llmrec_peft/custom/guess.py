@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.custom.facts import Facts, as_texts, facts_of
+from llmrec_peft.custom.facts import Facts, facts_of
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import for_terminal, quoted
 

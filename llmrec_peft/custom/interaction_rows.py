@@ -8,7 +8,7 @@ import numpy as np
 
 from llmrec_peft.custom.cells import ids, numbers, taken
 from llmrec_peft.custom.columns import FrameColumns, InteractionColumns
-from llmrec_peft.custom.facts import as_texts
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import seconds
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted

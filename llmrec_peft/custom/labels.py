@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from llmrec_peft.custom.facts import NUMBER, Facts, as_texts
+from llmrec_peft.custom.facts import NUMBER, Facts
 from llmrec_peft.custom.guess import Given, Guess, Looked, listed
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.data.dataset import Feedback
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted

@@ -11,8 +11,8 @@ import numpy as np
 from llmrec_peft.custom.cells import ids, taken
 from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns
 from llmrec_peft.custom.describing import described
-from llmrec_peft.custom.facts import as_texts
 from llmrec_peft.custom.interaction_rows import interaction_rows
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.tabular.markup import without_markup

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
@@ -127,8 +128,6 @@ def seconds(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.ChunkedAr
             .cast(pa.int64())
         )
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        from llmrec_peft.custom.facts import as_texts  # which asks this module for the form of times
-
         values = as_texts(values)
     if form not in _PATTERNS:
         return _of_numbers(values, form, where)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import sparse
 from torch import Tensor, nn
 
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from llmrec_peft.data.batches import Batch
 
 NEIGHBOURS, WITH_TEXTS = "neighbour_counts", "counts_and_text"
@@ -131,6 +132,8 @@ class ServedNeighbours(Signal[NeighbourOptions]):
             tables = self.parts["tables"]
             pair, count = tables["pair"].cpu().numpy(), tables["count"].detach().cpu().numpy()
             size = (self._items, self._items)
+            from scipy import sparse
+
             self._counts = sparse.csr_matrix((count, (pair[:, 0], pair[:, 1])), shape=size)
         return self._counts
 
@@ -141,6 +144,8 @@ class ServedNeighbours(Signal[NeighbourOptions]):
 
 def strongest(counts: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
     """Return a sparse matrix of non-negative numbers with the largest `most` of each row."""
+    from scipy import sparse
+
     lengths = np.diff(counts.indptr)
     if lengths.max(initial=0) <= most:
         return counts
@@ -153,6 +158,8 @@ def strongest(counts: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
 
 def _weighted(history: NDArray[np.int64], items: int) -> sparse.csr_matrix:
     """Return entries of histories [B, L], the newest last, as [B, items]; the p-th newest counts 1 / p."""
+    from scipy import sparse
+
     row, place = np.nonzero(history)
     weight = (1.0 / np.arange(history.shape[1], 0, -1, dtype=np.float32))[place]
     return sparse.csr_matrix((weight, (row, history[row, place])), shape=(len(history), items), dtype=np.float32)
