@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from llmrec_peft.evaluation.weighted import (
 Observe = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """Maps labels to what a head's metrics read."""
 
+Key = TypeVar("Key")
 LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss", "ece"})
 """Metrics of which lower values are better."""
 
@@ -185,6 +186,23 @@ def measure_of(task: str, observe: Observe, popularity: NDArray[np.int64]) -> Me
 def better(metric: str, first: float, second: float) -> bool:
     """Return whether the first value of a metric is better than the second."""
     return first < second if metric in LOWER_IS_BETTER else first > second
+
+
+def best_of(figures: Mapping[Key, float], metric: str) -> Key:
+    """Return the key of the best figure, the first of equals.
+
+    Args:
+        figures: Values of a metric, at least one.
+        metric: The metric.
+
+    >>> best_of({"mean": 1.0, "bias": 0.9, "both": 0.9}, "rmse")
+    'bias'
+    """
+    best = next(iter(figures))
+    for key, figure in figures.items():
+        if better(metric, figure, figures[best]):
+            best = key
+    return best
 
 
 def _people(part: Interactions) -> dict[str, NDArray[np.int64]]:

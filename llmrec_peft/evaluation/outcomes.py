@@ -65,6 +65,12 @@ def in_chunks(rows: NDArray[np.int64], num_items: int, chunk: int | None = None)
         yield rows[at : at + step]
 
 
+def sampled_rows(count: int, most: int) -> NDArray[np.int64]:
+    """Return all row numbers in order, or `most` of them drawn once and for all, int64 [min(count, most)]."""
+    rows = np.arange(count)
+    return rows if count <= most else np.sort(np.random.default_rng(0).permutation(rows)[:most])
+
+
 def rank_targets(
     part: Interactions,
     scores: ChunkScores,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
-from llmrec_peft.evaluation.measures import Measure, better
-from llmrec_peft.evaluation.outcomes import Outcome, Ranks, in_chunks, joined, rank_targets
+from llmrec_peft.evaluation.measures import Measure, best_of
+from llmrec_peft.evaluation.outcomes import Outcome, Ranks, in_chunks, joined, rank_targets, sampled_rows
 from llmrec_peft.model.rec_model import ChunkScores, RecModel
 
 if TYPE_CHECKING:
@@ -146,9 +146,7 @@ def choose_share(
         metric: Primary metric.
         sample: Examples looked at, at most.
     """
-    rows = np.arange(len(part))
-    if len(rows) > sample:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:sample])
+    rows = sampled_rows(len(part), sample)
     found: dict[float, list[Ranks]] = {share: [] for share in WEIGHTS}
     for chosen in in_chunks(rows, num_items):
         sides, some = _scaled(own, baseline, chosen), part.take(chosen)
@@ -179,13 +177,7 @@ def _constant(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _best(outcomes: dict[float, Outcome], figure: Callable[[Outcome], float], metric: str) -> float:
-    """The share whose outcome is best, the first of equals."""
-    figures = {share: figure(outcome) for share, outcome in outcomes.items()}
-    best = next(iter(figures))
-    for share, value in figures.items():
-        if better(metric, value, figures[best]):
-            best = share
-    return best
+    return best_of({share: figure(outcome) for share, outcome in outcomes.items()}, metric)
 
 
 def _pairs(outcome: Outcome) -> Scores:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.data.batches import Batch
-from llmrec_peft.data.finite import require_finite
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.foldable import Foldable, foldable_baselines
 from llmrec_peft.experiment.fitting import trained
 from llmrec_peft.experiment.folds import fold_of, folds_of, number_of_folds
+from llmrec_peft.experiment.pair_answers import Raw, fit_arguments, raw_scores, uncalibrated
 
 if TYPE_CHECKING:
     from llmrec_peft.experiment.experiment import Experiment
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from llmrec_peft.model import RecModel
     from llmrec_peft.recipe import Recipe
 
-Raw = NDArray[np.float64]
-"""Scores before a head clamps or calibrates them, [n]: stars or log-odds."""
-PAIRS = 8192
-"""Pairs that are scored at once."""
 MOST_TUNED = 3
 """Folds on which a variant with an adapter is trained, at most: it costs many times what the others cost."""
 
@@ -77,14 +72,12 @@ class OutOfFold:
 def predicted_by_baselines(folds: Folds, head: str) -> list[tuple[Foldable, OutOfFold]]:
     """Predict every fold's examples with every foldable baseline of a head's task."""
     first = folds.parts[0]
-    bare, span = first.recipe.reads.heads[head], first.dataset.rating_range
-    sizes = first.vocabulary.num_users, first.vocabulary.num_items
     found = []
-    learnt = [replace(part.train, label=bare.observed(part.train.label, span)) for part in folds.parts]
-    for baseline in foldable_baselines(str(bare.task)):
+    learned = [fit_arguments(part.train, part) for part in folds.parts]
+    for baseline in foldable_baselines(str(first.recipe.reads.heads[head].task)):
         scores = [
-            baseline.fit(train, *sizes).predict(part.valid.user, part.valid.item)
-            for train, part in zip(learnt, folds.parts, strict=True)
+            baseline.fit(*given).predict(part.valid.user, part.valid.item)
+            for given, part in zip(learned, folds.parts, strict=True)
         ]
         found.append((baseline, OutOfFold(np.concatenate(scores)[None, :], len(folds), 0.0)))
     return found
@@ -141,27 +134,5 @@ class _Recorder:
     def __call__(self, model: RecModel) -> float:
         raw = raw_scores(model, self._part.valid, self._head)
         self.scores.append(raw)
-        answers = answers_of(raw, self._part, self._head)
+        answers = uncalibrated(raw, self._part, self._head)
         return self._part.measures[self._head].report(answers, self._part.valid)[self.metric]
-
-
-def raw_scores(model: RecModel, part: Interactions, head: str) -> Raw:
-    """Score pairs before the head clamps or calibrates, float64 [n]."""
-    found = []
-    with model.scoring(model.plan.keys(part)):
-        for at in range(0, len(part), PAIRS):
-            rows = np.arange(at, min(len(part), at + PAIRS))
-            batch = replace(Batch.of(part, rows, model.device, model.plan.history_length), label=None)
-            found.append(model.raw(model.with_texts(batch), head=head).double().cpu().numpy())
-    scores = np.concatenate(found) if found else np.empty(0)
-    require_finite(scores, "scores of a fold")
-    return scores
-
-
-def answers_of(raw: Raw, prepared: Prepared, head: str) -> Raw:
-    """Return what a head answers with: stars inside the owner's scale, or probabilities without calibration, [n]."""
-    if prepared.recipe.reads.heads[head].task == "rating":
-        return np.clip(raw, *prepared.dataset.rating_range)
-    from scipy.special import expit
-
-    return np.asarray(expit(raw))

@@ -26,15 +26,15 @@ def by_validation(found: ServedShare | None = None, metric: str = "") -> dict[st
     told = {"chosen_by": "validation", "model": "after", "share_of_baseline": 0.0}
     if found is None:
         return told
-    baseline = found.baseline
+    gain = found.over_model
     return {
         **told,
         "share_of_baseline": found.share,
-        "baseline": baseline.name,
-        "baseline_settings": dict(baseline.settings),
+        "baseline": found.baseline,
+        "baseline_settings": dict(found.settings),
         "says": (
-            f"recommended: the tuned model with {found.share:.0%} of the baseline ({baseline.name.replace('_', ' ')});"
-            f" better than the tuned model alone by {found.gain:.4f} [{found.low:.4f}, {found.high:.4f}] {metric}"
+            f"recommended: the tuned model with {found.share:.0%} of the baseline ({found.baseline.replace('_', ' ')});"
+            f" better than the tuned model alone by {gain.gain:.4f} [{gain.low:.4f}, {gain.high:.4f}] {metric}"
             f" over {found.examples} examples of validation, which chose it"
         ),
     }

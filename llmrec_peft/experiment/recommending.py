@@ -1,17 +1,12 @@
-"""Recommending: on small data, cross-validation chooses which model answers, and that model is put together."""
+"""Recommending by folds: cross-validation chooses which model answers, and that model is put together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from llmrec_peft.data.batches import Batch
-from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.experiment.choice import (
     BASELINE,
@@ -22,16 +17,18 @@ from llmrec_peft.experiment.choice import (
     chosen,
     vain,
 )
-from llmrec_peft.experiment.cross_validation import (
-    Folds,
-    Raw,
-    answers_of,
-    predicted_by_baselines,
-    predicted_by_variant,
-)
+from llmrec_peft.experiment.cross_validation import Folds, predicted_by_baselines, predicted_by_variant
 from llmrec_peft.experiment.fitting import FittedVariant, trained
 from llmrec_peft.experiment.judge import Judge
-from llmrec_peft.model.served_baseline import NAME, ServedBaseline, with_baseline
+from llmrec_peft.experiment.pair_answers import (
+    Raw,
+    beside_baseline,
+    calibrate,
+    calibrated,
+    fit_arguments,
+    observed_labels,
+    uncalibrated,
+)
 from llmrec_peft.recipe.sections import ServedSection
 from llmrec_peft.recipe.variants import collaborative_only, untuned
 
@@ -39,52 +36,11 @@ if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.experiment.experiment import Experiment
     from llmrec_peft.experiment.prepared import Prepared
-    from llmrec_peft.heads.contract import TaskHead
-    from llmrec_peft.model import RecModel
     from llmrec_peft.recipe import Recipe
 
-ENOUGH_VALIDATION = 2000
-"""Ratings or clicks of a validation part that tell models apart by themselves: RMSE then has a standard error of about
-two per cent, and the differences of models, which are paired, a much smaller one."""
-UNITS = {"rating": "stars", "click": "log-odds"}
-"""Unit that a head's raw scores have to have, so that a baseline's can be added to them."""
 TITLES = {"before": "frozen", "collaborative_only": "collaborative only", "after": "tuned"}
 SERVED = {"before": "frozen", "collaborative_only": "collaborative_only", "after": "tuned"}
 """What each variant is called on progress bars, and in `ServedSection`."""
-
-
-def chooses_by_folds(prepared: Prepared, processes: int = 1) -> bool:
-    """Return whether cross-validation chooses what answers.
-
-    Raises:
-        InputError: If the recipe asks for it and it is not possible.
-    """
-    asked = prepared.recipe.training.choice
-    if asked == "validation":
-        return False
-    why = _impossible(prepared, processes)
-    if asked == "folds" and why is not None:
-        raise InputError(f"training.choice=folds: {why}; set training.choice=validation")
-    return why is None and (asked == "folds" or len(prepared.valid) < ENOUGH_VALIDATION)
-
-
-def _impossible(prepared: Prepared, processes: int) -> str | None:
-    """Return why folds cannot choose for this recipe, None if they can."""
-    recipe, head = prepared.recipe, prepared.recipe.reads.primary
-    for refused, why in (
-        (head.task not in UNITS, "rankings of the whole catalogue are chosen on validation"),
-        (len(recipe.reads.heads) > 1, "several heads are chosen on validation"),
-        (recipe.reads.prompt or recipe.reads.inserts_tokens, "a prompt for each example is too long to read again"),
-        (recipe.data.protocol == "prequential", "prequential rates change with time, a baseline's tables do not"),
-        (recipe.data.expand_histories, "examples that were made of histories belong to no fold"),
-        (recipe.fusion.kind == "late", "a late fusion's weights are chosen on validation"),
-        (NAME in recipe.signals.active, f"a signal called {NAME} is in the way"),
-        (processes > 1, "several processes train together"),
-        (head.unit != UNITS.get(head.task), f"head {recipe.head.name} scores in {head.unit}"),
-    ):
-        if refused:
-            return why
-    return None
 
 
 @dataclass(frozen=True)
@@ -119,7 +75,7 @@ def cross_validated(experiment: Experiment) -> ByFolds:
     head = recipe.head.name
     folds = Folds.of(prepared)
     bare = recipe.reads.heads[head]
-    observed = _observed(folds.asked, prepared)
+    observed = observed_labels(folds.asked, prepared)
     span, task = prepared.dataset.rating_range, str(bare.task)
     judge = Judge(folds, prepared.measures[head], str(bare.metric), span, task, observed)
     started = time.monotonic()
@@ -138,11 +94,6 @@ def cross_validated(experiment: Experiment) -> ByFolds:
     found = chosen(baseline, of_baseline, candidates, judge, len(folds))
     size = len(folds.parts[0].valid)
     return ByFolds(found, variants, seconds, size, of_baseline[:size], folds.asked)
-
-
-def _observed(part: Interactions, prepared: Prepared) -> NDArray[np.floating]:
-    observed: NDArray[np.floating] = prepared.recipe.reads.primary.observed(part.label, prepared.dataset.rating_range)
-    return observed
 
 
 def _variants(recipe: Recipe) -> dict[str, Recipe]:
@@ -167,33 +118,11 @@ def fit_final(experiment: Experiment, by_folds: ByFolds, name: str) -> FittedVar
             signal.remember(protocol.learned)
     head = recipe.head.name
     calibrate(model, prepared, candidate.alone, by_folds.asked)
-    valid = _answers(model, prepared, candidate.alone[: by_folds.examples])
+    valid = calibrated(model, prepared, candidate.alone[: by_folds.examples])
     seconds = by_folds.seconds[name] + search.seconds
     return FittedVariant(
         model, replace(search, best_epoch=candidate.epochs), {head: valid}, seconds, search.peak_rss_mb
     )
-
-
-def calibrate(model: RecModel, prepared: Prepared, raw: Raw, asked: Interactions) -> None:
-    """Fit the head's calibrator on the folds' raw scores, [n] of the first examples asked; ratings have none."""
-    head = model.head
-    if head.task == "click":
-        observed = head.observed(asked.label[: len(raw)], prepared.dataset.rating_range)
-        head.calibrate(answers_of(raw, prepared, prepared.recipe.head.name), observed)
-
-
-def _answers(model: RecModel, prepared: Prepared, raw: Raw) -> Raw:
-    """Return what a calibrated head answers with for raw scores, [n]."""
-    import torch
-
-    from llmrec_peft.heads.calibration import apply
-
-    answers = answers_of(raw, prepared, prepared.recipe.head.name)
-    parts, kind = model.head.parts, getattr(model.head.config, "calibration", None)
-    if kind is None or "calibration" not in parts:
-        return answers
-    with torch.no_grad():
-        return np.asarray(apply(kind, parts["calibration"], torch.from_numpy(raw).to(model.device)).cpu().numpy())
 
 
 def recommended(fitted: FittedVariant, prepared: Prepared, by_folds: ByFolds) -> tuple[FittedVariant, ServedSection]:
@@ -213,7 +142,7 @@ def recommended(fitted: FittedVariant, prepared: Prepared, by_folds: ByFolds) ->
         raw = candidate.blend[: by_folds.examples]
     section = ServedSection(variant=SERVED[by_folds.served_as])
     if share > 0.0:
-        model = with_baseline(model, _served_baseline(model.head, prepared, found, share), share)
+        model = beside_baseline(model, prepared, found.baseline, share)
         section = ServedSection(
             variant=section.variant,
             share=share,
@@ -221,7 +150,7 @@ def recommended(fitted: FittedVariant, prepared: Prepared, by_folds: ByFolds) ->
             settings=dict(found.baseline.settings),
         )
     calibrate(model, prepared, _out_of_fold(by_folds), by_folds.asked)
-    return replace(fitted, model=model, valid={head: _answers(model, prepared, raw)}), section
+    return replace(fitted, model=model, valid={head: calibrated(model, prepared, raw)}), section
 
 
 def _out_of_fold(by_folds: ByFolds) -> Raw:
@@ -229,27 +158,10 @@ def _out_of_fold(by_folds: ByFolds) -> Raw:
     return found.of_baseline if found.model == BASELINE else found.candidates[found.model].blend
 
 
-def _served_baseline(head: TaskHead[Any], prepared: Prepared, found: Chosen, share: float) -> ServedBaseline:
-    """Compute the baseline's tables from all that the final model learns from."""
-    import torch
-
-    nobody = torch.zeros(1, dtype=torch.int64, device=next(iter(head.parts.parameters())).device)
-    with torch.no_grad():
-        base = sum(float(term.sum()) for term in head.base(Batch(user=nobody, item=nobody)).values())
-    return ServedBaseline.of(found.baseline.fit(*_learned(prepared)), share, base)
-
-
-def _learned(prepared: Prepared) -> tuple[Interactions, int, int]:
-    """Return what the final baselines learn from, its labels as the head reads them, and the sizes of their tables."""
-    learned, bare = prepared.protocol.learned, prepared.recipe.reads.primary
-    observed = bare.observed(learned.label, prepared.dataset.rating_range)
-    return replace(learned, label=observed), prepared.vocabulary.num_users, prepared.vocabulary.num_items
-
-
 def baseline_row(prepared: Prepared, by_folds: ByFolds) -> Baseline:
     """Return the baseline that the folds chose as a row of the report."""
     found, test = by_folds.chosen.baseline, prepared.test
-    raw = found.fit(*_learned(prepared)).predict(test.user, test.item)
+    raw = found.fit(*fit_arguments(prepared.protocol.learned, prepared)).predict(test.user, test.item)
     head = prepared.recipe.head.name
-    valid, answers = (answers_of(one, prepared, head) for one in (by_folds.baseline_valid, raw))
+    valid, answers = (uncalibrated(one, prepared, head) for one in (by_folds.baseline_valid, raw))
     return Baseline(f"{found.name}_by_folds", dict(found.settings), valid, answers)

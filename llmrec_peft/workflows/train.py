@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from llmrec_peft.experiment.keep_predictions import keep_predictions
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
-from llmrec_peft.experiment.recommending import chooses_by_folds
-from llmrec_peft.experiment.served_blend import ServedBlend, serves_blend
 from llmrec_peft.experiment.staging import recommender_of, stage
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
+from llmrec_peft.experiment.what_answers import decider_of, served_blend
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
 from llmrec_peft.recipe import Recipe
@@ -145,7 +144,8 @@ def _train(
 def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
     """Fit the untuned reference, the whole, the baselines and the variants, and predict test with each once."""
     recipe, prepared = experiment.recipe, experiment.prepared
-    if chooses_by_folds(prepared, experiment.accelerator.num_processes):
+    decider = decider_of(prepared, experiment.accelerator.num_processes)
+    if decider == "folds":
         return _fit_by_folds(experiment, texts)
     heads = {
         name: HeadOutcomes(name, prepared, baselines_of(name, prepared, texts.items, experiment.progress))
@@ -157,7 +157,7 @@ def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
         _predict_test(heads, "before", before)
     decisions: list[Decision] = [outcomes.blend for outcomes in heads.values() if outcomes.blend is not None]
     primary = heads[recipe.head.name]
-    serving = ServedBlend(primary.name, prepared, primary.baselines) if serves_blend(prepared) else None
+    serving = served_blend(decider, primary.name, prepared, primary.baselines)
     if serving is not None:
         decisions.append(serving)
     after = fit_variant(experiment, recipe, "after", "tuned", decisions)
@@ -168,11 +168,11 @@ def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
                 outcomes.repeat("after", "before")
             outcomes.add_blend(after)
         weights = {**after.model.report(), **{name: head.report() for name, head in after.model.heads.items()}}
-        answering, section, found = after.model, None, None if serving is None else serving.found
+        answering, section, found = after, None, None if serving is None else serving.found
         if serving is not None and found is not None:
-            answering, section = serving.answering(after.model)
-            primary.add("recommended", replace(after, model=answering, valid={primary.name: found.valid}))
-        recommender = recommender_of(answering, prepared, texts, section)
+            answering, section = serving.answering(after)
+            primary.add("recommended", answering)
+        recommender = recommender_of(answering.model, prepared, texts, section)
     parameters = _parameters(after, texts)
     if experiment.accelerator.is_main_process:
         stage(experiment.folder / "artifact", recommender, prepared, texts)

@@ -11,10 +11,8 @@ import pytest
 
 from llmrec_peft import Recommender
 from llmrec_peft.artifact.predictions import NAME, read_predictions
-from llmrec_peft.errors import InputError
 from llmrec_peft.experiment import cross_validation, recommending
 from llmrec_peft.experiment.choice import Chosen
-from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.workflows.evaluate import evaluate
@@ -87,33 +85,6 @@ def unexplained(recommender: Recommender, user: str, item: str) -> float:
 
 def of_demo(changes: dict[str, Any]) -> Recipe:
     return load_recipe("amazon-reviews", changes={"data.path": "demo", **changes})
-
-
-def test_small_validation_parts_are_chosen_by_folds_and_large_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = prepare(of_demo({"training.choice": "auto"}))
-    assert recommending.chooses_by_folds(prepared)
-    assert not recommending.chooses_by_folds(prepared, processes=2)
-    monkeypatch.setattr(recommending, "ENOUGH_VALIDATION", len(prepared.valid))
-    assert not recommending.chooses_by_folds(prepared)
-    assert recommending.chooses_by_folds(prepare(of_demo({"training.choice": "folds"})))
-    assert not recommending.chooses_by_folds(prepare(of_demo({"training.choice": "validation"})))
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"heads": ["rating", {"name": "click", "threshold": 4}]}, "several heads"),
-        ({"head": {"name": "ranking"}}, "rankings"),
-        ({"fusion.kind": "late"}, "late fusion"),
-        ({"data.protocol": "prequential"}, "prequential"),
-    ],
-)
-def test_what_folds_cannot_choose_is_refused_if_asked_for_and_else_left_to_validation(
-    changes: dict[str, Any], why: str
-) -> None:
-    assert not recommending.chooses_by_folds(prepare(of_demo({"training.choice": "auto", **changes})))
-    with pytest.raises(InputError, match=why):
-        recommending.chooses_by_folds(prepare(of_demo({"training.choice": "folds", **changes})))
 
 
 def test_a_recipe_that_a_run_left_is_trained_anew_and_not_as_served(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.unit_vectors import unit_vectors
 from llmrec_peft.evaluation.measures import RankingMeasure
-from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets
+from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets, sampled_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,10 +94,7 @@ def _tuned(name: str, grid: list[Settings], data: RankingData, evidence: tuple[_
 def _chosen(name: str, grid: list[Settings], data: RankingData, evidence: _Evidence) -> Settings:
     """Return the settings that are best on (a sample of) validation; what they share is computed once per chunk."""
     measure = RankingMeasure(data.train.counts_by_item(data.num_items))
-    rows = np.arange(len(data.valid))
-    most = max(SAMPLE // 3, min(SAMPLE, SAMPLED_SCORES // data.num_items))
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+    rows = sampled_rows(len(data.valid), max(SAMPLE // 3, min(SAMPLE, SAMPLED_SCORES // data.num_items)))
     ranks_of: list[list[Ranks]] = [[] for _ in grid]
     for chosen in in_chunks(rows, data.num_items):
         some = data.valid.take(chosen)

@@ -1,4 +1,4 @@
-"""Served blend: a ranking's run folder answers as its report says, and a baseline that is better is named."""
+"""Ranking blend: a ranking's run folder answers as its report says, and a baseline that is better is named."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 
 from llmrec_peft import Recommender
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment import served_blend
+from llmrec_peft.evaluation.intervals import PairedInterval
+from llmrec_peft.experiment import ranking_blend, served_blend
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
-from llmrec_peft.experiment.served_blend import serves_blend
+from llmrec_peft.experiment.what_answers import decider_of
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.heads.contract import HeadContext
 from llmrec_peft.heads.ranking import RankingHead, RankingOptions
@@ -38,8 +39,8 @@ def of_demo(changes: dict[str, Any]) -> Recipe:
 def test_the_run_folder_answers_as_the_report_says(
     baseline: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(served_blend, "SERVABLE", (baseline,))
-    monkeypatch.setattr(served_blend.ServedBlend, "_difference", lambda *given: (1.0, 0.5, 1.5, 0.25))
+    monkeypatch.setattr(ranking_blend, "SERVABLE", (baseline,))
+    monkeypatch.setattr(served_blend, "paired_interval", lambda *given: PairedInterval(1.0, 0.5, 1.5, 9))
     changes = {"backbone.name": str(tiny_backbone), "backbone.precision": "fp32", "training.epochs": 1}
     recipe = of_demo({**changes, "evaluation.bootstrap": 0, "evaluation.collaborative_only": False})
     run = tmp_path / "run"
@@ -75,8 +76,8 @@ def test_the_run_folder_answers_as_the_report_says(
     ],
 )
 def test_a_baseline_answers_beside_the_model_where_it_may(changes: dict[str, Any]) -> None:
-    assert serves_blend(prepare(of_demo({})))
-    assert not serves_blend(prepare(of_demo(changes)))
+    assert decider_of(prepare(of_demo({}))) == "ranking blend"
+    assert decider_of(prepare(of_demo(changes))) != "ranking blend"
 
 
 def test_heads_that_normalize_their_vectors_cannot_be_weighed_by_a_share() -> None:
@@ -84,9 +85,9 @@ def test_heads_that_normalize_their_vectors_cannot_be_weighed_by_a_share() -> No
     ranking, retrieval = RankingHead(RankingOptions(temperature=4.0)), RetrievalHead(RetrievalOptions())
     for head in (ranking, retrieval):
         head.parts = head.build(HeadContext(3, 1.0, (0.0, 1.0)))
-    assert served_blend._scales(ranking, 3, device)
-    assert not served_blend._scales(retrieval, 3, device)
-    assert served_blend._slope(ranking, device) == pytest.approx(0.25)
+    assert ranking_blend._scales(ranking, 3, device)
+    assert not ranking_blend._scales(retrieval, 3, device)
+    assert ranking_blend._slope(ranking, device) == pytest.approx(0.25)
 
 
 def report(ours: float, intervals: bool) -> dict[str, Any]:
