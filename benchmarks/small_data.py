@@ -15,13 +15,14 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from small_data_report import LOWER, write_report
 
 from llmrec_peft import registry
 from llmrec_peft.artifact.folder import whole_file
@@ -36,7 +37,6 @@ RESULTS = Path(__file__).parent / "results" / "small_data.json"
 SEEDS = (1, 2, 3)
 SIZES = (500, 2000, 8000)
 READER = "small-data"
-LOWER = ("rmse",)
 
 
 @dataclass(frozen=True)
@@ -200,88 +200,6 @@ def _compared(metrics: Mapping[str, Any], other: str) -> dict[str, Any]:
     return {"unit": unit, **one, "verdict": "worse" if worse else "better" if better else "no difference"}
 
 
-def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write the table as Markdown."""
-    lines = ["# Small data", "", *_INTRODUCTION, ""]
-    lines += [f"| {' | '.join(_COLUMNS)} |", f"| {' | '.join(_COLUMNS.values())} |"]
-    for row in rows.values():
-        test, one, said = row["test"], row["against_best_on_test"], row["recommended"]
-        cells_of = [
-            f"{row['source']} {row['size'] or 'all'}",
-            str(row["seed"]),
-            str(row["parts"]["test"]),
-            row["metric"],
-            f"{test['recommended']:.4f} ({said['model']})",
-            f"{said['share_of_baseline']:.2f}",
-            f"{test['before']:.4f}" if "before" in test else "–",
-            f"{test['after']:.4f}",
-            f"{row['best_on_test'].replace('_', ' ')} {test[row['best_on_test']]:.4f}",
-            f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}] {one['verdict']}",
-            f"{row['seconds']:.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells_of)} |")
-    counts = {word: sum(row["against_best_on_test"]["verdict"] == word for row in rows.values()) for word in _VERDICTS}
-    told = ", ".join(f"{word} in {count}" for word, count in counts.items())
-    lines += ["", f"Of {len(rows)} trainings: {told}.", "", *_over_seeds(rows.values())]
-    return "\n".join(lines) + "\n"
-
-
-def _over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Write the table of mean differences over the seeds of each set and size."""
-    lines = ["## Over the seeds", "", *_OVER_SEEDS, ""]
-    lines += ["| data | seeds | mean difference | verdict |", "| --- | ---: | --- | --- |"]
-    groups: dict[tuple[str, int | None], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["source"], row["size"]), []).append(row)
-    for (source, size), members in groups.items():
-        mean, low, high = mean_difference([row["against_best_on_test"] for row in members], size is not None)
-        worse, better = (low > 0.0, high < 0.0) if members[0]["metric"] in LOWER else (high < 0.0, low > 0.0)
-        verdict = "worse" if worse else "better" if better else "no difference"
-        lines.append(
-            f"| {source} {size or 'all'} | {len(members)} | {mean:+.4f} [{low:+.4f}, {high:+.4f}] | {verdict} |"
-        )
-    return lines
-
-
-def mean_difference(intervals: Sequence[Mapping[str, float]], independent: bool) -> tuple[float, float, float]:
-    """Return the mean of differences with its 95 % interval; standard errors of independent ones are joined.
-
-    >>> [round(value, 3) for value in mean_difference([{"difference": 0.1, "low": -0.1, "high": 0.3}] * 4, True)]
-    [0.1, 0.0, 0.2]
-    """
-    mean = float(np.mean([one["difference"] for one in intervals]))
-    halves = np.array([(one["high"] - one["low"]) / 2.0 for one in intervals])
-    half = float(np.sqrt(np.square(halves).sum()) / len(halves) if independent else halves.mean())
-    return mean, mean - half, mean + half
-
-
-_INTRODUCTION = (
-    "What a run recommends on test, beside the frozen and the tuned model, and the simple baseline that is best **on",
-    "test**, which nobody could have known: the hardest bar there is. The difference is that of what is recommended",
-    "less that baseline, with the wider 95 % interval of the paired bootstrap over users and over items. Seconds are",
-    "of a machine that many programs shared. `python benchmarks/small_data.py --data DIR` repeats it.",
-)
-_OVER_SEEDS = (
-    "Each seed draws other interactions, so the differences of one set and size are independent. Of Amazon Magazines",
-    "nothing is drawn: the seeds have one test part, and the interval is the mean of theirs.",
-)
-_COLUMNS = {
-    "data": "---",
-    "seed": "---:",
-    "test": "---:",
-    "metric": "---",
-    "recommended": "---:",
-    "share of baseline": "---:",
-    "frozen": "---:",
-    "tuned": "---:",
-    "best baseline on test": "---",
-    "difference": "---",
-    "seconds": "---:",
-}
-"""Columns of the table and how each is aligned."""
-_VERDICTS = ("worse", "no difference", "better")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing and write the result after each cell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -303,9 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _write(out: Path, rows: Mapping[str, Any]) -> None:
     result = {"versions": versions(), "hardware": hardware("cpu"), "cells": rows}
-    for path, text in ((out, json.dumps(result, indent=1) + "\n"), (out.with_suffix(".md"), report(rows))):
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+    with whole_file(out) as partial:
+        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_report(out)
 
 
 if __name__ == "__main__":
