@@ -29,7 +29,7 @@ class ServedBaseline(Signal[Options]):
     that is finished, and whatever reads signals (scores, explanations, exported vectors) reads it too.
     """
 
-    summary: ClassVar[str] = "a simple rule's score, where cross-validation gave it a share"
+    summary: ClassVar[str] = "a simple rule's score, where validation or its folds gave it a share"
     Config: ClassVar[type[Options]] = Options
 
     def build(self, context: SignalContext) -> nn.ModuleDict:

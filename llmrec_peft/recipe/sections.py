@@ -254,8 +254,8 @@ class TrainingSection(Options):
     """How epochs and the model that answers are chosen. `validation`: epochs by the validation part; the tuned model
     answers. `folds`: by cross-validation over training + validation, among the best simple baseline, the frozen and
     the tuned model and their blends, the simpler one where the data cannot tell; what is chosen answers. `auto` takes
-    `folds` where validation has fewer than 2,000 ratings or clicks; of rankings the tuned model answers, with a share
-    of popularity or of neighbour counts where these help on validation."""
+    `folds` where validation has fewer than 2,000 ratings or clicks; else the tuned model answers, with a share of a
+    baseline where that helps on validation (`evaluation.blend: false` leaves it out)."""
     validate_on: int | None = Field(default=None, ge=1)
     """Number of validation examples, drawn once, on which the epoch is chosen; null for all. Reports use all."""
     checkpoint_seconds: float = Field(default=30.0, ge=0.0)
