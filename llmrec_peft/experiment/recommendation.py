@@ -26,16 +26,20 @@ def by_validation(found: ServedShare | None = None, metric: str = "") -> dict[st
     told = {"chosen_by": "validation", "model": "after", "share_of_baseline": 0.0}
     if found is None:
         return told
-    gain = found.over_model
+    gain, name = found.over_model, found.baseline.replace("_", " ")
+    alone = found.share == 1.0
+    what = (
+        f"the baseline alone ({name})" if alone else f"the tuned model with {found.share:.0%} of the baseline ({name})"
+    )
     return {
         **told,
+        "model": BASELINE if alone else told["model"],
         "share_of_baseline": found.share,
         "baseline": found.baseline,
         "baseline_settings": dict(found.settings),
         "says": (
-            f"recommended: the tuned model with {found.share:.0%} of the baseline ({found.baseline.replace('_', ' ')});"
-            f" better than the tuned model alone by {gain.gain:.4f} [{gain.low:.4f}, {gain.high:.4f}] {metric}"
-            f" over {found.examples} examples of validation, which chose it"
+            f"recommended: {what}; better than the tuned model alone by {gain.gain:.4f} [{gain.low:.4f},"
+            f" {gain.high:.4f}] {metric} over {found.examples} examples of validation, which chose it"
         ),
     }
 

@@ -13,6 +13,9 @@ from llmrec_peft import Recommender
 from llmrec_peft.artifact.predictions import NAME, read_predictions
 from llmrec_peft.evaluation.intervals import PairedInterval
 from llmrec_peft.experiment import pair_blend, served_blend, what_answers
+from llmrec_peft.experiment.judge import Difference
+from llmrec_peft.experiment.recommendation import by_validation
+from llmrec_peft.experiment.served_blend import ServedShare
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.train import train
@@ -61,6 +64,23 @@ def test_the_run_folder_answers_as_the_report_says_and_no_other_figure_moves(
     if head:
         tuned = Recommender.from_pretrained(tmp_path / "alone")
         assert slope_of(recommender) != slope_of(tuned)  # fitted to what the blend says of validation
+
+
+@pytest.mark.parametrize(
+    ("share", "model", "what"),
+    [
+        (0.3, "after", "the tuned model with 30% of the baseline (biased mf)"),
+        (1.0, "baseline", "the baseline alone (biased mf)"),
+    ],
+)
+def test_one_sentence_says_what_is_recommended(share: float, model: str, what: str) -> None:
+    gain = Difference(0.0036, 0.0015, 0.0004, 0.0064)
+    found = by_validation(ServedShare("biased_mf", {"rank": 8.0}, share, gain, 2840), "rmse")
+    assert (found["model"], found["share_of_baseline"], found["baseline"]) == (model, share, "biased_mf")
+    assert found["says"] == (
+        f"recommended: {what}; better than the tuned model alone by 0.0036 [0.0004, 0.0064] rmse"
+        " over 2840 examples of validation, which chose it"
+    )
 
 
 @pytest.mark.parametrize(("gain", "answers"), [(0.2, "after"), (0.3, "recommended")])
