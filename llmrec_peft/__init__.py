@@ -108,8 +108,8 @@ def train(
 
     if is_writing(recipe):
         raise InputError(
-            f"recipe {recipe.name} trains a writer, which is no recommender: use llmrec train RECIPE.yaml --out DIR, then"
-            " llmrec explain RUN --user ID --item ID --generate --writer DIR"
+            f"recipe {recipe.name} trains a writer, which is no recommender: use llmrec train RECIPE.yaml --out DIR,"
+            " then llmrec explain RUN --user ID --item ID --generate --writer DIR"
         )
     folder = run_folder(recipe) if run is None else Path(run)
     with allowing(trust_remote_code):

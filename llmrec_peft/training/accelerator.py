@@ -1,9 +1,10 @@
-"""The Accelerator of a training: device, processes, trackers."""
+"""The Accelerator of a training: device, processes, trackers; how it ends."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -40,6 +41,25 @@ def make_accelerator(trackers: tuple[str, ...], folder: Path) -> Accelerator:
     if accelerator.num_processes != asked:
         raise _apart(f"{asked} processes were started", asked)
     return accelerator
+
+
+def end_training(accelerator: Accelerator, publish: Callable[[], None]) -> None:
+    """Close the trackers, let the first process publish the run, and end the process group.
+
+    Every process returns once the run is published, so that each can load it.
+
+    Args:
+        accelerator: Device and processes.
+        publish: Moves the run into its place; the trackers' files are whole by then.
+    """
+    try:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        if accelerator.is_main_process:
+            publish()
+        accelerator.wait_for_everyone()
+    finally:  # after an error it wakes the processes that wait
+        accelerator.state.destroy_process_group()
 
 
 def processes_asked_for() -> int:

@@ -1,4 +1,4 @@
-"""Training in two processes: both take part, one run folder comes out, and a world that fell apart is refused."""
+"""Training in two processes: both take part and load the run that comes out, and a world that fell apart is refused."""
 
 from __future__ import annotations
 
@@ -45,6 +45,30 @@ def dying(run, optimizer):
 loop._Run._step = dying
 main()
 """
+
+
+LOADS_WHAT_WAS_TRAINED = """
+import os, sys, time
+from pathlib import Path
+
+from llmrec_peft.workflows import train
+from llmrec_peft.workflows.recommender import Recommender
+
+publish = train.publish
+
+def slowly(*given):
+    time.sleep(1)
+    publish(*given)
+
+train.publish = slowly
+run = Path(sys.argv[-1])
+try:
+    main()
+finally:
+    digest = Recommender.from_pretrained(run).loaded.manifest.digest
+    (run.parent.parent / f"rank{os.environ['RANK']}").write_text(digest)
+"""
+"""Each process loads the run as soon as its training returns, while the first one takes its time to publish."""
 
 
 def _arguments(data: Path, backbone: Path, **changes: object) -> list[str]:
@@ -103,6 +127,7 @@ def test_two_processes_take_the_steps_of_one_and_resume(
     tiny_data: Path, tiny_backbone: Path, tmp_path: Path, script: Path
 ) -> None:
     arguments = _arguments(tiny_data, tiny_backbone)
+    script.write_text(WITH_LAZY_TABLES.replace("main()", LOADS_WHAT_WAS_TRAINED))
     two = _train(2, script, arguments, tmp_path / "runs" / "two")
     assert two.returncode == 0, two.stderr[-3000:]
     printed = json.loads(two.stdout)  # one process reports
@@ -110,7 +135,10 @@ def test_two_processes_take_the_steps_of_one_and_resume(
     assert printed == stored
     assert stored["hardware"]["processes"] == 2
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
+    digest = json.loads((tmp_path / "runs" / "two" / "manifest.json").read_text(encoding="utf-8"))["digest"]
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == [digest] * 2
     assert evaluate(tmp_path / "runs" / "two")["repeats"]
+    script.write_text(WITH_LAZY_TABLES)
     one = json.loads(_train(1, script, arguments, tmp_path / "runs" / "one").stdout)
     assert one["hardware"]["processes"] == 1
     assert stored["training"]["history"] == pytest.approx(one["training"]["history"], rel=1e-5)
