@@ -1,4 +1,4 @@
-"""Training in two processes: both take part and load the run that comes out, and a world that fell apart is refused."""
+"""Training in two processes: both take part, one run folder comes out, and a world that fell apart is refused."""
 
 from __future__ import annotations
 
@@ -47,28 +47,30 @@ main()
 """
 
 
-LOADS_WHAT_WAS_TRAINED = """
+TRAINS_TWICE_FROM_PYTHON = """
 import os, sys, time
 from pathlib import Path
 
+import llmrec_peft
 from llmrec_peft.workflows import train
-from llmrec_peft.workflows.recommender import Recommender
 
+data, backbone, runs = sys.argv[1], sys.argv[2], Path(sys.argv[-1])
 publish = train.publish
 
 def slowly(*given):
     time.sleep(1)
+    if runs.name == "failing":
+        raise llmrec_peft.InputError("nobody may write here")
     publish(*given)
 
 train.publish = slowly
-run = Path(sys.argv[-1])
-try:
-    main()
-finally:
-    digest = Recommender.from_pretrained(run).loaded.manifest.digest
-    (run.parent.parent / f"rank{os.environ['RANK']}").write_text(digest)
+changes = {"backbone.name": backbone, "training.epochs": 1, "training.refit": False, "evaluation.bootstrap": 0}
+for seed in (1, 2):
+    recipe = llmrec_peft.load_recipe("movies", {**changes, "seed": seed}, data=data)
+    recommender = llmrec_peft.train(recipe, run=runs / str(seed), quiet=True)
+    (runs / f"rank{os.environ['RANK']}-{seed}").write_text(recommender.loaded.manifest.digest)
 """
-"""Each process loads the run as soon as its training returns, while the first one takes its time to publish."""
+"""The first process takes its time to publish, and cannot in the folder `failing`."""
 
 
 def _arguments(data: Path, backbone: Path, **changes: object) -> list[str]:
@@ -127,7 +129,6 @@ def test_two_processes_take_the_steps_of_one_and_resume(
     tiny_data: Path, tiny_backbone: Path, tmp_path: Path, script: Path
 ) -> None:
     arguments = _arguments(tiny_data, tiny_backbone)
-    script.write_text(WITH_LAZY_TABLES.replace("main()", LOADS_WHAT_WAS_TRAINED))
     two = _train(2, script, arguments, tmp_path / "runs" / "two")
     assert two.returncode == 0, two.stderr[-3000:]
     printed = json.loads(two.stdout)  # one process reports
@@ -135,10 +136,7 @@ def test_two_processes_take_the_steps_of_one_and_resume(
     assert printed == stored
     assert stored["hardware"]["processes"] == 2
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["two"]
-    digest = json.loads((tmp_path / "runs" / "two" / "manifest.json").read_text(encoding="utf-8"))["digest"]
-    assert [(tmp_path / f"rank{rank}").read_text() for rank in (0, 1)] == [digest] * 2
     assert evaluate(tmp_path / "runs" / "two")["repeats"]
-    script.write_text(WITH_LAZY_TABLES)
     one = json.loads(_train(1, script, arguments, tmp_path / "runs" / "one").stdout)
     assert one["hardware"]["processes"] == 1
     assert stored["training"]["history"] == pytest.approx(one["training"]["history"], rel=1e-5)
@@ -154,6 +152,30 @@ def test_two_processes_take_the_steps_of_one_and_resume(
     resumed = _train(1, script, [*arguments, "--resume"], tmp_path / "runs" / "killed")
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert json.loads(resumed.stdout)["training"]["history"] == pytest.approx(stored["training"]["history"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_train_called_from_python_returns_the_run_in_every_process_and_can_be_called_again(
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, script: Path
+) -> None:
+    script.write_text(TRAINS_TWICE_FROM_PYTHON)
+    runs = tmp_path / "runs"
+    trained = _train(2, script, [str(tiny_data), str(tiny_backbone)], runs)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    for seed in ("1", "2"):
+        digest = json.loads((runs / seed / "manifest.json").read_text(encoding="utf-8"))["digest"]
+        assert [(runs / f"rank{rank}-{seed}").read_text() for rank in (0, 1)] == [digest] * 2
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_published_ends_all_processes(
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, script: Path
+) -> None:
+    script.write_text(TRAINS_TWICE_FROM_PYTHON)
+    ended = _train(2, script, [str(tiny_data), str(tiny_backbone)], tmp_path / "failing")
+    assert ended.returncode != 0
+    assert "nobody may write here" in ended.stderr
+    assert list((tmp_path / "failing").glob("rank*")) == []
 
 
 @pytest.mark.slow
