@@ -90,7 +90,8 @@ def train(
         The recommender of the run folder; its ``metrics`` are the run's figures.
 
     Raises:
-        InputError: In one line, for input that cannot be trained, a folder that is taken, or a full disk.
+        InputError: In one line, for input that cannot be trained, a recipe that trains a writer of explanations
+            (``llmrec train`` does), a folder that is taken, or a full disk.
     """
     from llmrec_peft.recipe import Recipe, run_folder
 
@@ -103,7 +104,13 @@ def train(
     from llmrec_peft.backbone.remote_code import allowing
     from llmrec_peft.workflows.recommender import Recommender
     from llmrec_peft.workflows.train import train as train_recipe
+    from llmrec_peft.writing.train_writer import is_writing
 
+    if is_writing(recipe):
+        raise InputError(
+            f"recipe {recipe.name} trains a writer, which is no recommender: use llmrec train RECIPE.yaml --out DIR,"
+            " then llmrec explain RUN --user ID --item ID --generate --writer DIR"
+        )
     folder = run_folder(recipe) if run is None else Path(run)
     with allowing(trust_remote_code):
         train_recipe(recipe, folder, resume=resume, overwrite=overwrite, show=not quiet, dataset=dataset)

@@ -114,6 +114,17 @@ def test_a_run_folder_in_the_place_of_data_is_refused(tmp_path: Path) -> None:
             llmrec_peft.train(recipe, folder)  # type: ignore[arg-type]
 
 
+def test_a_recipe_of_a_writer_is_refused_before_it_trains(tmp_path: Path, tiny_backbone: Path) -> None:
+    changes = {"head": {"name": "explanation"}, "backbone.name": str(tiny_backbone)}
+    recipe = llmrec_peft.load_recipe("amazon-reviews", changes, data="demo")
+    with pytest.raises(
+        llmrec_peft.InputError, match=r"use llmrec train .* then llmrec explain .* --writer DIR"
+    ) as caught:
+        llmrec_peft.train(recipe, run=tmp_path / "runs" / "run")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_recipe_prints_in_one_line() -> None:
     said = repr(llmrec_peft.load_recipe("movies", {"seed": 3}, data="demo"))
     assert said == (

@@ -12,6 +12,7 @@ from typing import Any
 
 from llmrec_peft.artifact.manifest import (
     ANSWERING,
+    HISTORIES,
     PRIVATE,
     PROSE,
     REPORTS,
@@ -132,9 +133,13 @@ class SealedFolder:
         """
         return self.content(name) if is_there(self.folder / name) else None
 
+    def withheld(self) -> list[str]:
+        """Return the private files that can change an answer and were not passed on; the digest is the same then."""
+        return [name for name in HISTORIES if name in self.manifest.private and not is_there(self.folder / name)]
+
     def lacking(self) -> str | None:
         """Return a line about histories that were not passed on; None if everything is there."""
-        missing = [name for name in self.manifest.private if not is_there(self.folder / name)]
+        missing = self.withheld()
         if "seen.parquet" in missing or not is_there(self.folder / "seen.parquet"):
             return f"{self.folder} has no seen.parquet: histories are missing, nothing is left out as seen"
         if "users.parquet" in missing:

@@ -46,8 +46,13 @@ class BaseIdentity:
     def plain(self) -> dict[str, str | None]:
         """Return the fields as plain values, the other files as one digest and one field each."""
         known: dict[str, str | None] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "files"}
-        named = {f"{FILE}{name}": digest for name, digest in sorted(self.files.items())}
-        return {**known, "files_sha256": files_digest(self.files) if self.files else None, **named}
+        return known | content_of(self.weights_sha256, self.files)
+
+
+def content_of(weights_sha256: str, files: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what a base's files say of it: the digests of its weights and of the other files, all and one by one."""
+    named = {f"{FILE}{name}": digest for name, digest in sorted(files.items())}
+    return {"weights_sha256": weights_sha256, "files_sha256": files_digest(files) if files else None, **named}
 
 
 def base_differences(actual: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
 from llmrec_peft.backbone.vector_table import VectorTable, room
+from llmrec_peft.data.order import distinct
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.progress import SILENT, Progress
 
@@ -79,10 +80,10 @@ class EncodedTexts:
             return self._fixed.table[keys]
         row_of = self._row_of if self.encoder.training else self.tokens.row_of
         rows = torch.as_tensor(row_of, device=keys.device)[keys]
-        distinct, place = torch.unique(rows, return_inverse=True)
-        vectors = self.encode(distinct.cpu().numpy())
+        found, place = torch.unique(rows, return_inverse=True)
+        vectors = self.encode(found.cpu().numpy())
         if self._last is not None:
-            self._last[distinct] = vectors.detach()
+            self._last[found] = vectors.detach()
         return vectors[place]
 
     def encode(self, rows: NDArray[np.int64]) -> Tensor:
@@ -183,7 +184,7 @@ class EncodedTexts:
     def _covering(self, keys: NDArray[np.int64] | None, before: _Fixed | None, progress: Progress) -> _Fixed:
         """Return fixed vectors of these keys in addition to those that are fixed already."""
         row_of = self.tokens.row_of
-        rows = np.unique(row_of if keys is None else row_of[keys])
+        rows = distinct(row_of if keys is None else row_of[keys])
         missing = rows if before is None else rows[~before.covered[rows]]
         if before is not None and not len(missing):
             return before

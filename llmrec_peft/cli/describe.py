@@ -16,6 +16,10 @@ _COLUMNS = 40
 """Columns of a table of items or users that are shown; --json has more."""
 
 
+def _table(option: str, of: str) -> Any:
+    return typer.Option(option, metavar="FILE", help=f"Table of {of}, beside a table of interactions.")
+
+
 def describe(
     source: Annotated[
         str,
@@ -26,16 +30,9 @@ def describe(
         ),
     ],
     data: parameters.Data = None,
-    items: Annotated[
-        Path | None, typer.Option("--items", metavar="FILE", help="Table of items, beside a table of interactions.")
-    ] = None,
-    users: Annotated[
-        Path | None, typer.Option("--users", metavar="FILE", help="Table of users, beside a table of interactions.")
-    ] = None,
-    graph: Annotated[
-        Path | None,
-        typer.Option("--graph", metavar="FILE", help="Table of a knowledge graph, beside a table of interactions."),
-    ] = None,
+    items: Annotated[Path | None, _table("--items", "items")] = None,
+    users: Annotated[Path | None, _table("--users", "users")] = None,
+    graph: Annotated[Path | None, _table("--graph", "a knowledge graph")] = None,
     overrides: parameters.Overrides = None,
     plot: Annotated[
         Path | None,

@@ -24,14 +24,7 @@ class Numbers(StrEnum):
 
 
 def encode(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            help="Registered recipe (llmrec list recipes), or a YAML file; with --run not needed.",
-            metavar="RECIPE|FILE.yaml",
-            show_default=False,
-        ),
-    ] = None,
+    recipe: Annotated[str | None, parameters.recipe_unless("--run")] = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="RUN", help="Use a run's recipe, with its adapter in the base."),
@@ -56,7 +49,7 @@ def encode(
     gpus: parameters.WorkerGpus = 0.0,
     overwrite: parameters.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was encoded as JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    quiet: parameters.NoBar = False,
 ) -> None:
     """Encode all texts of a recipe into Parquet: id, view (item or user) and vector.
 

@@ -68,7 +68,7 @@ def explain(
         typer.Option("--keep-unsupported", help="Keep sentences that name what is no evidence; with --generate."),
     ] = False,
     as_json: parameters.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    quiet: parameters.NoBar = False,
 ) -> None:
     """Explain one score, and test the explanations of the run.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,9 +18,8 @@ class Unknown(StrEnum):
 
 
 Run = Annotated[Path, typer.Argument(help="Run folder, as llmrec train writes it.", metavar="RUN")]
-Recipe = Annotated[
-    str, typer.Argument(help="Registered recipe (llmrec list recipes), or a YAML file.", metavar="RECIPE|FILE.yaml")
-]
+_RECIPE, _RECIPES = "RECIPE|FILE.yaml", "Registered recipe (llmrec list recipes), or a YAML file"
+Recipe = Annotated[str, typer.Argument(help=f"{_RECIPES}.", metavar=_RECIPE)]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -50,6 +49,7 @@ Overrides = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no notes and no progress bars.")]
+NoBar = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
 Ray = Annotated[
     bool,
     typer.Option(
@@ -72,3 +72,8 @@ WorkerGpus = Annotated[
         "--worker-gpus", metavar="N", min=0.0, help="GPUs of each worker of Ray; 0.5 lets two workers share one."
     ),
 ]
+
+
+def recipe_unless(option: str) -> Any:
+    """Return the argument of a recipe that is not needed with an option."""
+    return typer.Argument(help=f"{_RECIPES}; with {option} not needed.", metavar=_RECIPE, show_default=False)

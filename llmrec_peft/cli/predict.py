@@ -51,7 +51,7 @@ def predict(
     gpus: parameters.WorkerGpus = 0.0,
     overwrite: parameters.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers of rows as JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    quiet: parameters.NoBar = False,
 ) -> None:
     """Score the pairs of user and item in a file.
 

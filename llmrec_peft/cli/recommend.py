@@ -52,7 +52,7 @@ def recommend(
     ] = None,
     overwrite: parameters.Overwrite = False,
     as_json: parameters.Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    quiet: parameters.NoBar = False,
 ) -> None:
     """Recommend the best items to one user or to many.
 

@@ -24,14 +24,7 @@ from llmrec_peft.regular_files import is_file
 
 
 def train(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(
-            help="Registered recipe (llmrec list recipes), or a YAML file; with --resume not needed.",
-            metavar="RECIPE|FILE.yaml",
-            show_default=False,
-        ),
-    ] = None,
+    recipe: Annotated[str | None, parameters.recipe_unless("--resume")] = None,
     data: parameters.Data = None,
     overrides: parameters.Overrides = None,
     out: Annotated[

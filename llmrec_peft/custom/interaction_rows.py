@@ -10,6 +10,7 @@ from llmrec_peft.custom.cells import ids, numbers, taken
 from llmrec_peft.custom.columns import FrameColumns, InteractionColumns
 from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import seconds
+from llmrec_peft.data.order import in_time
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
@@ -155,7 +156,7 @@ def _once(table: pa.Table, said: list[str]) -> pa.Table:
     pair = np.asarray(codes[0].indices, np.int64) * max(1, len(codes[1].dictionary)) + np.asarray(
         codes[1].indices, np.int64
     )
-    order = np.lexsort((np.asarray(table.column("timestamp")), pair))
+    order = in_time(pair, np.asarray(table.column("timestamp")))
     last = np.sort(order[np.append(pair[order][1:] != pair[order][:-1], True)])
     dropped = len(table) - len(last)
     if not dropped:

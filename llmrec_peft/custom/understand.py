@@ -15,6 +15,7 @@ from llmrec_peft.custom.guess import Given, Guess, Looked, percent
 from llmrec_peft.custom.interaction_guesses import checked_by_tables, guess_interactions
 from llmrec_peft.custom.labels import Label
 from llmrec_peft.custom.table_guesses import guess_items, guess_users
+from llmrec_peft.data.order import distinct_count
 from llmrec_peft.errors import InputError, nearest
 
 COLUMN_OPTIONS = (
@@ -180,7 +181,7 @@ def _sizes(interactions: Looked, user: str, item: str, items: Looked | None, col
     numbers = [np.asarray(code.indices.fill_null(-1), np.int64) for code in codes]
     pair = numbers[0] * (len(codes[1].dictionary) + 1) + numbers[1]
     rows = len(interactions.table)
-    repeated = 1.0 - len(np.unique(pair)) / max(1, rows)
+    repeated = 1.0 - distinct_count(pair) / max(1, rows)
     users, met = (len(code.dictionary) for code in codes)
     catalogue = met if items is None else max(met, items.facts[columns.id].distinct)
     words = 0.0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import stable_order
 
 if TYPE_CHECKING:
     import torch
@@ -167,7 +168,7 @@ class BatchOrder:
         self.item = interactions.item if among is None else interactions.item[among]
         self.by_item = batching == "by-item"
         if self.by_item:
-            self._rows = np.argsort(self.item, kind="stable")
+            self._rows = stable_order(self.item)
             self._bounds = np.flatnonzero(np.diff(self.item[self._rows], prepend=-1, append=-1))
             self._rows = self._given(self._rows)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # readers of others import the two from here
-from llmrec_peft.data.order import among
+from llmrec_peft.data.order import among, in_time
 from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.data.tables import interactions_table as interactions_table  # noqa: PLC0414
 from llmrec_peft.data.tables import table as table  # noqa: PLC0414
@@ -172,7 +172,7 @@ def _last_of_each(table: Dataset, names: Sequence[str]) -> NDArray[np.int64] | N
         return None
     several = among(number, ordered[1:][again])
     rows = np.flatnonzero(several)
-    rows = rows[np.lexsort((numbers(table, "timestamp")[rows], number[rows]))]  # stable: one time keeps its order
+    rows = rows[in_time(number[rows], numbers(table, "timestamp")[rows])]
     last = np.append(number[rows][1:] != number[rows][:-1], True)
     several[rows[last]] = False
     return np.flatnonzero(~several)

@@ -1,4 +1,4 @@
-"""Order: rows by user and time, and which values are among others, by sorting alone: n log n for any data."""
+"""Order: rows by user and time, distinct values, values among others; by sorting alone: n log n for any data."""
 
 from __future__ import annotations
 
@@ -18,19 +18,40 @@ _LARGEST = int(np.iinfo(np.int64).max)
 def stable_order(key: Whole) -> Whole:
     """Return the rows that sort whole numbers, equal ones in the order of their rows, int64 [n].
 
-    `np.argsort` of kind ``stable`` takes two to three times as long: here only ties are sorted a second time.
+    Equal to `np.argsort` of kind ``stable``, which takes twice as long where key and row fit into one number.
 
     >>> stable_order(np.array([7, 3, 7, 1])).tolist()
     [3, 1, 0, 2]
     """
-    order: Whole = np.argsort(key)
-    sorted_key = key[order]
-    same = sorted_key[1:] == sorted_key[:-1]
-    if same.any():
-        tied = np.append(same, False) | np.append(False, same)
-        rows = order[tied]
-        order[tied] = rows[np.lexsort((rows, key[rows]))]
-    return order
+    rows = len(key)
+    if rows and int(key.min()) >= 0 and int(key.max()) < _LARGEST // rows:
+        joined = key.astype(np.int64) * rows + np.arange(rows)
+        joined.sort()
+        return joined % rows
+    return np.argsort(key, kind="stable")
+
+
+def distinct(values: Whole) -> Whole:
+    """Return the distinct values in ascending order, int64 [m].
+
+    Equal to `np.unique`, which hashes since numpy 2.3 and takes up to eighty times as long for ten million.
+
+    >>> distinct(np.array([4, 1, 4])).tolist()
+    [1, 4]
+    """
+    ordered = np.sort(values)
+    new = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return ordered[new]
+
+
+def distinct_count(values: NDArray[Any]) -> int:
+    """Return how many distinct numbers there are.
+
+    >>> distinct_count(np.array([3, 1, 3]))
+    2
+    """
+    return int((np.diff(np.sort(values)) != 0).sum()) + bool(len(values))
 
 
 def in_time(user: Whole, timestamp: Whole) -> Whole:

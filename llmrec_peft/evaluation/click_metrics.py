@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.order import distinct_count
 from llmrec_peft.errors import NotFiniteError
 
 Floats = NDArray[np.floating]
@@ -98,7 +99,7 @@ def user_auc(scores: Floats, labels: Labels, user: Ints) -> UserMeanAuc:
     users, values = auc_by_user(scores, labels, user)
     if not len(users):
         raise ValueError("AUC by user needs a user with both classes: every user's labels are all 0 or all 1")
-    return UserMeanAuc(float(values.mean()), len(users), len(np.unique(user)) - len(users))
+    return UserMeanAuc(float(values.mean()), len(users), distinct_count(user) - len(users))
 
 
 def auc_by_user(scores: Floats, labels: Labels, user: Ints) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -157,7 +158,7 @@ def click_report(scores: Floats, labels: Labels, user: Ints) -> dict[str, float]
     mixed = len(auc_by_user(scores, labels, user)[0])
     defined = {"auc": len(np.unique(labels)) > 1, "uauc": mixed > 0}
     report = {name: m(scores, labels, user) for name, m in CLICK_METRICS.items() if defined.get(name, True)}
-    return {**report, "uauc_users_left_out": len(np.unique(user)) - mixed}
+    return {**report, "uauc_users_left_out": distinct_count(user) - mixed}
 
 
 def binary_examples(scores: Floats, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.order import distinct
 from llmrec_peft.errors import NotFiniteError
 
 Floats = NDArray[np.floating]
@@ -124,7 +125,7 @@ def coverage_at_k(top: Ints, num_items: int) -> float:
         Ge, Delgado-Battenfeld and Jannach, Beyond Accuracy: Evaluating Recommender Systems by Coverage and
         Serendipity, RecSys 2010, section 2.
     """
-    listed = np.unique(top)
+    listed = distinct(np.ravel(top))
     return float((listed != NO_ITEM).sum() / (num_items - 1))
 
 

@@ -198,4 +198,4 @@ def trained(
 def scoring(model: RecModel, part: Interactions, prepared: Prepared) -> AbstractContextManager[None]:
     """Inside the block every text that a part's figures read, of all items where they are ranked, is encoded once."""
     ranks = model.plan.item and any(head.task == "ranking" for head in model.heads.values())
-    return model.scoring(np.union1d(model.plan.keys(part), np.arange(prepared.vocabulary.num_items if ranks else 1)))
+    return model.scoring(model.plan.keys(part, prepared.vocabulary.num_items if ranks else 1))

@@ -13,6 +13,7 @@ from llmrec_peft.artifact.seen import Seen
 from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.backbone.vector_table import rows_not_finite
 from llmrec_peft.data.column_types import column_types
+from llmrec_peft.data.order import in_time
 from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.texts import Texts
@@ -84,7 +85,7 @@ def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Te
     keys = start + np.arange(users)
     if model.plan.user_by_example:
         interactions = prepared.interactions
-        order = np.lexsort((interactions.timestamp, interactions.user))
+        order = in_time(interactions.user, interactions.timestamp)
         last = order[np.append(np.diff(interactions.user[order]) != 0, True)]
         keys = np.zeros(users, np.int64)  # who has no example gets the empty text of the unknown item
         keys[interactions.user[last]] = start + last

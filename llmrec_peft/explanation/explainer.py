@@ -37,16 +37,21 @@ class Explainer:
     """
 
     def __init__(
-        self, recommender: Recommender, learned: Interactions | None = None, words: WordMethod = "leave-one-out"
+        self,
+        recommender: Recommender,
+        learned: Interactions | None = None,
+        words: WordMethod = "leave-one-out",
+        tenant: Tenant | None = None,
     ) -> None:
         """Determine which kinds of evidence a run supports.
 
         Args:
-            recommender: The run that answers.
-            learned: Interactions that it was trained on, from ``seen.parquet``; None if they were not passed on.
+            recommender: The runs in memory.
+            learned: Interactions that the run was trained on, from ``seen.parquet``; None if they were not passed on.
             words: How contributions of words are computed; ``none`` for no words, which needs no language model.
+            tenant: The run; by default the one that answers.
         """
-        self.what_if = WhatIf(recommender, learned)
+        self.what_if = WhatIf(recommender, learned, tenant)
         self._words = words
         self._integrals: dict[Pair, WordGradients] = {}
         self.notes: list[str] = []

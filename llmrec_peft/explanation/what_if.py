@@ -64,15 +64,18 @@ class WhatIf:
         learned: Training interactions of each user index, if they are restored.
     """
 
-    def __init__(self, recommender: Recommender, learned: Interactions | None = None) -> None:
+    def __init__(
+        self, recommender: Recommender, learned: Interactions | None = None, tenant: Tenant | None = None
+    ) -> None:
         """Restore interactions in place of folded tables, if the scores stay the same.
 
         Args:
-            recommender: The run that answers.
-            learned: Interactions that it was trained on; None if they were not passed on.
+            recommender: The runs in memory.
+            learned: Interactions that the run was trained on; None if they were not passed on.
+            tenant: The run; by default the one that answers.
         """
         self.recommender = recommender
-        self._tenant = recommender.tenant
+        self._tenant = recommender.tenant if tenant is None else tenant
         self.model = self._tenant.model
         self.remembers = False
         users = self.tenant.vocabulary.num_users

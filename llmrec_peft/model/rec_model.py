@@ -324,7 +324,7 @@ class RecModel(TrainedParts):
             head: Head that scores; the primary one by default.
         """
         items = torch.arange(1, num_items, device=self.device)
-        with self.scoring(np.union1d(self.plan.keys(part), np.arange(num_items))):
+        with self.scoring(self.plan.keys(part, num_items)):
             catalogue = CatalogueScores(self, items, self.texts.items(items) if self.plan.item else None)
 
             def scores(rows: NDArray[np.int64]) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import distinct
 
 if TYPE_CHECKING:
     from llmrec_peft.recipe import Recipe
@@ -44,9 +45,14 @@ class TextPlan:
         """Whether texts are written of the items' own columns when a pair is scored: a prompt's, or a history's."""
         return self.prompt is not None or (self.user is not None and self.user_by_example)
 
-    def keys(self, part: Interactions) -> NDArray[np.int64]:
-        """Return the keys of all texts that are read to score some examples, each once."""
-        keys = [np.zeros(1, np.int64)]
+    def keys(self, part: Interactions, items: int = 1) -> NDArray[np.int64]:
+        """Return the keys of all texts that are read to score some examples, each once, in ascending order.
+
+        Args:
+            part: The examples.
+            items: Rows of the item table, from the first, whose texts are read in any case.
+        """
+        keys = [np.arange(items, dtype=np.int64)]
         if self.item:
             keys.append(part.item)
         if self.history and part.history is not None and self.history_length is not None:
@@ -55,7 +61,7 @@ class TextPlan:
             keys.append(self.user + (part.rows if self.user_by_example else part.user))
         if self.prompt is not None:
             keys.append(self.prompt + part.rows)
-        return np.unique(np.concatenate(keys))
+        return distinct(np.concatenate(keys))
 
 
 def plan_texts(recipe: Recipe, num_items: int, num_users: int, num_examples: int) -> TextPlan:

@@ -84,6 +84,7 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
         users=read_users(folder / "users.parquet", vocabulary.num_users, sealed.private("users.parquet")),
         user_vectors=stored["user"].to(device) if "user" in stored else None,
         notes=tuple(line for line in (sealed.lacking(), sealed.surplus()) if line is not None),
+        folder=folder,
         manifest=sealed.manifest,
         adapter=TenantAdapter(folder, sealed.manifest, answering),
         base=base(sealed.manifest, recipe),

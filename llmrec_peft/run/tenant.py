@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.histories import Histories, given
+from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
@@ -224,14 +228,30 @@ class LoadedTenant(Tenant):
     """A run that was read from its folder, so that it can be verified and its texts encoded.
 
     Attributes:
+        folder: The run folder.
         manifest: Manifest of the run folder.
         adapter: Adapter for the base.
         base: The frozen base, shared with other runs.
     """
 
+    folder: Path
     manifest: Manifest
     adapter: TenantAdapter
     base: LanguageModel
+
+    @property
+    def sealed(self) -> SealedFolder:
+        """The run folder, each of whose files is held against the manifest when it is read."""
+        return SealedFolder(self.folder, self.manifest)
+
+    def learned(self) -> Interactions | None:
+        """Read the known interactions that were trained on; None if ``seen.parquet`` was not passed on.
+
+        Raises:
+            InputError: If the file is not what the run wrote.
+        """
+        seen = self.sealed.private("seen.parquet")
+        return None if seen is None else read_learned(self.folder / "seen.parquet", seen)
 
     @property
     def tuned(self) -> TunedModel:

@@ -1,13 +1,15 @@
-"""The Accelerator of a training: device, processes, trackers."""
+"""The Accelerator of a training: device, processes, trackers; how it ends."""
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import ProjectConfiguration
 
 from llmrec_peft.errors import InputError
@@ -31,6 +33,7 @@ def make_accelerator(trackers: tuple[str, ...], folder: Path) -> Accelerator:
         if importlib.util.find_spec(tracker) is None:
             raise InputError(f"training.trackers: {tracker} is not installed: pip install 'llmrec-peft[tracking]'")
     asked = processes_asked_for()
+    atexit.unregister(_leave)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # without it Accelerate starts no process group on processors
         mixed_precision="no",  # precision is the recipe's, whatever a launcher puts into the environment
@@ -40,6 +43,33 @@ def make_accelerator(trackers: tuple[str, ...], folder: Path) -> Accelerator:
     if accelerator.num_processes != asked:
         raise _apart(f"{asked} processes were started", asked)
     return accelerator
+
+
+def end_training(accelerator: Accelerator, publish: Callable[[], None]) -> None:
+    """Close the trackers and let the first process publish the run.
+
+    Every process returns once the run is published, so that each can load it. They stay connected until they exit, so
+    that they can train again.
+
+    Args:
+        accelerator: Device and processes.
+        publish: Moves the run into its place; the trackers' files are whole by then.
+    """
+    try:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        if accelerator.is_main_process:
+            publish()
+        accelerator.wait_for_everyone()
+    except BaseException:
+        _leave()  # wakes the processes that wait
+        raise
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """End the process group, if there is one."""
+    PartialState().destroy_process_group()
 
 
 def processes_asked_for() -> int:

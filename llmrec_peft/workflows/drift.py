@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
@@ -206,6 +205,6 @@ def _label_range(recommender: Recommender, pairs: Pairs) -> tuple[float, float]:
 
 def _data_digest(recommender: Recommender, run: Path) -> str:
     try:
-        return str(SealedFolder(run, recommender.loaded.manifest).report()["data"]["digest"])
+        return str(recommender.loaded.sealed.report()["data"]["digest"])
     except (KeyError, TypeError):
         raise InputError(f"{run}: metrics.json is not what a run writes") from None

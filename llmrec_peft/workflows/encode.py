@@ -18,6 +18,8 @@ from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import require_free, whole_file, whole_folder
 from llmrec_peft.artifact.place import require_file
 from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.backbone.base import content_of
+from llmrec_peft.backbone.locate import locate
 from llmrec_peft.cluster.job import going_on, work_through
 from llmrec_peft.cluster.parts import RESULTS, Parts
 from llmrec_peft.cluster.pool import Pool
@@ -105,11 +107,13 @@ def encode(
     else:
         require_free(target, overwrite=False)
     recipe, digest = (recipe, "") if recipe is not None else _recipe_of(run, data)
+    base = _base_of(recipe) if run is None else {}  # a run's digest covers its base
     notes, tables = _tables(recipe, read_dataset(recipe.data))
     asked = {
         "what": "encode",
         "views": recipe.views.model_dump(mode="json"),
         "backbone": recipe.backbone.model_dump(mode="json"),
+        "base": base,
         "run": digest,
         "numbers": numbers,
         "version": __version__,
@@ -119,6 +123,7 @@ def encode(
         "numbers": numbers,
         "run": None if run is None else str(run.absolute()),
         "digest": digest,
+        "base": base,
     }
     with going_on(target), Parts.of(target, "encoding") as parts:
         rows = parts.begin(asked, _inputs(tables))
@@ -145,6 +150,16 @@ def _recipe_of(run: Path | None, data: str | None) -> tuple[Recipe, str]:
     if _ADAPTER not in sealed.manifest.files:
         raise InputError(f"{shown(run)}: this run reads no texts, so it has no adapter to encode any with")
     return recipe if data is None else recipe.changed({"data.path": data}), sealed.manifest.digest
+
+
+def _base_of(recipe: Recipe) -> dict[str, str | None]:
+    """Return the digests of a recipe's base on this machine.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    found = locate(recipe.backbone.name, recipe.backbone.revision)
+    return content_of(found.weights_sha256, found.files)
 
 
 def _tables(recipe: Recipe, dataset: RecDataset) -> tuple[list[str], dict[str, pa.Table]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from llmrec_peft.artifact.manifest import read_manifest
+from llmrec_peft.backbone.base import base_differences
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.cluster.parts import INPUTS, read_part, write_result
 from llmrec_peft.data.views import ViewTemplate
-from llmrec_peft.errors import NotFiniteError
+from llmrec_peft.errors import InputError, NotFiniteError
 from llmrec_peft.model.prompting import Prompting
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter, require_version
@@ -45,7 +46,14 @@ class EncodeWorker:
     """
 
     def __init__(
-        self, folder: str, job: str, recipe: dict[str, Any], numbers: str, run: str | None = None, digest: str = ""
+        self,
+        folder: str,
+        job: str,
+        recipe: dict[str, Any],
+        numbers: str,
+        run: str | None = None,
+        digest: str = "",
+        base: Mapping[str, str | None] | None = None,
     ) -> None:
         """Set what to encode; the base is loaded with the first part.
 
@@ -56,10 +64,12 @@ class EncodeWorker:
             numbers: ``float32`` or ``float16``.
             run: Run folder whose adapter is attached; None for the frozen base.
             digest: Digest of that run.
+            base: Digests of the frozen base with which the job was begun, see `llmrec_peft.backbone.base.content_of`.
         """
         self._folder, self._job = Path(folder), job
         self._recipe = Recipe.from_plain(recipe)
         self._run, self._digest = None if run is None else Path(run), digest
+        self._base = dict(base or {})
         self._type = FORMATS[numbers]
         self._frozen: tuple[Backbone, TextEncoder] | None = None
         self._tuned: tuple[LanguageModel, TenantAdapter] | None = None
@@ -121,12 +131,24 @@ class EncodeWorker:
             return
         if self._frozen is None:
             backbone = load_backbone(self._recipe.backbone, best_device())
+            self._require_base(backbone.identity.plain())
             model = backbone.model
             encoder = backbone.reads(self._recipe.backbone).encoder(model, list(model.modules()))
             encoder.to(backbone.device).eval().requires_grad_(False)
             encoder.steady = True
             self._frozen = backbone, encoder
         yield self._frozen
+
+    def _require_base(self, found: dict[str, str | None]) -> None:
+        """Refuse a base that is not the one with which the job was begun.
+
+        Raises:
+            InputError: Naming what differs.
+        """
+        differ = base_differences(found, found | self._base)
+        if differ:
+            name = self._recipe.backbone.name
+            raise InputError(f"backbone {name}: not the one with which the job was begun: {'; '.join(differ)}")
 
     def _opened(self, run: Path) -> tuple[LanguageModel, TenantAdapter]:
         manifest = read_manifest(run, verify=False)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
@@ -35,8 +34,7 @@ def evaluate(run: Path, data: str | None = None, dataset: RecDataset | None = No
         InputError: When the folder is no run, or the data is not what the run was trained on.
     """
     recommender = Recommender.from_pretrained(run)
-    stored = SealedFolder(run, recommender.loaded.manifest).report()
-    digest, figures = _told(stored, recommender.model.heads, run)
+    digest, figures = _told(recommender.loaded.sealed.report(), recommender.model.heads, run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     prepared = prepare(recipe, dataset)
     if prepared.digest != digest:

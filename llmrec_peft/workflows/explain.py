@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft.artifact.sealed import SealedFolder
-from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.evidence import Explanation
 from llmrec_peft.explanation.explainer import Explainer, WordMethod, plain_faithfulness
@@ -91,9 +89,7 @@ def explain(
     if writing is not None:
         require_writer(writing.decoder, writing.writer)
     recommender = Recommender.from_pretrained(run)
-    seen = SealedFolder(run, recommender.loaded.manifest).private("seen.parquet")
-    learned = None if seen is None else read_learned(run / "seen.parquet", seen)
-    explainer = Explainer(recommender, learned, asked.words)
+    explainer = Explainer(recommender, recommender.loaded.learned(), asked.words)
     pair = explainer.pair(user, item)
     explanation = explainer.explain(user, item)
     report = explanation.top(asked.top).plain()

@@ -51,7 +51,8 @@ def predict_in_parts(
     recommender = Recommender.from_pretrained(run)
     digest = recommender.loaded.manifest.digest
     known = {"run": str(run.absolute()), "digest": digest}
-    asked = {"what": "predict", "run": digest, "version": __version__}
+    withheld = recommender.loaded.sealed.withheld()
+    asked = {"what": "predict", "run": digest, "withheld": withheld, "version": __version__}
     progress, tenant = Progress(show), recommender.tenant
     with contextlib.ExitStack() as stack:
         stack.enter_context(going_on(target))
@@ -73,7 +74,8 @@ def predict_in_parts(
             done, _ = work_through(new_items, brought, pool, NewItemWorker, known, "encoding new items", progress)
             predicted.cut_items, encoded = sum(report["cut"] for report in done.values()), new_items.job
         more = {"new": str(new_items.folder.absolute()), "parts": list(brought), "encoded": encoded}
-        work_through(scored, names, pool, ScoreWorker, {**known, **more}, "scoring, rows", progress)
+        arguments = {**known, **more, "withheld": withheld}
+        work_through(scored, names, pool, ScoreWorker, arguments, "scoring, rows", progress)
         with opened(source) as file:
             pairs = source_of(file, read_as, str(source))
             with contextlib.closing(sink_of(partial, write_as, pairs, str(source))) as sink:

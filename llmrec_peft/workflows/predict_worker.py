@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.cluster.parts import INPUTS, RESULTS, read_part, write_result
 from llmrec_peft.data.views import ViewTemplate
+from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter, require_version
 from llmrec_peft.run.recommender import Recommender
@@ -64,7 +66,17 @@ class NewItemWorker:
 class ScoreWorker:
     """Scores pairs by a run to which the new items of the whole file were added, with the vectors encoded before."""
 
-    def __init__(self, folder: str, job: str, run: str, digest: str, new: str, parts: list[str], encoded: str) -> None:
+    def __init__(
+        self,
+        folder: str,
+        job: str,
+        run: str,
+        digest: str,
+        new: str,
+        parts: list[str],
+        encoded: str,
+        withheld: Sequence[str] = (),
+    ) -> None:
         """Set what to score; the run is loaded with the first part.
 
         Args:
@@ -75,10 +87,12 @@ class ScoreWorker:
             new: Folder of the parts of new items.
             parts: Their names, in the order of the file.
             encoded: Digest of the job that encoded them; empty for a run that stores no vectors.
+            withheld: Files that the run lacks where the job was begun, see `SealedFolder.withheld`.
         """
         self._folder, self._job = Path(folder), job
         self._run, self._digest = Path(run), digest
         self._new, self._parts, self._encoded = Path(new), parts, encoded
+        self._withheld = list(withheld)
         self._recommender: Recommender | None = None
 
     def work(self, part: str) -> dict[str, Any]:
@@ -86,6 +100,7 @@ class ScoreWorker:
         if self._recommender is None:
             recommender = Recommender.from_pretrained(self._run)
             require_version(self._run, recommender.loaded.manifest, self._digest)
+            self._require_histories(recommender.loaded.sealed.withheld())
             self._recommender = self._with_new_items(recommender)
         table = read_part(self._folder / INPUTS / part)
         wanted = np.flatnonzero(np.asarray(table.column("wanted").to_pylist(), bool))
@@ -94,6 +109,16 @@ class ScoreWorker:
         report = {"rows": len(scores), "scored": len(wanted)}
         write_result(self._folder, part, pa.table({"score": pa.array(scores)}), self._job, report)
         return report
+
+    def _require_histories(self, withheld: list[str]) -> None:
+        """Refuse a copy of the run that has other private files than the one with which the job was begun.
+
+        Raises:
+            InputError: Naming what is missing.
+        """
+        if withheld != self._withheld:
+            here, there = (" and ".join(names) or "no file" for names in (withheld, self._withheld))
+            raise InputError(f"{self._run}: the run here lacks {here}, and {there} where the job was begun")
 
     def _with_new_items(self, recommender: Recommender) -> Recommender:
         """Add the new items in the order of the file."""

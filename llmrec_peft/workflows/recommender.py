@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.custom.scored_frames import pairs_of, with_column
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import for_terminal, quoted, shown
 from llmrec_peft.progress import note
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.recommender import Recommender as RunRecommender
+from llmrec_peft.run.tenant import LoadedTenant
 
 if TYPE_CHECKING:
-    import torch
-
     from llmrec_peft.explanation.evidence import Explanation
     from llmrec_peft.explanation.explainer import Explainer
 
@@ -47,41 +44,20 @@ class Recommender(RunRecommender):
     can do stands in `llmrec_peft.run.recommender.Recommender`.
     """
 
-    folder: Path | None = None
-    """The run folder that it was loaded from."""
+    @property
+    def folder(self) -> Path | None:
+        """The run folder of the current run; None for a run that was just trained."""
+        tenant = self.tenant
+        return tenant.folder if isinstance(tenant, LoadedTenant) else None
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        device: str | torch.device | None = None,
-        trust_remote_code: bool = False,
-        base: RunRecommender | None = None,
-    ) -> Self:
-        """Load a run folder after verifying every file against its manifest.
-
-        Args:
-            folder: Run folder.
-            device: Device of the computation; by default the first CUDA device, or the CPU.
-            trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for
-                it.
-            base: Another recommender, on the same device, whose base model is shared.
-
-        Raises:
-            InputError: If the folder is not a complete run of this version, or its base is not that of `base`.
-        """
-        recommender = super().from_pretrained(folder, device, trust_remote_code, base)
-        recommender.folder = Path(folder)
-        return recommender
-
-    @cached_property
+    @property
     def metrics(self) -> dict[str, Any]:
-        """The run's figures, as in its ``metrics.json``.
+        """The current run's figures, as in its ``metrics.json``.
 
         Raises:
-            InputError: If the recommender was not loaded from a run folder.
+            InputError: If the recommender was not loaded from a run folder, or the file is not what the run wrote.
         """
-        return SealedFolder(self._from_folder("metrics"), self.loaded.manifest).report()
+        return self.loaded.sealed.report()
 
     def recommend(self, users: Sequence[str], k: int = 10, seen: bool = False) -> RecommendedUsers:
         """Return the best items of each user, best first; ``.to_frame()`` of the answer makes a table.
@@ -162,27 +138,21 @@ class Recommender(RunRecommender):
     @property
     def _explainer(self) -> Explainer:
         """Explains the current run as it is now, items added since included."""
-        from llmrec_peft.artifact.seen import read_learned
         from llmrec_peft.explanation.explainer import Explainer
 
-        folder = self._from_folder("explain")
-        seen = SealedFolder(folder, self.loaded.manifest).private("seen.parquet")
-        return Explainer(self, None if seen is None else read_learned(folder / "seen.parquet", seen))
-
-    def _from_folder(self, what: str) -> Path:
-        if self.folder is None:
-            raise InputError(f"{what}: this recommender was not loaded from a run folder")
-        return self.folder
+        tenant = self.loaded
+        return Explainer(self, tenant.learned(), tenant=tenant)
 
     def __repr__(self) -> str:
         """Return what it is, on how much it was trained, and its figures."""
-        recipe, vocabulary = self.recipe, self.vocabulary
+        tenant = self.tenant
+        recipe, vocabulary = tenant.recipe, tenant.vocabulary
         known = f"{len(vocabulary.users):,} users, {len(vocabulary.items):,} items"
         lines = [f"Recommender {recipe.name!r}: {recipe.head.name} over {known}; adapter {recipe.adapter.method}"]
-        if self.folder is not None:
-            lines.append(f"  run folder: {shown(self.folder)}")
+        if isinstance(tenant, LoadedTenant):
+            lines.append(f"  run folder: {shown(tenant.folder)}")
             try:
-                lines += _figures(self.metrics)
+                lines += _figures(tenant.sealed.report())
             except (InputError, KeyError, TypeError, ValueError, AttributeError):
                 lines.append("  its metrics.json cannot be read")
         return "\n".join(for_terminal(line) for line in lines)

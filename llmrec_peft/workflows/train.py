@@ -28,6 +28,7 @@ from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import collaborative_only, untuned, without
+from llmrec_peft.training.accelerator import end_training
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
 from llmrec_peft.writing.train_writer import as_written, is_writing, train_writer
 
@@ -127,7 +128,6 @@ def _train(
         experiment.progress.note(line)
     fits = _fit_all(experiment, texts)
     accelerator, base = experiment.accelerator, opened.backbone.identity.plain()
-    accelerator.end_training()  # closes trackers, whose files are published, and the process group
     metrics = _metrics(experiment.prepared, fits, encoding)
     metrics["data"]["notes"] += texts.notes
     metrics["seconds"]["total"] = round(opened.total_seconds, 3)
@@ -135,9 +135,12 @@ def _train(
     metrics["texts"] = texts.reader.plain()
     metrics["versions"] = versions()
     metrics["hardware"] = {**hardware(str(accelerator.device)), "processes": accelerator.num_processes}
-    if accelerator.is_main_process:
+
+    def published() -> None:
         keep_predictions(experiment.folder / "artifact", fits.heads, experiment.prepared)
         publish(run, overwrite, experiment.recipe, metrics, base)
+
+    end_training(accelerator, published)
     return metrics
 
 

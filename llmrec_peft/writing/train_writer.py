@@ -27,6 +27,7 @@ from llmrec_peft.model.build import build_heads
 from llmrec_peft.model.contexts import empty_head_context
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.progress import Progress
+from llmrec_peft.training.accelerator import end_training
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.training.loop import FitResult, fit
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
@@ -104,15 +105,13 @@ def train_writer(
     seconds = time.monotonic() - clock
     model.eval()
     after = [rated(tuned, reviews.of(part)) for part in (reviews.valid, reviews.test)]
-    accelerator.end_training()
     metrics = {
         **figures(recipe, reviews, before, after, tuned.vocabulary),
         **_facts(opened, reviews, model, result),
         "seconds": {"train": round(seconds, 3), "total": round(opened.total_seconds, 3)},
         "hardware": {**hardware(str(accelerator.device)), "processes": accelerator.num_processes},
     }
-    if accelerator.is_main_process:
-        _publish(run, overwrite, recipe, metrics, method, tuned, backbone)
+    end_training(accelerator, lambda: _publish(run, overwrite, recipe, metrics, method, tuned, backbone))
     return metrics
 
 

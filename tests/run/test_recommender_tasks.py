@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from llmrec_peft.cli.main import main
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.predict import predict
+from llmrec_peft.workflows.recommender import Recommender as PublicRecommender
 
 TASKS = ("click", "prompt", "ranking", "joint")
 NEW = {"title": "Paper Harbour", "year": 1990, "brand": "", "categories": [], "description": "a made-up thing"}
@@ -122,3 +124,26 @@ def test_runs_of_different_heads_on_one_base_answer_as_alone(task_runs: Runs, ti
         assert shared.recommend(users[:1], k=3) == listed
     with pytest.raises(InputError, match="no run 'clicks' is attached"):
         shared.switch("clicks")
+
+
+def test_figures_and_explanations_are_those_of_the_run_that_answers(task_runs: Runs, tmp_path: Path) -> None:
+    folders = [task_runs("ranking"), tmp_path / "click"]
+    shutil.copytree(task_runs("click"), folders[1])
+    alone = [PublicRecommender.from_pretrained(folder) for folder in folders]
+    pairs = [(one.vocabulary.users[0], one.catalogue.ids[0]) for one in alone]
+    explained = [one.explain(*pair).plain() for one, pair in zip(alone, pairs, strict=True)]
+    assert all(any(piece["kind"] == "history" for piece in found["evidence"]) for found in explained)
+    shared = PublicRecommender.from_pretrained(folders[0])
+    names = [shared.current, shared.attach(folders[1])]
+    for at in (0, 1, 0):
+        shared.switch(names[at])
+        assert shared.folder == folders[at]
+        assert shared.metrics == json.loads((folders[at] / "metrics.json").read_text(encoding="utf-8"))
+        assert repr(shared) == repr(alone[at])
+        assert shared.explain(*pairs[at]).plain() == explained[at]
+    (folders[1] / "metrics.json").write_text("{}", encoding="utf-8")
+    assert shared.metrics == alone[0].metrics
+    shared.switch(names[1])
+    with pytest.raises(InputError, match=r"metrics\.json"):
+        _ = shared.metrics
+    assert "its metrics.json cannot be read" in repr(shared)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.backbone.load import load_backbone
+from llmrec_peft.backbone.tensor_files import write_tensors
+from llmrec_peft.cluster.parts import Parts
 from llmrec_peft.errors import InputError, InterruptedTrainingError, NotFiniteError
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.workflows import encode as module
 from llmrec_peft.workflows.encode import encode
-from llmrec_peft.workflows.encode_worker import EncodeWorker
+from llmrec_peft.workflows.encode_worker import VIEW, EncodeWorker
 
 USERS = ["views.user.template={{ user.occupation }} aged {{ user.age }}", "signals.text=true"]
 
@@ -147,8 +153,45 @@ def test_an_interrupted_job_goes_on_where_it_stopped_and_spoiled_parts_are_made_
     assert not list(tmp_path.glob(".*"))
 
 
-def test_parts_of_another_job_are_not_taken_up(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, target = EncodeWorker.work, tmp_path / "vectors.parquet"
+@pytest.fixture
+def own_base(recipe: Recipe, tmp_path: Path) -> Recipe:
+    """The recipe over a copy of its base."""
+    shutil.copytree(recipe.backbone.name, tmp_path / "base")
+    return recipe.changed({"backbone.name": str(tmp_path / "base")})
+
+
+def _with_other_weights(recipe: Recipe) -> None:
+    path = Path(recipe.backbone.name) / "model.safetensors"
+    write_tensors(path, {name: tensor * 1.5 for name, tensor in load_file(path).items()}, {"format": "pt"})
+
+
+def _with_other_tokenizer(recipe: Recipe) -> None:
+    path = Path(recipe.backbone.name) / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"lowercase":true', '"lowercase":false'), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({}, None),
+        ({"views.item.template": "{{ title }}"}, None),
+        ({"views.item.max_length": 5}, None),
+        ({"backbone.precision": "bf16"}, None),
+        ({"backbone.pooling": "cls"}, None),
+        ({"numbers": "float16"}, None),
+        ({"version": "0.0.0"}, None),
+        ({}, _with_other_weights),
+        ({}, _with_other_tokenizer),
+    ],
+)
+def test_parts_are_taken_up_where_nothing_has_changed_that_a_vector_depends_on(
+    changes: dict[str, Any],
+    changed: Callable[[Recipe], None] | None,
+    own_base: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe, real, target = own_base, EncodeWorker.work, tmp_path / "vectors.parquet"
 
     def interrupted(worker: EncodeWorker, part: str) -> dict[str, Any]:
         if part.startswith("000002"):
@@ -159,8 +202,25 @@ def test_parts_of_another_job_are_not_taken_up(recipe: Recipe, tmp_path: Path, m
     with pytest.raises(InterruptedTrainingError):
         encode(recipe, target)
     monkeypatch.setattr(EncodeWorker, "work", real)
-    other = recipe.changed({"views.item.template": "{{ title }}"})
-    assert encode(other, target).taken_up == 0
+    given = dict(changes)
+    numbers = given.pop("numbers", "float32")
+    monkeypatch.setattr(module, "__version__", given.pop("version", module.__version__))
+    if changed is not None:
+        changed(recipe)
+    again = encode(recipe.changed(given), target, numbers=numbers)
+    assert again.taken_up == (0 if changes or changed else 2)
+    encode(recipe.changed(given), tmp_path / "whole.parquet", numbers=numbers)
+    assert target.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_a_worker_that_has_another_base_ends_the_job(recipe: Recipe, tmp_path: Path) -> None:
+    table = pa.table({"item_id": ["1"], "title": ["Heat"]}).replace_schema_metadata({VIEW: b"item"})
+    with Parts.of(tmp_path / "vectors.parquet", "encoding") as parts:
+        [name] = parts.begin({}, [table])
+        given = {"folder": str(parts.folder), "job": parts.job, "recipe": recipe.plain(), "numbers": "float32"}
+        worker = EncodeWorker(**given, base={"weights_sha256": "0" * 64})
+        with pytest.raises(InputError, match="not the one with which the job was begun: weights_sha256 is"):
+            worker.work(name)
 
 
 def test_what_is_wrong_is_said_before_anything_is_encoded(

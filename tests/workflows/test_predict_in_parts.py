@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from llmrec_peft.cluster.pool import Pool
 from llmrec_peft.errors import InputError, InterruptedTrainingError
 from llmrec_peft.workflows import pair_files
+from llmrec_peft.workflows import predict_in_parts as module
 from llmrec_peft.workflows.predict import predict
 from llmrec_peft.workflows.predict_in_parts import predict_in_parts
 from llmrec_peft.workflows.predict_worker import NewItemWorker, ScoreWorker
@@ -120,6 +122,52 @@ def test_a_new_text_of_a_new_item_makes_another_job(
     predict_in_parts(tiny_run, _write(source, pairs), target, False, "skip", Pool())
     predict(tiny_run, source, tmp_path / "whole.parquet")
     assert target.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("changed", ["nothing", "private files", "unknown users", "version"])
+def test_scores_are_taken_up_where_nothing_has_changed_that_they_depend_on(
+    changed: str, tiny_run: Path, pairs: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, source, target = tmp_path / "run", _write(tmp_path / "in.parquet", pairs), tmp_path / "out.parquet"
+    shutil.copytree(tiny_run, run)
+    real, done = ScoreWorker.work, list[str]()
+
+    def interrupted(worker: ScoreWorker, part: str) -> dict[str, Any]:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(part)
+        return real(worker, part)
+
+    def counted(worker: ScoreWorker, part: str) -> dict[str, Any]:
+        done.append(part)
+        return real(worker, part)
+
+    monkeypatch.setattr(ScoreWorker, "work", interrupted)
+    with pytest.raises(InterruptedTrainingError):
+        predict_in_parts(run, source, target, False, "skip", Pool())
+    monkeypatch.setattr(ScoreWorker, "work", counted)
+    if changed == "private files":  # the same version of the run, which other histories may answer for
+        (run / "seen.parquet").unlink()
+    elif changed == "version":
+        monkeypatch.setattr(module, "__version__", "0.0.0")
+    predict_in_parts(run, source, target, False, "popular" if changed == "unknown users" else "skip", Pool())
+    assert len(done) == 3 + (2 if changed == "nothing" else 5)
+
+
+def test_a_worker_whose_copy_of_the_run_lacks_histories_ends_the_job(
+    tiny_run: Path, pairs: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, source = tmp_path / "run", _write(tmp_path / "in.parquet", pairs)
+    shutil.copytree(tiny_run, run)
+    real = ScoreWorker.work
+
+    def elsewhere(worker: ScoreWorker, part: str) -> dict[str, Any]:
+        (run / "seen.parquet").unlink()
+        return real(worker, part)
+
+    monkeypatch.setattr(ScoreWorker, "work", elsewhere)
+    with pytest.raises(InputError, match=r"lacks seen\.parquet, and no file where the job was begun"):
+        predict_in_parts(run, source, tmp_path / "out.parquet", False, "skip", Pool())
 
 
 def _never(*_: Any) -> Iterator[None]:

@@ -47,6 +47,32 @@ main()
 """
 
 
+TRAINS_TWICE_FROM_PYTHON = """
+import os, sys, time
+from pathlib import Path
+
+import llmrec_peft
+from llmrec_peft.workflows import train
+
+data, backbone, runs = sys.argv[1], sys.argv[2], Path(sys.argv[-1])
+publish = train.publish
+
+def slowly(*given):
+    time.sleep(1)
+    if runs.name == "failing":
+        raise llmrec_peft.InputError("nobody may write here")
+    publish(*given)
+
+train.publish = slowly
+changes = {"backbone.name": backbone, "training.epochs": 1, "training.refit": False, "evaluation.bootstrap": 0}
+for seed in (1, 2):
+    recipe = llmrec_peft.load_recipe("movies", {**changes, "seed": seed}, data=data)
+    recommender = llmrec_peft.train(recipe, run=runs / str(seed), quiet=True)
+    (runs / f"rank{os.environ['RANK']}-{seed}").write_text(recommender.loaded.manifest.digest)
+"""
+"""The first process takes its time to publish, and cannot in the folder `failing`."""
+
+
 def _arguments(data: Path, backbone: Path, **changes: object) -> list[str]:
     """A training without dropout, which draws other numbers in two processes than in one."""
     settings = {
@@ -126,6 +152,30 @@ def test_two_processes_take_the_steps_of_one_and_resume(
     resumed = _train(1, script, [*arguments, "--resume"], tmp_path / "runs" / "killed")
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert json.loads(resumed.stdout)["training"]["history"] == pytest.approx(stored["training"]["history"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_train_called_from_python_returns_the_run_in_every_process_and_can_be_called_again(
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, script: Path
+) -> None:
+    script.write_text(TRAINS_TWICE_FROM_PYTHON)
+    runs = tmp_path / "runs"
+    trained = _train(2, script, [str(tiny_data), str(tiny_backbone)], runs)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    for seed in ("1", "2"):
+        digest = json.loads((runs / seed / "manifest.json").read_text(encoding="utf-8"))["digest"]
+        assert [(runs / f"rank{rank}-{seed}").read_text() for rank in (0, 1)] == [digest] * 2
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_published_ends_all_processes(
+    tiny_data: Path, tiny_backbone: Path, tmp_path: Path, script: Path
+) -> None:
+    script.write_text(TRAINS_TWICE_FROM_PYTHON)
+    ended = _train(2, script, [str(tiny_data), str(tiny_backbone)], tmp_path / "failing")
+    assert ended.returncode != 0
+    assert "nobody may write here" in ended.stderr
+    assert list((tmp_path / "failing").glob("rank*")) == []
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import logit
 
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import distinct_count
 from llmrec_peft.evaluation.baselines.entries import all_entries, histories_of
 from llmrec_peft.evaluation.baselines.rates import Counts, Floats
 
@@ -37,7 +38,7 @@ class KnownLabels:
     @cached_property
     def alone(self) -> bool:
         """Whether each record is a user of its own."""
-        return len(np.unique(self.learn.user)) == len(self.learn)
+        return distinct_count(self.learn.user) == len(self.learn)
 
     @cached_property
     def _reads_histories(self) -> bool:

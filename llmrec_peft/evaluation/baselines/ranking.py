@@ -14,6 +14,7 @@ from scipy import sparse
 
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import in_time
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.unit_vectors import unit_vectors
 from llmrec_peft.evaluation.measures import RankingMeasure
@@ -185,7 +186,7 @@ def weighted_histories(part: Interactions, num_items: int, length: int) -> Any:
 
 def neighbour_counts(learn: Interactions, num_items: int) -> Any:
     """Count how often each item came right before or after each other one, [num_items, num_items], sparse."""
-    order = np.lexsort((learn.timestamp, learn.user))  # stable: equal times stay in order
+    order = in_time(learn.user, learn.timestamp)
     user, item = learn.user[order], learn.item[order]
     follows = user[1:] == user[:-1]
     first, second = item[:-1][follows], item[1:][follows]

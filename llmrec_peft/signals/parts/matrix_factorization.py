@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.order import distinct, stable_order
 
 Floats = NDArray[np.float64]
 BLOCK = 1 << 17
@@ -129,20 +130,20 @@ def interaction_svd(train: Interactions, num_users: int, num_items: int, rank: i
     from scipy.sparse import csr_array
     from scipy.sparse.linalg import svds
 
-    pairs = np.unique(np.stack([train.user, train.item], axis=1), axis=0)
-    of_user, of_item = np.bincount(pairs[:, 0], minlength=num_users), np.bincount(pairs[:, 1], minlength=num_items)
-    value = 1.0 / np.sqrt(of_user[pairs[:, 0]] * of_item[pairs[:, 1]])
+    own, met = np.divmod(distinct(train.user * np.int64(num_items) + train.item), num_items)  # each pair once
+    of_user, of_item = np.bincount(own, minlength=num_users), np.bincount(met, minlength=num_items)
+    value = 1.0 / np.sqrt(of_user[own] * of_item[met])
     user, item = np.zeros((num_users, rank)), np.zeros((num_items, rank))
     kept = min(rank, num_users - 1, num_items - 1)
     if kept > 0:
-        matrix = csr_array((value, (pairs[:, 0], pairs[:, 1])), shape=(num_users, num_items))
+        matrix = csr_array((value, (own, met)), shape=(num_users, num_items))
         start = np.random.default_rng(seed).normal(size=min(num_users, num_items))
         left, strength, right = svds(matrix, k=kept, v0=start)
         order = np.argsort(-strength)
         root = np.sqrt(strength[order])
         user[:, :kept], item[:, :kept] = left[:, order] * root, right[order].T * root
         user[of_user == 0], item[of_item == 0] = 0.0, 0.0
-        mean = float(np.einsum("nd,nd->n", user[pairs[:, 0]], item[pairs[:, 1]]).mean())
+        mean = float(np.einsum("nd,nd->n", user[own], item[met]).mean())
         scale = np.sqrt(1.0 / max(mean, 1e-9))
         user, item = user * scale, item * scale
     return Factors(0.0, user, item, np.zeros(num_users), np.zeros(num_items))
@@ -174,7 +175,7 @@ class _Rows:
         for length, equal in zip(lengths.tolist(), np.split(by_length, first[1:]), strict=True):
             together = max(1, BLOCK // max(1, length))
             blocks += [equal[at : at + together] for at in range(0, len(equal), together) if length]
-        return cls(np.argsort(index, kind="stable"), np.cumsum(count) - count, count, blocks)
+        return cls(stable_order(index), np.cumsum(count) - count, count, blocks)
 
 
 def _solve(

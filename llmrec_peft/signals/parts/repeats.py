@@ -86,7 +86,9 @@ def item_repeats(train: Interactions, num_items: int) -> dict[str, NDArray[np.fl
     """
     import numpy as np
 
-    order = np.lexsort((np.arange(len(train)), train.timestamp, train.user))
+    from llmrec_peft.data.order import in_time
+
+    order = in_time(train.user, train.timestamp)
     user, item = train.user[order], train.item[order]
     _, first = np.unique(user * np.int64(num_items) + item, return_index=True)
     again = np.ones(len(item), bool)
