@@ -32,6 +32,11 @@ TextTemplate = Annotated[str, Field(min_length=1), AfterValidator(_readable)]
 """A template that was checked, so that a recipe that loads can be rendered."""
 
 
+LeakKind = Literal["same_pair", "same_history", "own_item", "same_text", "title_in_text", "late_training"]
+"""Kinds of leaks: a user and an item, or a history and an item, that are learnt from as well; an item, or one of the
+same text, in its own history; its title in the user's text; training that goes on after the first test interaction."""
+
+
 class DataSection(Options):
     """Where the data comes from and how it is divided."""
 
@@ -68,8 +73,13 @@ class DataSection(Options):
     protocol: Literal["train", "train+valid", "prequential"] = "train+valid"
     """Labels that may be used when the test part is predicted: those of `train`; those of validation too (in histories
     always, in weights and counts if `training.refit` allows); or those of all interactions before the predicted one."""
-    allow_leakage: bool = False
-    """Continue although the leakage check found test examples in the training data."""
+    allow_leakage: bool | tuple[LeakKind, ...] = False
+    """Continue although the leakage check found examples that are given away: `true` whatever it found, or the kinds
+    that are let pass: `same_pair`, `same_history`, `own_item`, `same_text`, `title_in_text`, `late_training`."""
+
+    def lets_pass(self, leak: LeakKind) -> bool:
+        """Return whether leaks of a kind are let pass."""
+        return self.allow_leakage if isinstance(self.allow_leakage, bool) else leak in self.allow_leakage
 
     @model_validator(mode="before")
     @classmethod
