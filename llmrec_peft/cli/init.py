@@ -92,9 +92,7 @@ def init(
     ] = None,
     skip_bad: Annotated[
         int,
-        typer.Option(
-            "--skip-bad", min=0, metavar="N", help="Unreadable rows that a file may have.", rich_help_panel=_WRITTEN
-        ),
+        typer.Option("--skip-bad", min=0, metavar="N", help="Bad rows that a file may have.", rich_help_panel=_WRITTEN),
     ] = 0,
 ) -> None:
     """Copy a recipe's YAML, comments included, into a file of your own; or write a recipe for your own files.
