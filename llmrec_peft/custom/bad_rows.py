@@ -45,7 +45,7 @@ def without_bad_rows(
         file: The file.
         form: Its form.
         read: What was read of it, all columns as texts.
-        name: Which table it is: ``interactions``, ``items``, ``users`` or ``graph``.
+        name: Which table it is: ``interactions``, ``items``, ``users``, ``graph`` or ``graph_links``.
         columns: What the columns of all tables are.
         skip_bad: Rows of the file that may be bad, those included that could not be read.
 
@@ -92,6 +92,8 @@ def _wrong(table: pa.Table, name: str, columns: FrameColumns) -> Iterator[_Wrong
         found = _of_interactions(table, columns)
     elif name == "graph":
         found = (_ids(table, one) for one in (named.head, named.tail))
+    elif name == "graph_links":
+        found = (_ids(table, one) for one in (named.item, named.entity))
     else:
         found = _of_descriptions(table, named.id, named)
     yield from (one for one in found if one is not None)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from pydantic import Field, field_validator
 
 from llmrec_peft.custom.bad_rows import without_bad_rows
-from llmrec_peft.custom.columns import FrameColumns, GraphColumns, InteractionColumns, ItemColumns, Meaning, UserColumns
+from llmrec_peft.custom.columns import (
+    TABLES,
+    FrameColumns,
+    GraphColumns,
+    InteractionColumns,
+    ItemColumns,
+    LinkColumns,
+    Meaning,
+    UserColumns,
+)
 from llmrec_peft.custom.tables import Tables, as_dataset
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.data.source import Reader
@@ -57,6 +66,10 @@ class GraphFile(GraphColumns, OwnFile):
     """The file of triples and its columns."""
 
 
+class LinksFile(LinkColumns, OwnFile):
+    """The file of links and its columns."""
+
+
 class FilesOptions(Meaning):
     """What the files are. `llmrec init custom` writes all of it."""
 
@@ -68,6 +81,8 @@ class FilesOptions(Meaning):
     """One row for each user; null where there is no such file."""
     graph: GraphFile | None = None
     """One row for each triple of a knowledge graph; null where there is none."""
+    graph_links: LinksFile | None = None
+    """One row for each item that an entity of the graph stands for; null where entities bear ids of items."""
     skip_bad: int = Field(default=0, ge=0)
     """Rows of each file at most that may be bad: unreadable, or with a value that is no number, time, click, id or list
     where the recipe says so, or no rating of the scale. They are left out and listed. One more is an error."""
@@ -94,7 +109,7 @@ class Files(Reader):
         options = cast(FilesOptions, self.options)
         columns = FrameColumns.model_construct(**{name: getattr(options, name) for name in FrameColumns.model_fields})
         read, called, notes = {}, {}, []
-        for table in ("interactions", "items", "users", "graph"):
+        for table in TABLES:
             own: OwnFile | None = getattr(options, table)
             if own is None:
                 continue
@@ -103,7 +118,7 @@ class Files(Reader):
             found = without_bad_rows(file, own, found, table, columns, options.skip_bad)
             read[table], called[table] = found.table, own.file
             notes += _left_out(found, own.file)
-        tables = Tables(read["interactions"], read.get("items"), read.get("users"), read.get("graph"), called)
+        tables = Tables.of(read, called)
         return as_dataset(Path(options.interactions.file).name.split(".")[0], tables, columns, tuple(notes))
 
     def no_path(self, name: str) -> str:

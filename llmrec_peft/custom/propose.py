@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.custom.bad_rows import without_bad_rows
+from llmrec_peft.custom.columns import TABLES
 from llmrec_peft.custom.commented_yaml import comment_lines, commented_yaml
 from llmrec_peft.custom.files import read_own
+from llmrec_peft.custom.graph_guesses import require_graph_of_links
 from llmrec_peft.custom.guess import Guess, Looked
 from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.understand import COLUMN_OPTIONS, Understood, understood
@@ -25,7 +27,6 @@ from llmrec_peft.tabular.places import lines_of_rows
 from llmrec_peft.tabular.sniff import Sniffed, sniffed
 from llmrec_peft.tabular.table_read import TableRead
 
-TABLES = ("interactions", "items", "users", "graph")
 _FORM = tuple(FileForm.model_fields)
 _WIDEST = 200
 """Characters of a row of the table of columns."""
@@ -77,6 +78,7 @@ def propose(
     graph: Path | None = None,
     given: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
+    graph_links: Path | None = None,
 ) -> Proposal:
     """Read a user's own files and write a recipe of them.
 
@@ -89,15 +91,16 @@ def propose(
             files, by the fields of `tabular.form.FileForm`, or of one file, such as ``items.encoding``; ``name``, the
             recipe's; ``skip_bad``, how many bad rows a file may have.
         progress: Where to say what is read.
+        graph_links: File with one row for each item that an entity of the graph stands for.
 
     Raises:
         InputError: For a file that cannot be read, an unknown option, and for what cannot be guessed: it names the
             option that tells it.
     """
     options = {key: value for key, value in (given or {}).items() if value is not None}
-    paths = {
-        table: path for table, path in zip(TABLES, (interactions, items, users, graph), strict=True) if path is not None
-    }
+    require_graph_of_links(graph, graph_links, "--graph-links")
+    given_paths = (interactions, items, users, graph, graph_links)
+    paths = {str(table): path for table, path in zip(TABLES, given_paths, strict=True) if path is not None}
     columns, forms_given, skip_bad, name = _divided(options)
     looked: dict[str, Looked] = {}
     forms: dict[str, Sniffed] = {}
