@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.options import Options, validated
+from llmrec_peft.printable import quoted
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -76,6 +77,16 @@ class DataSection(Options):
     allow_leakage: bool | tuple[LeakKind, ...] = False
     """Continue although the leakage check found examples that are given away: `true` whatever it found, or the kinds
     that are let pass: `same_pair`, `same_history`, `own_item`, `same_text`, `title_in_text`, `late_training`."""
+
+    @field_validator("allow_leakage", mode="before")
+    @classmethod
+    def _known_leaks(cls, value: Any) -> Any:
+        for name in value if isinstance(value, list | tuple) else ():
+            if name not in get_args(LeakKind):
+                raise ValueError(f"{quoted(name)} is no kind of leak: {nearest(str(name), get_args(LeakKind))}")
+        if not isinstance(value, bool | list | tuple):
+            raise ValueError(f"{quoted(value)} is neither true, false nor a list of {', '.join(get_args(LeakKind))}")
+        return value
 
     def lets_pass(self, leak: LeakKind) -> bool:
         """Return whether leaks of a kind are let pass."""
