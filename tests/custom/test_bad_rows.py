@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,42 @@ def test_decimal_commas_are_read_beside_a_bad_row(tmp_path: Path) -> None:
     proposal = propose(path, given={"skip_bad": 1})
     assert proposal.notes == ("ratings.csv, line 202, column 'rating': 'n/v' is no number from 1.5 to 5.5",)
     assert sorted(set(columns(read_dataset(proposal.recipe.data).interactions)["rating"]))[:2] == [1.5, 2.5]
+
+
+CELLS = (
+    "5",
+    " 4 ",
+    "+3",
+    "1e0",
+    "1e400",
+    ".5",
+    "5.",
+    "0x1",
+    "nan",
+    "NAN",
+    "-inf",
+    "",
+    "NA",
+    "1,5",
+    "１",
+    "--1",
+    "1_0",
+    "é",
+)
+TIMES = ("2023-01-05", "2023-02-31", "2023-1-5 25:00", "2023-01-05T10:00:00Z", "0000-01-01", "9999-12-31", "1", "later")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_cells_hold_is_read_or_left_out(seed: int, tmp_path: Path) -> None:
+    proposal = propose(written(tmp_path, {}))
+    draw = random.Random(seed)
+    places = draw.sample(range(200), 60)
+    cells = {at: (2, json.dumps(draw.choice(CELLS), ensure_ascii=False)) for at in places[:30]}
+    written(tmp_path, {**cells, **{at: (3, draw.choice(TIMES)) for at in places[30:]}})
+    dataset = read(proposal, skip_bad=60)
+    assert 140 <= len(dataset.interactions) < 200
+    rated = columns(dataset.interactions)["rating"]
+    assert min(rated) >= 1.0 and max(rated) <= 5.0
+    numbers = proposal.recipe.changed({"data.options.interactions.time_form": "order"})
+    written(tmp_path, {at: (3, json.dumps(draw.choice(CELLS), ensure_ascii=False)) for at in range(200)})
+    assert read_dataset(numbers.changed({"data.options.skip_bad": 200}).data).interactions
