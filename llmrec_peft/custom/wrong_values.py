@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,14 +124,15 @@ def entries(text: str) -> list[str] | None:
 
 
 def odd_rows(texts: pa.ChunkedArray) -> Rows:
-    """Return the rows that are no numbers, or no dates, where nearly all others are; none elsewhere, int64 [odd].
+    """Return the rows that are no numbers, dates, or yes and no, where nearly all others are; else none, int64 [odd].
 
     Args:
         texts: Trimmed texts [n].
     """
     there = len(texts) - texts.null_count
-    for form in (None, *DATES):
-        rows = no_numbers(texts) if form is None else no_times(texts, form)
+    dates: list[Callable[[pa.ChunkedArray], Rows]] = [functools.partial(no_times, form=form) for form in DATES]
+    for kind in (no_numbers, *dates, no_clicks):
+        rows = kind(texts)
         if len(rows) * _RARE <= there:
             return rows
     return np.zeros(0, np.int64)

@@ -125,6 +125,15 @@ def test_clicks_that_are_neither_are_bad_rows(label: str, words: str, tmp_path: 
     assert len(read(proposal, skip_bad=1).interactions) == 200
 
 
+def test_clicks_in_words_are_seen_beside_bad_rows(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    rows = [f"u{at % 20},i{at // 20},{('yes', 'no')[at % 2]}" for at in range(200)]
+    path.write_text("\n".join(["user,item,clicked", *rows, "u1,i98,mu", "u1,i99,who knows"]), encoding="utf-8")
+    proposal = propose(path, given={"skip_bad": 2})
+    assert proposal.recipe.head.name == "click" and len(proposal.notes) == 2
+    assert len(read(proposal).interactions) == 200
+
+
 def test_wrong_values_of_items_and_users_are_bad_rows_too(tmp_path: Path) -> None:
     items, users = tmp_path / "items.csv", tmp_path / "users.csv"
     described = [f'i{at},Film {at},{1990 + at},2020-01-{at + 1:02d},"[""a"", ""b{at}""]"' for at in range(10)]
