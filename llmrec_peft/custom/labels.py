@@ -72,7 +72,18 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
             " ratings: that there is a row counts, not how large it is"
         )
         return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
-    return Label(Guess(_TABLE, "label", None, "no column has ratings or clicks: every row counts alike"), "implicit")
+    said, odd = "no column has ratings or clicks: every row counts alike", _nearly_numbers(looked, taken)
+    return Label(Guess(_TABLE, "label", None, f"{said}{odd}", bool(odd)), "implicit")
+
+
+def _nearly_numbers(looked: Looked, taken: Collection[str]) -> str:
+    """Say of the first column that has numbers but for a few cells which of them is none; nothing if none has."""
+    for name, facts in looked.facts.items():
+        if name not in taken and facts.kind == "text" and not facts.lettered:
+            odd = looked.odd_cell(name)
+            if odd is not None:
+                return f"; column {quoted(name, 60)} has numbers, but {odd} is none (of a file: --skip-bad N)"
+    return ""
 
 
 def _require_numbers(looked: Looked, taken: Collection[str]) -> None:

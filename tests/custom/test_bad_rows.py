@@ -106,6 +106,15 @@ def test_a_column_of_ratings_that_is_not_all_numbers_is_named_by_its_line(
     assert "ratings.csv: line 104, column 'rating': 'bad' is no number" in said and "--skip-bad N" in said
 
 
+def test_a_nameless_column_that_is_not_all_numbers_is_unsure(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.txt"
+    rows = [f"{at % 20} {100 + at // 20} {at % 4 + 1}" for at in range(200)]
+    path.write_text("\n".join([*rows[:99], "5 177 good", *rows[99:]]), encoding="utf-8")
+    proposal = propose(path)
+    assert any("column 'column_3' has numbers, but line 100, 'good', is none" in line for line in proposal.unsure)
+    assert propose(path, given={"skip_bad": 1}).recipe.head.name == "rating"
+
+
 def test_a_column_of_times_that_is_not_all_times_is_unsure(tmp_path: Path) -> None:
     unsure = propose(written(tmp_path, {5: (1, '"x\ny\nz"'), 100: (3, "soon")})).unsure
     assert any("'date' is called so, but line 104, 'soon', is none" in line for line in unsure)
