@@ -58,6 +58,9 @@ def init(
     graph: Annotated[
         Path | None, _file("--graph", "One row for each triple of a knowledge graph: head, relation, tail.")
     ] = None,
+    graph_links: Annotated[
+        Path | None, _file("--graph-links", "One row for each item and the entity of the graph that stands for it.")
+    ] = None,
     user_column: Annotated[str | None, _column("--user-column", "Column of users' ids in the interactions.")] = None,
     item_column: Annotated[str | None, _column("--item-column", "Column of items' ids in the interactions.")] = None,
     rating_column: Annotated[str | None, _column("--rating-column", "Column of ratings, or of clicks.")] = None,
@@ -76,6 +79,10 @@ def init(
     head_column: Annotated[str | None, _column("--head-column", "Column of heads in the graph.")] = None,
     relation_column: Annotated[str | None, _column("--relation-column", "Column of relations in the graph.")] = None,
     tail_column: Annotated[str | None, _column("--tail-column", "Column of tails in the graph.")] = None,
+    links_item_column: Annotated[str | None, _column("--links-item-column", "Column of items in the links.")] = None,
+    links_entity_column: Annotated[
+        str | None, _column("--links-entity-column", "Column of entities in the links.")
+    ] = None,
     delimiter: Annotated[str | None, _form("--delimiter", "What separates cells, in all files; \\t for a tab.")] = None,
     encoding: Annotated[str | None, _form("--encoding", "Encoding of all files, such as utf-8 or gb18030.")] = None,
     no_header: Annotated[
@@ -92,9 +99,7 @@ def init(
     ] = None,
     skip_bad: Annotated[
         int,
-        typer.Option(
-            "--skip-bad", min=0, metavar="N", help="Unreadable rows that a file may have.", rich_help_panel=_WRITTEN
-        ),
+        typer.Option("--skip-bad", min=0, metavar="N", help="Bad rows that a file may have.", rich_help_panel=_WRITTEN),
     ] = 0,
 ) -> None:
     """Copy a recipe's YAML, comments included, into a file of your own; or write a recipe for your own files.
@@ -108,7 +113,8 @@ def init(
       llmrec init custom --interactions plays.tsv.gz --feedback implicit --no-header
     """
     if name != CUSTOM:
-        _require_none(interactions=interactions, items=items, users=users, graph=graph)
+        files = {"interactions": interactions, "items": items, "users": users, "graph": graph}
+        _require_none({**files, "graph-links": graph_links})
         _copy(name, out, overwrite)
         return
     given = {
@@ -126,6 +132,8 @@ def init(
         "head_column": head_column,
         "relation_column": relation_column,
         "tail_column": tail_column,
+        "links_item_column": links_item_column,
+        "links_entity_column": links_entity_column,
         "delimiter": None if delimiter is None else delimiter.replace("\\t", "\t"),
         "encoding": encoding,
         "header": False if no_header else None,
@@ -134,7 +142,7 @@ def init(
     }
     if interactions is None:
         raise InputError("--interactions FILE: name the file with one row for each rating, click or other interaction")
-    files = {"interactions": interactions, "items": items, "users": users, "graph": graph}
+    files = {"interactions": interactions, "items": items, "users": users, "graph": graph, "graph_links": graph_links}
     _custom(files, out, overwrite, as_json, given, Progress(not quiet))
 
 
@@ -155,7 +163,9 @@ def _custom(
     writes = out is not None or not as_json
     if writes:
         require_file(target, overwrite)  # before files are read, which can take a minute
-    proposal = propose(interactions, files["items"], files["users"], files["graph"], given, progress)
+    proposal = propose(
+        interactions, files["items"], files["users"], files["graph"], given, progress, files["graph_links"]
+    )
     for line in proposal.unsure:
         print_note(f"unsure: {line}")
     for line in proposal.notes:
@@ -187,7 +197,7 @@ def _copy(name: str, out: Path | None, overwrite: bool) -> None:
     print_line(f"{target} written; edit it, then: llmrec train {_as_path(target)} --data DIR")
 
 
-def _require_none(**files: Path | None) -> None:
+def _require_none(files: dict[str, Path | None]) -> None:
     for option, path in files.items():
         if path is not None:
             raise InputError(f"--{option} is for files of your own: llmrec init custom --{option} {path}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_ROUNDED = r"^\d(?:[.,]\d+)?[eE]\+\d{2,3}$"
+ROUNDED = r"^\d(?:[.,]\d+)?[eE]\+\d{2,3}$"
 """How long numbers look whose last digits are lost."""
 
 
@@ -65,7 +65,7 @@ def id_texts(values: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
             )
     texts = as_texts(values, missing=False)
     if pc.any(pc.match_substring(texts, "+")).as_py():  # several times as fast as the pattern
-        row = pc.index(pc.match_substring_regex(texts, _ROUNDED), True).as_py()
+        row = pc.index(pc.match_substring_regex(texts, ROUNDED), True).as_py()
     else:
         row = -1
     if row >= 0:

@@ -6,7 +6,7 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -91,8 +91,17 @@ class UserColumns(DescribingColumns):
     """Column of the user's id."""
 
 
+class LinkColumns(Options):
+    """What the columns of links are: which entity of a knowledge graph stands for which item."""
+
+    item: ColumnName
+    """Column of the item's id."""
+    entity: ColumnName
+    """Column of the entity."""
+
+
 class GraphColumns(Options):
-    """What the columns of a knowledge graph are; entities that have an item's id stand for the item."""
+    """What the columns of a knowledge graph are; without links, an entity that has an item's id stands for the item."""
 
     head: ColumnName
     """Column of the entity that a relation starts at."""
@@ -126,9 +135,12 @@ class FrameColumns(Meaning):
     """Columns of the users; null where there is no such table."""
     graph: GraphColumns | None = None
     """Columns of a knowledge graph; null where there is none."""
+    graph_links: LinkColumns | None = None
+    """Columns of the graph's links; null where entities bear ids of items."""
 
 
-TableName = Literal["interactions", "items", "users", "graph"]
+TABLES = ("interactions", "items", "users", "graph", "graph_links")
+"""A user's own tables, by the names of their fields."""
 
 
 def as_name(column: str, taken: Collection[str], place: int) -> str:

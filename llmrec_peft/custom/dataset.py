@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmrec_peft.custom.columns import TABLES
 from llmrec_peft.custom.frames import as_arrow
+from llmrec_peft.custom.graph_guesses import require_graph_of_links
 from llmrec_peft.custom.guess import Guess, Looked
 from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.tables import Tables, as_dataset
@@ -40,6 +42,7 @@ class Dataset:
         users: Any = None,
         graph: Any = None,
         name: str = "my data",
+        graph_links: Any = None,
         **columns: Any,
     ) -> Dataset:
         """Make a dataset of frames; what their columns are is guessed.
@@ -56,6 +59,7 @@ class Dataset:
             users: One row for each user.
             graph: One row for each triple (head, relation, tail) of a knowledge graph whose entities bear ids of items.
             name: What the data is called in reports.
+            graph_links: One row for each item that an entity of the graph stands for, where entities bear other ids.
             columns: What need not be guessed: ``user_column``, ``item_column``, ``rating_column``, ``time_column``,
                 ``time_form``, ``review_column``, ``title_column``, ``items_id_column``, ``users_id_column``,
                 ``feedback`` (``rating``, ``click`` or ``implicit``), ``scale`` (lowest and highest rating).
@@ -63,16 +67,11 @@ class Dataset:
         Raises:
             InputError: For what is no frame, and for a column that cannot be guessed: it names the argument.
         """
-        frames = {"interactions": interactions, "items": items, "users": users, "graph": graph}
+        frames = dict(zip(TABLES, (interactions, items, users, graph, graph_links), strict=True))
+        require_graph_of_links(graph, graph_links, "graph_links")
         tables = {called: as_arrow(frame, called) for called, frame in frames.items() if frame is not None}
         found = understood({called: Looked.at(table, called) for called, table in tables.items()}, columns)
-        parts = Tables(
-            tables["interactions"],
-            tables.get("items"),
-            tables.get("users"),
-            tables.get("graph"),
-            {called: called for called in frames},
-        )
+        parts = Tables.of(tables, {called: called for called in frames})
         return cls(as_dataset(name, parts, found.columns), found.guesses, found)
 
     def recipe(self, changes: Mapping[str, Any] | None = None) -> Recipe:

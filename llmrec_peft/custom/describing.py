@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from llmrec_peft.custom.cells import numbers, taken
 from llmrec_peft.custom.columns import CategoryColumn, DescribingColumns
 from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import seconds
+from llmrec_peft.custom.wrong_values import entries
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 from llmrec_peft.tabular.markup import without_markup
@@ -82,12 +82,12 @@ def _categories(values: pa.ChunkedArray, category: CategoryColumn, called: str) 
     parts = pc.split_pattern(texts, category.mark)
     chunks = []
     for chunk in parts.chunks:
-        entries = pc.utf8_trim_whitespace(chunk.flatten())
-        kept = pc.not_equal(entries, "")
+        found = pc.utf8_trim_whitespace(chunk.flatten())
+        kept = pc.not_equal(found, "")
         lengths = np.asarray(pc.fill_null(chunk.value_lengths(), 0))
         ends = np.concatenate([[0], np.cumsum(lengths)])
         filled = np.concatenate([[0], np.cumsum(np.asarray(kept))])
-        chunks.append(pa.ListArray.from_arrays(pa.array(filled[ends], pa.int32()), entries.filter(kept)))
+        chunks.append(pa.ListArray.from_arrays(pa.array(filled[ends], pa.int32()), found.filter(kept)))
     return pa.chunked_array(chunks, pa.list_(pa.string()))
 
 
@@ -95,17 +95,10 @@ def _of_json(text: str | None, column: str, called: str, row: int) -> list[str] 
     """Return the entries of a list in JSON, or in Python's spelling with single quotes."""
     if text is None:
         return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = (
-            [part.strip(" '\"") for part in text[1:-1].split(",")]
-            if text.startswith("[") and text.endswith("]")
-            else None
-        )
-    if not isinstance(found, list):
+    found = entries(text)
+    if found is None:
         raise InputError(f'{called}: row {row}, column {column!r}: {quoted(text, 60)} is no list such as ["a", "b"]')
-    return [str(entry) for entry in found if isinstance(entry, str | int | float) and str(entry)]
+    return found
 
 
 def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,6 +10,7 @@ import numpy as np
 from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import TimeForm, guessed_form
 from llmrec_peft.custom.words import strength
+from llmrec_peft.custom.wrong_values import without_few
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,13 +93,13 @@ class Facts:
         return strength(self.name, kind)
 
 
-def facts_of(table: pa.Table) -> dict[str, Facts]:
-    """Look at every column of a table."""
-    return {name: column_facts(name, table.column(at)) for at, name in enumerate(table.column_names)}
+def facts_of(table: pa.Table, few: int = 0) -> dict[str, Facts]:
+    """Look at every column of a table; `few` values of numbers or dates may be neither."""
+    return {name: column_facts(name, table.column(at), few) for at, name in enumerate(table.column_names)}
 
 
-def column_facts(name: str, values: pa.ChunkedArray) -> Facts:
-    """Look at one column."""
+def column_facts(name: str, values: pa.ChunkedArray, few: int = 0) -> Facts:
+    """Look at one column; `few` values of numbers or dates may be neither."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(values.type):
@@ -110,7 +111,7 @@ def column_facts(name: str, values: pa.ChunkedArray) -> Facts:
         return _of_types(name, values)
     if pa.types.is_nested(stored) or pa.types.is_binary(stored) or pa.types.is_large_binary(stored):
         return Facts(name, len(values), 0, 0, "empty")
-    return _of_cells(name, values)
+    return _of_cells(name, values, few)
 
 
 def _of_types(name: str, values: pa.ChunkedArray) -> Facts:
@@ -135,11 +136,12 @@ def _of_types(name: str, values: pa.ChunkedArray) -> Facts:
     )
 
 
-def _of_cells(name: str, values: pa.ChunkedArray) -> Facts:
+def _of_cells(name: str, values: pa.ChunkedArray, few: int) -> Facts:
     """Look at a column of texts and numbers."""
     import pyarrow.compute as pc
 
     texts, rows = as_texts(values), len(values)
+    texts = without_few(texts, few) if few else texts
     filled = rows - texts.null_count
     if filled == 0:
         return Facts(name, rows, 0, 0, "empty")

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field, field_validator
 
-from llmrec_peft.custom.columns import FrameColumns, GraphColumns, InteractionColumns, ItemColumns, Meaning, UserColumns
+from llmrec_peft.custom.bad_rows import without_bad_rows
+from llmrec_peft.custom.columns import (
+    TABLES,
+    FrameColumns,
+    GraphColumns,
+    InteractionColumns,
+    ItemColumns,
+    LinkColumns,
+    Meaning,
+    UserColumns,
+)
 from llmrec_peft.custom.tables import Tables, as_dataset
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.data.source import Reader
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
 from llmrec_peft.printable import quoted, shown
+from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.read import read_table
 from llmrec_peft.tabular.table_read import TableRead
@@ -54,6 +66,10 @@ class GraphFile(GraphColumns, OwnFile):
     """The file of triples and its columns."""
 
 
+class LinksFile(LinkColumns, OwnFile):
+    """The file of links and its columns."""
+
+
 class FilesOptions(Meaning):
     """What the files are. `llmrec init custom` writes all of it."""
 
@@ -65,8 +81,11 @@ class FilesOptions(Meaning):
     """One row for each user; null where there is no such file."""
     graph: GraphFile | None = None
     """One row for each triple of a knowledge graph; null where there is none."""
+    graph_links: LinksFile | None = None
+    """One row for each item that an entity of the graph stands for; null where entities bear ids of items."""
     skip_bad: int = Field(default=0, ge=0)
-    """Rows of each file at most that may be unreadable; they are left out and listed. One more is an error."""
+    """Rows of each file at most that may be bad: unreadable, or with a value that is no number, time, click, id or list
+    where the recipe says so, or no rating of the scale. They are left out and listed. One more is an error."""
 
 
 class Files(Reader):
@@ -88,17 +107,18 @@ class Files(Reader):
         if graph is not None:
             raise InputError("data.graph: the reader of your own files finds a graph in data.options.graph")
         options = cast(FilesOptions, self.options)
+        columns = FrameColumns.model_construct(**{name: getattr(options, name) for name in FrameColumns.model_fields})
         read, called, notes = {}, {}, []
-        for table in ("interactions", "items", "users", "graph"):
+        for table in TABLES:
             own: OwnFile | None = getattr(options, table)
             if own is None:
                 continue
             file = inside(path, own.file, f"data.options.{table}.file")
-            found = read_table(file, own, skip_bad=options.skip_bad)
-            read[table], called[table] = with_points(found.table, own), own.file
+            found = read_own(file, own, options.skip_bad)
+            found = without_bad_rows(file, own, found, table, columns, options.skip_bad)
+            read[table], called[table] = found.table, own.file
             notes += _left_out(found, own.file)
-        tables = Tables(read["interactions"], read.get("items"), read.get("users"), read.get("graph"), called)
-        columns = FrameColumns.model_construct(**{name: getattr(options, name) for name in FrameColumns.model_fields})
+        tables = Tables.of(read, called)
         return as_dataset(Path(options.interactions.file).name.split(".")[0], tables, columns, tuple(notes))
 
     def no_path(self, name: str) -> str:
@@ -106,16 +126,33 @@ class Files(Reader):
         return "data.path: name the folder that your files lie in, in the recipe or by --data DIR"
 
 
-def with_points(table: pa.Table, form: FileForm) -> pa.Table:
-    """Return a table whose numbers have points, where the file writes 3,5: columns that hold such numbers alone."""
+def read_own(file: Path, form: FileForm, skip_bad: int, progress: Progress = SILENT) -> TableRead:
+    """Read a table as texts, numbers with points.
+
+    Args:
+        file: The file.
+        form: Its form.
+        skip_bad: Rows that may be unreadable.
+        progress: Where it is shown how far the reading is.
+
+    Raises:
+        InputError: Naming file, line and column of what cannot be read.
+    """
+    found = read_table(file, form, skip_bad=skip_bad, progress=progress)
+    return replace(found, table=_with_points(found.table, form))
+
+
+def _with_points(table: pa.Table, form: FileForm) -> pa.Table:
+    """Return a table whose numbers have points, where the file writes 3,5: columns that hold such numbers or nearly."""
     import pyarrow.compute as pc
 
     if form.decimal == "." or form.format != "delimited":
         return table
     for at, name in enumerate(table.column_names):
         texts = pc.utf8_trim_whitespace(table.column(at))
-        if pc.all(pc.match_substring_regex(texts, r"^(?:[+-]?\d+(?:,\d+)?)?$")).as_py():
-            table = table.set_column(at, name, pc.replace_substring(texts, ",", "."))
+        fits = pc.match_substring_regex(texts, r"^(?:[+-]?\d+(?:,\d+)?)?$")
+        if (pc.mean(fits.cast("float64")).as_py() or 0.0) >= _NEARLY_ALL:
+            table = table.set_column(at, name, pc.if_else(fits, pc.replace_substring(texts, ",", "."), texts))
     return table
 
 
@@ -141,12 +178,13 @@ def inside(folder: Path, name: str, field: str) -> Path:
 
 
 _LISTED = 5
+_NEARLY_ALL = 0.95
 
 
 def _left_out(found: TableRead, called: str) -> list[str]:
-    """Say which rows could not be read."""
+    """Say which rows were bad."""
     if not found.bad:
         return []
-    rows = "; ".join(f"line {bad.line}: {bad.reason}" for bad in found.bad[:_LISTED])
+    rows = "; ".join(f"{bad.place}: {bad.reason}" for bad in found.bad[:_LISTED])
     more = f"; and {len(found.bad) - _LISTED} more" if len(found.bad) > _LISTED else ""
-    return [f"{len(found.bad)} unreadable rows of {called} were left out ({rows}{more})"]
+    return [f"{len(found.bad)} bad rows of {called} were left out ({rows}{more})"]

@@ -12,6 +12,7 @@ import numpy as np
 from llmrec_peft.data.dataset import RecDataset, arrow
 from llmrec_peft.data.source import Reader
 from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.tabular.extension_types import plain_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +35,7 @@ def as_arrow(frame: Any, called: str) -> pa.Table:
 
     try:
         return _readable(_converted(frame, called))
+    # pyarrow.interchange raises NotImplementedError for a type of column that it does not know, such as durations.
     except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError) as error:
         raise InputError(f"{called}: a column cannot become a column of Arrow ({reason_of(error)})") from None
 
@@ -95,15 +97,13 @@ def _text(value: Any) -> str | None:
 
 
 def _readable(table: pa.Table) -> pa.Table:
-    """Return a table whose UUIDs are texts, and bytes too where they are UTF-8, as some Parquet files hold them."""
+    """Return a table of plain types: UUIDs are texts, and bytes too where they are UTF-8, as some Parquet has them."""
     import pyarrow as pa
 
+    table = plain_table(table)
     for at, field in enumerate(table.schema):
         values = table.column(at)
-        if str(getattr(field.type, "extension_name", "")) == "arrow.uuid":
-            texts = [None if value is None else str(value) for value in values.to_pylist()]
-            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
-        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
             with contextlib.suppress(pa.ArrowInvalid):
                 table = table.set_column(at, field.name, values.cast(pa.string()))
     return table

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.custom.facts import Facts, facts_of
 from llmrec_peft.custom.texts import as_texts
+from llmrec_peft.custom.wrong_values import odd_rows
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import for_terminal, quoted
 
@@ -40,6 +41,10 @@ class Guess:
         return for_terminal(f"{self.table}, {self.role}: {column}: {self.said}")
 
 
+def _row(row: int) -> str:
+    return f"row {row + 1}"
+
+
 @dataclass(frozen=True)
 class Looked:
     """A table that was looked at.
@@ -49,16 +54,27 @@ class Looked:
         table: Its rows.
         facts: What each column shows.
         headed: Whether its columns have names of their own.
+        place: Says where a row stands, from its number, from 0.
     """
 
     called: str
     table: pa.Table
     facts: Mapping[str, Facts]
     headed: bool = True
+    place: Callable[[int], str] = _row
 
     @classmethod
-    def at(cls, table: pa.Table, called: str, headed: bool = True) -> Looked:
+    def at(
+        cls, table: pa.Table, called: str, headed: bool = True, few: int = 0, place: Callable[[int], str] = _row
+    ) -> Looked:
         """Look at a table.
+
+        Args:
+            table: Its rows.
+            called: What messages call it.
+            headed: Whether its columns have names of their own.
+            few: Values of a column of numbers or dates at most that may be neither.
+            place: Says where a row stands, from its number, from 0.
 
         Raises:
             InputError: For a table without rows, without columns, or with two columns of one name.
@@ -75,11 +91,17 @@ class Looked:
         if len(names) == 0 or len(table) == 0:
             raise InputError(f"{called}: the table has no {'columns' if not names else 'rows'}")
         headed = headed and not all(_NAMELESS.fullmatch(name) for name in names)
-        return cls(called, table, facts_of(table), headed)
+        return cls(called, table, facts_of(table, few), headed, place)
 
     def texts(self, column: str) -> pa.ChunkedArray:
         """Return a column as trimmed texts, as ids are compared."""
         return as_texts(self.table.column(column), missing=False)
+
+    def odd_cell(self, column: str) -> str | None:
+        """Return place and text of the first cell that is no number, or no date, where nearly all others are."""
+        texts = as_texts(self.table.column(column))
+        rows = odd_rows(texts)
+        return f"{self.place(int(rows[0]))}, {quoted(texts[rows[0]].as_py(), 60)}," if len(rows) else None
 
     def require(self, column: str, option: str) -> str:
         """Return a column's name that a user gave.

@@ -235,7 +235,9 @@ def _time(looked: Looked, given: Given, taken: set[str | None]) -> tuple[Guess, 
         called = [facts for facts in called if facts.distinct > 1 or facts.kind == "empty"]
         said = "no column looks like times"
         if called:
-            said += f"; {quoted(called[0].name, 60)} is called so, but how it writes them cannot be told"
+            odd = looked.odd_cell(called[0].name)
+            why = "how it writes them cannot be told" if odd is None else f"{odd} is none (of a file: --skip-bad N)"
+            said += f"; {quoted(called[0].name, 60)} is called so, but {why}"
         return Guess(_TABLE, "time", None, said, bool(called)), "seconds"
     best = max(
         found,

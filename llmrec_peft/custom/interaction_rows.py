@@ -11,6 +11,7 @@ from llmrec_peft.custom.columns import FrameColumns, InteractionColumns
 from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import seconds
 from llmrec_peft.data.order import in_time
+from llmrec_peft.custom.wrong_values import FALSE, LARGEST_LABEL, TRUE
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
@@ -21,9 +22,6 @@ ORDER_SEED = 0
 """Seed of the order of interactions whose times are not known."""
 DRAWN_ORDER = "no times are known: the order of interactions was drawn at random"
 """What is noted of such interactions."""
-_LARGEST = 1e30
-_TRUE = ("1", "1.0", "true", "t", "yes", "y", "ja", "oui", "si", "like")
-_FALSE = ("0", "0.0", "false", "f", "no", "n", "nein", "non", "dislike")
 
 
 def interaction_rows(table: pa.Table, columns: FrameColumns, called: str, said: list[str]) -> pa.Table:
@@ -80,7 +78,7 @@ def _labels(table: pa.Table, columns: FrameColumns, called: str) -> pa.ChunkedAr
     texts = as_texts(values)
     if columns.feedback == "click":
         small = pc.utf8_lower(texts)
-        yes, no = (pc.is_in(small, value_set=pa.array(words)) for words in (_TRUE, _FALSE))
+        yes, no = (pc.is_in(small, value_set=pa.array(words)) for words in (TRUE, FALSE))
         wrong = pc.and_(pc.is_valid(texts), pc.invert(pc.or_(yes, no)))
         if pc.any(wrong).as_py():
             row = pc.index(wrong, True).as_py()
@@ -89,8 +87,8 @@ def _labels(table: pa.Table, columns: FrameColumns, called: str) -> pa.ChunkedAr
             )
         return pc.if_else(pc.is_valid(texts), yes.cast(pa.float32()), pa.scalar(None, pa.float32()))
     found = numbers(values, called, name)
-    if (pc.max(pc.abs(found)).as_py() or 0.0) > _LARGEST:
-        raise InputError(f"{called}, column {name!r}: a rating is larger than {_LARGEST:g}")
+    if (pc.max(pc.abs(found)).as_py() or 0.0) > LARGEST_LABEL:
+        raise InputError(f"{called}, column {name!r}: a rating is larger than {LARGEST_LABEL:g}")
     return found.cast(pa.float32())
 
 

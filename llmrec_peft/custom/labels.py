@@ -51,6 +51,7 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
     if column is not None:
         facts = looked.facts[looked.require(str(column), "--rating-column")]
         if facts.kind not in ("number", "flag"):
+            _require_all_numbers(looked, facts)
             raise InputError(f"--rating-column: column {column!r} has no numbers, but {listed(facts.examples)}")
         return _meant(facts, feedback, given, "as you said")
     free = [facts for name, facts in looked.facts.items() if name not in taken and facts.kind in ("number", "flag")]
@@ -71,7 +72,18 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
             " ratings: that there is a row counts, not how large it is"
         )
         return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
-    return Label(Guess(_TABLE, "label", None, "no column has ratings or clicks: every row counts alike"), "implicit")
+    said, odd = "no column has ratings or clicks: every row counts alike", _nearly_numbers(looked, taken)
+    return Label(Guess(_TABLE, "label", None, f"{said}{odd}", bool(odd)), "implicit")
+
+
+def _nearly_numbers(looked: Looked, taken: Collection[str]) -> str:
+    """Say of the first column that has numbers but for a few cells which of them is none; nothing if none has."""
+    for name, facts in looked.facts.items():
+        if name not in taken and facts.kind == "text" and not facts.lettered:
+            odd = looked.odd_cell(name)
+            if odd is not None:
+                return f"; column {quoted(name, 60)} has numbers, but {odd} is none (of a file: --skip-bad N)"
+    return ""
 
 
 def _require_numbers(looked: Looked, taken: Collection[str]) -> None:
@@ -80,19 +92,30 @@ def _require_numbers(looked: Looked, taken: Collection[str]) -> None:
     Raises:
         InputError: Naming the first such cell, and the options that help.
     """
+    for name, facts in looked.facts.items():
+        if name not in taken and facts.is_named("rating") >= 3:  # noqa: PLR2004
+            _require_all_numbers(looked, facts)
+
+
+def _require_all_numbers(looked: Looked, facts: Facts) -> None:
+    """Refuse a column that has numbers but for a few cells.
+
+    Raises:
+        InputError: Naming the first such cell, and the options that help.
+    """
     import pyarrow.compute as pc
 
-    for name, facts in looked.facts.items():
-        if name in taken or facts.kind != "text" or facts.is_named("rating") < 3:  # noqa: PLR2004
-            continue
-        texts = as_texts(looked.table.column(name))
-        fits = pc.fill_null(pc.match_substring_regex(texts, NUMBER), True)
-        if 2 * (pc.sum(fits).as_py() - texts.null_count) > facts.filled:
-            row = pc.index(fits, False).as_py()
-            raise InputError(
-                f"{looked.called}: row {row + 1}, column {quoted(name, 60)}: {quoted(texts[row].as_py(), 60)} is no"
-                " number; mend it, or say --rating-column NAME for another column, or --feedback implicit"
-            )
+    if facts.kind != "text":
+        return
+    texts = as_texts(looked.table.column(facts.name))
+    fits = pc.fill_null(pc.match_substring_regex(texts, NUMBER), True)
+    if 2 * (pc.sum(fits).as_py() - texts.null_count) > facts.filled:
+        row = pc.index(fits, False).as_py()
+        raise InputError(
+            f"{looked.called}: {looked.place(row)}, column {quoted(facts.name, 60)}: {quoted(texts[row].as_py(), 60)}"
+            " is no number; mend it, leave such rows out (of a file: --skip-bad N), or say --rating-column NAME for"
+            " another column, or --feedback implicit"
+        )
 
 
 def _by_name(free: list[Facts], feedback: Feedback | None) -> tuple[Facts, str, bool] | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmrec_peft.custom.bad_rows import without_bad_rows
+from llmrec_peft.custom.columns import TABLES
 from llmrec_peft.custom.commented_yaml import comment_lines, commented_yaml
-from llmrec_peft.custom.files import with_points
+from llmrec_peft.custom.files import read_own
+from llmrec_peft.custom.graph_guesses import require_graph_of_links
 from llmrec_peft.custom.guess import Guess, Looked
 from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.understand import COLUMN_OPTIONS, Understood, understood
@@ -19,10 +23,10 @@ from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import parse_yaml
 from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.read import read_table
+from llmrec_peft.tabular.places import lines_of_rows
 from llmrec_peft.tabular.sniff import Sniffed, sniffed
+from llmrec_peft.tabular.table_read import TableRead
 
-TABLES = ("interactions", "items", "users", "graph")
 _FORM = tuple(FileForm.model_fields)
 _WIDEST = 200
 """Characters of a row of the table of columns."""
@@ -74,6 +78,7 @@ def propose(
     graph: Path | None = None,
     given: Mapping[str, Any] | None = None,
     progress: Progress = SILENT,
+    graph_links: Path | None = None,
 ) -> Proposal:
     """Read a user's own files and write a recipe of them.
 
@@ -84,35 +89,61 @@ def propose(
         graph: File with one row for each triple of a knowledge graph.
         given: What need not be guessed: of columns, by the names in `understand.COLUMN_OPTIONS`; of the form of all
             files, by the fields of `tabular.form.FileForm`, or of one file, such as ``items.encoding``; ``name``, the
-            recipe's; ``skip_bad``, how many unreadable rows a file may have.
+            recipe's; ``skip_bad``, how many bad rows a file may have.
         progress: Where to say what is read.
+        graph_links: File with one row for each item that an entity of the graph stands for.
 
     Raises:
         InputError: For a file that cannot be read, an unknown option, and for what cannot be guessed: it names the
             option that tells it.
     """
     options = {key: value for key, value in (given or {}).items() if value is not None}
-    paths = {
-        table: path for table, path in zip(TABLES, (interactions, items, users, graph), strict=True) if path is not None
-    }
+    require_graph_of_links(graph, graph_links, "--graph-links")
+    given_paths = (interactions, items, users, graph, graph_links)
+    paths = {str(table): path for table, path in zip(TABLES, given_paths, strict=True) if path is not None}
     columns, forms_given, skip_bad, name = _divided(options)
     looked: dict[str, Looked] = {}
     forms: dict[str, Sniffed] = {}
-    notes: list[str] = []
+    reads: dict[str, TableRead] = {}
     for table, path in paths.items():
         progress.note(f"reading {shown(path)}")
         forms[table] = sniffed(path, {**forms_given.get("", {}), **forms_given.get(table, {})})
         form = forms[table].form
-        read = read_table(path, form, skip_bad=skip_bad, progress=progress)
-        notes += [f"{path.name}, line {bad.line}: {bad.reason}" for bad in read.bad]
+        reads[table] = read_own(path, form, skip_bad, progress)
         headed = form.header or form.format != "delimited"
-        looked[table] = Looked.at(with_points(read.table, form), path.name, headed)
+        place = functools.partial(_line, path, form, reads[table])
+        looked[table] = Looked.at(reads[table].table, path.name, headed, skip_bad, place)
     found = understood(looked, columns)
+    notes = _left_out(paths, forms, reads, found, skip_bad)
     folder, names = _common(paths)
     text = _text(name or Path(names["interactions"]).name.split(".")[0], folder, names, found, forms, skip_bad)
     recipe = Recipe.from_plain(parse_yaml(text, "the proposed recipe"))
     unsure = [f"{table}, {line}" for table, sniff in forms.items() for line in _unsure(sniff)]
     return Proposal(text, recipe, (*unsure, *found.unsure), tuple(notes), found.guesses, forms)
+
+
+def _line(path: Path, form: FileForm, read: TableRead, row: int) -> str:
+    """Return the line that a row of a table begins in."""
+    return f"line {lines_of_rows(path, form, [row], read.bad)[0]}"
+
+
+def _left_out(
+    paths: Mapping[str, Path],
+    forms: Mapping[str, Sniffed],
+    reads: Mapping[str, TableRead],
+    found: Understood,
+    skip_bad: int,
+) -> list[str]:
+    """Return each row that is left out of the files, one line each.
+
+    Raises:
+        InputError: If a file has more bad rows than it may have.
+    """
+    notes: list[str] = []
+    for table, path in paths.items():
+        read = without_bad_rows(path, forms[table].form, reads[table], table, found.columns, skip_bad)
+        notes += [f"{path.name}, {bad.place}: {bad.reason}" for bad in read.bad]
+    return notes
 
 
 def _unsure(form: Sniffed) -> list[str]:

@@ -40,9 +40,10 @@ def recipe_values(
     values: dict[str, Any] = {"name": name, "description": description, "seed": 1, "data": data}
     comments = {"data.split": why}
     if found.columns.feedback != "rating":
-        data["allow_leakage"] = True
+        data["allow_leakage"] = ["same_text", "same_history"]
         comments["data.allow_leakage"] = (
-            "items may share a title, and users a history, which the check takes for a leak; the run reports them"
+            "two items may bear one text, and two users may have met the same items: reported, and let"
+            " pass; any other leak is refused"
         )
     values["views"] = {"item": {"template": item_template(found), "max_length": _max_length(found)}}
     comments["views.item.template"] = "the text of an item, made of its columns; Jinja2"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmrec_peft.custom.cells import ids, taken
-from llmrec_peft.custom.columns import DescribingColumns, FrameColumns, GraphColumns
+from llmrec_peft.custom.columns import TABLES, DescribingColumns, FrameColumns, GraphColumns, LinkColumns
 from llmrec_peft.custom.describing import described
 from llmrec_peft.custom.interaction_rows import interaction_rows
 from llmrec_peft.custom.texts import as_texts
@@ -30,6 +30,7 @@ class Tables:
         items: One row for each item, or None.
         users: One row for each user, or None.
         graph: One row for each triple, or None.
+        graph_links: One row for each item that an entity stands for, or None.
         called: What messages call each table, by the fields' names.
     """
 
@@ -37,7 +38,13 @@ class Tables:
     items: pa.Table | None
     users: pa.Table | None
     graph: pa.Table | None
+    graph_links: pa.Table | None
     called: Mapping[str, str]
+
+    @classmethod
+    def of(cls, tables: Mapping[str, pa.Table], called: Mapping[str, str]) -> Tables:
+        """Return tables by their fields' names, and what messages call them."""
+        return cls(**{name: tables.get(name) for name in TABLES}, called=called)
 
 
 def as_dataset(name: str, tables: Tables, columns: FrameColumns, notes: tuple[str, ...] = ()) -> RecDataset:
@@ -67,7 +74,7 @@ def as_dataset(name: str, tables: Tables, columns: FrameColumns, notes: tuple[st
         sides[side] = _side(side, met, given, described_by, columns, tables.called.get(side, side), said)
     graph = None
     if tables.graph is not None and columns.graph is not None:
-        graph = _graph(tables.graph, columns.graph, sides["items"], tables.called.get("graph", "graph"))
+        graph = _graph(tables, columns, columns.graph, sides["items"])
     label = np.asarray(interactions.column("rating"))
     low, high = columns.scale or (
         (0.0, 1.0) if columns.feedback != "rating" else (float(label.min()), float(label.max()))
@@ -155,12 +162,14 @@ def _titled(table: pa.Table, columns: FrameColumns) -> pa.Table:
     return table.append_column("title", titles)
 
 
-def _graph(table: pa.Table, named: GraphColumns, items: pa.Table, called: str) -> KnowledgeGraph:
-    """Return the graph; an entity that bears the id of an item stands for it."""
+def _graph(tables: Tables, columns: FrameColumns, named: GraphColumns, items: pa.Table) -> KnowledgeGraph:
+    """Return the graph, and which of its entities stand for items: as the links say, else those that bear their ids."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from datasets import Dataset
 
+    table, called = tables.graph, tables.called["graph"]
+    assert table is not None  # noqa: S101 - whoever calls asks
     ends = {role: ids(table, getattr(named, role), called, f"data.options.graph.{role}") for role in ("head", "tail")}
     if named.relation is None:
         relation = pa.chunked_array([pa.array(["related"] * len(table))])
@@ -168,6 +177,23 @@ def _graph(table: pa.Table, named: GraphColumns, items: pa.Table, called: str) -
         relation = as_texts(taken(table, named.relation, called, "data.options.graph.relation"), missing=False)
     triples = pa.table({"head": ends["head"], "relation": relation, "tail": ends["tail"]}).drop_null()
     known = items.column("item_id")
+    if tables.graph_links is not None and columns.graph_links is not None:
+        links = _links(tables.graph_links, columns.graph_links, tables.called["graph_links"], known)
+        return KnowledgeGraph(Dataset(triples), Dataset(links))
     entity = pc.or_(*(pc.is_in(known, value_set=pc.unique(triples.column(role))) for role in ("head", "tail")))
     linked = known.filter(entity)
     return KnowledgeGraph(Dataset(triples), Dataset(pa.table({"item_id": linked, "entity_id": linked})))
+
+
+def _links(table: pa.Table, named: LinkColumns, called: str, known: pa.ChunkedArray) -> pa.Table:
+    """Return the links of known items, each once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    where = "data.options.graph_links"
+    item, entity = (ids(table, getattr(named, role), called, f"{where}.{role}") for role in ("item", "entity"))
+    links = pa.table({"item_id": item, "entity_id": entity}).drop_null()
+    links = links.filter(pc.is_in(links.column("item_id"), value_set=known.combine_chunks()))
+    if len(links) == 0:
+        raise InputError(f"{where}: {called} links none of the items")
+    return links.group_by(["item_id", "entity_id"], use_threads=False).aggregate([])

@@ -35,17 +35,20 @@ _SPOKEN: dict[TimeForm, float] = {"seconds": 1e8, "milliseconds": 1e11, "microse
 _SPAN = 42
 _EXCEL = (20_000, 80_000)
 """Days as spreadsheets count them, 1954 to 2119."""
-_DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name")
+DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name")
 _EXCEL_EPOCH = 25_569
 """The first of January 1970 as spreadsheets count days."""
 _CLOCK = r"(?:[T ,]+(?P<h>\d{1,2}):(?P<min>\d{2})(?::(?P<s>\d{2})(?:[.,]\d+)?)?)?"
-_PATTERNS: dict[str, str] = {
+PATTERNS: dict[str, str] = {
     "iso": r"^(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})" + _CLOCK + r" ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?$",
     "day-first": r"^(?P<d>\d{1,2})[./-] ?(?P<m>\d{1,2})[./-] ?(?P<y>\d{4})" + _CLOCK + "$",
     "month-first": r"^(?P<m>\d{1,2})[./ -](?P<d>\d{1,2})(?:[./-]|, ?)(?P<y>\d{4})" + _CLOCK + "$",
     "day-month-name": r"^(?P<d>\d{1,2})[- ](?P<name>[A-Za-z]{3})[a-z]*[- ,]+(?P<y>\d{4})" + _CLOCK + "$",
     "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>\d{2})(?P<d>\d{2})$",
 }
+"""How texts write moments, by form; forms that are not here are numbers."""
+LARGEST_TIME = 2.0**62
+"""Two times below it differ by what 64 bits hold."""
 _MONTHS = {name: at for at, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
 _MOST_MONTHS, _MOST_HOURS, _MOST_MINUTES = 12, 24, 59
 
@@ -66,7 +69,7 @@ def guessed_form(values: pa.Array, named: bool) -> tuple[TimeForm, str, bool] | 
         return None
     if pc.all(pc.match_substring_regex(values, r"^-?\d{1,19}(?:\.\d+)?$")).as_py():
         return _form_of_numbers(values, named)
-    fitting = [form for form in _DATES if _matches(values, form)]
+    fitting = [form for form in DATES if _matches(values, form)]
     if not fitting:
         return None
     unsure = len(fitting) > 1
@@ -94,7 +97,10 @@ def _matches(values: pa.Array, form: TimeForm) -> bool:
     """Return whether all texts are moments of a form."""
     import pyarrow.compute as pc
 
-    return bool(pc.all(pc.match_substring_regex(values, _plain(form))).as_py()) and _moments(values, form) is not None
+    return (
+        bool(pc.all(pc.match_substring_regex(values, plain_pattern(form))).as_py())
+        and moments(values, form) is not None
+    )
 
 
 _CALLED = {
@@ -129,13 +135,13 @@ def seconds(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.ChunkedAr
         )
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         values = as_texts(values)
-    if form not in _PATTERNS:
+    if form not in PATTERNS:
         return _of_numbers(values, form, where)
     texts = values.cast(pa.string())
     distinct = pc.unique(texts).drop_null()
-    found = _moments(distinct, form)
+    found = moments(distinct, form)
     if found is None:
-        wrong = next(value for value in distinct.to_pylist() if _moments(pa.array([value]), form) is None)
+        wrong = next(value for value in distinct.to_pylist() if moments(pa.array([value]), form) is None)
         raise InputError(
             f"{where}: {quoted(wrong, 60)} is no time written as {form}; set time_form, or leave the time out"
         )
@@ -160,7 +166,7 @@ def _of_numbers(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.Chunk
             wrong = f"row {row + 1}, {quoted(values[row].as_py(), 60)}," if row >= 0 else "a time"
             raise InputError(f"{where}: {wrong} is no number, as time_form {form} says") from None
         number = pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
-        if pc.any(pc.greater_equal(pc.abs(number), 2.0**62)).as_py():
+        if pc.any(pc.greater_equal(pc.abs(number), LARGEST_TIME)).as_py():
             raise InputError(f"{where}: a time is too large") from None
         if form == "excel-days":
             return pc.round(pc.multiply(pc.subtract(number, _EXCEL_EPOCH), 86_400.0)).cast(pa.int64())
@@ -172,19 +178,19 @@ def _of_numbers(values: pa.ChunkedArray, form: TimeForm, where: str) -> pa.Chunk
     return pc.floor(pc.divide(whole.cast(pa.float64(), safe=False), float(UNITS[form]))).cast(pa.int64())
 
 
-def _plain(form: str) -> str:
+def plain_pattern(form: str) -> str:
     """Return a pattern without its groups' names, as Arrow's engine takes it."""
     import re
 
-    return re.sub(r"\?P<\w+>", "", _PATTERNS[form])
+    return re.sub(r"\?P<\w+>", "", PATTERNS[form])
 
 
-def _moments(values: pa.Array, form: str) -> NDArray[np.int64] | None:
+def moments(values: pa.Array, form: str) -> NDArray[np.int64] | None:
     """Return seconds since 1970 of texts of one form, int64 [n]; None if one of them is no such moment."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = pc.extract_regex(values, _PATTERNS[form])
+    found = pc.extract_regex(values, PATTERNS[form])
     if found.null_count:
         return None
 

@@ -31,6 +31,8 @@ COLUMN_OPTIONS = (
     "head_column",
     "relation_column",
     "tail_column",
+    "links_item_column",
+    "links_entity_column",
     "feedback",
     "scale",
 )
@@ -96,7 +98,8 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
     """Guess what all columns are.
 
     Args:
-        tables: The tables by name: ``interactions``, and where there are such ``items``, ``users`` and ``graph``.
+        tables: The tables by name: ``interactions``, and where there are such ``items``, ``users``, ``graph``
+            and ``graph_links``.
         given: What the user said himself, by the names in `COLUMN_OPTIONS`.
 
     Raises:
@@ -112,7 +115,7 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
         found = _by_ids_of_items(found, interactions, items, given)
     user, item = found.columns.user, found.columns.item
     guesses = list(found.guesses)
-    item_columns = user_columns = graph_columns = None
+    item_columns = user_columns = graph_columns = link_columns = None
     if items is not None:
         item_columns, more = guess_items(items, interactions, item, given)
         guesses += more
@@ -121,7 +124,7 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
         guesses += more
     if "graph" in tables:
         ids = interactions.texts(item) if items is None or item_columns is None else items.texts(item_columns.id)
-        graph_columns, more = guess_graph(tables["graph"], ids, given)
+        graph_columns, link_columns, more = guess_graph(tables["graph"], tables.get("graph_links"), ids, given)
         guesses += more
     names = _ids_are_names(interactions.facts[item]) and (item_columns is None or item_columns.title is None)
     if names:
@@ -149,6 +152,7 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
         items=item_columns,
         users=user_columns,
         graph=graph_columns,
+        graph_links=link_columns,
         feedback=found.label.feedback,
         scale=found.label.scale,
         repeats=repeats,

@@ -13,6 +13,7 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.order import among, among_sorted
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
+from llmrec_peft.recipe.sections import LeakKind
 
 MIN_HISTORY = 5
 """Shorter histories may be equal for two people by chance."""
@@ -20,6 +21,14 @@ MIN_TITLE = 8
 """Shorter titles (in characters) may occur in a text by chance."""
 _SEEDS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 """How entries are scrambled before they are summed up."""
+_WORDS: dict[LeakKind, str] = {
+    "same_pair": "the same user and item are in the data learnt from",
+    "same_history": "the same history and item are in the data learnt from",
+    "own_item": "the item stands in its own history",
+    "same_text": "another item of the same text stands in its history",
+    "title_in_text": "the item's title stands in the user's text",
+    "late_training": "training goes on after the first test interaction",
+}
 _TOGETHER = 1 << 18
 """Pairs of text and title that are compared together: what Python holds of them at once."""
 
@@ -29,16 +38,21 @@ class Leak:
     """One kind of leak and the examples affected.
 
     Attributes:
-        kind: What leaks.
+        name: What leaks, as `data.allow_leakage` names it.
         part: Part of the affected examples.
         count: Number of affected examples.
         row: The first of them.
     """
 
-    kind: str
+    name: LeakKind
     part: str
     count: int
     row: int
+
+    @property
+    def kind(self) -> str:
+        """What leaks, in words."""
+        return _WORDS[self.name]
 
     def __str__(self) -> str:
         return f"{self.count} {self.part} examples: {self.kind} (first: interaction {self.row})"
@@ -76,10 +90,10 @@ def find_leaks(
             ("test", parts.test, parts.fit),
         ):
             leaking = rows[_known_pair(interactions, rows, learnt)]
-            leaks += _leaks("the same user and item are in the data learnt from", part, leaking)
+            leaks += _leaks("same_pair", part, leaking)
             if interactions.history is not None:
                 leaks += _leaks(
-                    "the same history and item are in the data learnt from",
+                    "same_history",
                     part,
                     rows[_known_record(interactions, rows, learnt)],
                 )
@@ -87,14 +101,15 @@ def find_leaks(
     names, lowered = ([text.casefold() for text in some] if user_texts else [] for some in (titles, user_texts))
     for part, rows in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
         if interactions.history is not None and text_number is not None:
-            own = interactions.history.holds(interactions.item, text_number, rows)
-            leaks += _leaks("the item, or one of the same text, stands in its own history", part, rows[own])
+            within = rows[interactions.history.holds(interactions.item, text_number, rows)]
+            own = interactions.history.holds(interactions.item, None, within)
+            leaks += _leaks("own_item", part, within[own]) + _leaks("same_text", part, within[~own])
         if user_texts:
             named = _in_text(interactions, rows, names, lowered)
-            leaks += _leaks("the item's title stands in the user's text", part, named)
+            leaks += _leaks("title_in_text", part, named)
     if in_time and len(parts.train) and len(parts.test):
         late = parts.train[interactions.timestamp[parts.train] > interactions.timestamp[parts.test].min()]
-        leaks += _leaks("training goes on after the first test interaction", "training", late)
+        leaks += _leaks("late_training", "training", late)
     return leaks
 
 
@@ -107,12 +122,13 @@ def require_no_leaks(leaks: Sequence[Leak]) -> None:
     if leaks:
         raise InputError(
             f"the data gives answers away: {'; '.join(map(str, leaks))}."
-            " Correct the split or the texts, or continue anyway with data.allow_leakage=true"
+            " Correct the split or the texts, or continue anyway with data.allow_leakage=true, or with the kinds that"
+            f" are no leaks in this data: data.allow_leakage=[{', '.join(dict.fromkeys(leak.name for leak in leaks))}]"
         )
 
 
-def _leaks(kind: str, part: str, rows: NDArray[np.int64]) -> list[Leak]:
-    return [Leak(kind, part, len(rows), int(rows[0]))] if len(rows) else []
+def _leaks(name: LeakKind, part: str, rows: NDArray[np.int64]) -> list[Leak]:
+    return [Leak(name, part, len(rows), int(rows[0]))] if len(rows) else []
 
 
 def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -115,6 +115,7 @@ class Prepared:
             users=Columns(self.dataset.users),
             items=Columns(self.dataset.items),
             neighbours=self.neighbours,
+            learned_by_run=len(self.split.fit if self.recipe.refits else self.split.train),
         )
 
     def records(self, part: Interactions) -> Interactions:

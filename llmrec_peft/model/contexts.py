@@ -30,6 +30,7 @@ class DataFacts:
         users: Columns that describe users, in vocabulary order from index 1.
         items: Columns that describe items, in vocabulary order from index 1.
         neighbours: Knowledge graph around the items, if any.
+        learned_by_run: Number of interactions that the run's final model learns from; None if it is not known.
     """
 
     num_users: int
@@ -38,6 +39,7 @@ class DataFacts:
     users: Columns
     items: Columns
     neighbours: Neighbours | None = None
+    learned_by_run: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def training_contexts(recipe: Recipe, data: DataFacts, train: Interactions, lang
         history_length=recipe.data.history_length,
         user_text=None if language is None else language.user_vectors,
         seed=recipe.seed,
+        learned_by_run=data.learned_by_run,
     )
     return Contexts(head, signal)
 

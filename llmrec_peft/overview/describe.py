@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llmrec_peft.data.dataset import RecDataset
+from llmrec_peft.data.leakage import Leak
 from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.views import ViewTemplate
@@ -17,6 +18,7 @@ from llmrec_peft.overview.parts import describe_cuts, describe_parts, describe_r
 from llmrec_peft.overview.texts import describe_texts, describe_tokens
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.recipe.sections import DataSection
 
 
 def describe(recipe: Recipe, dataset: RecDataset | None = None, progress: Progress = SILENT) -> dict[str, Any]:
@@ -62,8 +64,13 @@ def describe(recipe: Recipe, dataset: RecDataset | None = None, progress: Progre
         "recipe": describe_recipe(prepared.recipe),
         "parts": describe_parts(prepared),
         "cut": describe_cuts(before, prepared),
-        "leaks": [str(leak) for leak in prepared.leaks],
+        "leaks": [_leak(leak, recipe.data) for leak in prepared.leaks],
     }
+
+
+def _leak(leak: Leak, section: DataSection) -> str:
+    """Return a leak in one line, and whether a training would let it pass."""
+    return f"{leak}{'; data.allow_leakage lets it pass' * section.lets_pass(leak.name)}"
 
 
 def _prepared(recipe: Recipe, dataset: RecDataset) -> tuple[Prepared | None, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
 from llmrec_peft import registry
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.options import Options, validated
+from llmrec_peft.printable import quoted
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -30,6 +31,11 @@ def _readable(template: str) -> str:
 
 TextTemplate = Annotated[str, Field(min_length=1), AfterValidator(_readable)]
 """A template that was checked, so that a recipe that loads can be rendered."""
+
+
+LeakKind = Literal["same_pair", "same_history", "own_item", "same_text", "title_in_text", "late_training"]
+"""Kinds of leaks: a user and an item, or a history and an item, that are learnt from as well; an item, or one of the
+same text, in its own history; its title in the user's text; training that goes on after the first test interaction."""
 
 
 class DataSection(Options):
@@ -68,8 +74,23 @@ class DataSection(Options):
     protocol: Literal["train", "train+valid", "prequential"] = "train+valid"
     """Labels that may be used when the test part is predicted: those of `train`; those of validation too (in histories
     always, in weights and counts if `training.refit` allows); or those of all interactions before the predicted one."""
-    allow_leakage: bool = False
-    """Continue although the leakage check found test examples in the training data."""
+    allow_leakage: bool | tuple[LeakKind, ...] = False
+    """Continue although the leakage check found examples that are given away: `true` whatever it found, or the kinds
+    that are let pass: `same_pair`, `same_history`, `own_item`, `same_text`, `title_in_text`, `late_training`."""
+
+    @field_validator("allow_leakage", mode="before")
+    @classmethod
+    def _known_leaks(cls, value: Any) -> Any:
+        for name in value if isinstance(value, list | tuple) else ():
+            if name not in get_args(LeakKind):
+                raise ValueError(f"{quoted(name)} is no kind of leak: {nearest(str(name), get_args(LeakKind))}")
+        if not isinstance(value, bool | list | tuple):
+            raise ValueError(f"{quoted(value)} is neither true, false nor a list of {', '.join(get_args(LeakKind))}")
+        return value
+
+    def lets_pass(self, leak: LeakKind) -> bool:
+        """Return whether leaks of a kind are let pass."""
+        return self.allow_leakage if isinstance(self.allow_leakage, bool) else leak in self.allow_leakage
 
     @model_validator(mode="before")
     @classmethod

@@ -39,8 +39,8 @@ class CollaborativeOptions(Options):
     """What the users who rated an item add to the item; values as for `user_history`."""
     longest_history: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = "auto"
     """Entries of a user's or an item's history that are summed, the newest, or `all`; counts and mean ratings are over
-    all entries. It bounds what a step with popular items costs. `auto` takes all of up to a million interactions, and
-    128 where there are more."""
+    all entries. It bounds what a step with popular items costs. `auto` takes all where the final model learns from a
+    million interactions at most, and 128 where there are more."""
     items: bool = True
     """Whether items have table rows of their own; if false, only text and graph describe them, which suits data
     in which all items to be scored are new."""
@@ -68,6 +68,7 @@ class Collaborative(Signal[CollaborativeOptions]):
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
     Config: ClassVar[type[Options]] = CollaborativeOptions
+    _learned_by_run: int | None = None
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make U, I, biases, one table for each kind of history, and the index of training interactions."""
@@ -98,6 +99,7 @@ class Collaborative(Signal[CollaborativeOptions]):
             for name in ("item_bias", "item_statistics"):
                 tables[name].requires_grad_(False)
         self._trained_on = context.train
+        self._learned_by_run = context.learned_by_run
         if context.train is not None:
             from llmrec_peft.signals.parts.rating_history import RatingHistory
 
@@ -228,10 +230,14 @@ class Collaborative(Signal[CollaborativeOptions]):
         )
 
     def _longest(self, trained_on: Interactions) -> int | None:
-        """Return how many entries of a history are summed, for a model trained on these; None for all."""
+        """Return how many entries of a history are summed, for a model trained on these; None for all.
+
+        While epochs are chosen, the model is trained on fewer interactions than the final one: both sum as many.
+        """
         asked = self.config.longest_history
         if asked == "auto":
-            return LONG_HISTORY if len(trained_on) > MANY_INTERACTIONS else None
+            size = len(trained_on) if self._learned_by_run is None else self._learned_by_run
+            return LONG_HISTORY if size > MANY_INTERACTIONS else None
         return None if asked == "all" else asked
 
     def _tables(self, side: str) -> list[Tensor | None]:

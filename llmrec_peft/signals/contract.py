@@ -43,6 +43,8 @@ class SignalContext:
         history_length: Entries of a history that a batch carries at most.
         user_text: Vectors of users' or examples' texts from the untuned model, float32 [rows, width].
         seed: Seed of the run, for what a signal computes before training.
+        learned_by_run: Number of interactions that the run's final model learns from; `train` has fewer of them while
+            epochs are chosen. None if it is not known.
     """
 
     num_users: int
@@ -62,6 +64,7 @@ class SignalContext:
     history_length: int = 50
     user_text: Tensor | None = None
     seed: int = 0
+    learned_by_run: int | None = None
 
     @property
     def learned(self) -> Interactions:

@@ -15,6 +15,7 @@ import pyarrow.csv as arrow_csv
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.tabular.escapes import BACKSLASH, BEFORE_LINE_END, is_escaped, parsed_blocks
 from llmrec_peft.tabular.form import SPACES, FileForm
 from llmrec_peft.tabular.lines import C1, LONGEST_LINE, MARK, byte_parts, numbered_lines, text_of
 from llmrec_peft.tabular.records import records
@@ -132,7 +133,8 @@ def _parsed(
     batches: list[list[pa.Array]] = []
     kept: list[pa.Array] | None = None  # the last batch, whose last row is the one put behind
     try:
-        blocks = _marked_end(_arrow_blocks(parts, form, len(names)), form, len(names))
+        arrow_blocks = _arrow_blocks(parts, form, len(names))
+        blocks = _marked_end(parsed_blocks(arrow_blocks, form) if is_escaped(form) else arrow_blocks, form, len(names))
         for batch in _batches(Blocks(blocks), form, names):
             if kept is not None:
                 batches.append(_typed(kept, kinds, form))
@@ -156,6 +158,7 @@ def _batches(file: Blocks, form: FileForm, names: Sequence[str]) -> Iterator[pa.
             delimiter=_parsed_delimiter(form),
             quote_char=False if form.quote == "none" else form.quote,
             newlines_in_values=form.quote != "none",
+            escape_char=BACKSLASH if is_escaped(form) else False,
         ),
         convert_options=arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False
@@ -182,6 +185,8 @@ def _own(columns: Sequence[pa.Array], form: FileForm, header: Sequence[str] | No
     own = list(columns)
     if is_marked(form) and form.quote != "none":
         own = [pc.replace_substring(column, MARK, form.delimiter) for column in own]
+    if is_escaped(form):
+        own = [pc.replace_substring_regex(column, BEFORE_LINE_END, r"\1") for column in own]
     repeats = None
     for column, cell in zip(own, header or (), strict=False):
         same = pc.equal(column, cell)

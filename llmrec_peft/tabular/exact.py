@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,6 +45,41 @@ def read_exactly(
     """
     rows = RowTable(path, columns.names, types, form.decimal, skip_bad)
     kinds = [types.get(name, pa.string()) for name in columns.names]
+
+    def quick(lines: bytes) -> bool:
+        batches = parsed_lines(lines, form, columns, kinds) if quick_pieces else None
+        if batches is not None:
+            rows.add_batches(batches)
+        return batches is not None
+
+    for line, cells, why in numbered_rows(path, form, columns, quick, progress):
+        if why is None:
+            rows.add(line, cells, sum(map(len, cells)))
+        else:
+            rows.add_bad(line, why)
+    return rows.result()
+
+
+def numbered_rows(
+    path: Path,
+    form: FileForm,
+    columns: Columns,
+    quick: Callable[[bytes], bool] | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[tuple[int, list[str], str | None]]:
+    """Yield the rows below the header: the line that each begins in, its cells, and what is wrong with it, if anything.
+
+    Args:
+        path: The file.
+        form: Its form.
+        columns: Its columns.
+        quick: Called with each piece of whole lines that begins a row; True where it read the piece in another way, and
+            its rows are not wanted.
+        progress: Where it is shown how far the reading is.
+
+    Raises:
+        InputError: Naming the line after which the file is damaged.
+    """
     header = None if columns.header is None else list(columns.header)
     last = 0
 
@@ -54,35 +89,29 @@ def read_exactly(
             last = line.number
             yield line
 
-    def quick(lines: bytes, before: int) -> bool:
+    def read_quickly(lines: bytes, before: int) -> bool:
         nonlocal last
         inside = isinstance(found, QuotedRecords) and found.inside
-        if not quick_pieces or inside or (before == 0 and header is not None):
+        if quick is None or inside or (before == 0 and header is not None) or not quick(lines):
             return False
-        batches = parsed_lines(lines, form, columns, kinds)
-        if batches is not None:
-            rows.add_batches(batches)
-            last = before + lines.count(b"\n")
-        return batches is not None
+        last = before + lines.count(b"\n")
+        return True
 
     try:
         with opened(path, form.compression, progress) as unpacked:
-            lines = counted(numbered_lines(unpacked, form.encoding, quick))
+            lines = counted(numbered_lines(unpacked, form.encoding, read_quickly))
             found = records(lines, form, len(columns.names))
             each = iter(found)
             if header is not None:
                 next(each, None)  # was looked at before
             for line, cells, flaw in each:
                 why = flaw or _wrong_shape(cells, header, len(columns.names), form)
-                if why is None:
-                    rows.add(line, cells, sum(map(len, cells)))
-                elif why:
-                    rows.add_bad(line, why)
+                if why != "":
+                    yield line, cells, why
     except DamagedFileError as error:
         raise InputError(f"{shown(path)}: {error}, after line {last}") from None
     except UnicodeError as error:
         raise InputError(f"{shown(path)}: not {form.encoding} ({reason_of(error)}), after line {last}") from None
-    return rows.result()
 
 
 def _wrong_shape(cells: list[str], header: list[str] | None, columns: int, form: FileForm) -> str | None:

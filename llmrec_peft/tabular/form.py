@@ -51,6 +51,9 @@ class FileForm(Options):
     """What separates cells: one character, ``::``, or ``spaces`` for one or more blanks or tabs."""
     quote: Literal['"', "'", "none"] = '"'
     """What encloses cells that contain delimiters or line breaks, doubled inside of them; ``none``: nothing does."""
+    escape: Literal["none", "backslash"] = "none"
+    """Whether a mark inside of a quoted cell is doubled (`none`) or has a backslash before it (`backslash`), as MySQL
+    and Spark write it."""
     encoding: str = "utf-8"
     """Encoding of the text; a byte order mark is dropped."""
     header: bool = True
@@ -99,6 +102,8 @@ class FileForm(Options):
             return self
         if self.delimiter == SPACES and self.quote != "none":
             raise ValueError("cells that are separated by any number of blanks have no quotation: quote: none")
+        if self.escape != "none" and (self.quote == "none" or len(self.delimiter) != 1 or not self.delimiter.isascii()):
+            raise ValueError("escape is for files with quotation and a delimiter of one character of ASCII")
         if self.rest and self.quote != "none":
             raise ValueError("rest is for files without quotation: quote: none")
         if not self.header and self.columns is None:

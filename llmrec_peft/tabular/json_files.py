@@ -65,6 +65,16 @@ def _records(
         raise InputError(f"{shown(path)}: not {form.encoding} ({reason_of(error)}), after line {last}") from None
 
 
+def numbered_records(path: Path, form: FileForm) -> Iterator[int]:
+    """Yield the line that each record begins in that can be read.
+
+    Raises:
+        InputError: Naming the line from which on the file cannot be read.
+    """
+    with _records(path, form) as (found, _):
+        yield from (record.line for record in found if record.flaw is None)
+
+
 def json_columns(path: Path, form: FileForm) -> tuple[str, ...]:
     """Return the columns that are read: those of the form, else the fields of the first records.
 

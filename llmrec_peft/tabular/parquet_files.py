@@ -17,6 +17,7 @@ from llmrec_peft.printable import quoted, shown
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.regular_files import open_regular
 from llmrec_peft.tabular.cells import LISTS
+from llmrec_peft.tabular.extension_types import plain_table
 from llmrec_peft.tabular.form import MOST_COLUMNS, FileForm
 from llmrec_peft.tabular.table_read import BadRow, BadRows, TableRead, require_names
 from llmrec_peft.tabular.typed import converted, finite, reason, wrong_rows
@@ -94,11 +95,13 @@ def read_parquet(
     parts: list[list[pa.Array]] = [[] for _ in names]
     with _opened(path) as (file, most), progress.bar(f"reading {path.name}", file.metadata.num_rows) as bar:
         kinds = [types.get(name) for name in names]
-        for batch in file.iter_batches(batch_size=_ROWS, columns=list(names), use_threads=False):
+        uuids = _uuids(file)
+        for stored in file.iter_batches(batch_size=_ROWS, columns=list(names), use_threads=False):
+            batch = plain_table(pa.Table.from_batches([stored]), uuids).combine_chunks().to_batches()[0]
             size += sum(_unpacked_size(batch.column(name)) for name in names)
             if size > most:
                 raise InputError(f"{shown(path)}: unpacks to more than {most:,} bytes (after row {done}): no table")
-            columns = [_texts(batch.column(name), kind) for name, kind in zip(names, kinds, strict=True)]
+            columns = [_readable(path, name, batch.column(name), kind) for name, kind in zip(names, kinds, strict=True)]
             wrong: dict[int, BadRow] = {}
             for name, column, kind in zip(names, columns, kinds, strict=True):
                 for row, why in _wrong(column, kind, form, bad.left + 1):
@@ -118,6 +121,15 @@ def read_parquet(
     return TableRead(pa.Table.from_arrays(read, names=list(names)).unify_dictionaries(), tuple(bad.rows))
 
 
+def _uuids(file: pq.ParquetFile) -> frozenset[str]:
+    """Return the columns that hold UUIDs by Parquet's own types, which pyarrow reads as bytes."""
+    stored = [file.schema.column(at) for at in range(len(file.schema))]
+    paths = [one.path for one in stored if one.logical_type.type == "UUID"]
+    return frozenset(
+        name for name in file.schema_arrow.names if any(path == name or path.startswith(f"{name}.") for path in paths)
+    )
+
+
 def _unpacked_size(column: pa.Array) -> int:
     """Return how many bytes the texts of a column take, each as often as it stands there; else those of its values."""
     if _is_list(column.type):
@@ -130,6 +142,18 @@ def _unpacked_size(column: pa.Array) -> int:
 
 def _is_list(kind: pa.DataType) -> bool:
     return bool(of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind))
+
+
+def _readable(path: Path, name: str, column: pa.Array, kind: pa.DataType | None) -> pa.Array:
+    """Return a column as `_texts` does.
+
+    Raises:
+        InputError: Naming the column, if it cannot be read.
+    """
+    try:
+        return _texts(column, kind)
+    except _ERRORS as error:
+        raise InputError(f"{shown(path)}, column {quoted(name, 60)}: not read ({reason_of(error)})") from None
 
 
 def _texts(column: pa.Array, kind: pa.DataType | None) -> pa.Array:

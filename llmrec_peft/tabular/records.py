@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from llmrec_peft.tabular.escapes import BACKSLASH, is_escaped, own_cell, parsed_text, without_escapes
 from llmrec_peft.tabular.form import SPACES, FileForm
 from llmrec_peft.tabular.lines import MARK, Line
 
@@ -91,8 +92,9 @@ class QuotedRecords:
     def __iter__(self) -> Iterator[Record]:
         """Yield the records."""
         delimiter = MARK if self._marked else self._form.delimiter
+        escape = BACKSLASH if is_escaped(self._form) else None
         while True:
-            reader = csv.reader(self._lines(), delimiter=delimiter, quotechar=self._form.quote)
+            reader = csv.reader(self._lines(), delimiter=delimiter, quotechar=self._form.quote, escapechar=escape)
             try:
                 for cells in reader:
                     yield from self._record(cells)
@@ -106,6 +108,8 @@ class QuotedRecords:
         if cells or flaw:
             if self._marked:
                 cells = [cell.replace(MARK, self._form.delimiter) for cell in cells]
+            if is_escaped(self._form):
+                cells = [own_cell(cell) for cell in cells]
             yield Record(held[0].number, cells, flaw)
 
     def _lines(self) -> Iterator[str]:
@@ -124,7 +128,8 @@ class QuotedRecords:
             self._length += len(line.text)
             if self._length > LONGEST_RECORD:
                 raise UnclosedError
-            yield line.text.replace(self._form.delimiter, MARK) if self._marked else line.text
+            text = parsed_text(line.text, self._form.quote) if is_escaped(self._form) else line.text
+            yield text.replace(self._form.delimiter, MARK) if self._marked else text
 
     def _unclosed(self) -> Record:
         """Return the record of an unclosed quotation mark; the lines after that where it opens are read again."""
@@ -134,14 +139,18 @@ class QuotedRecords:
         return Record(held[at].number, [], f"the quotation mark that opens a cell here is never closed ({_ADVICE})")
 
 
-_ADVICE = "if the file has no quotation: option quote: none"
+_ADVICE = (
+    "if the file has no quotation: option quote: none; if a backslash stands before marks in cells: option escape:"
+    " backslash"
+)
 
 
 def _opening(lines: list[str], form: FileForm) -> int:
     """Return which of the lines of a record holds the quotation mark that is never closed."""
     quote, delimiter = form.quote, form.delimiter
     opened, inside = 0, False
-    for at, line in enumerate(lines):
+    for at, raw in enumerate(lines):
+        line = without_escapes(raw, quote) if is_escaped(form) else raw
         place, starts = 0, not inside
         while True:
             if inside:

@@ -11,11 +11,12 @@ from itertools import islice
 from typing import Any, NamedTuple, cast
 
 from llmrec_peft.printable import quoted
+from llmrec_peft.tabular.escapes import without_escapes
 from llmrec_peft.tabular.form import SPACES, FileForm
 from llmrec_peft.tabular.guess import Guess
 from llmrec_peft.tabular.lines import Line
 from llmrec_peft.tabular.records import records
-from llmrec_peft.tabular.sniff_quotation import Quotation, quotation_of
+from llmrec_peft.tabular.sniff_quotation import Quotation, escape_of, quotation_of
 
 _STRONG = ("\t", "::", "\x01", ";")
 """Rarely part of a cell: the first that gives rows of one length is it."""
@@ -58,7 +59,7 @@ class Layout(NamedTuple):
     """How a line is divided.
 
     Attributes:
-        guesses: Guesses of `delimiter`, `quote` and `rest`.
+        guesses: Guesses of `delimiter`, `quote`, `escape` and `rest`.
         columns: How many columns there are.
     """
 
@@ -74,8 +75,10 @@ def delimiter_of(text: str, given: dict[str, Any]) -> Layout:
         given: Fields that are known.
     """
     delimiters = [given["delimiter"]] if "delimiter" in given else [*_STRONG, *_WEAK, _blanks(text)]
-    quotes = {one: _quote_of(text, one, given) for one in delimiters if one == SPACES or one in text}
-    shapes = [_shape(text, one, guess.value) for one, guess in quotes.items()]
+    likely = [one for one in delimiters if one == SPACES or one in text]
+    escapes = {one: escape_of(text, one, given) for one in likely}
+    quotes = {one: _quote_of(text, one, given, escapes[one].value == "backslash") for one in likely}
+    shapes = [_shape(text, one, quotes[one].value, escapes[one].value) for one in likely]
     found = _best([shape for shape in shapes if shape.columns > 1])
     rest = _rest(text, shapes, found, given)
     columns = len(given.get("columns") or ())
@@ -85,6 +88,7 @@ def delimiter_of(text: str, given: dict[str, Any]) -> Layout:
         guesses = {
             "delimiter": Guess(rest.delimiter, why, sure=False),
             "quote": Guess("none", "cells that hold delimiters are not quoted"),
+            "escape": Guess("none", "cells are not quoted"),
             "rest": Guess(True, f"the last of {least} columns holds delimiters itself", sure=False),
         }
         return Layout(guesses, least)
@@ -93,11 +97,13 @@ def delimiter_of(text: str, given: dict[str, Any]) -> Layout:
         share = "every row" if found.share == 1 else f"{found.share:.1%} of the rows"
         why = f"split at {_name(found)}, {share} of the sample has {found.columns} columns"
         delimiter = Guess(found.delimiter, why, sure=found.share >= _ALMOST_ALL)
-        guesses = {"delimiter": delimiter, "quote": quotes[found.delimiter], "rest": no_rest}
+        one = found.delimiter
+        guesses = {"delimiter": delimiter, "quote": quotes[one], "escape": escapes[one], "rest": no_rest}
         return Layout(guesses, columns or found.columns)
     one = delimiters[0] if "delimiter" in given else ","
     alone = Guess(one, "no delimiter gives the rows one length, so there is one column", sure=not quotes)
-    guesses = {"delimiter": alone, "quote": quotes.get(one, _unquoted(one, given)), "rest": no_rest}
+    quote, escape = quotes.get(one, _unquoted(one, given)), escapes.get(one, escape_of(text, one, given))
+    guesses = {"delimiter": alone, "quote": quote, "escape": escape, "rest": no_rest}
     return Layout(guesses, columns or 1)
 
 
@@ -117,9 +123,11 @@ def _blanks(text: str) -> str:
     return " " if one else SPACES
 
 
-def _quote_of(text: str, delimiter: str, given: dict[str, Any]) -> Guess:
+def _quote_of(text: str, delimiter: str, given: dict[str, Any], escaped: bool) -> Guess:
     if "quote" in given or delimiter == SPACES or given.get("rest"):
         return Guess(given.get("quote", "none"), "cells between blanks, or with delimiters, have no quotation")
+    if escaped:
+        text = without_escapes(text, "\"'")
     double = quotation_of(text, delimiter, '"')
     by_habit = _unquoted(delimiter, given)
     if double.ill:
@@ -142,7 +150,7 @@ def _unquoted(delimiter: str, given: dict[str, Any]) -> Guess:
 
 def _disputed(text: str, delimiter: str, found: Quotation) -> Guess:
     """Return whether a text has quotation, some cells of which go on behind their closing mark."""
-    without, within = _shape(text, delimiter, "none"), _shape(text, delimiter, '"')
+    without, within = _shape(text, delimiter, "none", "none"), _shape(text, delimiter, '"', "none")
     why = f"cells that begin with a quotation mark and go on behind the next: {found.ill:,}"
     better = within.columns > 1 and within.share > without.share and found.well > found.ill
     if better or found.well > _MOSTLY_WELL * found.ill:
@@ -150,8 +158,8 @@ def _disputed(text: str, delimiter: str, found: Quotation) -> Guess:
     return Guess("none", why)
 
 
-def _shape(text: str, delimiter: str, quote: str) -> Shape:
-    form = FileForm.model_construct(delimiter=delimiter, quote=cast(Any, quote))
+def _shape(text: str, delimiter: str, quote: str, escape: str) -> Shape:
+    form = FileForm.model_construct(delimiter=delimiter, quote=cast(Any, quote), escape=cast(Any, escape))
     lines = (Line(at, line, None) for at, line in enumerate(io.StringIO(text, newline=""), 1))
     counts = [len(record.cells) for record in islice(records(lines, form), _ROWS) if record.cells]
     if not counts:

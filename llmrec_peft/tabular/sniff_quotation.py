@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from llmrec_peft.tabular.escapes import without_escapes
 from llmrec_peft.tabular.form import SPACES
+from llmrec_peft.tabular.guess import Guess
 
+_MOSTLY_WELL = 20
+"""How many times more quoted cells have to end with their mark than not, where marks have a backslash before them."""
 _MOST_CHARACTERS = 1 << 19
 """Characters that are looked at."""
 
@@ -58,6 +64,32 @@ def quotation_of(text: str, delimiter: str, quote: str) -> Quotation:
             found.ill += 1
             place += 1
     return found
+
+
+def escape_of(text: str, delimiter: str, given: Mapping[str, Any]) -> Guess:
+    """Return how quotation marks inside of quoted cells are written.
+
+    A backslash before a mark is part of the text where the mark ends the cell, as in ``"C:\\"``. Where it stood before
+    the marks of a text, cells would go on behind their end unless it is read with them.
+
+    Args:
+        text: Whole lines.
+        delimiter: What separates cells.
+        given: Fields of the form that are known.
+    """
+    if "escape" in given:
+        return Guess(given["escape"], "")
+    unquoted = given.get("quote") == "none" or given.get("rest") or len(delimiter) != 1 or not delimiter.isascii()
+    for quote in "" if unquoted else given.get("quote", "\"'"):
+        if f"\\{quote}" not in text:
+            continue
+        doubled, escaped = (quotation_of(one, delimiter, quote) for one in (text, without_escapes(text, quote)))
+        usual = quote == '"' or "quote" in given or escaped.well > escaped.lines // 2
+        if usual and escaped.ill < doubled.ill and escaped.well > _MOSTLY_WELL * escaped.ill:
+            return Guess("backslash", f"cells of the sample that go on behind \\{quote}: {doubled.ill:,}")
+        if doubled.well:
+            return Guess("none", "a backslash before a mark that ends its cell is part of the text")
+    return Guess("none", "no mark inside of a quoted cell has a backslash before it")
 
 
 def _closing(text: str, place: int, quote: str) -> int:

@@ -29,10 +29,14 @@ class BadRow:
     field: str | None
     reason: str
 
+    @property
+    def place(self) -> str:
+        """Line, and column if it is one."""
+        return f"line {self.line}" if self.field is None else f"line {self.line}, column {quoted(self.field, 60)}"
+
     def __str__(self) -> str:
         """Say where and what in one line."""
-        field = "" if self.field is None else f", column {quoted(self.field, 60)}"
-        return f"{shown(self.file)}, line {self.line}{field}: {self.reason}"
+        return f"{shown(self.file)}, {self.place}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from llmrec_peft.cli.main import app
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.prepare import read_dataset
 from llmrec_peft.recipe import load_recipe
 
 
@@ -93,3 +94,29 @@ def test_wrong_options_are_named(ratings: Path, arguments: list[str], said: str)
         run(*arguments)
     assert "\n" not in str(caught.value)
     assert not list(Path().glob("*.yaml"))
+
+
+def test_bad_rows_are_listed_and_one_too_many_leaves_no_recipe(ratings: Path) -> None:
+    lines = ratings.read_text(encoding="utf-8").splitlines()
+    lines[40] = lines[40][:-1] + "five"
+    lines[60] = "too\tfew"
+    ratings.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(InputError, match=r"ratings\.tsv, line 41, column 'column_3': 'five' is no number .*\(2 bad"):
+        run("custom", "--interactions", ratings, "--skip-bad", 1)
+    assert not Path("ratings.yaml").exists()
+    said = run("custom", "--interactions", ratings, "--skip-bad", 2)
+    assert "left out: ratings.tsv, line 41, column 'column_3': 'five' is no number" in said
+    assert "left out: ratings.tsv, line 61: 2 columns where 3 are expected" in said
+    assert len(read_dataset(load_recipe("./ratings.yaml").data).interactions) == 158
+
+
+def test_links_of_a_graph_are_named_on_the_command_line(ratings: Path) -> None:
+    Path("data/films.kg").write_text("".join(f"m.{at}\tby\tp.{at % 4}\n" for at in range(30)), encoding="utf-8")
+    Path("data/films.link").write_text("".join(f"{100 + at}\tm.{at}\n" for at in range(30)), encoding="utf-8")
+    run("custom", "--interactions", ratings, "--graph", "data/films.kg", "--graph-links", "data/films.link")
+    graph = read_dataset(load_recipe("./ratings.yaml").data).graph
+    assert graph is not None and len(graph.links) == 30
+    with pytest.raises(InputError, match="--graph-links: links say which entities"):
+        run("custom", "--interactions", ratings, "--graph-links", "data/films.link", "--overwrite")
+    with pytest.raises(InputError, match="--graph-links is for files of your own"):
+        run("movies", "--graph-links", "data/films.link")

@@ -43,6 +43,22 @@ def test_uuids_are_told_apart_and_written_as_usual() -> None:
     assert found == [str(uuid.UUID(int=user)) for user in range(10)]
 
 
+@pytest.mark.skipif(not hasattr(pa, "json_"), reason="types of pyarrow 19")
+def test_extension_types_of_arrow_are_read_by_what_they_are_stored_as() -> None:
+    stored = pa.array([uuid.UUID(int=at % 10).bytes for at in range(ROWS)], pa.uuid())
+    table = pa.Table.from_pandas(ratings(), preserve_index=False)
+    chunks = pa.chunked_array([stored[:50], stored[50:]])
+    said = [str(uuid.UUID(int=user)) for user in range(10)]
+    assert users_of(table.set_column(0, "user", chunks)) == said
+    coded = pa.DictionaryArray.from_arrays(pa.array(np.arange(ROWS) % 10), stored[:10])
+    assert users_of(table.set_column(0, "user", coded)) == said
+    named = pa.ExtensionArray.from_storage(
+        pa.opaque(pa.string(), "name", "them"), pa.array([f"u{at % 10}" for at in range(ROWS)])
+    )
+    assert users_of(table.set_column(0, "user", named))[:2] == ["u0", "u1"]
+    assert as_arrow({"user": chunks.slice(48, 4)}, "x")["user"].to_pylist() == [said[at % 10] for at in range(48, 52)]
+
+
 def test_bytes_that_are_text_are_ids() -> None:
     assert users_of(ratings().assign(user=[b"u%d" % (at % 10) for at in range(ROWS)]))[0] == "u0"
 

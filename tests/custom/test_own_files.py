@@ -253,3 +253,19 @@ def test_parquet_and_json_lines_keep_their_types(tmp_path: Path) -> None:
     assert columns(data.users)["user_id"][:2] == ["0", "1"]
     assert columns(data.items)["tags"][:3] == [[], ["a"], ["a", "b"]]
     assert columns(data.items)["year"][0] == 1990
+
+
+def test_equal_titles_and_histories_pass_and_no_other_leak_does(tmp_path: Path) -> None:
+    rows = [f"u{user},i{(user + at) % 20},{1_600_000_000 + at}" for user in range(40) for at in range(8)]
+    plays, titles = tmp_path / "plays.csv", tmp_path / "titles.csv"
+    plays.write_text("\n".join(["user,item,time", *rows]), encoding="utf-8")
+    titles.write_text("\n".join(["item,title", *(f"i{item},Song {item % 10}" for item in range(20))]), encoding="utf-8")
+    proposal = propose(plays, titles)
+    assert proposal.recipe.head.name == "ranking"
+    assert "allow_leakage: [same_text, same_history]" in proposal.text
+    far = [row for row in rows if not row.startswith("u7,")] + [f"u7,i{item},{item}" for item in range(20)]
+    plays.write_text("\n".join(["user,item,time", *far]), encoding="utf-8")
+    assert {leak.name for leak in prepare(proposal.recipe).leaks} == {"same_text", "same_history"}
+    with pytest.raises(InputError, match="another item of the same text stands in its history"):
+        prepare(proposal.recipe.changed({"data.allow_leakage": ["same_history"]}))
+    assert not proposal.recipe.data.lets_pass("same_pair") and not proposal.recipe.data.lets_pass("own_item")

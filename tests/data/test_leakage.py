@@ -23,11 +23,8 @@ from llmrec_peft.recipe import load_recipe
 TEXTS = ["", *(f"text of item {n}" for n in range(1, 30))]
 TITLES = ["", *(f"Film Number {n:02d}" for n in range(1, 30))]
 PARTS = Split(np.arange(4), np.arange(4, 6), np.arange(6, 8))
-PAIR = "the same user and item are in the data learnt from"
-RECORD = "the same history and item are in the data learnt from"
-OWN = "the item, or one of the same text, stands in its own history"
-TITLE = "the item's title stands in the user's text"
-LATE = "training goes on after the first test interaction"
+PAIR, RECORD, OWN, TWIN = "same_pair", "same_history", "own_item", "same_text"
+TITLE, LATE = "title_in_text", "late_training"
 
 
 def histories(rows: list[list[int]], labels: list[list[float]] | None = None) -> Histories:
@@ -114,7 +111,7 @@ def test_item_in_its_own_history_is_found_also_under_another_id(row: int, part: 
     assert of(replace(base, history=histories(told))) == []
     texts = [*TEXTS]
     texts[twin] = texts[base.item[row]]
-    assert of(replace(base, history=histories(told)), texts=texts) == [Leak(OWN, part, 1, row)]
+    assert of(replace(base, history=histories(told)), texts=texts) == [Leak(TWIN, part, 1, row)]
 
 
 def test_items_without_text_are_not_taken_for_one_another() -> None:
@@ -146,7 +143,7 @@ def test_repeats_are_no_leak_where_users_meet_items_repeatedly() -> None:
     told = [base.history.of(at)[0].tolist() for at in range(8)]  # type: ignore[union-attr]
     told[6][0] = int(base.item[6])
     again = changed(replace(base, history=histories(told)), user={7: 1}, item={7: int(base.item[0])})
-    assert {leak.kind for leak in of(again)} == {PAIR, OWN}
+    assert {leak.name for leak in of(again)} == {PAIR, OWN}
     assert of(again, repeats=True) == []
     assert of(changed(again, timestamp={0: 50}), repeats=True, in_time=True) == [Leak(LATE, "training", 1, 0)]
 
@@ -157,8 +154,11 @@ def test_every_leak_is_named_and_counted_in_one_line() -> None:
         require_no_leaks(leaks)
     said = str(caught.value)
     assert "\n" not in said
-    assert f"2 test examples: {PAIR} (first: interaction 6); 1 training examples: {OWN} (first: interaction 3)" in said
-    assert "data.allow_leakage=true" in said
+    assert (
+        "2 test examples: the same user and item are in the data learnt from (first: interaction 6);"
+        " 1 training examples: the item stands in its own history (first: interaction 3)" in said
+    )
+    assert "data.allow_leakage=true, " in said and "data.allow_leakage=[same_pair, own_item]" in said
 
 
 # ---- through `prepare` ----
@@ -201,15 +201,28 @@ def test_prepare_refuses_what_leaks_and_names_all_of_it(monkeypatch: pytest.Monk
     read_from(monkeypatch, leaking_dataset())
     with pytest.raises(InputError, match="the data gives answers away") as caught:
         prepare(load_recipe("movies", changes=RECIPE))
-    assert f"1 test examples: {PAIR}" in str(caught.value)
-    assert f"1 test examples: {OWN}" in str(caught.value)
+    assert "1 test examples: the same user and item" in str(caught.value)
+    assert "1 test examples: the item stands in its own history" in str(caught.value)
 
 
 def test_allowed_leaks_pass_and_are_kept_to_be_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     read_from(monkeypatch, leaking_dataset())
     prepared = prepare(load_recipe("movies", changes={**RECIPE, "data.allow_leakage": True}))
-    assert {(leak.kind, leak.part, leak.count) for leak in prepared.leaks} == {(PAIR, "test", 1), (OWN, "test", 1)}
+    assert {(leak.name, leak.part, leak.count) for leak in prepared.leaks} == {(PAIR, "test", 1), (OWN, "test", 1)}
     assert len(prepared.test) == 2, "nothing was taken out"
+
+
+def test_only_kinds_of_leaks_that_are_named_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_from(monkeypatch, leaking_dataset())
+    with pytest.raises(InputError, match="gives answers away: 1 test examples: the item stands in its own") as caught:
+        prepare(load_recipe("movies", changes={**RECIPE, "data.allow_leakage": [PAIR, TWIN]}))
+    assert "the same user and item" not in str(caught.value), "only what is refused is named"
+    recipe = load_recipe("movies", ["data.allow_leakage=[same_pair, own_item]"], RECIPE)
+    assert {leak.name for leak in prepare(recipe).leaks} == {PAIR, OWN}
+    assert recipe.plain()["data"]["allow_leakage"] == [PAIR, OWN]
+    with pytest.raises(InputError, match=r"data\.allow_leakage.*'same_title'") as caught:
+        load_recipe("movies", changes={"data.allow_leakage": ["same_title"]})
+    assert str(caught.value).isprintable()
 
 
 def test_histories_made_of_earlier_interactions_tell_no_leak(monkeypatch: pytest.MonkeyPatch) -> None:

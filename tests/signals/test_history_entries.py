@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.experiment.prepare import prepare
+from llmrec_peft.model.contexts import training_contexts
+from llmrec_peft.recipe import load_recipe
 from llmrec_peft.signals.collaborative import Collaborative, CollaborativeOptions
+from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.signals.parts.history_entries import HistoryEntries
 from llmrec_peft.signals.parts.rating_history import LeftOut, RatingHistory
 from llmrec_peft.signals.parts.row_table import RowTable
@@ -103,6 +107,31 @@ def test_histories_are_whole_unless_the_data_or_the_recipe_says_otherwise(
     assert signal._longest(drawn) == expected
     monkeypatch.setattr("llmrec_peft.signals.collaborative.MANY_INTERACTIONS", 100)
     assert signal._longest(drawn) == (128 if asked == "auto" else expected)
+
+
+def test_histories_of_the_search_are_cut_where_those_of_the_final_model_are(
+    drawn: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrec_peft.signals.collaborative.MANY_INTERACTIONS", len(drawn))
+    monkeypatch.setattr("llmrec_peft.signals.collaborative.LONG_HISTORY", 2)
+    assert int(drawn.counts_by_user(USERS).max()) > 2
+
+    def longest_kept(learned_by_run: int) -> int:
+        signal = Collaborative(CollaborativeOptions())
+        context = SignalContext(USERS, ITEMS, DIM, drawn, None, None, learned_by_run=learned_by_run)
+        return int(signal.build(context)["history"].users.entries.kept.max())
+
+    assert longest_kept(len(drawn)) > 2
+    assert longest_kept(len(drawn) + 1) == 2, "validation is added in the refit"
+
+
+def test_a_run_says_how_many_interactions_its_final_model_learns_from() -> None:
+    for refit in (True, False):
+        prepared = prepare(load_recipe("movies", changes={"data.path": "demo", "training.refit": refit}))
+        learned = prepared.protocol.learned
+        assert prepared.facts.learned_by_run == len(learned)
+        contexts = training_contexts(prepared.recipe, prepared.facts, prepared.train, None)
+        assert contexts.signal.learned_by_run == len(learned)
 
 
 def test_copies_share_the_entries_and_draw_no_numbers(drawn: Interactions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from llmrec_peft.tabular import json_files, parquet_files, unpacked
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.json_files import read_json_exactly
 from llmrec_peft.tabular.read import read_table
+from llmrec_peft.tabular.sniff import sniffed
 
+has_uuids = pytest.mark.skipif(not hasattr(pa, "json_"), reason="types of pyarrow 19")
 LINES = FileForm(format="json-lines")
 ARRAY = FileForm(format="json")
 PARQUET = FileForm(format="parquet")
@@ -203,7 +206,7 @@ def test_nan_is_missing_and_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        (pa.array([b"\xff"], pa.binary()), "no Parquet file that is read here"),
+        (pa.array([b"\xff"], pa.binary()), "column 'other': not read"),
         (pa.array([{"a": 1}]), "columns of structures are not read: name the others (option columns)"),
         (pa.array([[[1]]]), "lists of lists"),
     ],
@@ -231,3 +234,36 @@ def test_few_bytes_of_parquet_do_not_become_gigabytes(tmp_path: Path, monkeypatc
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="no Parquet file that is read here"):
         read_table(path, PARQUET)
+
+
+@has_uuids
+def test_uuids_of_parquet_are_read_as_their_usual_text(tmp_path: Path) -> None:
+    ids = [uuid.UUID(int=(at + 1) << 100 | at) for at in range(70_000)]  # more rows than one batch has
+    stored = [None if at == 3 else one.bytes for at, one in enumerate(ids)]
+    said = [None if at == 3 else str(one) for at, one in enumerate(ids)]
+    for at, (kind, metadata) in enumerate([(pa.uuid(), True), (pa.uuid(), False)]):
+        path = tmp_path / f"ids-{at}.parquet"
+        pq.write_table(pa.table({"user": pa.array(stored, kind), "n": range(70_000)}), path, store_schema=metadata)
+        form = sniffed(path).form
+        read = read_table(path, form)
+        assert read.table["user"].to_pylist() == said
+        assert read.table["user"].type == pa.string() and read.table["n"][1].as_py() == "1"
+
+
+@has_uuids
+def test_uuids_in_lists_and_other_extension_types_are_read_by_what_they_are_stored_as(tmp_path: Path) -> None:
+    ids = [uuid.UUID(int=at) for at in range(3)]
+    within = pa.ListArray.from_arrays(pa.array([0, 2, 2, 3]), pa.array([one.bytes for one in ids], pa.uuid()))
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"ids": within, "facts": pa.array(["{}", None, "[1]"], pa.json_())}), path)
+    read = read_table(path, PARQUET)
+    assert read.table["ids"].to_pylist() == [[str(ids[0]), str(ids[1])], [], [str(ids[2])]]
+    assert read.table["facts"].to_pylist() == ["{}", None, "[1]"]
+
+
+def test_a_column_of_parquet_that_is_not_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"user": ["a"], "code": pa.array([b"\xff" * 16], pa.binary(16))}), path)
+    with pytest.raises(InputError, match=r"table\.parquet, column 'code': not read"):
+        read_table(path, PARQUET)
+    assert read_table(path, FileForm(format="parquet", columns=("user",))).table["user"].to_pylist() == ["a"]

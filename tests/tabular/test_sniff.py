@@ -156,7 +156,7 @@ def test_the_line_that_excel_reads_first_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_few_mistakes_in_quoted_cells_do_not_take_the_quotation_away(tmp_path: Path) -> None:
-    rows = "".join(f'"{row}";"Title \\"{row}\\""\n' if row == 70 else f'"{row}";"Title; {row}"\n' for row in range(100))
+    rows = "".join(f'"{row}";"Title "{row}" b"\n' if row == 70 else f'"{row}";"Title; {row}"\n' for row in range(100))
     (tmp_path / "table").write_text('"ISBN";"Book"\n' + rows)
     found = sniffed(tmp_path / "table")
     assert found.form.quote == '"' and "quote" in found.unsure
