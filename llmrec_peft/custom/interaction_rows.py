@@ -10,8 +10,8 @@ from llmrec_peft.custom.cells import ids, numbers, taken
 from llmrec_peft.custom.columns import FrameColumns, InteractionColumns
 from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import seconds
-from llmrec_peft.data.order import in_time
 from llmrec_peft.custom.wrong_values import FALSE, LARGEST_LABEL, TRUE
+from llmrec_peft.data.order import in_time
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
