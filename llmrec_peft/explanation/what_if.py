@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmrec_peft.artifact.seen import Seen
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.pieces import Pair, Variant, mask_of
@@ -86,7 +87,8 @@ class WhatIf:
         folded = self.model
         self.model = _remembering(folded, learned)
         if self._gives_what(folded):
-            self.remembers, self.learned = True, _by_user(learned, users)
+            known = Seen(learned.user, learned.item, learned.label)
+            self.remembers, self.learned = True, known.by_user(users)
         else:
             self.model = folded
 
@@ -246,12 +248,6 @@ def _remembering(model: RecModel, learned: Interactions) -> RecModel:
     for signal in signals.values():
         signal.remember(learned)
     return model.sharing(signals=signals)
-
-
-def _by_user(learned: Interactions, num_users: int) -> Histories:
-    order = np.argsort(learned.user, kind="stable")
-    bounds = np.searchsorted(learned.user[order], np.arange(num_users + 1)).astype(np.int64)
-    return Histories(learned.item[order], learned.label[order], bounds[:-1], bounds[1:])
 
 
 def _without_neighbours(parts: Parts, name: str, signal: Connects, batch: Batch, variants: Sequence[Variant]) -> Parts:
