@@ -65,6 +65,8 @@ def recommend(
     """
     if bool(user) == (users is not None):
         raise InputError("say whom: --user ID, or --users FILE for many")
+    if user and not all(user):
+        raise InputError("--user: the id is empty")
     if as_json and target is not None:
         raise InputError("--json prints on stdout and --output writes a file: give one of them")
 
