@@ -40,9 +40,13 @@ def as_arrow(frame: Any, called: str) -> pa.Table:
 
 def _converted(frame: Any, called: str) -> pa.Table:
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from pyarrow.interchange import from_dataframe
 
+    if isinstance(frame, DatasetDict):
+        from llmrec_peft.custom.guess import listed
+
+        raise InputError(f"{called} has several parts, {listed(frame)}: give one of them")
     if isinstance(frame, str | Path):
         raise InputError(f"{called}: {str(frame)!r} is a path: llmrec init custom --interactions FILE reads files")
     makers: list[tuple[bool, Callable[[], pa.Table]]] = [

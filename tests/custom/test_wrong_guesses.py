@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import datasets
 import pytest
 
 from llmrec_peft import Dataset
@@ -66,3 +67,9 @@ def test_a_kind_of_feedback_that_does_not_exist_is_refused() -> None:
 def test_no_frame_of_interactions_is_refused() -> None:
     with pytest.raises(InputError, match="interactions: give a frame"):
         Dataset.from_frames(None)
+
+
+def test_a_dataset_of_several_parts_is_asked_for_one() -> None:
+    part = datasets.Dataset.from_dict({"user": ["a", "b"], "item": ["x", "y"]})
+    with pytest.raises(InputError, match="interactions has several parts, 'train', 'test': give one of them"):
+        Dataset.from_frames(datasets.DatasetDict({"train": part, "test": part}))
