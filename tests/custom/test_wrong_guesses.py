@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pytest
 
 from llmrec_peft import Dataset
@@ -73,3 +74,10 @@ def test_a_dataset_of_several_parts_is_asked_for_one() -> None:
     part = datasets.Dataset.from_dict({"user": ["a", "b"], "item": ["x", "y"]})
     with pytest.raises(InputError, match="interactions has several parts, 'train', 'test': give one of them"):
         Dataset.from_frames(datasets.DatasetDict({"train": part, "test": part}))
+
+
+def test_categories_as_polars_writes_them_are_read() -> None:
+    views = pa.array(["a", "b"], pa.string_view())
+    users = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 0], pa.uint32()), views)
+    data = Dataset.from_frames(pa.table({"user": users, "item": ["x", "y", "x", "y"], "stars": [1, 2, 3, 5]}))
+    assert data.dataset.interactions["user_id"] == ["a", "b", "a"]
