@@ -12,7 +12,6 @@ from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.tables import Tables, as_dataset
 from llmrec_peft.custom.understand import Understood, understood
 from llmrec_peft.data.dataset import RecDataset
-from llmrec_peft.errors import InputError
 from llmrec_peft.printable import for_terminal
 
 if TYPE_CHECKING:
@@ -64,8 +63,6 @@ class Dataset:
         Raises:
             InputError: For what is no frame, and for a column that cannot be guessed: it names the argument.
         """
-        if interactions is None:
-            raise InputError("interactions: give a frame with one row for each rating, click or other interaction")
         frames = {"interactions": interactions, "items": items, "users": users, "graph": graph}
         tables = {called: as_arrow(frame, called) for called, frame in frames.items() if frame is not None}
         found = understood({called: Looked.at(table, called) for called, table in tables.items()}, columns)

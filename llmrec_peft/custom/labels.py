@@ -75,22 +75,8 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
             " ratings: that there is a row counts, not how large it is"
         )
         return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
-    said, opinion = "no column has ratings or clicks: every row counts alike", _unread_opinion(looked, taken)
-    if opinion is not None:
-        said += (
-            f"; {quoted(opinion.name, 60)} could be one, with {listed(opinion.examples)} (numbers, yes and no are read)"
-        )
-    return Label(Guess(_TABLE, "label", None, said, opinion is not None), "implicit")
-
-
-def _unread_opinion(looked: Looked, taken: Collection[str]) -> Facts | None:
-    """Return a column that seems to say what users think and that is not read, such as words or ups and downs."""
-    for name, facts in looked.facts.items():
-        named = max(facts.is_named("rating"), facts.is_named("click")) == 3 and facts.kind != "empty"  # noqa: PLR2004
-        below_zero = facts.kind == "number" and facts.low < 0.0 and len(facts.levels) in range(2, _MOST_LEVELS + 1)
-        if name not in taken and facts.distinct > 1 and (named or below_zero):
-            return facts
-    return None
+    said, odd = "no column has ratings or clicks: every row counts alike", _unread_opinion(looked, taken)
+    return Label(Guess(_TABLE, "label", None, f"{said}{odd}", bool(odd)), "implicit")
 
 
 def _require_numbers(looked: Looked, taken: Collection[str]) -> None:
@@ -216,3 +202,13 @@ def _is_count(facts: Facts) -> bool:
     if facts.kind != "number" or facts.low < 0.0 or facts.distinct < 2:  # noqa: PLR2004
         return False
     return facts.is_named("count") > 0 or (facts.high > 20.0 and facts.high > _FAR * max(facts.middle, 1.0))  # noqa: PLR2004
+
+
+def _unread_opinion(looked: Looked, taken: Collection[str]) -> str:
+    """Say which column could say what users think, but is not read, such as words or ups and downs; nothing if none."""
+    for name, facts in looked.facts.items():
+        named = max(facts.is_named("rating"), facts.is_named("click")) == 3 and facts.kind != "empty"  # noqa: PLR2004
+        below_zero = facts.kind == "number" and facts.low < 0.0 and len(facts.levels) in range(2, _MOST_LEVELS + 1)
+        if name not in taken and facts.distinct > 1 and (named or below_zero):
+            return f"; {quoted(name, 60)} could be one, but {listed(facts.examples)} are not read as such"
+    return ""

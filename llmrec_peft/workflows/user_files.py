@@ -73,7 +73,7 @@ def _of_any_table(source: Path, name: str, run: Path | None) -> Iterable[str | N
     from llmrec_peft.tabular.read import read_table
     from llmrec_peft.tabular.sniff import sniffed
 
-    found = sniffed(source)
+    found = sniffed(source, {"rest": False})  # an id holds no delimiter
     if "encoding" in found.unsure:
         raise InputError(f"{name}: not utf-8 text: save the file as UTF-8")
     known = (_COLUMN, *(_called(run) if run is not None else ()))

@@ -64,6 +64,8 @@ def test_runs_of_other_data_name_no_column(options: Any, tmp_path: Path, monkeyp
     [
         ("u.tsv", b"user_id\tx\n1\t2\n\t3\n", "row 2: user_id is empty"),
         ("u.tsv", "user_id\tx\nJürgen\t2\n".encode("latin-1"), "not utf-8 text: save the file as UTF-8"),
+        ("u.tsv", b"user_id\tx\n1\t2\n2\t3\t4\n", "line 3: 3 columns where 2 are expected"),
+        ("u.tsv", b"x\tuser_id\na\t007\nb\t008\tc\n", "line 3: 3 columns where 2 are expected"),
         ("u.jsonl", b'{"user_id": ["a"]}\n', "are no ids"),
         ("u.csv.gz", gzip.compress(b"user_id,x\n" + b"1,2\n" * 9000)[:60], "damaged or cut off"),
         ("u.tsv", b"", "the file is empty"),

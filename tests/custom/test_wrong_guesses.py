@@ -66,7 +66,7 @@ def test_a_kind_of_feedback_that_does_not_exist_is_refused() -> None:
 
 
 def test_no_frame_of_interactions_is_refused() -> None:
-    with pytest.raises(InputError, match="interactions: give a frame"):
+    with pytest.raises(InputError, match="interactions: give a table"):
         Dataset.from_frames(None)
 
 
