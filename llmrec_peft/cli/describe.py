@@ -115,7 +115,8 @@ def _sizes(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _times(time: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not time["known"]:
-        yield "times", "none: the order was drawn at random" if time.get("drawn") else "none: all are equal"
+        why = ": the order was drawn at random" if time.get("drawn") else ": all are equal" if time.get("equal") else ""
+        yield "times", f"none{why}"
         return
     span = "an order, no dates" if time["days"] is None else f"{time['days']:,g} days, in {time['unit']}"
     yield "times", f"{time['first']} to {time['last']} ({span}), half of them by {time['median']}"

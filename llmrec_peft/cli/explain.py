@@ -107,7 +107,7 @@ _OPINIONS = ("stars", "log-odds")
 
 def _print(report: dict[str, Any]) -> None:
     unit = report["unit"]
-    print_line(f"{report['title']} for user {report['user']}: {report['score']:.3f}")
+    print_line(f"{report['title'] or report['item']} for user {report['user']}: {report['score']:.3f}")
     of_signals = [piece for piece in report["evidence"] if piece["kind"] == "signal"]
     rows = _rows(of_signals, unit)
     if any(piece["method"] == "exact" for piece in of_signals):  # then they add up to the score

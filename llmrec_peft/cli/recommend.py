@@ -30,8 +30,8 @@ def recommend(
         typer.Option(
             "--users",
             metavar="FILE|-",
-            help="Many users: a CSV or Parquet file with a column user_id, or a text file with one id a line; - for"
-            " stdin.",
+            help="Many users: a table (CSV, TSV, JSON lines, Parquet, also compressed) with a column user_id, or called"
+            " as in the run's own files; or a text file with one id a line; - for stdin.",
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="Number of items.")] = 10,
@@ -65,14 +65,17 @@ def recommend(
     """
     if bool(user) == (users is not None):
         raise InputError("say whom: --user ID, or --users FILE for many")
+    if user and not all(user):
+        raise InputError("--user: the id is empty")
     if as_json and target is not None:
         raise InputError("--json prints on stdout and --output writes a file: give one of them")
 
     from llmrec_peft import registry
     from llmrec_peft.run.recommender import Recommender
-    from llmrec_peft.workflows.recommend import answers, asked_of, read_users, write_answers
+    from llmrec_peft.workflows.recommend import answers, asked_of, write_answers
+    from llmrec_peft.workflows.user_files import read_users
 
-    wanted, repeated = (list(dict.fromkeys(user or [])), 0) if users is None else read_users(users)
+    wanted, repeated = (list(dict.fromkeys(user or [])), 0) if users is None else read_users(users, run)
     recommender = Recommender.from_pretrained(run)
     asked = asked_of(recommender, wanted, repeated, unknown.value)
     found = answers(recommender, asked, k, seen, unknown.value, show=not quiet and target is not None)

@@ -53,9 +53,9 @@ def report(
 
     wanted = user
     if users is not None:
-        from llmrec_peft.workflows.recommend import read_users
+        from llmrec_peft.workflows.user_files import read_users
 
-        wanted = read_users(users)[0]
+        wanted = read_users(users, run)[0]
     target = out or run.resolve().with_name(f"{run.resolve().name}.html")
     page = write_page(run, target, wanted or None, k, not no_examples, overwrite)
     for line in page.notes:

@@ -42,9 +42,13 @@ def as_arrow(frame: Any, called: str) -> pa.Table:
 
 def _converted(frame: Any, called: str) -> pa.Table:
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from pyarrow.interchange import from_dataframe
 
+    if isinstance(frame, DatasetDict):
+        from llmrec_peft.custom.guess import listed
+
+        raise InputError(f"{called} has several parts, {listed(frame)}: give one of them")
     if isinstance(frame, str | Path):
         raise InputError(f"{called}: {str(frame)!r} is a path: llmrec init custom --interactions FILE reads files")
     makers: list[tuple[bool, Callable[[], pa.Table]]] = [
@@ -59,7 +63,22 @@ def _converted(frame: Any, called: str) -> pa.Table:
     make = next((make for fits, make in makers if fits), None)
     if make is None:
         raise InputError(f"{called} is a {type(frame).__name__} where a frame belongs: {_KINDS}")
-    return make()
+    return _decodable(make())
+
+
+def _decodable(table: pa.Table) -> pa.Table:
+    """Return a table whose categories are plain texts: Arrow cannot decode those of polars, which are views."""
+    import pyarrow as pa
+
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and field.type.value_type == pa.string_view():
+            plain = pa.dictionary(field.type.index_type, pa.string(), field.type.ordered)
+            chunks = [
+                pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.string()), ordered=plain.ordered)
+                for chunk in table.column(at).chunks
+            ]
+            table = table.set_column(at, field.name, pa.chunked_array(chunks, plain))
+    return table
 
 
 def _of_mapping(frame: Mapping[str, Any]) -> pa.Table:

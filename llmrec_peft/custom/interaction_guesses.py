@@ -110,7 +110,10 @@ def _id_column(role: str, looked: Looked, other: Looked | None, given: Given, ta
     said = f"its name; {best[2].distinct:,} distinct values in {best[2].filled:,} rows"
     if rivals:
         said += f"; it could also be {listed(facts.name for facts in rivals)}"
-    return Guess(_TABLE, role, best[2].name, said, bool(rivals))
+    nested = bool(best[2].examples) and all(value.startswith("{") for value in best[2].examples)
+    if nested:
+        said += f"; its values are JSON objects, each an id as a whole, such as {quoted(best[2].examples[0], 60)}"
+    return Guess(_TABLE, role, best[2].name, said, bool(rivals) or nested)
 
 
 def _require_no_namesake(role: str, looked: Looked) -> None:
@@ -150,7 +153,7 @@ def _by_place(looked: Looked, guesses: list[Guess], given: Given) -> list[Guess]
     taken = {user.column, item.column}
     free = [facts for facts in looked.facts.values() if facts.name not in taken and could_be_ids(facts)]
     free = [facts for facts in free if not facts.sure_time] or free
-    free = [facts for facts in free if facts.is_named("rating") < 3] or free  # noqa: PLR2004
+    free = [facts for facts in free if facts.is_named("rating") < 3]  # noqa: PLR2004
     missing = [guess.role for guess in guesses if guess.column is None]
     names_tell = looked.headed and len(free) > len(missing)
     if len(free) < len(missing) or names_tell:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import get_args
 
 from llmrec_peft.custom.facts import NUMBER, Facts
 from llmrec_peft.custom.guess import Given, Guess, Looked, listed
@@ -45,6 +47,8 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
         InputError: For a column or a kind of feedback that the user gave and that does not fit.
     """
     feedback: Feedback | None = given.get("feedback")
+    if feedback is not None and feedback not in get_args(Feedback):
+        raise InputError(f"--feedback: {quoted(feedback, 60)} is none of {', '.join(get_args(Feedback))}")
     if feedback == "implicit":
         return Label(Guess(_TABLE, "label", None, "as you said: every row counts alike"), "implicit")
     column = given.get("rating_column")
@@ -73,6 +77,7 @@ def label_of(looked: Looked, given: Given, taken: Collection[str]) -> Label:
         )
         return Label(Guess(_TABLE, "count", counts.name, said, not counts.is_named("count")), "implicit")
     said, odd = "no column has ratings or clicks: every row counts alike", _nearly_numbers(looked, taken)
+    odd = odd or _unread_opinion(looked, taken)
     return Label(Guess(_TABLE, "label", None, f"{said}{odd}", bool(odd)), "implicit")
 
 
@@ -163,7 +168,7 @@ def _meant(facts: Facts, feedback: Feedback | None, given: Given, said: str, uns
         )
     if facts.kind != "number":
         raise InputError(f"--feedback rating: column {facts.name!r} has no numbers, such as {listed(facts.examples)}")
-    scale = given.get("scale") or usual_scale(facts)
+    scale = usual_scale(facts) if given.get("scale") is None else _given_scale(given["scale"], facts)
     spread = f"{len(facts.levels)} levels" if facts.levels else "numbers"
     said = f"{said}; {spread} from {facts.low:g} to {facts.high:g}, a scale of {scale[0]:g} to {scale[1]:g}"
     if facts.low < 0 <= facts.middle and facts.low == -1.0 and facts.high > 1.0:
@@ -171,6 +176,28 @@ def _meant(facts: Facts, feedback: Feedback | None, given: Given, said: str, uns
             Guess(_TABLE, "rating", facts.name, f"{said}; -1 often stands for no rating", True), "rating", scale
         )
     return Label(Guess(_TABLE, "rating", facts.name, said, unsure), "rating", scale)
+
+
+def _given_scale(scale: object, facts: Facts) -> tuple[float, float]:
+    """Return the scale that the user gave.
+
+    Raises:
+        InputError: If it is no lowest and highest number, or a rating lies outside of it.
+    """
+    try:
+        low, high = map(float, scale)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"--scale: {quoted(scale, 60)} is not a lowest and a highest rating, such as 1 and 5"
+        ) from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"--scale: {low:g} is not below {high:g}, or one of them is not finite")
+    if facts.low < low or facts.high > high:
+        raise InputError(
+            f"--scale: the ratings in column {quoted(facts.name, 60)} go from {facts.low:g} to {facts.high:g}, which"
+            f" {low:g} to {high:g} does not hold"
+        )
+    return low, high
 
 
 def usual_scale(facts: Facts) -> tuple[float, float]:
@@ -198,3 +225,13 @@ def _is_count(facts: Facts) -> bool:
     if facts.kind != "number" or facts.low < 0.0 or facts.distinct < 2:  # noqa: PLR2004
         return False
     return facts.is_named("count") > 0 or (facts.high > 20.0 and facts.high > _FAR * max(facts.middle, 1.0))  # noqa: PLR2004
+
+
+def _unread_opinion(looked: Looked, taken: Collection[str]) -> str:
+    """Say which column could say what users think, but is not read, such as words or ups and downs; nothing if none."""
+    for name, facts in looked.facts.items():
+        named = max(facts.is_named("rating"), facts.is_named("click")) == 3 and facts.kind != "empty"  # noqa: PLR2004
+        below_zero = facts.kind == "number" and facts.low < 0.0 and len(facts.levels) in range(2, _MOST_LEVELS + 1)
+        if name not in taken and facts.distinct > 1 and (named or below_zero):
+            return f"; {quoted(name, 60)} could be one, but {listed(facts.examples)} are not read as such"
+    return ""

@@ -108,6 +108,8 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
     for option in given:
         if option not in COLUMN_OPTIONS:
             raise InputError(f"unknown option {option!r}: {nearest(option, COLUMN_OPTIONS)}")
+    if "interactions" not in tables:
+        raise InputError("interactions: give a table with one row for each rating, click or other interaction")
     given = {option: value for option, value in given.items() if value is not None}
     interactions, items, users = tables["interactions"], tables.get("items"), tables.get("users")
     found = guess_interactions(interactions, items, users, given)

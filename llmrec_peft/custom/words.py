@@ -14,9 +14,9 @@ _WORDS: dict[str, str] = {
     " album game app video news recipe business listing anime goods content produkt produktnr produit producto produto"
     " prodotto article livre libro buch titelnr show podcast course restaurant place poi venue hotel job post story"
     " photo image pin deal offer good merchandise stock ware товар фильм книга 商品 商品编号 物品 电影 アイテム 상품",
-    "rating": "rating ratings score stars star overall grade mark bewertung sterne note punkte puntuacion puntuación"
-    " valoracion valoración calificacion calificación nota voto ocena betyg karakter puan оценка рейтинг 评分 打分 評価"
-    " 평점",
+    "rating": "rating ratings score stars star overall grade mark vote bewertung sterne note punkte puntuacion"
+    " puntuación valoracion valoración calificacion calificación nota voto ocena betyg karakter puan оценка рейтинг"
+    " 评分 打分 評価 평점",
     "click": "click clicked like liked likes dislike label target interested converted conversion isclick islike"
     " relevant positive gefällt gekauft bought purchased klick clic 点击 喜欢",
     "count": "count counts plays playcount weight hours freq frequency quantity qty times views watches listens amount"

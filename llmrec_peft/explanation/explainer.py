@@ -248,7 +248,7 @@ class Explainer:
             Piece(
                 "history",
                 index,
-                titles[index - 1],
+                titles[index - 1] or ids[index - 1],
                 {"item_id": ids[index - 1], "label": round(value, 4), "liked": value >= usual},
             )
             for index, value in reversed(labels.items())

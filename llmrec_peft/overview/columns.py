@@ -17,7 +17,8 @@ _MOST = 200
 def describe_columns(table: Dataset) -> list[dict[str, Any]]:
     """Describe the columns of a table: name, type, share of rows with a value, distinct values.
 
-    An empty text and an empty list are no value. Distinct values of lists are those of their entries.
+    An empty text and an empty list are no value and are not counted among the distinct ones. Distinct values of lists
+    are those of their entries.
     """
     whole = arrow(table)
     return [{"name": name, **_described(whole.column(name), len(whole))} for name in whole.column_names[:_MOST]]
@@ -31,7 +32,8 @@ def _described(values: pa.ChunkedArray, rows: int) -> dict[str, Any]:
     if lists:
         there, inside = compute.greater(compute.list_value_length(values), 0), compute.list_flatten(values)
     elif types.is_string(kind) or types.is_large_string(kind):
-        there, inside = compute.greater(compute.binary_length(values), 0), values
+        there = compute.greater(compute.binary_length(values), 0)
+        inside = values.filter(there)
     else:
         there, inside = compute.is_valid(values), values
     filled = int(compute.sum(there).as_py() or 0)

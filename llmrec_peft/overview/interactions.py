@@ -150,7 +150,7 @@ def describe_times(time: NDArray[np.int64]) -> dict[str, Any]:
     Times that are no plausible seconds or milliseconds since 1970 are an order alone, and shown as numbers.
     """
     if not len(time) or time.min() == time.max():
-        return {"known": False}
+        return {"known": False, "equal": bool(len(time) and time[0] != 0)}
     first, last = int(time.min()), int(time.max())
     second = next((unit for unit in (1, 1000) if _DATED[0] * unit <= first and last <= _DATED[1] * unit), None)
 

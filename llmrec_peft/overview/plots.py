@@ -36,6 +36,8 @@ def write_plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
         raise InputError("--plot draws with matplotlib: pip install 'llmrec-peft[benchmark]'") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"--plot {shown(folder)} is a file: name a folder") from None
     except OSError as error:
         raise InputError(f"--plot {shown(folder)}: {reason_of(error)}") from None
     written = []

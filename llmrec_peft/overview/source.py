@@ -40,6 +40,8 @@ def recipe_of(
         return load_recipe(source, overrides, {} if data is None else {"data.path": data}), ()
     if path.is_dir():
         raise InputError(f"{shown(path)} is a folder: name the recipe that reads it, llmrec describe RECIPE --data DIR")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{shown(path)} is a FIFO or a device: name a file")
     if not path.is_file():
         known = nearest(source, registry.plugins("recipes"))
         raise InputError(f"{shown(source)} is no recipe and no file of interactions: {known}")

@@ -137,14 +137,18 @@ def ahead(report: HeadReport) -> str | None:
     return f"Significantly better than it on this test part: {', '.join(found)}." if found else None
 
 
-def parts_of(report: HeadReport) -> list[Part]:
+def parts_of(report: HeadReport, adapted: bool = True) -> list[Part]:
     """Return what each part of a run adds, where the run measured it.
 
     Tuning is held against the untuned language model, a signal or the adapter against the run without it, the language
     model against the collaborative part alone, and the blend against the tuned model.
+
+    Args:
+        report: Figures of a head.
+        adapted: Whether the language model was tuned, and not heads and signals alone.
     """
     best, ours = report.best_baseline, answering(report)
-    asked = [("tuning the language model", "after", "before")]
+    asked = [("tuning the language model" if adapted else "training heads and signals", "after", "before")]
     asked += [(spelled(name.removeprefix("without_")), "after", name) for name in report.test.ablations]
     asked += [("texts, beside collaborative signals", "after", "collaborative_only")]
     asked += [("blending with the best baseline", "blend", "after")]

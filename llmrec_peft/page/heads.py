@@ -73,8 +73,13 @@ class ShownHead:
     slices_chart: Markup | None
 
 
-def shown_head(name: str, report: HeadReport) -> ShownHead:
+def shown_head(name: str, report: HeadReport, adapted: bool = True) -> ShownHead:
     """Lay out the figures of a head.
+
+    Args:
+        name: Its name.
+        report: Its figures.
+        adapted: Whether the language model was tuned, and not heads and signals alone.
 
     Raises:
         KeyError: If a model of the test part has no figures on validation, or lacks the primary metric where it is
@@ -119,7 +124,7 @@ def shown_head(name: str, report: HeadReport) -> ShownHead:
         legend=[text for text in legend(plain) if text != says],
         models_chart=dots(f"{metric} of every model", labelled, line, "the best baseline"),
         differences_chart=_differences(report, [row.key for row in rows], ours),
-        parts=parts_of(report),
+        parts=parts_of(report, adapted),
         candidates=_candidates(report),
         slices=slices,
         slice_models=models,

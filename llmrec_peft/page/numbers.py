@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_LARGE, _SMALL, _FINE = 1e6, 1e-4, 1e-3
+_LARGE, _SMALL, _FINE, _UNSEEN = 1e6, 1e-4, 1e-3, 5e-6
 
 
 def figure(value: float | None) -> str:
@@ -19,13 +19,15 @@ def figure(value: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign; a small one with five decimals.
+    """Return a difference with its sign; a small one with five decimals, and one below these as zero.
 
-    >>> signed(0.0123), signed(-2.0), signed(-0.00007), signed(1e-9)
-    ('+0.0123', '−2.0000', '−0.00007', '+0.00000')
+    >>> signed(0.0123), signed(-2.0), signed(-0.00007), signed(-1e-9)
+    ('+0.0123', '−2.0000', '−0.00007', '0.0000')
     """
     size = abs(float(value))
-    small = 0 < size < _FINE
+    if size < _UNSEEN:
+        return figure(0.0)
+    small = size < _FINE
     return f"{'−' if value < 0 else '+'}{f'{size:.5f}' if small else figure(size)}"
 
 

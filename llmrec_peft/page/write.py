@@ -115,7 +115,9 @@ def render(facts: RunFacts, examples: Examples | None, note: Sequence[str] = (),
     """
     report = facts.report
     try:
-        heads = [shown_head(report.head, report), *(shown_head(name, one) for name, one in report.heads.items())]
+        adapted = report.parameters.get("adapter", 1) > 0
+        every = [(report.head, report), *report.heads.items()]
+        heads = [shown_head(name, one, adapted) for name, one in every]
     except KeyError as error:
         raise InputError(f"metrics.json is not what a run writes (no figures of {error})") from None
     chosen = report.training.epochs

@@ -83,6 +83,8 @@ def sniffed(path: Path, given: Mapping[str, Any] | None = None) -> Sniffed:
             raise InputError(
                 f"{shown(path)}: unknown option {quoted(name, 60)}: {nearest(name, FileForm.model_fields)}"
             )
+    if "delimiter" in known:
+        _form({"delimiter": known["delimiter"], "quote": "none"}, path)  # before anything is split at it
     sample = sample_of(path, known.get("compression"))
     guesses = _Guesses(known, dict(known))
     packed = "its first bytes say so" if sample.compression != "none" else "its first bytes are those of no packed file"

@@ -34,6 +34,8 @@ from llmrec_peft.workflows.encode_worker import COLUMNS, FORMATS, VIEW, EncodeWo
 PART_ROWS = 2048
 """Texts of a part, which is also a row group: what one worker holds, and what an interruption costs."""
 _ADAPTER = "adapter_model.safetensors"
+_OTHER_FILES = frozenset((".csv", ".tsv", ".txt", ".json", ".jsonl", ".npy", ".npz", ".safetensors", ".gz", ".zst"))
+"""Endings of files that are not written; a folder that is called so would be a surprise."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def encode(
         raise InputError("say what to encode: a recipe, or a run with --run")
     if numbers not in FORMATS:
         raise InputError(f"numbers are {' or '.join(FORMATS)}, not {numbers!r:.40}")
+    if target.suffix.lower() in _OTHER_FILES:
+        raise InputError(f"{shown(target)}: vectors are written as Parquet: name it .parquet, or name a folder")
     single = target.suffix.lower() == ".parquet"
     if single:
         require_file(target, overwrite)

@@ -209,9 +209,19 @@ def require_names(names: Sequence[str], keys: Sequence[str], where: str) -> None
         raise InputError(f"{where}: {names.count(twice)} columns are called {twice[:60]!r}")
     for key in keys:
         if key not in names:
-            listed = ", ".join(name if name.isprintable() else repr(name) for name in names)
-            cut = f"{listed[:_NAMES]}…" if len(listed) > _NAMES else listed
-            raise InputError(f"{where}: no column {key} (it has {cut})")
+            unsplit = len(names) == 1 and any(mark in names[0] for mark in ";\t|")
+            comma = "; commas separate columns, and this line has none" if unsplit else ""
+            raise InputError(f"{where}: no column {key} (it has {listed_names(names)}){comma}")
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Return names of columns for a message, shortened; those with blanks around or control characters are quoted.
+
+    >>> listed_names(["user_id", " item_id"])
+    "user_id, ' item_id'"
+    """
+    listed = ", ".join(name if name.isprintable() and name == name.strip() else repr(name) for name in names)
+    return f"{listed[:_NAMES]}…" if len(listed) > _NAMES else listed
 
 
 def id_texts(column: pa.ChunkedArray) -> list[str | None]:

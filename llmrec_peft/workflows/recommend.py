@@ -1,4 +1,4 @@
-"""Recommend: the best items of many users, read from a file and written to one."""
+"""Recommend: the best items of many users, written to a file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from llmrec_peft.progress import bar
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.csv_records import csv_lines
-from llmrec_peft.workflows.pair_files import CsvSource, ParquetSource
-from llmrec_peft.workflows.streams import STREAM, Unknown, format_of, name_of, opened, whole
+from llmrec_peft.workflows.streams import Unknown, format_of, whole
 
 _AT_ONCE = 1024
 """Users whose recommendations are computed together."""
 _ROWS = 65_536
 """Rows that are written at once as Parquet, or somewhat more."""
-_LINE_BYTES = 64 << 10
-"""Longest line of a list of ids."""
 _SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
@@ -65,51 +62,6 @@ class Asked:
                 f" {self.unknown[0]!r:.60}: {became}{like}"
             )
         return lines
-
-
-def read_users(source: Path) -> tuple[list[str], int]:
-    """Return the users of a file, each once, and how many rows repeat one.
-
-    Args:
-        source: CSV (with a header) or Parquet with a column `user_id`, or a file with another ending, or ``-`` for
-            stdin, with one id a line.
-
-    Raises:
-        InputError: If the file cannot be read, or has no users.
-    """
-    name, ending = name_of(source), source.suffix.lower()
-    with opened(source, seekable=ending == ".parquet") as file:
-        if source != STREAM and ending in (".csv", ".parquet"):
-            chunks = (CsvSource if ending == ".csv" else ParquetSource)(file, name, ("user_id",))
-            found: Iterable[str | None] = (user for chunk in chunks for user in chunk.ids("user_id"))
-        else:
-            found = _listed(file, name)
-        users: dict[str, None] = {}
-        rows = 0
-        for user in found:
-            rows += 1
-            if not user:
-                raise InputError(f"{name}, row {rows}: user_id is empty")
-            users[user] = None
-    if not users:
-        raise InputError(f"{name}: there are no users")
-    return list(users), rows - len(users)
-
-
-def _listed(file: Any, name: str) -> Iterator[str]:
-    """Yield the ids of a list, one a line; empty lines are left out."""
-    at = 0
-    while line := file.readline(_LINE_BYTES):
-        at += 1
-        if len(line) >= _LINE_BYTES:
-            raise InputError(f"{name}, line {at}: it is longer than any id: give one user id a line")
-        try:
-            text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8") if at == 1 else line.decode("utf-8")
-        except UnicodeDecodeError:
-            raise InputError(f"{name}, line {at}: not utf-8 text") from None
-        user = text.removesuffix("\n").removesuffix("\r")
-        if user:
-            yield user
 
 
 def asked_of(recommender: Recommender, users: Sequence[str], repeated: int, unknown: Unknown) -> Asked:

@@ -48,6 +48,7 @@ def test_encode_writes_beside_where_it_is_called_and_says_what(
         (("movies", "--data", "demo", "--workers", "2"), "add --ray"),
         (("movies", "--data", "demo", "--worker-gpus", "nan", "--ray"), "greater than or equal to 0"),
         (("movies", "--data", "demo", "--output", "no/where.parquet"), "there is no folder no"),
+        (("movies", "--data", "demo", "--output", "v.csv"), "v.csv: vectors are written as Parquet: name it .parquet"),
         (("--run", "somewhere"), "somewhere"),
     ],
 )

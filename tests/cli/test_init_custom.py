@@ -86,6 +86,10 @@ def test_json_tells_guesses_and_evidence(ratings: Path) -> None:
             "--user-column: ratings.tsv has no column",
         ),
         (["custom", "--interactions", "data/ratings.tsv", "--form", "items.colour=1"], "unknown option 'items.colour'"),
+        (
+            ["custom", "--interactions", "data/ratings.tsv", "--delimiter", ""],
+            "delimiter: String should have",
+        ),
         (["custom", "--interactions", "data/ratings.tsv", "--time-form", "soon"], "--time-form: 'soon' is none of"),
     ],
 )

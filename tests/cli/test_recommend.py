@@ -122,6 +122,7 @@ def test_users_that_cannot_be_read_are_refused_in_one_line(
     [
         ([], "say whom: --user ID, or --users FILE for many"),
         (["--user", "1", "--users", "users.txt"], "say whom"),
+        (["--user", "1", "--user", ""], "--user: the id is empty"),
         (["--user", "1", "--json", "--output", "best.csv"], "give one of them"),
         (["--users", "absent.txt"], "no input file absent.txt"),
         (["--user", "1", "--output", "best.txt"], "best.txt: name it .csv or .parquet"),

@@ -187,3 +187,12 @@ def test_sample_of_a_run_that_reads_prompts_ranks_no_catalogue(
     index = recommender.catalogue.table_index
     for pair in pairs:
         assert not np.isin(index[pair.row], recommender.tenant.seen.of(pair.user)[0])
+
+
+def test_items_without_a_title_are_called_by_their_ids(tiny_run: Path, explainer_of: Callable[..., Explainer]) -> None:
+    explainer = explainer_of(tiny_run, words="none")
+    tenant = explainer.what_if.tenant
+    object.__setattr__(tenant.items, "titles", ("",) * len(tenant.items.titles))  # it is frozen
+    history = explainer.explain(tenant.vocabulary.users[0], tenant.vocabulary.items[0]).of("history")
+    assert history
+    assert all(piece.what == piece.details["item_id"] for piece in history)

@@ -13,6 +13,7 @@ from llmrec_peft.cli.main import main
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.overview.describe import describe
+from llmrec_peft.overview.plots import write_plots
 from llmrec_peft.overview.source import recipe_of
 from llmrec_peft.recipe import load_recipe
 
@@ -151,11 +152,20 @@ def test_pictures_without_matplotlib_say_what_to_install(
     assert err.splitlines()[-1] == "error: --plot draws with matplotlib: pip install 'llmrec-peft[benchmark]'"
 
 
+def test_pictures_go_into_no_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "pictures").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="pictures is a file: name a folder"):
+        write_plots({}, tmp_path / "pictures")
+    assert (tmp_path / "pictures").read_text(encoding="utf-8") == "mine"
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
         ("moveis", {}, "moveis is no recipe and no file of interactions: did you mean 'movies'"),
         (".", {}, "is a folder: name the recipe that reads it"),
+        ("/dev/null", {}, "/dev/null is a FIFO or a device: name a file"),
         ("movies", {"items": Path("x.csv")}, "--items goes with a table of interactions"),
         (__file__, {"data": "x"}, "--data goes with a recipe"),
     ],

@@ -83,7 +83,8 @@ def test_times_are_shown_as_dates_in_their_unit(factor: int, unit: str) -> None:
 def test_times_that_are_an_order_are_no_dates() -> None:
     report = describe_times(np.arange(100))
     assert (report["unit"], report["first"], report["last"], report["days"]) == ("order", 0, 99, None)
-    assert describe_times(np.zeros(5, np.int64)) == {"known": False}
+    assert describe_times(np.zeros(5, np.int64)) == {"known": False, "equal": False}
+    assert describe_times(np.full(5, 7, np.int64)) == {"known": False, "equal": True}
     negative = describe_times(np.array([-(10**12), 5]))
     assert (negative["unit"], negative["first"]) == ("order", -(10**12))
 
@@ -106,6 +107,6 @@ def test_columns_count_values_and_not_empty_ones() -> None:
         )
     )
     found = {row["name"]: (row["filled"], row["distinct"]) for row in described}
-    assert found["title"][0] == 2
+    assert found["title"] == (2, 1)
     assert found["genres"] == (2, 2)
     assert found["year"][0] == 2

@@ -75,6 +75,16 @@ def test_each_part_earns_its_place_by_its_interval(figures: dict[str, Any]) -> N
     assert ahead(report) == "Significantly better than it on this test part: biased mf."
 
 
+def test_a_run_without_an_adapter_claims_no_tuning_of_the_language_model(
+    figures: dict[str, Any], made_run: Made, tmp_path: Path
+) -> None:
+    figures["parameters"]["adapter"] = 0
+    page = write_page(made_run(figures), tmp_path / "page.html")
+    text = checked(page.file.read_text(encoding="utf-8")).text
+    assert "training heads and signals" in text
+    assert "tuning the language model" not in text
+
+
 @pytest.mark.parametrize(
     ("metric", "low", "high", "words", "meant"),
     [
