@@ -22,6 +22,15 @@ _SMALL = 20_000
 of users and items: on 5,000 ratings these raised validation's RMSE from 0.883 to 0.903, on 35,000 they lowered it."""
 _STEPS = 40
 """Steps of an epoch that texts are tuned in, at least."""
+_UNTUNED_IN_ORDER = (
+    "texts are compared as the model reads them: where lora in the top layer was tried (MicroLens's titles, seed 1),"
+    " validation's NDCG@10 was 0.1134 with it and 0.1117 without, a difference below its standard error of 0.0026;"
+    " docs/own-data.md"
+)
+_UNTUNED = (
+    "texts are read untuned: where lora in the top layer was tried (Last.fm's names of artists and Steam's titles, seed"
+    " 1), validation's NDCG@10 was 0.1309 and 0.2848 with it, 0.1312 and 0.2924 without; docs/own-data.md"
+)
 
 
 def recipe_values(
@@ -116,10 +125,7 @@ def _adapter(found: Understood) -> tuple[dict[str, Any], str]:
     if not found.texts:
         return {"method": "none"}, "items have no text: there is nothing to tune"
     if _ranks(found):
-        why = (
-            "titles are compared as the model reads them: learning from who met what made them worse where it was tried"
-        )
-        return {"method": "none"}, f"{why}; lora tunes them"
+        return {"method": "none"}, _UNTUNED_IN_ORDER if _in_order(found) else _UNTUNED
     chosen = {"method": "lora", "rank": 8, "alpha": 16, "layers": "top-2"}
     return chosen, "trained inside the language model's top two layers"
 
@@ -128,11 +134,16 @@ def _ranks(found: Understood) -> bool:
     return found.columns.feedback == "implicit"
 
 
+def _in_order(found: Understood) -> bool:
+    """Return whether a ranking compares texts with those of the items that a user met last."""
+    return _ranks(found) and found.texts and found.columns.interactions.time is not None
+
+
 def _signals(found: Understood) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the signals, and what each of them knows."""
     signals: dict[str, Any] = {}
     comments: dict[str, str] = {}
-    in_order = _ranks(found) and found.texts and found.columns.interactions.time is not None
+    in_order = _in_order(found)
     if in_order:
         signals["history"] = {
             "pooling": "recency",
@@ -179,7 +190,7 @@ def _head(found: Understood) -> tuple[dict[str, Any], str]:
     if found.columns.feedback == "click":
         return {"name": "click"}, "predicts the probability of a click"
     said = "there are no ratings and no clicks: it orders the items"
-    if found.texts and found.columns.interactions.time is not None:
+    if _in_order(found):
         return {"name": "ranking", "loss": "bounded_softmax", "bound": 0.5, "negative_count": 2048}, said
     return {"name": "ranking", "negative_count": 1024}, said
 
@@ -190,7 +201,7 @@ def _training(found: Understood) -> dict[str, Any]:
     Where texts are tuned, a batch has all interactions of some items, so that each text is encoded once an epoch.
     """
     size = 256 if found.sizes.interactions < _SMALL else 1024
-    if _ranks(found) and found.texts and found.columns.interactions.time is not None:
+    if _in_order(found):
         rates = _rates(0.001, 0.002, 1.0, 0.03, 0.0)
         fixed = {"epochs": 6, "batch_size": size, "schedule": "linear", "patience": None, "refit": "recount"}
         return {**fixed, "validate_on": 2000, **rates}

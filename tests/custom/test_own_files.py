@@ -196,6 +196,23 @@ def test_options_of_the_form_are_the_users(tmp_path: Path, packed: bool) -> None
     assert (found.recipe.name, found.recipe.head.name) == ("mine", "rating")
 
 
+@pytest.mark.parametrize("timed", [False, True])
+def test_rankings_say_what_was_measured_of_an_adapter(tmp_path: Path, timed: bool) -> None:
+    draw = random.Random(0)
+    lines = ["user id,item id" + ",timestamp" * timed]
+    for user in range(20):
+        for item in draw.sample(range(30), 8):
+            lines.append(f"u{user},i{item}" + f",{1_700_000_000 + draw.randrange(10**6)}" * timed)
+    (tmp_path / "r.csv").write_text("\n".join(lines), encoding="utf-8")
+    titles = [f"i{n},The thing called {n}" for n in range(30)]
+    (tmp_path / "i.csv").write_text("\n".join(["item id,title", *titles]), encoding="utf-8")
+    proposal = propose(tmp_path / "r.csv", tmp_path / "i.csv")
+    assert proposal.recipe.adapter.method == "none"
+    assert ("history" if timed else "text") in proposal.recipe.signals.active
+    said = " ".join(line.strip("# ") for line in proposal.text.splitlines())
+    assert ("MicroLens's titles" in said, "Last.fm's names of artists" in said) == (timed, not timed)
+
+
 REAL = {
     "filmtrust": (("filmtrust/ratings.txt",), "rating", "random", "none"),
     "steam": (("steam-200k/steam-200k.csv.gz",), "ranking", "leave-last-out", "none"),
