@@ -15,7 +15,6 @@ _TEXTS_SHOWN = 4
 _SHOWN = 8
 _WIDTH = 384
 """Width of the backbone's vectors."""
-_IN_ORDER = {"pooling": "recency", "length": 5, "projection": "identity", "closest": True, "scale": 10.0}
 """How texts of a history are compared: as the language model reads them, the last ones most."""
 _SMALL = 20_000
 """Interactions below which batches are small, so that an epoch has enough steps, and ratings and clicks have no vectors

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _Side = Literal["none", "implicit", "explicit", "both"]
 
 
-MANY_INTERACTIONS = 1 << 20
+MANY_INTERACTIONS = 1 << 18
 """Interactions up to which histories are whole by default: a step over all of them then takes some milliseconds."""
 MANY_ROWS = 1 << 16
 """Items from which on a step draws numbers for its own items alone."""
@@ -40,7 +40,7 @@ class CollaborativeOptions(Options):
     longest_history: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = "auto"
     """Entries of a user's or an item's history that are summed, the newest, or `all`; counts and mean ratings are over
     all entries. It bounds what a step with popular items costs. `auto` takes all where the final model learns from a
-    million interactions at most, and 128 where there are more."""
+    quarter of a million interactions (262,144) at most, and 128 where there are more."""
     items: bool = True
     """Whether items have table rows of their own; if false, only text and graph describe them, which suits data
     in which all items to be scored are new."""
