@@ -51,6 +51,7 @@ class Sizes:
         items: Distinct items in them.
         catalogue: Items, those that nobody met included.
         repeated: Share of rows that repeat a pair of user and item.
+        most: Rows of the user who has most.
         words: Mean number of words that an item's columns of texts have, the title included.
     """
 
@@ -59,6 +60,7 @@ class Sizes:
     items: int
     catalogue: int
     repeated: float
+    most: int
     words: float
 
 
@@ -188,6 +190,7 @@ def _sizes(interactions: Looked, user: str, item: str, items: Looked | None, col
     pair = numbers[0] * (len(codes[1].dictionary) + 1) + numbers[1]
     rows = len(interactions.table)
     repeated = 1.0 - distinct_count(pair) / max(1, rows)
+    most = int(np.bincount(numbers[0][numbers[0] >= 0], minlength=1).max())
     users, met = (len(code.dictionary) for code in codes)
     catalogue = met if items is None else max(met, items.facts[columns.id].distinct)
     words = 0.0
@@ -196,4 +199,4 @@ def _sizes(interactions: Looked, user: str, item: str, items: Looked | None, col
         words = sum(items.facts[name].words or 1.0 for name in named if name is not None)
     elif _ids_are_names(interactions.facts[item]):
         words = interactions.facts[item].words
-    return Sizes(rows, users, met, catalogue, repeated, words)
+    return Sizes(rows, users, met, catalogue, repeated, most, words)

@@ -10,6 +10,7 @@ import pytest
 
 from llmrec_peft import Dataset
 from llmrec_peft.custom.propose import Proposal, propose
+from llmrec_peft.data.splits import split as split_of
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import read_dataset
 
@@ -125,3 +126,12 @@ def test_one_file_as_interactions_and_items(tmp_path: Path) -> None:
     found = propose(path, items=path, given={"items_id_column": "item_id"})
     data = read_dataset(found.recipe.changed({"data.path": str(tmp_path)}).data)
     assert dict(zip(data.items["item_id"], data.items["title"], strict=True))["i3"] == "The i3 lamp"
+
+
+@pytest.mark.parametrize(("each", "split"), [(2, "random"), (3, "leave-last-out")])
+def test_users_with_few_interactions_are_split_in_a_way_that_is_possible(each: int, split: str) -> None:
+    pairs = {"user": [f"u{row // each}" for row in range(60)], "item": [f"i{row % 7}" for row in range(60)]}
+    data = Dataset.from_frames(pairs)
+    recipe = data.recipe()
+    assert recipe.data.split == split
+    assert len(split_of(data.dataset, split, recipe.data.test_fraction, recipe.data.valid_fraction, 0).valid)
