@@ -71,7 +71,8 @@ class Dataset:
         frames = dict(zip(TABLES, (interactions, items, users, graph, graph_links), strict=True))
         require_graph_of_links(graph, graph_links, "graph_links")
         tables = {called: as_arrow(frame, called) for called, frame in frames.items() if frame is not None}
-        if columns.get("user_column") is None or columns.get("item_column") is None:
+        told = columns.get("user_column") is not None and columns.get("item_column") is not None
+        if "interactions" in tables and not told:
             require_no_matrix(tables["interactions"], "interactions")
         found = understood({called: Looked.at(table, called) for called, table in tables.items()}, columns)
         parts = Tables.of(tables, {called: called for called in frames})

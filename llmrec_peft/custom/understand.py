@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,11 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
             )
         )
     sizes = _sizes(interactions, user, item, items, item_columns)
+    if sizes.most == 1 and sizes.interactions > 1:
+        said = (
+            f"{guesses[0].said}; no value stands in two rows, so nothing can be learned of users: is it another column?"
+        )
+        guesses[0] = replace(guesses[0], said=said, unsure=True)
     repeats = found.label.feedback == "implicit" and found.columns.time is not None and sizes.repeated >= _REPEATED
     if repeats:
         guesses.append(

@@ -128,10 +128,22 @@ def test_one_file_as_interactions_and_items(tmp_path: Path) -> None:
     assert dict(zip(data.items["item_id"], data.items["title"], strict=True))["i3"] == "The i3 lamp"
 
 
+def pairs(each: int) -> dict[str, list[str]]:
+    """Return interactions of users who have `each` of them."""
+    return {"user": [f"u{row // each}" for row in range(60)], "item": [f"i{row % 7}" for row in range(60)]}
+
+
+def test_users_of_one_interaction_are_unsure() -> None:
+    [said] = Dataset.from_frames(pairs(1)).unsure
+    assert said.startswith(
+        "interactions, user: column 'user': its name; 60 distinct values in 60 rows; no value stands"
+    )
+
+
 @pytest.mark.parametrize(("each", "split"), [(2, "random"), (3, "leave-last-out")])
 def test_users_with_few_interactions_are_split_in_a_way_that_is_possible(each: int, split: str) -> None:
-    pairs = {"user": [f"u{row // each}" for row in range(60)], "item": [f"i{row % 7}" for row in range(60)]}
-    data = Dataset.from_frames(pairs)
+    data = Dataset.from_frames(pairs(each))
+    assert data.unsure == ()
     recipe = data.recipe()
     assert recipe.data.split == split
     assert len(split_of(data.dataset, split, recipe.data.test_fraction, recipe.data.valid_fraction, 0).valid)
