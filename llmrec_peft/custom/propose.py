@@ -137,13 +137,19 @@ def _require_distinct(paths: Mapping[str, Path], columns: Mapping[str, Any]) -> 
     """
     for table in ("items", "users"):
         path, option = paths.get(table), f"{table}_id_column"
-        if path is None or option in columns or not path.exists() or not paths["interactions"].exists():
-            continue
-        if path.samefile(paths["interactions"]):
+        if path is not None and option not in columns and _same_file(path, paths["interactions"]):
             raise InputError(
                 f"--{table}: {shown(path)} is the file of the interactions: name a file with one row for each of the"
                 f" {table} or leave it out, or say --{option.replace('_', '-')} COLUMN if it describes {table} too"
             )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths are one file; what cannot be looked at is none, and whoever reads it says why."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _line(path: Path, form: FileForm, read: TableRead, row: int) -> str:

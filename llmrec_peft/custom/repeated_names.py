@@ -53,5 +53,5 @@ def require_one_meaning(
             shown = f"--{option.replace('_', '-')}"
             raise InputError(
                 f"{path.name}: two columns are called {quoted(name, 60)} and differ: rename one of them, or say"
-                f" {shown} {name} for the first or {shown} {other} for the other"
+                f" {shown} {quoted(name, 60)} for the first or {shown} {quoted(other, 60)} for the other"
             )

@@ -45,7 +45,7 @@ def test_of_two_ratings_that_differ_the_user_chooses_one(tmp_path: Path) -> None
     made = rows()
     path = written(tmp_path / "a.csv", "user_id,item_id,rating,rating", made)
     assert "two columns are called 'rating' and differ" in refusal(path)
-    assert "--rating-column column_4 for the other" in refusal(path)
+    assert "--rating-column 'column_4' for the other" in refusal(path)
     for column, at in (("rating", 2), ("column_4", 3)):
         found = propose(path, given={"rating_column": column})
         assert labels(found, tmp_path) == [row[at] for row in made]
@@ -123,6 +123,8 @@ def test_one_file_as_interactions_and_items(tmp_path: Path) -> None:
         propose(path, items=path)
     with pytest.raises(InputError, match=r"--users: .*or say --users-id-column COLUMN"):
         propose(path, users=path)
+    with pytest.raises(InputError, match="name too long"):
+        propose(path, items=tmp_path / ("x" * 300))
     found = propose(path, items=path, given={"items_id_column": "item_id"})
     data = read_dataset(found.recipe.changed({"data.path": str(tmp_path)}).data)
     assert dict(zip(data.items["item_id"], data.items["title"], strict=True))["i3"] == "The i3 lamp"
