@@ -86,8 +86,15 @@ def whole_file(target: Path, overwrite: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def require_free(target: Path, overwrite: bool) -> None:
+def require_free(
+    target: Path, overwrite: bool, advice: str = "--overwrite replaces it, --out names another folder"
+) -> None:
     """Refuse a target that is there already; with `overwrite`, one that is neither a run nor an empty folder.
+
+    Args:
+        target: Folder to write.
+        overwrite: Whether it may be replaced.
+        advice: What is said of a folder that is there already.
 
     Raises:
         InputError: Saying what is in the way.
@@ -101,7 +108,7 @@ def require_free(target: Path, overwrite: bool) -> None:
     if target.is_symlink():
         raise InputError(f"{shown(target)} is a symbolic link; name the folder itself")
     what = "exists already" if target.is_dir() else "is a file"
-    more = ": --overwrite replaces it, --out names another folder" if what == "exists already" else ", no folder"
+    more = f": {advice}" if what == "exists already" else ", no folder"
     raise InputError(f"{shown(target)} {what}{more}")
 
 

@@ -94,12 +94,13 @@ def _of_strangers(folder: Path, device: int) -> str | None:
     return _unlike(folder, device)
 
 
-def require_file(target: Path, overwrite: bool = True) -> None:
+def require_file(target: Path, overwrite: bool = True, option: str = "--out") -> None:
     """Refuse a path at which no file can be written, or where something lies that a file must not replace.
 
     Args:
         target: File to write.
         overwrite: Whether an ordinary file may be replaced.
+        option: Option of the command line that names the file.
 
     Raises:
         InputError: Saying what is in the way.
@@ -115,7 +116,7 @@ def require_file(target: Path, overwrite: bool = True) -> None:
     if not stat.S_ISREG(mode):
         raise InputError(f"{shown(target)} is {'a folder' if stat.S_ISDIR(mode) else 'no ordinary file'}: name a file")
     if not overwrite:
-        raise InputError(f"{shown(target)} exists already: --overwrite replaces it, --out names another file")
+        raise InputError(f"{shown(target)} exists already: --overwrite replaces it, {option} names another file")
 
 
 def _holds_more(target: Path) -> bool:

@@ -10,6 +10,7 @@ from llmrec_peft.custom.columns import TABLES
 from llmrec_peft.custom.frames import as_arrow
 from llmrec_peft.custom.graph_guesses import require_graph_of_links
 from llmrec_peft.custom.guess import Guess, Looked
+from llmrec_peft.custom.matrix import require_no_matrix
 from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.tables import Tables, as_dataset
 from llmrec_peft.custom.understand import Understood, understood
@@ -70,6 +71,9 @@ class Dataset:
         frames = dict(zip(TABLES, (interactions, items, users, graph, graph_links), strict=True))
         require_graph_of_links(graph, graph_links, "graph_links")
         tables = {called: as_arrow(frame, called) for called, frame in frames.items() if frame is not None}
+        told = columns.get("user_column") is not None and columns.get("item_column") is not None
+        if "interactions" in tables and not told:
+            require_no_matrix(tables["interactions"], "interactions")
         found = understood({called: Looked.at(table, called) for called, table in tables.items()}, columns)
         parts = Tables.of(tables, {called: called for called in frames})
         return cls(as_dataset(name, parts, found.columns), found.guesses, found)

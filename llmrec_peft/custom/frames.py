@@ -94,11 +94,14 @@ def _of_pandas(frame: Any, called: str) -> pa.Table:
     """Return a pandas frame without its index; a named index, as `groupby` leaves it, is columns."""
     import pyarrow as pa
 
+    from llmrec_peft.custom.guess import require_distinct_names
+
     if not hasattr(frame, "columns"):
         raise InputError(f"{called} is a pandas {type(frame).__name__} where a DataFrame belongs: to_frame() makes one")
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     frame = frame.rename(columns=str)
+    require_distinct_names(frame.columns, called)
     try:
         return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # columns of objects of several types, such as "007" beside 7

@@ -12,6 +12,7 @@ from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.wrong_values import odd_rows
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import for_terminal, quoted
+from llmrec_peft.tabular.form import repeated
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,9 +83,7 @@ class Looked:
         names = table.column_names
         if len(names) > MOST_COLUMNS:
             raise InputError(f"{called}: {len(names)} columns; at most {MOST_COLUMNS} are read: leave the others out")
-        twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
-        if twice is not None:
-            raise InputError(f"{called}: two columns are called {quoted(twice, 60)}: rename one of them")
+        require_distinct_names(names, called)
         odd = next((name for name in names if _CONTROL.search(name)), None)
         if odd is not None:
             raise InputError(f"{called}: the name of column {quoted(odd, 60)} holds a control character: rename it")
@@ -112,6 +111,17 @@ class Looked:
         if column not in self.facts:
             raise InputError(f"{option}: {self.called} has no column {quoted(column, 60)}; it has {listed(self.facts)}")
         return column
+
+
+def require_distinct_names(names: Iterable[str], called: str) -> None:
+    """Refuse a table with two columns of one name.
+
+    Raises:
+        InputError: Naming them.
+    """
+    twice = repeated(names)
+    if twice is not None:
+        raise InputError(f"{called}: two columns are called {quoted(twice, 60)}: rename one of them")
 
 
 _NAMELESS = re.compile(r"\d+|(?:column|col|f|x|v|c|unnamed:)[ _]?\d+", re.IGNORECASE)

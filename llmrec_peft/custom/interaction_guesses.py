@@ -239,7 +239,12 @@ def _time(looked: Looked, given: Given, taken: set[str | None]) -> tuple[Guess, 
         said = "no column looks like times"
         if called:
             odd = looked.odd_cell(called[0].name)
-            why = "how it writes them cannot be told" if odd is None else f"{odd} is none (of a file: --skip-bad N)"
+            example = f" of {listed(called[0].examples[:1])}: write 2024-12-31 17:30" if called[0].examples else ""
+            why = (
+                f"how it writes them cannot be told{example}"
+                if odd is None
+                else f"{odd} is none (of a file: --skip-bad N)"
+            )
             said += f"; {quoted(called[0].name, 60)} is called so, but {why}"
         return Guess(_TABLE, "time", None, said, bool(called)), "seconds"
     best = max(

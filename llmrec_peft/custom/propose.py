@@ -15,6 +15,8 @@ from llmrec_peft.custom.commented_yaml import comment_lines, commented_yaml
 from llmrec_peft.custom.files import read_own
 from llmrec_peft.custom.graph_guesses import require_graph_of_links
 from llmrec_peft.custom.guess import Guess, Looked
+from llmrec_peft.custom.matrix import require_no_matrix
+from llmrec_peft.custom.repeated_names import require_one_meaning
 from llmrec_peft.custom.settings import recipe_values
 from llmrec_peft.custom.understand import COLUMN_OPTIONS, Understood, understood
 from llmrec_peft.errors import InputError, nearest
@@ -102,6 +104,7 @@ def propose(
     given_paths = (interactions, items, users, graph, graph_links)
     paths = {str(table): path for table, path in zip(TABLES, given_paths, strict=True) if path is not None}
     columns, forms_given, skip_bad, name = _divided(options)
+    _require_distinct(paths, columns)
     looked: dict[str, Looked] = {}
     forms: dict[str, Sniffed] = {}
     reads: dict[str, TableRead] = {}
@@ -111,15 +114,42 @@ def propose(
         form = forms[table].form
         reads[table] = read_own(path, form, skip_bad, progress)
         headed = form.header or form.format != "delimited"
+        if table == "interactions" and ("user_column" not in columns or "item_column" not in columns):
+            require_no_matrix(reads[table].table, path.name, headed)
         place = functools.partial(_line, path, form, reads[table])
         looked[table] = Looked.at(reads[table].table, path.name, headed, skip_bad, place)
     found = understood(looked, columns)
+    for table, path in paths.items():
+        require_one_meaning(table, path, forms[table], reads[table], found.columns, columns)
     notes = _left_out(paths, forms, reads, found, skip_bad)
     folder, names = _common(paths)
     text = _text(name or Path(names["interactions"]).name.split(".")[0], folder, names, found, forms, skip_bad)
     recipe = Recipe.from_plain(parse_yaml(text, "the proposed recipe"))
     unsure = [f"{table}, {line}" for table, sniff in forms.items() for line in _unsure(sniff)]
     return Proposal(text, recipe, (*unsure, *found.unsure), tuple(notes), found.guesses, forms)
+
+
+def _require_distinct(paths: Mapping[str, Path], columns: Mapping[str, Any]) -> None:
+    """Refuse a file that is given as two tables; as items too only where the column of items' ids is given.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    for table in ("items", "users"):
+        path, option = paths.get(table), f"{table}_id_column"
+        if path is not None and option not in columns and _same_file(path, paths["interactions"]):
+            raise InputError(
+                f"--{table}: {shown(path)} is the file of the interactions: name a file with one row for each of the"
+                f" {table} or leave it out, or say --{option.replace('_', '-')} COLUMN if it describes {table} too"
+            )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths are one file; what cannot be looked at is none, and whoever reads it says why."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
 
 
 def _line(path: Path, form: FileForm, read: TableRead, row: int) -> str:
@@ -147,8 +177,8 @@ def _left_out(
 
 
 def _unsure(form: Sniffed) -> list[str]:
-    """Return what is unsure of how a file is written; that columns without names are numbered is nothing to look at."""
-    return [f"{field}: {form.evidence.get(field, '')}" for field in form.unsure if field != "columns"]
+    """Return what is unsure of how a file is written."""
+    return [f"{field}: {form.evidence.get(field, '')}" for field in form.unsure]
 
 
 def _divided(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]], int, str | None]:
@@ -216,9 +246,7 @@ def _options(
                 continue
             block[field] = value
             evidence = form.evidence.get(field, "")
-            comments[f"{table}.{field}"] = (
-                f"unsure: {evidence}" if field in form.unsure and field != "columns" else evidence
-            )
+            comments[f"{table}.{field}"] = f"unsure: {evidence}" if field in form.unsure else evidence
         columns = getattr(found.columns, table)
         block |= {
             field: value

@@ -23,27 +23,32 @@ TimeForm = Literal[
     "day-first",
     "month-first",
     "day-month-name",
+    "month-name-day",
     "compact",
     "excel-days",
     "order",
 ]
 """How times are written: units since 1970; ISO 8601, with or without a zone; 31.12.2024 or 31/12/2024; 12/31/2024 or
-12 31, 2024; 31-Dec-2024; 20241231; days as spreadsheets count them (45657.5); numbers that only order."""
+12 31, 2024; 31-Dec-2024 or 31 December 2024; December 31, 2024; 20241231; days as spreadsheets count them (45657.5);
+numbers that only order. A clock may stand behind a date, with 24 hours or with AM and PM."""
 UNITS: dict[str, int] = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _SPOKEN: dict[TimeForm, float] = {"seconds": 1e8, "milliseconds": 1e11, "microseconds": 1e14, "nanoseconds": 1e17}
 """Least size of a moment after 1973 in each unit; the largest is 42 times as much, the year 2106."""
 _SPAN = 42
 _EXCEL = (20_000, 80_000)
 """Days as spreadsheets count them, 1954 to 2119."""
-DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name")
+DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name", "month-name-day")
 _EXCEL_EPOCH = 25_569
 """The first of January 1970 as spreadsheets count days."""
-_CLOCK = r"(?:[T ,]+(?P<h>\d{1,2}):(?P<min>\d{2})(?::(?P<s>\d{2})(?:[.,]\d+)?)?)?"
+_HALF = "(?:[ \u00a0\u202f]?(?P<half>[AaPp])[.]?[Mm][.]?)?"
+_CLOCK = r"(?:[T ,]+(?P<h>\d{1,2}):(?P<min>\d{2})(?::(?P<s>\d{2})(?:[.,]\d+)?)?" + _HALF + ")?"
+_NAME = "(?P<name>[A-Za-z]{3})[A-Za-z]{0,6}[.]?"
 PATTERNS: dict[str, str] = {
     "iso": r"^(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})" + _CLOCK + r" ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?$",
     "day-first": r"^(?P<d>\d{1,2})[./-] ?(?P<m>\d{1,2})[./-] ?(?P<y>\d{4})" + _CLOCK + "$",
     "month-first": r"^(?P<m>\d{1,2})[./ -](?P<d>\d{1,2})(?:[./-]|, ?)(?P<y>\d{4})" + _CLOCK + "$",
-    "day-month-name": r"^(?P<d>\d{1,2})[- ](?P<name>[A-Za-z]{3})[a-z]*[- ,]+(?P<y>\d{4})" + _CLOCK + "$",
+    "day-month-name": r"^(?P<d>\d{1,2})[- ]" + _NAME + r"[- ,]+(?P<y>\d{4})" + _CLOCK + "$",
+    "month-name-day": "^" + _NAME + r"[- ](?P<d>\d{1,2})[- ,]+(?P<y>\d{4})" + _CLOCK + "$",
     "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>\d{2})(?P<d>\d{2})$",
 }
 """How texts write moments, by form; forms that are not here are numbers."""
@@ -51,6 +56,8 @@ LARGEST_TIME = 2.0**62
 """Two times below it differ by what 64 bits hold."""
 _MONTHS = {name: at for at, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)}
 _MOST_MONTHS, _MOST_HOURS, _MOST_MINUTES = 12, 24, 59
+_HALF_DAY = 12
+"""Hours of a clock with AM and PM."""
 
 
 def guessed_form(values: pa.Array, named: bool) -> tuple[TimeForm, str, bool] | None:
@@ -108,6 +115,7 @@ _CALLED = {
     "day-first": "dates, the day first",
     "month-first": "dates, the month first",
     "day-month-name": "dates with the month's name",
+    "month-name-day": "dates, the month's name first",
 }
 
 
@@ -213,6 +221,12 @@ def moments(values: pa.Array, form: str) -> NDArray[np.int64] | None:
     )
     if ((month < 1) | (month > _MOST_MONTHS) | (hour > _MOST_HOURS) | (minute > _MOST_MINUTES)).any():
         return None
+    if "half" in fields:
+        half = pc.utf8_lower(pc.struct_field(found, "half"))
+        halved, later = np.asarray(pc.not_equal(half, "")), np.asarray(pc.equal(half, "p"))
+        if (halved & ((hour < 1) | (hour > _HALF_DAY))).any():
+            return None
+        hour = np.where(halved, hour % _HALF_DAY + _HALF_DAY * later, hour)
     months = (year - 1970) * 12 + (month - 1)
     begin, end = (at.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for at in (months, months + 1))
     if ((day < 1) | (day > end - begin)).any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Sizes:
         items: Distinct items in them.
         catalogue: Items, those that nobody met included.
         repeated: Share of rows that repeat a pair of user and item.
+        most: Rows of the user who has most.
         words: Mean number of words that an item's columns of texts have, the title included.
     """
 
@@ -59,6 +60,7 @@ class Sizes:
     items: int
     catalogue: int
     repeated: float
+    most: int
     words: float
 
 
@@ -139,6 +141,11 @@ def understood(tables: Mapping[str, Looked], given: Given) -> Understood:
             )
         )
     sizes = _sizes(interactions, user, item, items, item_columns)
+    if sizes.most == 1 and sizes.interactions > 1:
+        said = (
+            f"{guesses[0].said}; no value stands in two rows, so nothing can be learned of users: is it another column?"
+        )
+        guesses[0] = replace(guesses[0], said=said, unsure=True)
     repeats = found.label.feedback == "implicit" and found.columns.time is not None and sizes.repeated >= _REPEATED
     if repeats:
         guesses.append(
@@ -188,6 +195,7 @@ def _sizes(interactions: Looked, user: str, item: str, items: Looked | None, col
     pair = numbers[0] * (len(codes[1].dictionary) + 1) + numbers[1]
     rows = len(interactions.table)
     repeated = 1.0 - distinct_count(pair) / max(1, rows)
+    most = int(np.bincount(numbers[0][numbers[0] >= 0], minlength=1).max())
     users, met = (len(code.dictionary) for code in codes)
     catalogue = met if items is None else max(met, items.facts[columns.id].distinct)
     words = 0.0
@@ -196,4 +204,4 @@ def _sizes(interactions: Looked, user: str, item: str, items: Looked | None, col
         words = sum(items.facts[name].words or 1.0 for name in named if name is not None)
     elif _ids_are_names(interactions.facts[item]):
         words = interactions.facts[item].words
-    return Sizes(rows, users, met, catalogue, repeated, words)
+    return Sizes(rows, users, met, catalogue, repeated, most, words)

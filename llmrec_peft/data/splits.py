@@ -78,12 +78,19 @@ def split(dataset: RecDataset, kind: str, test_fraction: float, valid_fraction: 
         train, valid = divide(dataset, rest, valid_fraction, rng)
     for name, part_rows in (("training", train), ("validation", valid), ("test", test)):
         if len(part_rows) == 0:
-            size = {"training": "smaller data.test_fraction", "test": "larger data.test_fraction"}
             raise InputError(
-                f"data.split: {kind} leaves no {name} interactions of {len(rows)}: choose a"
-                f" {size.get(name, 'larger data.valid_fraction')} or another data.split, or give more data"
+                f"data.split: {kind} leaves no {name} interactions of {len(rows)}: {_advice(kind, name)}, or give more"
+                " data"
             )
     return Split(np.sort(train), np.sort(valid), np.sort(test))
+
+
+def _advice(kind: str, part: str) -> str:
+    """Say what gives a part interactions."""
+    if kind == "leave-last-out":
+        return "no user has three; choose another data.split, such as random or temporal"
+    size = {"training": "smaller data.test_fraction", "test": "larger data.test_fraction"}
+    return f"choose a {size.get(part, 'larger data.valid_fraction')} or another data.split"
 
 
 def drawn(parts: Split, train_size: int, seed: int) -> Split:

@@ -9,11 +9,13 @@ from typing import Any
 from markupsafe import Markup
 
 from llmrec_peft.artifact.figures import NO_BETTER, figure_rows, legend, spelled
+from llmrec_peft.evaluation.slices import BOUNDS
 from llmrec_peft.page.charts import Dot, dots, groups
 from llmrec_peft.page.earned import Part, ahead, answering, difference_of, lower_is_better, parts_of, tone, verdict
 from llmrec_peft.page.numbers import count, figure, share, signed
 from llmrec_peft.page.run_report import HeadReport
 
+_OF_RATINGS = ("rmse", "mae")
 _CALLED = {"before": "before tuning", "after": "tuned", "blend": "tuned and blended", "recommended": "recommended"}
 
 
@@ -71,6 +73,7 @@ class ShownHead:
     slices: Sequence[SliceRow]
     slice_models: Sequence[str]
     slices_chart: Markup | None
+    counted: str
 
 
 def shown_head(name: str, report: HeadReport, adapted: bool = True) -> ShownHead:
@@ -129,6 +132,7 @@ def shown_head(name: str, report: HeadReport, adapted: bool = True) -> ShownHead
         slices=slices,
         slice_models=models,
         slices_chart=_slices_chart(plain, metric, best, ours),
+        counted=_counted(metric),
     )
 
 
@@ -186,10 +190,23 @@ def _of_slice(found: Mapping[str, Any], key: str, metric: str) -> float | None:
     return value
 
 
+def _slice_called(name: str, metric: str) -> str:
+    """Return what people read of a slice; what its items have is called ratings only where ratings are predicted."""
+    return spelled(name).replace("ratings", _counted(metric)) if name in BOUNDS else spelled(name)
+
+
+def _counted(metric: str) -> str:
+    """Return what the interactions of an item are called, from the head's primary metric."""
+    return "ratings" if metric in _OF_RATINGS else "interactions"
+
+
 def _slices(plain: Mapping[str, Any], metric: str, best: str | None, ours: str) -> tuple[list[SliceRow], list[str]]:
     models = _models_of(best, ours)
     rows = [
-        SliceRow(spelled(name), [count(found["n"]), *(figure(_of_slice(found, key, metric)) for key, _, _ in models)])
+        SliceRow(
+            _slice_called(name, metric),
+            [count(found["n"]), *(figure(_of_slice(found, key, metric)) for key, _, _ in models)],
+        )
         for name, found in plain["slices"].items()
     ]
     return rows, [called for _, called, _ in models]
@@ -201,5 +218,5 @@ def _slices_chart(plain: Mapping[str, Any], metric: str, best: str | None, ours:
         values = [(called, _of_slice(found, key, metric), mark) for key, called, mark in _models_of(best, ours)]
         some = [Dot(called, value, mark) for called, value, mark in values if value is not None]
         if some:
-            rows.append((f"{spelled(name)} ({count(found['n'])})", some))
+            rows.append((f"{_slice_called(name, metric)} ({count(found['n'])})", some))
     return groups(f"{metric} by slice", rows) if rows else None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def sniffed(path: Path, given: Mapping[str, Any] | None = None) -> Sniffed:
     for name, guess in layout.guesses.items():
         guesses.take(name, guess)
     rows = _rows(path, text, guesses.values, layout.columns)
+    _require_no_comment(path, rows)
     header = bool(guesses.take("header", header_of(rows)))
     names = column_names(rows, header)
     if names.value is not None:
@@ -134,6 +136,20 @@ def _rows(path: Path, text: str, values: Mapping[str, Any], columns: int) -> lis
     if (most := max(map(len, rows))) > MOST_COLUMNS:
         raise InputError(f"{shown(path)}: a row of {most:,} columns, more than the {MOST_COLUMNS:,} of a table")
     return rows
+
+
+def _require_no_comment(path: Path, rows: list[list[str]]) -> None:
+    """Refuse comments above the table: lines that begin with # and have other numbers of cells than the rows.
+
+    Raises:
+        InputError: Quoting the first of them.
+    """
+    comments = list(takewhile(lambda row: row[0].lstrip().startswith("#"), rows))
+    below = Counter(map(len, rows[len(comments) :])).most_common(1)
+    if comments and below and len(comments[0]) != below[0][0]:
+        many = "the first line" if len(comments) == 1 else f"the first {len(comments)} lines"
+        first = quoted(comments[0][0].strip(), 40)
+        raise InputError(f"{shown(path)}, line 1: {first} is a comment and names no columns: remove {many}")
 
 
 def _form(values: Mapping[str, Any], path: Path) -> FileForm:

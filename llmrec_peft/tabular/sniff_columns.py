@@ -8,6 +8,7 @@ from itertools import count
 
 import pyarrow as pa
 
+from llmrec_peft.printable import quoted
 from llmrec_peft.tabular.form import FileForm
 from llmrec_peft.tabular.guess import Guess
 
@@ -26,8 +27,11 @@ def column_names(rows: Sequence[Sequence[str]], header: bool) -> Guess:
     own = [cell.strip() for cell in rows[0]]
     if all(own) and len(set(own)) == len(own):
         return Guess(None, "the header names them")
-    why = "the header leaves a name out or has one twice, so such columns are numbered"
-    return Guess(_numbered(own), why, sure=False)
+    names = _numbered(own)
+    twice = next((at for at, name in enumerate(own) if name and name in own[:at]), None)
+    if twice is None:
+        return Guess(names, "the header leaves a name out, so such columns are numbered")
+    return Guess(names, f"the header has {quoted(own[twice], 40)} twice: the later one is {names[twice]}", sure=False)
 
 
 def _numbered(own: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Encoded:
         parts: Parts that the work was divided into.
         taken_up: Parts that an interrupted process had done.
         seconds: Time that it took.
-        notes: What was not encoded, a line each.
+        notes: What was not encoded, and of which view all texts are the same, a line each.
     """
 
     rows: Mapping[str, int]
@@ -107,9 +107,9 @@ def encode(
         raise InputError(f"{shown(target)}: vectors are written as Parquet: name it .parquet, or name a folder")
     single = target.suffix.lower() == ".parquet"
     if single:
-        require_file(target, overwrite)
+        require_file(target, overwrite, "--output")
     else:
-        require_free(target, overwrite=False)
+        require_free(target, overwrite=False, advice="--output names another folder")
     recipe, digest = (recipe, "") if recipe is not None else _recipe_of(run, data)
     base = _base_of(recipe) if run is None else {}  # a run's digest covers its base
     notes, tables = _tables(recipe, read_dataset(recipe.data))
@@ -249,6 +249,7 @@ def _encoded(
         cut[report["view"]] += report["cut"]
     views = [view for view, count in rows.items() if count]
     first = next(iter(reports.values()))
+    alike = [_said_alike(view, rows[view], reports) for view in views]
     return Encoded(
         rows={view: rows[view] for view in views},
         cut={view: cut[view] for view in views},
@@ -258,5 +259,16 @@ def _encoded(
         parts=len(reports),
         taken_up=before,
         seconds=round(seconds, 3),
-        notes=tuple(notes),
+        notes=(*notes, *(line for line in alike if line is not None)),
+    )
+
+
+def _said_alike(view: str, count: int, reports: Mapping[str, dict[str, Any]]) -> str | None:
+    """Say that all texts of a view are one text, whose vectors tell nothing apart; None if they differ."""
+    digests = {report.get("alike") for report in reports.values() if report["view"] == view}
+    if count < 2 or None in digests or len(digests) > 1:  # noqa: PLR2004
+        return None
+    return (
+        f"all {count} texts of {view}s are the same, so their vectors are equal and tell no {view} from another:"
+        f" views.{view}.template has to name columns that differ"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class EncodeWorker:
         self._tuned: tuple[LanguageModel, TenantAdapter] | None = None
 
     def work(self, part: str) -> dict[str, Any]:
-        """Encode one part, and say how many texts were read, how many of them cut, by which base.
+        """Encode one part, and say how many texts were read, how many of them cut, whether all are one, by which base.
 
         Raises:
             InputError: If the base cannot be loaded, a text cannot be made, or its vector is not finite.
@@ -85,13 +86,14 @@ class EncodeWorker:
         ids = table.column(COLUMNS[view])
         rows = table.to_pylist()
         with self._encoder() as (backbone, encoder):
-            tokens, cut = self._tokens(backbone, view, rows)
+            texts, tokens, cut = self._tokens(backbone, view, rows)
             reader = backbone.reads(self._recipe.backbone)
             vectors = _encoded(encoder, tokens, reader.reading(view))
             report = {
                 "view": view,
                 "rows": len(rows),
                 "cut": cut,
+                "alike": _digest_of_all(texts),
                 "width": int(vectors.shape[1]),
                 "base": backbone.identity.plain(),
                 "reads": reader.plain(),
@@ -107,18 +109,21 @@ class EncodeWorker:
         write_result(self._folder, part, result, self._job, report, **options)
         return report
 
-    def _tokens(self, backbone: Backbone, view: str, rows: list[dict[str, Any]]) -> tuple[TokenTable, int]:
+    def _tokens(
+        self, backbone: Backbone, view: str, rows: list[dict[str, Any]]
+    ) -> tuple[Sequence[str], TokenTable, int]:
         """Write the texts as training writes them, and tokenize them; and how many were cut."""
         recipe = self._recipe
         if view == "item":
             texts = ViewTemplate(recipe.views.item.template).render_all(rows)
             reader, length = backbone.reads(recipe.backbone), recipe.views.item.max_length
             tokens = reader.tokenized(texts, length)
-            return tokens, reader.count_cut(texts, tokens, length)
+            return texts, tokens, reader.count_cut(texts, tokens, length)
         writer = Prompting.of(recipe, backbone).user
         assert writer is not None  # noqa: S101 - the recipe has the view
         written = writer.of_users([{}, *rows])
-        return writer.tokenized(written.texts[1:]), written.cut
+        texts = written.texts[1:]
+        return texts, writer.tokenized(texts), written.cut
 
     @contextlib.contextmanager
     def _encoder(self) -> Iterator[tuple[Backbone, TextEncoder]]:
@@ -170,6 +175,11 @@ class EncodeWorker:
             advice = "try --set backbone.precision=fp32" if not np.isfinite(vectors).all() else "write float32"
             raise NotFiniteError(f"the vector of {which!r:.60} is not finite as {self._type}: {advice}")
         return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1), self._type), numbers.shape[1])
+
+
+def _digest_of_all(texts: Sequence[str]) -> str | None:
+    """Return the digest of a text that all texts are; None if they differ."""
+    return hashlib.sha256(texts[0].encode()).hexdigest() if len(set(texts)) == 1 else None
 
 
 def _encoded(encoder: TextEncoder, tokens: TokenTable, reading: Any) -> NDArray[np.float32]:

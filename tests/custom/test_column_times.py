@@ -20,6 +20,14 @@ CASES = {
     "day-first": ["14.11.2023 22:13:20", "15.04.2022"],
     "month-first": ["11/14/2023 22:13:20", "04/15/2022"],
     "day-month-name": ["14-Nov-2023 22:13:20", "15-Apr-2022"],
+    "month-name-day": ["November 14, 2023 22:13:20", "Apr 15, 2022"],
+}
+HALF_DAYS = {
+    "month-first": ["11/14/2023 10:13:20 PM", "04/15/2022"],
+    "day-first": ["14/11/2023 10:13:20pm", "15/04/2022 12:00 AM"],
+    "iso": ["2023-11-14 10:13:20 p.m.", "2022-04-15"],
+    "day-month-name": ["14 NOV 2023, 10:13:20 PM", "15 APRIL 2022"],
+    "month-name-day": ["Nov. 14, 2023, 10:13:20\u202fPM", "April 15, 2022"],
 }
 
 
@@ -32,6 +40,23 @@ def test_form_is_found_and_read(form: str) -> None:
     assert found[2] is False
     [first, _] = seconds(pa.chunked_array([values]), found[0], "file").to_pylist()
     assert first == MOMENT
+
+
+@pytest.mark.parametrize("form", HALF_DAYS)
+def test_clocks_of_half_days_are_read(form: str) -> None:
+    values = pa.array(HALF_DAYS[form])
+    found = guessed_form(values, named=False)
+    assert found is not None
+    assert (found[0], found[2]) == (form, False)
+    midnight = 1_649_980_800  # 15 April 2022
+    assert seconds(pa.chunked_array([values]), found[0], "file").to_pylist() == [MOMENT, midnight]
+
+
+def test_noon_and_midnight_of_half_days() -> None:
+    values = pa.chunked_array([["12/31/2024 12:30 AM", "12/31/2024 12:30 PM", "12/31/2024 11:30 am"]])
+    assert [one % 86_400 for one in seconds(values, "month-first", "file").to_pylist()] == [1800, 45_000, 41_400]
+    with pytest.raises(InputError, match="'12/31/2024 17:30 PM' is no time"):
+        seconds(pa.chunked_array([["12/31/2024 17:30 PM"]]), "month-first", "file")
 
 
 def test_zones_are_taken_off() -> None:

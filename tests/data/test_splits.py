@@ -233,3 +233,14 @@ def test_official_refuses_data_without_the_owners_parts_and_names_what_would_wor
 def test_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"unknown split 'cold'.*cold-item"):
         split(ratings(0), "cold", 0.2, 0.1, 0)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_users_with_too_few_interactions_for_leave_last_out_are_split_in_another_way(each: int) -> None:
+    users = [str(row // each) for row in range(30)]
+    data = dataset(users, [str(row % 7) for row in range(30)], list(range(30)))
+    said = "leave-last-out leaves no validation interactions of 30: no user has three; choose another data.split"
+    with pytest.raises(InputError, match=said):
+        split(data, "leave-last-out", 0.2, 0.1, 0)
+    for kind in ("random", "temporal"):
+        assert len(split(data, kind, 0.2, 0.1, 0).test)

@@ -146,6 +146,17 @@ def test_report_without_intervals_baselines_and_slices_is_a_page_too(made_run: M
     assert "What earned its place" not in text
 
 
+@pytest.mark.parametrize(("metric", "counted"), [("rmse", "ratings"), ("ndcg@10", "interactions")])
+def test_interactions_are_called_ratings_only_where_ratings_are_predicted(
+    made_run: Made, tmp_path: Path, figures: dict[str, Any], metric: str, counted: str
+) -> None:
+    run = made_run(json.loads(json.dumps(figures).replace("rmse", metric)))
+    text = checked(write_page(run, tmp_path / "page.html").file.read_text(encoding="utf-8")).text
+    assert f"items with 0 {counted}" in text
+    assert f"{counted.capitalize()} of an item are counted in training." in text
+    assert ("0 ratings" in text) == (counted == "ratings")
+
+
 def test_leaks_stand_out(made_run: Made, tmp_path: Path, figures: dict[str, Any]) -> None:
     run = made_run(changed(figures, "data/leaks", ["12 test examples: the same user and item"]))
     text = checked(write_page(run, tmp_path / "page.html").file.read_text(encoding="utf-8")).text

@@ -223,6 +223,19 @@ def test_a_worker_that_has_another_base_ends_the_job(recipe: Recipe, tmp_path: P
             worker.work(name)
 
 
+def test_texts_that_are_all_the_same_are_noted_once(recipe: Recipe, tmp_path: Path) -> None:
+    noted = {}
+    for name, template in (("same", "a film"), ("apart", "{{ title }}")):
+        changed = recipe.changed({"views.item.template": template})
+        noted[name] = encode(changed, tmp_path / f"{name}.parquet").notes
+        _, vectors = _read(tmp_path / f"{name}.parquet")
+        assert (len(np.unique(vectors[:40], axis=0)) == 1) == (name == "same")
+    assert noted["apart"] == ()
+    [said] = noted["same"]
+    assert said.startswith("all 40 texts of items are the same, so their vectors are equal")
+    assert "views.item.template" in said
+
+
 def test_what_is_wrong_is_said_before_anything_is_encoded(
     recipe: Recipe, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,8 +244,8 @@ def test_what_is_wrong_is_said_before_anything_is_encoded(
     there.write_bytes(b"")
     (tmp_path / "folder").mkdir()
     for match, given in {
-        "exists already: --overwrite": {"recipe": recipe, "target": there},
-        "folder exists already": {"recipe": recipe, "target": tmp_path / "folder"},
+        "exists already: --overwrite replaces it, --output names another file": {"recipe": recipe, "target": there},
+        "folder exists already: --output names another folder": {"recipe": recipe, "target": tmp_path / "folder"},
         "say what to encode": {"recipe": recipe, "target": tmp_path / "a", "run": tiny_run},
         "float32 or float16, not 'int4'": {"recipe": recipe, "target": tmp_path / "a", "numbers": "int4"},
     }.items():
