@@ -15,7 +15,6 @@ _TEXTS_SHOWN = 4
 _SHOWN = 8
 _WIDTH = 384
 """Width of the backbone's vectors."""
-"""How texts of a history are compared: as the language model reads them, the last ones most."""
 _SMALL = 20_000
 """Interactions below which batches are small, so that an epoch has enough steps, and ratings and clicks have no vectors
 of users and items: on 5,000 ratings these raised validation's RMSE from 0.883 to 0.903, on 35,000 they lowered it."""
