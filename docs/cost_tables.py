@@ -42,6 +42,65 @@ def epoch_cost() -> list[str]:
     ]
 
 
+STAGES = {
+    "read": "read files",
+    "prepare": "split, check for leaks",
+    "texts": "encode texts",
+    "baselines": "baselines",
+    "epoch": "an epoch",
+    "validation": "validate",
+    "test": "predict test",
+    "report": "figures and intervals",
+    "save": "save",
+    "load": "load",
+    "recommend": "recommend to 500 users",
+    "score": "score 20,000 pairs",
+}
+"""Stages of `benchmarks/growth.py`, in the order of a run."""
+
+
+def growth() -> list[str]:
+    """Processor seconds of every stage as interactions grow, and the exponents."""
+    report = results.load("growth.json")
+    lines: list[str] = []
+    for task, name in (("rating", "ratings"), ("click", "clicks"), ("ranking", "implicit feedback")):
+        if task not in report:
+            continue
+        runs, exponents = report[task]["runs"], report[task]["exponents"]
+        lines += ["", *table_header(name, *(f"{run['interactions']:,}" for run in runs), "exponent")]
+        for stage, called in STAGES.items():
+            seconds = (f"{run['stages'][stage]['seconds']:.2f}" for run in runs)
+            lines.append(table_row(called, *seconds, _exponent(exponents[stage])))
+        lines.append(table_row("all, s", *(f"{run['seconds']:.0f}" for run in runs), ""))
+        lines.append(table_row("peak memory, GiB", *(f"{run['peak_mib'] / 1024:.2f}" for run in runs), ""))
+    return lines[1:]
+
+
+def _exponent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def growth_large() -> list[str]:
+    """The same stages over ten million ratings, and over a million items."""
+    report = results.load("growth.json")
+    runs = [report[name] for name in ("large", "many_items") if name in report]
+    lines = table_header("stage", *(_size(run) for run in runs))
+    for stage, called in STAGES.items():
+        cells = (f"{one['seconds']:.1f} s, {one['peak_mib'] / 1024:.1f} GiB" for one in _stages(runs, stage))
+        lines.append(table_row(called, *cells))
+    whole = (f"{run['seconds']:,.0f} s, {run['peak_mib'] / 1024:.1f} GiB" for run in runs)
+    return [*lines, table_row("all, and its peak memory", *whole)]
+
+
+def _stages(runs: list[dict[str, Any]], stage: str) -> list[dict[str, float]]:
+    return [run["stages"][stage] for run in runs]
+
+
+def _size(run: dict[str, Any]) -> str:
+    what = "ratings" if run["task"] == "rating" else "interactions"
+    return f"{run['interactions']:,} {what}, {run['users']:,} users, {run['items']:,} items"
+
+
 def kbit_memory() -> list[str]:
     """Memory of training on 4-bit weights, with and without peft's preparation."""
     ways = {

@@ -30,6 +30,8 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "methods-smollm2": lambda: accuracy_tables.adapter_methods("smollm2"),
     "against-plain-peft": cost_tables.against_plain_peft,
     "epoch-cost": cost_tables.epoch_cost,
+    "growth": cost_tables.growth,
+    "growth-large": cost_tables.growth_large,
     "kbit-memory": cost_tables.kbit_memory,
     "wrapping": cost_tables.wrapping,
     "memory": cost_tables.memory,
