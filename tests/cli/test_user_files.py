@@ -29,7 +29,7 @@ def _written(folder: Path, name: str, content: bytes) -> Path:
         ("u.tsv", "age\tuser_id\r\n3\t007\r\n4\t8\r\n".encode("utf-16")),
         ("u.jsonl", b'{"user_id": "007", "age": 3}\n{"user_id": "8", "age": 4}\n'),
         ("u.json", json.dumps([{"user_id": "007"}, {"user_id": "8"}]).encode()),
-        ("u.csv.gz", gzip.compress(b"age,user_id\n3,007\n4,8\n")),
+        ("u.csv.gz", gzip.compress(b"age,user_id\n3,007\n4,8\n", mtime=0)),
         ("u.txt", b"user_id\n007\n8\n"),
     ],
 )
@@ -67,7 +67,7 @@ def test_runs_of_other_data_name_no_column(options: Any, tmp_path: Path, monkeyp
         ("u.tsv", b"user_id\tx\n1\t2\n2\t3\t4\n", "line 3: 3 columns where 2 are expected"),
         ("u.tsv", b"x\tuser_id\na\t007\nb\t008\tc\n", "line 3: 3 columns where 2 are expected"),
         ("u.jsonl", b'{"user_id": ["a"]}\n', "are no ids"),
-        ("u.csv.gz", gzip.compress(b"user_id,x\n" + b"1,2\n" * 9000)[:60], "damaged or cut off"),
+        ("u.csv.gz", gzip.compress(b"user_id,x\n" + b"1,2\n" * 9000, mtime=0)[:60], "damaged or cut off"),
         ("u.tsv", b"", "the file is empty"),
     ],
 )

@@ -230,7 +230,7 @@ def test_an_archive_has_one_member(tmp_path: Path) -> None:
     [
         (b"\x80\x04\x95" + b"\0" * 40, "a Python pickle, which could run code"),
         (b"SQLite format 3\0" + b"\0" * 90, "an SQLite database"),
-        (gzip.compress(b"a.csv" + b"\0" * 252 + b"ustar\0" + b"\0" * 250), "a tar archive"),
+        (gzip.compress(b"a.csv" + b"\0" * 252 + b"ustar\0" + b"\0" * 250, mtime=0), "a tar archive"),
         (b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", "an Excel workbook: save the sheet as CSV"),
         ("a,b\n".encode("utf-16-le"), "is UTF-16 without a byte order mark"),
     ],
