@@ -100,7 +100,7 @@ class ClickMeasure(Measure):
     """
 
     observe: Observe
-    metrics: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "uauc", "ece", *IMPRESSION_METRICS)
+    metrics: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "uauc", "ece")
 
     def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
         """Compute all of them, and the numbers of users and of impressions that are left out of means over them."""

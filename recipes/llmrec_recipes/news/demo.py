@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.plugins import KnowledgeGraph, RecDataset, interactions_table, table
 
-USERS, ARTICLES, IMPRESSIONS, SHOWN, DAYS = 120, 320, 500, 9, 10
+USERS, ARTICLES, IMPRESSIONS, SHOWN, DAYS = 80, 160, 420, 8, 10
 NEW_USERS = 0.2
 """Share of users without clicks before the first impression."""
 FRESH_HOURS = 12.0
