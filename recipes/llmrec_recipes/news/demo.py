@@ -1,9 +1,10 @@
 """Made-up news: topics decide who clicks, told by words of the title, and articles are clicked while they are fresh.
 
-Each article has a hidden topic, of which title and abstract hold a word or two among words that mean nothing, and a
-subject (an entity). Categories are coarse: two topics share one. Each user likes some topics and dislikes others. In an
-impression, half the articles came out within the last hours. A fifth of the users have no history. The newest days are
-validation and test; most of the articles shown there do not occur in training.
+Each article has a hidden topic, of which title and abstract hold a word each among words that mean nothing, and a
+subject (an entity). Categories are coarse: two topics share one. Each user likes some topics and dislikes others. In
+an impression, some articles are the newest and the others are older ones that the user has not clicked. A fifth of the
+users have no history. The newest days are validation and test; many of the articles shown there do not occur in
+training.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.plugins import KnowledgeGraph, RecDataset, interactions_table, table
 
-USERS, ARTICLES, IMPRESSIONS, SHOWN, DAYS = 80, 160, 420, 8, 10
+USERS, ARTICLES, IMPRESSIONS, SHOWN, FRESH, DAYS = 60, 150, 300, 8, 3, 10
 NEW_USERS = 0.2
 """Share of users without clicks before the first impression."""
 FRESH_HOURS = 12.0
@@ -83,15 +84,15 @@ def _shown(
     """Return the interactions' columns: impressions in order of time, each with at least one click."""
     names = ("user_id", "item_id", "rating", "timestamp", "part", "history", "history_rating", "kind", "impression")
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    taste, fame = rng.normal(0.0, 1.6, (USERS, len(TOPICS))), rng.normal(0.0, 0.5, len(NAMES))
+    taste, fame = rng.normal(0.0, 2.0, (USERS, len(TOPICS))), rng.normal(0.0, 0.5, len(NAMES))
     clicked: list[list[str]] = [
         [] if rng.random() < NEW_USERS else _earlier(taste[user], topic, rng) for user in range(USERS)
     ]
     for at, hour in enumerate(np.sort(rng.uniform(12.0, DAYS * 24.0, IMPRESSIONS)).tolist()):
         user = int(rng.integers(USERS))
-        there = np.flatnonzero(out < hour)
-        newest = there[-max(1, SHOWN // 2) :]
-        older = rng.permutation(there[: -max(1, SHOWN // 2)])[: SHOWN - len(newest)]
+        there = np.array([one for one in np.flatnonzero(out < hour) if f"N{one + 1}" not in clicked[user]], np.int64)
+        newest = there[-FRESH:]
+        older = rng.permutation(there[:-FRESH])[: SHOWN - FRESH]
         articles = rng.permutation(np.concatenate([newest, older]))
         fresh = np.exp(-(hour - out[articles]) / FRESH_HOURS)
         odds = taste[user, topic[articles]] + 2.0 * fresh + fame[subject[articles]] - 1.8

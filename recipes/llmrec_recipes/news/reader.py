@@ -51,6 +51,7 @@ class News(Reader):
 
     summary: ClassVar[str] = "Microsoft News (MIND): clicks by impression, histories, article texts and entities"
     Config: ClassVar[type[Options]] = NewsOptions
+    options: Options = NewsOptions()
 
     def read(self, path: Path, graph: Path | None) -> RecDataset:
         """Read ``behaviors.tsv`` and ``news.tsv`` of one folder, or of the folders of train and dev."""
