@@ -2,8 +2,8 @@
 
 Each article has a hidden topic, of which title and abstract hold a word each among words that mean nothing, and a
 subject (an entity). Categories are coarse: two topics share one. Each user likes some topics and dislikes others. In
-an impression, some articles are the newest and the others are older ones that the user has not clicked. A fifth of the
-users have no history. The newest days are validation and test; many of the articles shown there do not occur in
+an impression, some articles are the newest and the others are older ones that the user has not clicked. Some users are
+there once, without a history. The newest days are validation and test; many of the articles shown there do not occur in
 training.
 """
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from llmrec_peft.plugins import KnowledgeGraph, RecDataset, interactions_table, table
 
 USERS, ARTICLES, IMPRESSIONS, SHOWN, FRESH, DAYS = 60, 150, 300, 8, 3, 10
-NEW_USERS = 0.2
-"""Share of users without clicks before the first impression."""
+NEW_USERS = 0.15
+"""Share of the impressions that are the first and only one of a user."""
 FRESH_HOURS = 12.0
 VALID_FROM, TEST_FROM = 7.0, 8.2
 """Days after which validation and test begin."""
@@ -68,7 +68,7 @@ def demo_dataset(seed: int) -> RecDataset:
         name="made-up news",
         interactions=interactions_table(**columns),
         items=table(items),
-        users=table({"user_id": [f"U{user + 1}" for user in range(USERS)]}),
+        users=table({"user_id": list(dict.fromkeys(columns["user_id"]))}),
         rating_range=(0, 1),
         graph=KnowledgeGraph(table(triples), table({"item_id": ids, "entity_id": nodes})),
         licence="Made up by this package with a fixed seed; nobody's clicks.",
@@ -85,11 +85,12 @@ def _shown(
     names = ("user_id", "item_id", "rating", "timestamp", "part", "history", "history_rating", "kind", "impression")
     columns: dict[str, list[Any]] = {name: [] for name in names}
     taste, fame = rng.normal(0.0, 2.0, (USERS, len(TOPICS))), rng.normal(0.0, 0.5, len(NAMES))
-    clicked: list[list[str]] = [
-        [] if rng.random() < NEW_USERS else _earlier(taste[user], topic, rng) for user in range(USERS)
-    ]
+    clicked = [_earlier(taste[user], topic, rng) for user in range(USERS)]
     for at, hour in enumerate(np.sort(rng.uniform(12.0, DAYS * 24.0, IMPRESSIONS)).tolist()):
         user = int(rng.integers(USERS))
+        if rng.random() < NEW_USERS:
+            user, taste = len(clicked), np.vstack([taste, rng.normal(0.0, 2.0, len(TOPICS))])
+            clicked.append([])
         there = np.array([one for one in np.flatnonzero(out < hour) if f"N{one + 1}" not in clicked[user]], np.int64)
         newest = there[-FRESH:]
         older = rng.permutation(there[:-FRESH])[: SHOWN - FRESH]
