@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.plugins import KnowledgeGraph, table
-from llmrec_peft.tabular.markup import without_markup
+from llmrec_peft.plugins import KnowledgeGraph, table, without_markup
 from llmrec_recipes.news.mind_files import NEWS, MindFile
 
 if TYPE_CHECKING:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from llmrec_peft.plugins import InputError
-from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.places import lines_of_rows
-from llmrec_peft.tabular.read import read_table
-from llmrec_peft.tabular.table_read import BadRow
+from llmrec_peft.plugins import FileForm, InputError, lines_of_rows, read_table
 from llmrec_recipes.text_files import required_file
 
 if TYPE_CHECKING:
@@ -110,7 +106,7 @@ class MindFile:
             why: What is wrong with it, and what belongs there.
         """
         line = lines_of_rows(self.path, self._form, [row])[0]
-        raise InputError(str(BadRow(self.path, line, column, why)))
+        raise InputError(f"{self.path}, line {line}, column {column!r}: {why}")
 
     def require_ids(self, column: str, distinct: bool) -> None:
         """Refuse ids that are empty or hold blanks, or, if asked for, that are there twice."""
