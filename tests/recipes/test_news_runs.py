@@ -13,6 +13,7 @@ from quick_runs import Trained
 
 from llmrec_peft import Recommender
 from llmrec_peft.artifact.predictions import NAME, read_predictions
+from llmrec_peft.cli.figures import print_figures
 from llmrec_peft.data.dataset import column
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.impression_metrics import IMPRESSION_METRICS, by_impression
@@ -83,6 +84,16 @@ def test_a_run_answers_from_clicks_alone_and_users_without_any_too(run: Path) ->
     assert [len(found.items) for found in recommender.recommend(["U1", "nobody"], 3)] == [3, 3]
     told = recommender.score(["nobody", "nobody"], ["N1", "N2"], histories=[[], [("N3", 1.0)]])
     assert np.isfinite(told).all()
+
+
+def test_the_table_says_how_many_impressions_have_no_order(
+    metrics: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_figures(metrics)
+    assert "leave out" not in capsys.readouterr().out
+    after = {**metrics["test"]["after"], "impression_left_out": 3}
+    print_figures({**metrics, "test": {**metrics["test"], "after": after}})
+    assert "means over impressions leave out 3 of them that are all clicked" in capsys.readouterr().out
 
 
 def test_made_up_titles_tell_the_topic_and_parts_cut_no_impression() -> None:
