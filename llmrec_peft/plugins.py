@@ -34,6 +34,7 @@ torch; a plugin imports torch and peft inside the functions that compute, so tha
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
@@ -71,6 +72,10 @@ from llmrec_peft.signals.contract import Signal, SignalContext
 if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.signals.parts.row_table import RowTable
+    from llmrec_peft.tabular.form import FileForm
+    from llmrec_peft.tabular.markup import without_markup
+    from llmrec_peft.tabular.places import lines_of_rows
+    from llmrec_peft.tabular.read import read_table
 
 __all__ = [
     "AdapterMethod",
@@ -80,6 +85,7 @@ __all__ = [
     "Batch",
     "Capabilities",
     "Download",
+    "FileForm",
     "GgufFile",
     "HeadContext",
     "HeadOutput",
@@ -105,6 +111,7 @@ __all__ = [
     "attach_peft",
     "interactions_table",
     "layers_refusal",
+    "lines_of_rows",
     "load_peft",
     "matrix_scores",
     "norms_of",
@@ -113,6 +120,7 @@ __all__ = [
     "products",
     "rank_refusal",
     "read_adapter",
+    "read_table",
     "require_tensors",
     "save_peft",
     "sublayers",
@@ -120,22 +128,28 @@ __all__ = [
     "target_linears",
     "transposed",
     "whole_or_bare",
+    "without_markup",
     "without_unknown",
     "write_adapter",
 ]
 
 
+_ON_FIRST_USE = {
+    "Backbone": "llmrec_peft.backbone.load",
+    "FileForm": "llmrec_peft.tabular.form",
+    "RowTable": "llmrec_peft.signals.parts.row_table",
+    "lines_of_rows": "llmrec_peft.tabular.places",
+    "read_table": "llmrec_peft.tabular.read",
+    "without_markup": "llmrec_peft.tabular.markup",
+}
+"""Modules of the names that are imported when they are asked for."""
+
+
 def __getattr__(name: str) -> Any:
-    """Import what needs transformers or torch on first use, which listing plugins need not wait for."""
-    if name == "Backbone":
-        from llmrec_peft.backbone.load import Backbone
-
-        return Backbone
-    if name == "RowTable":
-        from llmrec_peft.signals.parts.row_table import RowTable
-
-        return RowTable
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import what needs transformers, torch or Arrow on first use, which listing plugins need not wait for."""
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
 
 
 def __dir__() -> list[str]:

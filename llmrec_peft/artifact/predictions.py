@@ -61,6 +61,7 @@ class Predictions:
         label: Labels as the owner gives them, float32 [n].
         heads: Predictions under each head, by its name; the primary one first.
         person: Number of each example's person, int64 [n], where several users are records of one; else None.
+        impression: Number of the list that each example's item was shown in, int64 [n], where known; else None.
     """
 
     user: Sequence[str]
@@ -68,6 +69,7 @@ class Predictions:
     label: NDArray[np.float32]
     heads: Mapping[str, HeadPredictions]
     person: NDArray[np.int64] | None = None
+    impression: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -81,9 +83,9 @@ class Predictions:
         """Return the same examples sorted by user, item and label; equal ones stay in their order."""
         rows = np.lexsort((self.label, numbered(self.item), numbered(self.user)))
         heads = {name: head.take(rows) for name, head in self.heads.items()}
-        person = None if self.person is None else self.person[rows]
+        person, shown = (None if own is None else own[rows] for own in (self.person, self.impression))
         users, items = ([names[row] for row in rows.tolist()] for names in (self.user, self.item))
-        return Predictions(users, items, self.label[rows], heads, person)
+        return Predictions(users, items, self.label[rows], heads, person, shown)
 
     def by_person(self) -> NDArray[np.int64]:
         """Return which examples are of one person, numbered in the order of these examples, int64 [n].
@@ -108,10 +110,13 @@ def numbered(names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions: ``user_id``, ``item_id``, ``label``, ``person`` if known, ``HEAD/MODEL`` for every model."""
+    """Write predictions: ``user_id``, ``item_id``, ``label``, ``HEAD/MODEL`` for every model, and what groups them.
+
+    These columns are ``person`` and ``impression``, where they are known.
+    """
     columns: dict[str, Any] = {"user_id": predictions.user, "item_id": predictions.item, "label": predictions.label}
-    if predictions.person is not None:
-        columns["person"] = predictions.person
+    groups = {"person": predictions.person, "impression": predictions.impression}
+    columns |= {name: numbers for name, numbers in groups.items() if numbers is not None}
     facts: dict[str, Any] = {}
     for name, head in predictions.heads.items():
         facts[name] = {"task": head.task, "metric": head.metric, "best_baseline": head.best_baseline}
@@ -145,8 +150,10 @@ def read_predictions(path: Path, content: bytes | bytearray | None = None) -> Pr
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise table.wrong(f"its head says {(str(error).splitlines() or ['nothing'])[0][:80]!r}") from None
     users, items = table.texts("user_id"), table.texts("item_id")
-    person = table.numbers("person", pa.int64()) if "person" in table.schema.names else None
-    return Predictions(users, items, table.numbers("label", pa.float32()), heads, person).in_order()
+    person, shown = (
+        table.numbers(name, pa.int64()) if name in table.schema.names else None for name in ("person", "impression")
+    )
+    return Predictions(users, items, table.numbers("label", pa.float32()), heads, person, shown).in_order()
 
 
 def _head(table: Table, name: str, facts: Mapping[str, Any]) -> HeadPredictions:

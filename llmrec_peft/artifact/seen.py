@@ -44,6 +44,9 @@ class Seen:
     def of(cls, learned: Interactions, everything: Interactions) -> Seen:
         """Collect a run's known interactions of its users: given histories, then training interactions by time.
 
+        Where given histories hold one label alone, such as clicks, training interactions of other labels are left out:
+        whoever answers from these entries reads what the model was trained to read.
+
         Args:
             learned: Interactions that were trained on.
             everything: Interactions of all parts; if the owner gives histories, each user's longest is taken.
@@ -61,6 +64,8 @@ class Seen:
         width = np.int64(max(item.max(initial=0), history_item.max(initial=0)) + 1)
         pair, history_pair = user * width + item, history_user * width + history_item
         fresh = ~among(pair, history_pair)
+        if len(histories.label) and histories.time is None and (histories.label == histories.label[0]).all():
+            fresh &= label == histories.label[0]
         return cls(
             np.concatenate([history_user, user[fresh]]),
             np.concatenate([history_item, item[fresh]]),

@@ -15,7 +15,7 @@ from llmrec_peft.evaluation.intervals import paired_interval
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
 from llmrec_peft.evaluation.weighted import Figure
-from llmrec_peft.workflows.compare import METRICS, Run
+from llmrec_peft.workflows.compare import METRICS, Run, require_lists
 
 Side = Sequence[tuple[Path, str]]
 """Run folders, one per split, and the model of each that is compared."""
@@ -50,6 +50,7 @@ def pooled_comparison(first: Side, second: Side, metric: str, resamples: int) ->
     if metric not in METRICS[task]:
         raise InputError(f"metric {metric!r}: of {task} heads these can be compared: {', '.join(METRICS[task])}")
     examples = _together(ours)
+    require_lists(metric, examples)
     measure = measure_of(task, lambda label: label, np.zeros(1, np.int64))
     figures = [
         _figure([_scores(run, model) for run, (_, model) in zip(runs, side, strict=True)], metric, measure, examples)
@@ -82,7 +83,9 @@ def _together(runs: Sequence[Run]) -> Interactions:
     label = np.concatenate([run.head(None).observed for run in runs]).astype(np.float32)
     persons = [run.predictions.person for run in runs]
     person = np.concatenate([one for one in persons if one is not None]) if persons[0] is not None else None
-    return Interactions(user, item, label, np.zeros(len(label), np.int64), person=person)
+    lists = [run.predictions.impression for run in runs]
+    shown = np.concatenate([one for one in lists if one is not None]) if lists[0] is not None else None
+    return Interactions(user, item, label, np.zeros(len(label), np.int64), person=person, impression=shown)
 
 
 def _scores(run: Run, model: str) -> NDArray[np.floating]:

@@ -58,6 +58,9 @@ def _print_head(title: str, report: Mapping[str, Any]) -> None:
     left_out = after.get("uauc_users_left_out")
     if left_out:
         print_line(f"uauc leaves out {left_out} users whose test examples are all of one class")
+    one_class = after.get("impression_left_out")
+    if one_class:
+        print_line(f"means over impressions leave out {one_class} of them that are all clicked or all unclicked")
 
 
 def _figure(row: Mapping[str, float], metric: str) -> str:

@@ -30,6 +30,7 @@ class Batch:
         history: Items of the user's history before the example, newest last, int64 [B, L]; 0 for no entry.
         history_label: Their labels, float32 [B, L].
         history_age: Days from them to the example, float32 [B, L]; None if times are not known.
+        time: Time of each example, int64 [B], in the unit of the interactions; None if it is not known.
         vectors: Vectors of texts by view, float32; filled in by the model (`llmrec_peft.model.text_source`):
             ``item`` [B, width], ``candidates`` [C, width], ``history`` [B, L, width], ``user`` [B, width] and
             ``prompt`` [B, width].
@@ -51,6 +52,7 @@ class Batch:
     history: Tensor | None = None
     history_label: Tensor | None = None
     history_age: Tensor | None = None
+    time: Tensor | None = None
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
     example: Tensor | None = None
     candidates: Tensor | None = None
@@ -84,6 +86,7 @@ class Batch:
             item=torch.from_numpy(interactions.item[rows]).to(device),
             label=torch.from_numpy(interactions.label[rows]).to(device),
             example=torch.from_numpy(interactions.rows[rows]).to(device),
+            time=torch.from_numpy(interactions.timestamp[rows]).to(device),
         )
         if history_length is not None and interactions.history is not None:
             batch.read(interactions.history.take(rows), history_length, interactions.timestamp[rows])

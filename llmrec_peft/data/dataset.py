@@ -48,6 +48,7 @@ class RecDataset:
             the data, else empty), ``history`` (item ids, oldest first) and ``history_rating`` (their labels) if the
             owner gives each record's history, ``kind`` if the owner groups records (such as ``warm`` and ``cold``),
             ``person`` if several users are records of one person (whole persons are then resampled for intervals),
+            ``impression`` if items were shown in lists that users clicked in (clicks are then also measured by list),
             and ``review`` if users write reviews.
         items: Column ``item_id``, ``title``, and whatever the text views and `features` may name; None is missing.
         users: Column ``user_id`` and all other columns that describe users.

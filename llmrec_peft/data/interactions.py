@@ -28,6 +28,7 @@ class Interactions:
         history: The user's history before each interaction; None if nothing reads it.
         row: Row of each interaction in the whole dataset, int64 [n]; None for the whole dataset.
         person: Number of the person of each interaction, int64 [n]; None where each user is one.
+        impression: Number of the list of items that each was shown in, int64 [n]; None where no lists are known.
     """
 
     user: NDArray[np.int64]
@@ -37,6 +38,7 @@ class Interactions:
     history: Histories | None = None
     row: NDArray[np.int64] | None = None
     person: NDArray[np.int64] | None = None
+    impression: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -46,7 +48,8 @@ class Interactions:
             item=numbered(dataset.interactions, "item_id", vocabulary.items),
             label=_own(numbers(dataset.interactions, "rating"), np.float32),
             timestamp=_own(numbers(dataset.interactions, "timestamp"), np.int64),
-            person=_persons(dataset),
+            person=_distinct(dataset, "person"),
+            impression=_distinct(dataset, "impression"),
         )
 
     def __len__(self) -> int:
@@ -68,6 +71,7 @@ class Interactions:
             history,
             self.rows[rows],
             None if self.person is None else self.person[rows],
+            None if self.impression is None else self.impression[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
@@ -111,7 +115,14 @@ class Interactions:
             np.concatenate([self.timestamp, self.timestamp[record]]),
             replace(histories, time=None).joined(new),
             person=None if self.person is None else np.concatenate([self.person, self.person[record]]),
+            impression=None if self.impression is None else np.concatenate([self.impression, self._new_lists(len(at))]),
         )
+
+    def _new_lists(self, count: int) -> NDArray[np.int64]:
+        """Return numbers of impressions that are not in use, one for each of some examples that no list showed."""
+        assert self.impression is not None  # noqa: S101 - asked for where there are some
+        first = int(self.impression.max(initial=-1)) + 1
+        return np.arange(first, first + count, dtype=np.int64)
 
     def counts_by_item(self, num_items: int) -> NDArray[np.int64]:
         """Return how often each item index occurs, [num_items]."""
@@ -127,11 +138,11 @@ def _own(values: NDArray[Any], dtype: type[Number]) -> NDArray[Number]:
     return np.array(values, dtype) if not values.flags.writeable else values.astype(dtype, copy=False)
 
 
-def _persons(dataset: RecDataset) -> NDArray[np.int64] | None:
-    """Number the persons of a dataset's interactions, int64 [n]; None where each user is one."""
-    if "person" not in dataset.interactions.column_names:
+def _distinct(dataset: RecDataset, name: str) -> NDArray[np.int64] | None:
+    """Number the distinct texts of a column of interactions in their order, int64 [n]; None without the column."""
+    if name not in dataset.interactions.column_names:
         return None
     from pyarrow import compute
 
-    values = arrow(dataset.interactions).column("person")
+    values = arrow(dataset.interactions).column(name)
     return places_of(values, sorted(compute.unique(values).to_pylist()), start=0)

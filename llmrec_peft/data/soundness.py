@@ -179,7 +179,7 @@ def _require_values(dataset: RecDataset) -> None:
         raise InputError(
             f"{dataset.name}: timestamp {time[wrong[0]]} of interaction {wrong[0]} is too large ({len(wrong)} such)"
         )
-    for name in sorted({"part", "kind", "review", "person"}.intersection(table.column_names)):
+    for name in sorted({"part", "kind", "review", "person", "impression"}.intersection(table.column_names)):
         if not _is_text(arrow(table).column(name).type):
             kind = arrow(table).column(name).type
             raise InputError(f"{dataset.name}: {name} of interactions has type {kind} where texts belong")
@@ -188,8 +188,9 @@ def _require_values(dataset: RecDataset) -> None:
         raise InputError(
             f"{dataset.name}: part {quoted(strange[0])} of interactions is none of train, valid, test or empty"
         )
-    if "person" in table.column_names and arrow(table).column("person").null_count:
-        raise InputError(f"{dataset.name}: an interaction has no person, where others have one")
+    for name in ("person", "impression"):
+        if name in table.column_names and arrow(table).column(name).null_count:
+            raise InputError(f"{dataset.name}: an interaction has no {name}, where others have one")
     if "history" in table.column_names or "history_rating" in table.column_names:
         _require_histories(dataset)
 

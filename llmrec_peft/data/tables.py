@@ -65,6 +65,7 @@ def interactions_table(
     kind: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
     review: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
     person: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
+    impression: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
 ) -> Dataset:
     """Make the interactions table with the column types that `RecDataset` promises.
 
@@ -83,6 +84,7 @@ def interactions_table(
         kind: Group of each record, if the owner names such groups (``warm``, ``cold``).
         review: What the user wrote about the item.
         person: Person of each interaction, where several users are records of one person.
+        impression: Id of the list of items that each interaction was shown in, where the owner knows such lists.
 
     Returns:
         A `datasets.Dataset` with n rows.
@@ -113,7 +115,7 @@ def interactions_table(
         columns |= {"history": _lists(history), "history_rating": _lists(history_rating)}
         if not is_arrow(history):
             text_column("history", [entry for row in history if set(map(type, row)) - {str} for entry in row])
-    for name, texts in (("kind", kind), ("review", review), ("person", person)):
+    for name, texts in (("kind", kind), ("review", review), ("person", person), ("impression", impression)):
         if texts is not None:
             kinds[name], columns[name] = Value("string"), texts
     features = Features(kinds)

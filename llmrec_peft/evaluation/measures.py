@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.click_metrics import click_report
+from llmrec_peft.evaluation.impression_metrics import IMPRESSION_METRICS, Impressions, by_impression
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
 from llmrec_peft.evaluation.ranking_metrics import (
     gains_at_k,
@@ -25,6 +26,7 @@ from llmrec_peft.evaluation.rating_metrics import rating_report
 from llmrec_peft.evaluation.weighted import (
     Figure,
     auc_figure,
+    impression_figure,
     log_loss_figure,
     mae_figure,
     mean_figure,
@@ -91,7 +93,7 @@ class RatingMeasure(Measure):
 
 @dataclass(frozen=True)
 class ClickMeasure(Measure):
-    """Clicks: AUC, log-loss, AUC by user, calibration error.
+    """Clicks: AUC, log-loss, AUC by user, calibration error; and, where lists of items were shown, their order.
 
     Attributes:
         observe: Maps labels to 1 and 0.
@@ -101,12 +103,18 @@ class ClickMeasure(Measure):
     metrics: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "uauc", "ece")
 
     def report(self, outcome: Outcome, part: Interactions) -> dict[str, float]:
-        """Compute all of them, and the number of users that AUC by user leaves out."""
-        return click_report(_scores(outcome), self.observe(part.label), part.user)
+        """Compute all of them, and the numbers of users and of impressions that are left out of means over them."""
+        report = click_report(_scores(outcome), self.observe(part.label), part.user)
+        lists = {} if part.impression is None else self._impressions(outcome, part).report()
+        return {**lists, **report}
 
     def weighted(self, metric: str, outcome: Outcome, part: Interactions) -> Figure:
-        """Return AUC, log-loss or AUC by user as a function of weights."""
+        """Return AUC, log-loss, AUC by user or a mean over impressions as a function of weights."""
         scores, observed = _scores(outcome), self.observe(part.label)
+        if metric in IMPRESSION_METRICS:
+            if part.impression is None:
+                raise ValueError(f"{metric}: these data do not say which items were shown together")
+            return impression_figure(self._impressions(outcome, part), metric, part.impression)
         if metric == "uauc":
             return user_auc_figure(scores, observed, part.user)
         figures = {"auc": auc_figure, "log_loss": log_loss_figure}
@@ -119,8 +127,12 @@ class ClickMeasure(Measure):
         return np.asarray(_scores(outcome)[rows])
 
     def clusters(self, metric: str, part: Interactions) -> dict[str, NDArray[np.int64]]:
-        """Return users, or persons, only for AUC by user, which is a mean over users."""
-        return _people(part) if metric == "uauc" else super().clusters(metric, part)
+        """Return users, or persons, only for means over users or over the impressions of a user."""
+        return _people(part) if metric in ("uauc", *IMPRESSION_METRICS) else super().clusters(metric, part)
+
+    def _impressions(self, outcome: Outcome, part: Interactions) -> Impressions:
+        assert part.impression is not None  # noqa: S101 - whoever calls has looked
+        return by_impression(_scores(outcome), self.observe(part.label), part.impression)
 
 
 @dataclass(frozen=True)

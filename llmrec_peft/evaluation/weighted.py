@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.evaluation.click_metrics import Labels, auc_by_user, binary_examples, log_losses
+from llmrec_peft.evaluation.impression_metrics import Impressions
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -29,11 +30,13 @@ class SumFigure:
         columns: x_1, x_2, …, float64 [n] each.
         of: f, from the sums, [number of columns].
         units: What is repeated as a whole only, such as users, int [n]; None for single examples.
+        mean_over: What the figure is called, and whose numbers `units` are, for messages.
     """
 
     columns: tuple[NDArray[np.float64], ...]
     of: Callable[[NDArray[np.float64]], float]
     units: Ints | None = None
+    mean_over: str = "AUC by user"
 
     def __call__(self, weights: Weights) -> float:
         """Compute the figure."""
@@ -54,7 +57,10 @@ class SumFigure:
         if self.units is not None:
             _, first, place = np.unique(self.units, return_index=True, return_inverse=True)
             if not np.array_equal(values, values[first][place]):
-                raise ValueError("AUC by user is resampled by whole users: examples of one user have unequal weights")
+                raise ValueError(
+                    f"{self.mean_over} is resampled by whole {self.mean_over.rpartition(' ')[2]}s: examples of one have"
+                    " unequal weights"
+                )
 
 
 def rmse_figure(predicted: Floats, observed: Floats) -> Figure:
@@ -148,6 +154,19 @@ def user_auc_figure(scores: Floats, labels: Labels, user: Ints) -> Figure:
     of_users, ones = np.zeros((2, len(user)))
     of_users[at], ones[at] = values, 1.0  # a user's AUC stands at the first of the user's examples
     return SumFigure((of_users, ones), _ratio, np.asarray(user))
+
+
+def impression_figure(found: Impressions, metric: str, impression: Ints) -> Figure:
+    """Return a mean over impressions as a function of weights that are constant within an impression.
+
+    Args:
+        found: Metrics of each impression.
+        metric: One of `IMPRESSION_METRICS`.
+        impression: Number of each example's impression, [n].
+    """
+    value, ones = np.zeros((2, len(impression)))
+    value[found.first], ones[found.first] = found.values[metric], 1.0
+    return SumFigure((value, ones), _ratio, np.asarray(impression), "a mean by impression")
 
 
 def _ratio(sums: NDArray[np.float64]) -> float:

@@ -53,13 +53,16 @@ def _fitted(head: TaskHead[Any], prepared: Prepared, item_vectors: Tensor | None
     if head.task == "rating":
         yield from rating_baselines(train, valid, fit, test, vocabulary.num_users, vocabulary.num_items, span)
     elif head.task == "click":
+        from llmrec_peft.data.rows import Columns as ItemColumns
         from llmrec_peft.evaluation.baselines.click import ClickData, click_baselines
+        from llmrec_peft.evaluation.baselines.groups import groups_of
 
         train, valid, fit, test = (
             replace(part, label=head.observed(part.label, span)) for part in (train, valid, fit, test)
         )
-        data = ClickData(train, valid, fit, test, vocabulary.num_items, item_vectors, protocol.in_time)
-        yield from click_baselines(data)
+        columns = ItemColumns(prepared.dataset.items)
+        how = (vocabulary.num_items, item_vectors, protocol.in_time, head.metric, groups_of(columns))
+        yield from click_baselines(ClickData(train, valid, fit, test, *how))
     else:
         from llmrec_peft.evaluation.baselines.ranking import RankingData, ranking_baselines
 

@@ -94,7 +94,7 @@ class Judge:
         even = np.ones(len(first))
         gain = self._sign * (figures[0](even) - figures[1](even))
         found = []
-        for cluster in (part.user if part.person is None else part.person, part.item):
+        for cluster in self._measure.clusters(self.metric, part).values():
             drawn = self._sign * _resampled(figures[0], figures[1], cluster)
             if len(drawn):
                 found.append((float(drawn.std()), *np.quantile(drawn, [0.025, 0.975])))

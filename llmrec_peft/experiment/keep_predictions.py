@@ -36,7 +36,7 @@ def keep_predictions(folder: Path, heads: Mapping[str, HeadOutcomes], prepared: 
             models={model: _plain(outcome) for model, outcome in outcomes.items()},
         )
     users, items = prepared.ids(test)
-    write_predictions(folder / NAME, Predictions(users, items, test.label, found, test.person))
+    write_predictions(folder / NAME, Predictions(users, items, test.label, found, test.person, test.impression))
 
 
 def _plain(outcome: Outcome) -> NDArray[np.floating]:

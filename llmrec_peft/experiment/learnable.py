@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
+from llmrec_peft.evaluation.click_metrics import auc_by_user
+from llmrec_peft.evaluation.impression_metrics import IMPRESSION_METRICS
+from llmrec_peft.heads.contract import TaskHead
 from llmrec_peft.recipe import Recipe
 
 
 def require_learnable(recipe: Recipe, dataset: RecDataset, interactions: Interactions, parts: Split) -> None:
-    """Refuse a single user or item, labels that are all equal, and clicks of one class in validation or test.
+    """Refuse a single user or item, equal labels, and clicks of one class in validation, test or all impressions.
 
     Args:
         recipe: Heads that learn.
@@ -51,6 +56,26 @@ def require_learnable(recipe: Recipe, dataset: RecDataset, interactions: Interac
                     for part, rows in (("validation", parts.valid), ("test", parts.test))
                 },
             )
+            if head.metric in IMPRESSION_METRICS:
+                for part, rows in (("validation", parts.valid), ("test", parts.test)):
+                    _require_impressions(f"head {name}", part, dataset, interactions.take(rows), head)
+
+
+def _require_impressions(
+    head: str, part: str, dataset: RecDataset, examples: Interactions, reads: TaskHead[Any]
+) -> None:
+    """Refuse a metric by impression where no impression has both a clicked and an unclicked item."""
+    if examples.impression is None:
+        raise InputError(
+            f"{head}: {dataset.name} does not say which items were shown together; choose head.metric=auc, or give"
+            " interactions a column impression"
+        )
+    observed = reads.observed(examples.label, dataset.rating_range)
+    if not len(auc_by_user(observed, observed, examples.impression)[0]):
+        raise InputError(
+            f"{head}: no impression of the {part} part of {dataset.name} has both a clicked and an unclicked item;"
+            " choose head.metric=auc, or give more data"
+        )
 
 
 def _require_classes(name: str, dataset: RecDataset, observed: dict[str, np.ndarray]) -> None:

@@ -40,6 +40,9 @@ class ClickOptions(Options):
     """Dropout on the joined user and item vectors, and on an encoder's prompt vector."""
     prompt_scale: float = Field(default=1.0, gt=0.0, le=100.0)
     """Initial factor on a decoder's logit of Yes − No; it is learnt."""
+    metric: Literal["auc", "impression_auc"] = "auc"
+    """Metric by which epochs, baselines and blends are chosen: AUC over all pairs, or the mean of the AUCs of lists
+    of shown items, in data that know such lists (impressions)."""
     calibration: Calibration = "platt"
     """How scores become probabilities, fitted on validation: `platt`, `isotonic` or `none`."""
 
@@ -65,9 +68,13 @@ class ClickHead(TaskHead[ClickOptions]):
     summary: ClassVar[str] = "probability of a click or a like, calibrated; pairs of vectors, or prompts"
     Config: ClassVar[type[Options]] = ClickOptions
     task: ClassVar[Task] = "click"
-    metric: ClassVar[str] = "auc"
+    metric: str = "auc"
     lower_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "log-odds"
+
+    def __init__(self, config: ClickOptions) -> None:
+        super().__init__(config)
+        self.metric = config.metric
 
     def build(self, context: HeadContext) -> nn.ModuleDict:
         """Make b (the log-odds of the training labels), the calibrator, and the layers for prompts."""

@@ -115,8 +115,8 @@ class TaskHead(ABC, Generic[C]):
     """Determines metrics and baselines."""
     views: ClassVar[tuple[str, ...]] = ("item",)
     """Text views that it reads."""
-    metric: ClassVar[str]
-    """Primary metric, by which the best epoch is chosen."""
+    metric: str
+    """Primary metric, by which the best epoch is chosen; the class has one, an object may have another."""
     lower_is_better: ClassVar[bool]
     """Direction of the primary metric."""
     listwise: ClassVar[bool] = False

@@ -58,7 +58,7 @@ class ExplanationHead(TaskHead[ExplanationOptions]):
     summary: ClassVar[str] = "one or two sentences from the evidence, learnt from reviews by a decoder"
     Config: ClassVar[type[Options]] = ExplanationOptions
     task: ClassVar[Task] = "writing"
-    metric: ClassVar[str] = "perplexity"
+    metric: str = "perplexity"
     lower_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "nats a token"
 

@@ -51,7 +51,7 @@ class RankingHead(TaskHead[RankingOptions]):
     summary: ClassVar[str] = "order of the whole catalogue, by sampled or full softmax or pair by pair"
     Config: ClassVar[type[Options]] = RankingOptions
     task: ClassVar[Task] = "ranking"
-    metric: ClassVar[str] = "ndcg@10"
+    metric: str = "ndcg@10"
     lower_is_better: ClassVar[bool] = False
     listwise: ClassVar[bool] = True
 

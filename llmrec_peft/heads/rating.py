@@ -34,7 +34,7 @@ class RatingHead(TaskHead[RatingOptions]):
 
     summary: ClassVar[str] = "predicted stars, trained by squared, absolute or Huber error"
     Config: ClassVar[type[Options]] = RatingOptions
-    metric: ClassVar[str] = "rmse"
+    metric: str = "rmse"
     lower_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "stars"
 

@@ -50,7 +50,7 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
     summary: ClassVar[str] = "two towers for nearest-neighbour search, by in-batch contrast"
     Config: ClassVar[type[Options]] = RetrievalOptions
     task: ClassVar[Task] = "ranking"
-    metric: ClassVar[str] = "recall@10"
+    metric: str = "recall@10"
     lower_is_better: ClassVar[bool] = False
     listwise: ClassVar[bool] = True
 

@@ -13,6 +13,7 @@ from llmrec_peft.artifact.predictions import NAME, HeadPredictions, Predictions,
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.evaluation.impression_metrics import IMPRESSION_METRICS
 from llmrec_peft.evaluation.intervals import GroupInterval, group_interval
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, Measure, measure_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
@@ -24,7 +25,7 @@ BEST = ("best", "line")
 """Names of the trivial baseline that was best on validation; the second is what versions up to 0.1 called it."""
 METRICS = {
     "rating": ("rmse", "mae"),
-    "click": ("auc", "log_loss", "uauc"),
+    "click": ("auc", "log_loss", "uauc", *IMPRESSION_METRICS),
     "ranking": ("ndcg@10", "hr@10", "mrr", "recall@10"),
 }
 """Metrics of each task that examples can be resampled under."""
@@ -153,6 +154,7 @@ def compare(
     if metric not in METRICS[task]:
         raise InputError(f"metric {metric!r}: of {task} heads these can be compared: {', '.join(METRICS[task])}")
     examples = _examples(ours[0].predictions, ours[0].head(head))
+    require_lists(metric, examples)
     measure = measure_of(task, lambda label: label, np.zeros(1, np.int64))
     sides = (
         _side("first", ours, lambda run: model, measure, metric, head, examples),
@@ -166,6 +168,16 @@ def compare(
     except ValueError as error:
         raise InputError(f"metric {metric}: {error}") from None
     return _report(metric, sides, intervals, len(examples), _notes(ours, theirs if own is None else []))
+
+
+def require_lists(metric: str, examples: Interactions) -> None:
+    """Refuse a metric by impression for examples that no impressions are known of.
+
+    Raises:
+        InputError: Naming the metric.
+    """
+    if metric in IMPRESSION_METRICS and examples.impression is None:
+        raise InputError(f"metric {metric}: the runs' data do not say which items were shown together")
 
 
 def _baseline(against: Sequence[str]) -> str | None:
@@ -219,7 +231,8 @@ def _examples(predictions: Predictions, said: HeadPredictions) -> Interactions:
     """The test examples, numbered, with labels as the head's metrics want them."""
     user, item = numbered(predictions.user), numbered(predictions.item)
     time = np.zeros(len(predictions), np.int64)
-    return Interactions(user, item, said.observed.astype(np.float32), time, person=predictions.person)
+    label = said.observed.astype(np.float32)
+    return Interactions(user, item, label, time, person=predictions.person, impression=predictions.impression)
 
 
 def _require_alike(runs: Sequence[Run], head: str | None) -> None:

@@ -97,12 +97,29 @@ def _scientific() -> Files:
     return {"am_toys_users.tsv": _lines(users), "am_toys_items.tsv": _lines(items)}
 
 
+def _news() -> Files:
+    def named(at: int) -> str:
+        return json.dumps([{"Label": f"Ünlü {at}", "Type": "P", "WikidataId": f"Q{at % 2}"}], ensure_ascii=False)
+
+    articles = [
+        "\t".join([f"N{at}", "news", f"world{at % 2}", f"Title &amp; {at}", "", "http://x", named(at), "[]"])
+        for at in range(5)
+    ]
+    told = ("", "N1 N2")
+    behaviors = [
+        f"{at}\tU{at % 3}\t11/{10 + at}/2019 {at + 1}:00:00 AM\t{told[at % 2]}\tN{at % 5}-1 N{(at + 1) % 5}-0"
+        for at in range(8)
+    ]
+    return {"behaviors.tsv": _lines(behaviors), "news.tsv": _lines(articles)}
+
+
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "amazon-reviews": _amazon,
     "tallrec-movie": _tallrec,
     "collm-ml-1m": _collm,
     "amazon-scientific": _scientific,
+    "news": _news,
 }
 READERS = tuple(_MAKERS)
 

@@ -43,6 +43,13 @@ SHAPES = {
         [*BASE, "review"],
         ["item_id", "title", "description", "categories", "brand"],
     ),
+    "news": (
+        "click",
+        (0, 1),
+        True,
+        [*BASE, "history", "history_rating", "kind", "impression"],
+        ["item_id", "category", "subcategory", "title", "abstract", "first_seen"],
+    ),
 }
 
 
@@ -92,6 +99,7 @@ def test_demo_has_the_columns_and_feedback_of_its_reader(name: str) -> None:
         ("collm-ml-1m", "collm-ml-1m", "train.jsonl"),
         ("amazon-scientific", "iisan-scientific", "Industrial_and_Scientific_items.tsv"),
         ("amazon-reviews", "amazon-magazines", "Magazine_Subscriptions_5.json.gz"),
+        ("news", "mind-sample", "behaviors.tsv"),
     ],
 )
 def test_demo_and_real_data_have_the_same_columns_and_types(
@@ -247,5 +255,5 @@ def test_recipes_render_every_item_also_one_without_text(name: str) -> None:
         texts = template.render_all(data.items)
         assert all(texts)
         assert data.items[0]["title"] in texts[0]
-        bare = {"title": "", "year": None, "description": "", "categories": [], "brand": ""}
+        bare = {"title": "", "year": None, "description": "", "categories": [], "brand": "", "abstract": ""}
         template.render({"item_id": "1", **bare})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -14,9 +14,10 @@ from scipy.special import expit, logit
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.company import common_likes, text_cosines
+from llmrec_peft.evaluation.baselines.groups import Group
 from llmrec_peft.evaluation.baselines.known_labels import KnownLabels, clipped
 from llmrec_peft.evaluation.baselines.rates import Floats
-from llmrec_peft.evaluation.click_metrics import auc
+from llmrec_peft.evaluation.click_metrics import auc, auc_by_user
 from llmrec_peft.heads.calibration import fitted
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class ClickData:
         num_items: Rows of an item table.
         texts: Untuned vectors of all items' texts, float32 [num_items, width]; None if no text is read.
         in_time: Whether every outcome before an example's own time counts (the prequential protocol).
+        metric: By what settings are chosen: ``auc``, or ``impression_auc`` where impressions are known.
+        groups: Groups of examples by name, each of which has a rate of its own.
     """
 
     train: Interactions
@@ -55,6 +58,8 @@ class ClickData:
     num_items: int
     texts: Tensor | None
     in_time: bool
+    metric: str = "auc"
+    groups: Mapping[str, Group] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,9 @@ class _Sides:
 def click_baselines(data: ClickData) -> Iterator[Baseline]:
     """Tune every baseline on validation and predict test once; scores are calibrated on validation (Platt)."""
     observed = data.valid.label
-    chooser = _Chooser(observed)
-    known = tuple(
-        KnownLabels(learn, ask, data.num_items, data.in_time)
-        for learn, ask in ((data.train, data.valid), (data.fit, data.test))
-    )
+    chooser = _Chooser(observed, data.valid.impression if data.metric == "impression_auc" else None)
+    pairs = ((data.train, data.valid), (data.fit, data.test))
+    known = tuple(KnownLabels(learn, ask, data.num_items, data.in_time) for learn, ask in pairs)
 
     def both(odds: Callable[[KnownLabels], Floats]) -> _Sides:
         return _Sides(*(odds(part) for part in known))
@@ -92,6 +95,11 @@ def click_baselines(data: ClickData) -> Iterator[Baseline]:
     rates = both(lambda part: _rates(part, settings))
     yield _calibrated("user_and_item_rates", settings, rates, observed)
     yield _calibrated("popularity", {}, both(KnownLabels.popularity), observed)
+    for name, group in data.groups.items():
+        grouped = tuple(_by_group(learn, ask, group, data.in_time) for learn, ask in pairs)
+        shrink = chooser.best((one, grouped[0].item_odds(one)) for one in ITEM_SHRINK)
+        of_group = _Sides(*(part.item_odds(shrink) for part in grouped))
+        yield _calibrated(f"{name}_rate", {"shrink": shrink}, of_group, observed)
     extra: dict[str, _Sides] = {}
     if data.valid.history is not None and data.train.history is not None:
         extra["neighbours"] = both(lambda part: common_likes(part.learn, part.ask, data.num_items, part.alone))
@@ -110,15 +118,16 @@ def click_baselines(data: ClickData) -> Iterator[Baseline]:
 
 
 class _Chooser:
-    """Chooses settings by AUC on validation, or on a sample of it."""
+    """Chooses settings by AUC on validation, or on a sample of it: over all pairs, or as the mean over impressions."""
 
-    def __init__(self, observed: NDArray[np.float32]) -> None:
+    def __init__(self, observed: NDArray[np.float32], impression: NDArray[np.int64] | None) -> None:
         """Draw the sample; all of validation if it is no larger, or if the sample has one class only."""
         rows = np.arange(len(observed))
         if len(rows) > SAMPLE:
-            some = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+            some = _sampled(rows, impression)
             rows = some if np.ptp(observed[some]) > 0 else rows
         self._rows, self._observed = rows, observed[rows]
+        self._impression = None if impression is None else impression[rows]
 
     def some(self, odds: Floats) -> Floats:
         """Return the sample of a part's log-odds."""
@@ -130,7 +139,31 @@ class _Chooser:
 
     def best_of_some(self, candidates: Iterator[tuple[T, Floats]]) -> T:
         """Return what has the best AUC, the first of equals, of settings with their log-odds of the sample."""
-        return max(candidates, key=lambda one: auc(one[1], self._observed))[0]
+        return max(candidates, key=lambda one: self._figure(one[1]))[0]
+
+    def _figure(self, odds: Floats) -> float:
+        if self._impression is None:
+            return auc(odds, self._observed)
+        _, values = auc_by_user(odds, self._observed, self._impression)
+        return float(values.mean()) if len(values) else 0.0
+
+
+def _sampled(rows: NDArray[np.int64], impression: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Draw `SAMPLE` rows, or whole impressions with about so many, in order."""
+    rng = np.random.default_rng(0)
+    if impression is None:
+        return np.sort(rng.permutation(rows)[:SAMPLE])
+    number = np.unique(impression, return_inverse=True)[1]
+    place = rng.permutation(int(number.max()) + 1)
+    return rows[place[number] < len(place) * SAMPLE // len(rows)]
+
+
+def _by_group(learn: Interactions, ask: Interactions, group: Group, in_time: bool) -> KnownLabels:
+    """Return what is known of groups in the place of items."""
+    of_learn, of_ask = group(learn), group(ask)
+    size = int(max(of_learn.max(initial=0), of_ask.max(initial=0))) + 1
+    learn, ask = (replace(part, item=of, history=None) for part, of in ((learn, of_learn), (ask, of_ask)))
+    return KnownLabels(learn, ask, size, in_time)
 
 
 def _joined_rates(valid: KnownLabels, chooser: _Chooser) -> Settings:

@@ -94,7 +94,10 @@ class World:
             _texts(taste, generous, rng),
             _neighbours(kind, quality),
             _columns(taste, generous, "user_id", ("gender", "group", "age", "score"), rng),
-            _columns(kind, quality, "item_id", ("genres", "brand", "year", "price"), rng),
+            {
+                **_columns(kind, quality, "item_id", ("genres", "brand", "year", "price"), rng),
+                "released": [int(time) for time in np.where(quality > 0, -1000 * DAY, 0)],
+            },
         )
 
 

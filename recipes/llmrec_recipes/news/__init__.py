@@ -1,0 +1,1 @@
+"""Clicks on news: Microsoft News (MIND), with articles' texts, categories and entities."""
