@@ -130,7 +130,7 @@ def test_all_layouts_lead_to_training_data_divided_in_time(comma: Path, million:
         prepared = prepare(recipe)
         time = prepared.interactions.timestamp
         assert time[prepared.split.train].max() < time[prepared.split.test].min()
-        assert prepared.item_texts[1] == "Toy Story (1995). Genres: Animation, Children's, Comedy."
+        assert prepared.texts[1] == "Toy Story (1995). Genres: Animation, Children's, Comedy."
 
 
 def test_without_an_official_split_the_line_says_which_there_are(comma: Path) -> None:

@@ -55,7 +55,7 @@ def with_texts(dataset: RecDataset, folder: Path, name: str) -> RecDataset:
             if it matches nothing.
     """
     file = inside(folder, name, _FIELD)
-    read = read_table(file, sniffed(file).form).table
+    read = read_table(file, sniffed(file, {"header": True}).form).table
     text = _column(read, _TEXT)
     item = _column(read, (*_ITEM, *_LINKED))
     if text is None or item is None:
@@ -102,12 +102,14 @@ def _digits(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return ids without the ``tt`` and the zeros in front that IMDb writes and spreadsheets drop."""
     from pyarrow import compute
 
-    return compute.replace_substring_regex(ids, "^(?:tt)?0*", "")
+    return compute.replace_substring_regex(ids, "^(?:tt)?0*([0-9])", r"\1")
 
 
 def _with_plots(dataset: RecDataset, items: pa.Array, texts: pa.ChunkedArray, name: str) -> RecDataset:
-    known = dataset.items.data.table.column("item_id").to_pylist()
-    plots: dict[str, dict[str, None]] = {item: {} for item in known}
+    import pyarrow as pa
+
+    films = dataset.items.data.table
+    plots: dict[str, dict[str, None]] = {item: {} for item in films.column("item_id").to_pylist()}
     others = 0
     for item, text in zip(items.to_pylist(), texts.to_pylist(), strict=True):
         if item not in plots:
@@ -117,9 +119,6 @@ def _with_plots(dataset: RecDataset, items: pa.Array, texts: pa.ChunkedArray, na
     column = [" ".join(found) or None for found in plots.values()]
     lacking = sum(text is None for text in column)
     _require_some(lacking < len(column), name)
-    films = dataset.items.data.table
-    import pyarrow as pa
-
     whole = {**{one: films.column(one) for one in films.column_names}, "plot": pa.array(column, pa.string())}
     said = _said((f"rows of {name} about other films, left out", others), (f"films without a text in {name}", lacking))
     return replace(dataset, items=table(whole), notes=(*dataset.notes, *said))
