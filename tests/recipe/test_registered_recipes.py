@@ -78,7 +78,7 @@ def test_a_domain_has_several_recipes_over_one_reader() -> None:
 
 def test_published_benchmarks_are_told_from_domains() -> None:
     benchmarks = {name for name in shipped() if registered_recipe(name).category == "benchmark"}
-    assert benchmarks == {"amazon-scientific", "collm-ml-1m", "tallrec-movie"}
+    assert benchmarks == {"amazon-scientific", "collm-ml-1m", "tallrec-book", "tallrec-movie"}
 
 
 def test_the_large_recipe_is_pinned_and_fits_a_small_card_by_its_settings() -> None:
