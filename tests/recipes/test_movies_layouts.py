@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,3 +279,19 @@ def test_ratings_are_read_by_arrow_and_not_row_by_row(comma: Path, monkeypatch: 
         "timestamp": 978300996,
         "part": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("signals.features={users: [age]}", "no column 'age'; there are user_id; age would come from u.user"),
+        (
+            "views.item.template={{ plot }}",
+            "'plot' is undefined; the columns are genres, item_id, title, year; plot would",
+        ),
+        ("signals.features={items: [plot]}", "plot would come from data.options.reviews=FILE, with movieId and plot"),
+    ],
+)
+def test_what_would_bring_a_column_that_the_data_lacks_is_said(comma: Path, override: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        prepare(load_recipe("movies", ["data.split=temporal", override], {"data.path": str(comma)}))

@@ -32,6 +32,13 @@ _LAYOUTS: dict[tuple[str, ...], Callable[[Path], Found]] = {
 }
 """What reads a folder that holds one of some files."""
 
+_BROUGHT_BY = {
+    **dict.fromkeys(("age", "gender", "occupation"), "u.user (MovieLens-100K) or users.dat (1M), which others lack"),
+    "plot": "data.options.reviews=FILE, with movieId and plot",
+    "review": "data.options.reviews=FILE, with userId, movieId and review",
+}
+"""What would bring the columns that a layout lacks."""
+
 
 class MoviesOptions(Options):
     """Files beside MovieLens' own."""
@@ -90,6 +97,7 @@ class Movies(Reader):
             graph=linked,
             licence=_LICENCE if found.described_in == "u.item" else _LICENCE_OF_OTHERS,
             notes=tuple(notes),
+            brought_by={name: file for name, file in _BROUGHT_BY.items() if name not in found.users.column_names},
         )
         reviews = cast(MoviesOptions, self.options).reviews
         return dataset if reviews is None else with_texts(dataset, path, reviews)

@@ -132,7 +132,11 @@ class TallrecMovie(TallrecRecords):
     windows: ClassVar[bool] = True
     listed = staticmethod(listed_films)
     asked = staticmethod(asked_film)
-    items_table = staticmethod(films_table)
+
+    @staticmethod
+    def items_table(ids: list[str]) -> Dataset:
+        """Return ``item_id``, ``title`` with its article in front, and ``year``."""
+        return films_table(ids)
 
     def demo(self, seed: int) -> RecDataset:
         """Make up records in which a film's title decides who likes it; see `demo_dataset`."""
