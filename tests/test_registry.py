@@ -19,8 +19,8 @@ FIRST_PARTY = {
     ),
     "heads": {"rating"},
     "signals": {"text", "collaborative", "graph"},
-    "readers": {"movies", "amazon-reviews", "tallrec-movie"},
-    "recipes": {"movies", "movies-smollm2", "movies-7b", "amazon-reviews", "tallrec-movie"},
+    "readers": {"movies", "amazon-reviews", "tallrec-book", "tallrec-movie"},
+    "recipes": {"movies", "movies-smollm2", "movies-7b", "amazon-reviews", "tallrec-book", "tallrec-movie"},
     "backbones": {"minilm", "smollm2"},
 }
 HEAVY = {"torch", "peft", "transformers", "datasets", "accelerate", "pandas"}

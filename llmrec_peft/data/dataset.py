@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -59,6 +59,7 @@ class RecDataset:
         feedback: Meaning of a label.
         repeats: Whether users interact with an item several times (sequences of purchases); otherwise only the last
             label of each pair is kept.
+        brought_by: For each column that the data lacks but could have, or ``graph``, the file that would bring it.
     """
 
     name: str
@@ -71,6 +72,17 @@ class RecDataset:
     notes: tuple[str, ...] = ()
     feedback: Feedback = "rating"
     repeats: bool = False
+    brought_by: Mapping[str, str] = field(default_factory=dict)
+
+    def with_files(self, message: str, *names: str) -> str:
+        """Return a message about what the data lacks, with the files that would bring it.
+
+        Args:
+            message: The message; columns are looked for that it names in quotation marks.
+            names: Further names of what is lacking.
+        """
+        named = [name for name in self.brought_by if name in names or repr(name) in message]
+        return message + "".join(f"; {name} would come from {self.brought_by[name]}" for name in named)
 
     @property
     def gives_histories(self) -> bool:

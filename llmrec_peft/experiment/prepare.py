@@ -96,7 +96,10 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     require_learnable(recipe, dataset, division.interactions, division.parts)
     division, own_left_out = _with_histories(recipe, dataset, vocabulary, division)
     user_rows, item_rows = Rows(dataset.users), Rows(dataset.items)
-    texts, wordings = _item_texts(recipe, item_rows)
+    try:
+        texts, wordings = _item_texts(recipe, item_rows)
+    except InputError as error:
+        raise InputError(dataset.with_files(str(error))) from None
     leaks = _leaks(recipe, dataset, division, texts, _user_texts(recipe, user_rows))
     if recipe.data.expand_histories:
         division = _expanded(recipe, dataset, division)
@@ -229,7 +232,7 @@ def require_useful(recipe: Recipe, dataset: RecDataset) -> None:
     for signal in recipe.reads.signals.values():
         why = signal.refusal(users, items, recipe.reads.prompt)
         if why is not None:
-            raise InputError(why)
+            raise InputError(dataset.with_files(why))
 
 
 def _unread(recipe: Recipe, vocabulary: Vocabulary, division: _Division) -> list[str]:

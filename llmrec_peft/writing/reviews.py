@@ -63,7 +63,8 @@ def read_reviews(prepared: Prepared, options: ExplanationOptions, writer: Writer
         InputError: When there are no reviews, or too few are usable.
     """
     if "review" not in prepared.dataset.interactions.column_names:
-        raise InputError(f"head explanation: {prepared.dataset.name} has no reviews to learn to write from")
+        lacking = f"head explanation: {prepared.dataset.name} has no reviews to learn to write from"
+        raise InputError(prepared.dataset.with_files(lacking, "review"))
     texts = column(prepared.dataset.interactions, "review")
     review = [_first(texts[row], options.sentences) for row in prepared.used_rows.tolist()]
     usable = np.array([bool(text) for text in review])

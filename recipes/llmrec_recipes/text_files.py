@@ -31,7 +31,7 @@ def required_file(folder: Path, name: str) -> Path:
         if not folder.is_dir():
             raise InputError(f"no data folder {folder}")
         if not path.is_file():
-            raise InputError(f"{folder}: no file {name} (the folder holds {_listed(folder) or 'nothing'})")
+            raise InputError(f"{folder}: no file {name} (the folder holds {listed(folder) or 'nothing'})")
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty")
     except OSError as error:
@@ -50,11 +50,11 @@ def required_match(folder: Path, pattern: str) -> Path:
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror or error}") from None
     if len(names) > 1:
-        raise InputError(f"{folder}: {len(names)} files match {pattern} where one belongs: {_listed(folder, pattern)}")
+        raise InputError(f"{folder}: {len(names)} files match {pattern} where one belongs: {listed(folder, pattern)}")
     return required_file(folder, names[0] if names else pattern)
 
 
-def _listed(folder: Path, pattern: str = "*") -> str:
+def listed(folder: Path, pattern: str = "*") -> str:
     """Name some entries of a folder in one short line; a name may hold anything."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.match(pattern))
     return ", ".join(name if name.isprintable() and len(name) <= 60 else _shown(name) for name in names[:8])  # noqa: PLR2004

@@ -85,7 +85,7 @@ PREDICT = ["predict", "run", "--input", "pairs.csv", "--output", "scores.csv"]
 CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
     "missing data folder": (nothing, [*TRAIN, "--data", "absent"], ["no data folder absent"]),
     "no data folder given": (nothing, ["train", "movies"], ["data.path", "--data DIR", "llmrec download movies"]),
-    "empty data folder": (empty_data, TRAIN, ["ml", "no file u.genre", "holds nothing"]),
+    "empty data folder": (empty_data, TRAIN, ["ml", "no file u.item (MovieLens-100K)", "holds nothing"]),
     "truncated line": (lambda p: p.append("u1.test", "3\t4\n"), TRAIN, ["u1.test, line ", "2 fields where 4 belong"]),
     "rating out of range": (
         lambda p: p.append("u1.base", "3\t4\t9\t1\n"),

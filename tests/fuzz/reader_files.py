@@ -14,7 +14,11 @@ Files = dict[str, bytes]
 
 
 def whole_files(reader: str) -> Files:
-    """Return the files of a reader's folder by name; a graph's lie in ``kg/``."""
+    """Return the files of a reader's folder by name; a graph's lie in ``kg/``.
+
+    Args:
+        reader: The reader and, where it reads several layouts, the layout behind a blank.
+    """
     return _MAKERS[reader]()
 
 
@@ -35,6 +39,27 @@ def _movies() -> Files:
     files["kg/x.kg"] = _lines(["head\trelation\ttail", *(f"m.{at}\tr\tm.{at % 2}" for at in range(1, 7))])
     files["kg/x.link"] = _lines(["item\tentity", *(f"{at}\tm.{at}" for at in range(1, 8))])
     return files
+
+
+def _movies_1m() -> Files:
+    ratings = [
+        f"{user}::{item}::{1 + user * item % 5}::{978300000 + item}" for user in range(1, 5) for item in (1, 2, 3)
+    ]
+    films = [f"{item}::Café {item}, The (1990)::Drama|Children's" for item in (1, 2, 3)]
+    users = [f"{user}::{'FM'[user % 2]}::25::{user}::55117" for user in range(1, 5)]
+    files = {"ratings.dat": _lines(ratings), "users.dat": _lines(users)}
+    return {**files, "movies.dat": _lines(films).decode().encode("latin-1")}
+
+
+def _movies_25m() -> Files:
+    ratings = [
+        f"{user},{item},{(1 + user * item % 9) / 2},{978300000 + item}" for user in range(4) for item in (1, 2, 3)
+    ]
+    films = [f'{item},"Café ""{item}"", The (1990)",Drama|IMAX' for item in (1, 2, 3)]
+    return {
+        "ratings.csv": _lines(["userId,movieId,rating,timestamp", *ratings]),
+        "movies.csv": _lines(["movieId,title,genres", *films]),
+    }
 
 
 def _amazon() -> Files:
@@ -66,12 +91,12 @@ def _amazon() -> Files:
     }
 
 
-def _tallrec() -> Files:
+def _tallrec(subject: str, *items: str) -> Files:
     def record(at: int) -> dict[str, str]:
         lines = (
-            f'User Preference: "Heat {at % 3} (1995)", "Il Postino (1994)"',
-            'User Unpreference: "Alien (1979)"' if at % 2 else "User Unpreference: ",
-            f'Whether the user will like the target movie "Film {at}, The (1990)"?',
+            f"User Preference: {items[at % 2]}, {items[2]}",
+            f"User Unpreference: {items[3]}" if at % 2 else "User Unpreference: ",
+            f"Whether the user will like the target {subject} {items[4]}?",
         )
         return {"instruction": "…", "input": "\n".join(lines), "output": ("Yes.", "No.")[at % 2]}
 
@@ -79,6 +104,16 @@ def _tallrec() -> Files:
         f"{part}.json": json.dumps([record(at) for at in range(4)], indent=1, ensure_ascii=False).encode()
         for part in ("train", "valid", "test")
     }
+
+
+def _tallrec_movie() -> Files:
+    titles = ("Heat 0 (1995)", "Heat 1 (1995)", "Il Postino (1994)", "Alien (1979)", "Film, The (1990)")
+    return _tallrec("movie", *(f'"{title}"' for title in titles))
+
+
+def _tallrec_book() -> Files:
+    books = ("Kim", "Emma", 'Café, "Noir"', "Alien &amp; Co.")
+    return _tallrec("book", *(f'"{title}" written by A, B' for title in books), '""Kim 2" written by R. Kipling"')
 
 
 def _collm() -> Files:
@@ -115,8 +150,11 @@ def _news() -> Files:
 
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
+    "movies 1M": _movies_1m,
+    "movies 25M": _movies_25m,
     "amazon-reviews": _amazon,
-    "tallrec-movie": _tallrec,
+    "tallrec-movie": _tallrec_movie,
+    "tallrec-book": _tallrec_book,
     "collm-ml-1m": _collm,
     "amazon-scientific": _scientific,
     "news": _news,

@@ -27,7 +27,7 @@ from llmrec_peft.recipe import load_recipe
 def attempts(rng: random.Random, folder: Path) -> Iterator[Attempt]:
     """Damage one file, sometimes two, of one reader's folder at a time."""
     whole = {reader: whole_files(reader) for reader in READERS}
-    views = {reader: ViewTemplate(load_recipe(reader).views.item.template) for reader in READERS}
+    views = {reader: ViewTemplate(load_recipe(reader.partition(" ")[0]).views.item.template) for reader in READERS}
     number = 0
     while True:
         number += 1
@@ -60,7 +60,7 @@ def _read(reader: str, place: Path, render: Callable[..., list[str]], fewer: int
     """Read a folder as training does, and check what came of it."""
     graph = place / "kg" if (place / "kg").is_dir() else None
     try:
-        dataset = registry.get("readers", reader)().read(place, graph)
+        dataset = registry.get("readers", reader.partition(" ")[0])().read(place, graph)
     except InputError as error:
         assert str(place) in str(error), f"no file is named: {error}"
         raise

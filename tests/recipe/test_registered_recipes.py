@@ -73,12 +73,13 @@ def test_every_shipped_recipe_is_valid_as_it_stands_and_on_made_up_data(
 
 def test_a_domain_has_several_recipes_over_one_reader() -> None:
     films = {name for name in shipped() if registered_recipe(name).reader == "movies"}
-    assert films == {"movies", "movies-7b", "movies-smollm2"}
+    assert films == {"movies", "movies-7b", "movies-ranking", "movies-smollm2"}
 
 
 def test_published_benchmarks_are_told_from_domains() -> None:
     benchmarks = {name for name in shipped() if registered_recipe(name).category == "benchmark"}
-    assert benchmarks == {"amazon-scientific", "collm-ml-1m", "tallrec-movie"}
+    books = {"tallrec-book", "tallrec-book-smollm2"}
+    assert benchmarks == {"amazon-scientific", "collm-ml-1m", "tallrec-movie", *books}
 
 
 def test_the_large_recipe_is_pinned_and_fits_a_small_card_by_its_settings() -> None:

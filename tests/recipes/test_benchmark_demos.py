@@ -28,6 +28,13 @@ SHAPES = {
         [*BASE, "history", "history_rating", "person"],
         ["item_id", "title", "year"],
     ),
+    "tallrec-book": (
+        "click",
+        (0, 1),
+        False,
+        [*BASE, "history", "history_rating"],
+        ["item_id", "title", "author"],
+    ),
     "collm-ml-1m": (
         "click",
         (0, 1),
@@ -159,7 +166,7 @@ def quality(titles: list[str], *words: dict[int, tuple[str, ...]]) -> dict[str, 
     return found
 
 
-@pytest.mark.parametrize("name", ["tallrec-movie", "collm-ml-1m"])
+@pytest.mark.parametrize("name", ["tallrec-movie", "tallrec-book", "collm-ml-1m"])
 def test_titles_tell_who_likes_a_film_and_counting_does_not(name: str) -> None:
     data = source(name).demo(5)
     titles = dict(zip(column(data.items, "item_id"), column(data.items, "title"), strict=True))
@@ -255,5 +262,5 @@ def test_recipes_render_every_item_also_one_without_text(name: str) -> None:
         texts = template.render_all(data.items)
         assert all(texts)
         assert data.items[0]["title"] in texts[0]
-        bare = {"title": "", "year": None, "description": "", "categories": [], "brand": "", "abstract": ""}
+        bare = {"title": "", "year": None, "description": "", "categories": [], "brand": "", "abstract": "", "author": ""}
         template.render({"item_id": "1", **bare})

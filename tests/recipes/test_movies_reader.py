@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmrec_recipes.movies.reader import Movies, _at_once, _by_line, title_and_year
+from llmrec_recipes.movies.hundred_k import _at_once, _by_line
+from llmrec_recipes.movies.reader import Movies
+from llmrec_recipes.movies.titles import title_and_year
 
 from llmrec_peft.data.dataset import RecDataset, column, without_duplicates
 from llmrec_peft.errors import InputError
@@ -67,6 +69,9 @@ def test_real_graph_links_items_of_the_data_only(real: RecDataset) -> None:
         ("Land and Freedom (Tierra y libertad) (1995)", ("Land and Freedom (Tierra y libertad)", 1995)),
         ("unknown", ("unknown", None)),
         ("Brother's Kiss, A", ("A Brother's Kiss", None)),
+        ("Fawlty Towers (1975-1979)", ("Fawlty Towers", 1975)),
+        ("Big Bang Theory, The (2007-)", ("The Big Bang Theory", 2007)),
+        ("Black Mirror: White Christmas (2014) ", ("Black Mirror: White Christmas", 2014)),
     ],
 )
 def test_title_and_year_are_parted(text: str, expected: tuple[str, int | None]) -> None:
@@ -189,7 +194,7 @@ def test_missing_and_empty_files_are_named(movielens_folder: Path, name: str) ->
 
 
 def test_empty_and_missing_folders_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no file u\.genre \(the folder holds nothing\)"):
+    with pytest.raises(InputError, match=r"no file u\.item \(MovieLens-100K\), ratings\.dat .*holds nothing\)"):
         Movies().read(tmp_path, None)
     with pytest.raises(InputError, match="no data folder "):
         Movies().read(tmp_path / "absent", None)
@@ -246,7 +251,7 @@ def test_films_folder_given_as_graph_is_refused(movielens_folder: Path) -> None:
 
 
 def test_real_ratings_are_read_at_once_as_line_by_line(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = "llmrec_recipes.movies.reader"
+    room = "llmrec_recipes.movies.hundred_k"
     with monkeypatch.context() as patched:
         patched.setattr(f"{room}._by_line", lambda *_: pytest.fail("a line of the owner's files is out of order"))
         at_once = Movies().read(shared_data / "ml-100k", None).interactions

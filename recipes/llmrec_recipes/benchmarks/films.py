@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmrec_peft.plugins import table
-from llmrec_recipes.movies.reader import title_and_year
+from llmrec_recipes.movies.titles import title_and_year
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,1 +1,1 @@
-"""Ratings of films: MovieLens-100K, with Freebase triples about the films."""
+"""Ratings of films: MovieLens in every layout, with Freebase triples, plots or reviews."""

@@ -1,4 +1,4 @@
-"""Made-up records in which a film's title decides who likes it.
+"""Made-up records in which the title of a film or book decides who likes it.
 
 A film has a mood (warm or cold) and a pace (slow or fast), and its title holds one word for each, such as "The
 Tender, Restless Harbour". A user likes warm or cold films and, less strongly, fast or slow ones; the history shows
@@ -8,15 +8,20 @@ meaning of a word predicts who likes the film.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.films import films_table
-from llmrec_recipes.movies.demo import MOOD, NAMES, NOUNS, PACE
+from llmrec_recipes.benchmarks.tallrec_movie.books import books_table
+from llmrec_recipes.movies.demo import DIRECTORS, MOOD, NAMES, NOUNS, PACE
+from llmrec_recipes.movies.titles import title_and_year
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 MADE_UP = "this data is made up: it shows what the suite does, not how well it does on yours"
 RECORDS = {"train": 240, "valid": 80, "test": 120}
@@ -35,6 +40,27 @@ def demo_dataset(seed: int) -> RecDataset:
     """
     rng = np.random.default_rng([seed, 11])
     films = TellingFilms.made_up(rng, FILMS, NEW_SHARE)
+    records = _records(rng, films)
+    return _dataset(records, films_table(films.titles), person=records["user_id"])
+
+
+def demo_books(seed: int) -> RecDataset:
+    """Make up books and records; a book's title tells its mood and pace as a film's does, its author nothing.
+
+    Args:
+        seed: Seed of all random draws.
+    """
+    rng = np.random.default_rng([seed, 12])
+    films = TellingFilms.made_up(rng, FILMS, NEW_SHARE)
+    books = [
+        f'"{title_and_year(title)[0]}" written by {DIRECTORS[at % len(DIRECTORS)]}'
+        for at, title in enumerate(films.titles)
+    ]
+    return _dataset(_records(rng, replace(films, titles=books)), books_table(books))
+
+
+def _records(rng: np.random.Generator, films: TellingFilms) -> dict[str, list[Any]]:
+    """Make up the columns of the interactions."""
     old = np.flatnonzero(~films.new)
     columns: dict[str, list[Any]] = {name: [] for name in ("user_id", "item_id", "rating", "timestamp", "part")}
     columns |= {"history": [], "history_rating": []}
@@ -52,10 +78,15 @@ def demo_dataset(seed: int) -> RecDataset:
             columns["part"].append(part)
             columns["history"].append([films.titles[film] for film in shown])
             columns["history_rating"].append(sorted(likes[:-1].astype(float), reverse=True))
+    return columns
+
+
+def _dataset(columns: dict[str, list[Any]], items: Dataset, person: list[str] | None = None) -> RecDataset:
+    """Return a dataset of records."""
     return RecDataset(
         name="made-up records",
-        interactions=interactions_table(**columns, person=columns["user_id"]),
-        items=films_table(films.titles),
+        interactions=interactions_table(**columns, person=person),
+        items=items,
         users=table({"user_id": columns["user_id"]}),
         rating_range=(0, 1),
         licence="Made up by this package with a fixed seed; nobody's likes.",
