@@ -12,9 +12,10 @@ import numpy as np
 
 from llmrec_peft.backbone.preflight import require_possible
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.augmentations import require_mixable
 from llmrec_peft.experiment.experiment import OpenedRun, require_adapter
 from llmrec_peft.experiment.fitting import search_variant
-from llmrec_peft.experiment.prepare import prepare
+from llmrec_peft.experiment.prepare import prepare, require_useful
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.prepared_digest import prepared_digest
 from llmrec_peft.experiment.texts import Texts
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from llmrec_peft.data.dataset import RecDataset
     from llmrec_peft.recipe import Recipe
 
-_TRAINED = ("adapter", "fusion", "training")
-"""Sections that data are not prepared by, but for augmentations."""
-_UNREAD = ("name", "description", "tune", "evaluation", "served")
-"""Sections that no trial reads."""
-_MOST = 4
+_NAMES = ("name", "description")
+"""Fields that no trial reads."""
+_MOST = 2
 """Versions of the texts, and of the prepared data, that are kept."""
 
 
@@ -81,7 +80,7 @@ class Trials:
     def digest(self) -> str:
         """Return the digest of all that decides what trials reach: recipe, base model, training and validation data."""
         prepared = self._opened.experiment.prepared
-        plain = {name: value for name, value in self.recipe.plain().items() if name not in _UNREAD[:2]}
+        plain = {name: value for name, value in self.recipe.plain().items() if name not in _NAMES}
         plain["data"] = {name: value for name, value in plain["data"].items() if name not in ("path", "graph")}
         return values_digest([__version__, plain, self._opened.backbone.identity.plain(), _known(prepared)])
 
@@ -113,15 +112,18 @@ class Trials:
         return TrialResult(report[self.metric], found.result.best_epoch)
 
     def _prepared_for(self, recipe: Recipe) -> Prepared:
-        """Return the data prepared for a recipe, again only where it asks for other data, texts, heads or signals."""
+        """Return the data prepared for a recipe, again only where it reads other data than an earlier one."""
         require_possible(recipe)
         require_adapter(recipe, self._opened.backbone)
+        require_mixable(recipe)
         key = _prepared_by(recipe)
         if key not in self._prepared:
             _forget_oldest(self._prepared)
             self._prepared[key] = prepare(recipe, self._dataset)
         prepared = self._prepared[key]
-        return replace(prepared, recipe=_retrained(prepared.recipe, recipe))
+        as_prepared = _as_prepared(recipe, prepared.recipe)
+        require_useful(as_prepared, prepared.dataset)
+        return replace(prepared, recipe=as_prepared)
 
     def _texts_for(self, prepared: Prepared) -> Texts:
         """Return the texts with the adapter of a recipe, encoded again only where it reads others."""
@@ -135,16 +137,19 @@ class Trials:
         return self._texts[key].tuned_by(recipe)
 
 
-def _retrained(recipe: Recipe, like: Recipe) -> Recipe:
-    """Return a recipe trained as another one is."""
-    return recipe.model_copy(update={name: getattr(like, name) for name in _TRAINED})
+def _as_prepared(recipe: Recipe, prepared: Recipe) -> Recipe:
+    """Return a recipe as the data let it be, which is known of one that reads the same."""
+    unfed = {f"signals.{name}": False for name in recipe.signals.active if name not in prepared.signals.active}
+    return (recipe.changed(unfed) if unfed else recipe).model_copy(update={"data": prepared.data})
 
 
 def _prepared_by(recipe: Recipe) -> str:
-    """Digest of the fields that data are prepared by."""
-    plain = recipe.plain()
-    fields = {name: value for name, value in plain.items() if name not in (*_TRAINED, *_UNREAD)}
-    return values_digest([fields, plain["training"]["augment"]])
+    """Digest of what data are prepared by: not the options of signals and heads, but for those of graphs."""
+    reads, plain = recipe.reads, recipe.plain()
+    flags = {name: value for name, value in vars(reads).items() if name not in ("heads", "signals")}
+    graphs = [plain["signals"][name] for name in reads.graph_signals]
+    named = [list(reads.heads), list(reads.signals), list(recipe.signals.off)]
+    return values_digest([plain["data"], plain["views"], plain["seed"], flags, graphs, named])
 
 
 def _texts_by(prepared: Prepared) -> str:

@@ -16,7 +16,7 @@ _TUNED = ("adapter", "fusion", "head", "signals", "training", "views")
 """Sections whose fields can be searched; the others decide what the figures are about."""
 _FIXED = frozenset(
     (
-        *("head.name", "training.validate_on", "training.refit", "training.choice"),
+        *("head.name", "head.threshold", "training.validate_on", "training.refit", "training.choice"),
         *("training.checkpoint_seconds", "training.trackers", "training.trunk_mb"),
     )
 )
