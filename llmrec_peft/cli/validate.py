@@ -10,7 +10,6 @@ from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import RECIPES, Command
 from llmrec_peft.cli.output import print_json, print_line, print_text
 from llmrec_peft.recipe import load_recipe
-from llmrec_peft.recipe.checked_space import require_space
 
 
 def validate(
@@ -26,8 +25,6 @@ def validate(
       llmrec validate movies --set adapter.rank=4 --resolved
     """
     checked = load_recipe(recipe, overrides or [])
-    if checked.tune:
-        require_space(checked)
     if as_json:
         print_json(checked.plain())
     elif resolved:

@@ -8,16 +8,17 @@ from typing import Any
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.recipe.search_space import fields_in_use
 
 
 def require_space(recipe: Recipe) -> dict[str, Any]:
     """Try all choices and both ends of each range of a recipe's search space in the recipe.
 
     Returns:
-        The recipe's own value of each searched field, as the space writes it.
+        The recipe's own value of each field that is in use, as the space writes it.
 
     Raises:
-        InputError: If there is no space, it does not hold the recipe's own values, or a value is not valid.
+        InputError: If no field of a space is in use, it does not hold the recipe's own values, or a value is not valid.
     """
     if not recipe.tune:
         raise InputError(
@@ -26,7 +27,14 @@ def require_space(recipe: Recipe) -> dict[str, Any]:
         )
     plain, bare = recipe.plain(), recipe.changed({"tune": {}})
     found: dict[str, Any] = {}
-    for field, searched in recipe.tune.items():
+    fields = fields_in_use(recipe.tune, Recipe, plain)
+    if not fields:
+        raise InputError(
+            f"tune: {', '.join(recipe.tune)}: the recipe's adapter, head and signals, as they are here, have none of"
+            " these fields, so there is nothing to vary"
+        )
+    for field in fields:
+        searched = recipe.tune[field]
         tried = [(value, _with(bare, field, value)) for value in searched.choices or (searched.low, searched.high)]
         own = _value_at(plain, field)
         if searched.choices:

@@ -39,6 +39,14 @@ def field_names(recipe: type[BaseModel], values: Any) -> list[str]:
     return found
 
 
+def options_of_others(block: str) -> set[str]:
+    """Return the dotted fields that ``adapter`` or ``head`` can have with any plugin; none of another block."""
+    if block not in _PLUGINS:
+        return set()
+    kind, _ = _PLUGINS[block]
+    return {f"{block}.{name}" for plugin in registry.plugins(kind) for name in _of_plugin(kind, plugin)}
+
+
 def meant(field: str, known: Sequence[str]) -> list[str]:
     """Return the fields that were probably meant by a dotted name that is none, the likeliest first; at most four.
 

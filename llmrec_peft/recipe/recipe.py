@@ -16,7 +16,7 @@ from llmrec_peft.printable import for_terminal
 from llmrec_peft.recipe.fields import field_names, meant
 from llmrec_peft.recipe.reads import Reads
 from llmrec_peft.recipe.registered import demo_settings
-from llmrec_peft.recipe.search_space import SearchSpace, require_known_fields
+from llmrec_peft.recipe.search_space import SearchSpace, fields_in_use
 from llmrec_peft.recipe.sections import (
     BackboneSection,
     DataSection,
@@ -246,7 +246,7 @@ class Recipe(Options):
         try:
             recipe = cls.model_validate(values)
             registry.get("readers", recipe.data.reader)
-            require_known_fields(recipe.tune, cls, values)
+            fields_in_use(recipe.tune, cls, values)
         except ValidationError as error:
             raise InputError(prefix + _explained(refused(error, cls), cls, values)) from None
         except InputError as error:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, SerializerFunctionWrapHa
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options, validated
 from llmrec_peft.printable import quoted
-from llmrec_peft.recipe.fields import field_names, meant
+from llmrec_peft.recipe.fields import field_names, meant, options_of_others
 
 _TUNED = ("adapter", "fusion", "head", "signals", "training", "views")
 """Sections whose fields can be searched; the others decide what the figures are about."""
@@ -99,8 +99,10 @@ SearchSpace = Annotated[dict[str, SearchedField], BeforeValidator(_by_field)]
 """Dotted fields of a recipe and their values."""
 
 
-def require_known_fields(space: Mapping[str, SearchedField], recipe: type[BaseModel], values: Any) -> None:
-    """Refuse a search space with fields that a recipe does not have, or that are not searched.
+def fields_in_use(space: Mapping[str, SearchedField], recipe: type[BaseModel], values: Any) -> list[str]:
+    """Return the searched fields that a recipe has as it stands: its adapter and head have them, their signal is on.
+
+    So the same space serves a recipe whose adapter was changed or a signal of which was switched off.
 
     Args:
         space: The search space.
@@ -108,22 +110,27 @@ def require_known_fields(space: Mapping[str, SearchedField], recipe: type[BaseMo
         values: The recipe's plain values; they say which plugins are chosen.
 
     Raises:
-        InputError: Naming the field, and the one that was probably meant.
+        InputError: Naming a field that no such recipe has, or that is not searched, and the one that was meant.
     """
     known = [name for name in field_names(recipe, values) if _is_searched(name)] if space else []
+    signals = values.get("signals") if isinstance(values, Mapping) else None
+    off = [name for name, block in signals.items() if block is False] if isinstance(signals, Mapping) else []
+    found = []
     for field in space:
+        block, _, rest = field.partition(".")
         if field in known:
-            continue
-        if field in _FIXED or field.partition(".")[0] in recipe.model_fields.keys() - set(_TUNED):
+            if block != "signals" or rest.partition(".")[0] not in off or rest in off:
+                found.append(field)
+        elif field in _FIXED or block in recipe.model_fields.keys() - set(_TUNED):
             raise InputError(
                 f"tune.{field}: this field is not searched, because figures of validation could not be compared"
                 f" any more; fields of {', '.join(_TUNED)} are"
             )
-        likely = meant(field, known)
-        hint = (
-            f"did you mean {' or '.join(map(repr, likely))}?" if likely else "llmrec show lists the options of plugins"
-        )
-        raise InputError(f"tune: unknown field {quoted(field, 60)}: {hint}")
+        elif field not in options_of_others(block):
+            likely = meant(field, known)
+            hint = f"did you mean {' or '.join(map(repr, likely))}?" if likely else "llmrec show lists plugins' options"
+            raise InputError(f"tune: unknown field {quoted(field, 60)}: {hint}")
+    return found
 
 
 def _is_searched(field: str) -> bool:

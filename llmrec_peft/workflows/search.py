@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.trials import Trials
 from llmrec_peft.progress import Progress
-from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.checked_space import require_space
-from llmrec_peft.recipe.search_space import SearchedField
 from llmrec_peft.workflows.study import DEFAULT, drawn, enqueue_default, importances, values_of
 
 if TYPE_CHECKING:
@@ -34,11 +31,14 @@ class Search:
             count: Trials that the study has at the end; more where several processes share it.
 
         Raises:
-            InputError: If the data feed none of the signals whose fields are searched.
+            InputError: If none of the searched fields is in use, such as those of a signal that the data cannot feed.
         """
         self._trials, self._progress, self._count = trials, progress, count
-        self._space = _fed(trials.recipe, progress)
-        self._own = require_space(trials.recipe.changed({"tune": _plain(self._space)}))
+        recipe = trials.recipe
+        self._own = require_space(recipe)
+        self._space = {field: recipe.tune[field] for field in self._own}
+        for field in recipe.tune.keys() - self._own.keys():
+            progress.note(f"tune.{field} is not searched: it is no field of the adapter, the head or a signal in use")
 
     def go(self, study: Study) -> None:
         """Run trials, the recipe's own values first."""
@@ -128,26 +128,3 @@ class Search:
 
 def _is_default(trial: FrozenTrial) -> bool:
     return DEFAULT in trial.user_attrs
-
-
-def _fed(recipe: Recipe, progress: Progress) -> Mapping[str, SearchedField]:
-    """Return the search space without fields of signals that the data cannot feed.
-
-    Raises:
-        InputError: If nothing is left.
-    """
-    off = [f"signals.{name}" for name in recipe.signals.off]
-    unfed = [field for field in recipe.tune if any(field == name or field.startswith(f"{name}.") for name in off)]
-    unfed = [field for field in unfed if field not in off or False not in recipe.tune[field].choices]
-    for field in unfed:
-        progress.note(f"tune.{field}: the data do not feed this signal, so the field is not searched")
-    space = {field: searched for field, searched in recipe.tune.items() if field not in unfed}
-    if not space:
-        raise InputError(
-            f"tune: the data do not feed the signals of {', '.join(recipe.tune)}: there is nothing to vary"
-        )
-    return space
-
-
-def _plain(space: Mapping[str, SearchedField]) -> dict[str, Any]:
-    return {field: searched.model_dump(mode="json") for field, searched in space.items()}

@@ -92,7 +92,16 @@ def test_a_recipe_without_a_search_space_is_named(
     assert "tune: the recipe has no search space" in done.err
 
 
-def test_validate_looks_at_the_search_space(llmrec_here: Run) -> None:
-    done = llmrec_here("validate", "movies", "--set", "tune={training.epochs: {low: 50, high: 60}}")
-    assert done.code == 2
+def test_own_values_outside_the_search_space_are_named(
+    llmrec_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = llmrec_here("tune", "movies", "--set", "tune={training.epochs: {low: 50, high: 60}}")
+    assert (done.code, done.out) == (2, "")
     assert "tune.training.epochs: the recipe's own value 40 is not among '50 to 60'" in done.err
+
+
+def test_validate_names_a_searched_field_that_no_recipe_has(llmrec_here: Run) -> None:
+    done = llmrec_here("validate", "movies", "--set", "tune={training.epoch: {low: 5, high: 60}}")
+    assert done.code == 2
+    assert "tune: unknown field 'training.epoch': did you mean 'training.epochs'?" in done.err

@@ -8,6 +8,7 @@ from llmrec_peft import registry
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import DEMO, Recipe, load_recipe
 from llmrec_peft.recipe.checked_space import require_space
+from llmrec_peft.recipe.variants import untuned
 
 EPOCHS = "tune={training.epochs: {low: 5, high: 60}}"
 
@@ -71,3 +72,14 @@ def test_spaces_of_registered_recipes_hold_their_own_values(name: str, path: str
     recipe = load_recipe(name, changes={"data.path": path})
     if recipe.tune:
         require_space(recipe)
+
+
+def test_fields_of_an_adapter_or_a_signal_that_is_not_in_use_are_left_out() -> None:
+    space = "tune={adapter.rank: {choices: [4, 8]}, signals.graph.dropout: {low: 0.0, high: 0.5},"
+    space += " fusion.dim: {choices: [8, 32]}}"
+    recipe = load_recipe("movies", [space])
+    assert list(require_space(recipe)) == ["adapter.rank", "signals.graph.dropout", "fusion.dim"]
+    assert list(require_space(untuned(recipe))) == ["fusion.dim"]
+    assert list(require_space(recipe.changed({"signals.graph": False}))) == ["adapter.rank", "fusion.dim"]
+    with pytest.raises(InputError, match="there is nothing to vary"):
+        require_space(load_recipe("movies", ["adapter.method=none", "tune={adapter.rank: {choices: [4, 8]}}"]))

@@ -20,7 +20,7 @@ pytest.importorskip("optuna")
 pytestmark = pytest.mark.trains
 SPACE = (
     "tune={adapter.rank: {choices: [2, 8]}, training.head.learning_rate: {low: 0.0003, high: 0.03, log: true},"
-    " adapter.layers: {choices: [top-2, top-1]}, signals.collaborative.item_dropout: {low: 0.0, high: 0.5}}"
+    " adapter.layers: {choices: [top-3, top-2, top-1]}, signals.collaborative.item_dropout: {low: 0.0, high: 0.5}}"
 )
 Told = dict[str, Any]
 
@@ -82,7 +82,7 @@ def test_what_is_frozen_is_computed_once(recipe: Recipe, tmp_path: Path, monkeyp
     monkeypatch.setattr(experiment, "load_backbone", counted("base", experiment.load_backbone))
     monkeypatch.setattr(Texts, "__init__", counted("texts", Texts.__init__))
     report = searched(recipe, tmp_path)
-    assert {row["values"]["adapter.layers"] for row in report["trials"]} == {"top-1", "top-2"}
+    assert len({row["values"]["adapter.layers"] for row in report["trials"]}) > 1
     assert calls == {"data": 1, "prepared": 1, "base": 1, "texts": 1}
 
 
