@@ -40,11 +40,14 @@ def field_names(recipe: type[BaseModel], values: Any) -> list[str]:
 
 
 def options_of_others(block: str) -> set[str]:
-    """Return the dotted fields that ``adapter`` or ``head`` can have with any plugin; none of another block."""
+    """Return the dotted fields of ``adapter``, ``head`` or ``signals`` with any plugin; none of another block."""
+    if block == "signals":
+        names = registry.plugins("signals")
+        return {f"signals.{name}.{field}" for name in names for field in _of_plugin("signals", name)}
     if block not in _PLUGINS:
         return set()
     kind, _ = _PLUGINS[block]
-    return {f"{block}.{name}" for plugin in registry.plugins(kind) for name in _of_plugin(kind, plugin)}
+    return {f"{block}.{field}" for name in registry.plugins(kind) for field in _of_plugin(kind, name)}
 
 
 def meant(field: str, known: Sequence[str]) -> list[str]:

@@ -81,5 +81,7 @@ def test_fields_of_an_adapter_or_a_signal_that_is_not_in_use_are_left_out() -> N
     assert list(require_space(recipe)) == ["adapter.rank", "signals.graph.dropout", "fusion.dim"]
     assert list(require_space(untuned(recipe))) == ["fusion.dim"]
     assert list(require_space(recipe.changed({"signals.graph": False}))) == ["adapter.rank", "fusion.dim"]
+    text_alone = Recipe.from_plain({**recipe.plain(), "signals": {"text": {}}})
+    assert list(require_space(text_alone)) == ["adapter.rank", "fusion.dim"]
     with pytest.raises(InputError, match="there is nothing to vary"):
         require_space(load_recipe("movies", ["adapter.method=none", "tune={adapter.rank: {choices: [4, 8]}}"]))
