@@ -33,6 +33,7 @@ from llmrec_peft.cli import (
     report,
     show,
     train,
+    tune,
     validate,
 )
 from llmrec_peft.cli.command import Commands
@@ -60,6 +61,7 @@ app = typer.Typer(
 
 for command in (
     train,
+    tune,
     memory,
     recommend,
     predict,

@@ -135,8 +135,17 @@ def open_run(recipe: Recipe, folder: Path, progress: Progress, dataset: RecDatas
     recipe = prepared.recipe
     accelerator = make_accelerator(recipe.training.trackers, folder)
     backbone = load_backbone(recipe.backbone, accelerator.device)
+    require_adapter(recipe, backbone)
+    shown = progress if accelerator.is_main_process else SILENT
+    return OpenedRun(Experiment(prepared, accelerator, folder, progress=shown), backbone, started)
+
+
+def require_adapter(recipe: Recipe, backbone: Backbone) -> None:
+    """Refuse an adapter that does not go into a loaded base model.
+
+    Raises:
+        InputError: When the method cannot work there, or its targets match nothing.
+    """
     require_method(recipe.adapter.method, recipe.adapter.config, backbone.facts, recipe.backbone.quantization)
     # finds the targets, so that names which match nothing are said before anything is written
     registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).parameter_count(backbone.shapes)
-    shown = progress if accelerator.is_main_process else SILENT
-    return OpenedRun(Experiment(prepared, accelerator, folder, progress=shown), backbone, started)

@@ -100,6 +100,60 @@ def sampler_of(
     return CandidateSampler(replace(widest, hard=hard), train, prepared.vocabulary.num_items, recipe.seed, alike)
 
 
+@dataclass
+class SearchedVariant:
+    """A variant that learned from the training part alone, as it was best on validation.
+
+    Attributes:
+        model: The model, with what validation decided inside.
+        result: The fit.
+        valid: What the model predicted for validation, by head.
+        decisions: What validation decided.
+    """
+
+    model: RecModel
+    result: FitResult
+    valid: dict[str, Outcome]
+    decisions: Sequence[Decision]
+
+
+def search_variant(
+    experiment: Experiment,
+    recipe: Recipe,
+    name: str,
+    title: str,
+    decisions: Sequence[Decision] = (),
+    each_epoch: Callable[[float], None] | None = None,
+) -> SearchedVariant:
+    """Train a variant on the training part, and choose its epochs and what else validation decides.
+
+    Args:
+        experiment: What all variants of the run share.
+        recipe: Variant.
+        name: Folder of its checkpoints, inside the experiment's.
+        title: Name on the progress bars.
+        decisions: What is chosen beside weights of a late fusion and calibration.
+        each_epoch: Receives the validation figure of each epoch; what it raises ends the fit.
+    """
+    prepared = experiment.prepared
+    watch = _Watch(recipe, prepared)
+
+    def validate(model: RecModel) -> float:
+        figure = watch(model)
+        if each_epoch is not None:
+            each_epoch(figure)
+        return figure
+
+    model, result = trained(experiment, recipe, f"{name}/fit", f"{title} fit", experiment.protocol.train, validate)
+    every: list[Decision] = [LateWeights(), Calibrators(prepared), *decisions]
+    validation = Validation(model, prepared, watch.metric, lambda: watch(model))
+    with scoring(model, prepared.valid, prepared):  # every text is encoded once for all that follows
+        for decision in every:
+            decision.choose(validation)
+        outcomes = validation.outcomes()
+    return SearchedVariant(model, result, outcomes, every)
+
+
 def fit_variant(
     experiment: Experiment, recipe: Recipe, name: str, title: str, decisions: Sequence[Decision] = ()
 ) -> FittedVariant:
@@ -116,15 +170,9 @@ def fit_variant(
         decisions: What else is chosen with the best model of the first fit, while it knows the training part alone.
     """
     started = time.monotonic()
-    prepared, protocol = experiment.prepared, experiment.protocol
-    watch = _Watch(recipe, prepared)
-    model, search = trained(experiment, recipe, f"{name}/fit", f"{title} fit", protocol.train, watch)
-    every: list[Decision] = [LateWeights(), Calibrators(prepared), *decisions]
-    validation = Validation(model, prepared, watch.metric, lambda: watch(model))
-    with scoring(model, prepared.valid, prepared):  # every text is encoded once for all that follows
-        for decision in every:
-            decision.choose(validation)
-        outcomes = validation.outcomes()
+    protocol = experiment.protocol
+    found = search_variant(experiment, recipe, name, title, decisions)
+    model, search = found.model, found.result
     seconds, peak = search.seconds, search.peak_rss_mb
     seconds += max(0.0, time.monotonic() - started - search.seconds)
     if recipe.refits and recipe.training.refit == "recount":
@@ -133,10 +181,10 @@ def fit_variant(
     elif recipe.refits:
         where, what, epochs = f"{name}/refit", f"{title} refit", search.best_epoch
         model, final = trained(experiment, recipe, where, what, protocol.learned, epochs=epochs)
-        for decision in every:
+        for decision in found.decisions:
             decision.keep(model)
         seconds, peak = seconds + final.seconds, max(peak, final.peak_rss_mb)
-    return FittedVariant(model, search, outcomes, seconds, peak)
+    return FittedVariant(model, search, found.valid, seconds, peak)
 
 
 class _Watch:

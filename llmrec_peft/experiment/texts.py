@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +80,7 @@ class Texts:
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
         self._plain = self._encoded(backbone.model, lowest)
+        self._by_lowest = {lowest: self._plain}
         self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
         with self._plain.fixed(progress=progress) as vectors:
             self.untuned: VectorTable = vectors
@@ -205,6 +207,22 @@ class Texts:
                     parameter.copy_(self._start[parameter_name])
         self._tuned.remember(self.untuned if recipe.training.other_texts == "stored" else None)
         return self._tuned
+
+    def tuned_by(self, recipe: Recipe) -> Texts:
+        """Return the same tokens and untuned vectors for a recipe with another adapter; what was attached is removed.
+
+        Args:
+            recipe: Differs from the recipe of these texts in its adapter and in how it is trained.
+        """
+        self.backbone.detach()
+        other = copy(self)
+        other._recipe, other.method, other._tuned, other._start = recipe, None, None, {}
+        lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(self.backbone)
+        if lowest not in self._by_lowest:
+            self._by_lowest[lowest] = self._encoded(self.backbone.model, lowest)
+            self._by_lowest[lowest].store_trunk(recipe.training.trunk_mb)
+        other._plain = self._by_lowest[lowest]
+        return other
 
     @cached_property
     def items(self) -> Tensor:

@@ -39,6 +39,17 @@ def field_names(recipe: type[BaseModel], values: Any) -> list[str]:
     return found
 
 
+def options_of_others(block: str) -> set[str]:
+    """Return the dotted fields of ``adapter``, ``head`` or ``signals`` with any plugin; none of another block."""
+    if block == "signals":
+        names = registry.plugins("signals")
+        return {f"signals.{name}.{field}" for name in names for field in _of_plugin("signals", name)}
+    if block not in _PLUGINS:
+        return set()
+    kind, _ = _PLUGINS[block]
+    return {f"{block}.{field}" for name in registry.plugins(kind) for field in _of_plugin(kind, name)}
+
+
 def meant(field: str, known: Sequence[str]) -> list[str]:
     """Return the fields that were probably meant by a dotted name that is none, the likeliest first; at most four.
 

@@ -16,6 +16,7 @@ from llmrec_peft.printable import for_terminal
 from llmrec_peft.recipe.fields import field_names, meant
 from llmrec_peft.recipe.reads import Reads
 from llmrec_peft.recipe.registered import demo_settings
+from llmrec_peft.recipe.search_space import SearchSpace, fields_in_use
 from llmrec_peft.recipe.sections import (
     BackboneSection,
     DataSection,
@@ -158,6 +159,8 @@ class Recipe(Options):
     """The training loop."""
     evaluation: EvaluationSection = EvaluationSection()
     """What is reported."""
+    tune: SearchSpace = Field(default={})
+    """Fields that `llmrec tune` varies: dotted names, each with `low`, `high` and `log`, or with `choices`."""
     served: ServedSection | None = None
     """What a trained run answers with, as its training chose; null for the tuned model."""
 
@@ -243,6 +246,7 @@ class Recipe(Options):
         try:
             recipe = cls.model_validate(values)
             registry.get("readers", recipe.data.reader)
+            fields_in_use(recipe.tune, cls, values)
         except ValidationError as error:
             raise InputError(prefix + _explained(refused(error, cls), cls, values)) from None
         except InputError as error:
