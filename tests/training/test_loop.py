@@ -36,7 +36,7 @@ OVERFITTING = {
     "training__average": 0.0,
     "training__schedule": "constant",
     "training__warmup": 0.0,
-    "training__embeddings__learning_rate": 0.05,
+    "training__embeddings__learning_rate": 0.2,
     "training__embeddings__weight_decay": 0.0,
 }
 
