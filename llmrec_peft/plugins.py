@@ -71,17 +71,22 @@ from llmrec_peft.signals.contract import Signal, SignalContext
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.custom.files import file_below
+    from llmrec_peft.custom.texts import as_texts
     from llmrec_peft.signals.parts.row_table import RowTable
     from llmrec_peft.tabular.form import FileForm
     from llmrec_peft.tabular.markup import without_markup
     from llmrec_peft.tabular.places import lines_of_rows
     from llmrec_peft.tabular.read import read_table
+    from llmrec_peft.tabular.sniff import sniffed
+    from llmrec_peft.tabular.table_read import BadRow
 
 __all__ = [
     "AdapterMethod",
     "Backbone",
     "BackboneAlias",
     "BackboneFacts",
+    "BadRow",
     "Batch",
     "Capabilities",
     "Download",
@@ -108,7 +113,9 @@ __all__ = [
     "TargetOptions",
     "TaskHead",
     "adapted_layers",
+    "as_texts",
     "attach_peft",
+    "file_below",
     "interactions_table",
     "layers_refusal",
     "lines_of_rows",
@@ -123,6 +130,7 @@ __all__ = [
     "read_table",
     "require_tensors",
     "save_peft",
+    "sniffed",
     "sublayers",
     "table",
     "target_linears",
@@ -136,10 +144,14 @@ __all__ = [
 
 _ON_FIRST_USE = {
     "Backbone": "llmrec_peft.backbone.load",
+    "BadRow": "llmrec_peft.tabular.table_read",
     "FileForm": "llmrec_peft.tabular.form",
     "RowTable": "llmrec_peft.signals.parts.row_table",
+    "as_texts": "llmrec_peft.custom.texts",
+    "file_below": "llmrec_peft.custom.files",
     "lines_of_rows": "llmrec_peft.tabular.places",
     "read_table": "llmrec_peft.tabular.read",
+    "sniffed": "llmrec_peft.tabular.sniff",
     "without_markup": "llmrec_peft.tabular.markup",
 }
 """Modules of the names that are imported when they are asked for."""

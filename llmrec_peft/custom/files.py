@@ -113,7 +113,7 @@ class Files(Reader):
             own: OwnFile | None = getattr(options, table)
             if own is None:
                 continue
-            file = inside(path, own.file, f"data.options.{table}.file")
+            file = file_below(path, own.file, f"data.options.{table}.file")
             found = read_own(file, own, options.skip_bad)
             found = without_bad_rows(file, own, found, table, columns, options.skip_bad)
             read[table], called[table] = found.table, own.file
@@ -156,7 +156,7 @@ def _with_points(table: pa.Table, form: FileForm) -> pa.Table:
     return table
 
 
-def inside(folder: Path, name: str, field: str) -> Path:
+def file_below(folder: Path, name: str, field: str) -> Path:
     """Return the file of a name below a folder.
 
     Raises:

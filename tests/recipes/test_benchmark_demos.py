@@ -262,5 +262,13 @@ def test_recipes_render_every_item_also_one_without_text(name: str) -> None:
         texts = template.render_all(data.items)
         assert all(texts)
         assert data.items[0]["title"] in texts[0]
-        bare = {"title": "", "year": None, "description": "", "categories": [], "brand": "", "abstract": "", "author": ""}
+        bare = {
+            "title": "",
+            "year": None,
+            "description": "",
+            "categories": [],
+            "brand": "",
+            "abstract": "",
+            "author": "",
+        }
         template.render({"item_id": "1", **bare})

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.plugins import table
-from llmrec_peft.tabular.form import FileForm
+from llmrec_peft.plugins import FileForm, table
 from llmrec_recipes.byte_lines import encoding_of
 from llmrec_recipes.movies.found import OLDEST, Found, require_new
 from llmrec_recipes.movies.listed import FILM_COLUMNS, RATING_COLUMNS, read_films, read_ratings, users_of

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from llmrec_peft.plugins import InputError, interactions_table, table
-from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.places import lines_of_rows
-from llmrec_peft.tabular.read import read_table
-from llmrec_peft.tabular.table_read import BadRow
+from llmrec_peft.plugins import BadRow, FileForm, InputError, interactions_table, lines_of_rows, read_table, table
 from llmrec_recipes.movies.titles import title_and_year
 
 if TYPE_CHECKING:

@@ -8,13 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmrec_peft.custom.files import inside
-from llmrec_peft.custom.texts import as_texts
-from llmrec_peft.plugins import InputError, RecDataset, interactions_table, table
-from llmrec_peft.tabular.form import FileForm
-from llmrec_peft.tabular.markup import without_markup
-from llmrec_peft.tabular.read import read_table
-from llmrec_peft.tabular.sniff import sniffed
+from llmrec_peft.plugins import (
+    FileForm,
+    InputError,
+    RecDataset,
+    as_texts,
+    file_below,
+    interactions_table,
+    read_table,
+    sniffed,
+    table,
+    without_markup,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,7 +59,7 @@ def with_texts(dataset: RecDataset, folder: Path, name: str) -> RecDataset:
         InputError: If there is no such file below the folder, it cannot be read, or it has no column of films or texts;
             if it matches nothing.
     """
-    file = inside(folder, name, _FIELD)
+    file = file_below(folder, name, _FIELD)
     read = read_table(file, sniffed(file, {"header": True}).form).table
     text = _column(read, _TEXT)
     item = _column(read, (*_ITEM, *_LINKED))
