@@ -79,7 +79,7 @@ def test_the_best_values_stand_beside_the_recipes_own(
     assert "3 trials: 2 complete, 1 pruned" in done.out
     assert ["fusion.dim", "8", "4", "100%"] in [line.split() for line in done.out.splitlines()]
     figures = "0.9500 with the recipe's own values, 0.9300 with the best (trial 3)"
-    assert f"validation rmse (lower is better): {figures}" in done.out
+    assert f"validation rmse (lower is better): {figures}" in " ".join(done.out.split())
     assert done.out.endswith("best recipe: runs/movies-tuned.yaml\n")
 
 

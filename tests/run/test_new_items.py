@@ -34,6 +34,7 @@ FILMS = _table(
     {"title": ColumnType("text"), "year": ColumnType("whole", gaps=True), "genres": ColumnType("text", many=True)}
 )
 FILM = {"title": "Heat", "year": 1995, "genres": ["Crime", "Drama"]}
+TRIED = ("movies", "amazon-reviews", "amazon-scientific", "tallrec-movie", "tallrec-book", "collm-ml-1m", "news")
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def _cell(value: Any, divided: str | None) -> str:
     return f"{value}.0" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-@pytest.mark.parametrize("recipe", ["movies", "amazon-reviews", "amazon-scientific", "tallrec-movie", "collm-ml-1m"])
+@pytest.mark.parametrize("recipe", TRIED)
 def test_text_from_a_files_row_is_the_text_that_training_made(recipe: str) -> None:
     prepared = prepare(load_recipe(recipe, changes={"data.path": "demo"}))
     types = column_types(prepared.dataset.items)
@@ -77,8 +78,7 @@ def test_text_from_a_files_row_is_the_text_that_training_made(recipe: str) -> No
 
 def test_every_recipe_that_is_shipped_and_reads_items_of_demo_data_is_tried() -> None:
     texts = {load_recipe(name).views.item.template for name in registry.plugins("recipes")}
-    tried = ["movies", "amazon-reviews", "amazon-scientific", "tallrec-movie", "collm-ml-1m"]
-    assert texts == {load_recipe(name).views.item.template for name in tried}
+    assert texts == {load_recipe(name).views.item.template for name in TRIED}
 
 
 def test_row_of_pandas_gives_the_text_of_the_row_it_was_made_of(films: NewItems) -> None:

@@ -11,8 +11,6 @@ from llmrec_peft.plugins import Download, InputError, Options, Reader, RecDatase
 from llmrec_recipes.movies import hundred_k
 from llmrec_recipes.movies.found import Found
 from llmrec_recipes.movies.freebase import read_graph
-from llmrec_recipes.movies.larger import read_csv, read_dat
-from llmrec_recipes.movies.texts import with_texts
 from llmrec_recipes.text_files import listed
 
 _LICENCE = (
@@ -25,10 +23,24 @@ _LICENCE_OF_OTHERS = (
     "README beside the files says whether they may be passed on. Cite: F. M. Harper and J. A. Konstan, The MovieLens\n"
     "Datasets: History and Context, ACM TiiS 5(4), 2015, doi:10.1145/2827872."
 )
+
+
+def _read_dat(path: Path) -> Found:
+    from llmrec_recipes.movies.larger import read_dat  # brings Arrow's functions, which a run that answers needs not
+
+    return read_dat(path)
+
+
+def _read_csv(path: Path) -> Found:
+    from llmrec_recipes.movies.larger import read_csv
+
+    return read_csv(path)
+
+
 _LAYOUTS: dict[tuple[str, ...], Callable[[Path], Found]] = {
     hundred_k.FILES: hundred_k.read_100k,
-    ("ratings.dat",): read_dat,
-    ("ratings.csv",): read_csv,
+    ("ratings.dat",): _read_dat,
+    ("ratings.csv",): _read_csv,
 }
 """What reads a folder that holds one of some files."""
 
@@ -100,7 +112,11 @@ class Movies(Reader):
             brought_by={name: file for name, file in _BROUGHT_BY.items() if name not in found.users.column_names},
         )
         reviews = cast(MoviesOptions, self.options).reviews
-        return dataset if reviews is None else with_texts(dataset, path, reviews)
+        if reviews is None:
+            return dataset
+        from llmrec_recipes.movies.texts import with_texts
+
+        return with_texts(dataset, path, reviews)
 
     def demo(self, seed: int) -> RecDataset:
         """Make up films whose descriptions predict who likes them; see `llmrec_recipes.movies.demo`."""

@@ -97,12 +97,12 @@ def _shown(
         articles = rng.permutation(np.concatenate([newest, older]))
         fresh = np.exp(-(hour - out[articles]) / FRESH_HOURS)
         odds = taste[user, topic[articles]] + 2.0 * fresh + fame[subject[articles]] - 1.8
-        click = rng.random(len(articles)) < 1.0 / (1.0 + np.exp(-odds))
-        click[int(np.argmax(odds))] |= not click.any()
+        opened = rng.random(len(articles)) < 1.0 / (1.0 + np.exp(-odds))
+        opened[int(np.argmax(odds))] |= not opened.any()
         days, size = hour / 24.0, len(articles)
         columns["user_id"] += [f"U{user + 1}"] * size
         columns["item_id"] += [f"N{one + 1}" for one in articles.tolist()]
-        columns["rating"] += click.astype(float).tolist()
+        columns["rating"] += opened.astype(float).tolist()
         columns["timestamp"] += [START + int(hour * HOUR)] * size
         columns["part"] += ["train" if days < VALID_FROM else "valid" if days < TEST_FROM else "test"] * size
         columns["history"] += [list(clicked[user])] * size
