@@ -109,7 +109,7 @@ def _shown(
         columns["history_rating"] += [[1.0] * len(clicked[user])] * size
         columns["kind"] += ["with_history" if clicked[user] else "without_history"] * size
         columns["impression"] += [str(at + 1)] * size
-        clicked[user] = [*clicked[user], *(f"N{one + 1}" for one in articles[click].tolist())]
+        clicked[user] = [*clicked[user], *(f"N{one + 1}" for one in articles[opened].tolist())]
     return columns
 
 
