@@ -48,7 +48,7 @@ def build_optimizer(
             {"params": [] if waits else [p for _, p in members], "lr": rate, "weight_decay": decay}
             for (_, rate, decay, waits), members in groups.items()
         ],
-        fused=True,  # one pass over memory where foreach takes ten
+        foreach=True,
     )
     for number, ((*_, waits), members) in enumerate(groups.items()):
         if waits and lazy is not None:
