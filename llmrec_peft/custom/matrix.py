@@ -62,8 +62,8 @@ def _is_matrix(rows: pa.Table) -> bool:
         if pc.count_distinct(as_texts(rows.column(0))).as_py() < len(rows):
             return False
         return _few(rows.columns[1:])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, InputError):  # no numbers
-        return False
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, InputError):
+        return False  # texts, or a type that Arrow casts to no number (NotImplemented: lists, structs): no matrix
 
 
 def _few(columns: Sequence[pa.ChunkedArray]) -> bool:
