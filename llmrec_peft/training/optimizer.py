@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.autograd.graph import increment_version
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 if TYPE_CHECKING:
@@ -48,13 +49,20 @@ def build_optimizer(
             {"params": [] if waits else [p for _, p in members], "lr": rate, "weight_decay": decay}
             for (_, rate, decay, waits), members in groups.items()
         ],
-        foreach=True,
+        fused=True,  # one pass over a table instead of several
     )
+    optimizer.register_step_post_hook(_say_that_they_changed)
     for number, ((*_, waits), members) in enumerate(groups.items()):
         if waits and lazy is not None:
             for parameter_name, _ in members:
                 lazy.follow(parameter_name, optimizer, number)
     return optimizer
+
+
+def _say_that_they_changed(optimizer: Optimizer, *_: Any) -> None:
+    """Raise the versions of parameters, which the fused step leaves as they are: what was computed from them is kept
+    until they change (`Chosen` keeps sums of histories), and would be kept for ever."""
+    increment_version([parameter for group in optimizer.param_groups for parameter in group["params"]])
 
 
 def build_schedule(optimizer: AdamW, section: TrainingSection, total_steps: int) -> LambdaLR:
