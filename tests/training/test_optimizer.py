@@ -20,6 +20,17 @@ SECTION = TrainingSection(
 )
 
 
+def test_a_step_raises_the_versions_by_which_kept_sums_are_dropped(setting: Callable[..., Any]) -> None:
+    model = setting().model()
+    optimizer = build_optimizer(model, SECTION)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    before = [parameter._version for parameter in parameters]
+    optimizer.step()
+    assert all(parameter._version > version for parameter, version in zip(parameters, before, strict=True))
+
+
 def test_each_group_has_its_rate_and_only_matrices_decay(setting: Callable[..., Any]) -> None:
     model = setting().model()
     settings = {
