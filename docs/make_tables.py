@@ -1,4 +1,6 @@
-"""Write the tables of figures in README.md and docs/ from benchmarks/results; `--check` only says whether one is stale.
+"""Write the tables of figures in README.md and docs/ from benchmarks/results and the recipes' figures.json.
+
+`--check` only says whether one is stale.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end of table -->`.
 """
@@ -12,10 +14,12 @@ from pathlib import Path
 
 import accuracy_tables
 import cost_tables
+import recipe_tables
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 TABLES: Mapping[str, Callable[[], list[str]]] = {
+    "recipes": recipe_tables.recipes,
     "six-rows": accuracy_tables.six_rows,
     "ratings-u1": accuracy_tables.ratings_u1,
     "classical-sentence": accuracy_tables.classical_sentence,
@@ -46,7 +50,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
 def main() -> None:
     """Renew every page that holds a table."""
     stale = []
-    for page in [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [*sorted(ROOT.glob("README*.md")), ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = page.read_text(encoding="utf-8")
         renewed = MARKED.sub(_table, text)
         if renewed != text:
@@ -54,7 +58,7 @@ def main() -> None:
             if "--check" not in sys.argv:
                 page.write_text(renewed, encoding="utf-8")
     if stale and "--check" in sys.argv:
-        sys.exit(f"{', '.join(stale)}: tables differ from benchmarks/results; run `make docs`")
+        sys.exit(f"{', '.join(stale)}: tables differ from the committed results; run `make docs`")
 
 
 def _table(match: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from llmrec_peft.cli.command import LOOK, Command
 from llmrec_peft.cli.output import print_json, print_line, print_note, print_table
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.recipe import registered_recipe
+from llmrec_peft.recipe.described import described
 from llmrec_peft.testing.results import PRECISIONS
 
 
@@ -28,22 +29,24 @@ def list_plugins(
     """List the installed adapters, heads, signals, readers, recipes and backbones.
 
     Plugins of other packages are listed too. `llmrec list adapters` also shows where each method works: in encoders or
-    decoders, in which precision, whether it can be merged and batched.
+    decoders, in which precision, whether it can be merged and batched. `llmrec list recipes --json` also has the data,
+    heads, signals and language model of each, and what it reached on real data.
 
     Examples:
       llmrec list
       llmrec list adapters --json
+      llmrec list recipes --json
     """
     if kind is not None and kind not in registry.KINDS:
         raise InputError(f"unknown kind {kind!r}: {nearest(kind, registry.KINDS)}")
-    full = kind == "adapters"
+    full = kind == "adapters" or (kind == "recipes" and as_json)
     rows = [
         _row(plugin, full) for one in ([kind] if kind else registry.KINDS) for plugin in registry.plugins(one).values()
     ]
     if as_json:
         print_json(rows)
         return
-    if full:
+    if kind == "adapters":
         _print_matrix(rows)
         return
     for one in dict.fromkeys(row["kind"] for row in rows):
@@ -90,9 +93,7 @@ def _row(plugin: registry.Plugin, full: bool = False) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": plugin.kind, "name": plugin.name, "package": plugin.package}
     try:
         if plugin.kind == "recipes":
-            recipe = registered_recipe(plugin.name)
-            about = {"summary": recipe.summary, "reader": recipe.reader, "category": recipe.category}
-            return row | about | {"error": None}
+            return row | (described(plugin.name) if full else _in_short(plugin.name)) | {"error": None}
         loaded = registry.get(plugin.kind, plugin.name)
         row |= {"summary": str(getattr(loaded, "summary", "")), "error": None}
         capabilities = getattr(loaded, "capabilities", None)
@@ -101,6 +102,12 @@ def _row(plugin: registry.Plugin, full: bool = False) -> dict[str, Any]:
     except InputError as error:
         row |= {"summary": None, "error": str(error)}
     return row
+
+
+def _in_short(name: str) -> dict[str, Any]:
+    """Describe a recipe without validating it."""
+    recipe = registered_recipe(name)
+    return {"summary": recipe.summary, "reader": recipe.reader, "category": recipe.category}
 
 
 def register(app: typer.Typer) -> None:

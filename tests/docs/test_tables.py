@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llmrec_peft import registry
+
 pytestmark = pytest.mark.trains
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,3 +54,20 @@ def test_an_unknown_table_is_named(copy: Path) -> None:
     done = check(copy)
     assert done.returncode == 1
     assert "no table seven-rows" in done.stderr
+
+
+def test_the_table_of_recipes_names_every_shipped_one_and_what_was_not_run(copy: Path) -> None:
+    readme = copy / "README.md"
+    text = readme.read_text(encoding="utf-8") + "\n<!-- table: recipes -->\n<!-- end of table -->\n"
+    readme.write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, copy / "docs" / "make_tables.py"], check=True, timeout=60)
+    table = readme.read_text(encoding="utf-8").rpartition("<!-- table: recipes -->")[2].splitlines()
+    rows = {line.split("[")[1].split("]")[0]: line for line in table if line.startswith("| [")}
+    assert list(rows) == [
+        name for name, one in registry.plugins("recipes").items() if one.package.startswith("llmrec-peft ")
+    ]
+    assert "not run here" in rows["movies-7b"]
+    assert "0.8856 ± 0.0005" in rows["movies"]
+    assert {str(registry.get("recipes", name).parent) for name in rows} == {
+        str((ROOT / line.split("](")[1].split(")")[0]).parent) for line in rows.values()
+    }
