@@ -251,3 +251,13 @@ def test_real_benchmarks_give_nothing_away(shared_data: Path, name: str, folder:
     prepared = prepare(load_recipe(name, changes={"data.path": str(shared_data / folder)}))
     assert prepared.leaks == ()
     assert prepared.interactions.history is not None, "histories were looked at, too"
+
+
+@pytest.mark.parametrize(("title", "leaks"), [("流浪地球", True), ("红高粱", True), ("活着", False), ("Heat", False)])
+def test_a_chinese_title_is_long_enough_with_three_characters(title: str, leaks: bool) -> None:
+    one = np.ones(2, np.int64)
+    interactions = Interactions(one, np.array([1, 2]), np.ones(2, np.float32), np.array([1, 2]))
+    parts = Split(np.array([0]), np.zeros(0, np.int64), np.array([1]))
+    told = ["", f"最近看了{title}，很喜欢。"]
+    found = find_leaks(interactions, parts, ["", "a", "b"], ["", "another", title], user_texts=told)
+    assert [leak.name for leak in found] == (["title_in_text"] if leaks else [])
