@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -107,6 +109,37 @@ def of_pairs(file: str, delimiter: str, change: Callable[[str], str]) -> Change:
     return changed
 
 
+def games(folder: Path, test: Pairs) -> int:
+    """Multiply the hours that test users played test games."""
+    file = folder / "steam-200k.csv.gz"
+    rows = list(csv.reader(gzip.decompress(file.read_bytes()).decode("utf-8").splitlines()))
+    told = [at for at, row in enumerate(rows) if row[2] == "play" and (row[0], row[1]) in test]
+    for at in told:
+        rows[at][3] = f"{3.0 * float(rows[at][3]):.1f}"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    file.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), 1))
+    return len(told)
+
+
+def minionerec(folder: Path, test: Pairs) -> int:
+    """Give each test row the next item of the row below it."""
+    changed = 0
+    for file in folder.glob("*.test.csv.gz"):
+        rows = list(csv.DictReader(gzip.decompress(file.read_bytes()).decode("utf-8").splitlines(keepends=True)))
+        for name in (name for name in rows[0] if name.startswith("item_")):
+            column = [row[name] for row in rows]
+            for row, value in zip(rows, [*column[1:], column[0]], strict=True):
+                row[name] = value
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        file.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), 1))
+        changed += len(rows)
+    return changed
+
+
 ANSWERS: dict[str, Change] = {
     "movies": movies,
     "amazon-reviews": amazon,
@@ -116,6 +149,8 @@ ANSWERS: dict[str, Change] = {
     "collm-ml-1m": collm,
     "amazon-scientific": scientific,
     "news": news,
+    "games": games,
+    "minionerec": minionerec,
     "music": of_pairs("user_artists.dat", "\t", lambda plays: str(7 * int(plays) + 1)),
     "social": of_pairs("ratings.txt", " ", lambda stars: f"{4.5 - float(stars):g}"),
 }
@@ -128,6 +163,8 @@ REAL = {
     "collm-ml-1m": "collm-ml-1m",
     "amazon-scientific": "iisan-scientific",
     "news": "mind-sample",
+    "games": "steam-200k",
+    "minionerec": "minionerec",
     "music": "lastfm-hetrec",
     "social": "filmtrust",
 }
