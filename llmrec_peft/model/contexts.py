@@ -53,8 +53,8 @@ class LanguageFacts:
         token_norm: Mean norm of those embeddings; None if it is not known.
         prompt_width: Width of prompt vectors; None if no prompt is read.
         decodes: Whether prompts are read by a decoder.
-        yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, prompt_width]; None unless a decoder reads
-            prompts.
+        yes_no: Rows of its output embedding for "Yes" and "No" or the like, float32 [2, prompt_width]; None unless a
+            decoder reads prompts.
     """
 
     item_vectors: Tensor
