@@ -49,6 +49,7 @@ class RecDataset:
             owner gives each record's history, ``kind`` if the owner groups records (such as ``warm`` and ``cold``),
             ``person`` if several users are records of one person (whole persons are then resampled for intervals),
             ``impression`` if items were shown in lists that users clicked in (clicks are then also measured by list),
+            ``confidence`` (float32, not negative) if it is known how often or how long each happened,
             and ``review`` if users write reviews.
         items: Column ``item_id``, ``title``, and whatever the text views and `features` may name; None is missing.
         users: Column ``user_id`` and all other columns that describe users.

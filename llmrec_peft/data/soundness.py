@@ -191,8 +191,24 @@ def _require_values(dataset: RecDataset) -> None:
     for name in ("person", "impression"):
         if name in table.column_names and arrow(table).column(name).null_count:
             raise InputError(f"{dataset.name}: an interaction has no {name}, where others have one")
+    if "confidence" in table.column_names:
+        _require_confidence(dataset)
     if "history" in table.column_names or "history_rating" in table.column_names:
         _require_histories(dataset)
+
+
+def _require_confidence(dataset: RecDataset) -> None:
+    """Refuse confidences that are no numbers from 0 up."""
+    values = arrow(dataset.interactions).column("confidence")
+    if not _is_number(values.type):
+        raise InputError(f"{dataset.name}: confidence of interactions has type {values.type} where numbers belong")
+    given = numbers(dataset.interactions, "confidence").astype(np.float64)  # what is missing becomes NaN
+    wrong = np.flatnonzero(~((given >= 0.0) & (given < np.inf)))
+    if len(wrong):
+        raise InputError(
+            f"{dataset.name}: confidence {given[wrong[0]]:g} of interaction {wrong[0]} is no number from 0 up"
+            f" ({len(wrong)} such)"
+        )
 
 
 def _require_labels(dataset: RecDataset, values: NDArray[Any], what: str) -> None:

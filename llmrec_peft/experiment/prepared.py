@@ -144,6 +144,8 @@ class Prepared:
             parts.valid,
             parts.test,
         ]
+        if numbers.confidence is not None:
+            arrays.append(numbers.confidence)
         if numbers.history is not None:
             told = numbers.history
             arrays += [told.item, told.label, told.begin, told.end]

@@ -49,6 +49,7 @@ def test_the_tuned_model_answers_alone_where_the_recipe_says_so(changes: dict[st
         ({"head": {"name": "ranking"}}, "rankings", "ranking blend"),
         ({"fusion.kind": "late"}, "late fusion", "nobody"),
         ({"data.protocol": "prequential"}, "prequential", "nobody"),
+        ({"data.protocol": "prequential", "head": {"name": "ranking"}}, "rankings", "ranking blend"),
     ],
 )
 def test_folds_that_are_not_possible_are_refused_if_asked_for_and_else_others_decide(

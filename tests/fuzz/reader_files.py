@@ -148,6 +148,38 @@ def _news() -> Files:
     return {"behaviors.tsv": _lines(behaviors), "news.tsv": _lines(articles)}
 
 
+def _games() -> Files:
+    rows = [
+        f'{user},"Game ""{game}"", é",{kind},{hours},0'
+        for user in range(1, 5)
+        for game in range(1 + user)
+        for kind, hours in (("purchase", "1.0"), ("play", f"{user * game}.5"))
+    ]
+    return {"steam-200k.csv.gz": gzip.compress(_lines(rows), 1)}
+
+
+def _music() -> Files:
+    plays = [f"{user}\t{artist}\t{10 * user + artist}" for user in range(1, 5) for artist in range(1, 2 + user)]
+    given = [f"{user}\t{artist}\t{1 + artist % 3}\t1\t4\t2009" for user in range(3, 7) for artist in range(1, 6)]
+    texts = {
+        "user_artists.dat": ["userID\tartistID\tweight", *plays],
+        "artists.dat": ["id\tname\turl\tpictureURL", *(f"{at}\tBjörk {at}\thttp://x\t" for at in range(1, 7))],
+        "tags.dat": ["tagID\ttagValue", *(f"{at}\tfußball {at}" for at in range(1, 4))],
+        "user_taggedartists.dat": ["userID\tartistID\ttagID\tday\tmonth\tyear", *given],
+    }
+    files = {name: _lines(lines) for name, lines in texts.items()}
+    return {**files, "tags.dat": files["tags.dat"].decode().encode("latin-1")}
+
+
+def _video() -> Files:
+    pairs = [f"{user},{item},{1657343260000 + 1000 * item}" for user in range(1, 5) for item in range(1, 3 + user)]
+    return {
+        "MicroLens-100k_pairs.csv": _lines(["user,item,timestamp", *pairs]),
+        "MicroLens-100k_title_en.csv": _lines([f'{at}, A "title", {at} é' for at in range(1, 8)]),
+        "MicroLens-100k_title_cn.csv": _lines([f"{at},牛肉面 {at}" for at in range(1, 8)]),
+    }
+
+
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "movies 1M": _movies_1m,
@@ -158,6 +190,9 @@ _MAKERS: dict[str, Callable[[], Files]] = {
     "collm-ml-1m": _collm,
     "amazon-scientific": _scientific,
     "news": _news,
+    "games": _games,
+    "music": _music,
+    "video": _video,
 }
 READERS = tuple(_MAKERS)
 
