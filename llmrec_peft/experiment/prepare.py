@@ -219,10 +219,13 @@ def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecData
     needing = recipe.reads.graph_signals
     if dataset.graph is not None or not needing:
         return recipe, dataset
-    note = f"no knowledge graph given: signal {', '.join(needing)} is off (data.graph=DIR turns it on)"
+    source = dataset.brought_by.get("graph")
+    how = "data.graph=DIR turns it on" if source is None else f"it would come from {source}"
+    note = f"no knowledge graph given: signal {', '.join(needing)} is off ({how})"
     off = recipe.changed({f"signals.{name}": False for name in needing})
     if not off.signals.active:
-        raise InputError(f"signals: {', '.join(needing)} need a knowledge graph, and there is none: give data.graph")
+        how = "give data.graph" if source is None else how
+        raise InputError(f"signals: {', '.join(needing)} need a knowledge graph, and there is none: {how}")
     return off, _noted(dataset, note)
 
 
