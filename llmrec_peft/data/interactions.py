@@ -29,6 +29,7 @@ class Interactions:
         row: Row of each interaction in the whole dataset, int64 [n]; None for the whole dataset.
         person: Number of the person of each interaction, int64 [n]; None where each user is one.
         impression: Number of the list of items that each was shown in, int64 [n]; None where no lists are known.
+        oneself: Index of the item that is the user himself, 0 for none, int64 [n]; None where items are no people.
     """
 
     user: NDArray[np.int64]
@@ -39,6 +40,7 @@ class Interactions:
     row: NDArray[np.int64] | None = None
     person: NDArray[np.int64] | None = None
     impression: NDArray[np.int64] | None = None
+    oneself: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -50,6 +52,7 @@ class Interactions:
             timestamp=_own(numbers(dataset.interactions, "timestamp"), np.int64),
             person=_distinct(dataset, "person"),
             impression=_distinct(dataset, "impression"),
+            oneself=numbered(dataset.interactions, "user_id", vocabulary.items) if dataset.items_are_users else None,
         )
 
     def __len__(self) -> int:
@@ -72,6 +75,7 @@ class Interactions:
             self.rows[rows],
             None if self.person is None else self.person[rows],
             None if self.impression is None else self.impression[rows],
+            None if self.oneself is None else self.oneself[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
@@ -116,6 +120,7 @@ class Interactions:
             replace(histories, time=None).joined(new),
             person=None if self.person is None else np.concatenate([self.person, self.person[record]]),
             impression=None if self.impression is None else np.concatenate([self.impression, self._new_lists(len(at))]),
+            oneself=None if self.oneself is None else np.concatenate([self.oneself, self.oneself[record]]),
         )
 
     def _new_lists(self, count: int) -> NDArray[np.int64]:
