@@ -44,6 +44,7 @@ class Batch:
             [B, K];
             0 for none.
         left_out_label: Their labels, float32 [B, K].
+        teacher: Raw scores to keep to (`Interactions.teacher`), float32 [B], NaN where none.
     """
 
     user: Tensor
@@ -62,6 +63,7 @@ class Batch:
     target: Tensor | None = None
     left_out: Tensor | None = None
     left_out_label: Tensor | None = None
+    teacher: Tensor | None = None
 
     @classmethod
     def of(
@@ -87,6 +89,7 @@ class Batch:
             label=torch.from_numpy(interactions.label[rows]).to(device),
             example=torch.from_numpy(interactions.rows[rows]).to(device),
             time=torch.from_numpy(interactions.timestamp[rows]).to(device),
+            teacher=None if interactions.teacher is None else torch.from_numpy(interactions.teacher[rows]).to(device),
         )
         if history_length is not None and interactions.history is not None:
             batch.read(interactions.history.take(rows), history_length, interactions.timestamp[rows])

@@ -29,6 +29,7 @@ class Interactions:
         row: Row of each interaction in the whole dataset, int64 [n]; None for the whole dataset.
         person: Number of the person of each interaction, int64 [n]; None where each user is one.
         impression: Number of the list of items that each was shown in, int64 [n]; None where no lists are known.
+        teacher: Raw score that a model is to keep to, float32 [n], NaN where none; None where it learns freely.
     """
 
     user: NDArray[np.int64]
@@ -39,6 +40,7 @@ class Interactions:
     row: NDArray[np.int64] | None = None
     person: NDArray[np.int64] | None = None
     impression: NDArray[np.int64] | None = None
+    teacher: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -72,6 +74,7 @@ class Interactions:
             self.rows[rows],
             None if self.person is None else self.person[rows],
             None if self.impression is None else self.impression[rows],
+            None if self.teacher is None else self.teacher[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
