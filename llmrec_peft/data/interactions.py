@@ -31,6 +31,7 @@ class Interactions:
         impression: Number of the list of items that each was shown in, int64 [n]; None where no lists are known.
         confidence: How often or how long each happened, not negative, float32 [n]; None where it is not known.
         oneself: Index of the item that is the user himself, 0 for none, int64 [n]; None where items are no people.
+        teacher: Raw score that a model is to keep to, float32 [n], NaN where none; None where it learns freely.
     """
 
     user: NDArray[np.int64]
@@ -43,6 +44,7 @@ class Interactions:
     impression: NDArray[np.int64] | None = None
     confidence: NDArray[np.float32] | None = None
     oneself: NDArray[np.int64] | None = None
+    teacher: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -80,6 +82,7 @@ class Interactions:
             None if self.impression is None else self.impression[rows],
             None if self.confidence is None else self.confidence[rows],
             None if self.oneself is None else self.oneself[rows],
+            None if self.teacher is None else self.teacher[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
