@@ -30,6 +30,7 @@ class Batch:
         history: Items of the user's history before the example, newest last, int64 [B, L]; 0 for no entry.
         history_label: Their labels, float32 [B, L].
         history_age: Days from them to the example, float32 [B, L]; None if times are not known.
+        confidence: How often or how long each example happened, float32 [B]; None if it is not known.
         time: Time of each example, int64 [B], in the unit of the interactions; None if it is not known.
         vectors: Vectors of texts by view, float32; filled in by the model (`llmrec_peft.model.text_source`):
             ``item`` [B, width], ``candidates`` [C, width], ``history`` [B, L, width], ``user`` [B, width] and
@@ -44,6 +45,7 @@ class Batch:
             [B, K];
             0 for none.
         left_out_label: Their labels, float32 [B, K].
+        teacher: Raw scores to keep to (`Interactions.teacher`), float32 [B], NaN where none.
     """
 
     user: Tensor
@@ -62,6 +64,8 @@ class Batch:
     target: Tensor | None = None
     left_out: Tensor | None = None
     left_out_label: Tensor | None = None
+    confidence: Tensor | None = None
+    teacher: Tensor | None = None
 
     @classmethod
     def of(
@@ -87,7 +91,10 @@ class Batch:
             label=torch.from_numpy(interactions.label[rows]).to(device),
             example=torch.from_numpy(interactions.rows[rows]).to(device),
             time=torch.from_numpy(interactions.timestamp[rows]).to(device),
+            teacher=None if interactions.teacher is None else torch.from_numpy(interactions.teacher[rows]).to(device),
         )
+        if interactions.confidence is not None:
+            batch.confidence = torch.from_numpy(interactions.confidence[rows]).to(device)
         if history_length is not None and interactions.history is not None:
             batch.read(interactions.history.take(rows), history_length, interactions.timestamp[rows])
         return batch

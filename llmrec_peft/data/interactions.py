@@ -29,6 +29,9 @@ class Interactions:
         row: Row of each interaction in the whole dataset, int64 [n]; None for the whole dataset.
         person: Number of the person of each interaction, int64 [n]; None where each user is one.
         impression: Number of the list of items that each was shown in, int64 [n]; None where no lists are known.
+        confidence: How often or how long each happened, not negative, float32 [n]; None where it is not known.
+        oneself: Index of the item that is the user himself, 0 for none, int64 [n]; None where items are no people.
+        teacher: Raw score that a model is to keep to, float32 [n], NaN where none; None where it learns freely.
     """
 
     user: NDArray[np.int64]
@@ -39,6 +42,9 @@ class Interactions:
     row: NDArray[np.int64] | None = None
     person: NDArray[np.int64] | None = None
     impression: NDArray[np.int64] | None = None
+    confidence: NDArray[np.float32] | None = None
+    oneself: NDArray[np.int64] | None = None
+    teacher: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -50,6 +56,8 @@ class Interactions:
             timestamp=_own(numbers(dataset.interactions, "timestamp"), np.int64),
             person=_distinct(dataset, "person"),
             impression=_distinct(dataset, "impression"),
+            confidence=_confidence(dataset),
+            oneself=numbered(dataset.interactions, "user_id", vocabulary.items) if dataset.items_are_users else None,
         )
 
     def __len__(self) -> int:
@@ -72,6 +80,9 @@ class Interactions:
             self.rows[rows],
             None if self.person is None else self.person[rows],
             None if self.impression is None else self.impression[rows],
+            None if self.confidence is None else self.confidence[rows],
+            None if self.oneself is None else self.oneself[rows],
+            None if self.teacher is None else self.teacher[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
@@ -85,7 +96,7 @@ class Interactions:
         """Return these interactions, followed by one for each entry with a known item in some rows' histories.
 
         The example of an entry has the record's user and time; its history is the record's other entries followed by
-        the record's own item.
+        the record's own item. Its confidence is 0: how often an entry happened is not known.
 
         Args:
             rows: Rows whose histories are expanded.
@@ -116,6 +127,10 @@ class Interactions:
             replace(histories, time=None).joined(new),
             person=None if self.person is None else np.concatenate([self.person, self.person[record]]),
             impression=None if self.impression is None else np.concatenate([self.impression, self._new_lists(len(at))]),
+            confidence=None
+            if self.confidence is None
+            else np.concatenate([self.confidence, np.zeros(len(at), np.float32)]),
+            oneself=None if self.oneself is None else np.concatenate([self.oneself, self.oneself[record]]),
         )
 
     def _new_lists(self, count: int) -> NDArray[np.int64]:
@@ -136,6 +151,13 @@ class Interactions:
 def _own(values: NDArray[Any], dtype: type[Number]) -> NDArray[Number]:
     """Return numbers as an array that may be written to; Arrow's memory may not."""
     return np.array(values, dtype) if not values.flags.writeable else values.astype(dtype, copy=False)
+
+
+def _confidence(dataset: RecDataset) -> NDArray[np.float32] | None:
+    """Return the column `confidence` of interactions, float32 [n]; None without it."""
+    if "confidence" not in dataset.interactions.column_names:
+        return None
+    return _own(numbers(dataset.interactions, "confidence"), np.float32)
 
 
 def _distinct(dataset: RecDataset, name: str) -> NDArray[np.int64] | None:

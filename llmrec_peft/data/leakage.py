@@ -28,6 +28,7 @@ _SEEDS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 """How entries are scrambled before they are summed up."""
 _WORDS: dict[LeakKind, str] = {
     "same_pair": "the same user and item are in the data learnt from",
+    "reversed_pair": "the same two people, the other way round, are in the data learnt from",
     "same_history": "the same history and item are in the data learnt from",
     "own_item": "the item stands in its own history",
     "same_text": "another item of the same text stands in its history",
@@ -96,6 +97,7 @@ def find_leaks(
         ):
             leaking = rows[_known_pair(interactions, rows, learnt)]
             leaks += _leaks("same_pair", part, leaking)
+            leaks += _leaks("reversed_pair", part, rows[_known_reversed(interactions, rows, learnt)])
             if interactions.history is not None:
                 leaks += _leaks(
                     "same_history",
@@ -141,6 +143,18 @@ def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDA
     known = _pairs(interactions, learnt, width)
     known.sort()
     return among_sorted(_pairs(interactions, rows, width), known)
+
+
+def _known_reversed(
+    interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return whether the item, as a user, interacted with the user, as an item; false where items are no people."""
+    oneself, item = interactions.oneself, interactions.item
+    if oneself is None:
+        return np.zeros(len(rows), bool)
+    width = int(max(item.max(initial=0), oneself.max(initial=0))) + 1
+    known = np.sort(item[learnt] * width + oneself[learnt])
+    return among_sorted(oneself[rows] * width + item[rows], known)
 
 
 def _pairs(interactions: Interactions, rows: NDArray[np.int64], width: int) -> NDArray[np.int64]:

@@ -66,6 +66,7 @@ def interactions_table(
     review: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
     person: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
     impression: Sequence[str] | pa.Array | pa.ChunkedArray | None = None,
+    confidence: Sequence[float] | NDArray[Any] | pa.Array | pa.ChunkedArray | None = None,
 ) -> Dataset:
     """Make the interactions table with the column types that `RecDataset` promises.
 
@@ -85,6 +86,8 @@ def interactions_table(
         review: What the user wrote about the item.
         person: Person of each interaction, where several users are records of one person.
         impression: Id of the list of items that each interaction was shown in, where the owner knows such lists.
+        confidence: How often or how long each interaction happened (plays, hours), not negative, where that tells how
+            sure it is; rankings can weigh by it (`head.confidence_alpha`).
 
     Returns:
         A `datasets.Dataset` with n rows.
@@ -118,6 +121,9 @@ def interactions_table(
     for name, texts in (("kind", kind), ("review", review), ("person", person), ("impression", impression)):
         if texts is not None:
             kinds[name], columns[name] = Value("string"), texts
+    if confidence is not None:
+        kinds["confidence"] = Value("float32")
+        columns["confidence"] = number_column("confidence", confidence, pa.float32())
     features = Features(kinds)
     _require_one_length(columns)
     with _said_of(columns):

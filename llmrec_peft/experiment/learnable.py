@@ -17,7 +17,7 @@ from llmrec_peft.recipe import Recipe
 
 
 def require_learnable(recipe: Recipe, dataset: RecDataset, interactions: Interactions, parts: Split) -> None:
-    """Refuse a single user or item, equal labels, and clicks of one class in validation, test or all impressions.
+    """Refuse a single user or item, equal labels, clicks of one class, and weights by a confidence that is not there.
 
     Args:
         recipe: Heads that learn.
@@ -38,6 +38,11 @@ def require_learnable(recipe: Recipe, dataset: RecDataset, interactions: Interac
                 f" give data of two {what}s or more"
             )
     for name, head in recipe.reads.heads.items():
+        if head.reads_confidence() and interactions.confidence is None:
+            raise InputError(
+                f"head {name}: confidence_alpha weighs interactions by their column confidence, which {dataset.name}"
+                " does not have; leave it out, or choose data that tell how often or how long"
+            )
         if head.task not in ("rating", "click"):
             continue
         learnt = head.observed(interactions.label[parts.train], dataset.rating_range)

@@ -165,8 +165,12 @@ def _known(prepared: Prepared) -> str:
     parts, numbers = prepared.split, prepared.interactions
     rows = np.concatenate([parts.train, parts.valid])
     arrays = [parts.train, parts.valid, *(of[rows] for of in (numbers.user, numbers.item, numbers.label))]
+    if numbers.confidence is not None:
+        arrays.append(numbers.confidence[rows])
     if prepared.neighbours is not None:
         arrays += [prepared.neighbours.entity, prepared.neighbours.relation]
+    if prepared.links is not None:
+        arrays += [prepared.links.user, prepared.links.other]
     tables, names = (prepared.user_rows, prepared.item_rows), (prepared.vocabulary.users, prepared.vocabulary.items)
     return prepared_digest(arrays, prepared.texts, prepared.wordings, tables, names)
 

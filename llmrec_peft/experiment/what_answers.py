@@ -91,11 +91,11 @@ def _no_tables(prepared: Prepared) -> str | None:
 
 
 def _blends_rankings(prepared: Prepared) -> bool:
+    """Return whether a ranking can be blended: under any protocol, since its baselines' counts follow no outcomes."""
     recipe, reads = prepared.recipe, prepared.recipe.reads
     return (
         reads.primary.task == "ranking"
         and len(reads.heads) == 1
         and not (reads.prompt or reads.inserts_tokens or reads.user_text_by_example)
-        and recipe.data.protocol != "prequential"
         and NAME not in recipe.signals.active
     )

@@ -168,6 +168,10 @@ class TaskHead(ABC, Generic[C]):
         """Return whether it needs vectors of prompts (`Batch.vectors`)."""
         return False
 
+    def reads_confidence(self) -> bool:
+        """Return whether it needs the examples' confidence (`Batch.confidence`)."""
+        return False
+
     def negatives(self) -> Negatives | None:
         """Return how a step's candidates are drawn; None for heads that are not listwise."""
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from llmrec_peft.data.negatives import Negatives
+from llmrec_peft.heads.confidence import ConfidenceOptions, weights
 from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, Task, TaskHead, matrix_scores, pair_scores
 from llmrec_peft.losses import loss
 from llmrec_peft.options import Options
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from llmrec_peft.data.batches import Batch
 
 
-class RankingOptions(Options):
+class RankingOptions(ConfidenceOptions):
     """Options of the ranking head."""
 
     loss: Literal["softmax", "bounded_softmax", "bpr"] = "softmax"
@@ -87,19 +88,25 @@ class RankingHead(TaskHead[RankingOptions]):
 
     def _loss(self, scores: Tensor, batch: Batch) -> Tensor:
         assert batch.target is not None and batch.label is not None  # noqa: S101 - asked before
-        target = batch.target
+        target, weight = batch.target, weights(batch, self.config)
         if self.config.positive_from is not None:
             kept = batch.label >= self.config.positive_from
             if not bool(kept.any()):
                 return scores.sum() * 0.0
-            scores, target = scores[kept], target[kept]
+            scores, target, weight = scores[kept], target[kept], None if weight is None else weight[kept]
         if self.config.loss == "bpr":
             own = scores.gather(1, target[:, None])
             others = target.new_ones(scores.shape).bool().scatter(1, target[:, None], False)
-            return loss("bpr")(own.squeeze(1), scores, mask=others)
+            return loss("bpr")(own.squeeze(1), scores, mask=others, weight=weight)
         if self.config.loss == "bounded_softmax":
-            return loss("bounded_softmax")(scores, target, q=self.config.bound, log_q=batch.log_q)
-        return loss("softmax")(scores, target, log_q=batch.log_q, label_smoothing=self.config.label_smoothing)
+            return loss("bounded_softmax")(scores, target, q=self.config.bound, log_q=batch.log_q, weight=weight)
+        return loss("softmax")(
+            scores, target, log_q=batch.log_q, label_smoothing=self.config.label_smoothing, weight=weight
+        )
+
+    def reads_confidence(self) -> bool:
+        """Return whether examples weigh by their confidence."""
+        return self.config.confidence_alpha > 0.0
 
     def negatives(self) -> Negatives:
         """Return the negatives that the options ask for."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from llmrec_peft.data.negatives import Negatives
+from llmrec_peft.heads.confidence import ConfidenceOptions, weights
 from llmrec_peft.heads.contract import HeadContext, HeadOutput, Joined, Task, TaskHead, matrix_scores, pair_scores
 from llmrec_peft.losses import loss
 from llmrec_peft.options import Options
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from llmrec_peft.data.batches import Batch
 
 
-class RetrievalOptions(Options):
+class RetrievalOptions(ConfidenceOptions):
     """Options of the retrieval head."""
 
     temperature: float = Field(default=0.07, gt=0.0, le=10.0)
@@ -89,15 +90,19 @@ class RetrievalHead(TaskHead[RetrievalOptions]):
 
     def _loss(self, similarity: Tensor, batch: Batch) -> Tensor:
         assert batch.target is not None and batch.label is not None  # noqa: S101 - asked before
-        target = batch.target
+        target, weight = batch.target, weights(batch, self.config)
         if self.config.positive_from is not None:
             kept = batch.label >= self.config.positive_from
             if not bool(kept.any()):
                 return similarity.sum() * 0.0
-            similarity, target = similarity[kept], target[kept]
+            similarity, target, weight = similarity[kept], target[kept], None if weight is None else weight[kept]
         log_q = batch.log_q if self.config.correct else None
         temperature = self.parts["scale"]["log_temperature"].exp().clamp(min=1e-3)
-        return loss("info_nce")(similarity, target, temperature, log_q=log_q)
+        return loss("info_nce")(similarity, target, temperature, log_q=log_q, weight=weight)
+
+    def reads_confidence(self) -> bool:
+        """Return whether examples weigh by their confidence."""
+        return self.config.confidence_alpha > 0.0
 
     def negatives(self) -> Negatives:
         """Return the batch's own items, drawn ones, and hard ones."""

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 
-def bounded_softmax(scores: Tensor, target: Tensor, q: float = 0.3, log_q: Tensor | None = None) -> Tensor:
+def bounded_softmax(
+    scores: Tensor, target: Tensor, q: float = 0.3, log_q: Tensor | None = None, weight: Tensor | None = None
+) -> Tensor:
     """Compute the mean of (1 - p^q) / q with p = softmax(s - log q)[target]: `softmax` for q → 0, 1 - p for q = 1.
 
     Most next items are out of reach of any model, and -log p grows without bound for them: with plain softmax they
@@ -23,6 +25,7 @@ def bounded_softmax(scores: Tensor, target: Tensor, q: float = 0.3, log_q: Tenso
         log_q: Logarithm of each candidate's probability of being sampled, see `softmax`; p is then the probability
             among the
             candidates drawn, larger than among all.
+        weight: Weight of each row, positive, float [B]; by default all weigh alike.
 
     Returns:
         Scalar.
@@ -35,4 +38,5 @@ def bounded_softmax(scores: Tensor, target: Tensor, q: float = 0.3, log_q: Tenso
     if log_q is not None:
         scores = scores - log_q
     logs = log_softmax(scores, dim=-1).gather(1, target[:, None])[:, 0]
-    return (-torch.expm1(q * logs) / q).mean()
+    values = -torch.expm1(q * logs) / q
+    return values.mean() if weight is None else (weight * values).sum() / weight.sum()

@@ -14,6 +14,7 @@ def info_nce(
     temperature: float | Tensor,
     log_q: Tensor | None = None,
     mask: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Compute the mean of -log softmax(similarity / τ - log q) at the target's column.
 
@@ -27,6 +28,7 @@ def info_nce(
         temperature: τ > 0; a tensor, scalar or [B, 1], if it is learnt.
         log_q: As in `softmax`, float [C]; τ does not divide it.
         mask: Which candidates count for a row, bool [B, C]; by default all. The target always counts.
+        weight: Weight of each row, positive, float [B]; by default all weigh alike.
 
     Returns:
         Scalar.
@@ -37,4 +39,4 @@ def info_nce(
         RecSys 2019, section 3 (temperature and correction).
     """
     single = similarity.to(torch.promote_types(similarity.dtype, torch.float32))
-    return softmax(single / temperature, target, log_q, mask=mask)
+    return softmax(single / temperature, target, log_q, mask=mask, weight=weight)

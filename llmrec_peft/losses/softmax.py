@@ -13,6 +13,7 @@ def softmax(
     log_q: Tensor | None = None,
     label_smoothing: float = 0.0,
     mask: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Compute the mean of -log softmax(s - log q) at the target's column.
 
@@ -35,6 +36,7 @@ def softmax(
         label_smoothing: ε in [0, 1): share of the target's probability that is spread evenly over the
             candidates that count.
         mask: Which candidates count for a row, bool [B, C]; by default all. The target always counts.
+        weight: Weight of each row, positive, float [B]; by default all weigh alike.
 
     Returns:
         Scalar.
@@ -58,4 +60,4 @@ def softmax(
     if label_smoothing:
         even = -logs.mean(-1) if mask is None else -logs.masked_fill(~mask, 0.0).sum(-1) / mask.sum(-1)
         values = (1 - label_smoothing) * values + label_smoothing * even
-    return values.mean()
+    return values.mean() if weight is None else (weight * values).sum() / weight.sum()

@@ -16,6 +16,7 @@ from llmrec_recipes.byte_lines import byte_lines, decoded
 _WHOLE_LIMIT = 1 << 63
 """Whole numbers have to be smaller: Arrow stores them in 64 bits."""
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
+_NUMBER = re.compile(r"[0-9]{1,30}(\.[0-9]{0,30})?")
 _LARGEST_ARRAY = 1 << 28
 """Largest size in bytes of a file that is one JSON array, which has to be read as a whole."""
 
@@ -112,12 +113,13 @@ def rows(
         yield number, parts
 
 
-def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, columns: tuple[str, ...], header: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of a comma-separated file whose fields may be quoted.
 
     Args:
         path: File to read.
-        header: Column names that the first line must give, in this order.
+        columns: Names of its columns, in this order.
+        header: Whether the first line gives these names; else it is the first row.
 
     Raises:
         InputError: Naming the line that has another number of fields or is no CSV.
@@ -125,14 +127,14 @@ def csv_rows(path: Path, header: tuple[str, ...]) -> Iterator[tuple[int, list[st
     reader = csv.reader((f"{text}\n" for _, text in text_lines(path)), strict=True)
     try:
         for fields in reader:
-            if reader.line_num == 1:
-                if tuple(fields) != header:
-                    raise InputError(f"{path}, line 1: {','.join(fields)[:60]!r} where {','.join(header)!r} belongs")
+            if header and reader.line_num == 1:
+                if tuple(fields) != columns:
+                    raise InputError(f"{path}, line 1: {','.join(fields)[:60]!r} where {','.join(columns)!r} belongs")
                 continue
             if not fields:
                 continue
-            if len(fields) != len(header):
-                raise InputError(f"{path}, line {reader.line_num}: {len(fields)} fields where {len(header)} belong")
+            if len(fields) != len(columns):
+                raise InputError(f"{path}, line {reader.line_num}: {len(fields)} fields where {len(columns)} belong")
             yield reader.line_num, fields
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: no CSV ({error})") from None
@@ -309,3 +311,23 @@ def whole_number(text: str, path: Path, line: int, what: str, low: int | None = 
         bounds = f"outside {low} to {high}" if low is not None and high is not None else f"below {low}"
         raise InputError(f"{path}, line {line}: {what} {number} is {bounds}")
     return number
+
+
+def number(text: str, path: Path, line: int, what: str, high: float) -> float:
+    """Parse a number from 0 up of a delimited file, written in digits with a decimal point or without.
+
+    Args:
+        text: The field.
+        path: File, for the error.
+        line: Number of the line, for the error.
+        what: Name of the field, for the error.
+        high: Largest number that makes sense.
+
+    Raises:
+        InputError: Naming file, line and field.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise InputError(f"{path}, line {line}: {what} {_shown(text[:20])} is no number from 0 up")
+    if float(text) > high:
+        raise InputError(f"{path}, line {line}: {what} {text[:20]} is above {high:g}")
+    return float(text)

@@ -16,7 +16,7 @@ AUTO = {"training.choice": "auto"}
 
 
 def of_demo(changes: dict[str, Any]) -> Recipe:
-    return load_recipe("amazon-reviews", changes={"data.path": "demo", **changes})
+    return load_recipe("ecommerce", changes={"data.path": "demo", **changes})
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def test_the_tuned_model_answers_alone_where_the_recipe_says_so(changes: dict[st
         ({"head": {"name": "ranking"}}, "rankings", "ranking blend"),
         ({"fusion.kind": "late"}, "late fusion", "nobody"),
         ({"data.protocol": "prequential"}, "prequential", "nobody"),
+        ({"data.protocol": "prequential", "head": {"name": "ranking"}}, "rankings", "ranking blend"),
     ],
 )
 def test_folds_that_are_not_possible_are_refused_if_asked_for_and_else_others_decide(

@@ -80,8 +80,9 @@ def _amazon() -> Files:
             "asin": f"B{item}",
             "title": f"Thing {item}",
             "description": ["One", "two"],
-            "category": ["Things"],
+            "category": ["Things", "Toys", f"Kind {item % 2}"],
             "brand": None,
+            "also_buy": [f"B{(item + 1) % 4}", "B9"],
         }
         for item in range(4)
     ]
@@ -89,6 +90,37 @@ def _amazon() -> Files:
         "Toys_5.json.gz": gzip.compress(_json_lines(reviews), 1),
         "meta_Toys.json.gz": gzip.compress(_json_lines(products), 1),
     }
+
+
+def _amazon_2023() -> Files:
+    reviews = [
+        {
+            "user_id": f"A{user}",
+            "asin": f"V{item}",
+            "parent_asin": f"B{item}",
+            "rating": 1.0 + (user + item) % 5,
+            "timestamp": 1500000000000 + user * item,
+            "title": "Good",
+            "text": f"Good <b>thing</b> {item} &amp; é",
+        }
+        for user in range(4)
+        for item in range(4)
+    ]
+    products = [
+        {
+            "parent_asin": f"B{item}",
+            "title": f"Thing {item}",
+            "features": ["One"],
+            "description": [],
+            "categories": ["Things", "Toys"],
+            "main_category": "Toys",
+            "store": "Old Mill",
+            "average_rating": 4.5,
+            "bought_together": None,
+        }
+        for item in range(4)
+    ]
+    return {"Toys.jsonl": _json_lines(reviews), "meta_Toys.jsonl.gz": gzip.compress(_json_lines(products), 1)}
 
 
 def _tallrec(subject: str, *items: str) -> Files:
@@ -148,16 +180,52 @@ def _news() -> Files:
     return {"behaviors.tsv": _lines(behaviors), "news.tsv": _lines(articles)}
 
 
+def _games() -> Files:
+    rows = [
+        f'{user},"Game ""{game}"", é",{kind},{hours},0'
+        for user in range(1, 5)
+        for game in range(1 + user)
+        for kind, hours in (("purchase", "1.0"), ("play", f"{user * game}.5"))
+    ]
+    return {"steam-200k.csv.gz": gzip.compress(_lines(rows), 1)}
+
+
+def _music() -> Files:
+    plays = [f"{user}\t{artist}\t{10 * user + artist}" for user in range(1, 5) for artist in range(1, 2 + user)]
+    given = [f"{user}\t{artist}\t{1 + artist % 3}\t1\t4\t2009" for user in range(3, 7) for artist in range(1, 6)]
+    texts = {
+        "user_artists.dat": ["userID\tartistID\tweight", *plays],
+        "artists.dat": ["id\tname\turl\tpictureURL", *(f"{at}\tBjörk {at}\thttp://x\t" for at in range(1, 7))],
+        "tags.dat": ["tagID\ttagValue", *(f"{at}\tfußball {at}" for at in range(1, 4))],
+        "user_taggedartists.dat": ["userID\tartistID\ttagID\tday\tmonth\tyear", *given],
+    }
+    files = {name: _lines(lines) for name, lines in texts.items()}
+    return {**files, "tags.dat": files["tags.dat"].decode().encode("latin-1")}
+
+
+def _video() -> Files:
+    pairs = [f"{user},{item},{1657343260000 + 1000 * item}" for user in range(1, 5) for item in range(1, 3 + user)]
+    return {
+        "MicroLens-100k_pairs.csv": _lines(["user,item,timestamp", *pairs]),
+        "MicroLens-100k_title_en.csv": _lines([f'{at}, A "title", {at} é' for at in range(1, 8)]),
+        "MicroLens-100k_title_cn.csv": _lines([f"{at},牛肉面 {at}" for at in range(1, 8)]),
+    }
+
+
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "movies 1M": _movies_1m,
     "movies 25M": _movies_25m,
-    "amazon-reviews": _amazon,
+    "ecommerce": _amazon,
+    "ecommerce 2023": _amazon_2023,
     "tallrec-movie": _tallrec_movie,
     "tallrec-book": _tallrec_book,
     "collm-ml-1m": _collm,
     "amazon-scientific": _scientific,
     "news": _news,
+    "games": _games,
+    "music": _music,
+    "video": _video,
 }
 READERS = tuple(_MAKERS)
 

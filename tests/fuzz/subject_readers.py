@@ -36,7 +36,8 @@ def attempts(rng: random.Random, folder: Path) -> Iterator[Attempt]:
         for name, data in whole[reader].items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(data)
-        done = [_damaged(place, name, rng) for name in rng.sample(sorted(whole[reader]), rng.choice((1, 1, 1, 2)))]
+        several = min(len(whole[reader]), rng.choice((1, 1, 1, 2)))
+        done = [_damaged(place, name, rng) for name in rng.sample(sorted(whole[reader]), several)]
         fewer = rng.choice((None, None, 1, 3))
         call = partial(_read, reader, place, views[reader].render_all, fewer)
         yield Attempt(f"{number} {reader}: {', '.join(done)}", call)

@@ -1,0 +1,1 @@
+"""Games of Steam: who bought and played which, for how many hours."""

@@ -1,0 +1,1 @@
+"""Music of Last.fm: who listened to which artist how often, and what listeners call artists."""
