@@ -122,6 +122,23 @@ def games(folder: Path, test: Pairs) -> int:
     return len(told)
 
 
+def video(folder: Path, test: Pairs) -> int:
+    """Say that test rows watched other ones of the test's videos, which their users are not known to have watched."""
+    [file] = folder.glob("*_pairs.csv")
+    lines = [line.split(",") for line in file.read_text(encoding="utf-8").splitlines()]
+    there = {(user, item) for user, item, _ in lines[1:]}
+    places = [at for at, (user, item, _) in enumerate(lines) if (user, item) in test]
+    items = [lines[at][1] for at in places]
+    changed = 0
+    for at, item in zip(places, [*items[1:], *items[:1]], strict=True):
+        if (lines[at][0], item) not in there:
+            there.add((lines[at][0], item))
+            lines[at][1] = item
+            changed += 1
+    file.write_text("".join(f"{','.join(line)}\n" for line in lines), encoding="utf-8")
+    return changed
+
+
 def minionerec(folder: Path, test: Pairs) -> int:
     """Give each test row the next item of the row below it."""
     changed = 0
@@ -150,6 +167,7 @@ ANSWERS: dict[str, Change] = {
     "amazon-scientific": scientific,
     "news": news,
     "games": games,
+    "video": video,
     "minionerec": minionerec,
     "music": of_pairs("user_artists.dat", "\t", lambda plays: str(7 * int(plays) + 1)),
     "social": of_pairs("ratings.txt", " ", lambda stars: f"{4.5 - float(stars):g}"),
@@ -164,8 +182,11 @@ REAL = {
     "amazon-scientific": "iisan-scientific",
     "news": "mind-sample",
     "games": "steam-200k",
+    "video": "microlens-sample",
     "minionerec": "minionerec",
     "music": "lastfm-hetrec",
     "social": "filmtrust",
 }
 """Folders of real data that the readers read."""
+PAIRS_ALONE = frozenset(("social-people", "social-ranking"))
+"""Recipes whose files tell nothing but who met what; which rows are test rows depends on all of them."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from changed_answers import ANSWERS, REAL, Pairs
+from changed_answers import ANSWERS, PAIRS_ALONE, REAL, Pairs
 from datasets import Dataset
 from fuzz.reader_files import READERS, whole_files
 
@@ -188,6 +188,8 @@ def test_a_reader_of_small_files_does_not_look_at_answers(reader: str, tmp_path:
 def test_readers_of_real_data_do_not_look_at_answers(name: str, shared_data: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     reader = recipe.data.reader
+    if name in PAIRS_ALONE:
+        pytest.skip("its answers are the pairs themselves, which decide what is held out")
     if reader not in REAL or not (shared_data / REAL[reader]).is_dir():
         pytest.skip(f"no real data for reader {reader}")
     if name != reader and {"-7b", "-smollm2"} & {name.removeprefix(reader)}:
