@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from llmrec_peft.data.dataset import titles
 from llmrec_peft.data.finite import require_finite
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.rating import rating_baselines
@@ -18,7 +19,7 @@ from llmrec_peft.progress import SILENT, Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-BASELINES = {"rating": 5, "click": 8, "ranking": 4}
+BASELINES = {"rating": 5, "click": 8, "ranking": 5}
 """Baselines of each task, for the progress bar."""
 
 
@@ -68,8 +69,10 @@ def _fitted(head: TaskHead[Any], prepared: Prepared, item_vectors: Tensor | None
 
         preferences = _preferences(prepared) if prepared.dataset.items_are_users else None
 
+        named = "title" in prepared.dataset.items.column_names
+        given = titles(prepared.dataset.items) if named else None
         sizes = (vocabulary.num_items, item_vectors, protocol.own_items, head.metric)
-        yield from ranking_baselines(RankingData(train, valid, fit, test, *sizes, preferences))
+        yield from ranking_baselines(RankingData(train, valid, fit, test, *sizes, preferences, given))
 
 
 def _preferences(prepared: Prepared) -> Any | None:

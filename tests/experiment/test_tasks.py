@@ -23,7 +23,7 @@ PROMPT = "{% for x in history if x.liked %}{{ x.title }}; {% endfor %}{{ item.ti
 RECORDS = {"data.expand_histories": False}
 CLICKS = ("global_rate", "user_rate", "item_rate", "user_and_item_rates", "popularity")
 READING = ("neighbour_counts", "text_cosine", "rates_neighbours_and_text")
-RANKINGS = ("popularity", "neighbour_counts", "text_cosine", "counts_and_text")
+RANKINGS = ("popularity", "neighbour_counts", "text_cosine", "counts_and_text", "transitions_and_words")
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "click, pairs, encoder": (
         "collm-ml-1m",

@@ -1,9 +1,9 @@
-"""Baselines of ranking, each tuned on validation: popularity, neighbour counts, similar texts, links of people."""
+"""Baselines of ranking, each tuned on validation: popularity, counts of what follows, similar texts, links."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.order import in_time
 from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.baselines.followers import followers_baseline
 from llmrec_peft.evaluation.baselines.people import People, people_rules
 from llmrec_peft.evaluation.baselines.unit_vectors import unit_vectors
 from llmrec_peft.evaluation.measures import RankingMeasure
@@ -51,6 +52,7 @@ class RankingData:
         own_items: Whether items of an example's history are ranked too.
         metric: Primary metric, by which settings are chosen.
         preferences: What people met, by item index, where items are people (`people.preferences_of`).
+        titles: Titles of the items from index 1, None for none; None where the data has none.
     """
 
     train: Interactions
@@ -62,6 +64,7 @@ class RankingData:
     own_items: bool
     metric: str
     preferences: Any | None = None
+    titles: Sequence[str | None] | None = None
 
 
 def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
@@ -88,6 +91,12 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
     for name, grid in people.items():
         known = tuple(People(part, data.num_items, data.preferences) for part in (data.train, data.fit))
         yield _tuned_on_people(name, grid, data, (known[0], known[1]))
+    yield followers_baseline(data)
+
+
+def validation_sample(data: RankingData) -> NDArray[np.int64]:
+    """Return the validation examples on which settings are chosen."""
+    return sampled_rows(len(data.valid), max(SAMPLE // 3, min(SAMPLE, SAMPLED_SCORES // data.num_items)))
 
 
 def _tuned(name: str, grid: list[Settings], data: RankingData, evidence: tuple[_Evidence, _Evidence]) -> Baseline:
@@ -104,7 +113,7 @@ def _tuned(name: str, grid: list[Settings], data: RankingData, evidence: tuple[_
 def _chosen(name: str, grid: list[Settings], data: RankingData, evidence: _Evidence) -> Settings:
     """Return the settings that are best on (a sample of) validation; what they share is computed once per chunk."""
     measure = RankingMeasure(data.train.counts_by_item(data.num_items))
-    rows = sampled_rows(len(data.valid), max(SAMPLE // 3, min(SAMPLE, SAMPLED_SCORES // data.num_items)))
+    rows = validation_sample(data)
     ranks_of: list[list[Ranks]] = [[] for _ in grid]
     for chosen in in_chunks(rows, data.num_items):
         some = data.valid.take(chosen)
@@ -112,14 +121,14 @@ def _chosen(name: str, grid: list[Settings], data: RankingData, evidence: _Evide
             parts = evidence.parts(name, length, chosen)
             for settings, ranks in zip(grid, ranks_of, strict=True):
                 if settings["length"] == length:
-                    mixed = functools.partial(_same, _mixed(*parts, settings))
+                    mixed = functools.partial(same, _mixed(*parts, settings))
                     ranks.append(rank_targets(some, mixed, data.num_items, own_items=data.own_items))
     sample = data.valid.take(rows)
     figures = [measure.report(joined(ranks), sample)[data.metric] for ranks in ranks_of]
     return grid[int(np.argmax(figures))]
 
 
-def _same(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
+def same(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
     """Return scores that were computed already."""
     return scores
 

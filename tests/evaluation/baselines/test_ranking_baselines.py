@@ -30,6 +30,8 @@ from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.recipe import load_recipe
 
 USERS, ITEMS, WIDTH = 60, 30, 6
+TITLES = [f"kind {item // 5} no{item}" for item in range(1, ITEMS)]
+"""Five items of a kind share its number; the word that all have says nothing."""
 
 
 def texts(seed: int) -> torch.Tensor:
@@ -66,7 +68,7 @@ def world(seed: int, told: bool = True, own_items: bool = True, length: int = 9)
         whole.take(np.flatnonzero(chosen)) for chosen in (time < length - 2, time == length - 2, time == length - 1)
     )
     fit = whole.take(np.flatnonzero(time < length - 1))
-    return RankingData(train, valid, fit, test, ITEMS, texts(seed) if told else None, own_items, "ndcg@10")
+    return RankingData(train, valid, fit, test, ITEMS, texts(seed) if told else None, own_items, "ndcg@10", TITLES)
 
 
 def found(data: RankingData) -> dict[str, Baseline]:
@@ -100,6 +102,8 @@ def scores(data: RankingData, name: str, settings: dict[str, float], learn: Inte
     table = np.zeros((len(ask), ITEMS - 1))
     if name == "popularity":
         return table + np.bincount(learn.item, minlength=ITEMS)[1:]
+    if name == "transitions_and_words":
+        return what_follows(settings, learn, ask)
     counts, length = beside(learn), int(settings["length"])
     unit = np.zeros((ITEMS, WIDTH))
     if data.texts is not None:
@@ -117,6 +121,33 @@ def scores(data: RankingData, name: str, settings: dict[str, float], learn: Inte
                 "counts_and_text": cosine + settings.get("counts", 0.0) * count,
             }[name]
     return table
+
+
+def what_follows(settings: dict[str, float], learn: Interactions, ask: Interactions) -> Any:
+    """Scores of transitions within five steps, of shared words, and own items weighed down, by loops."""
+    follows = np.zeros((ITEMS, ITEMS))
+    for user in set(learn.user.tolist()):
+        rows = np.flatnonzero(learn.user == user)
+        own = learn.item[rows[np.argsort(learn.timestamp[rows], kind="stable")]]
+        for at, first in enumerate(own):
+            for apart, second in enumerate(own[at + 1 : at + 6], start=1):
+                follows[first, second] += 1 / apart
+                follows[second, first] += 0.3 / apart
+    often = np.maximum(np.bincount(learn.item, minlength=ITEMS), 1)
+    follows /= np.sqrt(np.outer(often, often))
+    words = [set(title.split()) for title in TITLES]
+    rarity = {word: np.log(len(words) / sum(word in one for one in words)) for word in set().union(*words)}
+    rare = np.array([[rarity[word] * (word in one) for word in sorted(rarity)] for one in words])
+    unit = np.zeros((ITEMS, len(rarity)))
+    unit[1:] = rare / np.linalg.norm(rare, axis=1, keepdims=True)
+    table = np.zeros((len(ask), ITEMS))
+    for row in range(len(ask)):
+        assert ask.history is not None
+        entries = ask.history.of(row)[0].tolist()[-10:]
+        for place, entry in enumerate(reversed(entries)):
+            table[row] += settings["decay"] ** place * (follows[entry] + settings["words"] * unit[entry] @ unit.T)
+        table[row, list(set(entries))] *= settings["own"]
+    return table[:, 1:]
 
 
 def ranks(table: np.ndarray, ask: Interactions, own_items: bool) -> np.ndarray:
@@ -137,7 +168,7 @@ def ranks(table: np.ndarray, ask: Interactions, own_items: bool) -> np.ndarray:
 def test_each_line_ranks_as_spelled_out_on_both_parts(seed: int, own_items: bool) -> None:
     data = world(seed, own_items=own_items)
     lines = found(data)
-    assert list(lines) == ["popularity", "neighbour_counts", "text_cosine", "counts_and_text"]
+    assert list(lines) == ["popularity", "neighbour_counts", "text_cosine", "counts_and_text", "transitions_and_words"]
     for name, line in lines.items():
         assert line.trivial
         assert line.scores is not None
@@ -195,7 +226,8 @@ def test_lines_find_what_follows_and_what_is_alike_far_more_often_than_popularit
 
 
 def test_without_texts_there_are_the_lines_that_count() -> None:
-    assert list(found(world(0, told=False))) == ["popularity", "neighbour_counts"]
+    data = replace(world(0, told=False), titles=None)
+    assert list(found(data)) == ["popularity", "neighbour_counts", "transitions"]
 
 
 def test_settings_are_chosen_on_a_sample_where_validation_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
