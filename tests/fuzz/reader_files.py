@@ -212,6 +212,22 @@ def _video() -> Files:
     }
 
 
+def _filmtrust() -> Files:
+    ratings = [f"{at % 3 + 1} {at % 5 + 1} {0.5 + at % 8 / 2}" for at in range(12)]
+    return {"ratings.txt": _lines(ratings), "trust.txt": _lines(["1 2 1", "2 3 1", "3 9 1"])}
+
+
+def _lastfm() -> Files:
+    artists = ["id\tname\turl\tpictureURL", *(f"{at}\tÜnlü {at}\thttp://x\t" for at in range(4))]
+    listened = ["userID\tartistID\tweight", *(f"{at % 3}\t{at % 4}\t{at + 1}" for at in range(12))]
+    friends = ["userID\tfriendID", "0\t1", "1\t0", "1\t2"]
+    return {
+        "artists.dat": _lines(artists),
+        "user_artists.dat": _lines(listened),
+        "user_friends.dat": _lines(friends),
+    }
+
+
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "movies 1M": _movies_1m,
@@ -226,6 +242,8 @@ _MAKERS: dict[str, Callable[[], Files]] = {
     "games": _games,
     "music": _music,
     "video": _video,
+    "social": _filmtrust,
+    "social Last.fm": _lastfm,
 }
 READERS = tuple(_MAKERS)
 

@@ -1,0 +1,1 @@
+"""Ratings and listening beside a network of people, who are recommended too."""
