@@ -137,6 +137,32 @@ def file_state(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
+def update_of(run: Path, data: Path, folder: Path) -> Killed:
+    """Return the update of a run with newer data, which is killed; the run that it begins with has to stay whole.
+
+    Args:
+        run: The run.
+        data: MovieLens folder that it was trained on.
+        folder: Folder that is made: the same with further users and ratings.
+    """
+    shutil.copytree(data, folder)
+    users, rng = range(901, 911), random.Random(1)
+    with (folder / "u.user").open("a", encoding="latin-1") as people:
+        people.writelines(f"{user}|30|F|writer|00000\n" for user in users)
+    with (folder / "u1.base").open("a", encoding="utf-8") as ratings:
+        for user in users:
+            for item in rng.sample(range(1, 41), 20):
+                ratings.write(f"{user}\t{item}\t{rng.randint(1, 5)}\t{890000000 + rng.randrange(10**6)}\n")
+    before = read_manifest(run).digest
+
+    def state(place: Path) -> str | None:
+        assert read_manifest(run).digest == before, "the run that is updated was changed"
+        return run_state(place / "updated")
+
+    command = ["update", str(run), "--data", str(folder), "--out", "updated", "--force", "--resume", "-q"]
+    return Killed("update", [*command, "--set", "update.epochs=3"], lambda place: None, state)
+
+
 def rows_state(out: Path) -> list[str]:
     """Names and outcome of the rows of a benchmark, each of them whole."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((out / "cells").glob("*.json"))]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import InputError
+from llmrec_peft.evaluation.baselines.average import NAME as AVERAGE
+from llmrec_peft.evaluation.baselines.average import averaged, likelihoods, weights_of
 from llmrec_peft.evaluation.baselines.foldable import Foldable, foldable_baselines
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.fitting import FittedVariant, new_model, sampler_of
-from llmrec_peft.experiment.pair_answers import PAIRS, beside_baseline
+from llmrec_peft.experiment.pair_answers import PAIRS, beside_baseline, fit_arguments, observed_labels
 from llmrec_peft.experiment.replay import Replay
 from llmrec_peft.model.warm_start import Grown, begin_with
 from llmrec_peft.recipe.variants import served
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from llmrec_peft.experiment.texts import Texts
     from llmrec_peft.model import RecModel
     from llmrec_peft.recipe import Recipe
+    from llmrec_peft.recipe.sections import ServedSection
 
 _GROUPS = ("adapter", "embeddings", "head")
 
@@ -134,15 +138,46 @@ class Further:
     def answering(self, model: RecModel, learned: Interactions) -> RecModel:
         """Return a model with the share of a baseline that the run answers with, if any.
 
+        Args:
+            model: The model.
+            learned: What the baseline is fitted to.
+        """
+        section = self.parent.recipe.served
+        if section is None or self.baseline is None:
+            return model
+        return beside_baseline(model, self.prepared, self.baseline, section.share, learned)
+
+    @property
+    def served(self) -> ServedSection | None:
+        """What of the recipe the updated run is, with the settings of its baseline; None for the tuned model."""
+        section = self.parent.recipe.served
+        if section is None or self.baseline is None:
+            return section
+        return section.model_copy(update={"settings": dict(self.baseline.settings)})
+
+    @cached_property
+    def baseline(self) -> Foldable | None:
+        """The baseline of which the run answers with a share, not yet fitted; None where there is none.
+
+        The members of an average are weighed anew, by how well they predict the new interactions from the old ones.
+
         Raises:
             InputError: If there is no such baseline.
         """
-        section = self.parent.recipe.served
+        section, train = self.parent.recipe.served, self.prepared.train
         if section is None or section.baseline is None:
-            return model
+            return None
         task = str(self.prepared.recipe.reads.primary.task)
-        baseline = _foldable(task, section.baseline, section.settings)
-        return beside_baseline(model, self.prepared, baseline, section.share, learned)
+        known = foldable_baselines(task)
+        if section.baseline == AVERAGE:
+            old, new = train.take(np.arange(self.old)), train.take(np.arange(self.old, len(train)))
+            arguments = fit_arguments(old, self.prepared)
+            scores = np.stack([one.fit(*arguments).predict(new.user, new.item) for one in known])
+            return averaged(known, weights_of(likelihoods(scores, observed_labels(new, self.prepared), task)))
+        for one in known:
+            if (one.name, one.settings) == (section.baseline, dict(section.settings)):
+                return one
+        raise InputError(f"served.baseline: {section.baseline!r} with these settings is no baseline of a {task}")
 
 
 def before_update(further: Further) -> tuple[FittedVariant, RecModel]:
@@ -238,10 +273,3 @@ def raw_without_own(model: RecModel, part: Interactions) -> NDArray[np.float32]:
             batch = replace(batch, label=None, left_out=batch.item[:, None], left_out_label=label[:, None])
             found.append(model.raw(model.with_texts(batch)).float().cpu().numpy())
     return np.concatenate(found) if found else np.empty(0, np.float32)
-
-
-def _foldable(task: str, name: str, settings: Mapping[str, float]) -> Foldable:
-    for one in foldable_baselines(task):
-        if one.name == name and one.settings == dict(settings):
-            return one
-    raise InputError(f"served.baseline: {name!r} with these settings is no baseline of a {task}")

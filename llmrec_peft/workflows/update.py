@@ -176,7 +176,7 @@ def _update(
         metrics["hardware"] = {**hardware(str(experiment.accelerator.device)), "processes": 1}
         metrics["parameters"] = parameter_counts(updated.model, texts)
         if promoted or asked.force:
-            recommender = recommender_of(updated.fitted.model, prepared, texts, recipe.served, recipe)
+            recommender = recommender_of(updated.fitted.model, prepared, texts, further.served, recipe)
             stage(experiment.folder / "artifact", recommender, prepared, texts, trained)
     metrics["seconds"]["total"] = round(time.monotonic() - started, 3)
     if promoted or asked.force:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kills import Killed, download, file_state, folder_state, kill_at_random_moments, pack
+from kills import Killed, download, file_state, folder_state, kill_at_random_moments, pack, update_of
 
 pytestmark = pytest.mark.trains
 
@@ -23,3 +23,7 @@ def test_killed_export(tiny_run: Path, tmp_path: Path) -> None:
         lambda place: file_state(place / "items.arrow"),
     )
     kill_at_random_moments(killed, 2, 1, tmp_path)
+
+
+def test_killed_update(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
+    kill_at_random_moments(update_of(tiny_run, tiny_data, tmp_path / "newer"), 2, 1, tmp_path / "kills")

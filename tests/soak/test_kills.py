@@ -8,7 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kills import Killed, download, file_state, folder_state, kill_at_random_moments, pack, rows_state, run_state
+from kills import (
+    Killed,
+    download,
+    file_state,
+    folder_state,
+    kill_at_random_moments,
+    pack,
+    rows_state,
+    run_state,
+    update_of,
+)
 
 from llmrec_peft.recipe import Recipe
 
@@ -45,6 +55,10 @@ def test_train_over_a_former_run(tiny_data: Path, tiny_backbone: Path, tiny_run:
         [*command, "--resume"],
     )
     kill_at_random_moments(killed, KILLS, SEED, tmp_path)
+
+
+def test_update(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
+    kill_at_random_moments(update_of(tiny_run, tiny_data, tmp_path / "newer"), max(10, KILLS), SEED, tmp_path / "kills")
 
 
 def test_writer(writer_recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -15,12 +15,14 @@ from resealed import resealed
 
 from llmrec_peft import Recommender
 from llmrec_peft.artifact.manifest import read_manifest
+from llmrec_peft.artifact.predictions import read_predictions
 from llmrec_peft.artifact.tables import read_vocabulary
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.data.dataset import RecDataset, arrow, column, numbers, selected
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import read_source
-from llmrec_peft.recipe import load_recipe
+from llmrec_peft.recipe import Recipe, load_recipe
+from llmrec_peft.recipe.yaml_file import read_yaml
 from llmrec_peft.training.checkpoint import Checkpoint
 from llmrec_peft.workflows.lineage import lineage
 from llmrec_peft.workflows.train import train
@@ -238,6 +240,52 @@ def test_weights_that_are_not_finite_are_refused(first: Path, tmp_path: Path, fi
 def test_only_fields_of_update_and_of_where_the_data_is_can_be_set(first: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--set training\.epochs: an update goes on with the run's own recipe"):
         update(first, "demo", tmp_path / "new", Asked(overrides=("training.epochs=3",), show=False))
+
+
+def test_ranking_goes_on_with_a_larger_catalogue(films: RecDataset, tiny_backbone: Path, tmp_path: Path) -> None:
+    told = changes(tiny_backbone, **{"data.split": "leave-last-out", "evaluation.blend": False})
+    train(load_recipe("movies-ranking", [], told), tmp_path / "run", show=False, dataset=until(films, 0.5))
+    metrics = update(tmp_path / "run", None, tmp_path / "new", QUIET, until(films, 0.8))
+    assert metrics["update"]["metric"] == "ndcg@10"
+    assert metrics["data"]["items"] > len(read_vocabulary(tmp_path / "run" / "vocabulary.parquet").items)
+    recommender = Recommender.from_pretrained(tmp_path / "new")
+    assert len(recommender.recommend([recommender.vocabulary.users[-1]], 5)[0].items) == 5
+
+
+def test_own_files_go_on_with_the_share_of_a_baseline_that_was_served(
+    films: RecDataset, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    """A few hundred ratings: folds choose what answers, and the update keeps it."""
+    for name, share in (("old", 0.1), ("new", 0.2)):
+        data = until(films, share)
+        (tmp_path / name).mkdir()
+        for table in ("interactions", "items"):
+            rows = arrow(getattr(data, table)).to_pandas()
+            kept = ["user_id", "item_id", "rating", "timestamp"] if table == "interactions" else ["item_id", "title"]
+            rows[kept].to_csv(tmp_path / name / f"{table}.csv", index=False)
+    columns = {"user": "user_id", "item": "item_id", "label": "rating", "time": "timestamp"}
+    recipe = load_recipe("movies", [], changes(tiny_backbone, **{"training.choice": "folds", "training.epochs": 2}))
+    values = recipe.plain()
+    values["data"] |= {"reader": "files", "path": str(tmp_path / "old")}
+    values["data"]["options"] = {
+        "feedback": "rating",
+        "interactions": {"file": "interactions.csv", **columns},
+        "items": {"file": "items.csv", "id": "item_id", "title": "title"},
+    }
+    values["views"]["item"]["template"] = "{{ title }}"
+    train(Recipe.from_plain(values), tmp_path / "run", show=False)
+    served = Recipe.from_plain(read_yaml(tmp_path / "run" / "recipe.yaml")).served
+    assert served is not None
+    update(tmp_path / "run", str(tmp_path / "new"), tmp_path / "updated", QUIET)
+    after = Recipe.from_plain(read_yaml(tmp_path / "updated" / "recipe.yaml"))
+    assert after.served is not None
+    names = ("variant", "share", "baseline")
+    assert [getattr(after.served, name) for name in names] == [getattr(served, name) for name in names]
+    assert after.data.path == str(tmp_path / "new")
+    recommender = Recommender.from_pretrained(tmp_path / "updated")
+    told = read_predictions(tmp_path / "updated" / "predictions.parquet")
+    said = told.heads["rating"].models["after"]
+    assert recommender.score(list(told.user), list(told.item)) == pytest.approx(said, abs=2e-3)
 
 
 def test_lineage_names_every_run_and_draws_branches(
