@@ -159,7 +159,6 @@ def minionerec(folder: Path, test: Pairs) -> int:
 
 ANSWERS: dict[str, Change] = {
     "movies": movies,
-    "amazon-reviews": amazon,
     "ecommerce": amazon,
     "tallrec-movie": tallrec,
     "tallrec-book": tallrec,
@@ -175,7 +174,6 @@ ANSWERS: dict[str, Change] = {
 """What changes the answers in each reader's files."""
 REAL = {
     "movies": "ml-100k",
-    "amazon-reviews": "amazon-magazines",
     "ecommerce": "amazon-magazines",
     "tallrec-movie": "tallrec-movie",
     "collm-ml-1m": "collm-ml-1m",
