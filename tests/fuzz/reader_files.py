@@ -148,6 +148,16 @@ def _news() -> Files:
     return {"behaviors.tsv": _lines(behaviors), "news.tsv": _lines(articles)}
 
 
+def _minionerec() -> Files:
+    header = "user_id,history_item_title,item_title,history_item_id,item_id,history_item_sid,item_sid"
+    rows = [f'A{at % 3},"[\'Thing\']",Thing,"[{at % 5}, 4]",{(at + 1) % 5},"[\'<a_1>\']",<a_1>' for at in range(6)]
+    items = {str(at): {"title": f"Thing &amp; {at}", "description": "['é']", "brand": "Ü"} for at in range(5)}
+    codes = {str(at): [f"<a_{at}>", "<b_2>", "<c_1>"] for at in range(5)}
+    texts = {"valid.csv": _lines([header, *rows[:3]]), "test.csv": _lines([header, *rows[3:]])}
+    tables = {"item.json": json.dumps(items).encode(), "index.json": json.dumps(codes).encode()}
+    return {f"Toys.{name}": content for name, content in {**texts, **tables}.items()}
+
+
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "movies 1M": _movies_1m,
@@ -158,6 +168,7 @@ _MAKERS: dict[str, Callable[[], Files]] = {
     "collm-ml-1m": _collm,
     "amazon-scientific": _scientific,
     "news": _news,
+    "minionerec": _minionerec,
 }
 READERS = tuple(_MAKERS)
 
