@@ -256,6 +256,21 @@ def json_array(path: Path) -> Iterator[Record]:
         yield _record(value, f"{path}, record {number}")
 
 
+def json_object(path: Path) -> Record:
+    """Return the one JSON object that a file is, packed by gzip or not.
+
+    Raises:
+        InputError: When the file is too large, damaged, or no such object.
+    """
+    lines, size = list[str](), 0
+    for number, text in text_lines(path):
+        size += len(text)
+        if size > _LARGEST_ARRAY:
+            raise InputError(f"{path}, line {number}: more than {_LARGEST_ARRAY} characters of an object read whole")
+        lines.append(text)
+    return _record(_parsed("\n".join(lines), str(path)), str(path))
+
+
 def _parsed(text: str, where: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)

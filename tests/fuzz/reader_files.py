@@ -228,6 +228,16 @@ def _lastfm() -> Files:
     }
 
 
+def _minionerec() -> Files:
+    header = "user_id,history_item_title,item_title,history_item_id,item_id,history_item_sid,item_sid"
+    rows = [f'A{at % 3},"[\'Thing\']",Thing,"[{at % 5}, 4]",{(at + 1) % 5},"[\'<a_1>\']",<a_1>' for at in range(6)]
+    items = {str(at): {"title": f"Thing &amp; {at}", "description": "['é']", "brand": "Ü"} for at in range(5)}
+    codes = {str(at): [f"<a_{at}>", "<b_2>", "<c_1>"] for at in range(5)}
+    texts = {"valid.csv": _lines([header, *rows[:3]]), "test.csv": _lines([header, *rows[3:]])}
+    tables = {"item.json": json.dumps(items).encode(), "index.json": json.dumps(codes).encode()}
+    return {f"Toys.{name}": content for name, content in {**texts, **tables}.items()}
+
+
 _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "movies 1M": _movies_1m,
@@ -244,6 +254,7 @@ _MAKERS: dict[str, Callable[[], Files]] = {
     "video": _video,
     "social": _filmtrust,
     "social Last.fm": _lastfm,
+    "minionerec": _minionerec,
 }
 READERS = tuple(_MAKERS)
 

@@ -43,6 +43,13 @@ SHAPES = {
         ["item_id", "title", "year"],
     ),
     "amazon-scientific": ("implicit", (0, 1), True, BASE, ["item_id", "title"]),
+    "minionerec": (
+        "implicit",
+        (0, 1),
+        True,
+        [*BASE, "history", "history_rating"],
+        ["item_id", "title", "brand", "codes"],
+    ),
     "ecommerce": (
         "rating",
         (1, 5),

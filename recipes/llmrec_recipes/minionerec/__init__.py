@@ -1,0 +1,1 @@
+"""MiniOneRec's chronological splits of Amazon's purchases: the next purchase among a whole category."""
