@@ -219,9 +219,7 @@ def test_reports_group_users_by_links_and_ratings(filmtrust: Path) -> None:
 
 def test_films_are_no_people() -> None:
     recipe = load_recipe("social", changes={"data.path": "demo", "data.items_are_users": True})
-    with pytest.raises(
-        InputError, match=r"data\.items_are_users: the items of made-up .* are no people"
-    ):
+    with pytest.raises(InputError, match=r"data\.items_are_users: the items of made-up .* are no people"):
         prepare(recipe)
     told = prepare(load_recipe("social-people", changes={"data.path": "demo"})).recipe
     assert prepare(told).recipe == told, "a run's recipe can be trained again"
