@@ -60,6 +60,7 @@ from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.dataset import KnowledgeGraph, RecDataset
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.links import Links
 from llmrec_peft.data.negatives import Negatives
 from llmrec_peft.data.source import Download, Reader
 from llmrec_peft.data.strays import without_unknown
@@ -99,6 +100,7 @@ __all__ = [
     "Joined",
     "KnowledgeGraph",
     "Layers",
+    "Links",
     "ModelShapes",
     "ModuleShape",
     "Negatives",

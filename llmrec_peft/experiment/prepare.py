@@ -105,8 +105,8 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     if recipe.data.expand_histories:
         division = _expanded(recipe, dataset, division)
     recipe = _with_middle(recipe, dataset)
-    if dataset.items_are_users:
-        recipe = recipe.changed({"data.items_are_users": True})
+    if dataset.items_are_users != recipe.data.items_are_users:
+        recipe = _with_people(recipe, dataset)
     unread = _unread(recipe, vocabulary, division)
     return Prepared(
         recipe,
@@ -212,6 +212,17 @@ def _with_middle(recipe: Recipe, dataset: RecDataset) -> Recipe:
     if recipe.data.liked_above is not None or not tells:
         return recipe
     return recipe.changed({"data.liked_above": sum(dataset.rating_range) / 2.0})
+
+
+def _with_people(recipe: Recipe, dataset: RecDataset) -> Recipe:
+    """Note that items are people.
+
+    Raises:
+        InputError: If the recipe says so and the data do not: items of the users' ids would never be recommended.
+    """
+    if not dataset.items_are_users:
+        raise InputError(f"data.items_are_users: the items of {dataset.name} are no people; leave it out")
+    return recipe.changed({"data.items_are_users": True})
 
 
 def _textless(texts: Sequence[str]) -> list[str]:

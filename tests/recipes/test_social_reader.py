@@ -215,3 +215,11 @@ def test_reports_group_users_by_links_and_ratings(filmtrust: Path) -> None:
     data = read(write(filmtrust, ratings__txt=[*RATINGS, *many], trust__txt=["1 2 1"]))
     kinds = dict(zip(column(data.interactions, "user_id"), column(data.interactions, "kind"), strict=True))
     assert kinds == {"1": "linked_and_rates_little", "2": "unlinked_and_rates_little", "3": "unlinked"}
+
+
+def test_films_are_no_people() -> None:
+    recipe = load_recipe("social", changes={"data.path": "demo", "data.items_are_users": True})
+    with pytest.raises(InputError, match=r"data\.items_are_users: the items of made-up .* are no people"):
+        prepare(recipe)
+    told = prepare(load_recipe("social-people", changes={"data.path": "demo"})).recipe
+    assert prepare(told).recipe == told, "a run's recipe can be trained again"

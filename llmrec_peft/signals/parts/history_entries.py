@@ -141,7 +141,8 @@ class Chosen:
 
         Args:
             rows: The rows that the entries read, float32 [n, d].
-            place: Place of each entry's row among them, int64 [entries]; the same in every call.
+            place: Place of each entry's row among them, int64 [entries]: that of `columns` among their distinct values,
+                as `RowTable.read` gives it too, in every call.
         """
         return self._product(kind, rows, place)
 
