@@ -17,7 +17,7 @@ from llmrec_peft.recipe.described import described
 from llmrec_peft.recipe.measurements import Measurement, Result, measurements_of
 
 ROOT = Path(__file__).parents[1]
-NOT_RUN = "not run here"
+NOT_RUN = "Not run here"
 COMMITTED: Mapping[str, tuple[str, str, str, str]] = {
     "movies": ("ml-100k", "movies-u1", "movies-u1", "rmse"),
     "tallrec-movie": ("tallrec-movie, 256 records", "clicks-and-rankings", "tallrec-256", "auc"),
@@ -30,15 +30,17 @@ FACTORS = "biased_mf"
 
 
 def recipes() -> list[str]:
-    """Every recipe that comes with the package, a row for each data set that it was measured on."""
+    """Every recipe that comes with the package: a row for each data set that it was measured on, then the others."""
     columns = ("recipe", "head", "signals", "language model", "split", "metric", "best baseline", "this recipe")
-    lines = table_header(*columns, "minus best baseline", "better?")
+    lines, others = table_header(*columns, "minus best baseline", "adapter", "better?"), []
     for name, plugin in registry.plugins("recipes").items():
         if not plugin.package.startswith("llmrec-peft "):
             continue
-        about = described(name)
-        lines += [_row(name, about, *told) for told in _figures(name)]
-    return lines
+        told = _figures(name)
+        lines += [_row(name, described(name), *one) for one in told]
+        if not told:
+            others.append(f"[{name}]({_page(name)})")
+    return [*lines, "", f"{NOT_RUN}: {', '.join(others)}."] if others else lines
 
 
 def _row(name: str, about: Mapping[str, Any], data: str, split: str, cells: Sequence[str]) -> str:
@@ -67,13 +69,13 @@ def _package_root() -> Path:
 
 
 def _figures(name: str) -> list[tuple[str, str, list[str]]]:
-    """Data, split, and the cells from the metric on, of each measurement of a recipe."""
+    """Data, split, and the cells from the metric on, of each measurement of a recipe; none if it was not run."""
     told = [one for one in measurements_of(name) if one.result is not None]
     if told:
         return [(_data(one), one.result.split, _cells(one.result)) for one in told if one.result is not None]
     if name in COMMITTED:
         return [_committed(*COMMITTED[name])]
-    return [("", "", ["–", "–", NOT_RUN, "–", "–"])]
+    return []
 
 
 def _data(one: Measurement) -> str:
@@ -90,7 +92,8 @@ def _cells(result: Result) -> list[str]:
     difference = (
         "–" if apart is None else f"{apart.difference:+.4f} [{apart.low:+.4f}, {apart.high:+.4f}] by {apart.unit}"
     )
-    return [_metric(result.metric), best, f"{_spread(result.test.served.figures)}{seeds}", difference, better]
+    figures = [best, f"{_spread(result.test.served.figures)}{seeds}", difference]
+    return [_metric(result.metric), *figures, f"{result.adapter_parameters:,}", better]
 
 
 def _committed(data: str, report: str, row: str, metric: str) -> tuple[str, str, list[str]]:
@@ -107,7 +110,7 @@ def _committed(data: str, report: str, row: str, metric: str) -> tuple[str, str,
     named = f" ({FACTORS.replace('_', ' ')})" if best == FACTORS else ""
     difference = f"{apart.value:+.4f} [{apart.low:+.4f}, {apart.high:+.4f}] by {apart.unit}"
     figures = [f"{found.mean(best, metric):.4f}{named}", _spread(found.test["after"][metric])]
-    return f"`{data}`", "", [_metric(metric), *figures, difference, said]
+    return f"`{data}`", "", [_metric(metric), *figures, difference, f"{found.adapter_parameters:,}", said]
 
 
 def _metric(name: str) -> str:

@@ -169,6 +169,13 @@ def small_files(reader: str) -> dict[str, bytes]:
             for at in range(30)
         ]
         files["behaviors.tsv"] = "".join(f"{line}\n" for line in lines).encode()
+    if reader == "video":
+        [name] = [name for name in files if name.endswith("_pairs.csv")]
+        steps = [(step, user) for step in (0, 1) for user in range(30)]
+        rows = [
+            f"{user},{(user + step) % 6 + 1},{1_650_000_000_000 + 1_000 * (user + 40 * step)}" for step, user in steps
+        ]
+        files[name] = "".join(f"{line}\n" for line in ("user,item,timestamp", *rows)).encode()
     return files
 
 
