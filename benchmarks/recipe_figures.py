@@ -60,7 +60,7 @@ def write_measurement(one: Measurement) -> Path:
     known = [one if (old.recipe, old.data, old.graph, old.set) == key else old for old in read_measurements(file)]
     whole = Measurements(measurements=(*known, *([] if one in known else [one])))
     with whole_file(file) as partial:
-        plain = whole.model_dump(mode="json", exclude_none=True)
+        plain = whole.model_dump(mode="json", exclude_defaults=True)
         partial.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
@@ -102,7 +102,7 @@ def _result(runs: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Result
     served = ["recommended" if "recommended" in report["test"] else "after" for report in reports]
 
     def models(names: Sequence[str]) -> ModelFigures:
-        told = [float(_named(report)[name][metric]) for report, name in zip(reports, names, strict=True)]
+        told = [rounded(_named(report)[name][metric]) for report, name in zip(reports, names, strict=True)]
         return ModelFigures(name=" or ".join(dict.fromkeys(names)), figures=tuple(told))
 
     test = Models(
@@ -124,6 +124,11 @@ def _result(runs: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Result
         date=max(_ended(run.folder) for run in runs),
         hardware=_hardware(reports[0]["hardware"]),
     )
+
+
+def rounded(figure: float) -> float:
+    """Return a figure as it is committed: the digits behind are no more than noise of the order of sums."""
+    return round(float(figure), 6)
 
 
 def best_baseline(report: Mapping[str, Any]) -> str:
@@ -160,7 +165,11 @@ def _compared(runs: Sequence[Run], first: str, second: str, seeds: Any) -> Measu
     unit = wider(intervals)
     one = intervals[unit]
     return MeasuredDifference(
-        difference=one["difference"], low=one["low"], high=one["high"], unit=unit.removeprefix("by_"), seeds=seeds
+        difference=rounded(one["difference"]),
+        low=rounded(one["low"]),
+        high=rounded(one["high"]),
+        unit=unit.removeprefix("by_"),
+        seeds=seeds,
     )
 
 

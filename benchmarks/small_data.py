@@ -45,7 +45,7 @@ class Source:
 
     Attributes:
         split: How a subsample is divided.
-        changes: What its recipe changes in that of `amazon-reviews`.
+        changes: What its recipe changes in that of `ecommerce`.
     """
 
     split: str
@@ -131,12 +131,12 @@ class Cell:
         return f"{self.source}-{self.size or 'all'}-seed{self.seed}"
 
     def recipe(self, data: Path) -> Recipe:
-        """Return the recipe: that of `amazon-reviews`, with the set's texts, split and head."""
+        """Return the recipe: that of `ecommerce`, with the set's texts, split and head."""
         if self.size is None:
-            return load_recipe("amazon-reviews", changes={"data.path": str(data / self.source), "seed": self.seed})
+            return load_recipe("ecommerce", changes={"data.path": str(data / self.source), "seed": self.seed})
         chosen = SOURCES[self.source]
         return load_recipe(
-            "amazon-reviews",
+            "ecommerce",
             changes={
                 "name": f"small-{self.source}",
                 "seed": self.seed,

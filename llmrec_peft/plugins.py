@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from llmrec_peft.custom.texts import as_texts
     from llmrec_peft.signals.parts.row_table import RowTable
     from llmrec_peft.tabular.form import FileForm
-    from llmrec_peft.tabular.markup import without_markup
+    from llmrec_peft.tabular.markup import plain_text, without_markup
     from llmrec_peft.tabular.places import lines_of_rows
     from llmrec_peft.tabular.read import read_table
     from llmrec_peft.tabular.sniff import sniffed
@@ -124,6 +124,7 @@ __all__ = [
     "norms_of",
     "pair_scores",
     "pattern",
+    "plain_text",
     "products",
     "rank_refusal",
     "read_adapter",
@@ -150,6 +151,7 @@ _ON_FIRST_USE = {
     "as_texts": "llmrec_peft.custom.texts",
     "file_below": "llmrec_peft.custom.files",
     "lines_of_rows": "llmrec_peft.tabular.places",
+    "plain_text": "llmrec_peft.tabular.markup",
     "read_table": "llmrec_peft.tabular.read",
     "sniffed": "llmrec_peft.tabular.sniff",
     "without_markup": "llmrec_peft.tabular.markup",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -99,13 +99,26 @@ def get(kind: str, name: str) -> Any:
     """
     known = plugins(kind)
     if name not in known:
-        raise InputError(f"unknown {KINDS[kind]} {name!r}: {nearest(name, known)}")
+        raise InputError(f"unknown {KINDS[kind]} {name!r}: {meant(name, known)}")
     claimed_by = known[name].claimed_by
     if claimed_by:
         raise InputError(
             f"{KINDS[kind]} {name!r} is registered by both {' and '.join(claimed_by)}: uninstall one of them"
         )
     return known[name].load()
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant: what a plugin is called now, or else the nearest name.
+
+    A package tells that one of its plugins was renamed by a line ``old = "new"`` in the entry-point group
+    ``llmrec_peft.renamed``.
+    """
+    names = sorted(known)
+    renamed = {entry_point.name: entry_point.value for entry_point in _entry_points("renamed")}
+    if renamed.get(name) in names:
+        return f"it is called {renamed[name]!r} now"
+    return nearest(name, names)
 
 
 def _beside(other: Plugin | None, plugin: Plugin) -> Plugin:

@@ -156,7 +156,7 @@ def task_runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         "click": ("tallrec-movie", "data.expand_histories=false"),
         "prompt": ("tallrec-movie", "data.expand_histories=false", "head.feed=prompt", *prompts),
         "ranking": ("amazon-scientific", "fusion.dim=32"),
-        "joint": ("amazon-reviews", "heads=[rating, {name: click, threshold: 4}]", "adapter.layers=top-1"),
+        "joint": ("ecommerce", "heads=[rating, {name: click, threshold: 4}]", "adapter.layers=top-1"),
     }
 
     def run(name: str) -> Path:

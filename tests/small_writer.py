@@ -41,7 +41,7 @@ def writer_recipe(tiny_decoder: Path) -> Callable[..., Recipe]:
     }
 
     def make(**changes: Any) -> Recipe:
-        return load_recipe("amazon-reviews", changes=copy.deepcopy({**base, **changes}))
+        return load_recipe("ecommerce", changes=copy.deepcopy({**base, **changes}))
 
     return make
 

@@ -116,7 +116,7 @@ def test_a_run_folder_in_the_place_of_data_is_refused(tmp_path: Path) -> None:
 
 def test_a_recipe_of_a_writer_is_refused_before_it_trains(tmp_path: Path, tiny_backbone: Path) -> None:
     changes = {"head": {"name": "explanation"}, "backbone.name": str(tiny_backbone)}
-    recipe = llmrec_peft.load_recipe("amazon-reviews", changes, data="demo")
+    recipe = llmrec_peft.load_recipe("ecommerce", changes, data="demo")
     with pytest.raises(
         llmrec_peft.InputError, match=r"use llmrec train .* then llmrec explain .* --writer DIR"
     ) as caught:

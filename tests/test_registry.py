@@ -19,8 +19,8 @@ FIRST_PARTY = {
     ),
     "heads": {"rating"},
     "signals": {"text", "collaborative", "graph"},
-    "readers": {"movies", "amazon-reviews", "tallrec-book", "tallrec-movie"},
-    "recipes": {"movies", "movies-smollm2", "movies-7b", "amazon-reviews", "tallrec-book", "tallrec-movie"},
+    "readers": {"movies", "ecommerce", "tallrec-book", "tallrec-movie"},
+    "recipes": {"movies", "movies-smollm2", "movies-7b", "ecommerce", "tallrec-book", "tallrec-movie"},
     "backbones": {"minilm", "smollm2"},
 }
 HEAVY = {"torch", "peft", "transformers", "datasets", "accelerate", "pandas"}
@@ -53,6 +53,9 @@ def test_first_party_plugins_use_the_same_door(kind: str) -> None:
         ("signals", "txt", r"unknown signal 'txt': did you mean 'text'\?"),
         ("readers", "movie", r"unknown reader 'movie': did you mean 'movies'\?"),
         ("recipes", "movies-smollm", r"unknown recipe 'movies-smollm': did you mean 'movies-smollm2'\?"),
+        ("recipes", "amazon-reviews", r"unknown recipe 'amazon-reviews': it is called 'ecommerce' now$"),
+        ("readers", "amazon-reviews", r"unknown reader 'amazon-reviews': it is called 'ecommerce' now$"),
+        ("heads", "amazon-reviews", r"unknown task head 'amazon-reviews': Known: "),
         ("backbones", "mini-lm", r"unknown backbone alias 'mini-lm': did you mean 'minilm'\?"),
         ("adapters", "zzz", r"unknown adapter method 'zzz': Known: "),
         ("adaptors", "lora", r"unknown kind 'adaptors': did you mean 'adapters'\?"),

@@ -33,9 +33,9 @@ ANSWERING = (
 """Files that can change an answer, and that are published."""
 HISTORIES = ("seen.parquet", "users.parquet")
 """Private files that can change an answer: they may be left out, and what is there must match its digest."""
-PRIVATE = (*HISTORIES, "predictions.parquet")
-"""Files with people's interactions or data, never published."""
-REPORTS = ("metrics.json",)
+PRIVATE = (*HISTORIES, "predictions.parquet", "trained.safetensors")
+"""Files with people's interactions or data, and what a later training begins with; never published."""
+REPORTS = ("metrics.json", "lineage.json")
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
 PROSE = ("README.md", NAME, "logs")
 """What else a run folder holds; no answer reads it."""

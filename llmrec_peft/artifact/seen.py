@@ -114,17 +114,20 @@ def read_seen(path: Path, vocabulary: Vocabulary, content: Content = None) -> Hi
 def read_learned(path: Path, content: Content = None) -> Interactions | None:
     """Read the known interactions that were trained on; None if the file was not passed on.
 
+    Times are zero where they are not known.
+
     Raises:
         InputError: If it is no such table.
     """
     if content is None and not path.is_file():
         return None
     table = table_of(path, content)
-    user, item, label, _ = _interactions(table)
+    user, item, label, known = _interactions(table)
+    time = np.zeros(len(user), np.int64) if known is None else known
     if "learned" in table:
         learned = table.flags("learned")
-        user, item, label = user[learned], item[learned], label[learned]
-    return Interactions(user, item, label, np.zeros(len(user), np.int64))
+        user, item, label, time = user[learned], item[learned], label[learned], time[learned]
+    return Interactions(user, item, label, time)
 
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64] | None]

@@ -9,6 +9,13 @@ from typing import Any
 from llmrec_peft.errors import InputError
 
 
+def unknown_id(tokenizer: Any) -> int | None:
+    """Return the token that stands for what a vocabulary lacks; None where it has one of another meaning or none."""
+    found = getattr(tokenizer, "unk_token_id", None)
+    others = (getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep"))
+    return None if found is None or found in others else int(found)
+
+
 def load_tokenizer(folder: Path, remote: bool = False) -> Any:
     """Load the tokenizer in a folder; texts are padded on the right, as `TokenTable` pads them.
 

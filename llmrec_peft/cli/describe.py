@@ -176,6 +176,8 @@ def _print_texts(texts: Mapping[str, Any], tokens: Mapping[str, Any]) -> None:
         print_line(
             f"{tokens['cut']:,} texts are longer than the {tokens['kept']} tokens that are kept, and would be cut{of}"
         )
+        if tokens["share_unknown"] > 0.0:
+            print_line(f"{_percent(tokens['share_unknown'])} of all tokens stand for what the vocabulary lacks{of}")
     print_line("")
 
 

@@ -25,6 +25,7 @@ from llmrec_peft.cli import (
     explain,
     export_vectors,
     init,
+    lineage,
     list_plugins,
     memory,
     parity,
@@ -34,6 +35,7 @@ from llmrec_peft.cli import (
     show,
     train,
     tune,
+    update,
     validate,
 )
 from llmrec_peft.cli.command import Commands
@@ -61,6 +63,7 @@ app = typer.Typer(
 
 for command in (
     train,
+    update,
     tune,
     memory,
     recommend,
@@ -71,6 +74,7 @@ for command in (
     report,
     evaluate,
     compare,
+    lineage,
     parity,
     bench,
     init,

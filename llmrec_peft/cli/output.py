@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rich import box
@@ -13,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from llmrec_peft.printable import for_terminal, say, write_json, write_text
 
@@ -81,6 +83,29 @@ def print_line(line: str) -> None:
     for part in line.splitlines() or [""]:
         words = textwrap.wrap(for_terminal(part), _room(), break_long_words=False, break_on_hyphens=False)
         write_text("\n".join(words) + "\n", sys.stdout)
+
+
+@dataclass
+class Branch:
+    """A node of a tree: its lines, and what is below it."""
+
+    label: str
+    below: list[Branch] = field(default_factory=list)
+
+
+def print_tree(root: Branch) -> None:
+    """Print a tree; its lines are whole where there is no terminal."""
+
+    def grown(branch: Branch) -> Tree:
+        tree = Tree(Text("\n".join(for_terminal(line) for line in branch.label.split("\n"))))
+        for one in branch.below:
+            tree.children.append(grown(one))
+        return tree
+
+    console = Console(highlight=False, width=_room())
+    with console.capture() as captured:
+        console.print(grown(root))
+    _write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), styled=False)
 
 
 def _write(table: str, styled: bool) -> None:

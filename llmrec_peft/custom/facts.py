@@ -11,6 +11,7 @@ from llmrec_peft.custom.texts import as_texts
 from llmrec_peft.custom.times import TimeForm, guessed_form
 from llmrec_peft.custom.words import strength
 from llmrec_peft.custom.wrong_values import without_few
+from llmrec_peft.unspaced import LETTERS, MARKS, WORDS_OF_A_LETTER
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,10 +22,11 @@ LEVELS = 128
 """Distinct numbers at most that are listed."""
 NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?\s*$"
 _FLAGS = frozenset(
-    ("true", "false", "t", "f", "yes", "no", "y", "n", "ja", "nein", "oui", "non", "si", "like", "dislike")
+    ("true", "false", "t", "f", "yes", "no", "y", "n", "ja", "nein", "oui", "non", "si", "like", "dislike", "是", "否")
 )
 _URL = r"^\s*(?:https?://|www\.|/|[\w./-]+\.(?:jpe?g|png|gif|webp|mp4|svg)\s*$)"
-_MARKS = ("|", ";", ",")
+LIST_MARKS: tuple[str, ...] = ("|", ";", ",", *MARKS)
+"""What can stand between the entries of a list that is written as text."""
 _WORDS_OF_ENTRY = 4.0
 
 Kind = Literal["empty", "number", "flag", "time", "list", "url", "text"]
@@ -256,7 +258,7 @@ def _mark(sample: pa.Array, distinct: int) -> str | None:
 
     if pc.all(pc.match_substring_regex(sample, r"^\[.*\]$")).as_py():
         return "json"
-    for mark in _MARKS:
+    for mark in LIST_MARKS:
         parts = pc.split_pattern(sample, mark)
         lengths = np.asarray(pc.list_value_length(parts))
         if (lengths > 1).mean() < (0.1 if mark == "|" else 0.3):
@@ -269,9 +271,14 @@ def _mark(sample: pa.Array, distinct: int) -> str | None:
 
 
 def _mean_words(texts: pa.Array) -> float:
+    """Return the mean number of words; characters that stand without spaces count as `WORDS_OF_A_LETTER` each."""
     import pyarrow.compute as pc
 
-    return float(pc.mean(pc.add(pc.count_substring_regex(texts, r"\S\s+\S"), 1)).as_py() or 0.0) if len(texts) else 0.0
+    if not len(texts):
+        return 0.0
+    spaced = pc.mean(pc.add(pc.count_substring_regex(texts, r"\S\s+\S"), 1)).as_py() or 0.0
+    unspaced = pc.mean(pc.count_substring_regex(texts, f"[{LETTERS}]")).as_py() or 0.0
+    return float(max(spaced, WORDS_OF_A_LETTER * unspaced))
 
 
 def _sampled(values: pa.ChunkedArray) -> pa.Array:

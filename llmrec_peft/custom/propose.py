@@ -17,7 +17,7 @@ from llmrec_peft.custom.graph_guesses import require_graph_of_links
 from llmrec_peft.custom.guess import Guess, Looked
 from llmrec_peft.custom.matrix import require_no_matrix
 from llmrec_peft.custom.repeated_names import require_one_meaning
-from llmrec_peft.custom.settings import recipe_values
+from llmrec_peft.custom.settings import READS_ENGLISH, has_chinese_texts, recipe_values
 from llmrec_peft.custom.understand import COLUMN_OPTIONS, Understood, understood
 from llmrec_peft.errors import InputError, nearest
 from llmrec_peft.printable import for_terminal, quoted, shown
@@ -126,7 +126,8 @@ def propose(
     text = _text(name or Path(names["interactions"]).name.split(".")[0], folder, names, found, forms, skip_bad)
     recipe = Recipe.from_plain(parse_yaml(text, "the proposed recipe"))
     unsure = [f"{table}, {line}" for table, sniff in forms.items() for line in _unsure(sniff)]
-    return Proposal(text, recipe, (*unsure, *found.unsure), tuple(notes), found.guesses, forms)
+    base = [f"backbone.name, {recipe.backbone.name}: {READS_ENGLISH}"] if has_chinese_texts(found) else []
+    return Proposal(text, recipe, (*unsure, *found.unsure, *base), tuple(notes), found.guesses, forms)
 
 
 def _require_distinct(paths: Mapping[str, Path], columns: Mapping[str, Any]) -> None:

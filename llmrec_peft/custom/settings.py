@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmrec_peft.custom.columns import DescribingColumns
 from llmrec_peft.custom.understand import Understood
+from llmrec_peft.unspaced import is_unspaced
 
 _FEW_WORDS, _SOME_WORDS = 12, 40
 _LENGTHS = (32, 64, 128)
@@ -27,6 +28,8 @@ _UNTUNED_IN_ORDER = (
     " validation's NDCG@10 was 0.1134 with it and 0.1117 without, a difference below its standard error of 0.0026;"
     " docs/own-data.md"
 )
+READS_ENGLISH = "it reads English; for Chinese texts take a base model that was trained on them: docs/chinese.md"
+"""What is unsure of the proposed base model, where texts are Chinese."""
 _UNTUNED = (
     "texts are read untuned: where lora in the top layer was tried (Last.fm's names of artists and Steam's titles, seed"
     " 1), validation's NDCG@10 was 0.1309 and 0.2848 with it, 0.1312 and 0.2924 without; docs/own-data.md"
@@ -58,6 +61,8 @@ def recipe_values(
     comments["views.item.template"] = "the text of an item, made of its columns; Jinja2"
     values["backbone"] = {"name": "minilm"}
     comments["backbone.name"] = "22 million parameters; llmrec list backbones"
+    if has_chinese_texts(found):
+        comments["backbone.name"] = f"unsure: {READS_ENGLISH}"
     values["adapter"], comments["adapter.method"] = _adapter(found)
     values["signals"], more = _signals(found)
     comments |= more
@@ -71,29 +76,53 @@ def recipe_values(
     return values, comments
 
 
+def has_chinese_texts(found: Understood) -> bool:
+    """Return whether texts of items are in Chinese or Japanese, by the examples that stand beside the guesses."""
+    return found.texts and any(is_unspaced(guess.said) for guess in found.guesses if guess.table == "items")
+
+
 def item_template(found: Understood) -> str:
     """Return the template of an item's text: title, year, categories, texts.
 
-    Names are identifiers, so that no column's name can be read as part of the template's language.
+    Names are identifiers, so that no column's name can be read as part of the template's language. Where columns have
+    Chinese names, the text has Chinese marks and no spaces between its parts.
     """
     items = found.columns.items
     if items is None:
         return "{{ title }}"
     years = [*items.years, *(name for name in items.numbers if _is_year(name))]
+    marks = _CHINESE if any(map(is_unspaced, (*items.categories, *items.texts, *years))) else _ENGLISH
     parts = ["{{ title }}"]
     if years:
-        parts[0] += f"{{% if {years[0]} %}} ({{{{ {years[0]} }}}}){{% endif %}}"
+        parts[0] += f"{{% if {years[0]} %}}{marks.opening}{{{{ {years[0]} }}}}{marks.closing}{{% endif %}}"
     if items.categories or items.texts:
-        parts[0] += "."
+        parts[0] += marks.stop
     for name, category in list(items.categories.items())[:_SHOWN]:
-        said = f'{{{{ {name} | join(", ") }}}}' if category.mark is not None else f"{{{{ {name} }}}}"
-        parts.append(f"{{% if {name} %}}{_spoken(name)}: {said}.{{% endif %}}")
+        said = f'{{{{ {name} | join("{marks.comma}") }}}}' if category.mark is not None else f"{{{{ {name} }}}}"
+        parts.append(f"{{% if {name} %}}{_spoken(name)}{marks.colon}{said}{marks.stop}{{% endif %}}")
     parts += [f"{{% if {name} %}}{{{{ {name} }}}}{{% endif %}}" for name in list(items.texts)[:_TEXTS_SHOWN]]
-    return " ".join(parts)
+    return marks.between.join(parts)
+
+
+class _Marks(NamedTuple):
+    """Punctuation of an item's text."""
+
+    opening: str
+    closing: str
+    colon: str
+    comma: str
+    stop: str
+    between: str
+
+
+_ENGLISH = _Marks(" (", ")", ": ", ", ", ".", " ")
+_CHINESE = _Marks("（", "）", "：", "、", "。", "")
 
 
 def _is_year(name: str) -> bool:
-    return any(word in name for word in ("year", "jahr", "année", "annee", "anno", "released", "release", "date"))
+    return any(
+        word in name for word in ("year", "jahr", "année", "annee", "anno", "released", "release", "date", "年", "日期")
+    )
 
 
 def _spoken(name: str) -> str:

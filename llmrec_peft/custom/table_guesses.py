@@ -14,7 +14,7 @@ from llmrec_peft.custom.columns import (
     as_name,
 )
 from llmrec_peft.custom.describing_roles import role_of
-from llmrec_peft.custom.facts import Facts
+from llmrec_peft.custom.facts import LIST_MARKS, Facts
 from llmrec_peft.custom.guess import Given, Guess, Looked, listed, overlap, percent
 from llmrec_peft.custom.words import is_id
 from llmrec_peft.errors import InputError
@@ -122,7 +122,7 @@ def _title(looked: Looked, taken: set[str | None], given: Given) -> Guess:
         return Guess("items", "title", looked.require(str(given["title_column"]), "--title-column"), "as you said")
     texts = [facts for name, facts in looked.facts.items() if name not in taken and facts.kind in ("text", "list")]
     texts = [
-        facts for facts in texts if facts.mark in (None, "|", ";", ",") and (facts.lettered or facts.is_named("title"))
+        facts for facts in texts if facts.mark in (None, *LIST_MARKS) and (facts.lettered or facts.is_named("title"))
     ]
     named = [facts for facts in texts if facts.is_named("title")]
     if named:

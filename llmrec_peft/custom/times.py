@@ -24,24 +24,26 @@ TimeForm = Literal[
     "month-first",
     "day-month-name",
     "month-name-day",
+    "chinese",
     "compact",
     "excel-days",
     "order",
 ]
 """How times are written: units since 1970; ISO 8601, with or without a zone; 31.12.2024 or 31/12/2024; 12/31/2024 or
-12 31, 2024; 31-Dec-2024 or 31 December 2024; December 31, 2024; 20241231; days as spreadsheets count them (45657.5);
-numbers that only order. A clock may stand behind a date, with 24 hours or with AM and PM."""
+12 31, 2024; 31-Dec-2024 or 31 December 2024; December 31, 2024; 2024年12月31日, its clock also 17时30分; 20241231; days
+as spreadsheets count them (45657.5); numbers that only order. A clock may stand behind a date, with 24 hours or with AM
+and PM."""
 UNITS: dict[str, int] = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _SPOKEN: dict[TimeForm, float] = {"seconds": 1e8, "milliseconds": 1e11, "microseconds": 1e14, "nanoseconds": 1e17}
 """Least size of a moment after 1973 in each unit; the largest is 42 times as much, the year 2106."""
 _SPAN = 42
 _EXCEL = (20_000, 80_000)
 """Days as spreadsheets count them, 1954 to 2119."""
-DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name", "month-name-day")
+DATES: tuple[TimeForm, ...] = ("iso", "day-first", "month-first", "day-month-name", "month-name-day", "chinese")
 _EXCEL_EPOCH = 25_569
 """The first of January 1970 as spreadsheets count days."""
 _HALF = "(?:[ \u00a0\u202f]?(?P<half>[AaPp])[.]?[Mm][.]?)?"
-_CLOCK = r"(?:[T ,]+(?P<h>\d{1,2}):(?P<min>\d{2})(?::(?P<s>\d{2})(?:[.,]\d+)?)?" + _HALF + ")?"
+_CLOCK = r"(?:[T ,]+(?P<h>\d{1,2})[:：](?P<min>\d{2})(?:[:：](?P<s>\d{2})(?:[.,]\d+)?)?" + _HALF + ")?"
 _NAME = "(?P<name>[A-Za-z]{3})[A-Za-z]{0,6}[.]?"
 PATTERNS: dict[str, str] = {
     "iso": r"^(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})" + _CLOCK + r" ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2})?$",
@@ -49,6 +51,8 @@ PATTERNS: dict[str, str] = {
     "month-first": r"^(?P<m>\d{1,2})[./ -](?P<d>\d{1,2})(?:[./-]|, ?)(?P<y>\d{4})" + _CLOCK + "$",
     "day-month-name": r"^(?P<d>\d{1,2})[- ]" + _NAME + r"[- ,]+(?P<y>\d{4})" + _CLOCK + "$",
     "month-name-day": "^" + _NAME + r"[- ](?P<d>\d{1,2})[- ,]+(?P<y>\d{4})" + _CLOCK + "$",
+    "chinese": r"^(?P<y>\d{4}) ?年 ?(?P<m>\d{1,2}) ?月 ?(?P<d>\d{1,2}) ?[日号號]"
+    r"(?:[ ,，]*(?P<h>\d{1,2})[:：时時点點](?P<min>\d{1,2})(?:分|[:：分](?P<s>\d{1,2})秒?)?)?$",
     "compact": r"^(?P<y>(?:19|20)\d{2})(?P<m>\d{2})(?P<d>\d{2})$",
 }
 """How texts write moments, by form; forms that are not here are numbers."""
@@ -116,6 +120,7 @@ _CALLED = {
     "month-first": "dates, the month first",
     "day-month-name": "dates with the month's name",
     "month-name-day": "dates, the month's name first",
+    "chinese": "dates with 年, 月 and 日",
 }
 
 

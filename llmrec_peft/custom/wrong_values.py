@@ -18,8 +18,8 @@ from llmrec_peft.tabular.typed import wrong_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TRUE = ("1", "1.0", "true", "t", "yes", "y", "ja", "oui", "si", "like")
-FALSE = ("0", "0.0", "false", "f", "no", "n", "nein", "non", "dislike")
+TRUE = ("1", "1.0", "true", "t", "yes", "y", "ja", "oui", "si", "like", "是")
+FALSE = ("0", "0.0", "false", "f", "no", "n", "nein", "non", "dislike", "否")
 LARGEST_LABEL = 1e30
 """Largest rating; beyond it 32 bits have no sums of squares."""
 _RARE = 20

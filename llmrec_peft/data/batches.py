@@ -45,6 +45,7 @@ class Batch:
             [B, K];
             0 for none.
         left_out_label: Their labels, float32 [B, K].
+        teacher: Raw scores to keep to (`Interactions.teacher`), float32 [B], NaN where none.
     """
 
     user: Tensor
@@ -64,6 +65,7 @@ class Batch:
     left_out: Tensor | None = None
     left_out_label: Tensor | None = None
     confidence: Tensor | None = None
+    teacher: Tensor | None = None
 
     @classmethod
     def of(
@@ -89,6 +91,7 @@ class Batch:
             label=torch.from_numpy(interactions.label[rows]).to(device),
             example=torch.from_numpy(interactions.rows[rows]).to(device),
             time=torch.from_numpy(interactions.timestamp[rows]).to(device),
+            teacher=None if interactions.teacher is None else torch.from_numpy(interactions.teacher[rows]).to(device),
         )
         if interactions.confidence is not None:
             batch.confidence = torch.from_numpy(interactions.confidence[rows]).to(device)

@@ -60,7 +60,12 @@ class RecDataset:
         feedback: Meaning of a label.
         repeats: Whether users interact with an item several times (sequences of purchases); otherwise only the last
             label of each pair is kept.
-        brought_by: For each column that the data lacks but could have, or ``graph``, the file that would bring it.
+        brought_by: For each column that the data lacks but could have, or ``graph`` or ``user_links``, the file that
+            would bring it.
+        user_links: Columns ``user_id`` and ``other_id``: whom each user trusts, follows or is a friend of. They are
+            about people: no run folder holds them.
+        items_are_users: Whether items are people: the item of an id is the user of that id. Nobody is ranked for
+            himself, and a pair of people that is held out must not be learnt the other way round.
     """
 
     name: str
@@ -74,6 +79,8 @@ class RecDataset:
     feedback: Feedback = "rating"
     repeats: bool = False
     brought_by: Mapping[str, str] = field(default_factory=dict)
+    user_links: Dataset | None = None
+    items_are_users: bool = False
 
     def with_files(self, message: str, *names: str) -> str:
         """Return a message about what the data lacks, with the files that would bring it.

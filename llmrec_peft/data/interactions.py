@@ -30,6 +30,8 @@ class Interactions:
         person: Number of the person of each interaction, int64 [n]; None where each user is one.
         impression: Number of the list of items that each was shown in, int64 [n]; None where no lists are known.
         confidence: How often or how long each happened, not negative, float32 [n]; None where it is not known.
+        oneself: Index of the item that is the user himself, 0 for none, int64 [n]; None where items are no people.
+        teacher: Raw score that a model is to keep to, float32 [n], NaN where none; None where it learns freely.
     """
 
     user: NDArray[np.int64]
@@ -41,6 +43,8 @@ class Interactions:
     person: NDArray[np.int64] | None = None
     impression: NDArray[np.int64] | None = None
     confidence: NDArray[np.float32] | None = None
+    oneself: NDArray[np.int64] | None = None
+    teacher: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, dataset: RecDataset, vocabulary: Vocabulary) -> Interactions:
@@ -53,6 +57,7 @@ class Interactions:
             person=_distinct(dataset, "person"),
             impression=_distinct(dataset, "impression"),
             confidence=_confidence(dataset),
+            oneself=numbered(dataset.interactions, "user_id", vocabulary.items) if dataset.items_are_users else None,
         )
 
     def __len__(self) -> int:
@@ -76,6 +81,8 @@ class Interactions:
             None if self.person is None else self.person[rows],
             None if self.impression is None else self.impression[rows],
             None if self.confidence is None else self.confidence[rows],
+            None if self.oneself is None else self.oneself[rows],
+            None if self.teacher is None else self.teacher[rows],
         )
 
     def newest(self, count: int) -> NDArray[np.int64]:
@@ -123,6 +130,7 @@ class Interactions:
             confidence=None
             if self.confidence is None
             else np.concatenate([self.confidence, np.zeros(len(at), np.float32)]),
+            oneself=None if self.oneself is None else np.concatenate([self.oneself, self.oneself[record]]),
         )
 
     def _new_lists(self, count: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,15 +15,20 @@ from llmrec_peft.data.order import among, among_sorted
 from llmrec_peft.data.splits import Split
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe.sections import LeakKind
+from llmrec_peft.unspaced import LETTERS
 
 MIN_HISTORY = 5
 """Shorter histories may be equal for two people by chance."""
 MIN_TITLE = 8
-"""Shorter titles (in characters) may occur in a text by chance."""
+"""Shorter titles (in letters) may occur in a text by chance."""
+_LETTERS_OF_A_CHARACTER = 3
+"""Letters for which a Chinese character counts in the length of a title: few titles of three occur by chance."""
+_UNSPACED = re.compile(f"[{LETTERS}]")
 _SEEDS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 """How entries are scrambled before they are summed up."""
 _WORDS: dict[LeakKind, str] = {
     "same_pair": "the same user and item are in the data learnt from",
+    "reversed_pair": "the same two people, the other way round, are in the data learnt from",
     "same_history": "the same history and item are in the data learnt from",
     "own_item": "the item stands in its own history",
     "same_text": "another item of the same text stands in its history",
@@ -91,6 +97,7 @@ def find_leaks(
         ):
             leaking = rows[_known_pair(interactions, rows, learnt)]
             leaks += _leaks("same_pair", part, leaking)
+            leaks += _leaks("reversed_pair", part, rows[_known_reversed(interactions, rows, learnt)])
             if interactions.history is not None:
                 leaks += _leaks(
                     "same_history",
@@ -136,6 +143,18 @@ def _known_pair(interactions: Interactions, rows: NDArray[np.int64], learnt: NDA
     known = _pairs(interactions, learnt, width)
     known.sort()
     return among_sorted(_pairs(interactions, rows, width), known)
+
+
+def _known_reversed(
+    interactions: Interactions, rows: NDArray[np.int64], learnt: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return whether the item, as a user, interacted with the user, as an item; false where items are no people."""
+    oneself, item = interactions.oneself, interactions.item
+    if oneself is None:
+        return np.zeros(len(rows), bool)
+    width = int(max(item.max(initial=0), oneself.max(initial=0))) + 1
+    known = np.sort(item[learnt] * width + oneself[learnt])
+    return among_sorted(oneself[rows] * width + item[rows], known)
 
 
 def _pairs(interactions: Interactions, rows: NDArray[np.int64], width: int) -> NDArray[np.int64]:
@@ -192,14 +211,20 @@ def _in_text(
     """
     same = _numbered(lowered)  # the first user with each user's text
     sizes, room = _lengths(names), _lengths(lowered)
+    told = np.fromiter(map(_letters, names), np.int64, len(names))
     item, user = interactions.item[rows], interactions.user[rows]
-    fits = (sizes[item] >= MIN_TITLE) & (sizes[item] <= room[user])
+    fits = (told[item] >= MIN_TITLE) & (sizes[item] <= room[user])
     pairs, place = np.unique(same[user[fits]] * len(names) + item[fits], return_inverse=True)
     leaking = np.zeros(len(pairs), bool)
     for at in range(0, len(pairs), _TOGETHER):
-        told, named = (part.tolist() for part in np.divmod(pairs[at : at + _TOGETHER], len(names)))
-        leaking[at : at + _TOGETHER] = [names[one] in lowered[who] for who, one in zip(told, named, strict=True)]
+        who, what = (part.tolist() for part in np.divmod(pairs[at : at + _TOGETHER], len(names)))
+        leaking[at : at + _TOGETHER] = [names[one] in lowered[text] for text, one in zip(who, what, strict=True)]
     return np.asarray(rows[fits][leaking[place]], np.int64)
+
+
+def _letters(title: str) -> int:
+    """Return how long a title is in letters."""
+    return len(title) + (_LETTERS_OF_A_CHARACTER - 1) * len(_UNSPACED.findall(title))
 
 
 def _lengths(texts: Sequence[str]) -> NDArray[np.int64]:

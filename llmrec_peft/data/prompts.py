@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
+from llmrec_peft.unspaced import pieces
 
 Row = Mapping[str, Any]
 
@@ -122,19 +123,19 @@ class PromptWriter:
         """
         rows = [rows for rows in (own.items, own.users) if rows is not None]
         texts = [
-            (len(value.split()), side, name) for side, row in enumerate(rows) for name, value in _texts_of(row[at])
+            (len(pieces(value)), side, name) for side, row in enumerate(rows) for name, value in _texts_of(row[at])
         ]
         for count, side, name in sorted(texts, reverse=True):
             if count <= 1:
                 return False
             row = rows[side][at]
-            words = row[name].split()
+            words = pieces(row[name].strip())
             rows[side][at] = {**row, name: words[0]}
             if self._render(at, own, kept) == prompt:  # it does not tell this text, which is not met again
                 continue
-            tokens = self._count([" ".join(words)])[0]
+            tokens = self._count(["".join(words)])[0]
             left = max(1, count - max(1, math.ceil(over * count / max(tokens, 1))))
-            rows[side][at] = {**row, name: " ".join(words[:left])}
+            rows[side][at] = {**row, name: "".join(words[:left])}
             return True
         return False
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.dataset import Feedback, RecDataset, arrow, numbers
-from llmrec_peft.data.strays import places, with_known_histories, with_known_links
+from llmrec_peft.data.strays import places, with_known_histories, with_known_links, with_known_user_links
 from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
@@ -33,7 +33,8 @@ def sound(dataset: RecDataset) -> RecDataset:
     """Return a dataset whose tables agree with each other and whose missing values are None.
 
     NaN in a column of items or users becomes None, and None inside a list is left out of it. Entries of given histories
-    and links of the graph that name an item outside the items table are dropped and counted in the notes. Interactions
+    and links of the graph that name an item outside the items table, and links between users that name a user outside
+    the users table, are dropped and counted in the notes. Interactions
     without a column ``part`` are those of an owner who does not divide the data.
 
     Raises:
@@ -51,13 +52,15 @@ def sound(dataset: RecDataset) -> RecDataset:
     _require_range(dataset)
     _require_feedback(dataset)
     _require_graph(dataset)
+    _require_user_links(dataset)
     _require_values(dataset)
     for name in ("user_id", "item_id"):
         _require_known(dataset, name)
+    _require_others(dataset)
     items, users = _with_none(dataset, "items"), _with_none(dataset, "users")
     if items is not dataset.items or users is not dataset.users:
         dataset = replace(dataset, items=items, users=users)
-    return with_known_links(with_known_histories(dataset))
+    return with_known_user_links(with_known_links(with_known_histories(dataset)))
 
 
 def _with_parts(dataset: RecDataset) -> RecDataset:
@@ -122,6 +125,17 @@ def _require_graph(dataset: RecDataset) -> None:
             values = arrow(table).column(key)
             if not _is_text(values.type) or values.null_count:
                 raise InputError(f"{dataset.name}: {key} in {name} of the graph has to be a text in every row")
+
+
+def _require_user_links(dataset: RecDataset) -> None:
+    """Refuse links between users whose table lacks a column, or a text in a row of one."""
+    if dataset.user_links is None:
+        return
+    _require_table(dataset.name, "user_links", dataset.user_links, ("user_id", "other_id"))
+    for key in ("user_id", "other_id"):
+        values = arrow(dataset.user_links).column(key)
+        if not _is_text(values.type) or values.null_count:
+            raise InputError(f"{dataset.name}: {key} in user_links has to be a text in every row")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -270,6 +284,19 @@ def _require_known(dataset: RecDataset, key: str) -> None:
             f" table of {what}s lacks ({len(unknown)} such interactions): add its row in the reader, or leave such"
             " interactions out there with without_unknown()"
         )
+
+
+def _require_others(dataset: RecDataset) -> None:
+    """Refuse interactions of a user with himself, where items are users."""
+    if not dataset.items_are_users:
+        return
+    from pyarrow import compute
+
+    user, item = (arrow(dataset.interactions).column(name) for name in ("user_id", "item_id"))
+    row = compute.index(compute.equal(user, item), True).as_py()
+    if row >= 0:
+        named = quoted(user[row].as_py())
+        raise InputError(f"{dataset.name}: interaction {row} links {named} to himself: leave such out in the reader")
 
 
 def _with_none(dataset: RecDataset, name: str) -> Dataset:

@@ -69,3 +69,17 @@ def with_known_links(dataset: RecDataset) -> RecDataset:
     note = f"{dropped} of {len(known)} links of the graph name items that the items table lacks: they were left out"
     links = selected(graph.links, np.flatnonzero(known))
     return replace(dataset, graph=KnowledgeGraph(graph.triples, links), notes=(*dataset.notes, note))
+
+
+def with_known_user_links(dataset: RecDataset) -> RecDataset:
+    """Leave out links between users that name a user whom the users table lacks, and note how many."""
+    links = dataset.user_links
+    if links is None:
+        return dataset
+    ids = arrow(dataset.users).column("user_id")
+    known = (numbered(links, "user_id", ids) > 0) & (numbered(links, "other_id", ids) > 0)
+    dropped = int((~known).sum())
+    if not dropped:
+        return dataset
+    note = f"{dropped} of {len(known)} links between users name users that the users table lacks: they were left out"
+    return replace(dataset, user_links=selected(links, np.flatnonzero(known)), notes=(*dataset.notes, note))

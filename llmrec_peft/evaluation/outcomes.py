@@ -92,7 +92,7 @@ def rank_targets(
         num_items: Rows of an item table.
         k: Number of top items that are kept.
         own_items: Whether items of an example's history are ranked too. If not, an example whose item stands in its
-            history ranks last.
+            history ranks last. The item that is the user himself (`Interactions.oneself`) is never ranked.
         sampled: Number of uniformly drawn items among which the example's own item is ranked as well.
         chunk: Examples per chunk; by default as many as `in_chunks` says.
         progress: Called with the number of examples of each chunk.
@@ -133,6 +133,9 @@ def _table(part: Interactions, scores: Tensor, own_items: bool) -> Tensor:
     import torch
 
     table = torch.nan_to_num(scores)
+    if part.oneself is not None:
+        (there,) = np.nonzero(part.oneself)
+        table[torch.from_numpy(there), torch.from_numpy(part.oneself[there] - 1)] = -torch.inf
     if not own_items and part.history is not None:
         own = torch.from_numpy(part.history.padded()[0]).to(table.device)
         row = torch.arange(len(part), device=table.device)[:, None].expand_as(own)

@@ -66,8 +66,20 @@ def _fitted(head: TaskHead[Any], prepared: Prepared, item_vectors: Tensor | None
     else:
         from llmrec_peft.evaluation.baselines.ranking import RankingData, ranking_baselines
 
+        preferences = _preferences(prepared) if prepared.dataset.items_are_users else None
+
         sizes = (vocabulary.num_items, item_vectors, protocol.own_items, head.metric)
-        yield from ranking_baselines(RankingData(train, valid, fit, test, *sizes))
+        yield from ranking_baselines(RankingData(train, valid, fit, test, *sizes, preferences))
+
+
+def _preferences(prepared: Prepared) -> Any | None:
+    """Return what the people of the catalogue met, by item index; None if the data do not say."""
+    from llmrec_peft.data.rows import Columns
+    from llmrec_peft.evaluation.baselines.people import preferences_of
+
+    vocabulary = prepared.vocabulary
+    places = vocabulary.item_indices(vocabulary.users)
+    return preferences_of(Columns(prepared.dataset.users), places, vocabulary.num_items)
 
 
 def best_baseline(baselines: list[Baseline], metric: str, measure: Measure, prepared: Prepared) -> Baseline | None:

@@ -74,13 +74,14 @@ class OpenedRun:
     started: float
     earlier_seconds: float = 0.0
 
-    def claimed(self, run: Path, asked: Recipe, resume: bool) -> OpenedRun:
+    def claimed(self, run: Path, asked: Recipe, resume: bool, parent: str | None = None) -> OpenedRun:
         """Begin in the hidden folder, or take an interrupted training up, and start the trackers.
 
         Args:
             run: Run folder to make; its hidden folder is held.
             asked: Recipe as it was given.
             resume: Whether an interrupted training is taken up.
+            parent: Digest of the run that the training goes on from; None where it begins anew.
 
         Raises:
             InputError: When the interrupted training was another, or a process does not see the folder.
@@ -90,7 +91,7 @@ class OpenedRun:
         earlier = 0.0
         if accelerator.is_main_process:
             base = self.backbone.identity.plain()
-            earlier = claim(run, asked, experiment.prepared, base, resume)
+            earlier = claim(run, asked, experiment.prepared, base, resume, parent)
         accelerator.wait_for_everyone()
         if not occupied(experiment.folder):
             raise InputError(

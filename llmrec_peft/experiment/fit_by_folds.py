@@ -13,6 +13,7 @@ from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.recommendation import by_folds as told
 from llmrec_peft.experiment.recommending import ByFolds, baseline_row, cross_validated, fit_final, recommended
 from llmrec_peft.experiment.staging import recommender_of, stage
+from llmrec_peft.model.warm_start import trained_tensors
 
 if TYPE_CHECKING:
     from llmrec_peft.experiment.experiment import Experiment
@@ -79,6 +80,7 @@ def _serve(
     prepared = experiment.prepared
     answering, section = recommended(variant, prepared, found)
     outcomes.add("recommended", answering)
+    trained = trained_tensors(answering.model)
     recommender = recommender_of(answering.model, prepared, texts, section)
     if experiment.accelerator.is_main_process:
-        stage(experiment.folder / "artifact", recommender, prepared, texts)
+        stage(experiment.folder / "artifact", recommender, prepared, texts, trained)

@@ -75,8 +75,14 @@ def _language_facts(recipe: Recipe, texts: Texts) -> LanguageFacts:
         token_norm=token_norm,
         prompt_width=int(texts.untuned.shape[1]) if reads.prompt else None,
         decodes=decodes,
-        yes_no=word_rows(backbone, ["Yes", "No"]).cpu() if decodes else None,
+        yes_no=word_rows(backbone, _answers(recipe)).cpu() if decodes else None,
     )
+
+
+def _answers(recipe: Recipe) -> list[str]:
+    """Return the two words with which a decoder answers the prompts of the head that reads them."""
+    asking = (head.config for head in recipe.reads.heads.values() if head.reads_prompt())
+    return next((list(config.answers) for config in asking if hasattr(config, "answers")), ["Yes", "No"])
 
 
 def sampler_of(

@@ -87,7 +87,9 @@ def fit_arguments(part: Interactions, prepared: Prepared) -> tuple[Interactions,
     return learned, prepared.vocabulary.num_users, prepared.vocabulary.num_items
 
 
-def beside_baseline(model: RecModel, prepared: Prepared, baseline: Foldable, share: float) -> RecModel:
+def beside_baseline(
+    model: RecModel, prepared: Prepared, baseline: Foldable, share: float, learned: Interactions | None = None
+) -> RecModel:
     """Return the final model with a share of a baseline that is fitted to all that the final model learns from.
 
     Args:
@@ -95,8 +97,10 @@ def beside_baseline(model: RecModel, prepared: Prepared, baseline: Foldable, sha
         prepared: Data.
         baseline: The baseline.
         share: Its share of the raw score, above 0, at most 1.
+        learned: What the baseline is fitted to, if that is something else.
     """
-    factors = baseline.fit(*fit_arguments(prepared.protocol.learned, prepared))
+    learned = prepared.protocol.learned if learned is None else learned
+    factors = baseline.fit(*fit_arguments(learned, prepared))
     return with_baseline(model, ServedBaseline.of(factors, share, _base_of(model.head)), share)
 
 

@@ -17,6 +17,7 @@ from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.histories import Histories, earlier_by_part, listed
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak, find_leaks, require_no_leaks
+from llmrec_peft.data.links import Links
 from llmrec_peft.data.rows import Rows
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.data.source import Reader
@@ -104,6 +105,8 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
     if recipe.data.expand_histories:
         division = _expanded(recipe, dataset, division)
     recipe = _with_middle(recipe, dataset)
+    if dataset.items_are_users:
+        recipe = recipe.changed({"data.items_are_users": True})
     unread = _unread(recipe, vocabulary, division)
     return Prepared(
         recipe,
@@ -118,6 +121,7 @@ def prepare(recipe: Recipe, dataset: RecDataset | None = None) -> Prepared:
         wordings,
         tuple(leaks),
         division.used_rows,
+        _links(recipe, dataset, vocabulary),
     )
 
 
@@ -141,6 +145,7 @@ def _read(recipe: Recipe, given: RecDataset | None) -> tuple[Recipe, RecDataset]
     require_mixable(recipe)
     dataset = read_dataset(recipe.data, given)
     recipe, dataset = _without_graph(recipe, dataset)
+    _require_links(recipe, dataset)
     require_useful(recipe, dataset)
     return recipe, _noted(dataset, *idle_augmentations(recipe))
 
@@ -219,11 +224,23 @@ def _without_graph(recipe: Recipe, dataset: RecDataset) -> tuple[Recipe, RecData
     needing = recipe.reads.graph_signals
     if dataset.graph is not None or not needing:
         return recipe, dataset
-    note = f"no knowledge graph given: signal {', '.join(needing)} is off (data.graph=DIR turns it on)"
+    source = dataset.brought_by.get("graph")
+    how = "data.graph=DIR turns it on" if source is None else f"it would come from {source}"
+    note = f"no knowledge graph given: signal {', '.join(needing)} is off ({how})"
     off = recipe.changed({f"signals.{name}": False for name in needing})
     if not off.signals.active:
-        raise InputError(f"signals: {', '.join(needing)} need a knowledge graph, and there is none: give data.graph")
+        how = "give data.graph" if source is None else how
+        raise InputError(f"signals: {', '.join(needing)} need a knowledge graph, and there is none: {how}")
     return off, _noted(dataset, note)
+
+
+def _require_links(recipe: Recipe, dataset: RecDataset) -> None:
+    """Refuse signals that need links between users where there are none, and name the file that would bring them."""
+    needing = recipe.reads.link_signals
+    if needing and dataset.user_links is None:
+        name = f"signals.{needing[0]}"
+        why = f"{name}: {dataset.name} comes without links between users; leave the signal out ({name}=false)"
+        raise InputError(dataset.with_files(why, "user_links"))
 
 
 def require_useful(recipe: Recipe, dataset: RecDataset) -> None:
@@ -300,3 +317,10 @@ def _neighbours(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary) -> 
     options = recipe.signals.active[recipe.reads.graph_signals[0]]
     width, least = getattr(options, "max_neighbours", 32), getattr(options, "min_items", 2)
     return Neighbours.of(dataset.graph, vocabulary, least, width)
+
+
+def _links(recipe: Recipe, dataset: RecDataset, vocabulary: Vocabulary) -> Links | None:
+    """Number the links between users, where a signal reads them."""
+    if dataset.user_links is None or not recipe.reads.link_signals:
+        return None
+    return Links.of(dataset.user_links, vocabulary)

@@ -15,6 +15,7 @@ from llmrec_peft.data.dataset import RecDataset, titles
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.leakage import Leak
+from llmrec_peft.data.links import Links
 from llmrec_peft.data.rows import Columns
 from llmrec_peft.data.splits import Split
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -44,6 +45,7 @@ class Prepared:
         wordings: Further texts of each item index, from the view's variants.
         leaks: What gives test examples away, where the recipe allows it.
         used_rows: Row of each interaction in the dataset, int64 [n]; what was made of histories has none.
+        links: Links between users, where the recipe reads them.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class Prepared:
     wordings: tuple[tuple[str, ...], ...] = ()
     leaks: tuple[Leak, ...] = ()
     used_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    links: Links | None = None
 
     @cached_property
     def train(self) -> Interactions:
@@ -116,6 +119,7 @@ class Prepared:
             items=Columns(self.dataset.items),
             neighbours=self.neighbours,
             learned_by_run=len(self.split.fit if self.recipe.refits else self.split.train),
+            links=self.links,
         )
 
     def records(self, part: Interactions) -> Interactions:
@@ -151,6 +155,8 @@ class Prepared:
             arrays += [told.item, told.label, told.begin, told.end]
         if self.neighbours is not None:
             arrays += [self.neighbours.entity, self.neighbours.relation]
+        if self.links is not None:
+            arrays += [self.links.user, self.links.other]
         return prepared_digest(
             arrays,
             self.texts,

@@ -40,6 +40,7 @@ class Begun:
         data: Digest of the data.
         base: Identity of the base model.
         version: Version of this package.
+        parent: Digest of the run that it goes on from; None where it begins anew.
     """
 
     identity: str
@@ -50,6 +51,7 @@ class Begun:
     data: str | None
     base: Mapping[str, Any] | None
     version: str | None
+    parent: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Begun:
@@ -65,12 +67,14 @@ class Begun:
             raise InputError(f"{error}: start over with --overwrite") from None
         try:
             asked, settings, base = (_mapping(values.get(name)) for name in ("asked", "settings", "base"))
-            data, version = (None if values.get(name) is None else str(values[name]) for name in ("data", "version"))
+            data, version, parent = (
+                None if values.get(name) is None else str(values[name]) for name in ("data", "version", "parent")
+            )
             identity, started, process = str(values["identity"]), float(values["started"]), int(values["process"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             why = f"{error} is missing" if isinstance(error, KeyError) else error
             raise InputError(f"{shown(path)} is broken ({why}): start over with --overwrite") from None
-        return cls(identity, started, process, asked, settings, data, base, version)
+        return cls(identity, started, process, asked, settings, data, base, version, parent)
 
 
 def stored_recipe(run: Path) -> Recipe:
@@ -147,7 +151,14 @@ def is_left_of(workspace: Workspace) -> bool:
         return False
 
 
-def changes(begun: Begun, settings: Mapping[str, Any], data: str, base: Mapping[str, Any], version: str) -> list[str]:
+def changes(
+    begun: Begun,
+    settings: Mapping[str, Any],
+    data: str,
+    base: Mapping[str, Any],
+    version: str,
+    parent: str | None = None,
+) -> list[str]:
     """Describe in what an interrupted training differs from what is asked for, one entry a field.
 
     Args:
@@ -156,6 +167,7 @@ def changes(begun: Begun, settings: Mapping[str, Any], data: str, base: Mapping[
         data: Digest of the data.
         base: Identity of the base model.
         version: Version of this package.
+        parent: Digest of the run that is gone on from, if any.
     """
     said = [] if begun.settings is None else list(differing(settings, begun.settings))
     if begun.data is not None and begun.data != data:
@@ -164,6 +176,8 @@ def changes(begun: Begun, settings: Mapping[str, Any], data: str, base: Mapping[
         said += [f"the base model's {line}" for line in differing(base, begun.base)]
     if begun.version is not None and begun.version != version:
         said.append(f"the version of llmrec-peft is {version}, was {shown(begun.version)}")
+    if begun.parent != parent:
+        said.append("the run that it goes on from is another")
     return said or ["the recipe, the data, the base model or the version is another"]
 
 

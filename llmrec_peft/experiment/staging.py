@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,20 @@ from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.model import RecModel
+from llmrec_peft.model.warm_start import FILE
+from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.sections import ServedSection
 from llmrec_peft.recipe.variants import served
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.run.trained_file import write_trained
 
 
 def recommender_of(
-    model: RecModel, prepared: Prepared, texts: Texts, section: ServedSection | None = None
+    model: RecModel,
+    prepared: Prepared,
+    texts: Texts,
+    section: ServedSection | None = None,
+    recipe: Recipe | None = None,
 ) -> Recommender:
     """Fold a trained model and give it its catalogue.
 
@@ -33,8 +41,9 @@ def recommender_of(
         prepared: Data, with the run's resolved recipe.
         texts: The language model over its texts.
         section: What of the recipe the model is, where that was chosen.
+        recipe: Recipe that the run is to hold, if it is not the one that the data was prepared for.
     """
-    recipe, learned = prepared.recipe, prepared.protocol.learned
+    recipe, learned = prepared.recipe if recipe is None else recipe, prepared.protocol.learned
     if section is not None:
         recipe = recipe.changed({"served": section.model_dump(mode="json")})
     vectors: torch.Tensor | None = None
@@ -95,8 +104,18 @@ def _user_vectors(prepared: Prepared, model: RecModel, texts: Texts) -> torch.Te
         return encoded[torch.from_numpy(keys).to(encoded.device)]
 
 
-def stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Texts) -> None:
-    """Write the artifact's files into a fresh folder, before another variant trains the same adapter anew."""
+def stage(
+    folder: Path, recommender: Recommender, prepared: Prepared, texts: Texts, trained: Mapping[str, torch.Tensor]
+) -> None:
+    """Write the artifact's files into a fresh folder, before another variant trains the same adapter anew.
+
+    Args:
+        folder: Folder to write.
+        recommender: Result of `recommender_of`.
+        prepared: Data.
+        texts: The language model over its texts.
+        trained: What a later training begins with: `trained_tensors` of the model before it was folded.
+    """
     recipe, model = recommender.recipe, recommender.model
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -105,3 +124,4 @@ def stage(folder: Path, recommender: Recommender, prepared: Prepared, texts: Tex
     tuned = model.encoder.model if model.encoder is not None else texts.backbone.model
     seen = Seen.of(prepared.protocol.learned, prepared.interactions)
     recommender.save(folder, method, tuned if model.plan.any else None, texts.backbone, seen)
+    write_trained(folder / FILE, trained, recommender.model)

@@ -19,6 +19,7 @@ from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.tokenizer import unknown_id
 from llmrec_peft.backbone.vector_table import VectorTable
 from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable
@@ -30,6 +31,9 @@ from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.progress import SILENT, Progress
 from llmrec_peft.recipe import Recipe
+
+MANY_UNKNOWN = 0.1
+"""Share of unknown tokens from which on a run notes them."""
 
 
 class Texts:
@@ -125,6 +129,7 @@ class Texts:
                 f"{cut:,} of {len(prepared.texts) - 1:,} item texts are longer than {length} tokens ({limit}) and were"
                 " cut"
             )
+        self._note_unknown(tables[0])
         prompting = Prompting.of(self._recipe, backbone)
         interactions = prepared.interactions
         if plan.user is not None:
@@ -151,6 +156,16 @@ class Texts:
 
     def _table(self, texts: Sequence[str], length: int) -> TokenTable:
         return self.reader.tokenized(texts, length)
+
+    def _note_unknown(self, table: TokenTable) -> None:
+        """Say so where the vocabulary lacks much of what the items' texts say, as of a script it was not made for."""
+        unknown = unknown_id(self.backbone.tokenizer)
+        share = float((table.ids == unknown).mean()) if unknown is not None and len(table.ids) else 0.0
+        if share > MANY_UNKNOWN:
+            self.notes.append(
+                f"{share:.0%} of the tokens of items' texts stand for what the vocabulary of"
+                f" {self._recipe.backbone.name} lacks: take a base model that was trained on texts in this script"
+            )
 
     def _note(self, written: Written, what: str) -> None:
         if written.shortened:

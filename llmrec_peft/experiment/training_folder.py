@@ -131,6 +131,7 @@ def claim(
     prepared: Prepared,
     base: Mapping[str, str | None],
     resume: bool,
+    parent: str | None = None,
 ) -> float:
     """Begin a training in the hidden folder, which is held, or take an interrupted one of the same settings up.
 
@@ -140,6 +141,7 @@ def claim(
         prepared: Data, and the recipe as it lets it be.
         base: Identity of the base model.
         resume: Whether an interrupted training is taken up; else it is thrown away.
+        parent: Digest of the run that the training goes on from; None where it begins anew.
 
     Returns:
         Seconds that the interrupted training had taken; 0 for a new one.
@@ -149,16 +151,18 @@ def claim(
     """
     workspace = workspace_of(run)
     settings, version = prepared.recipe.plain(), __version__
-    identity = values_digest([settings, prepared.digest, base, version])
+    from_run = [] if parent is None else [parent]
+    identity = values_digest([settings, prepared.digest, base, version, *from_run])
     path = workspace.folder / RESUMABLE
     if resume and occupied(path):
         begun = Begun.read(workspace.folder)
         if begun.identity != identity:
-            raise refusal_to_resume(run, changes(begun, settings, prepared.digest, base, version))
+            raise refusal_to_resume(run, changes(begun, settings, prepared.digest, base, version, parent))
         saved = [file.stat().st_mtime for file in (path, *workspace.folder.rglob("progress.json"))]
         return max(0.0, max(saved) - begun.started)
     workspace.empty()
     about = {"asked": asked.plain(), "settings": settings, "data": prepared.digest, "base": base, "version": version}
+    about |= {} if parent is None else {"parent": parent}
     try:
         with whole_file(path) as partial:
             write_json(partial, {"identity": identity, "started": time.time(), "process": os.getpid(), **about})

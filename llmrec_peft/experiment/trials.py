@@ -169,6 +169,8 @@ def _known(prepared: Prepared) -> str:
         arrays.append(numbers.confidence[rows])
     if prepared.neighbours is not None:
         arrays += [prepared.neighbours.entity, prepared.neighbours.relation]
+    if prepared.links is not None:
+        arrays += [prepared.links.user, prepared.links.other]
     tables, names = (prepared.user_rows, prepared.item_rows), (prepared.vocabulary.users, prepared.vocabulary.items)
     return prepared_digest(arrays, prepared.texts, prepared.wordings, tables, names)
 

@@ -12,6 +12,7 @@ import torch
 from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
+from llmrec_peft.unspaced import LETTERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.encoder import TextEncoder
     from llmrec_peft.backbone.load import Backbone
 
-_WORD = re.compile(r"\w+(?:['’.&/-]\w+)*")
+_SPACED = rf"(?:(?![{LETTERS}])\w)+"
+_WORD = re.compile(rf"[{LETTERS}]|{_SPACED}(?:['’.&/-]{_SPACED})*")
+"""A word between spaces, or one character of a script without them."""
 
 
 @dataclass(frozen=True)

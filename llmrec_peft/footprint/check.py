@@ -220,8 +220,9 @@ def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[in
         prompt_width=width,
         decodes=backbone.kind == "decoder",
     )
-    neighbours = None if prepared is None else prepared.neighbours
-    facts = DataFacts(data.users + 1, data.items + 1, (1.0, 5.0), data.user_columns, data.item_columns, neighbours)
+    neighbours, links = (None, None) if prepared is None else (prepared.neighbours, prepared.links)
+    sizes, columns = (data.users + 1, data.items + 1), (data.user_columns, data.item_columns)
+    facts = DataFacts(*sizes, (1.0, 5.0), *columns, neighbours, links=links)
     contexts = training_contexts(recipe, facts, train, language)
     heads = build_heads(recipe, replace(contexts.head, labels=None))  # sizes count here, and labels may be made up
     signals = build_signals(recipe, contexts.signal)

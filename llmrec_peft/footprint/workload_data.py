@@ -121,8 +121,9 @@ def data_of(recipe: Recipe, folder: Path, users: int | None, items: int | None) 
 
 
 def _assumed(recipe: Recipe, users: int, items: int, length: int) -> tuple[Recipe, WorkloadData]:
-    """Return assumed sizes, without signals that need a graph, and with the columns of the reader's demo data."""
-    needing = [name for name in recipe.signals.active if registry.get("signals", name).reads_graph]
+    """Return assumed sizes, without signals that need a graph or links, and with columns of the reader's demo data."""
+    signals = {name: registry.get("signals", name) for name in recipe.signals.active}
+    needing = [name for name, signal in signals.items() if signal.reads_graph or signal.reads_links]
     recipe = recipe.changed({f"signals.{name}": False for name in needing})
     assumed = [
         f"no data given: {users:,} users, {items:,} items of {length} tokens, {RATINGS_PER_ITEM} interactions an item"

@@ -40,6 +40,9 @@ class ClickOptions(Options):
     """Dropout on the joined user and item vectors, and on an encoder's prompt vector."""
     prompt_scale: float = Field(default=1.0, gt=0.0, le=100.0)
     """Initial factor on a decoder's logit of Yes − No; it is learnt."""
+    answers: tuple[str, str] = ("Yes", "No")
+    """Words whose logits a decoder's prompt compares, the liking one first, such as 是 and 否 for a prompt in Chinese.
+    Of each word its first token is taken, and the two have to differ."""
     metric: Literal["auc", "impression_auc"] = "auc"
     """Metric by which epochs, baselines and blends are chosen: AUC over all pairs, or the mean of the AUCs of lists
     of shown items, in data that know such lists (impressions)."""
@@ -57,8 +60,8 @@ class ClickOptions(Options):
 class ClickHead(TaskHead[ClickOptions]):
     """P(y = 1) = σ(b + offsets + ⟨user, item⟩ + prompt), where the prompt's term is left out if none is read.
 
-    The prompt's term is s · (logit of "Yes" − logit of "No") at its last token in a decoder, as TALLRec does, and
-    w · LayerNorm(pooled prompt) in an encoder.
+    The prompt's term is s · (logit of "Yes" − logit of "No"), or of other `answers`, at its last token in a decoder, as
+    TALLRec does, and w · LayerNorm(pooled prompt) in an encoder.
 
     References:
         Bao et al., TALLRec: An Effective and Efficient Tuning Framework to Align Large Language Model with

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from llmrec_peft.data.graph import Neighbours
     from llmrec_peft.data.interactions import Interactions
+    from llmrec_peft.data.links import Links
     from llmrec_peft.recipe import Recipe
 
 Columns = Mapping[str, Sequence[Any]]
@@ -31,6 +32,7 @@ class DataFacts:
         items: Columns that describe items, in vocabulary order from index 1.
         neighbours: Knowledge graph around the items, if any.
         learned_by_run: Number of interactions that the run's final model learns from; None if it is not known.
+        links: Who is connected with whom among the users, where the recipe reads it.
     """
 
     num_users: int
@@ -40,6 +42,7 @@ class DataFacts:
     items: Columns
     neighbours: Neighbours | None = None
     learned_by_run: int | None = None
+    links: Links | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class LanguageFacts:
         token_norm: Mean norm of those embeddings; None if it is not known.
         prompt_width: Width of prompt vectors; None if no prompt is read.
         decodes: Whether prompts are read by a decoder.
-        yes_no: Rows of its output embedding for "Yes" and "No", float32 [2, prompt_width]; None unless a decoder reads
-            prompts.
+        yes_no: Rows of its output embedding for "Yes" and "No" or the like, float32 [2, prompt_width]; None unless a
+            decoder reads prompts.
     """
 
     item_vectors: Tensor
@@ -108,6 +111,7 @@ def training_contexts(recipe: Recipe, data: DataFacts, train: Interactions, lang
         user_text=None if language is None else language.user_vectors,
         seed=recipe.seed,
         learned_by_run=data.learned_by_run,
+        links=data.links,
     )
     return Contexts(head, signal)
 

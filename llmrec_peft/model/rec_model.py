@@ -71,6 +71,8 @@ class RecModel(TrainedParts):
         self.augment = augment or Augment()
         self.fusion = fusion or Fusion("sum", list(signals), dim=0)
         self.signal_parts = nn.ModuleDict({name: signal.parts for name, signal in signals.items()})
+        self.distill = 0.0  # weight of keeping to `Batch.teacher`
+        self._strayed: Tensor | None = None
         self.loss_parts: dict[str, Tensor] = {}  # of the last batch: which of them is not finite
         self.head_parts = nn.ModuleDict({name: head.parts for name, head in heads.items()})
 
@@ -108,6 +110,8 @@ class RecModel(TrainedParts):
             for name, signal in self.signals.items():
                 if (term := signal.penalty(batch)) is not None:
                     losses[f"penalty of signal {name}"] = term
+            if self._strayed is not None:
+                losses["distillation"], self._strayed = self.distill * self._strayed, None
         self.loss_parts = {name: loss.detach() for name, loss in losses.items()}
         scores = next(iter(outputs.values())).scores
         return HeadOutput(loss=torch.stack(list(losses.values())).sum() if losses else None, scores=scores)
@@ -133,7 +137,13 @@ class RecModel(TrainedParts):
         """Return both sides of the batch's pairs, in training mixed if the recipe says so."""
         alone = batch.pairs()
         user, item = self.sides(alone)
-        return self.augment.mixed(alone, user, item) if self.training else (alone, user, item)
+        if not self.training:
+            return alone, user, item
+        if self.distill and alone.teacher is not None:
+            kept = alone.teacher.isfinite()
+            distance = self.head.raw(alone, user, item) - torch.where(kept, alone.teacher, 0.0)
+            self._strayed = (distance.square() * kept).mean()
+        return self.augment.mixed(alone, user, item)
 
     def sides(self, batch: Batch) -> tuple[Joined, Joined]:
         """Join both sides of a batch that contains its texts' vectors.

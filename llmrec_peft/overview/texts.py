@@ -59,16 +59,20 @@ def describe_tokens(recipe: Recipe, texts: Sequence[str], progress: Progress = S
         progress: Where a bar is shown.
 
     Returns:
-        Lengths before anything is cut, the tokens that are kept, and how many texts lose their end; or why nothing can
-        be said, as ``unknown``, where the base model is not at hand.
+        Lengths before anything is cut, the tokens that are kept, how many texts lose their end, and which share of all
+        tokens stands for what the vocabulary lacks; or why nothing can be said, as ``unknown``, where the base model is
+        not at hand.
     """
     try:
-        lengths, kept = _token_lengths(recipe, drawn(list(dict.fromkeys(text for text in texts if text))), progress)
+        lengths, kept, unknown = _token_lengths(
+            recipe, drawn(list(dict.fromkeys(text for text in texts if text))), progress
+        )
     except InputError as error:
         return {"unknown": str(error)}
     cut = int((lengths > kept).sum())
     share = round(cut / len(lengths), 4) if len(lengths) else 0.0
-    return {**spread(lengths), "kept": kept, "cut": cut, "share_cut": share, "looked_at": len(lengths)}
+    told = {"kept": kept, "cut": cut, "share_cut": share, "looked_at": len(lengths)}
+    return {**spread(lengths), **told, "share_unknown": round(unknown / max(1, int(lengths.sum())), 4)}
 
 
 def drawn(texts: Sequence[str]) -> Sequence[str]:
@@ -79,15 +83,15 @@ def drawn(texts: Sequence[str]) -> Sequence[str]:
     return [texts[row] for row in np.sort(rows).tolist()]
 
 
-def _token_lengths(recipe: Recipe, texts: Sequence[str], progress: Progress) -> tuple[NDArray[np.int64], int]:
-    """Return the tokens of each text, int64 [n], and how many of them are kept."""
+def _token_lengths(recipe: Recipe, texts: Sequence[str], progress: Progress) -> tuple[NDArray[np.int64], int, int]:
+    """Return the tokens of each text, int64 [n], how many of them are kept, and how many tokens are unknown in all."""
     from llmrec_peft.backbone.base_files import CONFIG, read_config
     from llmrec_peft.backbone.embedding_model import read_embedding_model
     from llmrec_peft.backbone.locate import locate
     from llmrec_peft.backbone.quiet import quiet_transformers, refused_in_one_line
     from llmrec_peft.backbone.remote_code import decided
     from llmrec_peft.backbone.text_reader import prompt_of
-    from llmrec_peft.backbone.tokenizer import load_tokenizer
+    from llmrec_peft.backbone.tokenizer import load_tokenizer, unknown_id
 
     section = recipe.backbone
     folder = locate(section.name, section.revision).folder
@@ -95,26 +99,30 @@ def _token_lengths(recipe: Recipe, texts: Sequence[str], progress: Progress) -> 
         tokenizer = load_tokenizer(folder, decided(section))
     files = read_embedding_model(folder)
     before = prompt_of("item", section, files)
-    lengths = []
+    lengths: list[int] = []
+    unknown, stands_for_it = 0, unknown_id(tokenizer)
     with quiet_transformers(), progress.bar("tokenizing", len(texts)) as bar:  # longer texts than the window are meant
         for at in range(0, len(texts), _AT_ONCE):
             some = [before + text[:_LONGEST] for text in texts[at : at + _AT_ONCE]]
-            lengths += _counted(tokenizer, some)
+            rows = _ids(tokenizer, some)
+            lengths += map(len, rows)
+            unknown += 0 if stands_for_it is None else sum(row.count(stands_for_it) for row in rows)
             bar.advance(len(some))
     window = read_config(folder / CONFIG).get("max_position_embeddings")
     limits = (recipe.views.item.max_length, None if files is None else files.max_length, window)
     kept = min(limit for limit in limits if isinstance(limit, int) and limit > 0)
-    return np.asarray(lengths, np.int64), kept
+    return np.asarray(lengths, np.int64), kept, unknown
 
 
-def _counted(tokenizer: Any, texts: list[str]) -> list[int]:
+def _ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     """Return the tokens of each text; straight from the tokenizer's core, which takes a third of the time."""
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is None:
-        return [len(row) for row in tokenizer(texts)["input_ids"]]
+        rows: list[list[int]] = tokenizer(texts)["input_ids"]
+        return rows
     core.no_truncation()
     core.no_padding()
-    return [len(encoded) for encoded in core.encode_batch_fast(texts)]
+    return [encoded.ids for encoded in core.encode_batch_fast(texts)]
 
 
 def _scripts(texts: Sequence[str]) -> list[dict[str, Any]]:

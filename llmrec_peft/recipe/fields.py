@@ -36,7 +36,13 @@ def field_names(recipe: type[BaseModel], values: Any) -> list[str]:
     signals = blocks.get("signals")
     for name in signals if isinstance(signals, dict) else ():
         found += [f"signals.{name}", *(f"signals.{name}.{field}" for field in _of_plugin("signals", name))]
-    return found
+    return _without_namesakes(found)
+
+
+def _without_namesakes(names: list[str]) -> list[str]:
+    """Leave out fields of `update` that are called like one of another block, which a training means."""
+    leaves = {name.rpartition(".")[2] for name in names if not name.startswith("update.")}
+    return [name for name in names if not name.startswith("update.") or name.rpartition(".")[2] not in leaves]
 
 
 def options_of_others(block: str) -> set[str]:

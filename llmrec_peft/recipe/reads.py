@@ -38,6 +38,7 @@ class Reads:
         inserts_tokens: Whether any signal puts vectors into the language model's prompt.
         inserted_tokens: How many vectors that are, in each prompt.
         graph_signals: Names of signals that are of use only beside a knowledge graph.
+        link_signals: Names of signals that need links between users.
     """
 
     heads: Mapping[str, Any] = field(repr=False)
@@ -51,6 +52,7 @@ class Reads:
     inserts_tokens: bool
     inserted_tokens: int
     graph_signals: tuple[str, ...]
+    link_signals: tuple[str, ...]
 
     @classmethod
     def of(cls, heads: tuple[NamedPlugin, ...], signals: Mapping[str, Options], views: ViewsSection) -> Self:
@@ -79,6 +81,7 @@ class Reads:
             inserts_tokens=any(signal.inserts_tokens for signal in every),
             inserted_tokens=sum(signal.token_count() for signal in every),
             graph_signals=tuple(name for name, signal in bare_signals.items() if signal.reads_graph),
+            link_signals=tuple(name for name, signal in bare_signals.items() if signal.reads_links),
         )
 
     @property

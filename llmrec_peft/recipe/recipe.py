@@ -26,6 +26,7 @@ from llmrec_peft.recipe.sections import (
     TrainingSection,
     ViewsSection,
 )
+from llmrec_peft.recipe.update_section import UpdateSection
 from llmrec_peft.recipe.yaml_file import apply_override, dump_yaml, merge, parse_override, read_yaml
 
 DEMO = "demo"
@@ -159,6 +160,8 @@ class Recipe(Options):
     """The training loop."""
     evaluation: EvaluationSection = EvaluationSection()
     """What is reported."""
+    update: UpdateSection = UpdateSection()
+    """How `llmrec update` goes on from a run with newer data."""
     tune: SearchSpace = Field(default={})
     """Fields that `llmrec tune` varies: dotted names, each with `low`, `high` and `log`, or with `choices`."""
     served: ServedSection | None = None

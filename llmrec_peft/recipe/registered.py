@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from llmrec_peft import registry
-from llmrec_peft.errors import InputError, nearest
+from llmrec_peft.errors import InputError
 from llmrec_peft.recipe.yaml_file import read_yaml
 
 
@@ -61,7 +61,7 @@ def reader_name(name: str) -> str:
         return registered_recipe(name).reader
     if name in readers:
         return name
-    raise InputError(f"unknown recipe or reader {name!r}: {nearest(name, {*recipes, *readers})}")
+    raise InputError(f"unknown recipe or reader {name!r}: {registry.meant(name, {*recipes, *readers})}")
 
 
 def demo_settings(recipe: Path, reader: str, registered: bool) -> Path | None:

@@ -33,9 +33,12 @@ TextTemplate = Annotated[str, Field(min_length=1), AfterValidator(_readable)]
 """A template that was checked, so that a recipe that loads can be rendered."""
 
 
-LeakKind = Literal["same_pair", "same_history", "own_item", "same_text", "title_in_text", "late_training"]
-"""Kinds of leaks: a user and an item, or a history and an item, that are learnt from as well; an item, or one of the
-same text, in its own history; its title in the user's text; training that goes on after the first test interaction."""
+LeakKind = Literal[
+    "same_pair", "reversed_pair", "same_history", "own_item", "same_text", "title_in_text", "late_training"
+]
+"""Kinds of leaks: a user and an item, two people the other way round, or a history and an item, that are learnt from as
+well; an item, or one of the same text, in its own history; its title in the user's text; training that goes on after
+the first test interaction."""
 
 
 class DataSection(Options):
@@ -76,7 +79,11 @@ class DataSection(Options):
     always, in weights and counts if `training.refit` allows); or those of all interactions before the predicted one."""
     allow_leakage: bool | tuple[LeakKind, ...] = False
     """Continue although the leakage check found examples that are given away: `true` whatever it found, or the kinds
-    that are let pass: `same_pair`, `same_history`, `own_item`, `same_text`, `title_in_text`, `late_training`."""
+    that are let pass: `same_pair`, `reversed_pair`, `same_history`, `own_item`, `same_text`, `title_in_text`,
+    `late_training`."""
+    items_are_users: bool = False
+    """Whether items are people, so that nobody is recommended to himself. The reader says so; a training writes it
+    here."""
 
     @field_validator("allow_leakage", mode="before")
     @classmethod
@@ -106,9 +113,10 @@ class DataSection(Options):
         return {**values, "options": validated(config, values["options"], "data.options")}
 
     @model_serializer(mode="wrap")
-    def _without_empty_options(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `options` out where there are none, as in recipes of readers without any."""
-        return {name: value for name, value in plain(self).items() if name != "options" or value is not None}
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what most recipes have not: options of the reader, people as items."""
+        usual = {"options": None, "items_are_users": False}
+        return {name: value for name, value in plain(self).items() if name not in usual or value != usual[name]}
 
 
 class ItemView(Options):

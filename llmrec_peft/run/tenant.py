@@ -212,9 +212,13 @@ class Tenant:
         return Ranked(rows, self.catalogue_scores(np.array([UNKNOWN]))[0, rows])
 
     def _left_out(self, user: int, seen: bool) -> NDArray[np.int64]:
-        """Return the rows of the catalogue that a user is not to be recommended."""
-        own = self.seen.of(user)[0]
-        return np.empty(0, np.int64) if seen else own[own > 0] - 1
+        """Return the rows of the catalogue that a user is not to be recommended: what he met, and himself."""
+        own = np.empty(0, np.int64) if seen else self.seen.of(user)[0]
+        rows = own[own > 0] - 1
+        if user == UNKNOWN or not self.recipe.data.items_are_users:
+            return rows
+        himself = self.catalogue.row_of.get(self.vocabulary.users[user - 1])
+        return rows if himself is None else np.append(rows, himself)
 
     def _named(self, user_id: str, user: int, ranked: Ranked) -> Recommendations:
         ids, titles = self.catalogue.ids, self.catalogue.titles

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.links import Links
 from llmrec_peft.options import Options
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class SignalContext:
         seed: Seed of the run, for what a signal computes before training.
         learned_by_run: Number of interactions that the run's final model learns from; `train` has fewer of them while
             epochs are chosen. None if it is not known.
+        links: Who is connected with whom among the users, if any signal of the recipe reads it; None when loading.
     """
 
     num_users: int
@@ -65,6 +67,7 @@ class SignalContext:
     user_text: Tensor | None = None
     seed: int = 0
     learned_by_run: int | None = None
+    links: Links | None = None
 
     @property
     def learned(self) -> Interactions:
@@ -80,6 +83,11 @@ class SignalContext:
     def graph(self) -> Neighbours:
         """Knowledge graph around the items; an error if there is none."""
         return _given(self.neighbours, "knowledge graph")
+
+    @property
+    def user_links(self) -> Links:
+        """Links between users; an error if there are none."""
+        return _given(self.links, "links between users")
 
 
 class Signal(ABC, Generic[C]):
@@ -105,6 +113,8 @@ class Signal(ABC, Generic[C]):
     """Whether it reads vectors of users' texts, if the recipe has a view of users."""
     reads_graph: ClassVar[bool] = False
     """Whether it is useful only with a knowledge graph."""
+    reads_links: ClassVar[bool] = False
+    """Whether it needs links between users (`SignalContext.user_links`)."""
     reads_history: ClassVar[bool] = False
     """Whether it needs `Batch.history` (and vectors of the history's texts, if the signal uses text)."""
     inserts_tokens: ClassVar[bool] = False

@@ -21,7 +21,8 @@ _KNOWN = frozenset(
     " isbn isbn13 author publisher year age gender sex country city zip head relation tail head_id relation_id"
     " tail_id source target weight count visitorid session session_id sessionid event click clicked impression"
     " news newsid tag tags value video videoid business_id customer_id customer article_id game gameid song hours"
-    " plays playcount".split()
+    " plays playcount 用户 用户id 商品 商品id 物品 电影 图书 评分 点击 时间 日期 标题 名称 类别 类型 标签 用戶"
+    " 電影 評分 時間 標題 名稱 類別".split()
 )
 _MOST = 0.95
 _USUAL = 0.8

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import BatchOrder
 
 if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
     from llmrec_peft.recipe.sections import TrainingSection
+
+Examples = Callable[[int], NDArray[np.int64]]
+"""Returns the rows of the interactions that are the examples of an epoch, counted from 0, ascending."""
 
 
 class EpochOrders:
@@ -18,7 +25,14 @@ class EpochOrders:
     batches with popular items get no more weight than many without (validation NDCG@10 0.068 instead of 0.115).
     """
 
-    def __init__(self, train: Interactions, section: TrainingSection, seed: int, whole_epochs: int) -> None:
+    def __init__(
+        self,
+        train: Interactions,
+        section: TrainingSection,
+        seed: int,
+        whole_epochs: int,
+        examples: Examples | None = None,
+    ) -> None:
         """Make both orders.
 
         Args:
@@ -26,7 +40,9 @@ class EpochOrders:
             section: Size of a batch, how batches are made, and how many of each user's newest examples stay.
             seed: Seed of both orders.
             whole_epochs: Epochs of all examples, before those of the newest.
+            examples: Chooses the examples of each epoch; by default all are, as said above.
         """
+        self._chosen = None if examples is None else _Chosen(train, section, seed, examples)
         sizes = (section.batch_size, section.items_per_batch, seed)
         self._all = BatchOrder(train, section.batching, *sizes)
         self._newest = self._all
@@ -36,8 +52,32 @@ class EpochOrders:
 
     def of(self, epoch: int) -> BatchOrder:
         """Return the batch order of an epoch, counted from 0."""
+        if self._chosen is not None:
+            return self._chosen.of(epoch)
         return self._all if epoch < self._whole_epochs else self._newest
 
     def batches(self, epoch: int) -> int:
         """Return the number of batches of an epoch, counted from 0."""
-        return len(self.of(epoch))
+        return self._chosen.batches(epoch) if self._chosen is not None else len(self.of(epoch))
+
+
+class _Chosen:
+    """The batches of epochs that each have examples of their own; one epoch's are in memory at a time."""
+
+    def __init__(self, train: Interactions, section: TrainingSection, seed: int, examples: Examples) -> None:
+        self._train, self._section, self._seed, self._examples = train, section, seed, examples
+        self._lengths: dict[int, int] = {}
+        self._last: tuple[int, BatchOrder] | None = None
+
+    def of(self, epoch: int) -> BatchOrder:
+        """Return the batch order of an epoch, counted from 0."""
+        if self._last is None or self._last[0] != epoch:
+            section, among = self._section, self._examples(epoch)
+            sizes = (section.batch_size, section.items_per_batch, self._seed)
+            self._last = epoch, BatchOrder(self._train, section.batching, *sizes, among=among)
+            self._lengths[epoch] = len(self._last[1])
+        return self._last[1]
+
+    def batches(self, epoch: int) -> int:
+        """Return the number of batches of an epoch, counted from 0."""
+        return self._lengths[epoch] if epoch in self._lengths else len(self.of(epoch))

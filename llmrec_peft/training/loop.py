@@ -17,7 +17,7 @@ from llmrec_peft.progress import SILENT, Bar, Progress
 from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.divergence import Divergence, require_figure
 from llmrec_peft.training.early_stopping import EarlyStopping
-from llmrec_peft.training.epoch_orders import EpochOrders
+from llmrec_peft.training.epoch_orders import EpochOrders, Examples
 from llmrec_peft.training.lazy_tables import LazyTables, clip, total_norm
 from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
@@ -69,11 +69,12 @@ def fit(
     epochs: int | None = None,
     progress: Progress = SILENT,
     sampler: CandidateSampler | None = None,
+    examples: Examples | None = None,
 ) -> FitResult:
     """Train a model in place and leave its best weights in it.
 
     Args:
-        model: Model on the accelerator's device, freshly initialised.
+        model: Model on the accelerator's device, with the values to begin from.
         train: Interactions.
         section: Rates, batches, schedule.
         seed: Seed of the batch order; dropout draws from torch's generator, whose state the checkpoint contains.
@@ -85,8 +86,10 @@ def fit(
         epochs: Epochs to train at most; the schedule keeps the length of `section.epochs`.
         progress: Receives the progress of the fit.
         sampler: Draws candidates for heads that are listwise.
+        examples: Chooses the rows of `train` that are the examples of an epoch; by default all are. Histories and
+            counts of the model are those of all in any case.
     """
-    run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs, sampler)
+    run = _Run(model, train, section, seed, accelerator, checkpoint, method, validate, epochs, sampler, examples)
     if not accelerator.is_main_process:
         progress = SILENT
     result = run.go(title, progress)
@@ -110,6 +113,7 @@ class _Run:
         validate: Callable[[RecModel], float] | None,
         epochs: int | None,
         sampler: CandidateSampler | None = None,
+        examples: Examples | None = None,
     ) -> None:
         self.seed, self.sampler = seed, sampler
         self.model, self.train, self.section, self.method = model, train, section, method
@@ -117,7 +121,8 @@ class _Run:
         self.epochs = section.epochs if epochs is None else epochs
         adapter_epochs = section.epochs if section.adapter_epochs is None else section.adapter_epochs
         tuned_epochs = min(section.epochs, adapter_epochs) if model.encoder is not None else 0
-        self.orders = EpochOrders(train, section, seed, tuned_epochs if section.adapter_epochs is not None else 0)
+        whole_epochs = tuned_epochs if section.adapter_epochs is not None else 0
+        self.orders = EpochOrders(train, section, seed, whole_epochs, examples)
         steps = [-(-self.orders.batches(epoch) // section.accumulate) for epoch in range(section.epochs)]
         self.adapter_steps = sum(steps[:tuned_epochs])
         self.together, self.lazy = Together(accelerator), LazyTables(model)

@@ -10,6 +10,7 @@ from typing import Any
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.about_run import data_report, parameter_counts, protocol_of
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.decisions import Decision
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
@@ -24,6 +25,7 @@ from llmrec_peft.experiment.staging import recommender_of, stage
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
 from llmrec_peft.experiment.what_answers import decider_of, served_blend
+from llmrec_peft.model.warm_start import trained_tensors
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
 from llmrec_peft.recipe import Recipe
@@ -175,10 +177,11 @@ def _fit_all(experiment: Experiment, texts: Texts) -> _Fits:
         if serving is not None and found is not None:
             answering, section = serving.answering(after)
             primary.add("recommended", answering)
+        trained = trained_tensors(answering.model)
         recommender = recommender_of(answering.model, prepared, texts, section)
-    parameters = _parameters(after, texts)
+    parameters = parameter_counts(after.model, texts)
     if experiment.accelerator.is_main_process:
-        stage(experiment.folder / "artifact", recommender, prepared, texts)
+        stage(experiment.folder / "artifact", recommender, prepared, texts, trained)
     chosen = by_validation(found, primary.metric)
     return _Fits(before, after, _fit_variants(experiment, heads), heads, parameters, weights, chosen)
 
@@ -187,7 +190,7 @@ def _fit_by_folds(experiment: Experiment, texts: Texts) -> _Fits:
     """Let cross-validation choose what answers, then fit the variants that the recipe names beside it."""
     found = fit_by_folds(experiment, texts)
     after, before = found.fitted["after"], found.fitted.get("before")
-    parameters = _parameters(after, texts)
+    parameters = parameter_counts(after.model, texts)
     heads = {found.outcomes.name: found.outcomes}
     variants = {name: one for name, one in found.fitted.items() if name not in ("before", "after")}
     variants |= _fit_variants(experiment, heads)
@@ -232,7 +235,7 @@ def _metrics(prepared: Prepared, fits: _Fits, encoding: float) -> dict[str, Any]
         "recipe": recipe.name,
         "head": primary,
         "seed": recipe.seed,
-        "protocol": _protocol(recipe, fits.heads[primary].task),
+        "protocol": protocol_of(recipe, fits.heads[primary].task),
         **report,
         "recommended": held_against_baseline(fits.recommended, report),
         **({"heads": further} if further else {}),
@@ -252,16 +255,8 @@ def _metrics(prepared: Prepared, fits: _Fits, encoding: float) -> dict[str, Any]
             "cuda": peak_cuda_mb(),
         },
         "parameters": fits.parameters,
-        "data": _data_report(prepared),
+        "data": data_report(prepared),
     }
-
-
-def _protocol(recipe: Recipe, task: str) -> dict[str, Any]:
-    """What decides how the figures are to be read."""
-    protocol: dict[str, Any] = {"split": recipe.data.split, "labels_counted": recipe.data.protocol}
-    if task == "ranking":
-        protocol |= {"candidates": "whole catalogue", "own_items": recipe.evaluation.own_items}
-    return protocol
 
 
 def _introduce(opened: OpenedRun) -> None:
@@ -284,30 +279,3 @@ def _introduce(opened: OpenedRun) -> None:
 
 _CALLED = {"rating": "ratings", "click": "clicks", "implicit": "interactions"}
 """What examples of each kind of feedback are called."""
-
-
-def _parameters(after: FittedVariant, texts: Texts) -> dict[str, int]:
-    """Numbers of parameters by group."""
-    groups = after.model.parameter_groups()
-    count = {name: sum(parameter.numel() for _, parameter in members) for name, members in groups.items()}
-    adapters = {id(p) for _, p in groups["adapter"]}
-    base = sum(p.numel() for p in texts.backbone.model.parameters() if id(p) not in adapters and not p.requires_grad)
-    trainable = sum(count.values())
-    return {"total": base + trainable, "trainable": trainable, **count}
-
-
-def _data_report(prepared: Prepared) -> dict[str, Any]:
-    """What the run was trained on."""
-    parts = prepared.split
-    return {
-        "name": prepared.dataset.name,
-        "digest": prepared.digest,
-        "users": len(prepared.vocabulary.users),
-        "items": len(prepared.vocabulary.items),
-        "train": len(parts.train),
-        "valid": len(parts.valid),
-        "test": len(parts.test),
-        "licence": prepared.dataset.licence,
-        "notes": list(prepared.dataset.notes),
-        "leaks": [str(leak) for leak in prepared.leaks],
-    }

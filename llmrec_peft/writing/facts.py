@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.heads.explanation import INSTRUCTION
+from llmrec_peft.unspaced import pieces
 
 if TYPE_CHECKING:
     from llmrec_peft.explanation.evidence import Evidence, Explanation
@@ -105,9 +106,13 @@ def facts_of(explanation: Explanation, text: str = "") -> Facts:
 
 
 def shortened(text: str, words: int = ABOUT) -> str:
-    """The first words of a text."""
-    told = text.split()
-    return " ".join(told[:words]) + (" …" if len(told) > words else "")
+    """The first words of a text, or characters where it has no spaces.
+
+    >>> shortened("one two three", 2), shortened("流浪地球", 2)
+    ('one two …', '流浪 …')
+    """
+    told = pieces(" ".join(text.split()))
+    return "".join(told[:words]) + (" …" if len(told) > words else "")
 
 
 def _listed(names: Sequence[Any]) -> str:

@@ -52,9 +52,11 @@ def test_figures_are_those_of_the_runs(runs: list[Path], measured: Measurement) 
     assert result is not None
     assert (measured.recipe, measured.data, result.seeds, result.metric) == ("movies", "ml", (1, 2), "rmse")
     tests = [metrics(run)["test"] for run in runs]
-    assert result.test.tuned.figures == tuple(test["after"]["rmse"] for test in tests)
+    assert result.test.tuned.figures == tuple(round(test["after"]["rmse"], 6) for test in tests)
     assert result.test.collaborative_only is not None
-    assert result.test.collaborative_only.figures == tuple(test["baselines"]["biased_mf"]["rmse"] for test in tests)
+    assert result.test.collaborative_only.figures == tuple(
+        round(test["baselines"]["biased_mf"]["rmse"], 6) for test in tests
+    )
     apart, best = result.served_minus_best_baseline, result.test.best_baseline
     assert apart is not None
     assert apart.difference == pytest.approx(result.test.served.mean - best.mean, abs=1e-5)

@@ -21,7 +21,9 @@ CASES = {
     "month-first": ["11/14/2023 22:13:20", "04/15/2022"],
     "day-month-name": ["14-Nov-2023 22:13:20", "15-Apr-2022"],
     "month-name-day": ["November 14, 2023 22:13:20", "Apr 15, 2022"],
+    "chinese": ["2023年11月14日 22:13:20", "2022年4月15日"],
 }
+CHINESE_CLOCKS = ["2023年11月14日22时13分20秒", "2023年11月14号 22：13：20", "2023 年 11 月 14 日，22点13分20"]
 HALF_DAYS = {
     "month-first": ["11/14/2023 10:13:20 PM", "04/15/2022"],
     "day-first": ["14/11/2023 10:13:20pm", "15/04/2022 12:00 AM"],
@@ -134,3 +136,16 @@ def test_an_empty_cell_of_a_file_is_a_missing_time(form: TimeForm) -> None:
 def test_the_cell_that_is_no_number_is_named() -> None:
     with pytest.raises(InputError, match=r"it: row 3, 'soon', is no number, as time_form seconds says"):
         seconds(pa.chunked_array([["1600000000", "", "soon"]]), "seconds", "it")
+
+
+@pytest.mark.parametrize("text", CHINESE_CLOCKS)
+def test_chinese_dates_have_clocks_of_their_own(text: str) -> None:
+    values = pa.array([text, "2022年4月15日"])
+    assert guessed_form(values, False) == ("chinese", f"values such as {text!r} are dates with 年, 月 and 日", False)
+    assert seconds(pa.chunked_array([values]), "chinese", "time").to_pylist()[0] == MOMENT
+
+
+@pytest.mark.parametrize("text", ["2023年13月1日", "2023年2月30日", "2023年11月", "２０２３年11月14日"])
+def test_what_is_no_chinese_date_is_named(text: str) -> None:
+    with pytest.raises(InputError, match="is no time written as chinese"):
+        seconds(pa.chunked_array([[text]]), "chinese", "time")

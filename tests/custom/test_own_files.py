@@ -115,9 +115,9 @@ def test_wrong_options_are_named_by_their_field(pair: tuple[Path, Path], change:
 
 
 def test_options_of_a_reader_without_any_are_refused() -> None:
-    with pytest.raises(InputError, match=r"data\.options: reader 'amazon-scientific' has no options"):
-        load_recipe("amazon-scientific", changes={"data.options": {"interactions": {}}})
-    assert "options" not in load_recipe("amazon-scientific").plain()["data"]
+    with pytest.raises(InputError, match=r"data\.options: reader 'collm-ml-1m' has no options"):
+        load_recipe("collm-ml-1m", changes={"data.options": {"interactions": {}}})
+    assert "options" not in load_recipe("collm-ml-1m").plain()["data"]
 
 
 def test_files_cannot_lead_out_of_their_folder(pair: tuple[Path, Path], tmp_path: Path) -> None:

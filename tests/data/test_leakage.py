@@ -251,3 +251,24 @@ def test_real_benchmarks_give_nothing_away(shared_data: Path, name: str, folder:
     prepared = prepare(load_recipe(name, changes={"data.path": str(shared_data / folder)}))
     assert prepared.leaks == ()
     assert prepared.interactions.history is not None, "histories were looked at, too"
+
+
+@pytest.mark.parametrize(("title", "leaks"), [("流浪地球", True), ("红高粱", True), ("活着", False), ("Heat", False)])
+def test_a_chinese_title_is_long_enough_with_three_characters(title: str, leaks: bool) -> None:
+    one = np.ones(2, np.int64)
+    interactions = Interactions(one, np.array([1, 2]), np.ones(2, np.float32), np.array([1, 2]))
+    parts = Split(np.array([0]), np.zeros(0, np.int64), np.array([1]))
+    told = ["", f"最近看了{title}，很喜欢。"]
+    found = find_leaks(interactions, parts, ["", "a", "b"], ["", "another", title], user_texts=told)
+    assert [leak.name for leak in found] == (["title_in_text"] if leaks else [])
+
+
+def test_a_link_is_no_answer_to_its_reverse() -> None:
+    """Interactions 4 and 5 are validation, 6 and 7 test; users 1 to 4 are the items 11 to 14."""
+    people = replace(clean(), history=None, item=np.array([12, 13, 14, 11, 13, 14, 11, 12]))
+    people = replace(people, oneself=people.user + 10)
+    assert of(replace(people, oneself=None)) == [], "items are no people"
+    # validation: 1→3 and 2→4 are not learnt from the other way round; test: 3→1 is validation's 1→3, 4→2 its 2→4
+    assert [(leak.name, leak.part, leak.count) for leak in of(people)] == [("reversed_pair", "test", 2)]
+    turned = changed(people, item={4: 14})  # 1→4, and 4→1 is training
+    assert ("reversed_pair", "validation", 1, 4) in [(one.name, one.part, one.count, one.row) for one in of(turned)]

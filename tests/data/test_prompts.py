@@ -269,3 +269,13 @@ def test_run_says_how_many_prompts_were_shortened_and_by_how_much(tiny_data: Pat
     for row in np.flatnonzero(lost > 0)[:20]:
         title = str(prepared.item_rows[part.item[row]]["title"]).lower().replace("é", "e")
         assert found[row].replace(" ", "").endswith(title.replace(" ", ""))
+
+
+def test_a_text_without_spaces_is_cut_character_by_character() -> None:
+    def characters(texts: list[str]) -> list[int]:
+        return [len(text.replace(" ", "")) for text in texts]
+
+    by = PromptWriter(ViewTemplate("看过？{{ item.title }}"), 8, 0.5, characters, str)
+    found = by.write([{}], [{"title": "流浪地球与故事"}], [[]])
+    assert found.texts == ["看过？流浪地球与"]
+    assert found.cut == 1

@@ -148,3 +148,22 @@ def test_a_table_made_by_hand_without_parts_is_one_that_its_owner_does_not_divid
     whole = dataset()
     bare = replace(whole, interactions=whole.interactions.remove_columns("part"))
     assert set(column(sound(bare).interactions, "part")) == {""}
+
+
+def test_links_between_users_are_checked_and_those_of_strangers_dropped() -> None:
+    known = table({"user_id": ["u1", "u2", "u2"], "other_id": ["u2", "u1", "u9"]})
+    data = sound(dataset(user_links=known))
+    assert data.user_links is not None
+    assert column(data.user_links, "other_id") == ["u2", "u1"]
+    assert data.notes == ("1 of 3 links between users name users that the users table lacks: they were left out",)
+    with pytest.raises(InputError, match="the table of user_links has no column 'other_id'"):
+        sound(dataset(user_links=table({"user_id": ["u1"]})))
+    with pytest.raises(InputError, match="other_id in user_links has to be a text in every row"):
+        sound(dataset(user_links=table({"user_id": ["u1", "u2"], "other_id": ["u2", None]})))
+
+
+def test_nobody_is_linked_to_himself_where_items_are_people() -> None:
+    people = {"items": table({"item_id": ["u1", "u2"], "title": ["", ""]}), "items_are_users": True}
+    assert sound(dataset(item_id=["u2", "u1", "u2"], **people)).items_are_users
+    with pytest.raises(InputError, match="interaction 2 links 'u1' to himself"):
+        sound(dataset(item_id=["u2", "u1", "u1"], **people))

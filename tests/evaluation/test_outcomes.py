@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,3 +222,21 @@ def test_taken_and_joined_ranks_are_those_of_the_rows() -> None:
     np.testing.assert_array_equal(put.top, whole.top)
     assert len(put) == ROWS
     assert Ranks(whole.rank, whole.top).take(rows).sampled is None
+
+
+@pytest.mark.parametrize("own_items", [True, False])
+def test_nobody_is_ranked_for_himself(own_items: bool) -> None:
+    part, scores = part_of(4), scores_of(4, ties=False)
+    oneself = np.where(np.arange(ROWS) % 3 == 0, 0, 1 + part.item % (ITEMS - 1))  # never the item asked for
+    found = rank_targets(replace(part, oneself=oneself), asked(scores), ITEMS, own_items=own_items)
+    lowered = scores.copy()
+    rows = np.flatnonzero(oneself)
+    lowered[rows, oneself[rows] - 1] = -1e9
+    expected = rank_targets(part, asked(lowered), ITEMS, own_items=own_items)
+    assert part.history is not None
+    ranked = [own_items or part.item[row] not in part.history.of(row)[0] for row in range(ROWS)]
+    np.testing.assert_array_equal(found.rank[ranked], expected.rank[ranked])
+    assert not (found.top == oneself[:, None])[rows].any()
+    kept = replace(part, oneself=oneself).take(rows).oneself
+    assert kept is not None
+    np.testing.assert_array_equal(kept, oneself[rows])

@@ -128,12 +128,12 @@ def test_weight_of_a_head_is_above_zero_and_no_giant(weight: float) -> None:
 
 @pytest.fixture(scope="module")
 def stars(quick_run: Callable[..., Path]) -> Path:
-    return quick_run("amazon-reviews", {**STARS, "heads": ["rating", RETRIEVAL]})
+    return quick_run("ecommerce", {**STARS, "heads": ["rating", RETRIEVAL]})
 
 
 @pytest.fixture(scope="module")
 def stars_alone(quick_run: Callable[..., Path]) -> Path:
-    return quick_run("amazon-reviews", {**STARS, "heads": ["rating"]})
+    return quick_run("ecommerce", {**STARS, "heads": ["rating"]})
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ CLICKS = {"head": {"name": "click", "threshold": 4}, "evaluation.collaborative_o
 
 def trained(run: Path, backbone: Path, changes: dict[str, Any]) -> dict[str, Any]:
     quick = {"backbone.precision": "fp32", "training.epochs": 1, "evaluation.bootstrap": 0, **changes}
-    recipe = load_recipe("amazon-reviews", changes={"data.path": "demo", "backbone.name": str(backbone), **quick})
+    recipe = load_recipe("ecommerce", changes={"data.path": "demo", "backbone.name": str(backbone), **quick})
     return train(recipe, run, show=False)
 
 

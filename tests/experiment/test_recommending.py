@@ -55,7 +55,7 @@ def test_the_run_folder_answers_as_the_report_says(
 ) -> None:
     force(forced, monkeypatch)
     changes = {"data.path": "demo", "backbone.name": str(tiny_backbone), "backbone.precision": "fp32", **FOLDS, **head}
-    recipe = load_recipe("amazon-reviews", changes={**changes, "evaluation.bootstrap": 0})
+    recipe = load_recipe("ecommerce", changes={**changes, "evaluation.bootstrap": 0})
     run = tmp_path / "run"
     metrics = train(recipe, run, show=False)
     assert metrics["recommended"]["model"] == forced
@@ -84,7 +84,7 @@ def unexplained(recommender: Recommender, user: str, item: str) -> float:
 
 
 def of_demo(changes: dict[str, Any]) -> Recipe:
-    return load_recipe("amazon-reviews", changes={"data.path": "demo", **changes})
+    return load_recipe("ecommerce", changes={"data.path": "demo", **changes})
 
 
 def test_a_recipe_that_a_run_left_is_trained_anew_and_not_as_served(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ AUTO = {"training.choice": "auto"}
 
 
 def of_demo(changes: dict[str, Any]) -> Recipe:
-    return load_recipe("amazon-reviews", changes={"data.path": "demo", **changes})
+    return load_recipe("ecommerce", changes={"data.path": "demo", **changes})
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chinese import write_bert
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.errors import InputError
@@ -66,3 +67,10 @@ def test_tokenizer_that_knows_no_places_is_refused_in_one_line(bert: Backbone, m
     monkeypatch.setattr(bert, "tokenizer", slow)
     with pytest.raises(InputError, match="--words none leaves them out"):
         worded("Heat", bert, 48)
+
+
+def test_characters_of_a_script_without_spaces_are_words_of_their_own(tmp_path: Path) -> None:
+    folder = write_bert(tmp_path / "characters", "流浪地球，")
+    text = worded("《流浪地球》，Heat 2", load_backbone(BackboneSection(name=str(folder)), CPU), 48)
+    assert text.words == ("流", "浪", "地", "球", "Heat", "2")
+    assert len(text.without({0, 4})) == len(text.ids) - 1 - text.word_of.count(4)

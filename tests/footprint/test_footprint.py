@@ -133,7 +133,7 @@ def test_no_weights_are_needed(tmp_path: Path) -> None:
     assert any("no data given" in line for line in few.assumptions)
 
 
-RECIPES = ("movies", "tallrec-movie", "collm-ml-1m", "amazon-scientific", "amazon-reviews")
+RECIPES = ("movies", "tallrec-movie", "collm-ml-1m", "amazon-scientific", "ecommerce")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -80,8 +80,9 @@ def _amazon() -> Files:
             "asin": f"B{item}",
             "title": f"Thing {item}",
             "description": ["One", "two"],
-            "category": ["Things"],
+            "category": ["Things", "Toys", f"Kind {item % 2}"],
             "brand": None,
+            "also_buy": [f"B{(item + 1) % 4}", "B9"],
         }
         for item in range(4)
     ]
@@ -89,6 +90,37 @@ def _amazon() -> Files:
         "Toys_5.json.gz": gzip.compress(_json_lines(reviews), 1),
         "meta_Toys.json.gz": gzip.compress(_json_lines(products), 1),
     }
+
+
+def _amazon_2023() -> Files:
+    reviews = [
+        {
+            "user_id": f"A{user}",
+            "asin": f"V{item}",
+            "parent_asin": f"B{item}",
+            "rating": 1.0 + (user + item) % 5,
+            "timestamp": 1500000000000 + user * item,
+            "title": "Good",
+            "text": f"Good <b>thing</b> {item} &amp; é",
+        }
+        for user in range(4)
+        for item in range(4)
+    ]
+    products = [
+        {
+            "parent_asin": f"B{item}",
+            "title": f"Thing {item}",
+            "features": ["One"],
+            "description": [],
+            "categories": ["Things", "Toys"],
+            "main_category": "Toys",
+            "store": "Old Mill",
+            "average_rating": 4.5,
+            "bought_together": None,
+        }
+        for item in range(4)
+    ]
+    return {"Toys.jsonl": _json_lines(reviews), "meta_Toys.jsonl.gz": gzip.compress(_json_lines(products), 1)}
 
 
 def _tallrec(subject: str, *items: str) -> Files:
@@ -184,7 +216,8 @@ _MAKERS: dict[str, Callable[[], Files]] = {
     "movies": _movies,
     "movies 1M": _movies_1m,
     "movies 25M": _movies_25m,
-    "amazon-reviews": _amazon,
+    "ecommerce": _amazon,
+    "ecommerce 2023": _amazon_2023,
     "tallrec-movie": _tallrec_movie,
     "tallrec-book": _tallrec_book,
     "collm-ml-1m": _collm,

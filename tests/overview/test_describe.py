@@ -180,7 +180,7 @@ def test_what_cannot_be_described_is_refused_in_one_line(source: str, options: d
     ("recipe", "folder", "sizes", "test_items_new"),
     [
         ("movies", "ml-100k", (100_000, 943, 1682, 100_000), 0.0016),
-        ("amazon-reviews", "amazon-magazines", (2375, 348, 157, 2302), 0.024),
+        ("ecommerce", "amazon-magazines", (2375, 348, 157, 2302), 0.024),
         ("amazon-scientific", "iisan-scientific", (85_211, 12_076, 20_825, 81_408), 0.1729),
     ],
 )

@@ -62,4 +62,4 @@ def test_tokenizer_without_a_core_is_counted_alike(tiny_backbone: Path) -> None:
     def plain(some: list[str]) -> dict[str, list[list[int]]]:
         return {"input_ids": [tokenizer(text)["input_ids"] for text in some]}
 
-    assert module._counted(plain, texts) == module._counted(tokenizer, texts)
+    assert module._ids(plain, texts) == module._ids(tokenizer, texts)

@@ -99,6 +99,11 @@ def test_unknown_data_names_the_nearest() -> None:
         reader_name("moveis")
 
 
+def test_data_of_a_renamed_recipe_are_said_to_be_called_otherwise() -> None:
+    with pytest.raises(InputError, match="unknown recipe or reader 'amazon-reviews': it is called 'ecommerce' now"):
+        reader_name("amazon-reviews")
+
+
 def package(site: Path, name: str, entry_points: str, files: dict[str, str]) -> None:
     """An installed distribution, as pip would leave it."""
     info = f"{name.replace('-', '_')}-1.0.dist-info"

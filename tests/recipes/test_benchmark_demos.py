@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llmrec_recipes.amazon_reviews import demo as magazines
 from llmrec_recipes.benchmarks.amazon_scientific import demo as supplies
 from llmrec_recipes.benchmarks.tallrec_movie import demo as records
+from llmrec_recipes.ecommerce import demo as magazines
 from llmrec_recipes.movies.demo import MOOD, PACE
 
 from llmrec_peft import registry
@@ -43,12 +43,12 @@ SHAPES = {
         ["item_id", "title", "year"],
     ),
     "amazon-scientific": ("implicit", (0, 1), True, BASE, ["item_id", "title"]),
-    "amazon-reviews": (
+    "ecommerce": (
         "rating",
         (1, 5),
         False,
         [*BASE, "review"],
-        ["item_id", "title", "description", "categories", "brand"],
+        ["item_id", "title", "description", "features", "categories", "brand"],
     ),
     "news": (
         "click",
@@ -105,7 +105,7 @@ def test_demo_has_the_columns_and_feedback_of_its_reader(name: str) -> None:
         ("tallrec-movie", "tallrec-movie", "train.json"),
         ("collm-ml-1m", "collm-ml-1m", "train.jsonl"),
         ("amazon-scientific", "iisan-scientific", "Industrial_and_Scientific_items.tsv"),
-        ("amazon-reviews", "amazon-magazines", "Magazine_Subscriptions_5.json.gz"),
+        ("ecommerce", "amazon-magazines", "Magazine_Subscriptions_5.json.gz"),
         ("news", "mind-sample", "behaviors.tsv"),
     ],
 )
@@ -144,7 +144,7 @@ def test_demo_holds_items_that_training_never_meets(name: str) -> None:
     data = source(name).demo(3)
     items = np.asarray(column(data.interactions, "item_id"))
     parts = np.asarray(column(data.interactions, "part"))
-    if name == "amazon-reviews":  # not divided by its owner: a cut in time, as the recipe says
+    if name == "ecommerce":  # not divided by its owner: a cut in time, as the recipe says
         time = np.asarray(column(data.interactions, "timestamp"))
         parts = np.where(time > np.quantile(time, 0.8), "test", "train")
     unseen = ~np.isin(items[parts == "test"], items[parts == "train"])
@@ -224,7 +224,7 @@ def test_next_supply_follows_the_family_that_the_title_names() -> None:
 
 
 def test_letters_and_stars_follow_what_the_description_says() -> None:
-    data = source("amazon-reviews").demo(5)
+    data = source("ecommerce").demo(5)
     described = {row["item_id"]: row["description"] for row in data.items}
     sides = {
         item: [

@@ -34,7 +34,7 @@ FILMS = _table(
     {"title": ColumnType("text"), "year": ColumnType("whole", gaps=True), "genres": ColumnType("text", many=True)}
 )
 FILM = {"title": "Heat", "year": 1995, "genres": ["Crime", "Drama"]}
-TRIED = ("movies", "amazon-reviews", "amazon-scientific", "tallrec-movie", "tallrec-book", "collm-ml-1m", "news")
+TRIED = ("movies", "ecommerce", "amazon-scientific", "tallrec-movie", "tallrec-book", "collm-ml-1m", "news")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Baselines of ranking, each tuned on validation: popularity, neighbour counts, similar texts, and their blend."""
+"""Baselines of ranking, each tuned on validation: popularity, neighbour counts, similar texts, links of people."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.order import in_time
 from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.baselines.people import People, people_rules
 from llmrec_peft.evaluation.baselines.unit_vectors import unit_vectors
 from llmrec_peft.evaluation.measures import RankingMeasure
 from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets, sampled_rows
@@ -49,6 +50,7 @@ class RankingData:
         texts: Untuned vectors of all items' texts, float32 [num_items, width]; None if no text is read.
         own_items: Whether items of an example's history are ranked too.
         metric: Primary metric, by which settings are chosen.
+        preferences: What people met, by item index, where items are people (`people.preferences_of`).
     """
 
     train: Interactions
@@ -59,6 +61,7 @@ class RankingData:
     texts: Tensor | None
     own_items: bool
     metric: str
+    preferences: Any | None = None
 
 
 def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
@@ -73,12 +76,18 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
             {"length": n, "logarithm": g, "counts": w} for n in LENGTHS for g in (0, 1) for w in SHARES
         ]
     texts = None if data.texts is None else _Texts(data.texts)
+    people: dict[str, list[Settings]] = {}
+    if data.train.oneself is not None:
+        people = people_rules(data.preferences is not None)
     evidence = (
         _Evidence(data.train, data.valid, data.num_items, texts),
         _Evidence(data.fit, data.test, data.num_items, texts),
     )
     for name, grid in rules.items():
         yield _tuned(name, grid, data, evidence)
+    for name, grid in people.items():
+        known = tuple(People(part, data.num_items, data.preferences) for part in (data.train, data.fit))
+        yield _tuned_on_people(name, grid, data, (known[0], known[1]))
 
 
 def _tuned(name: str, grid: list[Settings], data: RankingData, evidence: tuple[_Evidence, _Evidence]) -> Baseline:
@@ -113,6 +122,27 @@ def _chosen(name: str, grid: list[Settings], data: RankingData, evidence: _Evide
 def _same(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
     """Return scores that were computed already."""
     return scores
+
+
+def _tuned_on_people(name: str, grid: list[Settings], data: RankingData, known: tuple[People, People]) -> Baseline:
+    """Choose the settings of a baseline of links on validation, then rank both parts with them."""
+
+    def scores(people: People, part: Interactions, settings: Settings, rows: NDArray[np.int64]) -> Tensor:
+        return people.scores(
+            name, settings, np.zeros(len(rows), np.int64) if part.oneself is None else part.oneself[rows]
+        )
+
+    def ranked(people: People, part: Interactions, settings: Settings) -> Ranks:
+        own = functools.partial(scores, people, part, settings)
+        return rank_targets(part, own, data.num_items, own_items=data.own_items)
+
+    measure = RankingMeasure(data.train.counts_by_item(data.num_items))
+    sample = data.valid.take(sampled_rows(len(data.valid), SAMPLE))
+    figures = [measure.report(ranked(known[0], sample, one), sample)[data.metric] for one in grid]
+    settings = grid[int(np.argmax(figures))]
+    of = [functools.partial(scores, known[at], part, settings) for at, part in enumerate((data.valid, data.test))]
+    outcomes = [ranked(known[at], part, settings) for at, part in enumerate((data.valid, data.test))]
+    return Baseline(name, settings, outcomes[0], outcomes[1], (of[0], of[1]))
 
 
 class _Evidence:

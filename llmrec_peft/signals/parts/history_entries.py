@@ -130,6 +130,21 @@ class Chosen:
             self._scored[kind, id(table)] = known
         return known[2]
 
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """The other side's index of each entry, row by row, int64 [entries]."""
+        indices: NDArray[np.int64] = self._entries.indices.astype(np.int64)
+        return indices
+
+    def of_rows(self, rows: Tensor, place: Tensor, kind: Kind = "seen") -> Tensor:
+        """Return the sums over some rows of a table, [rows, d].
+
+        Args:
+            rows: The rows that the entries read, float32 [n, d].
+            place: Place of each entry's row among them, int64 [entries]; the same in every call.
+        """
+        return self._product(kind, rows, place)
+
     def of_tensor(self, table: Tensor, kind: Kind) -> Tensor:
         """Return the sums over rows of a tensor [num_other, d]."""
         return self._product(kind, table, None)

@@ -114,6 +114,7 @@ class SignalBench:
             history_length=LENGTH,
             user_text=world.user_text if asked.reads_user_text else None,
             seed=SEED,
+            links=world.links if asked.reads_links else None,
         )
 
     def fresh(self, seed: int = SEED) -> Signal[Any]:

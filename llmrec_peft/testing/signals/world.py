@@ -13,6 +13,7 @@ from torch import Tensor
 from llmrec_peft.data.graph import Neighbours
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.data.links import Links
 
 USERS, ITEMS = 40, 40
 """Users and items with interactions; one further of each has none, and row 0 is the unknown one."""
@@ -24,6 +25,8 @@ MIDDLE = 3.0
 HELD_OUT = 0.3
 """Share of interactions that is held out if items are ranked."""
 DAY = 86_400
+FRIENDS = 5
+"""Links of a user."""
 _NOISE = 0.3
 
 
@@ -33,7 +36,8 @@ class World:
 
     A user has a taste t and a generosity g, an item a kind c and a quality q, each 1 or -1, and a label is
     3 + t c + 0.7 q + 0.7 g, cut to 1 to 5. Texts, columns, a graph, histories, and an item's number of interactions
-    depend on c and q; texts and columns of users, and their histories, on t and g; ids give all of it, by repetition.
+    depend on c and q; texts, columns and
+    links of users, and their histories, on t and g; ids give all of it, by repetition.
 
     Attributes:
         train: Training interactions, with histories.
@@ -43,6 +47,7 @@ class World:
         neighbours: Graph around the items.
         users: Columns that describe users.
         items: Columns that describe items.
+        links: Links of each user to some of those who share his taste and generosity.
     """
 
     train: Interactions
@@ -52,6 +57,7 @@ class World:
     neighbours: Neighbours
     users: dict[str, list[Any]]
     items: dict[str, list[Any]]
+    links: Links
 
     @property
     def num_users(self) -> int:
@@ -98,6 +104,7 @@ class World:
                 **_columns(kind, quality, "item_id", ("genres", "brand", "year", "price"), rng),
                 "released": [int(time) for time in np.where(quality > 0, -1000 * DAY, 0)],
             },
+            _links(taste, generous),
         )
 
 
@@ -121,6 +128,17 @@ def _neighbours(kind: NDArray[np.float64], quality: NDArray[np.float64]) -> Neig
     entity[-1] = 0
     relation = np.where(entity > 0, np.array([1, 2])[None, :], 0)
     return Neighbours(relation, entity, ("has kind", "has quality"), ("light", "dark", "fine", "poor"))
+
+
+def _links(taste: NDArray[np.float64], generous: NDArray[np.float64]) -> Links:
+    """Link each user to the next ones, in a ring, of those who share both signs."""
+    user, other = [], []
+    for signs in {*zip(taste, generous, strict=True)}:
+        ring = 1 + np.flatnonzero((taste == signs[0]) & (generous == signs[1]))
+        for step in range(1, FRIENDS + 1):
+            user.append(ring)
+            other.append(np.roll(ring, -step))
+    return Links.distinct(np.concatenate(user), np.concatenate(other))
 
 
 def _columns(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llmrec_peft.plugins import InputError, Reader, RecDataset, interactions_table, table
-from llmrec_recipes.amazon_reviews.reader import whole_title
+from llmrec_recipes.ecommerce.texts import whole_title
 from llmrec_recipes.text_files import no_graph, required_match, rows
 
 _LICENCE = (

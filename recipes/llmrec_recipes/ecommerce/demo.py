@@ -2,7 +2,8 @@
 
 A magazine is thorough or shallow, and sober or cheerful. Nearly all users like thorough ones; some like cheerful
 ones and some sober ones. A letter praises or blames each quality by whether its writer likes it, and the rating
-follows from both. New magazines come out all the time, a quarter of them after most letters were written.
+follows from both. New magazines come out all the time, a quarter of them after most letters were written. What is
+bought with a magazine is as thorough as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from llmrec_peft.plugins import RecDataset, interactions_table, table
 from llmrec_recipes.benchmarks.tallrec_movie.demo import MADE_UP
+from llmrec_recipes.ecommerce.relations import graph_of
 from llmrec_recipes.movies.demo import ADJECTIVES, NOUNS, THEMES
 
 USERS, MAGAZINES, LETTERS_PER_USER = 110, 90, 14
@@ -41,6 +43,8 @@ FELT_SPIRIT = {
 BLAME = ("too much of it for me", "I could do without", "which wears me out")
 PRAISE = ("just what I want", "which I love", "more of that please")
 KINDS = "Monthly Review Journal Quarterly Digest Weekly".split()
+BOUGHT = 4
+"""Magazines that are bought with each."""
 PUBLISHERS = ("Harbour Press", "Old Mill Media", "Northlight Publishing", "Red Kite House", "Meridian Papers")
 
 
@@ -50,6 +54,8 @@ def demo_dataset(seed: int) -> RecDataset:
     Args:
         seed: Seed of all random draws.
     """
+    import pyarrow as pa
+
     rng = np.random.default_rng([seed, 19])
     depth, spirit = rng.choice([-1, 1], MAGAZINES), rng.choice([-1, 1], MAGAZINES)
     out = np.where(rng.random(MAGAZINES) < LATE_SHARE, rng.uniform(LATE_FROM, 0.9, MAGAZINES), 0.0)
@@ -75,12 +81,19 @@ def demo_dataset(seed: int) -> RecDataset:
             columns["rating"].append(float(np.clip(np.rint(liking + rng.normal(0.0, 0.5)), 1, 5)))
             columns["timestamp"].append(int(START + moment * (END - START)))
             columns["review"].append(". ".join(text[0].upper() + text[1:] for text in felt) + ".")
+    graph, _ = graph_of(
+        pa.array(items["item_id"]),
+        pa.array(items["brand"]),
+        pa.array(items["categories"]),
+        pa.array(_bought(seed, items["item_id"], depth)),
+    )
     return RecDataset(
         name="made-up magazines",
         interactions=interactions_table(**columns),
         items=table(items),
         users=table({"user_id": list(dict.fromkeys(columns["user_id"]))}),
         rating_range=(1, 5),
+        graph=graph,
         licence="Made up by this package with a fixed seed; nobody's letters.",
         notes=(MADE_UP,),
         feedback="rating",
@@ -102,9 +115,16 @@ def _items(rng: np.random.Generator, depth: Any, spirit: Any) -> dict[str, list[
         "item_id": [f"B{one + 1:09d}" for one in range(MAGAZINES)],
         "title": list(titles),
         "description": descriptions,
+        "features": [[f"{(4, 6, 12)[one % 3]} issues a year"] for one in range(MAGAZINES)],
         "categories": [["Magazine Subscriptions", about.title()] for about in subject],
         "brand": [str(name) for name in rng.choice(PUBLISHERS, MAGAZINES)],
     }
+
+
+def _bought(seed: int, ids: list[str], depth: Any) -> list[list[str]]:
+    """Return the magazines that are bought with each."""
+    rng = np.random.default_rng([seed, 20])
+    return [[ids[other] for other in rng.choice(np.flatnonzero(depth == own), BOUGHT)] for own in depth]
 
 
 def _felt(rng: np.random.Generator, words: Mapping[int, tuple[str, ...]], quality: int, liking: float) -> str:

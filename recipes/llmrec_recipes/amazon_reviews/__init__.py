@@ -1,1 +1,0 @@
-"""Ratings and reviews of products: one category of Amazon Reviews 2018."""
