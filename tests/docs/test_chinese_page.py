@@ -17,13 +17,32 @@ ROWS = re.findall(r"^\| `(\w+)`[^|]*\| `(.*)` \|$", PAGE, re.MULTILINE)
 [PROMPT] = re.findall(r"^\| with `head\.feed=prompt` \| `(.*)` \|$", PAGE, re.MULTILINE)
 
 
+TOLD = {
+    "movies": "活着（1994）。类型：剧情、历史。",
+    "news": "活着。一个人和他的命运。",
+    "music": "活着。标签：民谣、九十年代。",
+    "ecommerce": "活着。品牌：作家。类别：小说。一个人和他的命运。",
+}
+COLUMNS = {
+    "title": "活着",
+    "year": 1994,
+    "genres": ["剧情", "历史"],
+    "abstract": "一个人和他的命运。",
+    "tags": ["民谣", "九十年代"],
+    "brand": "作家",
+    "categories": ["小说"],
+    "description": "一个人和他的命运。",
+}
+
+
+def test_every_recipe_of_the_page_is_tried() -> None:
+    assert [recipe for recipe, _ in ROWS] == list(TOLD)
+
+
 @pytest.mark.parametrize(("recipe", "template"), ROWS)
 def test_templates_suit_the_recipes_that_they_stand_beside(recipe: str, template: str) -> None:
-    template = template.replace("\\|", "|")
-    row = {"title": "活着", "year": 1994, "genres": ["剧情", "历史"], "abstract": "一个人和他的命运。"}
-    made = load_recipe(recipe, changes={"views.item.template": template})
-    told = ViewTemplate(made.views.item.template).render(row)
-    assert told in ("活着（1994）。类型：剧情、历史。", "活着。一个人和他的命运。")
+    made = load_recipe(recipe, changes={"views.item.template": template.replace("\\|", "|")})
+    assert ViewTemplate(made.views.item.template).render(COLUMNS) == TOLD[recipe]
 
 
 def test_the_template_of_own_files_is_written() -> None:

@@ -19,7 +19,9 @@ COMMENT = re.compile(r"\s+#\s.*$", re.MULTILINE)
 def text_of(name: str) -> str:
     """A page without the line that leads to the other language."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    return "\n".join(line for line in text.split("\n") if not (len(line) < 60 and "README" in line and "](" in line))
+    return "\n".join(
+        line for line in text.split("\n") if not re.fullmatch(r"(\[?English\b.*) \\?\| (.*简体中文.*)", line)
+    )
 
 
 def code(text: str) -> list[tuple[str, list[str]]]:

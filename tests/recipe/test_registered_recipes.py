@@ -149,7 +149,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def listed(llmrec: Command, site: Path) -> dict[str, dict[str, str | None]]:
+def listed(llmrec: Command, site: Path) -> dict[str, dict[str, Any]]:
     done = llmrec("list", "recipes", "--json", PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     return {row["name"]: row for row in json.loads(done.stdout)}
@@ -175,15 +175,25 @@ def loaded(site: Path) -> dict[str, list[Any]]:
     [("cinema", "tickets", 7), ("cinema-large", "tickets", 7), ("movies-mine", "movies", 8), ("old", "old", 9)],
 )
 def test_a_folder_and_a_line_add_a_recipe(
-    listed: dict[str, dict[str, str | None]], loaded: dict[str, list[Any]], name: str, reader: str, demo: int
+    listed: dict[str, dict[str, Any]], loaded: dict[str, list[Any]], name: str, reader: str, demo: int
 ) -> None:
     row = listed[name]
     assert (row["reader"], row["category"], row["error"]) == (reader, "domain", None)
     assert row["summary"]
+    assert (row["heads"], row["signals"], row["adapter"]) == (["rating"], ["text"], "lora")
+    assert (row["base"], row["quantization"], row["split"], row["measured"]) == ("minilm", "none", "official", [])
     assert loaded[name] == [reader, 1, demo], "the settings for made-up data lie beside the recipe"
 
 
-def test_settings_for_made_up_data_are_no_recipes(listed: dict[str, dict[str, str | None]]) -> None:
+def test_what_was_measured_is_listed_with_its_command(listed: dict[str, dict[str, Any]]) -> None:
+    [one] = listed["movies-ranking"]["measured"]
+    assert one["command"] == "llmrec train movies-ranking --data data/ml-100k --set seed=SEED"
+    assert one["result"]["metric"] == "ndcg@10"
+    assert listed["movies-7b"]["measured"] == []
+    assert listed["movies-7b"]["domain"] == "movies"
+
+
+def test_settings_for_made_up_data_are_no_recipes(listed: dict[str, dict[str, Any]]) -> None:
     assert not {"demo", "movies-mine.demo", "recipe", "more-films"} & set(listed)
 
 
@@ -206,7 +216,7 @@ def test_a_copied_recipe_brings_its_own_settings_for_made_up_data(llmrec: Comman
     ],
 )
 def test_broken_recipes_are_named_and_take_no_other_down(
-    listed: dict[str, dict[str, str | None]], name: str, said: str
+    listed: dict[str, dict[str, Any]], name: str, said: str
 ) -> None:
     error = listed[name]["error"]
     assert error is not None
