@@ -142,7 +142,6 @@ def minionerec(folder: Path, test: Pairs) -> int:
 
 ANSWERS: dict[str, Change] = {
     "movies": movies,
-    "amazon-reviews": amazon,
     "ecommerce": amazon,
     "tallrec-movie": tallrec,
     "tallrec-book": tallrec,

@@ -178,7 +178,7 @@ def test_a_reader_of_small_files_does_not_look_at_answers(reader: str, tmp_path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
     owner = {"data.expand_histories": False, "data.history": "auto", "data.train_size": "all"}
-    split = SMALL if reader in ("amazon-reviews", "ecommerce") else {}
+    split = SMALL if reader == "ecommerce" else {}
     recipe = next(load_recipe(name) for name in RECIPES if load_recipe(name).data.reader == reader)
     require_blind(recipe, tmp_path, reader, {**owner, **split})
 
