@@ -273,6 +273,7 @@ def test_recipes_render_every_item_also_one_without_text(name: str) -> None:
             "title": "",
             "year": None,
             "description": "",
+            "features": [],
             "categories": [],
             "brand": "",
             "abstract": "",
