@@ -142,8 +142,9 @@ def video(folder: Path, test: Pairs) -> int:
 def minionerec(folder: Path, test: Pairs) -> int:
     """Give each test row the next item of the row below it."""
     changed = 0
-    for file in folder.glob("*.test.csv.gz"):
-        rows = list(csv.DictReader(gzip.decompress(file.read_bytes()).decode("utf-8").splitlines(keepends=True)))
+    for file in folder.glob("*.test.csv*"):
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        rows = list(csv.DictReader(data.decode("utf-8").splitlines(keepends=True)))
         for name in (name for name in rows[0] if name.startswith("item_")):
             column = [row[name] for row in rows]
             for row, value in zip(rows, [*column[1:], column[0]], strict=True):
@@ -152,7 +153,8 @@ def minionerec(folder: Path, test: Pairs) -> int:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        file.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), 1))
+        data = text.getvalue().encode("utf-8")
+        file.write_bytes(gzip.compress(data, 1) if file.suffix == ".gz" else data)
         changed += len(rows)
     return changed
 
@@ -188,3 +190,5 @@ REAL = {
 """Folders of real data that the readers read."""
 PAIRS_ALONE = frozenset(("social-people", "social-ranking"))
 """Recipes whose files tell nothing but who met what; which rows are test rows depends on all of them."""
+CHOSEN = {"minionerec": {"data.options.category": "Industrial_and_Scientific"}}
+"""What has to be said of a folder that holds several data sets."""
