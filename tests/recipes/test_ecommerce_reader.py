@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmrec_recipes.ecommerce import products
 from llmrec_recipes.ecommerce.reader import Ecommerce, EcommerceOptions
 from llmrec_recipes.ecommerce.texts import whole_title
 
@@ -346,6 +347,13 @@ def test_reviews_are_not_read_where_nobody_wants_them(tmp_path: Path) -> None:
     data = reader.read(folder_of(tmp_path, [REVIEW], [PRODUCT]), None)
     assert "review" not in data.interactions.column_names
     assert data.with_files("it has no reviews", "review").endswith("review would come from data.options.reviews: true")
+
+
+def test_more_text_than_arrow_holds_is_refused_by_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_MOST_TEXT", 100)
+    folder = folder_of(tmp_path, [REVIEW], [{**PRODUCT, "description": "tea " * 100}])
+    with pytest.raises(InputError, match=r"meta_Tea_Time\.json\.gz: description of the 1 reviewed products takes more"):
+        Ecommerce().read(folder, None)
 
 
 def test_graph_is_refused(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmrec_peft.plugins import InputError
 from llmrec_recipes.ecommerce.amazon_files import AmazonFile, Category
 from llmrec_recipes.ecommerce.texts import plain, text_lists, whole_title
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_MOST_TEXT = 2**31 - 1
+"""Bytes of one field of all reviewed products: Arrow's lists of texts hold no more."""
 _NAME_WORDS = 8
 """Words of a description that replace a missing title."""
 
@@ -70,6 +73,12 @@ class Products:
         chosen = np.zeros(len(ids), bool)
         chosen[first] = True
         kept = file.table.filter(pa.array(chosen))
+        for field in kept.column_names:
+            if kept.column(field).nbytes > _MOST_TEXT:
+                raise InputError(
+                    f"{file.path}: {field} of the {len(kept)} reviewed products takes more than {_MOST_TEXT} bytes:"
+                    " read a smaller category, or its 5-core reviews"
+                )
         order = np.full(len(reviewed), len(kept))  # one row behind the last stands for products without metadata
         order[known] = np.searchsorted(np.sort(first), first)
         rows = _Rows(kept, pa.array(order))
