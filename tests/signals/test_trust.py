@@ -16,6 +16,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
 from llmrec_peft.signals.contract import SignalContext
 from llmrec_peft.signals.parts.linked_users import residuals
+from llmrec_peft.signals.parts.row_table import distinct
 from llmrec_peft.signals.trust import Trust, TrustOptions
 
 USERS, ITEMS, DIM = 9, 8, 4
@@ -131,3 +132,39 @@ def test_links_are_distinct_and_nobody_is_linked_to_himself() -> None:
     assert (links.user.tolist(), links.other.tolist(), len(links)) == ([1], [2], 1)
     nobody = Links.distinct(np.empty(0, np.int64), np.empty(0, np.int64))
     assert len(nobody.towards("both")) == 0
+
+
+class ByRows:
+    """Trains a table by the rows that are read, as `llmrec_peft.training.lazy_table` does."""
+
+    def __init__(self, table: torch.nn.Embedding) -> None:
+        self.table, self.asked = table, 0
+
+    def read(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        found, place = distinct(index, len(self.table.weight))
+        self.asked += len(found)
+        return self.table.weight[found], place
+
+
+@pytest.mark.parametrize("users", [(1, 3), (8, 1, 1, 4), tuple(range(USERS)), (4, 6)])
+def test_tables_that_are_trained_by_rows_give_the_same_sums_and_gradients(
+    trust: Callable[..., Trust], users: tuple[int, ...]
+) -> None:
+    found, asked = [], 0
+    for by_rows in (False, True):
+        signal = trust()
+        signal.parts.train()
+        if by_rows:
+            for name in ("people", "history", "bias"):
+                signal.parts[name].trainer = ByRows(signal.parts[name])
+        for _ in range(2):  # the second step finds what the first one kept
+            signal.parts.zero_grad()
+            vectors, offsets = signal.user(batch_of(*users)), signal.user_offset(batch_of(*users))
+            weights = torch.arange(1.0, vectors.numel() + 1).reshape(vectors.shape)
+            ((vectors * weights).sum() + (offsets * weights[:, 0]).sum()).backward()
+        trained = [p for _, p in sorted(signal.parts.named_parameters()) if p.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        found.append((vectors.detach(), offsets.detach(), gradients))
+        asked += sum(signal.parts[name].trainer.asked for name in ("people", "history", "bias")) if by_rows else 0
+    torch.testing.assert_close(found[0], found[1])
+    assert asked > 0 or users == (4, 6), "nobody of these has neighbours"
