@@ -54,7 +54,9 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.{% if not m.parameters.adapter %} No
 - {{ line }}
 {% endfor %}
 
-Seed {{ m.seed }}; {{ m.training.epochs }} epochs, chosen on validation;
+Seed {{ m.seed }}; {{ m.training.epochs }} epochs
+{%- if m.before is defined %} on newer data, from run `{{ m["update"]["parent"][:16] }}`; test is the newest window
+{%- else %}, chosen on validation{% endif %};
 trained in {{ "%.0f"|format(m.seconds.train) }} s
 on {{ m.hardware.cuda or m.hardware.processor }}.
 

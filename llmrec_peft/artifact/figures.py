@@ -10,6 +10,8 @@ NO_BETTER = "▼"
 """Mark of a model that is no better than the best baseline, in every table and in the model card."""
 NO_ADAPTER = "tuned: heads and signals only"
 """What is said of a run without adapter parameters: the language model answers as it was published."""
+AS_IT_WAS = "before: the run as it was"
+"""What ``before`` is in the report of an update."""
 _OURS = {
     "before": "before: frozen text",
     "after": "after: tuned",
@@ -38,9 +40,10 @@ class FigureRow:
 def figure_rows(report: Mapping[str, Any]) -> list[FigureRow]:
     """Return a row for each model of a head's report: baselines, then the run's own models, then its ablations."""
     valid, test = report["valid"], report["test"]
+    ours = {**_OURS, **({"before": AS_IT_WAS} if report.get("before") == "run" else {})}
     rows = [
         *((key, spelled(key), "baselines") for key in test["baselines"]),
-        *((key, label, "") for key, label in _OURS.items() if key in test),
+        *((key, label, "") for key, label in ours.items() if key in test),
         *((key, spelled(key), "ablations") for key in test.get("ablations", {})),
     ]
     worse = report.get("no_better_than_best_baseline", ())

@@ -56,7 +56,7 @@ def update(
 
     Examples:
       llmrec update runs/movies-seed1 --data data/november
-      llmrec update runs/movies-seed1 --data data/november --set update.replay=0.3
+      llmrec update runs/films --data data/november --set update.replay=0.3
     """
     target = out or next_folder(run)
 

@@ -148,7 +148,8 @@ def parts_of(report: HeadReport, adapted: bool = True) -> list[Part]:
         adapted: Whether the language model was tuned, and not heads and signals alone.
     """
     best, ours = report.best_baseline, answering(report)
-    asked = [("tuning the language model" if adapted else "training heads and signals", "after", "before")]
+    tuning = "tuning the language model" if adapted else "training heads and signals"
+    asked = [("learning from newer data" if report.before == "run" else tuning, "after", "before")]
     asked += [(spelled(name.removeprefix("without_")), "after", name) for name in report.test.ablations]
     asked += [("texts, beside collaborative signals", "after", "collaborative_only")]
     asked += [("blending with the best baseline", "blend", "after")]

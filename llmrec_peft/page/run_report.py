@@ -129,6 +129,8 @@ class HeadReport(_Read):
     """Figures on some of the test examples."""
     recommended: Recommended = Recommended()
     """What is recommended to answer, and why."""
+    before: Name = "frozen"
+    """What ``before`` is: the untuned model (``frozen``), or the run that was updated (``run``)."""
 
 
 class _Training(_Read):

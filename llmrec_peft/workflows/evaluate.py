@@ -31,10 +31,16 @@ def evaluate(run: Path, data: str | None = None, dataset: RecDataset | None = No
         heads the same under ``heads``, and whether all of them ``repeats`` what is stored.
 
     Raises:
-        InputError: When the folder is no run, or the data is not what the run was trained on.
+        InputError: When the folder is no run, was updated, or the data is not what the run was trained on.
     """
     recommender = Recommender.from_pretrained(run)
-    digest, figures = _told(recommender.loaded.sealed.report(), recommender.model.heads, run)
+    report = recommender.loaded.sealed.report()
+    if "update" in report:
+        raise InputError(
+            f"{run} was updated: its test part is the newest window of the data that it was updated with, of which no"
+            " recipe tells; llmrec lineage shows its figures, llmrec compare reads its predictions"
+        )
+    digest, figures = _told(report, recommender.model.heads, run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})
     prepared = prepare(recipe, dataset)
     if prepared.digest != digest:

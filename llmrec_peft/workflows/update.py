@@ -284,6 +284,7 @@ def _metrics(
     """Report an update in the layout of a training's ``metrics.json``; its validation part is the old window."""
     recipe = prepared.recipe
     primary, *others = heads
+    told_of = {name: {**one.report(), "before": "run"} for name, one in heads.items()}
     fitted, told = updated.fitted, step.model_dump(mode="json")
     assert step.newest is not None and step.old is not None  # noqa: S101 - of an update
     told |= {"examples": recipe.update.epochs * (step.new + step.replayed), "reason": reason(step.newest, step.old)}
@@ -292,8 +293,8 @@ def _metrics(
         "head": primary,
         "seed": recipe.seed,
         "protocol": {**protocol_of(recipe, heads[primary].task), "split": "newest window"},
-        **heads[primary].report(),
-        **({"heads": {name: heads[name].report() for name in others}} if others else {}),
+        **told_of[primary],
+        **({"heads": {name: told_of[name] for name in others}} if others else {}),
         "weights": {**updated.model.report(), **{name: one.report() for name, one in updated.model.heads.items()}},
         "training": {"epochs": recipe.training.epochs, "history": [], "refit": False},
         "seconds": {"train": round(fitted.seconds, 3)},

@@ -14,6 +14,7 @@ import pytest
 from resealed import resealed
 
 from llmrec_peft import Recommender
+from llmrec_peft.artifact.figures import figure_rows
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.artifact.predictions import read_predictions
 from llmrec_peft.artifact.tables import read_vocabulary
@@ -21,9 +22,12 @@ from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.data.dataset import RecDataset, arrow, column, numbers, selected
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import read_source
+from llmrec_peft.page.run_report import read_run
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
 from llmrec_peft.training.checkpoint import Checkpoint
+from llmrec_peft.workflows.compare import compare
+from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.lineage import lineage
 from llmrec_peft.workflows.train import train
 from llmrec_peft.workflows.update import Asked, update
@@ -144,6 +148,18 @@ def test_item_that_the_newer_data_does_not_describe_keeps_its_title_and_text(
     before, after = (Recommender.from_pretrained(run).items for run in (first, tmp_path / "new"))
     assert after.titles[0] == before.titles[0] != ""
     assert after.texts[0] == before.texts[0] != ""
+
+
+def test_updated_run_is_shown_and_compared_and_says_why_it_is_not_evaluated_again(second: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was updated: its test part is the newest window"):
+        evaluate(second)
+    told = json.loads((second / "metrics.json").read_text(encoding="utf-8"))
+    report = compare([second], ["baseline:before"])
+    assert report["first"]["mean"] == pytest.approx(told["update"]["newest"]["after"])
+    assert report["second"]["mean"] == pytest.approx(told["update"]["newest"]["before"])
+    assert {row.label for row in figure_rows(told)} == {"before: the run as it was", "after: tuned"}
+    assert read_run(second).report.before == "run"
+    assert "from run" in (second / "README.md").read_text(encoding="utf-8")
 
 
 def test_without_new_interactions_there_is_nothing_to_learn(films: RecDataset, first: Path, tmp_path: Path) -> None:
