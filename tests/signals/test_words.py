@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.errors import InputError
 from llmrec_peft.signals.contract import SignalContext
+from llmrec_peft.signals.parts.item_links import strongest
 from llmrec_peft.signals.parts.word_overlap import shared_words, words_of
 from llmrec_peft.signals.words import Words, WordsOptions
 
@@ -82,3 +84,9 @@ def test_a_column_without_texts_is_refused() -> None:
         signal({"year": [1995, None]}, columns=("year",))
     assert "no column 'title'" in str(Words(WordsOptions()).refusal((), ("name",), False))
     assert "name a column of items" in str(Words(WordsOptions(columns=())).refusal((), ("name",), False))
+
+
+def test_of_equal_links_the_first_are_kept() -> None:
+    links = sparse.csr_matrix(np.array([[0.5, 1.0, 0.5, 0.5], [0.0, 0.0, 0.2, 0.0], [3.0, 2.0, 1.0, 4.0]]))
+    assert strongest(links, 2).tolist() == [True, True, False, False, True, True, False, False, True]
+    assert strongest(links, 4).all()

@@ -106,14 +106,15 @@ def frozen(tensors: Mapping[str, Tensor]) -> nn.ParameterDict:
 
 
 def strongest(links: sparse.csr_matrix, most: int) -> NDArray[np.bool_]:
-    """Return which links are among the `most` largest of their row, of equal ones the first items', bool [nnz]."""
-    lengths = np.diff(links.indptr)
-    if lengths.max(initial=0) <= most:
-        return np.ones(links.nnz, bool)
-    row = np.repeat(np.arange(links.shape[0]), lengths)
-    order = np.lexsort((links.indices, -links.data, row))
-    kept = np.zeros(links.nnz, bool)
-    kept[order[np.arange(len(row)) - links.indptr[row] < most]] = True
+    """Return which links are among the `most` largest of their row, of equal ones the first, bool [nnz]."""
+    kept = np.ones(links.nnz, bool)
+    for row in np.flatnonzero(np.diff(links.indptr) > most).tolist():
+        cells = slice(int(links.indptr[row]), int(links.indptr[row + 1]))
+        value = links.data[cells]
+        least = np.partition(value, -most)[-most]
+        equal = np.flatnonzero(value == least)
+        kept[cells] = value > least
+        kept[cells][equal[: most - int(kept[cells].sum())]] = True
     return kept
 
 

@@ -13,7 +13,7 @@ from scipy import sparse
 from llmrec_peft.errors import InputError
 from llmrec_peft.signals.parts.item_links import strongest
 
-COMMON = 10_000
+COMMON = 1_000
 """Items that a word joins, at most: more common words say little, and comparing all their items takes long."""
 ROWS = 1024
 """Items that are compared with all others at a time."""
