@@ -167,13 +167,17 @@ def _times(
 
 
 def _table(parts: dict[str, list[Interactions]], vocabulary: Vocabulary) -> Dataset:
-    """Return the interactions of all parts as the table of a dataset."""
+    """Return the interactions of all parts as the table of a dataset; no Python object is made for any."""
+    import pyarrow as pa
+
     every = [one for some in parts.values() for one in some]
     user, item, label, time = (
         np.concatenate([getattr(one, name) for one in every]) for name in ("user", "item", "label", "timestamp")
     )
-    named = [name for name, some in parts.items() for one in some for _ in range(len(one))]
-    return interactions_table(vocabulary.user_ids(user), vocabulary.item_ids(item), label, time, named)
+    users, items = (pa.array(ids, pa.string()) for ids in (vocabulary.users, vocabulary.items))
+    named = [pa.repeat(pa.scalar(name, pa.string()), sum(map(len, some))) for name, some in parts.items()]
+    ids = users.take(pa.array(user - 1)), items.take(pa.array(item - 1))
+    return interactions_table(*ids, label, time, pa.concat_arrays(named))
 
 
 def _in_order(table: Dataset, key: str, ids: tuple[str, ...]) -> Dataset:
