@@ -145,14 +145,7 @@ def update_of(run: Path, data: Path, folder: Path) -> Killed:
         data: MovieLens folder that it was trained on.
         folder: Folder that is made: the same with further users and ratings.
     """
-    shutil.copytree(data, folder)
-    users, rng = range(901, 911), random.Random(1)
-    with (folder / "u.user").open("a", encoding="latin-1") as people:
-        people.writelines(f"{user}|30|F|writer|00000\n" for user in users)
-    with (folder / "u1.base").open("a", encoding="utf-8") as ratings:
-        for user in users:
-            for item in rng.sample(range(1, 41), 20):
-                ratings.write(f"{user}\t{item}\t{rng.randint(1, 5)}\t{890000000 + rng.randrange(10**6)}\n")
+    write_newer(data, folder)
     before = read_manifest(run).digest
 
     def state(place: Path) -> str | None:
@@ -161,6 +154,52 @@ def update_of(run: Path, data: Path, folder: Path) -> Killed:
 
     command = ["update", str(run), "--data", str(folder), "--out", "updated", "--force", "--resume", "-q"]
     return Killed("update", [*command, "--set", "update.epochs=3"], lambda place: None, state)
+
+
+def write_newer(data: Path, folder: Path) -> None:
+    """Write a MovieLens folder once more, with further users and ratings."""
+    shutil.copytree(data, folder)
+    users, rng = range(901, 911), random.Random(1)
+    with (folder / "u.user").open("a", encoding="latin-1") as people:
+        people.writelines(f"{user}|30|F|writer|00000\n" for user in users)
+    with (folder / "u1.base").open("a", encoding="utf-8") as ratings:
+        for user in users:
+            for item in rng.sample(range(1, 41), 20):
+                ratings.write(f"{user}\t{item}\t{rng.randint(1, 5)}\t{890000000 + rng.randrange(10**6)}\n")
+
+
+def watch_of(run: Path, data: Path) -> Killed:
+    """Return a watch that looks once at a folder with two deliveries, one of them wrong, and is killed.
+
+    Args:
+        run: The run that it begins with.
+        data: MovieLens folder that the run was trained on.
+    """
+
+    def prepare(place: Path) -> None:
+        shutil.copytree(run, place / "run")
+        (place / "in" / "wrong").mkdir(parents=True)
+        (place / "in" / "wrong" / "u.item").write_text("no table", encoding="utf-8")
+        write_newer(data, place / "in" / "newer")
+
+    def state(place: Path) -> Any:
+        path, updated = place / "run.watch.json", run_state(place / "run-u1")
+        told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"deliveries": {}, "current": None}
+        fates = {name: one["fate"] for name, one in told["deliveries"].items() if name != "wrong"}
+        assert (told["current"] is None) == (not fates), "what is learned and what is current disagree"
+        assert updated is not None or not fates, "a delivery is called learned without a run that has learned it"
+        return fates and [fates, told["deliveries"]["wrong"]["fate"], updated]
+
+    return Killed("watch", watch_once, prepare, state)
+
+
+def watch_once() -> None:
+    """Look once; every update is promoted."""
+    from llmrec_peft.cli.main import main
+    from llmrec_peft.workflows import update
+
+    update.promotes = lambda *_: True
+    main(["watch", "in", "--run", "run", "--once", "--settle", "0", "-q", "--set", "update.epochs=3"])
 
 
 def rows_state(out: Path) -> list[str]:

@@ -37,6 +37,7 @@ from llmrec_peft.cli import (
     tune,
     update,
     validate,
+    watch,
 )
 from llmrec_peft.cli.command import Commands
 from llmrec_peft.cli.output import print_line
@@ -64,6 +65,7 @@ app = typer.Typer(
 for command in (
     train,
     update,
+    watch,
     tune,
     memory,
     recommend,

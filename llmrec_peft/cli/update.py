@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from llmrec_peft.artifact.names import next_folder
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import TRAIN, Command
@@ -77,17 +77,6 @@ def update(
     else:
         _print(metrics, target, written)
     raise typer.Exit(0 if written else NOT_PROMOTED)
-
-
-def next_folder(run: Path) -> Path:
-    """Return where the run that is updated from another is written by default.
-
-    >>> next_folder(Path("runs/films")), next_folder(Path("runs/films-u9"))
-    (PosixPath('runs/films-u1'), PosixPath('runs/films-u10'))
-    """
-    found = re.fullmatch(r"(.+)-u(\d{1,6})", run.name)
-    name, number = (run.name, 0) if found is None else (found[1], int(found[2]))
-    return run.with_name(f"{name}-u{number + 1}")
 
 
 def _print(metrics: dict[str, Any], target: Path, written: bool) -> None:

@@ -23,6 +23,10 @@ FEWEST = 2
 """New interactions to learn from, and to compare on, at least."""
 
 
+class TooFewError(InputError):
+    """The newer data has too few new interactions; with more of them there can be an update."""
+
+
 @dataclass(frozen=True)
 class NewerData:
     """Old and new interactions as one dataset whose ``part`` says what each is for.
@@ -61,7 +65,7 @@ def newer_data(parent: Parent, given: RecDataset, window: float, seed: int) -> N
         seed: Seed of what is drawn.
 
     Raises:
-        InputError: If there are too few new interactions.
+        TooFewError: If there are too few new interactions.
     """
     users = Vocabulary.of([*parent.vocabulary.users, *column(given.users, "user_id")], ()).users
     items = Vocabulary.of((), [*parent.vocabulary.items, *column(given.items, "item_id")]).items
@@ -81,7 +85,7 @@ def newer_data(parent: Parent, given: RecDataset, window: float, seed: int) -> N
     order = _by_time(fresh, rng)
     newest = round(len(order) * window)
     if min(newest, len(order) - newest) < FEWEST or not len(old_window):
-        raise InputError(
+        raise TooFewError(
             f"{given.name}: {len(fresh)} interactions are new to {parent.folder}: too few to learn from and to compare"
             f" on the newest {window:.0%} of them (update.window)"
         )

@@ -181,9 +181,13 @@ def changes(
     return said or ["the recipe, the data, the base model or the version is another"]
 
 
-def refusal_to_resume(run: Path, said: list[str]) -> InputError:
+class BegunOtherwiseError(InputError):
+    """An interrupted training was begun with other settings, data or base; starting over is possible."""
+
+
+def refusal_to_resume(run: Path, said: list[str]) -> BegunOtherwiseError:
     """Make the error that names in what an interrupted training differs."""
-    return InputError(
+    return BegunOtherwiseError(
         f"the interrupted run of {shown(run)} was begun otherwise: {_few(said)}:"
         " resume it with the same settings (--resume without a recipe takes them), or start over with --overwrite"
     )

@@ -102,14 +102,14 @@ def update(
     if processes_asked_for() > 1:
         raise InputError("llmrec update runs in one process: start it without a launcher")
     parent = Parent.read(run)
-    recipe = _recipe(parent.recipe, data, asked.overrides)
+    recipe = recipe_with(parent.recipe, data, asked.overrides)
     if asked.resume and not asked.overwrite and occupied(out):
         return _finished(out, parent, progress)
     with held_for_training(out, asked.resume, asked.overwrite):
         return _update(parent, recipe, out, asked, progress, dataset)
 
 
-def _recipe(recipe: Recipe, data: str | None, overrides: Sequence[str]) -> Recipe:
+def recipe_with(recipe: Recipe, data: str | None, overrides: Sequence[str]) -> Recipe:
     """Return the run's recipe with what was asked for.
 
     Raises:
@@ -187,6 +187,25 @@ def _update(
     return metrics
 
 
+def read_newer(parent: Parent, recipe: Recipe, dataset: RecDataset | None = None) -> NewerData:
+    """Read what an update learns from, and check that the run can.
+
+    Args:
+        parent: The run.
+        recipe: Its recipe, as `recipe_with` returns it.
+        dataset: The data, if it is in memory.
+
+    Raises:
+        TooFewError: If there are too few new interactions.
+        InputError: If the run cannot be updated, or not with these data.
+    """
+    require_possible(recipe_to_update(recipe))
+    given = read_dataset(recipe.data, dataset)
+    if given.gives_histories and recipe.data.history != "earlier":
+        raise InputError(f"{given.name} gives histories of its own; an update reads those of data.history=earlier")
+    return newer_data(parent, given, recipe.update.window, recipe.seed)
+
+
 def _opened(
     parent: Parent, recipe: Recipe, out: Path, progress: Progress, dataset: RecDataset | None
 ) -> tuple[OpenedRun, NewerData]:
@@ -195,13 +214,8 @@ def _opened(
     Raises:
         InputError: When they do not.
     """
-    trains = recipe_to_update(recipe)
-    require_possible(trains)
-    given = read_dataset(recipe.data, dataset)
-    if given.gives_histories and recipe.data.history != "earlier":
-        raise InputError(f"{given.name} gives histories of its own; an update reads those of data.history=earlier")
-    newer = newer_data(parent, given, recipe.update.window, recipe.seed)
-    opened = open_run(trains, training_folder(out), progress, newer.dataset)
+    newer = read_newer(parent, recipe, dataset)
+    opened = open_run(recipe_to_update(recipe), training_folder(out), progress, newer.dataset)
     require_base(opened.backbone.identity.plain(), parent.manifest.base, str(parent.folder))
     experiment = opened.experiment
     prepared = _described(experiment.prepared, newer, parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kills import Killed, download, file_state, folder_state, kill_at_random_moments, pack, update_of
+from kills import Killed, download, file_state, folder_state, kill_at_random_moments, pack, update_of, watch_of
 
 pytestmark = pytest.mark.trains
 
@@ -27,3 +27,7 @@ def test_killed_export(tiny_run: Path, tmp_path: Path) -> None:
 
 def test_killed_update(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
     kill_at_random_moments(update_of(tiny_run, tiny_data, tmp_path / "newer"), 2, 1, tmp_path / "kills")
+
+
+def test_killed_watch(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
+    kill_at_random_moments(watch_of(tiny_run, tiny_data), 2, 1, tmp_path)

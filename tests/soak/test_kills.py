@@ -18,6 +18,7 @@ from kills import (
     rows_state,
     run_state,
     update_of,
+    watch_of,
 )
 
 from llmrec_peft.recipe import Recipe
@@ -59,6 +60,10 @@ def test_train_over_a_former_run(tiny_data: Path, tiny_backbone: Path, tiny_run:
 
 def test_update(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
     kill_at_random_moments(update_of(tiny_run, tiny_data, tmp_path / "newer"), max(10, KILLS), SEED, tmp_path / "kills")
+
+
+def test_watch(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
+    kill_at_random_moments(watch_of(tiny_run, tiny_data), max(10, KILLS), SEED, tmp_path)
 
 
 def test_writer(writer_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
