@@ -30,4 +30,4 @@ def test_killed_update(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
 
 
 def test_killed_watch(tiny_data: Path, tiny_run: Path, tmp_path: Path) -> None:
-    kill_at_random_moments(watch_of(tiny_run, tiny_data), 2, 1, tmp_path)
+    kill_at_random_moments(watch_of(tiny_run, tiny_data), 1, 1, tmp_path)
