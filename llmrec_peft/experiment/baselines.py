@@ -65,10 +65,10 @@ def _fitted(head: TaskHead[Any], prepared: Prepared, item_vectors: Tensor | None
         how = (vocabulary.num_items, item_vectors, protocol.in_time, head.metric, groups_of(columns))
         yield from click_baselines(ClickData(train, valid, fit, test, *how))
     else:
-        from llmrec_peft.evaluation.baselines.ranking import RankingData, ranking_baselines
+        from llmrec_peft.evaluation.baselines.ranking import ranking_baselines
+        from llmrec_peft.evaluation.baselines.ranking_data import RankingData
 
         preferences = _preferences(prepared) if prepared.dataset.items_are_users else None
-
         named = "title" in prepared.dataset.items.column_names
         given = titles(prepared.dataset.items) if named else None
         sizes = (vocabulary.num_items, item_vectors, protocol.own_items, head.metric)

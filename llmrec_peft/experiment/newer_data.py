@@ -52,6 +52,15 @@ class NewerData:
         return np.arange(self.old, self.old + self.new)
 
 
+def with_scale_of(parent: Parent, given: RecDataset) -> RecDataset:
+    """Return newer ratings with a scale that covers what the run learned: a few labels show only a part of it."""
+    label = parent.learned.label
+    if given.feedback != "rating" or not len(label):
+        return given
+    low, high = given.rating_range
+    return replace(given, rating_range=(min(low, float(label.min())), max(high, float(label.max()))))
+
+
 def newer_data(parent: Parent, given: RecDataset, window: float, seed: int) -> NewerData:
     """Find what a run has not learned from, and join it with what it has.
 

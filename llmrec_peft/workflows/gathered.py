@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.data.joined import joined
 from llmrec_peft.data.soundness import sound
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.newer_data import TooFewError
+from llmrec_peft.experiment.newer_data import TooFewError, with_scale_of
 from llmrec_peft.experiment.parent import Parent
 from llmrec_peft.experiment.prepare import prepare, read_source
 from llmrec_peft.experiment.updating import recipe_to_update
@@ -85,16 +85,12 @@ def is_unchanged(one: Delivery) -> bool:
 
 
 def _read(parent: Parent, recipe: Recipe, one: Delivery) -> RecDataset:
-    """Read one delivery; its scale is at least that of what the run learned, since a few labels show only a part of it.
+    """Read one delivery.
 
     Raises:
         InputError: If it is not what the run's reader reads.
     """
-    read, label = read_source(_at(recipe, one).data), parent.learned.label
-    if read.feedback == "rating" and len(label):
-        low, high = read.rating_range
-        read = replace(read, rating_range=(min(low, float(label.min())), max(high, float(label.max()))))
-    return sound(read)
+    return sound(with_scale_of(parent, read_source(_at(recipe, one).data)))
 
 
 def _at(recipe: Recipe, one: Delivery) -> Recipe:

@@ -25,9 +25,9 @@ from llmrec_peft.experiment.data_drift import calibration, data_drift, in_words
 from llmrec_peft.experiment.experiment import OpenedRun, open_run
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
-from llmrec_peft.experiment.newer_data import NewerData, newer_data
+from llmrec_peft.experiment.newer_data import NewerData, newer_data, with_scale_of
 from llmrec_peft.experiment.parent import Parent
-from llmrec_peft.experiment.prepare import read_dataset
+from llmrec_peft.experiment.prepare import read_dataset, read_source
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.promotion import compared, promotes, reason
 from llmrec_peft.experiment.staging import recommender_of, stage
@@ -200,7 +200,7 @@ def read_newer(parent: Parent, recipe: Recipe, dataset: RecDataset | None = None
         InputError: If the run cannot be updated, or not with these data.
     """
     require_possible(recipe_to_update(recipe))
-    given = read_dataset(recipe.data, dataset)
+    given = read_dataset(recipe.data, with_scale_of(parent, read_source(recipe.data) if dataset is None else dataset))
     if given.gives_histories and recipe.data.history != "earlier":
         raise InputError(f"{given.name} gives histories of its own; an update reads those of data.history=earlier")
     return newer_data(parent, given, recipe.update.window, recipe.seed)

@@ -13,13 +13,12 @@ from scipy import sparse
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.baselines.ranking_data import RankingData, same, validation_sample
 from llmrec_peft.evaluation.measures import RankingMeasure
 from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from llmrec_peft.evaluation.baselines.ranking import RankingData
 
 FOLLOWERS, WITH_WORDS = "transitions", "transitions_and_words"
 STEPS, BACKWARDS, LENGTH = 5, 0.3, 10
@@ -51,7 +50,6 @@ class _Links:
 
 def followers_baseline(data: RankingData) -> Baseline:
     """Choose the settings on a sample of validation, then rank both parts with them."""
-    from llmrec_peft.evaluation.baselines.ranking import validation_sample
     from llmrec_peft.signals.parts.word_overlap import shared_words
 
     alike = None
@@ -73,7 +71,6 @@ def followers_baseline(data: RankingData) -> Baseline:
 
 def _chosen(links: _Links, data: RankingData, rows: NDArray[np.int64]) -> dict[str, float]:
     """Return the settings that are best on a sample; sums over histories are computed once for each decay."""
-    from llmrec_peft.evaluation.baselines.ranking import same
 
     grid = [
         {"decay": decay, "own": own, "words": words}

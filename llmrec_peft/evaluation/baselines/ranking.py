@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,14 @@ from llmrec_peft.data.order import in_time
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.followers import followers_baseline
 from llmrec_peft.evaluation.baselines.people import People, people_rules
+from llmrec_peft.evaluation.baselines.ranking_data import RankingData, same, validation_sample
 from llmrec_peft.evaluation.baselines.unit_vectors import unit_vectors
 from llmrec_peft.evaluation.measures import RankingMeasure
-from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets, sampled_rows
+from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SAMPLE = 3000
-"""Validation examples on which settings are chosen, at most."""
-SAMPLED_SCORES = 1_000_000_000
-"""Scores of these examples, about, at most: in large catalogues there are fewer of them, but a third."""
 LENGTHS = (5, 10)
 """Entries of a history that are read; the p-th newest counts 1 / p."""
 SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
@@ -36,35 +32,6 @@ SHARES = (0.1, 0.2, 0.3, 0.6, 1.0)
 
 
 Settings = dict[str, float]
-
-
-@dataclass(frozen=True)
-class RankingData:
-    """Data of the baselines.
-
-    Attributes:
-        train: Training part.
-        valid: Validation part, with histories.
-        fit: Data of the final baselines: train + valid, or train if the model is not refit.
-        test: Test part, with histories.
-        num_items: Rows of an item table.
-        texts: Untuned vectors of all items' texts, float32 [num_items, width]; None if no text is read.
-        own_items: Whether items of an example's history are ranked too.
-        metric: Primary metric, by which settings are chosen.
-        preferences: What people met, by item index, where items are people (`people.preferences_of`).
-        titles: Titles of the items from index 1, None for none; None where the data has none.
-    """
-
-    train: Interactions
-    valid: Interactions
-    fit: Interactions
-    test: Interactions
-    num_items: int
-    texts: Tensor | None
-    own_items: bool
-    metric: str
-    preferences: Any | None = None
-    titles: Sequence[str | None] | None = None
 
 
 def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
@@ -92,11 +59,6 @@ def ranking_baselines(data: RankingData) -> Iterator[Baseline]:
         known = tuple(People(part, data.num_items, data.preferences) for part in (data.train, data.fit))
         yield _tuned_on_people(name, grid, data, (known[0], known[1]))
     yield followers_baseline(data)
-
-
-def validation_sample(data: RankingData) -> NDArray[np.int64]:
-    """Return the validation examples on which settings are chosen."""
-    return sampled_rows(len(data.valid), max(SAMPLE // 3, min(SAMPLE, SAMPLED_SCORES // data.num_items)))
 
 
 def _tuned(name: str, grid: list[Settings], data: RankingData, evidence: tuple[_Evidence, _Evidence]) -> Baseline:
@@ -128,11 +90,6 @@ def _chosen(name: str, grid: list[Settings], data: RankingData, evidence: _Evide
     return grid[int(np.argmax(figures))]
 
 
-def same(scores: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    """Return scores that were computed already."""
-    return scores
-
-
 def _tuned_on_people(name: str, grid: list[Settings], data: RankingData, known: tuple[People, People]) -> Baseline:
     """Choose the settings of a baseline of links on validation, then rank both parts with them."""
 
@@ -146,7 +103,7 @@ def _tuned_on_people(name: str, grid: list[Settings], data: RankingData, known: 
         return rank_targets(part, own, data.num_items, own_items=data.own_items)
 
     measure = RankingMeasure(data.train.counts_by_item(data.num_items))
-    sample = data.valid.take(sampled_rows(len(data.valid), SAMPLE))
+    sample = data.valid.take(validation_sample(data))
     figures = [measure.report(ranked(known[0], sample, one), sample)[data.metric] for one in grid]
     settings = grid[int(np.argmax(figures))]
     of = [functools.partial(scores, known[at], part, settings) for at, part in enumerate((data.valid, data.test))]

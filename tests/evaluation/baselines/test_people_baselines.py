@@ -15,7 +15,8 @@ from llmrec_peft.evaluation.baselines.people import (
     people_rules,
     preferences_of,
 )
-from llmrec_peft.evaluation.baselines.ranking import RankingData, ranking_baselines
+from llmrec_peft.evaluation.baselines.ranking import ranking_baselines
+from llmrec_peft.evaluation.baselines.ranking_data import RankingData
 
 PEOPLE = 25
 """Rows of an item table: 24 people, of whom the last has no link; user u is item u."""
@@ -79,7 +80,7 @@ def test_they_are_chosen_on_validation_and_know_circles() -> None:
     fit = every.take(np.arange(60))
     data = RankingData(train, valid, fit, test, PEOPLE, None, True, "ndcg@10")
     found = {one.name: one for one in ranking_baselines(data)}
-    assert set(found) == {"popularity", "neighbour_counts", COMMON}
+    assert set(found) == {"popularity", "neighbour_counts", "transitions", COMMON}
     assert np.mean(found[COMMON].test.rank) < np.mean(found["popularity"].test.rank) - 2  # type: ignore[union-attr]
     for name, grid in people_rules(preferences=False).items():
         assert found[name].settings in grid

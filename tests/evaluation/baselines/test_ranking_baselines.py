@@ -15,15 +15,16 @@ from llmrec_peft.data.histories import Histories, earlier
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.evaluation import outcomes
 from llmrec_peft.evaluation.baselines import ranking as module
+from llmrec_peft.evaluation.baselines import ranking_data
 from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.ranking import (
     LENGTHS,
     SHARES,
-    RankingData,
     neighbour_counts,
     ranking_baselines,
     weighted_histories,
 )
+from llmrec_peft.evaluation.baselines.ranking_data import RankingData
 from llmrec_peft.evaluation.measures import RankingMeasure
 from llmrec_peft.evaluation.ranking_metrics import ndcg_at_k
 from llmrec_peft.experiment.prepare import prepare
@@ -68,7 +69,9 @@ def world(seed: int, told: bool = True, own_items: bool = True, length: int = 9)
         whole.take(np.flatnonzero(chosen)) for chosen in (time < length - 2, time == length - 2, time == length - 1)
     )
     fit = whole.take(np.flatnonzero(time < length - 1))
-    return RankingData(train, valid, fit, test, ITEMS, texts(seed) if told else None, own_items, "ndcg@10", TITLES)
+    return RankingData(
+        train, valid, fit, test, ITEMS, texts(seed) if told else None, own_items, "ndcg@10", titles=TITLES
+    )
 
 
 def found(data: RankingData) -> dict[str, Baseline]:
@@ -239,7 +242,7 @@ def test_settings_are_chosen_on_a_sample_where_validation_is_large(monkeypatch: 
         return real(part, *arguments, **named)
 
     monkeypatch.setattr(module, "rank_targets", watched)
-    monkeypatch.setattr(module, "SAMPLE", 20)
+    monkeypatch.setattr(ranking_data, "SAMPLE", 20)
     monkeypatch.setattr(outcomes, "CHUNK", 8)
     lines = found(data)
     assert len(lines["neighbour_counts"].valid) == len(data.valid), "reports are on all of it"
@@ -267,9 +270,9 @@ def test_fewer_examples_choose_settings_in_a_large_catalogue_but_a_third(monkeyp
         return report(measure, outcome, part)
 
     monkeypatch.setattr(RankingMeasure, "report", watched)
-    monkeypatch.setattr(module, "SAMPLE", 45)
+    monkeypatch.setattr(ranking_data, "SAMPLE", 45)
     for scores, expected in ((ITEMS * 30, 30), (ITEMS, 15), (ITEMS * 10_000, 45)):
-        monkeypatch.setattr(module, "SAMPLED_SCORES", scores)
+        monkeypatch.setattr(ranking_data, "SAMPLED_SCORES", scores)
         asked.clear()
         found(data)
         assert set(asked) == {expected}
