@@ -37,6 +37,9 @@ def main() -> None:
     source = HERE / "results" / "epoch_cost.json"
     if source.is_file():
         draw_epochs(json.loads(source.read_text(encoding="utf-8")), IMAGES / "epoch-cost.png")
+    source = HERE / "results" / "replay.json"
+    if source.is_file():
+        draw_replay(json.loads(source.read_text(encoding="utf-8")), IMAGES / "replay.png")
 
 
 def draw_rows(report: dict, target: Path) -> None:  # type: ignore[type-arg]
@@ -76,6 +79,43 @@ def draw_epochs(report: dict, target: Path) -> None:  # type: ignore[type-arg]
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
+    figure.savefig(target, dpi=130)
+    print(target)
+
+
+def draw_replay(report: dict, target: Path) -> None:  # type: ignore[type-arg]
+    """RMSE on the next month, RMSE on the old window and cost of each method, month by month."""
+    rows = report["rows"]
+    months = [row["learned"] for row in rows]
+    styles = {
+        "stale": ("#9aa5b1", "o--"),
+        "counts": ("#c98a2b", "s:"),
+        "counts, every rating": ("#c98a2b", "s-"),
+        "retrain": ("#7a5195", "^-"),
+        "update": ("#2f6f9f", "o-"),
+    }
+    panels = (
+        ("rmse", "RMSE on the next month"),
+        ("old_rmse", "RMSE on the old window"),
+        ("processor_seconds", "processor seconds a month"),
+    )
+    figure, every = plt.subplots(1, 3, figsize=(12, 3.6))
+    for axes, (field, title) in zip(every, panels, strict=True):
+        for name, (colour, style) in styles.items():
+            hidden = name == "counts, every rating" and field == "old_rmse"  # it is what `counts` is there
+            if hidden or (name == "stale" and field == "processor_seconds"):
+                continue
+            values = [row["methods"][name][field] for row in rows]
+            axes.plot(months, values, style, color=colour, label=name, markersize=5)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("after learning", fontsize=9)
+        axes.tick_params(axis="x", labelrotation=30, labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    every[2].set_ylim(bottom=0.0)
+    figure.legend(
+        *every[0].get_legend_handles_labels(), loc="lower center", ncols=len(styles), frameon=False, fontsize=9
+    )
+    figure.tight_layout(rect=(0.0, 0.07, 1.0, 1.0))
     figure.savefig(target, dpi=130)
     print(target)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -134,6 +134,17 @@ class Further:
         items = (parent.vocabulary.num_items, prepared.vocabulary.num_items)
         notes = begin_with(model, parent.tensors, Grown(users, items, parent.names))
         return model.to(self.experiment.accelerator.device), notes
+
+    def reading_once(self, model: RecModel) -> AbstractContextManager[Any]:
+        """Inside the block, if the adapter stays as it is, every text is encoded once for both models.
+
+        Args:
+            model: The first of them.
+        """
+        trains = self.prepared.recipe.training.adapter_epochs != 0
+        if model.encoded is None or trains or any(signal.inserts_tokens for signal in model.signals.values()):
+            return nullcontext()
+        return model.encoded.fixed(progress=self.experiment.progress)
 
     def answering(self, model: RecModel, learned: Interactions) -> RecModel:
         """Return a model with the share of a baseline that the run answers with, if any.

@@ -23,6 +23,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.about_run import data_report, parameter_counts, protocol_of
 from llmrec_peft.experiment.data_drift import calibration, data_drift, in_words
 from llmrec_peft.experiment.experiment import OpenedRun, open_run
+from llmrec_peft.experiment.fitting import FittedVariant
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
 from llmrec_peft.experiment.newer_data import NewerData, newer_data, with_scale_of
@@ -42,6 +43,7 @@ from llmrec_peft.experiment.updating import (
     recipe_to_update,
     scoring_windows,
 )
+from llmrec_peft.model import RecModel
 from llmrec_peft.model.warm_start import trained_tensors
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
@@ -159,25 +161,27 @@ def _update(
     prepared, base = experiment.prepared, opened.backbone.identity.plain()
     further = Further(experiment, texts, parent, newer.old)
     heads = {name: HeadOutcomes(name, prepared, (), blends=False) for name in prepared.recipe.reads.heads}
-    teacher = _look_before(further, heads)
-    primary = heads[prepared.recipe.head.name]
-    drift = _drift(prepared, newer, primary, texts.items if texts.plan.item else None)
-    for line in in_words(drift):
-        progress.note(line)
-    updated = fit_update(further, teacher)
-    trained = trained_tensors(updated.model)
-    with scoring_windows(updated.fitted.model, prepared):
-        predict_windows(heads, "after", updated.fitted, prepared)
-        newest, old = compared(primary, prepared)
-        promoted = promotes(newest, old)
-        step = _step(prepared, newer, updated, primary.metric, newest, old, forced=not promoted)
-        metrics = _metrics(prepared, heads, updated, step, parent, promoted, drift)
-        metrics |= {"base": base, "texts": texts.reader.plain(), "versions": versions()}
-        metrics["hardware"] = {**hardware(str(experiment.accelerator.device)), "processes": 1}
-        metrics["parameters"] = parameter_counts(updated.model, texts)
-        if promoted or asked.force:
-            recommender = recommender_of(updated.fitted.model, prepared, texts, further.served, recipe)
-            stage(experiment.folder / "artifact", recommender, prepared, texts, trained)
+    before, model = before_update(further)
+    with further.reading_once(model):
+        teacher = _look_before(further, before, model, heads)
+        primary = heads[prepared.recipe.head.name]
+        drift = _drift(prepared, newer, primary, texts.items if texts.plan.item else None)
+        for line in in_words(drift):
+            progress.note(line)
+        updated = fit_update(further, teacher)
+        trained = trained_tensors(updated.model)
+        with scoring_windows(updated.fitted.model, prepared):
+            predict_windows(heads, "after", updated.fitted, prepared)
+            newest, old = compared(primary, prepared)
+            promoted = promotes(newest, old)
+            step = _step(prepared, newer, updated, primary.metric, newest, old, forced=not promoted)
+            metrics = _metrics(prepared, heads, updated, step, parent, promoted, drift)
+            metrics |= {"base": base, "texts": texts.reader.plain(), "versions": versions()}
+            metrics["hardware"] = {**hardware(str(experiment.accelerator.device)), "processes": 1}
+            metrics["parameters"] = parameter_counts(updated.model, texts)
+            if promoted or asked.force:
+                recommender = recommender_of(updated.fitted.model, prepared, texts, further.served, recipe)
+                stage(experiment.folder / "artifact", recommender, prepared, texts, trained)
     metrics["seconds"]["total"] = round(time.monotonic() - started, 3)
     if promoted or asked.force:
         folder = experiment.folder / "artifact"
@@ -222,10 +226,11 @@ def _opened(
     return replace(opened, experiment=replace(experiment, prepared=prepared)), newer
 
 
-def _look_before(further: Further, heads: Mapping[str, HeadOutcomes]) -> NDArray[np.float32] | None:
+def _look_before(
+    further: Further, before: FittedVariant, model: RecModel, heads: Mapping[str, HeadOutcomes]
+) -> NDArray[np.float32] | None:
     """Predict both windows with the run as it was; return its scores of what it learned from, if they are distilled."""
     prepared = further.prepared
-    before, model = before_update(further)
     with scoring_windows(before.model, prepared):
         predict_windows(heads, "before", before, prepared)
         if not prepared.recipe.update.distill:
