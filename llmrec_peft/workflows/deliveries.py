@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 from dataclasses import dataclass
@@ -86,10 +87,11 @@ def _is_named_complete(name: str) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files of a delivery in a fixed order."""
+    """Return the files of a delivery in a fixed order, of too many no more than one too many."""
     if not path.is_dir():
         return [path]
-    return sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    every = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return sorted(itertools.islice(every, MOST_FILES + 1))
 
 
 def _folders(path: Path) -> list[Path]:
