@@ -81,7 +81,6 @@ class Transitions(Signal[TransitionsOptions]):
 
         from llmrec_peft.signals.parts.entry_weights import EntryWeights
         from llmrec_peft.signals.parts.item_links import saved_links
-        from llmrec_peft.signals.parts.sequence_counts import Sequences, StepCounts
 
         config = self.config
         self._sizes = (context.num_users, context.num_items)
@@ -98,6 +97,8 @@ class Transitions(Signal[TransitionsOptions]):
         if context.saved is not None:
             parts["folded"] = saved_links(context.saved, "folded", context.num_items)
         else:
+            from llmrec_peft.signals.parts.sequence_counts import Sequences, StepCounts
+
             learned = context.learned
             counts = StepCounts.of(learned, context.num_items, config.steps)
             parts["known"] = self._tables(counts, learned.counts_by_item(context.num_items))

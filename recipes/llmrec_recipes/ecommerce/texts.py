@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmrec_peft.plugins import plain_text, without_markup
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -26,6 +24,8 @@ def whole_title(text: str) -> str:
     >>> whole_title("Bahco Round File, 6&quot;"), whole_title('Bahco Round File" />'), whole_title(' Magazines" />')
     ('Bahco Round File, 6"', 'Bahco Round File', '')
     """
+    from llmrec_peft.plugins import plain_text
+
     if _PAGE_CODE in text:
         return ""
     kept = text.removesuffix('" />')
@@ -41,6 +41,8 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """
     import pyarrow as pa
     from pyarrow import compute, types
+
+    from llmrec_peft.plugins import without_markup
 
     if types.is_list(column.type):
         return pa.chunked_array([compute.binary_join(text_lists(column), " ")], pa.string())
