@@ -153,8 +153,8 @@ def test_interrupted_run_that_was_begun_otherwise_names_what_differs(
     else:
         real = room.claim
 
-        def claim(run: Path, asked: Recipe, prepared: Any, base: Any, resume: bool) -> float:
-            return real(run, asked, prepared, {**base, "compute": "bf16"}, resume)
+        def claim(run: Path, asked: Recipe, prepared: Any, base: Any, *others: Any) -> float:
+            return real(run, asked, prepared, {**base, "compute": "bf16"}, *others)
 
         monkeypatch.setattr(room, "claim", claim)
     with pytest.raises(InputError) as raised:
