@@ -15,11 +15,14 @@ from pathlib import Path
 import accuracy_tables
 import cost_tables
 import recipe_tables
+import replay_tables
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 TABLES: Mapping[str, Callable[[], list[str]]] = {
     "recipes": recipe_tables.recipes,
+    "replay": replay_tables.replay,
+    "replay-months": replay_tables.replay_months,
     "six-rows": accuracy_tables.six_rows,
     "ratings-u1": accuracy_tables.ratings_u1,
     "classical-sentence": accuracy_tables.classical_sentence,

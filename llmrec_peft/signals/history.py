@@ -289,7 +289,7 @@ class History(Signal[HistoryOptions]):
         """Return the scale and the weights of places (from the newest on), of labels and of repeats."""
         import torch
 
-        scale = self.parts["scale"]
+        scale = {name: value.detach() for name, value in self.parts["scale"].items()}
         figures: dict[str, Any] = {"scale": round(float(scale["log_scale"].exp()), 4)}
         if "place" in scale:
             figures["place"] = [round(float(share), 4) for share in torch.softmax(scale["place"], dim=0)]
