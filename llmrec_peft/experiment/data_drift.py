@@ -53,12 +53,12 @@ def data_drift(
         "popularity": _beside_chance(total_variation, old, new),
     }
     if text is not None:
-        mean = text[old.item].mean(axis=0, dtype=np.float64)
+        mean = _mean_text(old.item, text)
 
         def distance(items: NDArray[np.int64]) -> float:
-            counts = np.bincount(items, minlength=num_items).astype(np.float64)
-            other = counts @ text / len(items)
-            return 1.0 - float(mean @ other / max(1e-12, np.linalg.norm(mean) * np.linalg.norm(other)))
+            other = _mean_text(items, text)
+            lengths = float(np.linalg.norm(mean)) * float(np.linalg.norm(other))
+            return 1.0 - float(mean @ other) / max(1e-12, lengths)
 
         found["text"] = _beside_chance(distance, old, new)
     return found
@@ -73,6 +73,13 @@ def calibration(head: TaskHead[Any], outcome: Outcome, part: Interactions, span:
 
 def _share_unknown(new: NDArray[np.int64], old: NDArray[np.int64]) -> float:
     return float(np.mean(~np.isin(new, old)))
+
+
+def _mean_text(items: NDArray[np.int64], text: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean vector of the texts of items, [width]; by the items' shares, so that no vector is copied."""
+    counts = np.bincount(items, minlength=len(text)).astype(np.float32)
+    mean: NDArray[np.float64] = (counts / np.float32(len(items)) @ text).astype(np.float64)
+    return mean
 
 
 def _beside_chance(distance: Distance, old: Interactions, new: Interactions) -> dict[str, float]:
