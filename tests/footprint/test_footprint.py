@@ -145,7 +145,7 @@ def test_every_shipped_recipe_can_be_checked(name: str, data: str | None, tiny_b
     assert found.parts["base"] > 0
     assert (data is None) == any("no data given" in line for line in found.assumptions)
     assert any("columns as in the demo data" in line for line in found.assumptions) == (
-        data is None and name in ("tallrec-movie", "collm-ml-1m")
+        data is None and name in ("tallrec-movie", "collm-ml-1m", "amazon-scientific")
     )
 
 

@@ -36,7 +36,7 @@ FILMS = _table(
 FILM = {"title": "Heat", "year": 1995, "genres": ["Crime", "Drama"]}
 TRIED = (
     *("movies", "ecommerce", "amazon-scientific", "tallrec-movie", "tallrec-book", "collm-ml-1m", "news"),
-    "social",
+    *("social", "music"),
 )
 
 
