@@ -31,7 +31,10 @@ WITHOUT_TEXT = ("collaborative_only", "biased_mf")
 """Models that read no text, by what ``metrics.json`` calls them."""
 BY_FOLDS = "_by_folds"
 """How a baseline's name ends whose settings the folds chose: it is what is served, or part of it."""
-NOT_SETTINGS = ("seed", "served", "data.path", "data.graph", "evaluation.bootstrap", "evaluation.ablations")
+NOT_SETTINGS = (
+    *("seed", "served", "data.path", "data.graph", "data.items_are_users", "evaluation.bootstrap"),
+    "evaluation.ablations",
+)
 """Fields of a run's recipe that are no part of what is measured."""
 
 
