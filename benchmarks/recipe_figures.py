@@ -86,7 +86,8 @@ def _changes(shipped: Any, own: Any, field: str = "") -> list[tuple[str, Any]]:
     """Return dotted fields, with their values, in which a recipe differs from the shipped one."""
     if field in NOT_SETTINGS or shipped == own:
         return []
-    if isinstance(shipped, Mapping) and isinstance(own, Mapping):
+    if isinstance(own, Mapping) and own and isinstance(shipped, Mapping | None):
+        shipped = shipped or {}
         names = [*shipped, *(name for name in own if name not in shipped)]
         return [
             found
