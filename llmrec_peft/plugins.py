@@ -165,7 +165,8 @@ def __getattr__(name: str) -> Any:
     """Import what needs transformers, torch or Arrow on first use, which listing plugins need not wait for."""
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+    found = globals()[name] = getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+    return found
 
 
 def __dir__() -> list[str]:

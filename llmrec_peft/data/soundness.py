@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.data.dataset import Feedback, RecDataset, arrow, numbers
+from llmrec_peft.data.missing_values import with_none
 from llmrec_peft.data.strays import places, with_known_histories, with_known_links, with_known_user_links
 from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.errors import InputError
@@ -34,8 +35,8 @@ def sound(dataset: RecDataset) -> RecDataset:
 
     NaN in a column of items or users becomes None, and None inside a list is left out of it. Entries of given histories
     and links of the graph that name an item outside the items table, and links between users that name a user outside
-    the users table, are dropped and counted in the notes. Interactions
-    without a column ``part`` are those of an owner who does not divide the data.
+    the users table, are dropped and counted in the notes. Interactions without a column ``part`` are those of an owner
+    who does not divide the data.
 
     Raises:
         InputError: With table, column and row (from 0), where ids are no texts, empty or there twice; where an
@@ -57,7 +58,7 @@ def sound(dataset: RecDataset) -> RecDataset:
     for name in ("user_id", "item_id"):
         _require_known(dataset, name)
     _require_others(dataset)
-    items, users = _with_none(dataset, "items"), _with_none(dataset, "users")
+    items, users = with_none(dataset, "items"), with_none(dataset, "users")
     if items is not dataset.items or users is not dataset.users:
         dataset = replace(dataset, items=items, users=users)
     return with_known_user_links(with_known_links(with_known_histories(dataset)))
@@ -297,55 +298,6 @@ def _require_others(dataset: RecDataset) -> None:
     if row >= 0:
         named = quoted(user[row].as_py())
         raise InputError(f"{dataset.name}: interaction {row} links {named} to himself: leave such out in the reader")
-
-
-def _with_none(dataset: RecDataset, name: str) -> Dataset:
-    """Return a table whose missing values are None: NaN becomes it, and lists lose theirs.
-
-    Raises:
-        InputError: For an infinite number.
-    """
-    import pyarrow as pa
-    from pyarrow import compute, types
-
-    table: Dataset = getattr(dataset, name)
-    kept = whole = arrow(table)
-    for at, key in enumerate(whole.column_names):
-        values = whole.column(key)
-        if types.is_floating(values.type):
-            infinite = compute.is_inf(values).fill_null(False)
-            if compute.any(infinite).as_py():
-                row = compute.index(infinite, True).as_py()
-                raise InputError(f"{dataset.name}: {key} in row {row} of {name} is infinite")
-            nan = compute.is_nan(values).fill_null(False)
-            if compute.any(nan).as_py():
-                kept = kept.set_column(at, key, compute.if_else(nan, pa.scalar(None, values.type), values))
-        elif types.is_nested(values.type) and not _is_whole(values):
-            cleaned = [_cleaned(value) for value in values.to_pylist()]
-            kept = kept.set_column(at, key, pa.array(cleaned, values.type))
-    return table if kept is whole else dataset_of(kept)
-
-
-def _is_whole(values: pa.ChunkedArray) -> bool:
-    """Return whether no entry of a column of lists is missing; False where it takes a look at each value to know."""
-    from pyarrow import compute, types
-
-    kind = values.type
-    if not (types.is_list(kind) or types.is_large_list(kind)) or types.is_nested(kind.value_type):
-        return False
-    entries = compute.list_flatten(values)
-    nan = types.is_floating(kind.value_type) and compute.any(compute.is_nan(entries)).as_py()
-    return entries.null_count == 0 and not nan
-
-
-def _cleaned(value: Any) -> Any:
-    """Return a nested value with None for NaN, and lists without their missing entries."""
-    if isinstance(value, list):
-        entries = (_cleaned(entry) for entry in value)
-        return [entry for entry in entries if entry is not None]
-    if isinstance(value, dict):
-        return {key: _cleaned(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _distinct(table: Dataset, name: str) -> set[Any]:
