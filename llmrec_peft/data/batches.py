@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Batching = Literal["random", "by-item", "by-user"]
+"""What a batch is made of: shuffled interactions, or all interactions of some items or of some users."""
+
 
 @dataclass
 class Batch:
@@ -154,9 +157,8 @@ class BatchOrder:
     def __init__(
         self,
         interactions: Interactions,
-        batching: Literal["random", "by-item"],
+        batching: Batching,
         batch_size: int,
-        items_per_batch: int,
         seed: int,
         among: NDArray[np.int64] | None = None,
     ) -> None:
@@ -164,22 +166,23 @@ class BatchOrder:
 
         Args:
             interactions: Interactions that are trained on.
-            batching: ``random``, or ``by-item``: all interactions of some items together.
-            batch_size: Interactions per batch (``random``).
-            items_per_batch: Items per batch (``by-item``).
+            batching: ``random``, or all interactions of some items (``by-item``) or users (``by-user``) together.
+            batch_size: Interactions, items or users per batch.
             seed: Seed of the order.
             among: Rows that are examples; None for all.
         """
         self._seed = seed
         self._batch_size = batch_size
-        self._items_per_batch = items_per_batch
         self._among = among
         self._count = len(interactions) if among is None else len(among)
         self.item = interactions.item if among is None else interactions.item[among]
         self.by_item = batching == "by-item"
-        if self.by_item:
-            self._rows = stable_order(self.item)
-            self._bounds = np.flatnonzero(np.diff(self.item[self._rows], prepend=-1, append=-1))
+        self._whole = batching != "random"
+        if self._whole:
+            group = self.item if self.by_item else interactions.user[slice(None) if among is None else among]
+            self._rows = stable_order(group)
+            self._bounds = np.flatnonzero(np.diff(group[self._rows], prepend=-1, append=-1))
+            self._count = len(self._bounds) - 1
             self._rows = self._given(self._rows)
 
     def _given(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -188,8 +191,6 @@ class BatchOrder:
 
     def __len__(self) -> int:
         """Return the number of batches per epoch."""
-        if self.by_item:
-            return math.ceil((len(self._bounds) - 1) / self._items_per_batch)
         return math.ceil(self._count / self._batch_size)
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[NDArray[np.int64]]:
@@ -199,13 +200,10 @@ class BatchOrder:
             number: Epoch from 0.
             skip: Batches at the start that are already done.
         """
-        rng = np.random.default_rng([self._seed, number])
-        if self.by_item:
-            items = rng.permutation(len(self._bounds) - 1)
-            for at in range(skip * self._items_per_batch, len(items), self._items_per_batch):
-                chosen = items[at : at + self._items_per_batch]
+        order = np.random.default_rng([self._seed, number]).permutation(self._count)
+        for at in range(skip * self._batch_size, self._count, self._batch_size):
+            chosen = order[at : at + self._batch_size]
+            if self._whole:
                 yield np.concatenate([self._rows[self._bounds[i] : self._bounds[i + 1]] for i in chosen])
-        else:
-            order = rng.permutation(self._count)
-            for at in range(skip * self._batch_size, self._count, self._batch_size):
-                yield self._given(order[at : at + self._batch_size])
+            else:
+                yield self._given(chosen)

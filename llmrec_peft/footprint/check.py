@@ -125,7 +125,7 @@ def _changes(recipe: Recipe) -> list[dict[str, Any]]:
     """Return changes to try: those that keep the results, then smaller batches, fewer layers, last quantization."""
     section = recipe.training
     recompute: dict[str, Any] = {} if section.gradient_checkpointing else {"training.gradient_checkpointing": True}
-    field = "items_per_batch" if section.batching == "by-item" else "batch_size"
+    field = {"by-item": "items_per_batch", "by-user": "users_per_batch"}.get(section.batching, "batch_size")
     size: int = getattr(section, field)
     smaller = [{f"training.{field}": size // part} for part in (2, 4, 8) if size // part >= 1]
     ways: list[dict[str, Any]] = [recompute] if recompute else []

@@ -165,6 +165,8 @@ def examples_of_step(recipe: Recipe, data: WorkloadData) -> int:
     training = recipe.training
     if training.batching == "by-item":
         return -(-data.interactions * min(training.items_per_batch, data.items) // data.items)
+    if training.batching == "by-user":
+        return -(-data.interactions * min(training.users_per_batch, data.users) // data.users)
     return min(training.batch_size, data.interactions)
 
 
@@ -204,6 +206,8 @@ def _items_of_step(recipe: Recipe, data: WorkloadData) -> int:
     if not plan.item and plan.prompt is not None:
         return 0
     rows = training.items_per_batch if training.batching == "by-item" else step
+    if training.batching == "by-user":
+        return min(2 * step, len(data.lengths))  # a history's items are the batch's own, but for cut sequences
     if training.other_texts == "fresh":
         if plan.history:
             rows += step * recipe.data.history_length

@@ -243,13 +243,17 @@ class TrainingSection(Options):
 
     epochs: int = Field(default=10, ge=1, le=100_000)
     """Passes over the training interactions at most."""
-    batching: Literal["random", "by-item"] = "random"
-    """`random` shuffles interactions; `by-item` puts all interactions of some items into one batch, so that each text
-    is encoded once an epoch."""
+    batching: Literal["random", "by-item", "by-user"] = "random"
+    """`random` shuffles interactions. `by-item` puts all interactions of some items into one batch, so that each text
+    is encoded once an epoch. `by-user` trains on whole sequences while the adapter is trained: all interactions of some
+    users are one batch, in which the item of one example stands in the history of the next and is encoded once for
+    both, and a batch's own items are the only candidates; with `adapter_epochs` later epochs are shuffled."""
     batch_size: int = Field(default=1024, ge=1)
     """Interactions a step (`random`)."""
     items_per_batch: int = Field(default=64, ge=1)
     """Items a step (`by-item`)."""
+    users_per_batch: int = Field(default=32, ge=1)
+    """Users a step (`by-user`)."""
     newest: int | None = Field(default=None, ge=1)
     """Number of each user's newest training interactions that are training examples; null for all. With
     `adapter_epochs` this applies after the adapter is frozen. The others still count in histories and counts."""

@@ -65,6 +65,10 @@ class Words(Signal[WordsOptions]):
             return str(error)
         return None
 
+    def without_text(self) -> WordsOptions | None:
+        """Return None: words are text, if no language model's."""
+        return None
+
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make the weights, and compare the items' words.
 

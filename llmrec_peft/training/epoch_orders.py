@@ -18,11 +18,20 @@ Examples = Callable[[int], NDArray[np.int64]]
 """Returns the rows of the interactions that are the examples of an epoch, counted from 0, ascending."""
 
 
+def units_of_step(section: TrainingSection) -> int:
+    """Return how many interactions, items or users make a batch, whichever batches are made of."""
+    return {
+        "random": section.batch_size,
+        "by-item": section.items_per_batch,
+        "by-user": section.users_per_batch,
+    }[section.batching]
+
+
 class EpochOrders:
     """The batches of every epoch: of all examples, or, once the adapter is frozen, of each user's newest.
 
-    The latter are always shuffled: batches by item save encoding, which no longer takes place, and with Adam a few
-    batches with popular items get no more weight than many without (validation NDCG@10 0.068 instead of 0.115).
+    The latter are always shuffled: batches by item or user save encoding, which no longer takes place, and with Adam a
+    few batches with popular items get no more weight than many without (validation NDCG@10 0.068 instead of 0.115).
     """
 
     def __init__(
@@ -43,11 +52,11 @@ class EpochOrders:
             examples: Chooses the examples of each epoch; by default all are, as said above.
         """
         self._chosen = None if examples is None else _Chosen(train, section, seed, examples)
-        sizes = (section.batch_size, section.items_per_batch, seed)
-        self._all = BatchOrder(train, section.batching, *sizes)
+        self._all = BatchOrder(train, section.batching, units_of_step(section), seed)
         self._newest = self._all
-        if section.newest is not None:
-            self._newest = BatchOrder(train, "random", *sizes, among=train.newest(section.newest))
+        if section.newest is not None or (section.batching == "by-user" and section.adapter_epochs is not None):
+            among = None if section.newest is None else train.newest(section.newest)
+            self._newest = BatchOrder(train, "random", section.batch_size, seed, among)
         self._whole_epochs = whole_epochs
 
     def of(self, epoch: int) -> BatchOrder:
@@ -73,8 +82,8 @@ class _Chosen:
         """Return the batch order of an epoch, counted from 0."""
         if self._last is None or self._last[0] != epoch:
             section, among = self._section, self._examples(epoch)
-            sizes = (section.batch_size, section.items_per_batch, self._seed)
-            self._last = epoch, BatchOrder(self._train, section.batching, *sizes, among=among)
+            order = BatchOrder(self._train, section.batching, units_of_step(section), self._seed, among)
+            self._last = epoch, order
             self._lengths[epoch] = len(self._last[1])
         return self._last[1]
 

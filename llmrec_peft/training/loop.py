@@ -178,7 +178,7 @@ class _Run:
             batch = Batch.of(self.train, own, self.accelerator.device, self.model.plan.history_length)
             if self.sampler is not None:
                 whole = self.train.item[rows]
-                self.sampler.add(batch, state.epoch, state.batch, own_alone=self._reads_stored(), items=whole)
+                self.sampler.add(batch, state.epoch, state.batch, own_alone=self._own_items_alone(), items=whole)
             loss = self._loss(batch)
             self.accelerator.backward(loss * share / section.accumulate)
             value = self.together.add_loss(loss, share)
@@ -215,14 +215,15 @@ class _Run:
         if self.average is not None:
             self.average.update(state.step)
 
-    def _reads_stored(self) -> bool:
-        """Return whether texts beside a batch's own are read as most recently encoded while the adapter is trained.
+    def _own_items_alone(self) -> bool:
+        """Return whether a batch's own items are the only candidates: while the adapter is trained, by users or stored.
 
         An item's stored vector is out of date; against such candidates the adapter would learn to tell fresh vectors,
         which only the right answers have, from stored ones (it did: the hit rate fell from 0.12 to 0.08).
         """
         encoded = self.model.encoded
-        return self.section.other_texts == "stored" and encoded is not None and not encoded.frozen
+        alone = self.section.other_texts == "stored" or self.section.batching == "by-user"
+        return alone and encoded is not None and not encoded.frozen
 
     def _loss(self, batch: Batch) -> Tensor:
         loss: Tensor = self.model(batch).loss

@@ -9,7 +9,7 @@ import torch
 from llmrec_peft.data.batches import Batch, BatchOrder
 from llmrec_peft.data.interactions import Interactions
 
-MODES = ["random", "by-item"]
+MODES = ["random", "by-item", "by-user"]
 SEEDS = range(2)
 
 
@@ -24,7 +24,7 @@ def interactions(seed: int, rows: int = 137) -> Interactions:
 
 
 def order(data: Interactions, mode: str, seed: int = 0) -> BatchOrder:
-    return BatchOrder(data, mode, batch_size=16, items_per_batch=4, seed=seed)  # type: ignore[arg-type]
+    return BatchOrder(data, mode, 16 if mode == "random" else 4, seed)  # type: ignore[arg-type]
 
 
 def epoch(batches: BatchOrder, number: int, skip: int = 0) -> list[list[int]]:
@@ -66,15 +66,17 @@ def test_skipping_a_whole_epoch_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_by_item_puts_all_rows_of_an_item_into_one_batch_of_a_few_items(seed: int) -> None:
+@pytest.mark.parametrize(("mode", "column"), [("by-item", "item"), ("by-user", "user")])
+def test_all_rows_of_an_item_or_user_are_in_one_batch_of_a_few(mode: str, column: str, seed: int) -> None:
     data = interactions(seed)
+    values = getattr(data, column)
     home: dict[int, int] = {}
-    for number, rows in enumerate(order(data, "by-item", seed).epoch(0)):
-        items = set(data.item[rows].tolist())
-        assert len(items) <= 4
-        for item in items:
-            assert home.setdefault(item, number) == number
-    assert len(home) == len(set(data.item.tolist()))
+    for number, rows in enumerate(order(data, mode, seed).epoch(0)):
+        together = set(values[rows].tolist())
+        assert len(together) <= 4
+        for one in together:
+            assert home.setdefault(one, number) == number
+    assert len(home) == len(set(values.tolist()))
 
 
 def test_random_batches_have_the_size_asked_for_but_the_last() -> None:

@@ -104,7 +104,7 @@ def test_log_q_is_the_log_of_how_often_an_item_is_among_the_candidates(kind: str
 def test_log_q_in_batches_by_item_knows_that_items_come_up_equally_often() -> None:
     by = sampler("popularity", 9)
     by.batches_are_of(train().item, by_item=True)
-    order = BatchOrder(train(), "by-item", 0, 7, seed=0)
+    order = BatchOrder(train(), "by-item", 7, seed=0)
     rows = [chosen for epoch in range(700) for chosen in order.epoch(epoch) if len(set(train().item[chosen])) == 7]
     confirmed(*frequencies(by, rows), len(rows))
     alone, told = frequencies(by, rows[:800], own_alone=True)
