@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from llmrec_peft.errors import InputError
 from llmrec_peft.model.served_neighbours import STRONGEST, strongest
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
@@ -35,7 +36,7 @@ class FollowerOptions(Options):
     """Factor on items of the own history."""
     words: float = Field(default=0.0, ge=0.0, le=100.0)
     """Weight of shared words; 0 where no words are compared, and then there is no table of them."""
-    length: int = Field(default=LENGTH, ge=1, le=1000)
+    length: int = Field(default=LENGTH, ge=1, le=100)
     """Entries of a history that are read, the newest; at most data.history_length where the model reads histories."""
 
 
@@ -60,12 +61,11 @@ class ServedFollowers(Signal[FollowerOptions]):
         """Make tables as long as the saved ones, which are held against the number of items.
 
         Raises:
-            InputError: If a saved table is missing, of another type or size, or points to no item.
+            InputError: If a saved table is missing, of another type or size, points to no item, or has more links of an
+                item than are kept.
         """
-        saved = context.saved or {}
-        follows = saved_links(saved, "follows", context.num_items)
-        alike = saved_links(saved, "alike", context.num_items) if self.config.words > 0.0 else None
-        return _parts(follows, alike, 0.0)
+        follows = _saved(context, "follows")
+        return _parts(follows, _saved(context, "alike") if self.config.words > 0.0 else None, 0.0)
 
     @classmethod
     def empty(cls, context: SignalContext, options: FollowerOptions) -> ServedFollowers:
@@ -134,6 +134,15 @@ class ServedFollowers(Signal[FollowerOptions]):
     def report(self) -> dict[str, Any]:
         """Return how many pairs of items the tables have, by table."""
         return {name: len(self.parts[name]["item"]) for name in ("follows", "alike") if name in self.parts}
+
+
+def _saved(context: SignalContext, name: str) -> nn.ParameterDict:
+    """Return tensors of zeros in the sizes of a saved table; a stranger's items have no more links than our own."""
+    table = saved_links(context.saved or {}, name, context.num_items)
+    most = int(table["begin"].diff().max())
+    if most > STRONGEST:
+        raise InputError(f"tensor {name}.begin gives an item {most} links; {STRONGEST} are kept at most")
+    return table
 
 
 def _linked(table: nn.ParameterDict, history: Tensor, worth: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -218,6 +218,17 @@ def test_saved_tables_that_cannot_be_are_refused(table: str, part: str, value: t
     assert "\n" not in str(caught.value)
 
 
+def test_more_links_of_an_item_than_are_kept_are_refused() -> None:
+    saved = tensors(served(SETTINGS[0]))
+    for count in (module.STRONGEST, module.STRONGEST + 1):
+        saved["follows.begin"] = torch.tensor([0, 0, *[count] * (ITEMS - 1)])
+        saved["follows.item"], saved["follows.value"] = torch.ones(count, dtype=torch.int32), torch.ones(count)
+        if count == module.STRONGEST:
+            assert ServedFollowers.empty(context(saved), FollowerOptions()).report() == {"follows": 200}
+    with pytest.raises(InputError, match=r"tensor follows\.begin gives an item 201 links; 200 are kept at most"):
+        ServedFollowers.empty(context(saved), FollowerOptions())
+
+
 @pytest.mark.parametrize("settings", [{"decay": 0.0}, {"own": 1.5}, {"words": -1.0}, {"length": 0}, {"share": 1.0}])
 def test_settings_that_cannot_be_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
