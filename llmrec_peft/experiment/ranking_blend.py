@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.evaluation.baselines.baseline import Baseline
+from llmrec_peft.evaluation.baselines.followers import title_words, transitions
 from llmrec_peft.evaluation.baselines.ranking import neighbour_counts
 from llmrec_peft.evaluation.measures import best_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks, in_chunks, joined, rank_targets, sampled_rows
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.served_blend import ServedBlend, ServedShare
 from llmrec_peft.heads.contract import Joined
-from llmrec_peft.model.served_baseline import ServedBaseline, with_baseline
+from llmrec_peft.model.served_baseline import Served, ServedBaseline, with_baseline
+from llmrec_peft.model.served_followers import FOLLOWERS, WITH_WORDS, FollowerOptions, ServedFollowers
 from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
 from llmrec_peft.signals.parts.matrix_factorization import Factors
 
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
     from llmrec_peft.model import RecModel
 
 POPULARITY = "popularity"
-SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS)
+SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS, FOLLOWERS, WITH_WORDS)
 """Baselines of rankings that tables and the model's own vectors of texts express, so that a run folder can hold them.
+
+`WITH_TEXTS` compares vectors of texts, so it is served where the model reads some. `WITH_WORDS` compares words of the
+data's titles, whose similarities are a table: it needs no language model, and is served whatever the model reads.
 """
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Shares of a baseline that are tried."""
@@ -90,19 +95,25 @@ class RankingBlend(ServedBlend):
 
     def _model(self, model: RecModel, found: ServedShare, learned: Interactions) -> RecModel:
         """Return the blend as a model; the head's own scale is taken out of the baseline's weight."""
-        vocabulary = self._prepared.vocabulary
         weight = found.share * self._scale / _slope(model.heads[self._head], model.device)
-        signal: ServedBaseline | ServedNeighbours
-        if found.baseline != POPULARITY:
-            options = NeighbourOptions.model_validate(dict(found.settings))
-            signal = ServedNeighbours.of(neighbour_counts(learned, vocabulary.num_items), options, weight)
-        else:
-            counts = learned.counts_by_item(vocabulary.num_items).astype(np.float64)
-            counts[0] = 0.0
-            users, items = vocabulary.num_users, vocabulary.num_items
-            alone = Factors(0.0, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), counts)
-            signal = ServedBaseline.of(alone, weight, 0.0)
+        signal = self._signal(found, self._prepared.records(learned), weight)
         return with_baseline(model, signal, found.share)
+
+    def _signal(self, found: ServedShare, learned: Interactions, weight: float) -> Served:
+        """Return a baseline that counts in some interactions as a signal, its scores multiplied by a weight."""
+        settings, vocabulary = dict(found.settings), self._prepared.vocabulary
+        users, items = vocabulary.num_users, vocabulary.num_items
+        if found.baseline in (NEIGHBOURS, WITH_TEXTS):
+            counted = NeighbourOptions.model_validate(settings)
+            return ServedNeighbours.of(neighbour_counts(learned, items), counted, weight)
+        if found.baseline in (FOLLOWERS, WITH_WORDS):
+            options = FollowerOptions.model_validate(settings)
+            alike = title_words(self._prepared.titles) if options.words > 0.0 else None
+            return ServedFollowers.of(transitions(learned, items), alike, options, weight)
+        counts = learned.counts_by_item(items).astype(np.float64)
+        counts[0] = 0.0
+        alone = Factors(0.0, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), counts)
+        return ServedBaseline.of(alone, weight, 0.0)
 
     def _ranked(
         self, own: Any, rows: NDArray[np.int64], scales: Sequence[float]

@@ -26,8 +26,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
-from llmrec_peft.model.served_baseline import NAME, ServedBaseline, with_baseline
-from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
+from llmrec_peft.model.served_baseline import NAME, empty_baseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
@@ -110,11 +109,7 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     if recipe.served is not None and recipe.served.baseline is not None:
         with _built_from(signals_path):
             context = replace(contexts.signal, saved=own_tensors(saved, NAME))
-            if recipe.served.baseline in (NEIGHBOURS, WITH_TEXTS):
-                options = NeighbourOptions.model_validate(recipe.served.settings)
-                baseline: ServedBaseline | ServedNeighbours = ServedNeighbours.empty(context, options)
-            else:
-                baseline = ServedBaseline.empty(context)
+            baseline = empty_baseline(recipe.served.baseline, recipe.served.settings, context)
         model = with_baseline(model, baseline, recipe.served.share)
     load_into(model.signal_parts, saved, signals_path)
     load_into(model.head_parts, of_head, head_path)
