@@ -44,11 +44,20 @@ class TokenTable:
         """
         distinct: dict[str, int] = {}
         row_of = np.fromiter((distinct.setdefault(text, len(distinct)) for text in texts), np.int64, len(texts))
-        rows = tokenize(list(distinct)) if distinct else []
+        return replace(cls.of_rows(tokenize(list(distinct)) if distinct else [], pad_id), row_of=row_of)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[int]], pad_id: int) -> TokenTable:
+        """Take texts that are tokenized already and differ from each other; each is a key.
+
+        Args:
+            rows: Token ids of each text.
+            pad_id: Token id of padding.
+        """
         start = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=start[1:])
         ids = np.fromiter((token for row in rows for token in row), np.int64, int(start[-1]))
-        return cls(ids, start, row_of, pad_id, np.zeros(len(rows), np.int64))
+        return cls(ids, start, np.arange(len(rows)), pad_id, np.zeros(len(rows), np.int64))
 
     @classmethod
     def joined(cls, tables: Sequence[TokenTable]) -> TokenTable:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from llmrec_peft.artifact.seen import Seen
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.errors import InputError
+from llmrec_peft.explanation.encoded_rows import EncodedRows
 from llmrec_peft.explanation.pieces import Pair, Variant, mask_of
 from llmrec_peft.explanation.terms import Terms, terms_of
-from llmrec_peft.explanation.words import WordedText, encoded, worded
+from llmrec_peft.explanation.words import WordedText, worded
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.parts import Parts
 from llmrec_peft.run.tenant import LoadedTenant, Tenant
@@ -63,6 +64,7 @@ class WhatIf:
         model: Its model; with interactions restored in place of folded tables if they were given.
         remembers: Whether they were given.
         learned: Training interactions of each user index, if they are restored.
+        encoded_rows: Vectors of the texts without words that were encoded so far.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class WhatIf:
         users = self.tenant.vocabulary.num_users
         self.learned = Histories.empty(users)
         self._worded: dict[int, WordedText] = {}
+        self.encoded_rows = EncodedRows()
         if learned is None or not len(learned):
             return
         folded = self.model
@@ -118,9 +121,9 @@ class WhatIf:
 
         Args:
             variants: Pairs, and the pieces that each leaves out.
-            anew: Encode every item's text now instead of using the vectors that the run stored, so that a text
-                without a
-                word is compared with the whole text encoded on the same machine.
+            anew: Encode every item's text here instead of using the vectors that the run stored, so that a text
+                without a word is compared with the whole text encoded on the same machine. Each distinct text is
+                encoded once, whatever the pair or the call.
         """
         anew = anew or any(variant.keys("word") for variant in variants)
         scores = []
@@ -204,13 +207,13 @@ class WhatIf:
         batch.left_out_label = torch.from_numpy(labels).to(device)
 
     def _texts(self, variants: Sequence[Variant]) -> Tensor:
-        """Return vectors of the items' texts, encoded now, each without the words that its variant leaves out."""
+        """Return vectors of the items' texts, encoded here, each without the words that its variant leaves out."""
         rows = [self.worded(variant.pair.row).without(variant.keys("word")) for variant in variants]
         tenant = self.tenant
         if not isinstance(tenant, LoadedTenant):
             raise InputError("words are left out of texts by a run that was loaded from a folder")
         with tenant.base.inside(tenant.adapter) as (backbone, encoder):
-            return encoded(rows, encoder, backbone.pad_id)
+            return self.encoded_rows.vectors(rows, encoder, backbone.pad_id)
 
     def _parts(self, batch: Batch, variants: Sequence[Variant]) -> Parts:
         parts = self.model.parts(batch)
