@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -90,6 +91,10 @@ class TokenTable:
     def num_distinct(self) -> int:
         """Number of distinct texts."""
         return len(self.start) - 1
+
+    def distinct_rows(self) -> list[list[int]]:
+        """Return the token ids of each distinct text."""
+        return [self.ids[start:end].tolist() for start, end in itertools.pairwise(self.start.tolist())]
 
     def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the token counts of some distinct texts, [len(rows)]."""

@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec_peft.artifact.seen import Seen
+from llmrec_peft.backbone.encoded_rows import EncodedRows
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.errors import InputError
-from llmrec_peft.explanation.encoded_rows import EncodedRows
 from llmrec_peft.explanation.pieces import Pair, Variant, mask_of
 from llmrec_peft.explanation.terms import Terms, terms_of
 from llmrec_peft.explanation.words import WordedText, worded
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.parts import Parts
+from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tenant import LoadedTenant, Tenant
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class WhatIf:
         model: Its model; with interactions restored in place of folded tables if they were given.
         remembers: Whether they were given.
         learned: Training interactions of each user index, if they are restored.
-        encoded_rows: Vectors of the texts without words that were encoded so far.
+        encoded: Vectors of the texts that were encoded so far, by view: ``item`` (whole or without words), ``user`` and
+            ``prompt``.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class WhatIf:
         users = self.tenant.vocabulary.num_users
         self.learned = Histories.empty(users)
         self._worded: dict[int, WordedText] = {}
-        self.encoded_rows = EncodedRows()
+        self.encoded = {view: EncodedRows() for view in ("item", "user", "prompt")}
         if learned is None or not len(learned):
             return
         folded = self.model
@@ -168,7 +170,11 @@ class WhatIf:
         user = np.fromiter((variant.pair.user for variant in variants), np.int64, len(variants))
         rows = np.fromiter((variant.pair.row for variant in variants), np.int64, len(variants))
         histories = self._histories(variants) if self.reads_histories else None
-        batch = self.tenant.model.with_texts(self.tenant.batch(user, rows, histories))  # knows items added since
+        tenant = self.tenant  # knows items added since
+        model = tenant.model
+        if self.encodes_examples and isinstance(model.texts, StoredTexts):
+            model = model.sharing(texts=model.texts.storing(self.encoded))
+        batch = model.with_texts(tenant.batch(user, rows, histories))
         if anew and "item" in batch.vectors:
             batch = batch.with_vectors(item=self._texts(variants).to(batch.user.device))
         if self.remembers:
@@ -213,7 +219,8 @@ class WhatIf:
         if not isinstance(tenant, LoadedTenant):
             raise InputError("words are left out of texts by a run that was loaded from a folder")
         with tenant.base.inside(tenant.adapter) as (backbone, encoder):
-            return self.encoded_rows.vectors(rows, encoder, backbone.pad_id)
+            rows = [row or [backbone.pad_id] for row in rows]  # a text of one word, without it
+            return self.encoded["item"].vectors(rows, encoder.encode, backbone.pad_id)
 
     def _parts(self, batch: Batch, variants: Sequence[Variant]) -> Parts:
         parts = self.model.parts(batch)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from llmrec_peft.backbone.encoded_rows import EncodedRows
 from llmrec_peft.backbone.encoder import TextEncoder
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.explanation import what_if
-from llmrec_peft.explanation.encoded_rows import EncodedRows
 from llmrec_peft.explanation.explainer import Explainer, plain_faithfulness
+from llmrec_peft.explanation.pieces import Kind
 from llmrec_peft.recipe.sections import BackboneSection
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows.explain import Asked, explain
@@ -55,8 +56,8 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Encoded:
 
 def test_rows_asked_for_again_are_not_encoded_again(encoder: TextEncoder, encoded: Encoded) -> None:
     stored = EncodedRows()
-    first = stored.vectors(ROWS[:3], encoder, 0)
-    again = stored.vectors(ROWS, encoder, 0)
+    first = stored.vectors(ROWS[:3], encoder.encode, 0)
+    again = stored.vectors(ROWS, encoder.encode, 0)
     assert encoded == Counter(set(map(tuple, ROWS)))
     assert len(stored) == 4
     torch.testing.assert_close(again[:3], first, rtol=0, atol=0)
@@ -66,18 +67,13 @@ def test_rows_asked_for_again_are_not_encoded_again(encoder: TextEncoder, encode
     torch.testing.assert_close(again[[4, 2]], fresh, rtol=0, atol=1e-6)
 
 
-def test_a_row_without_tokens_is_one_of_padding(encoder: TextEncoder) -> None:
-    found = EncodedRows().vectors([[], [5]], encoder, 5)
-    assert torch.equal(found[0], found[1])
-
-
 def test_those_stored_first_are_dropped_and_encoded_again(encoder: TextEncoder, encoded: Encoded) -> None:
-    whole = EncodedRows().vectors(ROWS, encoder, 0)
+    whole = EncodedRows().vectors(ROWS, encoder.encode, 0)
     encoded.clear()
     stored = EncodedRows(room=2 * 4 * whole.shape[1])
-    torch.testing.assert_close(stored.vectors(ROWS, encoder, 0), whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(stored.vectors(ROWS, encoder.encode, 0), whole, rtol=0, atol=1e-6)
     assert len(stored) == 2
-    torch.testing.assert_close(stored.vectors(ROWS[:1], encoder, 0), whole[:1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(stored.vectors(ROWS[:1], encoder.encode, 0), whole[:1], rtol=0, atol=1e-6)
     assert encoded[tuple(ROWS[0])] == 2
     assert encoded[tuple(ROWS[4])] == 1
     assert len(stored) == 2
@@ -104,13 +100,30 @@ def test_an_explanation_and_its_tests_encode_no_text_twice(
 
 
 @pytest.mark.trains
-def test_stored_vectors_change_no_figure(film_run: Path, explainer_of: Callable[..., Explainer]) -> None:
-    storing, forgetting = explainer_of(film_run), explainer_of(film_run)
-    forgetting.what_if.encoded_rows = EncodedRows(room=0)
+def test_an_explanation_and_its_tests_encode_no_prompt_twice(prompt_run: Path, encoded: Encoded) -> None:
+    recommender = Recommender.from_pretrained(prompt_run)
+    user, item = recommender.vocabulary.users[0], recommender.catalogue.ids[0]
+    explainer = Explainer(recommender, recommender.loaded.learned())
+    explainer.explain(user, item)
+    pair = explainer.pair(user, item)
+    assert "history" in explainer.faithfulness([pair], draws=DRAWS)
+    again = {row: times for row, times in encoded.items() if times > 1}
+    assert list(again.values()) == [2]  # the pair's own prompt: its score is the recommender's
+    assert len(explainer.what_if.encoded["prompt"]) > len(explainer.weighed([pair], "history")[0]) / 2
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize(("run", "kind"), [("film_run", "word"), ("prompt_run", "history")])
+def test_stored_vectors_change_no_figure(
+    run: str, kind: Kind, request: pytest.FixtureRequest, explainer_of: Callable[..., Explainer]
+) -> None:
+    folder = request.getfixturevalue(run)
+    storing, forgetting = explainer_of(folder), explainer_of(folder)
+    forgetting.what_if.encoded = {view: EncodedRows(room=0) for view in storing.what_if.encoded}
     pairs = storing.sample(PAIRS)
     found, expected = (
-        plain_faithfulness({"word": explainer.faithfulness(pairs, draws=DRAWS)["word"]})["word"]
-        for explainer in (storing, forgetting)
+        plain_faithfulness(explainer.faithfulness(pairs, draws=DRAWS))[kind] for explainer in (storing, forgetting)
     )
-    assert len(forgetting.what_if.encoded_rows) == 0 < len(storing.what_if.encoded_rows)
+    view = "item" if kind == "word" else "prompt"
+    assert len(forgetting.what_if.encoded[view]) == 0 < len(storing.what_if.encoded[view])
     assert found == pytest.approx(expected, abs=1e-6)
