@@ -75,6 +75,10 @@ def explain(
     The deletion test deletes the strongest pieces of evidence and says how much further the score falls than after
     deleting others.
 
+    Words take most of the time: each tested item's text is encoded once without each of its words, and for each pair
+    once more per draw. Fewer --pairs or --words none is faster. If scores are read from prompts, each entry of a user's
+    history takes another prompt, so time grows with the length of histories.
+
     Examples:
       llmrec explain runs/movies-seed1 --user 1 --item 50
       llmrec explain runs/movies-seed1 --user 1 --item 50 --generate --json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -44,11 +45,20 @@ class TokenTable:
         """
         distinct: dict[str, int] = {}
         row_of = np.fromiter((distinct.setdefault(text, len(distinct)) for text in texts), np.int64, len(texts))
-        rows = tokenize(list(distinct)) if distinct else []
+        return replace(cls.of_rows(tokenize(list(distinct)) if distinct else [], pad_id), row_of=row_of)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[int]], pad_id: int) -> TokenTable:
+        """Take texts that are tokenized already and differ from each other; each is a key.
+
+        Args:
+            rows: Token ids of each text.
+            pad_id: Token id of padding.
+        """
         start = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=start[1:])
         ids = np.fromiter((token for row in rows for token in row), np.int64, int(start[-1]))
-        return cls(ids, start, row_of, pad_id, np.zeros(len(rows), np.int64))
+        return cls(ids, start, np.arange(len(rows)), pad_id, np.zeros(len(rows), np.int64))
 
     @classmethod
     def joined(cls, tables: Sequence[TokenTable]) -> TokenTable:
@@ -81,6 +91,10 @@ class TokenTable:
     def num_distinct(self) -> int:
         """Number of distinct texts."""
         return len(self.start) - 1
+
+    def distinct_rows(self) -> list[list[int]]:
+        """Return the token ids of each distinct text."""
+        return [self.ids[start:end].tolist() for start, end in itertools.pairwise(self.start.tolist())]
 
     def lengths(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the token counts of some distinct texts, [len(rows)]."""

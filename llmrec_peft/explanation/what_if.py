@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec_peft.artifact.seen import Seen
+from llmrec_peft.backbone.encoded_rows import EncodedRows
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.errors import InputError
 from llmrec_peft.explanation.pieces import Pair, Variant, mask_of
 from llmrec_peft.explanation.terms import Terms, terms_of
-from llmrec_peft.explanation.words import WordedText, encoded, worded
+from llmrec_peft.explanation.words import WordedText, worded
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.parts import Parts
+from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tenant import LoadedTenant, Tenant
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class WhatIf:
         model: Its model; with interactions restored in place of folded tables if they were given.
         remembers: Whether they were given.
         learned: Training interactions of each user index, if they are restored.
+        encoded: Vectors of the texts that were encoded so far, by view: ``item`` (whole or without words), ``user`` and
+            ``prompt``.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class WhatIf:
         users = self.tenant.vocabulary.num_users
         self.learned = Histories.empty(users)
         self._worded: dict[int, WordedText] = {}
+        self.encoded = {view: EncodedRows() for view in ("item", "user", "prompt")}
         if learned is None or not len(learned):
             return
         folded = self.model
@@ -118,9 +123,9 @@ class WhatIf:
 
         Args:
             variants: Pairs, and the pieces that each leaves out.
-            anew: Encode every item's text now instead of using the vectors that the run stored, so that a text
-                without a
-                word is compared with the whole text encoded on the same machine.
+            anew: Encode every item's text here instead of using the vectors that the run stored, so that a text
+                without a word is compared with the whole text encoded on the same machine. Each distinct text is
+                encoded once, whatever the pair or the call.
         """
         anew = anew or any(variant.keys("word") for variant in variants)
         scores = []
@@ -165,7 +170,11 @@ class WhatIf:
         user = np.fromiter((variant.pair.user for variant in variants), np.int64, len(variants))
         rows = np.fromiter((variant.pair.row for variant in variants), np.int64, len(variants))
         histories = self._histories(variants) if self.reads_histories else None
-        batch = self.tenant.model.with_texts(self.tenant.batch(user, rows, histories))  # knows items added since
+        tenant = self.tenant  # knows items added since
+        model = tenant.model
+        if self.encodes_examples and isinstance(model.texts, StoredTexts):
+            model = model.sharing(texts=model.texts.storing(self.encoded))
+        batch = model.with_texts(tenant.batch(user, rows, histories))
         if anew and "item" in batch.vectors:
             batch = batch.with_vectors(item=self._texts(variants).to(batch.user.device))
         if self.remembers:
@@ -204,13 +213,14 @@ class WhatIf:
         batch.left_out_label = torch.from_numpy(labels).to(device)
 
     def _texts(self, variants: Sequence[Variant]) -> Tensor:
-        """Return vectors of the items' texts, encoded now, each without the words that its variant leaves out."""
+        """Return vectors of the items' texts, encoded here, each without the words that its variant leaves out."""
         rows = [self.worded(variant.pair.row).without(variant.keys("word")) for variant in variants]
         tenant = self.tenant
         if not isinstance(tenant, LoadedTenant):
             raise InputError("words are left out of texts by a run that was loaded from a folder")
         with tenant.base.inside(tenant.adapter) as (backbone, encoder):
-            return encoded(rows, encoder, backbone.pad_id)
+            rows = [row or [backbone.pad_id] for row in rows]  # a text of one word, without it
+            return self.encoded["item"].vectors(rows, encoder.encode, backbone.pad_id)
 
     def _parts(self, batch: Batch, variants: Sequence[Variant]) -> Parts:
         parts = self.model.parts(batch)

@@ -7,17 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from llmrec_peft.backbone.quiet import quiet_transformers
-from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.unspaced import LETTERS
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from llmrec_peft.backbone.encoder import TextEncoder
     from llmrec_peft.backbone.load import Backbone
 
 _SPACED = rf"(?:(?![{LETTERS}])\w)+"
@@ -74,13 +68,3 @@ def _word_at(start: int, end: int, matches: Sequence[re.Match[str]]) -> int:
             if start < match.end() and match.start() < end:
                 return number
     return -1
-
-
-def encoded(rows: Sequence[Sequence[int]], encoder: TextEncoder, pad_id: int) -> Tensor:
-    """Return vectors of token rows, float32 [n, width], each distinct row encoded once."""
-    names = [repr(tuple(row)) for row in rows]
-    spelled = {name: list(row) or [pad_id] for name, row in zip(names, rows, strict=True)}
-    table = TokenTable.of(names, lambda some: [spelled[name] for name in some], pad_id)
-    with torch.no_grad():
-        distinct = encoder.encode(table)
-    return distinct[torch.as_tensor(table.row_of, device=distinct.device)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,7 @@ from llmrec_peft.model.text_source import TextSource, item_keys
 from llmrec_peft.run.catalogue import Catalogue
 
 if TYPE_CHECKING:
+    from llmrec_peft.backbone.encoded_rows import EncodedRows
     from llmrec_peft.run.tuned_model import TunedModel
 
 
@@ -37,6 +39,17 @@ class StoredTexts(TextSource):
         self._catalogue = catalogue
         self._users = users
         self._model = model
+        self._encoded_before: Mapping[str, EncodedRows] = {}
+
+    def storing(self, encoded: Mapping[str, EncodedRows]) -> Self:
+        """Return the same source, which stores what it encodes and looks it up when it is asked for again.
+
+        Args:
+            encoded: Where the vectors of each view are stored; texts into which signals insert vectors are not.
+        """
+        other = copy.copy(self)
+        other._encoded_before = encoded
+        return other
 
     def items(self, keys: Tensor) -> Tensor:
         """Return vectors of items' texts, float32 [n, width]; zero for key 0.
@@ -70,7 +83,9 @@ class StoredTexts(TextSource):
         if self._model is None:
             raise InputError("this run reads prompts: its language model has to be there to score")
         users, keys = batch.user.tolist(), item_keys("item", batch).tolist()
-        vectors = self._model.encode_examples(view, users, keys, _histories(batch), inserted, self._catalogue.added)
+        vectors = self._model.encode_examples(
+            view, users, keys, _histories(batch), inserted, self._catalogue.added, self._encoded_before.get(view)
+        )
         return vectors.to(batch.user.device)
 
 

@@ -18,6 +18,7 @@ from llmrec_peft.model.prompting import Prompting, prompt_reading
 from llmrec_peft.recipe import Recipe
 
 if TYPE_CHECKING:
+    from llmrec_peft.backbone.encoded_rows import EncodedRows
     from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 
 Row = Mapping[str, Any]
@@ -73,6 +74,7 @@ class TunedModel:
         histories: Histories,
         inserted: Tensor | None,
         added: Sequence[Row] = (),
+        stored: EncodedRows | None = None,
     ) -> Tensor:
         """Return vectors of examples' texts, float32 [n, width].
 
@@ -83,6 +85,7 @@ class TunedModel:
             histories: Each user's history.
             inserted: Vectors to be inserted into each text, float32 [n, k, hidden].
             added: Columns of the items added since.
+            stored: Vectors of this view's texts that were encoded before, to which new ones are added.
 
         Raises:
             InputError: If the recipe has no such view.
@@ -102,7 +105,12 @@ class TunedModel:
             reading = prompt_reading(recipe, backbone)
             if view == "user":
                 reading = backbone.reads(recipe.backbone).reading(view)
-            return _finite(encoder.encode_as(tokens, reading, inserted))
+            if stored is None or inserted is not None:
+                return _finite(encoder.encode_as(tokens, reading, inserted))
+            vectors = stored.vectors(
+                tokens.distinct_rows(), lambda new: encoder.encode_as(new, reading), backbone.pad_id
+            )
+            return _finite(vectors[torch.as_tensor(tokens.row_of, device=vectors.device)])
 
 
 def _finite(vectors: Tensor) -> Tensor:
