@@ -26,8 +26,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
-from llmrec_peft.model.served_baseline import NAME, ServedBaseline, with_baseline
-from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
+from llmrec_peft.model.served_baseline import NAME, with_baseline
+from llmrec_peft.model.served_kinds import Served, empty_signal
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
@@ -110,16 +110,35 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     if recipe.served is not None and recipe.served.baseline is not None:
         with _built_from(signals_path):
             context = replace(contexts.signal, saved=own_tensors(saved, NAME))
-            if recipe.served.baseline in (NEIGHBOURS, WITH_TEXTS):
-                options = NeighbourOptions.model_validate(recipe.served.settings)
-                baseline: ServedBaseline | ServedNeighbours = ServedNeighbours.empty(context, options)
-            else:
-                baseline = ServedBaseline.empty(context)
+            baseline = empty_signal(recipe.served.baseline, recipe.served.settings, context)
         model = with_baseline(model, baseline, recipe.served.share)
     load_into(model.signal_parts, saved, signals_path)
     load_into(model.head_parts, of_head, head_path)
     load_into(model.fusion, fusion, head_path)
     return model
+
+
+def read_baseline(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> Served | None:
+    """Read the signal with which a run answers with a share of a baseline, without the model; None where it has none.
+
+    Args:
+        sealed: Run folder.
+        recipe: Its recipe.
+        vocabulary: Users and items that it knows.
+
+    Raises:
+        InputError: If its tables are missing, or do not fit the recipe.
+    """
+    if recipe.served is None or recipe.served.baseline is None:
+        return None
+    path = sealed.folder / SIGNALS
+    every, _ = tensors_in(sealed.content(SIGNALS, _room(vocabulary)), path)
+    saved = own_tensors(every, NAME)
+    context = loading_contexts(served(recipe), vocabulary.num_users, vocabulary.num_items).signal
+    with _built_from(path):
+        signal = empty_signal(recipe.served.baseline, recipe.served.settings, replace(context, saved=saved))
+    load_into(signal.parts, saved, path)
+    return signal
 
 
 def _room(vocabulary: Vocabulary) -> int:

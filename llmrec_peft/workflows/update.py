@@ -177,7 +177,7 @@ def _update(
         drift = _drift(prepared, newer, primary, texts.items if texts.plan.item else None)
         for line in in_words(drift):
             progress.note(line)
-        updated = fit_update(further, teacher)
+        updated = fit_update(further, model, teacher)
         trained = trained_tensors(updated.model)
         with scoring_windows(updated.fitted.model, prepared):
             predict_windows(heads, "after", updated.fitted, prepared)

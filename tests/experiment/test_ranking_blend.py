@@ -16,6 +16,7 @@ from llmrec_peft.evaluation.intervals import PairedInterval
 from llmrec_peft.experiment import ranking_blend, served_blend
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
+from llmrec_peft.experiment.served_signal import slope
 from llmrec_peft.experiment.what_answers import decider_of
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.heads.contract import HeadContext
@@ -87,7 +88,7 @@ def test_heads_that_normalize_their_vectors_cannot_be_weighed_by_a_share() -> No
         head.parts = head.build(HeadContext(3, 1.0, (0.0, 1.0)))
     assert ranking_blend._scales(ranking, 3, device)
     assert not ranking_blend._scales(retrieval, 3, device)
-    assert ranking_blend._slope(ranking, device) == pytest.approx(0.25)
+    assert slope(ranking, device) == pytest.approx(0.25)
 
 
 def report(ours: float, intervals: bool) -> dict[str, Any]:
