@@ -28,7 +28,7 @@ from llmrec_peft.run.trained_file import read_trained
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from llmrec_peft.model.served_kinds import Served
+    from llmrec_peft.model.served_baseline import Served
 
 SEEN = "seen.parquet"
 _NEEDED = {

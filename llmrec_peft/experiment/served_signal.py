@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.evaluation.baselines.ranking import neighbour_counts
 from llmrec_peft.heads.contract import Joined
-from llmrec_peft.model.served_baseline import ServedBaseline
-from llmrec_peft.model.served_kinds import Served
-from llmrec_peft.model.served_neighbours import NeighbourOptions, ServedNeighbours
+from llmrec_peft.model.served_baseline import Served, ServedBaseline
+from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
 from llmrec_peft.signals.parts.matrix_factorization import Factors
 
 if TYPE_CHECKING:
@@ -38,13 +37,12 @@ def served_signal(
         weight: Factor on its score, before the head scales what signals add.
         learned: Interactions that are counted.
     """
-    vocabulary = prepared.vocabulary
-    if baseline != POPULARITY:
+    users, items = prepared.vocabulary.num_users, prepared.vocabulary.num_items
+    if baseline in (NEIGHBOURS, WITH_TEXTS):
         options = NeighbourOptions.model_validate(dict(settings))
-        return ServedNeighbours.of(neighbour_counts(learned, vocabulary.num_items), options, weight)
-    counts = learned.counts_by_item(vocabulary.num_items).astype(np.float64)
+        return ServedNeighbours.of(neighbour_counts(learned, items), options, weight)
+    counts = learned.counts_by_item(items).astype(np.float64)
     counts[0] = 0.0
-    users, items = vocabulary.num_users, vocabulary.num_items
     alone = Factors(0.0, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), counts)
     return ServedBaseline.of(alone, weight, 0.0)
 
@@ -56,10 +54,11 @@ def weight_of(signal: Served, popularity: NDArray[np.int64]) -> float:
         signal: The signal.
         popularity: Interactions of each item that it counted, from index 1, int64 [num_items - 1].
     """
-    tables = signal.parts["tables"]
-    if "weight" in tables:
-        return float(tables["weight"])
-    return float(tables["item_offset"].double().sum()) / max(1.0, float(popularity.sum()))
+    tables = signal.parts.state_dict()
+    for name, table in tables.items():
+        if name.endswith(".weight"):
+            return float(table)
+    return float(tables["tables.item_offset"].double().sum()) / max(1.0, float(popularity.sum()))
 
 
 def slope(head: TaskHead[Any], device: torch.device) -> float:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmrec_peft.experiment.parent import Parent
     from llmrec_peft.experiment.prepared import Prepared
     from llmrec_peft.model import RecModel
-    from llmrec_peft.model.served_kinds import Served
+    from llmrec_peft.model.served_baseline import Served
     from llmrec_peft.recipe.sections import ServedSection
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from llmrec_peft.model.served_neighbours import ServedNeighbours
+from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
@@ -129,7 +129,28 @@ def _parts(tables: Mapping[str, Tensor]) -> nn.ModuleDict:
     return nn.ModuleDict({"tables": nn.ParameterDict(frozen)})
 
 
-def with_baseline(model: RecModel, signal: ServedBaseline | ServedNeighbours, share: float) -> RecModel:
+Served = ServedBaseline | ServedNeighbours
+"""What can answer beside a model."""
+
+
+def empty_baseline(name: str, settings: Mapping[str, float], context: SignalContext) -> Served:
+    """Make a baseline's signal with tables of zeros, to be filled from a run folder.
+
+    Args:
+        name: Name of the baseline.
+        settings: Its settings.
+        context: Sizes, and the saved tensors under the signal's name.
+
+    Raises:
+        ValueError: If the settings or the saved tables are none of this baseline's.
+        KeyError: If a saved table is missing.
+    """
+    if name in (NEIGHBOURS, WITH_TEXTS):
+        return ServedNeighbours.empty(context, NeighbourOptions.model_validate(dict(settings)))
+    return ServedBaseline.empty(context)
+
+
+def with_baseline(model: RecModel, signal: Served, share: float) -> RecModel:
     """Return score = (1 - share) · the model's own + the baseline's; parameters are shared.
 
     Args:

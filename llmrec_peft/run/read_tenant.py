@@ -26,8 +26,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
-from llmrec_peft.model.served_baseline import NAME, with_baseline
-from llmrec_peft.model.served_kinds import Served, empty_signal
+from llmrec_peft.model.served_baseline import NAME, Served, empty_baseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
@@ -110,7 +109,7 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     if recipe.served is not None and recipe.served.baseline is not None:
         with _built_from(signals_path):
             context = replace(contexts.signal, saved=own_tensors(saved, NAME))
-            baseline = empty_signal(recipe.served.baseline, recipe.served.settings, context)
+            baseline = empty_baseline(recipe.served.baseline, recipe.served.settings, context)
         model = with_baseline(model, baseline, recipe.served.share)
     load_into(model.signal_parts, saved, signals_path)
     load_into(model.head_parts, of_head, head_path)
@@ -136,7 +135,7 @@ def read_baseline(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) 
     saved = own_tensors(every, NAME)
     context = loading_contexts(served(recipe), vocabulary.num_users, vocabulary.num_items).signal
     with _built_from(path):
-        signal = empty_signal(recipe.served.baseline, recipe.served.settings, replace(context, saved=saved))
+        signal = empty_baseline(recipe.served.baseline, recipe.served.settings, replace(context, saved=saved))
     load_into(signal.parts, saved, path)
     return signal
 
