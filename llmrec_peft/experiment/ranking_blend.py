@@ -18,6 +18,7 @@ from llmrec_peft.experiment.served_blend import ServedBlend, ServedShare
 from llmrec_peft.experiment.served_signal import POPULARITY, served_signal, slope
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.model.served_baseline import with_baseline
+from llmrec_peft.model.served_followers import FOLLOWERS, WITH_WORDS
 from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from llmrec_peft.heads.contract import TaskHead
     from llmrec_peft.model import RecModel
 
-SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS)
+SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS, FOLLOWERS, WITH_WORDS)
 """Baselines of rankings that tables and the model's own vectors of texts express, so that a run folder can hold them.
+
+`WITH_TEXTS` compares vectors of texts, so it is served where the model reads some. `WITH_WORDS` compares words of the
+data's titles, whose similarities are a table: it needs no language model, and is served whatever the model reads.
 """
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Shares of a baseline that are tried."""
@@ -88,7 +92,8 @@ class RankingBlend(ServedBlend):
     def _model(self, model: RecModel, found: ServedShare, learned: Interactions) -> RecModel:
         """Return the blend as a model; the head's own scale is taken out of the baseline's weight."""
         weight = found.share * self._scale / slope(model.heads[self._head], model.device)
-        signal = served_signal(self._prepared, found.baseline, found.settings, weight, learned)
+        records = self._prepared.records(learned)
+        signal = served_signal(self._prepared, found.baseline, found.settings, weight, records)
         return with_baseline(model, signal, found.share)
 
     def _ranked(

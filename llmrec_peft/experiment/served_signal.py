@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import Batch
+from llmrec_peft.evaluation.baselines.followers import title_words, transitions
 from llmrec_peft.evaluation.baselines.ranking import neighbour_counts
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.model.served_baseline import Served, ServedBaseline
+from llmrec_peft.model.served_followers import FOLLOWERS, WITH_WORDS, FollowerOptions, ServedFollowers
 from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
 from llmrec_peft.signals.parts.matrix_factorization import Factors
 
@@ -39,8 +41,12 @@ def served_signal(
     """
     users, items = prepared.vocabulary.num_users, prepared.vocabulary.num_items
     if baseline in (NEIGHBOURS, WITH_TEXTS):
-        options = NeighbourOptions.model_validate(dict(settings))
-        return ServedNeighbours.of(neighbour_counts(learned, items), options, weight)
+        counted = NeighbourOptions.model_validate(dict(settings))
+        return ServedNeighbours.of(neighbour_counts(learned, items), counted, weight)
+    if baseline in (FOLLOWERS, WITH_WORDS):
+        options = FollowerOptions.model_validate(dict(settings))
+        alike = title_words(prepared.titles) if options.words > 0.0 else None
+        return ServedFollowers.of(transitions(learned, items), alike, options, weight)
     counts = learned.counts_by_item(items).astype(np.float64)
     counts[0] = 0.0
     alone = Factors(0.0, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), counts)

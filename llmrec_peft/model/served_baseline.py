@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from llmrec_peft.model.served_followers import FOLLOWERS, WITH_WORDS, FollowerOptions, ServedFollowers
 from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
@@ -129,7 +130,7 @@ def _parts(tables: Mapping[str, Tensor]) -> nn.ModuleDict:
     return nn.ModuleDict({"tables": nn.ParameterDict(frozen)})
 
 
-Served = ServedBaseline | ServedNeighbours
+Served = ServedBaseline | ServedNeighbours | ServedFollowers
 """What can answer beside a model."""
 
 
@@ -147,6 +148,8 @@ def empty_baseline(name: str, settings: Mapping[str, float], context: SignalCont
     """
     if name in (NEIGHBOURS, WITH_TEXTS):
         return ServedNeighbours.empty(context, NeighbourOptions.model_validate(dict(settings)))
+    if name in (FOLLOWERS, WITH_WORDS):
+        return ServedFollowers.empty(context, FollowerOptions.model_validate(dict(settings)))
     return ServedBaseline.empty(context)
 
 
@@ -161,8 +164,8 @@ def with_baseline(model: RecModel, signal: Served, share: float) -> RecModel:
     signal.parts = signal.parts.to(model.device)
     fusion = model.fusion.with_apart(NAME, signal.width, 1.0 - share)
     texts, plan = model.texts, model.plan
-    if isinstance(signal, ServedNeighbours):
-        reads = plan.history or signal.config.counts is not None
+    if isinstance(signal, ServedNeighbours | ServedFollowers):
+        reads = plan.history or (isinstance(signal, ServedNeighbours) and signal.config.counts is not None)
         length = signal.config.length if plan.history_length is None else plan.history_length
         texts = texts.with_plan(replace(plan, history=reads, history_length=length))
     return model.sharing(signals={**model.signals, NAME: signal}, texts=texts, fusion=fusion)

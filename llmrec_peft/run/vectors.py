@@ -163,8 +163,8 @@ def _require_product(tenant: Tenant) -> None:
         if together or _depend(given):
             if signal_name == NAME:
                 raise InputError(
-                    "counts of neighbours are served beside the model, and no product of two vectors gives them; train"
-                    " with training.choice=validation, so that the tuned model answers alone"
+                    "a baseline that reads histories is served beside the model, and no product of two vectors gives"
+                    " its scores; train with training.choice=validation, so that the tuned model answers alone"
                 )
             raise InputError(
                 f"signal {signal_name} adds to a user and an item together, as its options are, and no product of two"

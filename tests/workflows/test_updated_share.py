@@ -23,6 +23,7 @@ from llmrec_peft.artifact.tables import read_vocabulary
 from llmrec_peft.data.dataset import RecDataset, arrow, numbers
 from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.errors import InputError
+from llmrec_peft.evaluation.baselines.followers import transitions
 from llmrec_peft.evaluation.baselines.ranking import neighbour_counts
 from llmrec_peft.evaluation.intervals import PairedInterval
 from llmrec_peft.experiment import ranking_blend, served_blend
@@ -31,8 +32,10 @@ from llmrec_peft.experiment.pair_answers import raw_scores
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.updating import recipe_to_update
 from llmrec_peft.model import RecModel
+from llmrec_peft.model.served_neighbours import STRONGEST, strongest
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
+from llmrec_peft.signals.parts.item_links import link_table
 from llmrec_peft.workflows import update as workflow
 from llmrec_peft.workflows.train import train
 from llmrec_peft.workflows.update import Asked, update
@@ -40,7 +43,10 @@ from llmrec_peft.workflows.update import Asked, update
 QUIET = Asked(force=True, show=False)
 Measured = tuple[Path, dict[str, RecModel], Prepared]
 """A run folder, the models that were compared, by name, and on what."""
-BASELINES = ("popularity", "neighbour_counts", "counts_and_text")
+BASELINES = ("popularity", "neighbour_counts", "counts_and_text", "transitions_and_words")
+
+SIZED = ("baseline.tables.pair", "baseline.tables.item_offset", "baseline.follows.begin")
+"""Tables of baselines whose sizes are checked."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +108,7 @@ def recipe_of(folder: Path) -> Recipe:
 
 
 def tables_of(folder: Path) -> dict[str, torch.Tensor]:
-    name = "baseline.tables."
+    name = "baseline."
     saved = load_file(folder / "signals.safetensors").items()
     return {key.removeprefix(name): tensor for key, tensor in saved if key.startswith(name)}
 
@@ -112,10 +118,11 @@ def factor_of(folder: Path) -> float:
     head = load_file(folder / "head.safetensors")
     temperature = next(float(tensor.exp()) for name, tensor in head.items() if name.endswith("log_temperature"))
     tables = tables_of(folder)
-    if "weight" in tables:
-        return float(tables["weight"]) / temperature
-    counts = learned(folder).counts_by_item(len(tables["item_offset"]))
-    return float(tables["item_offset"][1:].sum() / counts[1:].sum()) / temperature
+    weight = next((float(tensor) for name, tensor in tables.items() if name.endswith(".weight")), None)
+    if weight is not None:
+        return weight / temperature
+    offset = tables["tables.item_offset"]
+    return float(offset[1:].sum() / learned(folder).counts_by_item(len(offset))[1:].sum()) / temperature
 
 
 def learned(folder: Path) -> Any:
@@ -141,15 +148,18 @@ def test_baseline_is_counted_on_old_and_new_interactions(run: Path, updated: Mea
     assert len(known) > len(learned(run))
     items = read_vocabulary(folder / "vocabulary.parquet").num_items
     assert items > read_vocabulary(run / "vocabulary.parquet").num_items
-    if "pair" not in tables:
-        counts = known.counts_by_item(items)
-        weight = tables["item_offset"][1:].sum() / counts[1:].sum()
-        np.testing.assert_allclose(tables["item_offset"][1:] / weight, counts[1:], rtol=1e-4, atol=1e-4)
-        return
-    found = np.zeros((items, items))
-    pair = tables["pair"].numpy()
-    found[pair[:, 0], pair[:, 1]] = tables["count"]
-    np.testing.assert_array_equal(found, neighbour_counts(known, items).toarray())
+    if "tables.item_offset" in tables:
+        offset, counts = tables["tables.item_offset"], known.counts_by_item(items)
+        weight = offset[1:].sum() / counts[1:].sum()
+        np.testing.assert_allclose(offset[1:] / weight, counts[1:], rtol=1e-4, atol=1e-4)
+    elif "tables.pair" in tables:
+        found, pair = np.zeros((items, items)), tables["tables.pair"].numpy()
+        found[pair[:, 0], pair[:, 1]] = tables["tables.count"]
+        np.testing.assert_array_equal(found, neighbour_counts(known, items).toarray())
+    else:
+        for name, tensor in link_table(strongest(transitions(known, items), STRONGEST)).items():
+            assert torch.equal(tables[f"follows.{name}"], tensor.detach()), name
+        assert len(tables["alike.begin"]) == items + 1
 
 
 @pytest.mark.trains
@@ -176,13 +186,16 @@ def test_baseline_as_it_was_counts_what_the_newer_data_has_replaced(
     run: Path, films: RecDataset, tmp_path: Path
 ) -> None:
     _, models, prepared = measured(run, tmp_path / "new", seen_again(until(films, 0.8)))
-    was, now = tables_of(run), dict(models["before"].signals["baseline"].parts["tables"])
+    was, now = tables_of(run), models["before"].signals["baseline"].parts.state_dict()
     assert was.keys() == now.keys()
     for name, tensor in was.items():
-        assert torch.equal(now[name][: len(tensor)].detach(), tensor), name
-        assert not now[name][len(tensor) :].any(), f"{name}: new items have what the unknown one has"
-    if "item_offset" in now:
-        assert len(now["item_offset"]) == prepared.vocabulary.num_items > len(was["item_offset"])
+        assert torch.equal(now[name][: len(tensor)], tensor), name
+        more = now[name][len(tensor) :]
+        assert not (more.diff() if name.endswith(".begin") else more).any(), f"{name}: nothing is known of new items"
+    rows = {"tables.item_offset": 0, "follows.begin": 1}
+    for name, extra in rows.items():
+        if name in now:
+            assert len(now[name]) == prepared.vocabulary.num_items + extra > len(was[name])
 
 
 @pytest.mark.trains
@@ -217,7 +230,7 @@ def test_tables_of_a_stranger_that_do_not_fit_are_refused(run: Path, films: RecD
     broken = tmp_path / "broken"
     shutil.copytree(run, broken)
     saved = load_file(broken / "signals.safetensors")
-    name = next(name for name in saved if name in ("baseline.tables.pair", "baseline.tables.item_offset"))
+    name = next(name for name in saved if name in SIZED)
     saved[name] = torch.cat([saved[name], saved[name][-1:]])
     with safe_open(broken / "signals.safetensors", "pt") as file:
         header = file.metadata()

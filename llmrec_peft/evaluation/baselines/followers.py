@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +17,15 @@ from llmrec_peft.evaluation.baselines.baseline import Baseline
 from llmrec_peft.evaluation.baselines.ranking_data import RankingData, same, validation_sample
 from llmrec_peft.evaluation.measures import RankingMeasure
 from llmrec_peft.evaluation.outcomes import Ranks, in_chunks, joined, rank_targets
+from llmrec_peft.model.served_followers import FOLLOWERS, LENGTH, WITH_WORDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLLOWERS, WITH_WORDS = "transitions", "transitions_and_words"
-STEPS, BACKWARDS, LENGTH = 5, 0.3, 10
-"""Places apart that are counted, the weight of the opposite order, and entries of a history that are read."""
+STEPS, BACKWARDS = 5, 0.3
+"""Places apart that are counted, and the weight of the opposite order."""
+ALIKE = 200
+"""Items that are kept of those that share words with an item, the most similar."""
 DECAYS = (0.3, 0.5, 0.8)
 """Weights of an entry relative to the next newer one."""
 OWN = (0.3, 1.0)
@@ -50,11 +53,7 @@ class _Links:
 
 def followers_baseline(data: RankingData) -> Baseline:
     """Choose the settings on a sample of validation, then rank both parts with them."""
-    from llmrec_peft.signals.parts.word_overlap import shared_words
-
-    alike = None
-    if data.titles is not None:
-        alike = shared_words({"title": data.titles}, pairs=False, most=200)
+    alike = None if data.titles is None else title_words(data.titles)
     before, final = (_Links(learn, data.num_items, alike) for learn in (data.train, data.fit))
     settings = _chosen(before, data, validation_sample(data))
 
@@ -89,6 +88,17 @@ def _chosen(links: _Links, data: RankingData, rows: NDArray[np.int64]) -> dict[s
     measure, sample = RankingMeasure(data.train.counts_by_item(data.num_items)), data.valid.take(rows)
     figures = [measure.report(joined(ranks), sample)[data.metric] for ranks in ranks_of]
     return grid[int(np.argmax(figures))]
+
+
+def title_words(titles: Sequence[str | None]) -> sparse.csr_matrix:
+    """Return the cosines of the words of titles, rare ones counting more, [num_items, num_items].
+
+    Args:
+        titles: Titles of the items from index 1, None for none.
+    """
+    from llmrec_peft.signals.parts.word_overlap import shared_words
+
+    return shared_words({"title": titles}, pairs=False, most=ALIKE)
 
 
 def transitions(learn: Interactions, num_items: int) -> sparse.csr_matrix:
