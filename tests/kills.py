@@ -9,10 +9,12 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,8 @@ def kill_at_random_moments(killed: Killed, kills: int, seed: int, folder: Path) 
         assert found in (before, after), f"{killed.name}, kill {number}: neither the old state nor the new one"
         _ended(_started(killed.command if killed.again is None else killed.again, place))
         assert killed.state(place) == after, f"{killed.name}, kill {number}: another result after the kill"
+        left = [path.name for path in place.iterdir() if path.name.endswith(".training")]
+        assert not left, f"{killed.name}, kill {number}: what was interrupted is still there"
         shutil.rmtree(place)
     assert early or kills < _FEW, "every kill came too late"
     return early
@@ -154,6 +158,37 @@ def update_of(run: Path, data: Path, folder: Path) -> Killed:
 
     command = ["update", str(run), "--data", str(folder), "--out", "updated", "--force", "--resume", "-q"]
     return Killed("update", [*command, "--set", "update.epochs=3"], lambda place: None, state)
+
+
+def kill_after_publishing(killed: Killed, place: Path) -> None:
+    """Kill an update of `update_of` right after its run is in its place, before its hidden folder is gone.
+
+    Args:
+        killed: The update.
+        place: Empty folder to work in; both are left there.
+    """
+    process = _started(partial(_update_until_published, killed.command), place)
+    process.join(SECONDS)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def go_on(killed: Killed, place: Path) -> None:
+    """Run the command once more, to its end."""
+    _ended(_started(killed.command, place))
+
+
+def _update_until_published(arguments: list[str]) -> None:
+    from llmrec_peft.cli.main import main
+    from llmrec_peft.workflows import update
+
+    real = update.publish
+
+    def publish(*given: Any) -> None:
+        real(*given)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    update.publish = publish
+    main(arguments)
 
 
 def write_newer(data: Path, folder: Path) -> None:

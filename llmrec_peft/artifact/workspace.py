@@ -162,6 +162,7 @@ class Workspace:
         self._sign()
 
     def _clear(self) -> None:
+        removed(self.folder / RESUMABLE)  # first: what a kill leaves half removed is no training to resume
         with contextlib.suppress(FileNotFoundError):
             for entry in os.scandir(self.folder):
                 if not _is_kept(entry.name):

@@ -62,6 +62,16 @@ def watch(
             help="A delivery is complete once nothing in it has changed for so long.",
         ),
     ] = 10.0,
+    attempts: Annotated[
+        int,
+        typer.Option(
+            "--attempts",
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="Attempts to learn a delivery, after which it is set aside.",
+        ),
+    ] = 3,
     once: Annotated[bool, typer.Option("--once", help="Look once and end, as cron wants it.")] = False,
     overrides: Annotated[
         list[str] | None,
@@ -78,15 +88,17 @@ def watch(
 
     Every file or folder in DIR is a delivery: data that the run's reader reads, all up to now or new interactions
     alone. Once enough have come, they are learned together; the updated run becomes the current one if it is better,
-    else they wait and are part of the next update. A delivery that is wrong is set aside with its reason until it
-    changes. NAME.watch.json names the current run and every decision; the same command goes on after a kill.
+    else they wait and are part of the next update, --attempts times in all. A delivery that was not learned by then,
+    or that is wrong, is set aside with its reason until it changes. NAME.watch.json names the current run and every
+    decision; the same command goes on after a kill.
 
     Examples:
       llmrec watch deliveries --run runs/movies-seed1
       llmrec watch deliveries --recipe movies --enough 7 --every 3600
       llmrec watch deliveries --run runs/movies-seed1 --once --json
     """
-    watched = replace(_watched(folder, run, recipe, out, overrides or []), enough=enough, settle=settle, show=not quiet)
+    watched = _watched(folder, run, recipe, out, overrides or [])
+    watched = replace(watched, enough=enough, settle=settle, attempts=attempts, show=not quiet)
 
     from llmrec_peft.workflows.watch import Watch
 

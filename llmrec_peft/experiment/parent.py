@@ -22,11 +22,13 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model.warm_start import FILE as TRAINED
 from llmrec_peft.model.warm_start import Names
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.run.read_tenant import BYTES_OF_ROW, SLACK_BYTES
+from llmrec_peft.run.read_tenant import BYTES_OF_ROW, SLACK_BYTES, read_baseline
 from llmrec_peft.run.trained_file import read_trained
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from llmrec_peft.model.served_baseline import Served
 
 SEEN = "seen.parquet"
 _NEEDED = {
@@ -52,6 +54,8 @@ class Parent:
         tensors: Its trained parts before they were folded.
         names: What rows of its signals' tables stand for.
         lineage: Where it comes from; its own step is the last one.
+        baseline: Of a ranking, the baseline with a share of which it answers, as the run holds it; None without one,
+            and for ratings and clicks, whose baselines are fitted again.
     """
 
     folder: Path
@@ -64,6 +68,7 @@ class Parent:
     tensors: Mapping[str, Tensor]
     names: Names
     lineage: Lineage
+    baseline: Served | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Parent:
@@ -87,7 +92,9 @@ class Parent:
         tested = read_predictions(folder / PREDICTIONS, private[PREDICTIONS])
         lineage = lineage_of(sealed, recipe.name, vocabulary, len(learned))
         about = (folder, sealed.manifest, recipe, vocabulary, items)
-        return cls(*about, learned, tested, tensors, names, lineage)
+        ranks = recipe.reads.primary.task == "ranking"
+        baseline = read_baseline(sealed, recipe, vocabulary) if ranks else None
+        return cls(*about, learned, tested, tensors, names, lineage, baseline)
 
 
 def lineage_of(sealed: SealedFolder, recipe: str, vocabulary: Vocabulary, learned: int) -> Lineage:

@@ -10,19 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llmrec_peft.data.batches import Batch
 from llmrec_peft.evaluation.baselines.baseline import Baseline
-from llmrec_peft.evaluation.baselines.followers import title_words, transitions
-from llmrec_peft.evaluation.baselines.ranking import neighbour_counts
 from llmrec_peft.evaluation.measures import best_of
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks, in_chunks, joined, rank_targets, sampled_rows
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.served_blend import ServedBlend, ServedShare
+from llmrec_peft.experiment.served_signal import POPULARITY, served_signal, slope
 from llmrec_peft.heads.contract import Joined
-from llmrec_peft.model.served_baseline import Served, ServedBaseline, with_baseline
-from llmrec_peft.model.served_followers import FOLLOWERS, WITH_WORDS, FollowerOptions, ServedFollowers
-from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS, NeighbourOptions, ServedNeighbours
-from llmrec_peft.signals.parts.matrix_factorization import Factors
+from llmrec_peft.model.served_baseline import with_baseline
+from llmrec_peft.model.served_followers import FOLLOWERS, WITH_WORDS
+from llmrec_peft.model.served_neighbours import NEIGHBOURS, WITH_TEXTS
 
 if TYPE_CHECKING:
     from llmrec_peft.data.interactions import Interactions
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
     from llmrec_peft.heads.contract import TaskHead
     from llmrec_peft.model import RecModel
 
-POPULARITY = "popularity"
 SERVABLE = (POPULARITY, NEIGHBOURS, WITH_TEXTS, FOLLOWERS, WITH_WORDS)
 """Baselines of rankings that tables and the model's own vectors of texts express, so that a run folder can hold them.
 
@@ -95,25 +91,10 @@ class RankingBlend(ServedBlend):
 
     def _model(self, model: RecModel, found: ServedShare, learned: Interactions) -> RecModel:
         """Return the blend as a model; the head's own scale is taken out of the baseline's weight."""
-        weight = found.share * self._scale / _slope(model.heads[self._head], model.device)
-        signal = self._signal(found, self._prepared.records(learned), weight)
+        weight = found.share * self._scale / slope(model.heads[self._head], model.device)
+        records = self._prepared.records(learned)
+        signal = served_signal(self._prepared, found.baseline, found.settings, weight, records)
         return with_baseline(model, signal, found.share)
-
-    def _signal(self, found: ServedShare, learned: Interactions, weight: float) -> Served:
-        """Return a baseline that counts in some interactions as a signal, its scores multiplied by a weight."""
-        settings, vocabulary = dict(found.settings), self._prepared.vocabulary
-        users, items = vocabulary.num_users, vocabulary.num_items
-        if found.baseline in (NEIGHBOURS, WITH_TEXTS):
-            counted = NeighbourOptions.model_validate(settings)
-            return ServedNeighbours.of(neighbour_counts(learned, items), counted, weight)
-        if found.baseline in (FOLLOWERS, WITH_WORDS):
-            options = FollowerOptions.model_validate(settings)
-            alike = title_words(self._prepared.titles) if options.words > 0.0 else None
-            return ServedFollowers.of(transitions(learned, items), alike, options, weight)
-        counts = learned.counts_by_item(items).astype(np.float64)
-        counts[0] = 0.0
-        alone = Factors(0.0, np.zeros((users, 0)), np.zeros((items, 0)), np.zeros(users), counts)
-        return ServedBaseline.of(alone, weight, 0.0)
 
     def _ranked(
         self, own: Any, rows: NDArray[np.int64], scales: Sequence[float]
@@ -160,15 +141,6 @@ def _scales(head: TaskHead[Any], dim: int, device: torch.device) -> bool:
         sides = [Joined(factor * ones, torch.zeros(1, device=device)) for factor in (1.0, 2.0)]
         once, twice = (head.sides(side, side)[0].vector for side in sides)
         return once is not None and twice is not None and bool(torch.allclose(2.0 * once, twice))
-
-
-def _slope(head: TaskHead[Any], device: torch.device) -> float:
-    """Return what one added to an offset adds to a head's score."""
-    with torch.no_grad():
-        nobody = torch.zeros(1, dtype=torch.int64, device=device)
-        nothing, one = (Joined(None, torch.full((1,), value, device=device)) for value in (0.0, 1.0))
-        batch = Batch(user=nobody, item=nobody)
-        return float(head.raw(batch, nothing, one) - head.raw(batch, nothing, nothing))
 
 
 def _given(scores: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:

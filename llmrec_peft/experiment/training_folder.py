@@ -59,23 +59,41 @@ def refuse_occupied(
     Raises:
         InputError: When a run is there that is not to be replaced, was trained otherwise, or is no run.
     """
-    workspace = workspace_of(run)
     if not resume or overwrite or not occupied(run):
         require_free(run, overwrite)
         return None
+    refuse_replacement(run)
+    if not is_file(run / "metrics.json"):
+        require_free(run, overwrite)
+    metrics = finished_metrics(run, recipe, resolved)
+    tidy_up(run)
+    return metrics
+
+
+def refuse_replacement(run: Path) -> None:
+    """Refuse to call a run finished beside which an interrupted one lies that was to replace it.
+
+    Raises:
+        InputError: Saying how to go on.
+    """
+    workspace = workspace_of(run)
     if workspace.resumable and not is_left_of(workspace):
         raise InputError(
             f"{shown(run)} is finished, and an interrupted run that was to replace it is there:"
             " --resume --overwrite goes on with that, --overwrite starts over"
         )
-    if not is_file(run / "metrics.json"):
-        require_free(run, overwrite)
-    metrics = finished_metrics(run, recipe, resolved)
-    if workspace.left_behind() and _is_first():  # a kill came between publishing and tidying up
+
+
+def tidy_up(run: Path) -> None:
+    """Remove the hidden folder of a finished run, which a kill between publishing and tidying up left behind.
+
+    Nothing happens if another process holds it, or if this one is not the first of several.
+    """
+    workspace = workspace_of(run)
+    if workspace.left_behind() and _is_first():
         with contextlib.suppress(InputError):
             workspace.take()
             workspace.remove()
-    return metrics
 
 
 @contextlib.contextmanager

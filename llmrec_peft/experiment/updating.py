@@ -21,7 +21,9 @@ from llmrec_peft.evaluation.baselines.foldable import Foldable, foldable_baselin
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.fitting import FittedVariant, new_model, sampler_of
 from llmrec_peft.experiment.pair_answers import PAIRS, beside_baseline, fit_arguments, observed_labels
+from llmrec_peft.experiment.ranking_blend import SERVABLE
 from llmrec_peft.experiment.replay import Replay
+from llmrec_peft.experiment.updated_share import as_it_was, counted_again
 from llmrec_peft.model.warm_start import Grown, begin_with
 from llmrec_peft.recipe.variants import served
 from llmrec_peft.training.checkpoint import Checkpoint
@@ -87,11 +89,9 @@ def _require_updatable(recipe: Recipe) -> None:
     head, section = recipe.reads.primary, recipe.update
     if recipe.data.history == "given" or recipe.data.expand_histories:
         raise InputError("data.history: an update makes histories of interactions; the owner's given ones do not grow")
-    if head.task == "ranking" and recipe.served is not None and recipe.served.baseline is not None:
-        raise InputError(
-            f"the run answers with a share of the baseline {recipe.served.baseline}, which an update of a ranking does"
-            " not keep: train it with evaluation.blend=false"
-        )
+    baseline = None if recipe.served is None else recipe.served.baseline
+    if head.task == "ranking" and baseline is not None and baseline not in SERVABLE:
+        raise InputError(f"served.baseline: {baseline!r} is no baseline that a ranking answers with")
     if section.distill and (recipe.reads.listwise or recipe.training.augment.mixup):
         raise InputError("update.distill: it is for ratings and clicks, without training.augment.mixup")
 
@@ -146,17 +146,25 @@ class Further:
             return nullcontext()
         return model.encoded.fixed(progress=self.experiment.progress)
 
-    def answering(self, model: RecModel, learned: Interactions) -> RecModel:
+    def answering(self, model: RecModel, learned: Interactions, before: RecModel | None = None) -> RecModel:
         """Return a model with the share of a baseline that the run answers with, if any.
+
+        A ranking answers before the update with the run's own tables; after it, with those of all that is known now.
+        Of ratings and clicks the baseline is fitted for both.
 
         Args:
             model: The model.
-            learned: What the baseline is fitted to.
+            learned: What the baseline is fitted to, or counted on.
+            before: The run's model, without a baseline, where `model` is the updated one.
         """
-        section = self.parent.recipe.served
+        section, prepared = self.parent.recipe.served, self.prepared
+        if self.parent.baseline is not None:
+            if before is None:
+                return as_it_was(model, self.parent, prepared)
+            return counted_again(model, before, self.parent, prepared, learned)
         if section is None or self.baseline is None:
             return model
-        return beside_baseline(model, self.prepared, self.baseline, section.share, learned)
+        return beside_baseline(model, prepared, self.baseline, section.share, learned)
 
     @property
     def served(self) -> ServedSection | None:
@@ -168,7 +176,7 @@ class Further:
 
     @cached_property
     def baseline(self) -> Foldable | None:
-        """The baseline of which the run answers with a share, not yet fitted; None where there is none.
+        """The baseline of pairs of which the run answers with a share, not yet fitted; None where there is none.
 
         The members of an average are weighed anew, by how well they predict the new interactions from the old ones.
 
@@ -176,9 +184,9 @@ class Further:
             InputError: If there is no such baseline.
         """
         section, train = self.parent.recipe.served, self.prepared.train
-        if section is None or section.baseline is None:
-            return None
         task = str(self.prepared.recipe.reads.primary.task)
+        if section is None or section.baseline is None or task == "ranking":
+            return None
         known = foldable_baselines(task)
         if section.baseline == AVERAGE:
             old, new = train.take(np.arange(self.old)), train.take(np.arange(self.old, len(train)))
@@ -220,11 +228,12 @@ class Updated:
     notes: list[str]
 
 
-def fit_update(further: Further, teacher: NDArray[np.float32] | None = None) -> Updated:
+def fit_update(further: Further, before: RecModel, teacher: NDArray[np.float32] | None = None) -> Updated:
     """Train the run's model on the new interactions and on replayed old ones.
 
     Args:
         further: What is trained.
+        before: The run's model as it was, without a baseline.
         teacher: Raw scores of the old training interactions by the run as it was, float32 [old]; None where nothing
             is distilled.
     """
@@ -245,7 +254,7 @@ def fit_update(further: Further, teacher: NDArray[np.float32] | None = None) -> 
     told = (checkpoint, "update", method, None, None, experiment.progress, sampler, replay)
     result = fit(model, train, recipe.training, recipe.seed, experiment.accelerator, *told)
     model.distill = 0.0
-    answers = further.answering(model, prepared.train)
+    answers = further.answering(model, prepared.train, before)
     seconds = max(result.seconds, time.monotonic() - started)
     return Updated(FittedVariant(answers, result, {}, seconds, peak_rss_mb()), model, replay.count, notes)
 

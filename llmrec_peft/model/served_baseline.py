@@ -80,6 +80,18 @@ class ServedBaseline(Signal[Options]):
         signal.parts = _parts({name: torch.from_numpy(values).float() for name, values in found.items()})
         return signal
 
+    def grown(self, num_users: int, num_items: int) -> ServedBaseline:
+        """Return the same signal for more users and items: each has the row of the unknown one, index 0.
+
+        Args:
+            num_users: Rows of a user table, as many as now or more.
+            num_items: Rows of an item table, as many as now or more.
+        """
+        rows = {"user": num_users, "user_offset": num_users, "item": num_items, "item_offset": num_items}
+        signal = ServedBaseline(Options())
+        signal.parts = _parts({name: _longer(table, rows[name]) for name, table in self.parts["tables"].items()})
+        return signal
+
     @property
     def width(self) -> int:
         """Width of its vectors; 0 if it has offsets alone."""
@@ -105,6 +117,12 @@ class ServedBaseline(Signal[Options]):
     def _rows(self, name: str, index: Tensor) -> Tensor | None:
         tables = self.parts["tables"]
         return tables[name][index] if name in tables else None
+
+
+def _longer(table: Tensor, rows: int) -> Tensor:
+    """Return a table with its first row repeated at the end, [rows] or [rows, rank]."""
+    table = table.detach()
+    return torch.cat([table, table[:1].expand(rows - len(table), *table.shape[1:])])
 
 
 def _parts(tables: Mapping[str, Tensor]) -> nn.ModuleDict:

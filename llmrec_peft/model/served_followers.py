@@ -104,6 +104,23 @@ class ServedFollowers(Signal[FollowerOptions]):
         signal.parts = _parts(link_table(strongest(follows, STRONGEST)), words, weight)
         return signal
 
+    def grown(self, num_users: int, num_items: int) -> ServedFollowers:
+        """Return the same signal for more items, without any links; no table is about users.
+
+        Args:
+            num_users: Rows of a user table.
+            num_items: Rows of an item table, as many as now or more.
+        """
+        signal, tables = ServedFollowers(self.config), {}
+        for name in ("follows", "alike"):
+            if name in self.parts:
+                table = {key: tensor.detach() for key, tensor in self.parts[name].items()}
+                begin = table["begin"]
+                more = begin[-1:].expand(num_items + 1 - len(begin))
+                tables[name] = frozen({**table, "begin": torch.cat([begin, more])})
+        signal.parts = _parts(tables["follows"], tables.get("alike"), float(self.parts["share"]["weight"]))
+        return signal
+
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
         """Return what the entries of each history say of each candidate, [B, C]; None without histories."""
         if batch.history is None:

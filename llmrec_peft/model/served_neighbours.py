@@ -98,6 +98,17 @@ class ServedNeighbours(Signal[NeighbourOptions]):
         signal.parts = _parts(pair, torch.from_numpy(kept.data.astype(np.float32)), torch.tensor([weight]))
         return signal
 
+    def grown(self, num_users: int, num_items: int) -> ServedNeighbours:
+        """Return the same signal for more items, of which nothing is counted; no table is about users.
+
+        Args:
+            num_users: Rows of a user table.
+            num_items: Rows of an item table, as many as now or more.
+        """
+        signal = ServedNeighbours(self.config)
+        signal._items, signal.parts = num_items, self.parts
+        return signal
+
     def cross(self, batch: Batch, candidates: Tensor) -> Tensor | None:
         """Return what the entries of each history count for each candidate, [B, C]; None without histories."""
         if batch.history is None:

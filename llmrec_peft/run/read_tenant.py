@@ -26,7 +26,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
-from llmrec_peft.model.served_baseline import NAME, empty_baseline, with_baseline
+from llmrec_peft.model.served_baseline import NAME, Served, empty_baseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
@@ -115,6 +115,29 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     load_into(model.head_parts, of_head, head_path)
     load_into(model.fusion, fusion, head_path)
     return model
+
+
+def read_baseline(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> Served | None:
+    """Read the signal with which a run answers with a share of a baseline, without the model; None where it has none.
+
+    Args:
+        sealed: Run folder.
+        recipe: Its recipe.
+        vocabulary: Users and items that it knows.
+
+    Raises:
+        InputError: If its tables are missing, or do not fit the recipe.
+    """
+    if recipe.served is None or recipe.served.baseline is None:
+        return None
+    path = sealed.folder / SIGNALS
+    every, _ = tensors_in(sealed.content(SIGNALS, _room(vocabulary)), path)
+    saved = own_tensors(every, NAME)
+    context = loading_contexts(served(recipe), vocabulary.num_users, vocabulary.num_items).signal
+    with _built_from(path):
+        signal = empty_baseline(recipe.served.baseline, recipe.served.settings, replace(context, saved=saved))
+    load_into(signal.parts, saved, path)
+    return signal
 
 
 def _room(vocabulary: Vocabulary) -> int:

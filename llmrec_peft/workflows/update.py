@@ -32,7 +32,13 @@ from llmrec_peft.experiment.prepare import read_dataset, read_source
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.promotion import compared, promotes, reason
 from llmrec_peft.experiment.staging import recommender_of, stage
-from llmrec_peft.experiment.training_folder import held_for_training, publish, training_folder
+from llmrec_peft.experiment.training_folder import (
+    held_for_training,
+    publish,
+    refuse_replacement,
+    tidy_up,
+    training_folder,
+)
 from llmrec_peft.experiment.updating import (
     Further,
     Updated,
@@ -130,11 +136,13 @@ def recipe_with(recipe: Recipe, data: str | None, overrides: Sequence[str]) -> R
 
 
 def _finished(out: Path, parent: Parent, progress: Progress) -> dict[str, Any]:
-    """Return the metrics of an update that is finished.
+    """Return the metrics of an update that is finished, and remove what a kill after publishing left beside it.
 
     Raises:
-        InputError: If the run there was not updated from this one.
+        InputError: If the run there was not updated from this one, or an interrupted update that was to replace it is
+            there.
     """
+    refuse_replacement(out)
     sealed = SealedFolder.open(out)
     metrics = sealed.report()
     told = metrics.get("update")
@@ -142,6 +150,7 @@ def _finished(out: Path, parent: Parent, progress: Progress) -> dict[str, Any]:
         raise InputError(
             f"{shown(out)} exists already and was not updated from {parent.folder}: --overwrite replaces it"
         )
+    tidy_up(out)
     progress.note(f"{out} is finished; nothing to resume")
     return metrics
 
@@ -168,7 +177,7 @@ def _update(
         drift = _drift(prepared, newer, primary, texts.items if texts.plan.item else None)
         for line in in_words(drift):
             progress.note(line)
-        updated = fit_update(further, teacher)
+        updated = fit_update(further, model, teacher)
         trained = trained_tensors(updated.model)
         with scoring_windows(updated.fitted.model, prepared):
             predict_windows(heads, "after", updated.fitted, prepared)

@@ -48,6 +48,7 @@ class Watched:
         overrides: ``field=value`` of each update.
         enough: New deliveries that suffice for an update.
         settle: Seconds for which nothing in a delivery has changed once it is complete.
+        attempts: Attempts to learn a delivery, after which it is set aside: else each look would read more of them.
         show: Whether to print notes and progress bars on stderr.
     """
 
@@ -59,6 +60,7 @@ class Watched:
     overrides: tuple[str, ...] = ()
     enough: int = 1
     settle: float = 10.0
+    attempts: int = 3
     show: bool = True
 
     @property
@@ -129,6 +131,7 @@ class Watch:
         """
         if self.state.working is not None:
             yield from self._go_on(self.state.working)
+        yield from self._given_up()
         while self.current is None:
             new = self._found(None)
             if not new:
@@ -137,6 +140,7 @@ class Watch:
         new = self._found(None)
         if len(new) >= self._watched.enough:
             yield from self._update(self.current, new)
+            yield from self._given_up()
 
     def _begin(self) -> None:
         """Take up a run to begin with, or check that it is the one that the watch is about."""
@@ -165,8 +169,24 @@ class Watch:
         return [one for one in deliveries(self._watched.folder, self._watched.settle) if self._fate(one) == fate]
 
     def _fate(self, one: Delivery | Taken) -> Fate | None:
+        taken = self._known(one)
+        return None if taken is None else taken.fate
+
+    def _known(self, one: Delivery | Taken) -> Taken | None:
+        """Return what is known of a delivery; None if it was not looked into as it is now."""
         taken = self.state.deliveries.get(one.name)
-        return taken.fate if taken is not None and taken.fingerprint == one.fingerprint else None
+        return taken if taken is not None and taken.fingerprint == one.fingerprint else None
+
+    def _taken(self, found: Sequence[Delivery]) -> list[Taken]:
+        """Describe deliveries, with the attempts that were made with them as they are now."""
+        return [self._known(one) or Taken.of(one) for one in found]
+
+    def _given_up(self) -> Iterator[Decision]:
+        """Set deliveries aside that were part of as many attempts as there may be."""
+        for one in [*self.state.deliveries.values()]:
+            if one.fate == "waiting" and one.attempts >= self._watched.attempts:
+                reason = f"in {one.attempts} attempts no update with it was promoted; the last one: {one.reason}"
+                yield self._decide("set aside", [one], "aside", reason)
 
     def _train(self, one: Delivery) -> Iterator[Decision]:
         """Train the first run from one delivery."""
@@ -184,12 +204,12 @@ class Watch:
         recipe = recipe_with(parent.recipe, None, self._watched.overrides)
         gathered = gather(parent, recipe, [*self._found("waiting"), *new])
         for one, reason in gathered.wrong:
-            yield self._decide("set aside", [Taken.of(one)], "aside", reason)
+            yield self._decide("set aside", self._taken([one]), "aside", reason)
         found = gathered.accepted
         if not any(one in new for one in found):
             return
         if gathered.too_few is not None:
-            yield self._decide("too few", [Taken.of(one) for one in found], "waiting", gathered.too_few)
+            yield self._decide("too few", self._taken(found), "waiting", gathered.too_few)
             return
         work = self._begun(free_folder(current, self._watched.out).name, found)
         yield self._learn(work, found, gathered.dataset)
@@ -241,7 +261,7 @@ class Watch:
 
     def _begun(self, name: str, found: Sequence[Delivery]) -> Work:
         """Write down what is about to be trained, so that the next process knows it after a kill."""
-        work = Work(run=name, deliveries=tuple(Taken.of(one) for one in found))
+        work = Work(run=name, deliveries=tuple(self._taken(found)))
         self._save(self.state.model_copy(update={"working": work}))
         return work
 

@@ -38,9 +38,12 @@ class Taken(Options):
     fingerprint: Sha256
     """SHA-256 of the names, sizes and times of its files; once it is another, the delivery is new."""
     fate: Fate
-    """`learned`: the current run has learned it. `waiting`: it is part of the next update. `aside`: it is wrong."""
+    """`learned`: the current run has learned it. `waiting`: it is part of the next update. `aside`: it is wrong, or was
+    part of as many attempts as a watch makes."""
     reason: Text = ""
     """Why it waits or was set aside."""
+    attempts: Annotated[int, Field(ge=0)] = 0
+    """Attempts to update the run with it after which it waited; a changed delivery begins at 0."""
 
     @classmethod
     def of(cls, delivery: Delivery, fate: Fate = "waiting", reason: str = "") -> Taken:
@@ -49,8 +52,9 @@ class Taken(Options):
         return cls(name=delivery.name, fingerprint=delivery.fingerprint, fate=fate, reason=reason[:LONGEST], **size)
 
     def now(self, fate: Fate, reason: str) -> Taken:
-        """Return the same delivery with another fate."""
-        return self.model_copy(update={"fate": fate, "reason": reason[:LONGEST]})
+        """Return the same delivery with another fate; an attempt after which it waits is counted."""
+        attempts = self.attempts + (fate == "waiting")
+        return self.model_copy(update={"fate": fate, "reason": reason[:LONGEST], "attempts": attempts})
 
 
 class Work(Options):

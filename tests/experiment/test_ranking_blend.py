@@ -28,6 +28,7 @@ from llmrec_peft.experiment import ranking_blend, served_blend
 from llmrec_peft.experiment.judge import Difference
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
+from llmrec_peft.experiment.served_signal import served_signal, slope
 from llmrec_peft.experiment.what_answers import decider_of
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.explanation.pieces import Variant
@@ -118,11 +119,9 @@ def test_what_follows_is_counted_in_what_was_learnt_and_words_are_of_all_titles(
 ) -> None:
     monkeypatch.setattr(served_followers, "STRONGEST", 1000)
     prepared = prepare(of_demo({}))
-    blend = ranking_blend.RankingBlend("ranking", prepared, [])
     name, settings = "transitions_and_words" if words else "transitions", {"decay": 0.5, "own": 0.3, "words": words}
-    share = served_blend.ServedShare(name, settings, 0.5, Difference(1.0, 0.1, 0.8, 1.2), 9)
     learned = prepared.protocol.train
-    signal = blend._signal(share, learned, 2.0)
+    signal = served_signal(prepared, name, settings, 2.0, learned)
     assert isinstance(signal, ServedFollowers)
     part = prepared.valid.take(np.arange(50))
     alike = title_words(prepared.titles)
@@ -159,14 +158,14 @@ def test_examples_made_of_histories_are_counted_by_no_baseline(name: str, monkey
     records = prepared.records(learned)
     assert len(learned) > len(records)
     monkeypatch.setattr(ranking_blend, "with_baseline", lambda model, signal, share: signal)
-    monkeypatch.setattr(ranking_blend, "_slope", lambda head, device: 1.0)
+    monkeypatch.setattr(ranking_blend, "slope", lambda head, device: 1.0)
     head = prepared.recipe.head.name
     model: Any = SimpleNamespace(heads={head: None}, device=None)
     share = served_blend.ServedShare(name, {}, 0.5, Difference(1.0, 0.1, 0.8, 1.2), 9)
     blend = ranking_blend.RankingBlend(head, prepared, [])
     blend._scale = 1.0
     found: Any = blend._model(model, share, learned)
-    wanted, other = (blend._signal(share, part, 0.5).parts.state_dict() for part in (records, learned))
+    wanted, other = (served_signal(prepared, name, {}, 0.5, part).parts.state_dict() for part in (records, learned))
     for key, tensor in found.parts.state_dict().items():
         torch.testing.assert_close(tensor, wanted[key], rtol=0, atol=0)
     assert any(not torch.equal(tensor, other[key]) for key, tensor in wanted.items())
@@ -209,7 +208,7 @@ def test_heads_that_normalize_their_vectors_cannot_be_weighed_by_a_share() -> No
         head.parts = head.build(HeadContext(3, 1.0, (0.0, 1.0)))
     assert ranking_blend._scales(ranking, 3, device)
     assert not ranking_blend._scales(retrieval, 3, device)
-    assert ranking_blend._slope(ranking, device) == pytest.approx(0.25)
+    assert slope(ranking, device) == pytest.approx(0.25)
 
 
 def report(ours: float, intervals: bool) -> dict[str, Any]:

@@ -80,6 +80,19 @@ def test_the_score_is_the_blend_of_both_scores(kind: Kind, rank: int, share: flo
 
 
 @pytest.mark.parametrize("rank", [0, 3])
+def test_new_users_and_items_have_the_rows_of_unknown_ones(rank: int) -> None:
+    signal = ServedBaseline.of(factors(rank), 0.4, 3.0)
+    grown = signal.grown(USERS + 2, ITEMS + 1)
+    before, now = (dict(one.parts["tables"]) for one in (signal, grown))
+    assert before.keys() == now.keys()
+    for name, table in now.items():
+        rows, more = (USERS, 2) if name.startswith("user") else (ITEMS, 1)
+        assert len(table) == rows + more
+        torch.testing.assert_close(table[:rows], before[name])
+        torch.testing.assert_close(table[rows:], before[name][:1].expand_as(table[rows:]))
+
+
+@pytest.mark.parametrize("rank", [0, 3])
 def test_saved_tables_fill_an_empty_signal(rank: int) -> None:
     full = ServedBaseline.of(factors(rank), 0.4, 3.0)
     saved = full.parts.state_dict()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from growing_films import changes, growing_films, until
 from resealed import resealed
 
 from llmrec_peft import Recommender
@@ -21,7 +22,6 @@ from llmrec_peft.artifact.tables import read_vocabulary
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.data.dataset import RecDataset, arrow, column, numbers, selected
 from llmrec_peft.errors import InputError
-from llmrec_peft.experiment.prepare import read_source
 from llmrec_peft.page.run_report import read_run
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.recipe.yaml_file import read_yaml
@@ -37,35 +37,10 @@ pytestmark = pytest.mark.trains
 QUIET = Asked(force=True, show=False)
 
 
-def changes(backbone: Path, **more: Any) -> dict[str, Any]:
-    told = {"data.path": "demo", "backbone.name": str(backbone), "backbone.precision": "fp32", "data.split": "temporal"}
-    quick = {"training.epochs": 3, "training.refit": False, "evaluation.bootstrap": 0, "evaluation.ablations": ()}
-    return {**told, **quick, "training.choice": "validation", **more}
-
-
-def until(dataset: RecDataset, share: float, after: float = 0.0) -> RecDataset:
-    """Return the interactions of a stretch of time, with the users and items that they name."""
-    time = numbers(dataset.interactions, "timestamp")
-    first, last = np.quantile(time, [after, share])
-    kept = selected(dataset.interactions, np.flatnonzero((time <= last) & ((time > first) | (after == 0.0))))
-    tables = {}
-    for name, key in (("users", "user_id"), ("items", "item_id")):
-        table, there = getattr(dataset, name), set(column(kept, key))
-        rows = [at for at, one in enumerate(column(table, key)) if one in there]
-        tables[name] = selected(table, np.array(rows))
-    return replace(dataset, interactions=kept, **tables)
-
-
 @pytest.fixture(scope="module")
 def films() -> RecDataset:
-    """Made-up films; in the first half of the time thirty of the users and of the items are not there yet."""
-    data = read_source(load_recipe("movies", [], {"data.path": "demo"}).data)
-    time = np.asarray(numbers(data.interactions, "timestamp"))
-    user, item = (np.array(column(data.interactions, name), np.int64) for name in ("user_id", "item_id"))
-    late = (user > user.max() - 30) | (item > item.max() - 30)
-    return replace(
-        data, interactions=selected(data.interactions, np.flatnonzero(~late | (time > np.quantile(time, 0.5))))
-    )
+    """Made-up films, some of which come later."""
+    return growing_films()
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +183,26 @@ def test_killed_in_training_it_goes_on_to_the_same_bytes(
     assert read_manifest(out).digest == read_manifest(tmp_path / "whole").digest
     again = update(first, None, out, replace(often, resume=True), until(films, 0.8))
     assert again["update"]["parent"] == read_manifest(first).digest
+
+
+def test_interrupted_update_over_a_finished_one_is_not_called_finished(
+    films: RecDataset, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new"
+    update(first, None, out, QUIET, until(films, 0.8))
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Checkpoint, "save", killed)
+        update(first, None, out, replace(QUIET, overwrite=True, overrides=("update.epochs=3",)), until(films, 0.8))
+    with pytest.raises(InputError, match=r"interrupted run that was to replace it is there"):
+        update(first, None, out, replace(QUIET, resume=True), until(films, 0.8))
+    assert Workspace(out, "training").resumable, "a refusal throws nobody's checkpoints away"
 
 
 @pytest.mark.parametrize("policy", ["newest", "by-user"])

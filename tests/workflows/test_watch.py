@@ -159,6 +159,42 @@ def test_delivery_that_does_not_make_it_better_waits_for_the_next(
     assert {one.fate for one in read_state(watched.state_file).deliveries.values()} == {"learned"}
 
 
+def test_delivery_that_never_helps_is_set_aside_after_some_attempts_and_later_ones_are_learned(
+    deliver: Deliver, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updating, "promotes", lambda *_: False)
+    twice = replace(watched, attempts=2)
+    deliver("february")
+    assert said(looked(twice)) == [("not promoted", ("february",))]
+    deliver("march")
+    decisions = looked(twice)
+    assert said(decisions) == [("not promoted", ("february", "march")), ("set aside", ("february",))]
+    last = decisions[0].reason
+    assert decisions[1].reason == f"in 2 attempts no update with it was promoted; the last one: {last}"
+    found = read_state(watched.state_file).deliveries
+    assert [(one.fate, one.attempts) for one in found.values()] == [("aside", 2), ("waiting", 1)]
+    assert not looked(twice)
+    monkeypatch.setattr(updating, "promotes", lambda *_: True)
+    changed = deliver("february", "april") / "interactions.csv"
+    assert said(looked(twice)) == [("promoted", ("march", "april"))]
+    shutil.copy(changed, watched.folder / "february" / "interactions.csv")  # a new time: a new delivery
+    assert said(looked(twice)) == [("too few", ("february",))]
+    assert read_state(watched.state_file).deliveries["february"].attempts == 1
+
+
+def test_killed_before_it_was_set_aside_the_next_start_does_so(
+    deliver: Deliver, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = replace(watched, attempts=1)
+    rows = deliver("february", "little") / "interactions.csv"
+    rows.write_text("".join(rows.read_text(encoding="utf-8").splitlines(keepends=True)[:2]), encoding="utf-8")
+    with Watch.held(once) as watch:
+        assert next(watch.look()).what == "too few"  # and here it is killed
+    assert read_state(watched.state_file).deliveries["little"].fate == "waiting"
+    assert said(looked(once)) == [("set aside", ("little",))]
+    assert not looked(once)
+
+
 @pytest.mark.usefixtures("promoted")
 def test_wrong_delivery_is_said_once_and_blocks_nothing_until_it_is_repaired(
     deliver: Deliver, watched: Watched
