@@ -101,7 +101,7 @@ def test_what_would_do_nothing_is_told_in_one_note(asked: tuple[str, ...], said:
     [
         ("movies", WORDS, WORDINGS),
         ("movies", "signals.history={}", HIDDEN),
-        ("amazon-scientific", "adapter.method=lora", HIDDEN, STALE, WORDS),
+        ("amazon-scientific", "training.adapter_epochs=1", HIDDEN, STALE, WORDS),
         ("tallrec-movie", "head.feed=prompt", "signals.soft_tokens={}", "signals.text={}", WORDS, HIDDEN),
     ],
 )
