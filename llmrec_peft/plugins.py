@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
+from llmrec_peft.backbone.batched import MODEL, BatchedForm, SavedTensors, Slot
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
 from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, save_peft, whole_or_bare
@@ -83,12 +84,14 @@ if TYPE_CHECKING:
     from llmrec_peft.tabular.table_read import BadRow
 
 __all__ = [
+    "MODEL",
     "AdapterMethod",
     "Backbone",
     "BackboneAlias",
     "BackboneFacts",
     "BadRow",
     "Batch",
+    "BatchedForm",
     "Capabilities",
     "Download",
     "FileForm",
@@ -110,8 +113,10 @@ __all__ = [
     "Reader",
     "RecDataset",
     "RowTable",
+    "SavedTensors",
     "Signal",
     "SignalContext",
+    "Slot",
     "TargetOptions",
     "TaskHead",
     "adapted_layers",
