@@ -1,8 +1,8 @@
 """Contract of mixed batches: the rows of one pass through the base are each changed by an adapter of their own.
 
-An adapter in memory is a slot: for each module that it changes, a few tensors. Whoever runs the pass (`llmrec_peft.serving`)
-owns slots, hooks, the order of rows, masks and positions; a form owns the arithmetic, and a method says by which form
-its rows are computed. What has no form is run in passes of its own.
+An adapter in memory is a slot: for each module that it changes, a few tensors. Whoever runs the pass
+(`llmrec_peft.serving`) owns slots, hooks, the order of rows, masks and positions; a form owns the arithmetic, and a
+method says by which form its rows are computed. What has no form is run in passes of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
 
 MODEL = ""
-"""Name of the site that is the whole bare transformer, not a module inside it: where tokens in front of a text belong."""
+"""Name of the site that is the whole bare transformer, no module inside it: tokens in front of a text belong there."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class BatchedForm(ABC):
     A form is made by `AdapterMethod.batched` for an adapter's options. Forms with equal `key` are computed together:
     the key holds all that is no tensor (an activation, a scale that is not multiplied into a tensor).
 
-    At every site `before` and `behind` are given the rows of adapters that have a slot there, and only these. Tensors of
-    `ragged` are padded with zeros along their first axis to the longest of the pass; a form may rely on that and must
-    give the same result for any such padding.
+    At every site `before` and `behind` are given the rows of adapters that have a slot there, and only these. Tensors
+    of `ragged` are padded with zeros along their first axis to the longest of the pass; a form may rely on that and
+    must give the same result for any such padding.
     """
 
     ragged: ClassVar[frozenset[str]] = frozenset()
