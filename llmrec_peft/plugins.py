@@ -39,7 +39,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
+from llmrec_peft.backbone.batched import MODEL, BatchedForm, SavedTensors, Slot
 from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.backbone.low_rank import LowRank, low_rank_tensors, plus_low_rank, saved_by_site
 from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
 from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, save_peft, whole_or_bare
 from llmrec_peft.backbone.through_peft.files import read_adapter, require_tensors, write_adapter
@@ -83,12 +85,14 @@ if TYPE_CHECKING:
     from llmrec_peft.tabular.table_read import BadRow
 
 __all__ = [
+    "MODEL",
     "AdapterMethod",
     "Backbone",
     "BackboneAlias",
     "BackboneFacts",
     "BadRow",
     "Batch",
+    "BatchedForm",
     "Capabilities",
     "Download",
     "FileForm",
@@ -101,6 +105,7 @@ __all__ = [
     "KnowledgeGraph",
     "Layers",
     "Links",
+    "LowRank",
     "ModelShapes",
     "ModuleShape",
     "Negatives",
@@ -110,8 +115,10 @@ __all__ = [
     "Reader",
     "RecDataset",
     "RowTable",
+    "SavedTensors",
     "Signal",
     "SignalContext",
+    "Slot",
     "TargetOptions",
     "TaskHead",
     "adapted_layers",
@@ -122,17 +129,20 @@ __all__ = [
     "layers_refusal",
     "lines_of_rows",
     "load_peft",
+    "low_rank_tensors",
     "matrix_scores",
     "norms_of",
     "pair_scores",
     "pattern",
     "plain_text",
+    "plus_low_rank",
     "products",
     "rank_refusal",
     "read_adapter",
     "read_table",
     "require_tensors",
     "save_peft",
+    "saved_by_site",
     "sniffed",
     "sublayers",
     "table",

@@ -15,6 +15,7 @@ from llmrec_peft.options import Options
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from llmrec_peft.backbone.batched import BatchedForm
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.backbone.shapes import ModelShapes
 
@@ -151,6 +152,14 @@ class AdapterMethod(ABC, Generic[C]):
             InputError: If it does not.
         """
         raise InputError(f"{type(self).__name__} cannot be merged into {backbone.identity.quantization} weights")
+
+    def batched(self, backbone: Backbone) -> BatchedForm | None:
+        """Return the form by which rows of this adapter share a pass with rows of other adapters.
+
+        None: its rows are run in passes of their own, which is slower and always right. What the conformance suite's
+        check of mixing proves, serving uses.
+        """
+        return None
 
     def regularization(self, model: nn.Module) -> Tensor | None:
         """Compute a scalar penalty that is added to the loss of a training step; None without a penalty."""
