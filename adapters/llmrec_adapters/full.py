@@ -44,6 +44,10 @@ class Full(PeftMethod[FullOptions]):
         """Return the number of all parameters of the chosen modules."""
         return sum(module.parameters for module in self._modules(shapes))
 
+    def batched(self, backbone: Backbone) -> None:
+        """Return None: with weights of their own at every module, rows have no pass of the base in common."""
+        return
+
     def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
         if self.config.layers == "all":
             return list(shapes.modules)
