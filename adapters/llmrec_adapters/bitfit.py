@@ -42,7 +42,7 @@ class BitFit(PeftMethod[BitFitOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.10199"
     Config: ClassVar[type[Options]] = BitFitOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
     )
     peft_type: ClassVar[str] = "BITFIT"
 

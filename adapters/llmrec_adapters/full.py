@@ -31,6 +31,7 @@ class Full(PeftMethod[FullOptions]):
         encoder=True, decoder=True, int8=False, nf4=False, mergeable=True, batchable=False
     )
     peft_type: ClassVar[str] = "FULL"
+    grouped_because: ClassVar[str] = "every module has weights of its own, so that rows share no product with the base"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return our tuner's configuration."""
@@ -43,10 +44,6 @@ class Full(PeftMethod[FullOptions]):
     def parameter_count(self, shapes: ModelShapes) -> int:
         """Return the number of all parameters of the chosen modules."""
         return sum(module.parameters for module in self._modules(shapes))
-
-    def batched(self, backbone: Backbone) -> None:
-        """Return None: with weights of their own at every module, rows have no pass of the base in common."""
-        return
 
     def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
         if self.config.layers == "all":

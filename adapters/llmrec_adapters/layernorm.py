@@ -38,9 +38,10 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2312.11420"
     Config: ClassVar[type[Options]] = LayerNormOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
     )
     peft_type: ClassVar[str] = "LN_TUNING"
+    grouped_because: ClassVar[str] = "the base's norms are neither LayerNorm nor RMSNorm"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return PEFT's configuration."""

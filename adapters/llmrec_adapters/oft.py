@@ -48,7 +48,7 @@ class Oft(PeftMethod[OftOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2306.07280"
     Config: ClassVar[type[Options]] = OftOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
     )
     peft_type: ClassVar[str] = "OFT"
     conv1d: ClassVar[bool] = False

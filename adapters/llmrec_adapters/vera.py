@@ -42,7 +42,7 @@ class Vera(PeftMethod[VeraOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.11454"
     Config: ClassVar[type[Options]] = VeraOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
     )
     peft_type: ClassVar[str] = "VERA"
     rank_within_width: ClassVar[bool] = False  # the random matrices may be wider than the model
