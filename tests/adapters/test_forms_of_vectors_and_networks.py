@@ -145,8 +145,14 @@ def test_a_row_on_int8_weights_is_its_text_alone_in_a_pass_of_its_own(case: str,
         assert drift(row, expected) <= QUANTIZED
 
 
-def test_projections_are_shared_where_their_bytes_are_equal(fresh: Fresh, tmp_path: Path) -> None:
-    backbone = fresh()
+@pytest.mark.parametrize("fields", [{}, {"precision": "bf16"}, {"precision": "bf16", "quantization": "nf4"}])
+def test_projections_are_shared_where_their_bytes_are_equal(
+    fields: dict[str, Any], fresh: Fresh, tmp_path: Path
+) -> None:
+    """Those that are drawn anew have the bytes of those that PEFT drew and saved, rounded to the base's format."""
+    if "quantization" in fields:
+        pytest.importorskip("bitsandbytes")
+    backbone = fresh("tiny-llama", **fields)
     options = [{"seed": 0}, {"seed": 0, "save_projection": False, "layers": "top-1"}, {"seed": 1}]
     forms = [
         stirred(_method("vera", {"rank": 6, **one}), backbone, tmp_path / str(at), seed=at).mixing(backbone)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,7 @@ class SharedProjections(BatchedForm):
             (rank, max(module.inputs for module in modules)),
             (max(module.outputs for module in modules), rank),
         )
-        self._seed = seed
+        self._seed, self._first = seed, modules[0].name
         self._pair: tuple[Tensor, Tensor] | None = None
         self._digest = ""
 
@@ -53,7 +53,7 @@ class SharedProjections(BatchedForm):
     def slots(self, saved: SavedTensors, backbone: Backbone) -> dict[str, Slot]:
         """Return the vectors, and keep A and B on the base's device."""
         stored = _DOWN in saved and _UP in saved
-        down, up = (saved[_DOWN].float(), saved[_UP].float()) if stored else drawn(self._shapes, self._seed)
+        down, up = (saved[_DOWN].float(), saved[_UP].float()) if stored else self._drawn(backbone)
         if (tuple(down.shape), tuple(up.shape)) != self._shapes:
             raise InputError(f"{_DOWN}, {_UP}: shapes {list(down.shape)}, {list(up.shape)}, not {self._shapes}")
         self._digest = _digest(down, up)
@@ -71,6 +71,13 @@ class SharedProjections(BatchedForm):
         inner = F.linear(inputs.to(down.dtype), down[:, : inputs.shape[-1]]) * slot["inner"].unsqueeze(1)
         added = F.linear(inner, up[: output.shape[-1]]) * slot["outer"].unsqueeze(1)
         return (output + added).to(output.dtype)
+
+    def _drawn(self, backbone: Backbone) -> tuple[Tensor, Tensor]:
+        """Draw A and B, and round them as PEFT does: to the number format of the base's weights, where they have one."""
+        stored: Any = backbone.model.get_submodule(self._first).weight
+        held = stored.dtype if stored.dtype.is_floating_point else torch.float32
+        down, up = drawn(self._shapes, self._seed)
+        return down.to(held).float(), up.to(held).float()
 
 
 def drawn(shapes: Sequence[tuple[int, int]], seed: int) -> tuple[Tensor, Tensor]:
