@@ -73,9 +73,10 @@ class SharedProjections(BatchedForm):
         return (output + added).to(output.dtype)
 
     def _drawn(self, backbone: Backbone) -> tuple[Tensor, Tensor]:
-        """Draw A and B, and round them as PEFT does: to the number format of the base's weights, where they have one."""
-        stored: Any = backbone.model.get_submodule(self._first).weight
-        held = stored.dtype if stored.dtype.is_floating_point else torch.float32
+        """Draw A and B, rounded as PEFT does: to the number format of the base's weights, or of its 4-bit products."""
+        module: Any = backbone.model.get_submodule(self._first)
+        held = getattr(module, "compute_dtype", None) or module.weight.dtype
+        held = held if held.is_floating_point else torch.float32
         down, up = drawn(self._shapes, self._seed)
         return down.to(held).float(), up.to(held).float()
 
