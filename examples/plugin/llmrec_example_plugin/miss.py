@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.plugins import (
-    BatchedForm,
-    Capabilities,
-    Options,
-    PeftMethod,
-    SavedTensors,
-    Slot,
-    TargetOptions,
-    pattern,
-    target_linears,
-)
+from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from torch import Tensor
 
     from llmrec_peft.plugins import Backbone, ModelShapes
 
@@ -61,32 +49,3 @@ class Miss(PeftMethod[MissOptions]):
         """rank · out for each adapted layer."""
         found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
         return sum(self.config.rank * module.outputs for module in found)
-
-    def batched(self, backbone: Backbone) -> BatchedForm:
-        """Rows of many tenants' adapters in one pass."""
-        return MissRows(self.config.rank)
-
-
-class MissRows(BatchedForm):
-    """W x + D S(x), each row by its own adapter. Slot: ``shared`` D [rank, out]."""
-
-    def __init__(self, rank: int) -> None:
-        self._rank = rank
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Blocks are as long as the rank: adapters of unlike ranks sum their inputs differently."""
-        return "miss", self._rank
-
-    def slots(self, saved: SavedTensors, backbone: Backbone) -> dict[str, Slot]:
-        """Tensors of the file by the module that they belong to, in fp32, in which PEFT computes."""
-        before, after = "base_model.model.", ".miss_block"
-        names = [name for name in saved if name.startswith(before) and name.endswith(after)]
-        return {name[len(before) : -len(after)]: Slot({"shared": saved[name].float()}) for name in names}
-
-    def behind(self, inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor]) -> Tensor:
-        """Add D S(x) to what comes out of the module."""
-        from torch.nn.functional import pad
-
-        blocks = pad(inputs.float(), (0, -inputs.shape[-1] % self._rank)).unflatten(-1, (-1, self._rank))
-        return (output + blocks.sum(-2) @ slot["shared"]).to(output.dtype)
