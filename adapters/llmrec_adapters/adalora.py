@@ -114,7 +114,6 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         int8=True,
         nf4=True,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "ADALORA"

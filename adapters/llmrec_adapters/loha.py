@@ -44,7 +44,6 @@ class Loha(PeftMethod[LohaOptions]):
         int8=True,
         nf4=False,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOHA"

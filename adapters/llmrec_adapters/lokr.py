@@ -47,7 +47,6 @@ class Lokr(PeftMethod[LokrOptions]):
         int8=True,
         nf4=False,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOKR"

@@ -51,7 +51,6 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
         int8=True,
         nf4=True,
         mergeable=False,
-        batchable=False,
         starts_as_identity=False,
         gradient_checkpointing=False,
     )

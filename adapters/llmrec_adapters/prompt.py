@@ -37,7 +37,6 @@ class Prompt(VirtualTokenMethod[PromptOptions]):
         int8=True,
         nf4=True,
         mergeable=False,
-        batchable=False,
         starts_as_identity=False,
     )
     peft_type: ClassVar[str] = "PROMPT_TUNING"
