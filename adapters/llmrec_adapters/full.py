@@ -31,6 +31,7 @@ class Full(PeftMethod[FullOptions]):
         encoder=True, decoder=True, int8=False, nf4=False, mergeable=True
     )
     peft_type: ClassVar[str] = "FULL"
+    grouped_because: ClassVar[str] = "every module has weights of its own, so that rows share no product with the base"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return our tuner's configuration."""

@@ -86,7 +86,10 @@ class BatchedForm(ABC):
     @property
     @abstractmethod
     def key(self) -> tuple[object, ...]:
-        """What adapters have to share to be computed together; begins with the form's name."""
+        """What adapters have to share to be computed together; begins with the form's name.
+
+        It is read after `slots`, from which a form may take a part of it: a digest of what its adapters share.
+        """
 
     @abstractmethod
     def slots(self, saved: SavedTensors, backbone: Backbone) -> dict[str, Slot]:
