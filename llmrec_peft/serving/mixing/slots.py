@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CAPACITY = 4096
 """Adapters that can be in memory at once, whatever the budget."""
 Numbers = NDArray[np.int64]
+Which = tuple[object, ...]
+"""What adapters of one layout share."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Layout:
         pages: Pages of each tensor by slot, int64 [slots, pages]; page 0, of zeros, behind a ragged tensor's last.
         length: First axis of ragged tensors by slot, int64 [slots].
         here: Which slots have something here, bool [slots].
+        users: Number of these slots; without any, the layout is forgotten.
     """
 
     site: str
@@ -57,6 +60,7 @@ class Layout:
     pages: dict[str, Numbers]
     length: Numbers
     here: NDArray[np.bool_]
+    users: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class _Held:
     serial: int
     form: int
     pages: list[tuple[PageKind, list[int]]] = field(default_factory=list)
-    layouts: list[Layout] = field(default_factory=list)
+    layouts: list[Which] = field(default_factory=list)
 
 
 class Slots:
@@ -119,7 +123,7 @@ class Slots:
         self._capacity = capacity
         self._free = list(range(capacity, 0, -1))
         self._held: dict[int, _Held] = {}
-        self._layouts: dict[tuple[object, ...], Layout] = {}
+        self._layouts: dict[Which, Layout] = {}
         self._forms: dict[tuple[object, ...], int] = {}
         self._serial = 0
         self._lock = threading.RLock()
@@ -177,8 +181,8 @@ class Slots:
                 if seat is not None:
                     self._require(seat)
             numbers = np.array([0 if seat is None else seat.slot for seat in seats], np.int64)
-            found = {id(one): one for number in set(numbers.tolist()) - {0} for one in self._held[number].layouts}
-            return self._gathered(numbers, list(found.values()))
+            found = {which: None for number in set(numbers.tolist()) - {0} for which in self._held[number].layouts}
+            return self._gathered(numbers, [self._layouts[which] for which in found])
 
     def order(self, seats: Sequence[Seat | None]) -> Numbers:
         """Return an order of rows in which those of one form, and of one adapter, are neighbours: fewer are copied."""
@@ -224,13 +228,19 @@ class Slots:
                 pages[number] = 0
 
     def _remove(self, number: int) -> None:
-        for kind, pages in self._held.pop(number).pages:
+        held = self._held.pop(number)
+        for kind, pages in held.pages:
             self.slabs.give(kind, pages)
+        for which in held.layouts:
+            self._layouts[which].users -= 1
+            if not self._layouts[which].users:  # its form may hold more than tensors of slots
+                del self._layouts[which]
         self._free.append(number)
 
     def _fill(self, number: int, held: _Held, form: BatchedForm, site: str, slot: Slot) -> None:
-        layout = self._layout(form, site, slot)
-        held.layouts.append(layout)
+        which, layout = self._layout(form, site, slot)
+        held.layouts.append(which)
+        layout.users += 1
         layout.here[number] = True
         for name, tensor in slot.tensors.items():
             kind, ragged = layout.kinds[name], name in form.ragged
@@ -245,7 +255,7 @@ class Slots:
             if ragged:
                 layout.length[number] = len(tensor)
 
-    def _layout(self, form: BatchedForm, site: str, slot: Slot) -> Layout:
+    def _layout(self, form: BatchedForm, site: str, slot: Slot) -> tuple[Which, Layout]:
         kinds = {
             name: self.slabs.ragged_kind(tuple(tensor.shape[1:]), tensor.dtype)
             if name in form.ragged
@@ -258,7 +268,7 @@ class Slots:
             pages = {name: np.zeros((slots, 1), np.int64) for name in kinds}
             here = np.zeros(slots, bool)
             self._layouts[which] = Layout(site, slot.reads, form, kinds, pages, np.zeros(slots, np.int64), here)
-        return self._layouts[which]
+        return which, self._layouts[which]
 
 
 def _page_count(length: int, kind: PageKind) -> int:
