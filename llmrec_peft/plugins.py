@@ -41,7 +41,7 @@ from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, SavedTensors, Slot
 from llmrec_peft.backbone.facts import BackboneFacts
-from llmrec_peft.backbone.low_rank import LowRank, plus_low_rank, saved_by_site
+from llmrec_peft.backbone.low_rank import LowRank, low_rank_tensors, plus_low_rank, saved_by_site
 from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
 from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, save_peft, whole_or_bare
 from llmrec_peft.backbone.through_peft.files import read_adapter, require_tensors, write_adapter
@@ -129,6 +129,7 @@ __all__ = [
     "layers_refusal",
     "lines_of_rows",
     "load_peft",
+    "low_rank_tensors",
     "matrix_scores",
     "norms_of",
     "pair_scores",
