@@ -41,6 +41,8 @@ from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, SavedTensors, Slot
 from llmrec_peft.backbone.facts import BackboneFacts
+from llmrec_peft.backbone.low_rank import LowRank, low_rank_tensors, plus_low_rank, saved_by_site
+from llmrec_peft.backbone.positions import first_position, token_room
 from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
 from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, save_peft, whole_or_bare
 from llmrec_peft.backbone.through_peft.files import read_adapter, require_tensors, write_adapter
@@ -104,6 +106,7 @@ __all__ = [
     "KnowledgeGraph",
     "Layers",
     "Links",
+    "LowRank",
     "ModelShapes",
     "ModuleShape",
     "Negatives",
@@ -123,25 +126,30 @@ __all__ = [
     "as_texts",
     "attach_peft",
     "file_below",
+    "first_position",
     "interactions_table",
     "layers_refusal",
     "lines_of_rows",
     "load_peft",
+    "low_rank_tensors",
     "matrix_scores",
     "norms_of",
     "pair_scores",
     "pattern",
     "plain_text",
+    "plus_low_rank",
     "products",
     "rank_refusal",
     "read_adapter",
     "read_table",
     "require_tensors",
     "save_peft",
+    "saved_by_site",
     "sniffed",
     "sublayers",
     "table",
     "target_linears",
+    "token_room",
     "transposed",
     "whole_or_bare",
     "without_markup",

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
+from llmrec_adapters.through_peft.adalora_ranks import (
+    NAME,
+    adalora_layers,
+    alive_ranks,
+    loaded_in_fp32,
+    require_ranks,
+    tuner_of,
+    with_frozen_divisor,
+)
 from llmrec_peft.plugins import (
     BackboneFacts,
     Capabilities,
+    LowRank,
     Options,
     PeftMethod,
     TargetOptions,
@@ -19,6 +28,7 @@ from llmrec_peft.plugins import (
     pattern,
     rank_refusal,
     save_peft,
+    saved_by_site,
     target_linears,
     transposed,
     write_adapter,
@@ -28,9 +38,10 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor, nn
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, SavedTensors
 
-_NAME = "default"
+_TINY = 1e-5
+"""What PEFT adds to the divisor of the scale."""
 _AVERAGES = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
@@ -114,7 +125,6 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         int8=True,
         nf4=True,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "ADALORA"
@@ -152,8 +162,8 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
 
     def attach_config(self, model: nn.Module, config: PeftConfig) -> nn.Module:
         """Attach through PEFT, after a look at the ranks that a file keeps, and freeze the divisor of the scale."""
-        _require_ranks(model, config)
-        return _with_frozen_divisor(super().attach_config(model, config))
+        require_ranks(model, config)
+        return with_frozen_divisor(loaded_in_fp32(super().attach_config(model, config)))
 
     def _attach_lora(self, model: nn.Module, config: Any) -> nn.Module:
         if config.r > self.config.initial_rank:
@@ -173,7 +183,7 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         """Compute orthogonality · mean ‖P Pᵀ - I‖_F over all A and B; None for an adapter loaded as plain LoRA."""
         import torch
 
-        if self.config.orthogonality == 0.0 or not hasattr(_tuner(model), "rankallocator"):
+        if self.config.orthogonality == 0.0 or not hasattr(tuner_of(model), "rankallocator"):
             return None
         norms = []
         for name, parameter in model.named_parameters():
@@ -184,10 +194,10 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
         """Allocate the ranks again."""
-        tuner = _tuner(model)
+        tuner = tuner_of(model)
         if not hasattr(tuner, "rankallocator"):
             return  # loaded as plain LoRA: ranks stay
-        config = tuner.peft_config[_NAME]
+        config = tuner.peft_config[NAME]
         config.tinit, config.tfinal = int(self.config.warmup * total_steps), int(self.config.settled * total_steps)
         tuner.rankallocator.set_total_step(total_steps)
         tuner.update_and_allocate(step)
@@ -196,7 +206,7 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         """Return the moving averages of importance, and which ranks are kept."""
         import torch
 
-        tuner = _tuner(model)
+        tuner = tuner_of(model)
         if not hasattr(tuner, "rankallocator"):
             return {}
         averages = {
@@ -204,13 +214,13 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
             for average in _AVERAGES
             for name, tensor in getattr(tuner.rankallocator, average).items()
         }
-        pattern_of = tuner.peft_config[_NAME].rank_pattern or {}
+        pattern_of = tuner.peft_config[NAME].rank_pattern or {}
         return averages | {f"rank_pattern/{name}": torch.tensor(kept).view(-1) for name, kept in pattern_of.items()}
 
     def load_state(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Restore the averages and the ranks."""
         self.reset(model)
-        tuner = _tuner(model)
+        tuner = tuner_of(model)
         ranks = {}
         for key, tensor in state.items():
             kind, name = key.split("/", 1)
@@ -218,14 +228,14 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
                 ranks[name] = tensor.bool().tolist()
             else:
                 getattr(tuner.rankallocator, kind)[name] = tensor.clone()
-        tuner.peft_config[_NAME].rank_pattern = ranks or None
+        tuner.peft_config[NAME].rank_pattern = ranks or None
 
     def reset(self, model: nn.Module) -> None:
         """Reset importances and ranks."""
-        tuner = _tuner(model)
+        tuner = tuner_of(model)
         if hasattr(tuner, "rankallocator"):
             tuner.rankallocator.reset_ipt()
-            tuner.peft_config[_NAME].rank_pattern = None
+            tuner.peft_config[NAME].rank_pattern = None
 
     def save(self, model: nn.Module, backbone: Backbone, folder: Path) -> None:
         """Save the ranks that are left: those whose entry in Λ is not zero, so that what was trained is kept.
@@ -233,68 +243,51 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         The allocator's own pattern would not do: a moving average of weights, or a step after the last
         allocation, leaves entries alive that it counts as dropped.
         """
-        tuner = _tuner(model)
+        tuner = tuner_of(model)
         if not hasattr(tuner, "rankallocator"):
             save_peft(cast(Any, model), backbone, folder)
             return
         if self.config.save_as_lora:
             _save_as_lora(model, backbone, folder)
             return
-        config = tuner.peft_config[_NAME]
+        config = tuner.peft_config[NAME]
         tensors, kept = {}, {}
-        for name, layer in _layers(model):
-            alive = _alive(layer)
-            tensors[f"{name}.lora_A"] = layer.lora_A[_NAME][alive]
-            tensors[f"{name}.lora_E"] = layer.lora_E[_NAME][alive]
-            tensors[f"{name}.lora_B"] = layer.lora_B[_NAME][:, alive]
+        for name, layer in adalora_layers(model):
+            alive = alive_ranks(layer)
+            tensors[f"{name}.lora_A"] = layer.lora_A[NAME][alive]
+            tensors[f"{name}.lora_E"] = layer.lora_E[NAME][alive]
+            tensors[f"{name}.lora_B"] = layer.lora_B[NAME][:, alive]
             dropped = [False] * (config.init_r - len(alive))  # of an adapter that was loaded with fewer
             kept[f"{name.removeprefix('base_model.model.')}.lora_E"] = alive.tolist() + dropped
         plain = {**config.to_dict(), "inference_mode": True, "rank_pattern": kept}
         write_adapter(folder, backbone, plain, tensors)
 
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return the low-rank form with s Λ A and B of the ranks that are left, each layer having its own number."""
+        return LowRank(self._plain_factors if self.config.save_as_lora else self._factors)
 
-def _tuner(model: nn.Module) -> Any:
-    return cast(Any, model).base_model
+    def _factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+        scale = self.config.alpha / (self.config.initial_rank + _TINY)  # `ranknum` stays at the first rank in PEFT
+        layers = saved_by_site(saved, "lora_A", "lora_E", "lora_B")
+        return {site: (scale * e * a, b) for site, (a, e, b) in layers.items()}
 
-
-def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    from peft.tuners.adalora import AdaLoraLayer
-
-    for name, module in model.named_modules():
-        if isinstance(module, AdaLoraLayer):
-            yield name, module
-
-
-def _with_frozen_divisor(model: nn.Module) -> nn.Module:
-    """Freeze `ranknum`, which PEFT 0.21 turns trainable when it casts a bf16 adapter to fp32.
-
-    It is never saved, so a trained one would make the saved adapter another than the trained one.
-    """
-    for _, layer in _layers(model):
-        layer.ranknum[_NAME].requires_grad_(False)
-    return model
-
-
-def _alive(layer: Any) -> Tensor:
-    """Return which ranks a layer keeps, bool [initial_rank]; at least one, since PEFT saves no empty matrix."""
-    alive: Tensor = layer.lora_E[_NAME].detach().view(-1) != 0
-    if not bool(alive.any()):
-        alive[0] = True
-    return alive
+    def _plain_factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+        layers = saved_by_site(saved, "lora_A.weight", "lora_B.weight")
+        return {site: (a, b) for site, (a, b) in layers.items()}
 
 
 def _save_as_lora(model: nn.Module, backbone: Backbone, folder: Path) -> None:
     """Compute A' = A Λ s / (ranknum + 1e-5) and B' = B, zero-padded to the largest remaining rank."""
     import torch
 
-    config = _tuner(model).peft_config[_NAME]
-    kept = {name: _alive(layer) for name, layer in _layers(model)}
+    config = tuner_of(model).peft_config[NAME]
+    kept = {name: alive_ranks(layer) for name, layer in adalora_layers(model)}
     rank = max(int(alive.sum()) for alive in kept.values())
     tensors = {}
-    for name, layer in _layers(model):
-        alive, scale = kept[name], layer.scaling[_NAME] / (float(layer.ranknum[_NAME]) + 1e-5)
-        a = (layer.lora_A[_NAME] * layer.lora_E[_NAME] * scale).detach()[alive]
-        b = layer.lora_B[_NAME].detach()[:, alive]
+    for name, layer in adalora_layers(model):
+        alive, scale = kept[name], layer.scaling[NAME] / (float(layer.ranknum[NAME]) + _TINY)
+        a = (layer.lora_A[NAME] * layer.lora_E[NAME] * scale).detach()[alive]
+        b = layer.lora_B[NAME].detach()[:, alive]
         empty = rank - len(a)
         tensors[f"{name}.lora_A.weight"] = torch.cat([a, a.new_zeros(empty, a.shape[1])])
         tensors[f"{name}.lora_B.weight"] = torch.cat([b, b.new_zeros(b.shape[0], empty)], dim=1)
@@ -312,22 +305,3 @@ def _plain_lora(rank: int, targets: str, fan_in_fan_out: bool) -> PeftConfig:
         target_modules=targets,
         fan_in_fan_out=fan_in_fan_out,
     )
-
-
-def _require_ranks(model: nn.Module, config: Any) -> None:
-    """Refuse ranks of other layers than those that are adapted, and layers that keep none or more than there were.
-
-    Raises:
-        ValueError: Naming the layer.
-    """
-    if config.rank_pattern is None:  # a fresh adapter
-        return
-    targets = re.compile(config.target_modules)
-    layers = {f"{name}.lora_E" for name, _ in model.named_modules() if targets.fullmatch(name)}
-    for name in sorted(layers ^ config.rank_pattern.keys()):
-        raise ValueError(f"rank_pattern {'lacks' if name in layers else 'names the unknown'} {name[:200]!r}")
-    for name, kept in config.rank_pattern.items():
-        if len(kept) != config.init_r or not any(kept):
-            raise ValueError(
-                f"rank_pattern of {name} keeps {sum(kept)} of {len(kept)} ranks; {config.init_r} were there"
-            )

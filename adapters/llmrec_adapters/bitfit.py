@@ -41,9 +41,7 @@ class BitFit(PeftMethod[BitFitOptions]):
     summary: ClassVar[str] = "the biases alone"
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.10199"
     Config: ClassVar[type[Options]] = BitFitOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "BITFIT"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:

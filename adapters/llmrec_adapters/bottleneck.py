@@ -49,7 +49,7 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/1902.00751"
     Config: ClassVar[type[Options]] = BottleneckOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=False, batchable=False
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=False
     )
     peft_type: ClassVar[str] = "BOTTLENECK"
 

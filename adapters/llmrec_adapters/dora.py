@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears, transposed
+from llmrec_peft.plugins import (
+    BatchedForm,
+    Capabilities,
+    InputError,
+    Options,
+    PeftMethod,
+    Slot,
+    TargetOptions,
+    low_rank_tensors,
+    pattern,
+    plus_low_rank,
+    saved_by_site,
+    target_linears,
+    transposed,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from torch import Tensor
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, ModelShapes, SavedTensors
 
 
 class DoraOptions(TargetOptions):
@@ -39,7 +55,7 @@ class Dora(PeftMethod[DoraOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.09353"
     Config: ClassVar[type[Options]] = DoraOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=False, nf4=True, mergeable=True, batchable=False
+        encoder=True, decoder=True, int8=False, nf4=True, mergeable=True
     )
     peft_type: ClassVar[str] = "LORA"
 
@@ -62,3 +78,64 @@ class Dora(PeftMethod[DoraOptions]):
         """Return rank · (in + out) + out for each adapted layer."""
         modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
         return sum(self.config.rank * (module.inputs + module.outputs) + module.outputs for module in modules)
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return the low-rank form with a factor for each output."""
+        return DoraRows(self.config.alpha / self.config.rank)
+
+
+class DoraRows(BatchedForm):
+    """y + (g - 1) ⊙ (y - b) + g ⊙ s B A x with y the layer's output, b its bias and g = m / ‖W + s B A‖ by output.
+
+    The norms are computed once, when a slot is filled, from the base's weights; quantized ones are dequantized for it
+    as PEFT does in every pass.
+    """
+
+    ragged: ClassVar[frozenset[str]] = frozenset({"down", "up"})
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The form's name: the scale is in the tensors."""
+        return ("low-rank with magnitudes",)
+
+    def slots(self, saved: SavedTensors, backbone: Backbone) -> dict[str, Slot]:
+        """Return ``down`` [rank, in] and ``up`` [rank, out]; ``stretch`` g - 1 and ``shift`` (1 - g) ⊙ b, fp32 [out].
+
+        Raises:
+            InputError: If a tensor's module is no linear layer of the base.
+        """
+        import torch
+
+        kinds = {module.name: module.kind for module in backbone.shapes.linears}
+        slots = {}
+        for site, (a, b, magnitude) in saved_by_site(
+            saved, "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
+        ).items():
+            if site not in kinds:
+                raise InputError(f"the base has no linear layer {site}")
+            weight, bias = _of_base(backbone.model.get_submodule(site), kinds[site] == "conv1d")
+            update = self._scale * b.float() @ a.float()
+            gain = magnitude.float() / torch.linalg.norm(weight + update.to(weight.device), dim=1).to(a.device)
+            stretch = gain - 1.0
+            shift = torch.zeros_like(stretch) if bias is None else -stretch * bias.to(a.device)
+            up = self._scale * gain[:, None] * b
+            slots[site] = Slot({**low_rank_tensors(a, up), "stretch": stretch, "shift": shift})
+        return slots
+
+    def behind(self, inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor]) -> Tensor:
+        """Return the output by the formula of the class; what is added is summed in fp32."""
+        import torch
+
+        stretched = output + torch.addcmul(slot["shift"][:, None], slot["stretch"][:, None], output)
+        return plus_low_rank(inputs, stretched, slot).to(output.dtype)
+
+
+def _of_base(module: Any, conv1d: bool) -> tuple[Tensor, Tensor | None]:
+    """Return a layer's weight [out, in] and its bias [out], fp32."""
+    from peft.utils.integrations import dequantize_module_weight
+
+    weight, bias = dequantize_module_weight(module).detach().float(), module.bias
+    return weight.T if conv1d else weight, None if bias is None else bias.detach().float()

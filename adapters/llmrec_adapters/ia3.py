@@ -48,7 +48,6 @@ class Ia3(PeftMethod[Ia3Options]):
         int8=True,
         nf4=True,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "IA3"

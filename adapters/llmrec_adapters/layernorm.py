@@ -37,9 +37,7 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
     summary: ClassVar[str] = "the norms alone"
     paper: ClassVar[str] = "https://arxiv.org/abs/2312.11420"
     Config: ClassVar[type[Options]] = LayerNormOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "LN_TUNING"
     grouped_because: ClassVar[str] = "the base's norms are neither LayerNorm nor RMSNorm"
 

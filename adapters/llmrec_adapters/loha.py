@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears
+from llmrec_peft.plugins import (
+    Capabilities,
+    LowRank,
+    Options,
+    PeftMethod,
+    TargetOptions,
+    pattern,
+    saved_by_site,
+    target_linears,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from torch import Tensor
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, SavedTensors
 
 
 class LohaOptions(TargetOptions):
@@ -44,7 +54,6 @@ class Loha(PeftMethod[LohaOptions]):
         int8=True,
         nf4=False,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOHA"
@@ -67,3 +76,27 @@ class Loha(PeftMethod[LohaOptions]):
         """Return 2 · rank · (in + out) for each adapted layer."""
         modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
         return sum(2 * self.config.rank * (module.inputs + module.outputs) for module in modules)
+
+    def batched(self, backbone: Backbone) -> BatchedForm | None:
+        """Return the low-rank form, or None for a rank at which a pass of its own takes fewer multiplications.
+
+        The product of two updates of rank r has rank r² at most: its factors are all products of a column of B₁ with
+        one of B₂, and of a row of A₁ with one of A₂. A token then takes r² · (in + out) multiplications a layer, and
+        in · out by the update itself, which only a pass of one adapter can hold. On a square layer of width 384 ranks
+        up to 13 are mixed. r² is below both sides wherever this holds.
+        """
+        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        mixed = sum(self.config.rank**2 * (module.inputs + module.outputs) for module in modules)
+        grouped = sum(module.inputs * module.outputs for module in modules)
+        return LowRank(self._factors) if mixed <= grouped else None
+
+    def _factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+        scale = self.config.alpha / self.config.rank
+        layers = saved_by_site(saved, "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+        return {
+            site: (
+                (a1[:, None] * a2[None]).flatten(0, 1) * scale,
+                (b1[:, :, None] * b2[:, None]).flatten(1),
+            )
+            for site, (b1, a1, b2, a2) in layers.items()
+        }

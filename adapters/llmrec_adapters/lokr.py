@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from llmrec_adapters.forms.kronecker import KroneckerRows
 from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, ModuleShape
 
 
 class LokrOptions(TargetOptions):
@@ -47,7 +48,6 @@ class Lokr(PeftMethod[LokrOptions]):
         int8=True,
         nf4=False,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOKR"
@@ -78,6 +78,10 @@ class Lokr(PeftMethod[LokrOptions]):
         rank = self.config.rank
         whole = rank >= max(large_in, large_out) / 2
         return small_in * small_out + (large_in * large_out if whole else rank * (large_in + large_out))
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return the Kronecker form with C, B and A; a factor that is trained whole is a product with the identity."""
+        return KroneckerRows(self.config.factor, self.config.alpha / self.config.rank)
 
 
 def factors(side: int, factor: int) -> tuple[int, int]:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears, transposed
+from llmrec_peft.plugins import (
+    Capabilities,
+    LowRank,
+    Options,
+    PeftMethod,
+    TargetOptions,
+    pattern,
+    saved_by_site,
+    target_linears,
+    transposed,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from torch import nn
+    from torch import Tensor, nn
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, SavedTensors
 
 
 class LoraOptions(TargetOptions):
@@ -55,9 +66,7 @@ class Lora(PeftMethod[LoraOptions]):
     summary: ClassVar[str] = "low-rank updates beside the attention's projections"
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
     Config: ClassVar[type[Options]] = LoraOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "LORA"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
@@ -113,6 +122,16 @@ class Lora(PeftMethod[LoraOptions]):
         """Return rank · (in + out) for each adapted layer."""
         modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
         return sum(self.config.rank * (module.inputs + module.outputs) for module in modules)
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return the low-rank form with s A and B; a start other than zero is saved as a LoRA of twice the rank."""
+        return LowRank(self._factors)
+
+    def _factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+        rank = self.config.rank
+        scale = self.config.alpha / (math.sqrt(rank) if self.config.rslora else rank)
+        layers = saved_by_site(saved, "lora_A.weight", "lora_B.weight")
+        return {site: (scale * a, b) for site, (a, b) in layers.items()}
 
     def learning_rate_factor(self, parameter: str) -> float:
         """Return `rate_ratio` for parameters of B, else 1."""

@@ -24,9 +24,7 @@ class NoAdapter(AdapterMethod[NoOptions]):
 
     summary: ClassVar[str] = "the frozen model as it is; only head and tables are trained"
     Config: ClassVar[type[Options]] = NoOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
 
     def attach(self, backbone: Backbone) -> nn.Module:
         """Return the model untouched."""

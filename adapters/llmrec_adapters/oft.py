@@ -47,9 +47,7 @@ class Oft(PeftMethod[OftOptions]):
     summary: ClassVar[str] = "inputs turned by block-diagonal rotations"
     paper: ClassVar[str] = "https://arxiv.org/abs/2306.07280"
     Config: ClassVar[type[Options]] = OftOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "OFT"
     conv1d: ClassVar[bool] = False
 

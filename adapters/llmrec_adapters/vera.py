@@ -41,9 +41,7 @@ class Vera(PeftMethod[VeraOptions]):
     summary: ClassVar[str] = "scaling vectors around random matrices that all layers share"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.11454"
     Config: ClassVar[type[Options]] = VeraOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "VERA"
     rank_within_width: ClassVar[bool] = False  # the random matrices may be wider than the model
 

@@ -81,7 +81,7 @@ class BatchedForm(ABC):
     """Names of tensors whose first axis differs from adapter to adapter; zeros behind it have to change nothing."""
     front: ClassVar[Literal["embeddings", "keys", None]] = None
     """What stands in front of a text: nothing; the tensor ``embeddings`` [tokens, width] of the site `MODEL`, in the
-    sequence; or ``keys`` and ``values`` [tokens, depth, kv_heads · head_dim] of `MODEL`, in each layer's attention."""
+    sequence; or ``keys`` and ``values`` [tokens, depth, kv_heads, head_dim] of `MODEL`, in each layer's attention."""
 
     @property
     @abstractmethod

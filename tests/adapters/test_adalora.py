@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from llmrec_adapters.adalora import AdaLora, AdaLoraOptions
+from safetensors.torch import load_file
 
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.errors import InputError
@@ -172,3 +173,25 @@ def test_divisor_of_the_scale_stays_frozen(precision: str, fresh: Fresh) -> None
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         validated(AdaLoraOptions, options, "adapter")
+
+
+def test_a_saved_adapter_is_loaded_in_fp32_on_a_base_in_bf16(fresh: Fresh, tmp_path: Path) -> None:
+    """PEFT makes matrices of the ranks that are left in the base's format, which rounds what was trained."""
+    backbone = fresh("tiny-llama", precision="bf16")
+    method = AdaLora(AdaLoraOptions(rank=2, initial_rank=4, layers="top-2"))
+    model = method.attach(backbone)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+            if "lora_E" in name:
+                parameter[1] = 0.0
+    method.save(model, backbone, tmp_path)
+    backbone.detach()
+    loaded = {name: p for name, p in method.load(backbone, tmp_path).named_parameters() if p.requires_grad}
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert {name.removesuffix(".default") for name in loaded} == stored.keys()
+    for name, parameter in loaded.items():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, stored[name.removesuffix(".default")])

@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions, pattern, target_linears
+from llmrec_peft.plugins import (
+    Capabilities,
+    InputError,
+    LowRank,
+    Options,
+    PeftMethod,
+    TargetOptions,
+    pattern,
+    saved_by_site,
+    target_linears,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from torch import Tensor
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, SavedTensors
 
 
 class MissOptions(TargetOptions):
@@ -33,9 +44,7 @@ class Miss(PeftMethod[MissOptions]):
     summary: ClassVar[str] = "one small matrix a layer, shared by blocks of its inputs"
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.15371"
     Config: ClassVar[type[Options]] = MissOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "MISS"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
@@ -49,3 +58,21 @@ class Miss(PeftMethod[MissOptions]):
         """rank · out for each adapted layer."""
         found = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
         return sum(self.config.rank * module.outputs for module in found)
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """The low-rank form, which makes rows of this method share a pass with rows of others: S is a matrix too."""
+        return LowRank(_factors)
+
+
+def _factors(saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return S [rank, in], in which every block of `rank` inputs has an identity, and D [out, rank] of each layer."""
+    import torch
+
+    widths = {module.name: module.inputs for module in backbone.shapes.linears}
+    found = {}
+    for site, (block,) in saved_by_site(saved, "miss_block").items():
+        if site not in widths:
+            raise InputError(f"the base has no linear layer {site}")
+        rank = len(block)
+        found[site] = torch.eye(rank).repeat(1, -(-widths[site] // rank))[:, : widths[site]], block.T
+    return found
