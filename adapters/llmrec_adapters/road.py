@@ -37,9 +37,7 @@ class Road(PeftMethod[RoadOptions]):
     summary: ClassVar[str] = "outputs turned and scaled in pairs"
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.00119"
     Config: ClassVar[type[Options]] = RoadOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "ROAD"
     conv1d: ClassVar[bool] = False
 
