@@ -42,6 +42,7 @@ from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, SavedTensors, Slot
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.backbone.low_rank import LowRank, low_rank_tensors, plus_low_rank, saved_by_site
+from llmrec_peft.backbone.positions import first_position, token_room
 from llmrec_peft.backbone.shapes import ModelShapes, ModuleShape
 from llmrec_peft.backbone.through_peft.attach import attach_peft, load_peft, save_peft, whole_or_bare
 from llmrec_peft.backbone.through_peft.files import read_adapter, require_tensors, write_adapter
@@ -125,6 +126,7 @@ __all__ = [
     "as_texts",
     "attach_peft",
     "file_below",
+    "first_position",
     "interactions_table",
     "layers_refusal",
     "lines_of_rows",
@@ -147,6 +149,7 @@ __all__ = [
     "sublayers",
     "table",
     "target_linears",
+    "token_room",
     "transposed",
     "whole_or_bare",
     "without_markup",

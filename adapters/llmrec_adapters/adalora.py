@@ -125,7 +125,6 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         int8=True,
         nf4=True,
         mergeable=True,
-        batchable=True,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "ADALORA"

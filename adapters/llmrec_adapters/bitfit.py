@@ -18,7 +18,7 @@ from llmrec_peft.plugins import (
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, ModuleShape
 
 
 class BitFitOptions(Options):
@@ -41,9 +41,7 @@ class BitFit(PeftMethod[BitFitOptions]):
     summary: ClassVar[str] = "the biases alone"
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.10199"
     Config: ClassVar[type[Options]] = BitFitOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "BITFIT"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
@@ -63,6 +61,12 @@ class BitFit(PeftMethod[BitFitOptions]):
         if not facts.biased:
             return f"a {facts.model_type} of this configuration has no biases to tune"
         return super().refusal(facts, quantization)
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return differences of biases by rows."""
+        from llmrec_adapters.forms.shift import Shifts
+
+        return Shifts()
 
     def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
         chosen = set(adapted_layers(self.config.layers, shapes.depth))

@@ -11,7 +11,7 @@ from llmrec_peft.plugins import Capabilities, Layers, Options, PeftMethod, adapt
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, ModuleShape
 
 
 class BottleneckOptions(Options):
@@ -49,7 +49,7 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/1902.00751"
     Config: ClassVar[type[Options]] = BottleneckOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=False, batchable=False
+        encoder=True, decoder=True, int8=True, nf4=True, mergeable=False
     )
     peft_type: ClassVar[str] = "BOTTLENECK"
 
@@ -74,6 +74,14 @@ class Bottleneck(PeftMethod[BottleneckOptions]):
         """Return 2 · size · width + size + width for each network."""
         size, width = self.config.size, shapes.width
         return len(self._blocks(shapes)) * (2 * size * width + size + width)
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return networks by rows; inner widths may differ, activation and mode may not."""
+        from llmrec_adapters.forms.network import Networks
+
+        beside = self.config.mode == "parallel"
+        reads = {last.name: first.name for first, last in self._blocks(backbone.shapes)} if beside else {}
+        return Networks(self.config.activation, self.config.scale, reads)
 
     def _blocks(self, shapes: ModelShapes) -> list[tuple[ModuleShape, ModuleShape]]:
         """Return the first and the last linear layer of every block that gets a network."""

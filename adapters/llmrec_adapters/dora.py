@@ -55,7 +55,7 @@ class Dora(PeftMethod[DoraOptions]):
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.09353"
     Config: ClassVar[type[Options]] = DoraOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=False, nf4=True, mergeable=True, batchable=True
+        encoder=True, decoder=True, int8=False, nf4=True, mergeable=True
     )
     peft_type: ClassVar[str] = "LORA"
 

@@ -28,9 +28,10 @@ class Full(PeftMethod[FullOptions]):
     summary: ClassVar[str] = "every parameter: the reference that adapters are compared with"
     Config: ClassVar[type[Options]] = FullOptions
     capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=False, nf4=False, mergeable=True, batchable=False
+        encoder=True, decoder=True, int8=False, nf4=False, mergeable=True
     )
     peft_type: ClassVar[str] = "FULL"
+    grouped_because: ClassVar[str] = "every module has weights of its own, so that rows share no product with the base"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return our tuner's configuration."""

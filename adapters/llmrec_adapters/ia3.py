@@ -19,7 +19,7 @@ from llmrec_peft.plugins import (
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, ModuleShape
 
 
 class Ia3Options(TargetOptions):
@@ -48,7 +48,6 @@ class Ia3(PeftMethod[Ia3Options]):
         int8=True,
         nf4=True,
         mergeable=True,
-        batchable=False,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "IA3"
@@ -69,6 +68,12 @@ class Ia3(PeftMethod[Ia3Options]):
         """Return out for each key and value layer, in for each feed-forward layer."""
         scaled, feedforward = self._modules(shapes)
         return sum(module.outputs for module in scaled) + sum(module.inputs for module in feedforward)
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return vectors by rows."""
+        from llmrec_adapters.forms.scaling import Scalings
+
+        return Scalings(self.config.feedforward)
 
     def _modules(self, shapes: ModelShapes) -> tuple[list[ModuleShape], list[ModuleShape]]:
         scaled = target_linears(shapes, self.config.targets or "key-value", self.config.layers)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor, nn
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes
 
 
 class LayerNormOptions(Options):
@@ -37,10 +37,9 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
     summary: ClassVar[str] = "the norms alone"
     paper: ClassVar[str] = "https://arxiv.org/abs/2312.11420"
     Config: ClassVar[type[Options]] = LayerNormOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "LN_TUNING"
+    grouped_because: ClassVar[str] = "the base's norms are neither LayerNorm nor RMSNorm"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Return PEFT's configuration."""
@@ -63,6 +62,14 @@ class LayerNorm(PeftMethod[LayerNormOptions]):
     def parameter_count(self, shapes: ModelShapes) -> int:
         """Return the number of the norms' parameters."""
         return sum(module.parameters for module in norms_of(shapes, self.config.layers))
+
+    def batched(self, backbone: Backbone) -> BatchedForm | None:
+        """Return scales and shifts by rows; None where the base's norms are no LayerNorm or RMSNorm."""
+        from llmrec_adapters.forms.norm import Norms, norm_kind
+
+        modules = norms_of(backbone.shapes, self.config.layers)
+        kind = norm_kind([backbone.model.get_submodule(module.name) for module in modules])
+        return None if kind is None else Norms(kind)
 
 
 def _layers(model: nn.Module) -> Iterator[Any]:

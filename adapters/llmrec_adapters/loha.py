@@ -54,7 +54,6 @@ class Loha(PeftMethod[LohaOptions]):
         int8=True,
         nf4=False,
         mergeable=True,
-        batchable=True,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOHA"

@@ -48,7 +48,6 @@ class Lokr(PeftMethod[LokrOptions]):
         int8=True,
         nf4=False,
         mergeable=True,
-        batchable=True,
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOKR"

@@ -66,9 +66,7 @@ class Lora(PeftMethod[LoraOptions]):
     summary: ClassVar[str] = "low-rank updates beside the attention's projections"
     paper: ClassVar[str] = "https://arxiv.org/abs/2106.09685"
     Config: ClassVar[type[Options]] = LoraOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "LORA"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:

@@ -10,7 +10,7 @@ from llmrec_peft.plugins import AdapterMethod, Capabilities, Options, read_adapt
 if TYPE_CHECKING:
     from torch import nn
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes
 
 _CONFIG = {"peft_type": "NONE", "task_type": "FEATURE_EXTRACTION", "inference_mode": True}
 
@@ -24,9 +24,7 @@ class NoAdapter(AdapterMethod[NoOptions]):
 
     summary: ClassVar[str] = "the frozen model as it is; only head and tables are trained"
     Config: ClassVar[type[Options]] = NoOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
 
     def attach(self, backbone: Backbone) -> nn.Module:
         """Return the model untouched."""
@@ -52,6 +50,12 @@ class NoAdapter(AdapterMethod[NoOptions]):
     def parameter_count(self, shapes: ModelShapes) -> int:
         """Return 0."""
         return 0
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return rows of the base as it is."""
+        from llmrec_adapters.forms.unchanged import Unchanged
+
+        return Unchanged()
 
     @classmethod
     def register_with_peft(cls) -> None:

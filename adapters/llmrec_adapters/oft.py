@@ -20,7 +20,7 @@ from llmrec_peft.plugins import (
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes, ModuleShape
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, ModuleShape
 
 
 class OftOptions(TargetOptions):
@@ -47,9 +47,7 @@ class Oft(PeftMethod[OftOptions]):
     summary: ClassVar[str] = "inputs turned by block-diagonal rotations"
     paper: ClassVar[str] = "https://arxiv.org/abs/2306.07280"
     Config: ClassVar[type[Options]] = OftOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "OFT"
     conv1d: ClassVar[bool] = False
 
@@ -76,6 +74,12 @@ class Oft(PeftMethod[OftOptions]):
         if said is None and facts.width % self.config.block_size:
             said = f"adapter.block_size: {self.config.block_size} does not divide the model's width {facts.width}"
         return said
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return rotations by rows; only block sizes have to agree."""
+        from llmrec_adapters.forms.rotation import Rotations
+
+        return Rotations(self.config.block_size, self.config.terms)
 
     def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
         modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes
 
 _CACHING_ENCODERS = frozenset("bert camembert electra ernie roberta xlm-roberta".split())
 """Encoders whose layers take cached keys and values; the others have nowhere to put a prefix."""
@@ -51,7 +51,6 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
         int8=True,
         nf4=True,
         mergeable=False,
-        batchable=False,
         starts_as_identity=False,
         gradient_checkpointing=False,
     )
@@ -94,3 +93,14 @@ class Prefix(VirtualTokenMethod[PrefixOptions]):
         if facts.kind == "encoder" and facts.model_type not in _CACHING_ENCODERS:
             return f"the layers of {facts.model_type} take no cached keys, so a prefix has no place in it"
         return None
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return the form whose keys and values stand before each row's text."""
+        from llmrec_adapters.through_peft.virtual_form import KeysBefore
+
+        return KeysBefore(self._sizes)
+
+    def _sizes(self, backbone: Backbone) -> tuple[int, int, int]:
+        """Return layers, heads of keys and values, and width of a head, by which PEFT divides a prefix."""
+        config: Any = self.saved_config(backbone)
+        return config.num_layers, config.num_attention_heads, config.token_dim // config.num_attention_heads

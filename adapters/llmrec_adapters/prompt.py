@@ -10,7 +10,7 @@ from llmrec_peft.plugins import Capabilities, Options
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes
 
 
 class PromptOptions(VirtualTokenOptions):
@@ -37,7 +37,6 @@ class Prompt(VirtualTokenMethod[PromptOptions]):
         int8=True,
         nf4=True,
         mergeable=False,
-        batchable=False,
         starts_as_identity=False,
     )
     peft_type: ClassVar[str] = "PROMPT_TUNING"
@@ -57,3 +56,9 @@ class Prompt(VirtualTokenMethod[PromptOptions]):
     def parameter_count(self, shapes: ModelShapes) -> int:
         """Return num_virtual_tokens · width."""
         return self.config.num_virtual_tokens * shapes.width
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return the form whose embeddings stand before each row's text."""
+        from llmrec_adapters.through_peft.virtual_form import EmbeddingsBefore
+
+        return EmbeddingsBefore()

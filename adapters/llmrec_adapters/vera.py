@@ -11,7 +11,7 @@ from llmrec_peft.plugins import Capabilities, Options, PeftMethod, TargetOptions
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from llmrec_peft.plugins import Backbone, ModelShapes
+    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, ModuleShape
 
 
 class VeraOptions(TargetOptions):
@@ -41,9 +41,7 @@ class Vera(PeftMethod[VeraOptions]):
     summary: ClassVar[str] = "scaling vectors around random matrices that all layers share"
     paper: ClassVar[str] = "https://arxiv.org/abs/2310.11454"
     Config: ClassVar[type[Options]] = VeraOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=False
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "VERA"
     rank_within_width: ClassVar[bool] = False  # the random matrices may be wider than the model
 
@@ -51,7 +49,7 @@ class Vera(PeftMethod[VeraOptions]):
         """Return PEFT's configuration."""
         from peft import VeraConfig
 
-        modules = target_linears(backbone.shapes, self.config.targets or "query-value", self.config.layers)
+        modules = self._modules(backbone.shapes)
         return VeraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self.config.rank,
@@ -65,5 +63,13 @@ class Vera(PeftMethod[VeraOptions]):
 
     def parameter_count(self, shapes: ModelShapes) -> int:
         """Return rank + out for each adapted layer."""
-        modules = target_linears(shapes, self.config.targets or "query-value", self.config.layers)
-        return sum(self.config.rank + module.outputs for module in modules)
+        return sum(self.config.rank + module.outputs for module in self._modules(shapes))
+
+    def batched(self, backbone: Backbone) -> BatchedForm:
+        """Return vectors by rows around the random matrices of all rows that have the same ones."""
+        from llmrec_adapters.forms.projections import SharedProjections
+
+        return SharedProjections(self.config.rank, self.config.seed, self._modules(backbone.shapes))
+
+    def _modules(self, shapes: ModelShapes) -> list[ModuleShape]:
+        return target_linears(shapes, self.config.targets or "query-value", self.config.layers)

@@ -32,7 +32,6 @@ class Capabilities:
         int8: Trains on 8-bit weights.
         nf4: Trains on 4-bit weights.
         mergeable: Can be folded into the base weights.
-        batchable: Rows of one batch may use adapters of several tenants (declared here, proved by serving).
         starts_as_identity: A fresh adapter does not change the model's output.
         gradient_checkpointing: Trains with activations recomputed in the backward pass.
         mergeable_quantized: If mergeable, into 8-bit and 4-bit weights too.
@@ -43,7 +42,6 @@ class Capabilities:
     int8: bool
     nf4: bool
     mergeable: bool
-    batchable: bool
     starts_as_identity: bool = True
     gradient_checkpointing: bool = True
     mergeable_quantized: bool = True
@@ -74,6 +72,8 @@ class AdapterMethod(ABC, Generic[C]):
     """The method's options."""
     capabilities: ClassVar[Capabilities]
     """What it can do."""
+    grouped_because: ClassVar[str] = "it has no form for mixed batches"
+    """Why `batched` returns None, where it does: what the conformance suite says of the method's rows."""
 
     def __init__(self, config: C) -> None:
         self.config = config

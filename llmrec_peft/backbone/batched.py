@@ -81,12 +81,15 @@ class BatchedForm(ABC):
     """Names of tensors whose first axis differs from adapter to adapter; zeros behind it have to change nothing."""
     front: ClassVar[Literal["embeddings", "keys", None]] = None
     """What stands in front of a text: nothing; the tensor ``embeddings`` [tokens, width] of the site `MODEL`, in the
-    sequence; or ``keys`` and ``values`` [tokens, depth, kv_heads · head_dim] of `MODEL`, in each layer's attention."""
+    sequence; or ``keys`` and ``values`` [tokens, depth, kv_heads, head_dim] of `MODEL`, in each layer's attention."""
 
     @property
     @abstractmethod
     def key(self) -> tuple[object, ...]:
-        """What adapters have to share to be computed together; begins with the form's name."""
+        """What adapters have to share to be computed together; begins with the form's name.
+
+        It is read after `slots`, from which a form may take a part of it: a digest of what its adapters share.
+        """
 
     @abstractmethod
     def slots(self, saved: SavedTensors, backbone: Backbone) -> dict[str, Slot]:

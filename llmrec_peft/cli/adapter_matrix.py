@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from llmrec_peft.backbone.adapter import Capabilities
-from llmrec_peft.testing.results import PRECISIONS, SUITE, code_digest, shipped_results
+from llmrec_peft.testing.results import GROUPED, PRECISIONS, SUITE, code_digest, shipped_results
 
 KINDS = ("encoder", "decoder")
 _MARKS = {"proved": "yes", "refused": "no", "declared": "(yes)", "undeclared": "(no)", "failed": "FAILED"}
@@ -24,7 +24,8 @@ def matrix_of(name: str, capabilities: Capabilities) -> dict[str, Any]:
         capabilities: Its declaration.
 
     Returns:
-        ``encoder`` and ``decoder``, each with a word a precision; ``mergeable`` and ``batchable`` with one word each.
+        ``encoder`` and ``decoder``, each with a word a precision; ``mergeable`` and ``mixing`` with one word each;
+        ``grouped_because``, the reason where rows of the method do not share a pass with rows of other adapters.
     """
     shipped = shipped_results(name)
     code = code_digest(name) if shipped else ""
@@ -45,8 +46,19 @@ def matrix_of(name: str, capabilities: Capabilities) -> dict[str, Any]:
         matrix["mergeable"] = "failed"
     else:
         matrix["mergeable"] = "proved" if True in merged else "declared"
-    matrix["batchable"] = "unproved" if capabilities.batchable else "no"
-    return matrix
+    return matrix | _mixing([cell["checks"]["mixing"] for _, cell in cells if "mixing" in cell["checks"]])
+
+
+def _mixing(outcomes: list[dict[str, Any]]) -> dict[str, str | None]:
+    """Return whether rows of the method share passes with rows of other adapters, and if not, why."""
+    grouped = [one["note"].removeprefix(GROUPED) for one in outcomes if one.get("note", "").startswith(GROUPED)]
+    if not all(one["ok"] for one in outcomes):
+        word = "failed"
+    elif len(grouped) == len(outcomes):
+        word = "grouped" if grouped else "unproved"
+    else:
+        word = "partly" if grouped else "proved"
+    return {"mixing": word, "grouped_because": grouped[0] if grouped else None}
 
 
 def declared(capabilities: Capabilities) -> dict[str, bool]:
@@ -55,13 +67,17 @@ def declared(capabilities: Capabilities) -> dict[str, bool]:
 
 
 def matrix_row(matrix: dict[str, Any]) -> list[str]:
-    """Return the cells of the table: four for encoders, four for decoders, mergeable, batchable."""
+    """Return the cells of the table: four for encoders, four for decoders, mergeable, mixing."""
     cells = [_MARKS[matrix[kind][precision]] for kind in KINDS for precision in PRECISIONS]
     merging = {"proved": "yes", "declared": "(yes)", "failed": "FAILED"}.get(matrix["mergeable"], matrix["mergeable"])
-    return [*cells, merging, matrix["batchable"]]
+    mixing = {"proved": "yes", "failed": "FAILED"}.get(matrix["mixing"], matrix["mixing"])
+    return [*cells, merging, mixing]
 
 
-LEGEND = "yes, no: proved by the conformance suite; (yes), (no): declared by the method; batchable: across tenants"
+LEGEND = (
+    "yes, no: proved by the conformance suite; (yes), (no): declared by the method\n"
+    "mixing: rows of many tenants' adapters in one pass; grouped: rows of each tenant in a pass of their own"
+)
 
 
 def _word(cells: list[tuple[str, dict[str, Any]]], kind: str, precision: str, capabilities: Capabilities) -> str:

@@ -29,8 +29,8 @@ def list_plugins(
     """List the installed adapters, heads, signals, readers, recipes and backbones.
 
     Plugins of other packages are listed too. `llmrec list adapters` also shows where each method works: in encoders or
-    decoders, in which precision, whether it can be merged and batched. `llmrec list recipes --json` also has the data,
-    heads, signals and language model of each, and what it reached on real data.
+    decoders, in which precision, whether it can be merged, and whether rows of many tenants share a pass. `llmrec list
+    recipes --json` also has the data, heads, signals and language model of each, and what it reached on real data.
 
     Examples:
       llmrec list
@@ -76,8 +76,11 @@ def _print_matrix(rows: list[dict[str, Any]]) -> None:
     """Print where each method works, then what each is."""
     cells = [[row["name"], *matrix_row(row["matrix"])] for row in rows if row.get("matrix")]
     columns = ["method", *(f"{kind[:3]} {precision}" for kind in KINDS for precision in PRECISIONS)]
-    print_table("", [*columns, "mergeable", "batchable"], cells)
+    print_table("", [*columns, "mergeable", "mixing"], cells)
     print_line(LEGEND)
+    for row in rows:
+        if (why := row.get("matrix", {}).get("grouped_because")) is not None:
+            print_line(f"{row['name']} is grouped: {why}")
     print_line("")
     _print_summaries("", rows)
     _warn(rows)

@@ -43,10 +43,10 @@ class TenantAdapter:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, recipe: Recipe) -> None:
+        self.folder = folder
         self.manifest = manifest
+        self.recipe = recipe
         self.dropped = False
-        self._folder = folder
-        self._recipe = recipe
         self._tree: BareTree | None = None
         self._encoder: TextEncoder | None = None
 
@@ -65,10 +65,10 @@ class TenantAdapter:
         if self._tree is not None:
             self._tree.restore()
             return
-        section = self._recipe.backbone
+        section = self.recipe.backbone
         frozen = list(backbone.model.modules())
         try:
-            tuned = load_adapter(self._folder, self.manifest, self._recipe, backbone)
+            tuned = load_adapter(self.folder, self.manifest, self.recipe, backbone)
             encoder = backbone.reads(section).encoder(tuned, frozen)
             encoder = encoder.to(backbone.device).eval().requires_grad_(False)
         except BaseException:
@@ -99,7 +99,25 @@ def load_adapter(folder: Path, manifest: Manifest, recipe: Recipe, backbone: Bac
     Raises:
         InputError: If the files are not those of the manifest, or the adapter does not fit.
     """
-    sealed, choice = SealedFolder(folder, manifest), recipe.adapter
+    choice = recipe.adapter
+    with adapter_files(folder, manifest, backbone) as place:
+        tuned: nn.Module = registry.get("adapters", choice.method)(choice.config).load(backbone, place)
+        return tuned
+
+
+@contextlib.contextmanager
+def adapter_files(folder: Path, manifest: Manifest, backbone: Backbone) -> Iterator[Path]:
+    """Copy a run's adapter, verified, into a folder of this process that is there inside the block.
+
+    Args:
+        folder: Run folder; messages of the block name it in place of the copy's.
+        manifest: Its manifest.
+        backbone: The base, whose size bounds that of the files.
+
+    Raises:
+        InputError: If the files are not those of the manifest.
+    """
+    sealed = SealedFolder(folder, manifest)
     room = SLACK_BYTES + BYTES_OF_PARAMETER * sum(parameter.numel() for parameter in backbone.model.parameters())
     with tempfile.TemporaryDirectory(prefix="llmrec-adapter-") as place:
         try:
@@ -108,8 +126,7 @@ def load_adapter(folder: Path, manifest: Manifest, recipe: Recipe, backbone: Bac
         except OSError as error:
             raise InputError(f"{place}: {error.strerror or error}; the adapter's files are copied there") from None
         try:
-            tuned: nn.Module = registry.get("adapters", choice.method)(choice.config).load(backbone, Path(place))
-            return tuned
+            yield Path(place)
         except InputError as error:
             raise InputError(str(error).replace(place, str(folder))) from None
 

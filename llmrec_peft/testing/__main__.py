@@ -133,7 +133,8 @@ def _cells(given: argparse.Namespace) -> list[tuple[str, str, str]]:
 def _print_cell(result: CellResult, debug: bool) -> None:
     """Print one line per cell, and one per failed check."""
     where = f"{result.method} on {result.backbone} in {result.precision}"
-    note(f"{where}: {result.status} ({result.seconds:.1f} s)")
+    mixing = f"; mixing: {result.mixing}" if result.mixing else ""
+    note(f"{where}: {result.status} ({result.seconds:.1f} s){mixing}")
     _print_failures(result, debug)
 
 

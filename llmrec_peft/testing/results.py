@@ -14,11 +14,15 @@ from llmrec_peft import registry
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.backbone import through_peft
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving import mixing
 
 FILE = "conformance.json"
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
-SUITE = 1
+SUITE = 2
 """Version of the suite's rules; cells proved under other rules are run again."""
+GROUPED = "grouped: "
+"""Beginning of the note of the check `mixing` where a method's rows are run in passes of their own; the reason follows.
+"""
 _STACK = ("torch", "transformers", "peft", "bitsandbytes")
 
 Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
@@ -92,9 +96,10 @@ def shipped_results(method: str) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def code_digest(method: str) -> str:
-    """Digest a method's module, those that it imports from its own package, and what PEFT methods share.
+    """Digest a method's module, those that it imports from its own package, and what methods share.
 
-    The shared part is in the core, behind `llmrec_peft.plugins`; a change of it makes the proofs of all methods old.
+    The shared part is in the core: what lies behind `llmrec_peft.plugins` for methods through PEFT, and what runs mixed
+    batches; a change of it makes the proofs of all methods old.
     """
     module = registry.plugins("adapters")[method].entry_point.module
     top = module.partition(".")[0]
@@ -119,9 +124,13 @@ def code_digest(method: str) -> str:
 
 
 def _shared_sources() -> dict[str, bytes]:
-    """Return the sources of what PEFT methods share, by module."""
-    folder = Path(through_peft.__file__).parent
-    return {f"{through_peft.__name__}.{file.stem}": file.read_bytes() for file in sorted(folder.glob("*.py"))}
+    """Return the sources of what methods share, by module: through PEFT, and in mixed batches."""
+    return {
+        f"{package.__name__}.{file.stem}": file.read_bytes()
+        for package in (through_peft, mixing)
+        for folder in package.__path__
+        for file in sorted(Path(folder).glob("*.py"))
+    }
 
 
 def _package_folder(method: str) -> Path | None:

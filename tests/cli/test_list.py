@@ -36,7 +36,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict], dict]:
 def test_without_results_everything_is_declared(shipped: Callable[[dict], dict]) -> None:
     matrix = shipped({})
     assert set(matrix["encoder"].values()) == set(matrix["decoder"].values()) == {"declared"}
-    assert (matrix["mergeable"], matrix["batchable"]) == ("declared", "unproved")
+    assert (matrix["mergeable"], matrix["mixing"], matrix["grouped_because"]) == ("declared", "unproved", None)
 
 
 def test_results_decide_by_kind_and_precision(shipped: Callable[[dict], dict]) -> None:
@@ -72,6 +72,19 @@ def test_one_wrong_merge_is_not_hidden_by_a_right_one(shipped: Callable[[dict], 
     assert matrix["mergeable"] == "failed"
 
 
+def test_mixing_is_proved_grouped_with_its_reason_or_failed(shipped: Callable[[dict], dict]) -> None:
+    def mixing(*outcomes: dict) -> tuple[str, str | None]:
+        cells = {f"b{at}": {"fp32": {**cell("passed"), "checks": {"mixing": one}}} for at, one in enumerate(outcomes)}
+        matrix = shipped(cells)
+        return matrix["mixing"], matrix["grouped_because"]
+
+    proved, grouped = {"ok": True, "note": "4 rows"}, {"ok": True, "note": "grouped: it rewrites every weight"}
+    assert mixing(proved, proved) == ("proved", None)
+    assert mixing(grouped) == ("grouped", "it rewrites every weight")
+    assert mixing(proved, grouped) == ("partly", "it rewrites every weight")
+    assert mixing(proved, {"ok": False, "note": "row 3 differs"})[0] == "failed"
+
+
 def test_every_method_has_a_row_with_every_cell(llmrec: Command) -> None:
     rows = json.loads(llmrec("list", "adapters", "--json").stdout)
     assert [row["name"] for row in rows] == list(registry.plugins("adapters"))
@@ -79,14 +92,15 @@ def test_every_method_has_a_row_with_every_cell(llmrec: Command) -> None:
         assert row["error"] is None
         for kind in ("encoder", "decoder"):
             assert list(row["matrix"][kind]) == list(results.PRECISIONS)
-        assert row["matrix"]["batchable"] == ("unproved" if row["capabilities"]["batchable"] else "no")
+        assert row["matrix"]["mixing"] in ("proved", "grouped", "partly", "unproved")
+        assert (row["matrix"]["grouped_because"] is None) == (row["matrix"]["mixing"] not in ("grouped", "partly"))
 
 
 def test_matrix_for_people(llmrec: Command) -> None:
     done = llmrec("list", "adapters")
     assert done.returncode == 0
     assert "enc nf4" in done.stdout
-    assert "batchable" in done.stdout
+    assert "mixing" in done.stdout
     assert "proved by the conformance suite" in done.stdout
 
 

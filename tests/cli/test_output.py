@@ -173,7 +173,7 @@ def test_piped_command_prints_whole_tables(tmp_path: Path) -> None:
     heading = next(line for line in done.stdout.splitlines() if line.startswith("method"))
     assert heading.split("  ")[0] == "method"
     assert "enc fp32" in heading
-    assert heading.endswith("batchable")
+    assert heading.endswith("mixing")
 
 
 def test_recommend_and_compare_at_80_columns(tiny_run: Path, llmrec: Command) -> None:

@@ -180,7 +180,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_loaded(
     with pytest.raises(InputError, match="exists already"):
         parity(tiny_run, Serving(merge=True, out=tmp_path))
     lora = registry.get("adapters", "lora")
-    fixed = type(lora.capabilities)(encoder=True, decoder=True, int8=True, nf4=False, mergeable=False, batchable=True)
+    fixed = type(lora.capabilities)(encoder=True, decoder=True, int8=True, nf4=False, mergeable=False)
     monkeypatch.setattr(lora, "capabilities", fixed)
     with pytest.raises(InputError, match="adapter 'lora' cannot be merged"):
         parity(tiny_run, Serving(merge=True))

@@ -1,1 +1,1 @@
-"""Forms: how rows of a mixed batch are computed where a method's own file is not the place for it."""
+"""Forms: how rows of one pass are changed at a module, each by its own adapter; one file an arithmetic."""

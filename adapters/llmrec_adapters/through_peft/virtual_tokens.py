@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmrec_peft.plugins import InputError
+from llmrec_peft.plugins import InputError, first_position, token_room
 
 
 class VirtualTokens(nn.Module):
@@ -31,7 +31,8 @@ class VirtualTokens(nn.Module):
         self.peft_model = peft_model
         self._tokens = tokens
         self._in_sequence = in_sequence
-        self._first = _first_position(peft_model)
+        self._first = first_position(peft_model)
+        self._room = token_room(peft_model)
         if not in_sequence:
             self.peft_model.base_model.register_forward_pre_hook(self._own_positions, with_kwargs=True)  # type: ignore[union-attr]
 
@@ -65,12 +66,10 @@ class VirtualTokens(nn.Module):
         further |= {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         if not self._in_sequence:
             return self.peft_model(attention_mask=attention_mask, **further)
-        table = getattr(self.config, "max_position_embeddings", None)
-        window = None if table is None else table - self._first
-        if window is not None and length + self._tokens > window:
+        if self._room is not None and length + self._tokens > self._room:
             raise InputError(
                 f"adapter.num_virtual_tokens: {self._tokens} and a text of {length} tokens are more than the"
-                f" model's window of {window}: lower one, or views.item.max_length"
+                f" model's window of {self._room}: lower one, or views.item.max_length"
             )
         output = self.peft_model(attention_mask=attention_mask, **further)
         output.last_hidden_state = output.last_hidden_state[:, self._tokens :]
@@ -99,12 +98,3 @@ class VirtualTokens(nn.Module):
         last = self._first + given.shape[1]
         places = torch.arange(self._first, last, device=given.device).expand(len(given), -1)
         return args, {**kwargs, "position_ids": places}
-
-
-def _first_position(model: nn.Module) -> int:
-    """Return the position of a text's first token: RoBERTa and its kin count from behind the padding's position."""
-    for name, module in model.named_modules():
-        reserved = getattr(module, "padding_idx", None)
-        if isinstance(module, nn.Embedding) and reserved is not None and "position" in name.rpartition(".")[2]:
-            return int(reserved) + 1
-    return 0

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.functional as F
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import PeftType
 from torch import Tensor, nn
 
+from llmrec_adapters.forms.network import ACTIVATIONS
 from llmrec_adapters.through_peft.types import extend_peft_type
 
-ACTIVATIONS: dict[str, Any] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": F.tanh}
 extend_peft_type("BOTTLENECK")
 
 

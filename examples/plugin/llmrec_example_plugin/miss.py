@@ -44,9 +44,7 @@ class Miss(PeftMethod[MissOptions]):
     summary: ClassVar[str] = "one small matrix a layer, shared by blocks of its inputs"
     paper: ClassVar[str] = "https://arxiv.org/abs/2409.15371"
     Config: ClassVar[type[Options]] = MissOptions
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        encoder=True, decoder=True, int8=True, nf4=True, mergeable=True, batchable=True
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(encoder=True, decoder=True, int8=True, nf4=True, mergeable=True)
     peft_type: ClassVar[str] = "MISS"
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:

@@ -20,7 +20,7 @@ from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
 from llmrec_peft.testing.outcome import Outcome, failures, raised, tried
-from llmrec_peft.testing.results import PRECISIONS, SUITE, code_digest, versions
+from llmrec_peft.testing.results import GROUPED, PRECISIONS, SUITE, code_digest, versions
 
 if TYPE_CHECKING:
     from llmrec_peft.recipe.sections import BackboneSection
@@ -70,6 +70,14 @@ class CellResult:
             "code": code_digest(self.method),
             "versions": versions(self.method),
         }
+
+    @property
+    def mixing(self) -> str:
+        """How rows of the method share passes with others: ``proved``, ``grouped: …``, ``failed``; empty if not run."""
+        outcome = self.checks.get("mixing")
+        if outcome is None or not outcome.ok:
+            return "" if outcome is None else "failed"
+        return outcome.note if outcome.note.startswith(GROUPED) else "proved"
 
     def failures(self) -> list[str]:
         """Return one line for each check that failed."""
@@ -146,6 +154,7 @@ def _run(name: str, config: Any, section: BackboneSection, result: CellResult) -
     from llmrec_peft.testing.adapters.bench import Bench
     from llmrec_peft.testing.adapters.checks import BEHAVIOUR, merges_as_declared, prove
     from llmrec_peft.testing.adapters.file_checks import FILES
+    from llmrec_peft.testing.adapters.mixing import mixing
     from llmrec_peft.testing.adapters.refusal import refusal_names_what_works, refused_is_impossible
 
     bench = Bench(registry.get("adapters", name), config, section)
@@ -164,7 +173,8 @@ def _run(name: str, config: Any, section: BackboneSection, result: CellResult) -
             result.tracebacks["attaches_trains_and_saves"] = "".join(traceback.format_exception(error))
             return result
         result.parameters = sum(p.numel() for p in proof.run.model.parameters() if p.requires_grad) or None
-        for check_name, check in {**BEHAVIOUR, **FILES, "merges_as_declared": merges_as_declared}.items():
+        last = {"merges_as_declared": merges_as_declared}  # changes the base
+        for check_name, check in {**BEHAVIOUR, **FILES, "mixing": mixing, **last}.items():
             _note(result, check_name, functools.partial(check, proof))
             bench.backbone.detach()
     result.parameters = bench.method().parameter_count(bench.backbone.shapes)

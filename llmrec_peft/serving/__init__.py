@@ -1,0 +1,1 @@
+"""Serving: many tenants' adapters on one frozen base."""

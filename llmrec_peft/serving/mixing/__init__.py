@@ -1,0 +1,1 @@
+"""Mixed batches: the rows of one pass through the base are each changed by an adapter of their own."""

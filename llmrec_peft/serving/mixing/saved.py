@@ -1,0 +1,56 @@
+"""A saved adapter as what it fills a slot with: checked by its method, then read by its form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrec_peft.backbone.batched import MODEL, BatchedForm, Slot, filled
+from llmrec_peft.backbone.tensor_files import read_tensors
+from llmrec_peft.backbone.through_peft.files import WEIGHTS
+from llmrec_peft.serving.mixing.front import MIXED
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.adapter import AdapterMethod
+    from llmrec_peft.backbone.load import Backbone
+
+
+def mixed_form(method: AdapterMethod[Any], backbone: Backbone) -> BatchedForm | None:
+    """Return the form by which rows of a method's adapters share a pass; None if they are run in passes of their own.
+
+    Args:
+        method: The method with the adapter's options.
+        backbone: The bare base.
+    """
+    form = method.batched(backbone)
+    return None if form is None or (form.front is not None and form.front not in MIXED) else form
+
+
+def read_slots(
+    method: AdapterMethod[Any], form: BatchedForm, folder: Path, backbone: Backbone, where: str
+) -> dict[str, Slot]:
+    """Return what a saved adapter fills a slot with, by site.
+
+    The method itself loads the adapter once, so that its configuration, names, shapes and numbers are checked as for a
+    single run; then the base is bare again.
+
+    Args:
+        method: The method with the adapter's options.
+        form: Its form.
+        folder: Folder of the two files, which nobody else can change.
+        backbone: The bare base.
+        where: The adapter's name in messages.
+
+    Raises:
+        InputError: If the files do not fit the base or the options, or a tensor finds no site.
+    """
+    try:
+        method.load(backbone, folder)
+    finally:
+        backbone.detach()
+    path = folder / WEIGHTS
+    tensors = {name: tensor.to(backbone.device) for name, tensor in read_tensors(path).items()} if path.exists() else {}
+    slots = filled(form, tensors, backbone, where)
+    if form.front is None and MODEL in slots:
+        raise ValueError(f"{where}: its form has a slot for the whole model, but nothing that stands before a text")
+    return slots

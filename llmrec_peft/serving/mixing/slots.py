@@ -1,0 +1,276 @@
+"""Slots: adapters in memory, each a number; what a pass gathers for its rows is found by these numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrec_peft.backbone.batched import BatchedForm, Slot
+from llmrec_peft.errors import InputError
+from llmrec_peft.serving.mixing.slabs import EXTENT, PageKind, Slabs
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+CAPACITY = 4096
+"""Adapters that can be in memory at once, whatever the budget."""
+Numbers = NDArray[np.int64]
+Which = tuple[object, ...]
+"""What adapters of one layout share."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """An adapter's place in memory; void once the adapter was dropped, whoever has the slot then.
+
+    Attributes:
+        slot: Number of the slot, from 1; slot 0 changes nothing.
+        serial: How many adapters were put into slots before this one.
+    """
+
+    slot: int
+    serial: int
+
+
+@dataclass
+class Layout:
+    """Adapters that are computed together at one site: equal keys, equal names and shapes of tensors.
+
+    Attributes:
+        site: Name of a module, or `MODEL`.
+        reads: See `Slot.reads`.
+        form: Form of the first of them.
+        kinds: Kind of page of each tensor.
+        pages: Pages of each tensor by slot, int64 [slots, pages]; page 0, of zeros, behind a ragged tensor's last.
+        length: First axis of ragged tensors by slot, int64 [slots].
+        here: Which slots have something here, bool [slots].
+        users: Number of these slots; without any, the layout is forgotten.
+    """
+
+    site: str
+    reads: str | None
+    form: BatchedForm
+    kinds: dict[str, PageKind]
+    pages: dict[str, Numbers]
+    length: Numbers
+    here: NDArray[np.bool_]
+    users: int = 0
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the rows of a pass that belong to one layout gather.
+
+    Attributes:
+        layout: The layout.
+        rows: Rows of the pass that have a slot there, ascending, int64 [n].
+        lengths: First axis of each one's ragged tensors, int64 [n].
+        pages: Pages of each tensor, row after row, int64 [n · pages] on the device.
+        slabs: Where they lie.
+    """
+
+    layout: Layout
+    rows: Numbers
+    lengths: Numbers
+    pages: Mapping[str, Tensor]
+    slabs: Slabs
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the rows, each [n, …]; ragged ones padded with zeros to the longest of these rows."""
+        found = {}
+        for name, pages in self.pages.items():
+            kind = self.layout.kinds[name]
+            chosen = self.slabs.pages(kind).index_select(0, pages)
+            if name in self.layout.form.ragged:
+                chosen = chosen.view(len(self.rows), -1, *kind.shape[1:])[:, : int(self.lengths.max())]
+            found[name] = chosen
+        return found
+
+
+@dataclass
+class _Held:
+    serial: int
+    form: int
+    pages: list[tuple[PageKind, list[int]]] = field(default_factory=list)
+    layouts: list[Which] = field(default_factory=list)
+
+
+class Slots:
+    """Adapters of any forms on one device.
+
+    Adding and dropping adapters fills and frees pages of memory that was allocated once (`Slabs`). Which pages a slot
+    has is told by one table for each site; a slot's entries are zeroed in all of them before it is filled, so that it
+    keeps nothing of the adapter that was there before.
+    """
+
+    def __init__(self, budget: int, device: torch.device, capacity: int = CAPACITY, extent: int = EXTENT) -> None:
+        """Allocate the memory.
+
+        Args:
+            budget: Bytes for all adapters together.
+            device: Device of the base.
+            capacity: Adapters at most.
+            extent: See `Slabs`.
+        """
+        self.slabs = Slabs(budget, device, extent)
+        self.device = device
+        self._capacity = capacity
+        self._free = list(range(capacity, 0, -1))
+        self._held: dict[int, _Held] = {}
+        self._layouts: dict[Which, Layout] = {}
+        self._forms: dict[tuple[object, ...], int] = {}
+        self._serial = 0
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def add(self, form: BatchedForm, slots: Mapping[str, Slot]) -> Seat:
+        """Put an adapter into a free slot.
+
+        Args:
+            form: The adapter's form.
+            slots: What it fills a slot with (`llmrec_peft.backbone.batched.filled`).
+
+        Raises:
+            InputError: If no slot is free, or the budget has no room; nothing is changed then.
+        """
+        with self._lock:
+            if not self._free:
+                raise InputError(f"all {self._capacity} slots of adapters are taken")
+            number = self._free.pop()
+            self._zero(number)
+            which = self._forms.setdefault(form.key, len(self._forms))
+            held = self._held[number] = _Held(self._serial, which)
+            self._serial += 1
+            try:
+                for site, slot in slots.items():
+                    self._fill(number, held, form, site, slot)
+            except BaseException:
+                self._remove(number)
+                raise
+            return Seat(number, held.serial)
+
+    def drop(self, seat: Seat) -> None:
+        """Free an adapter's slot and pages.
+
+        Raises:
+            InputError: If it was dropped before.
+        """
+        with self._lock:
+            self._require(seat)
+            self._remove(seat.slot)
+
+    def plan(self, seats: Sequence[Seat | None]) -> list[Gathered]:
+        """Return what the rows of a pass gather, site by site.
+
+        Args:
+            seats: Adapter of each row; None for rows that nothing changes.
+
+        Raises:
+            InputError: If one of them was dropped.
+        """
+        with self._lock:
+            for seat in set(seats):
+                if seat is not None:
+                    self._require(seat)
+            numbers = np.array([0 if seat is None else seat.slot for seat in seats], np.int64)
+            found = {which: None for number in set(numbers.tolist()) - {0} for which in self._held[number].layouts}
+            return self._gathered(numbers, [self._layouts[which] for which in found])
+
+    def order(self, seats: Sequence[Seat | None]) -> Numbers:
+        """Return an order of rows in which those of one form, and of one adapter, are neighbours: fewer are copied."""
+        with self._lock:
+            held = [
+                (0, 0) if s is None or s.slot not in self._held else (self._held[s.slot].form + 1, s.slot)
+                for s in seats
+            ]
+        return np.array(sorted(range(len(held)), key=held.__getitem__), np.int64)
+
+    def _gathered(self, numbers: Numbers, layouts: Sequence[Layout]) -> list[Gathered]:
+        """Find the pages of all layouts and send their numbers to the device at once."""
+        import torch
+
+        parts: list[tuple[Layout, Numbers, Numbers]] = []
+        flat: list[Numbers] = []
+        for layout in layouts:
+            rows = np.flatnonzero(layout.here[numbers])
+            lengths = layout.length[numbers[rows]]
+            parts.append((layout, rows, lengths))
+            for name, kind in layout.kinds.items():
+                count = _page_count(int(lengths.max()), kind) if name in layout.form.ragged else 1
+                flat.append(layout.pages[name][numbers[rows], :count].ravel())
+        if not flat:
+            return []
+        sent = torch.split(torch.from_numpy(np.concatenate(flat)).to(self.device), [len(one) for one in flat])
+        pages = iter(sent)
+        return [
+            Gathered(layout, rows, lengths, {name: next(pages) for name in layout.kinds}, self.slabs)
+            for layout, rows, lengths in parts
+        ]
+
+    def _require(self, seat: Seat) -> None:
+        held = self._held.get(seat.slot)
+        if held is None or held.serial != seat.serial:
+            raise InputError(f"the adapter that was in slot {seat.slot} is no longer in memory")
+
+    def _zero(self, number: int) -> None:
+        """Let a slot point nowhere, at every site of every form."""
+        for layout in self._layouts.values():
+            layout.length[number], layout.here[number] = 0, False
+            for pages in layout.pages.values():
+                pages[number] = 0
+
+    def _remove(self, number: int) -> None:
+        held = self._held.pop(number)
+        for kind, pages in held.pages:
+            self.slabs.give(kind, pages)
+        for which in held.layouts:
+            self._layouts[which].users -= 1
+            if not self._layouts[which].users:  # its form may hold more than tensors of slots
+                del self._layouts[which]
+        self._free.append(number)
+
+    def _fill(self, number: int, held: _Held, form: BatchedForm, site: str, slot: Slot) -> None:
+        which, layout = self._layout(form, site, slot)
+        held.layouts.append(which)
+        layout.users += 1
+        layout.here[number] = True
+        for name, tensor in slot.tensors.items():
+            kind, ragged = layout.kinds[name], name in form.ragged
+            count = _page_count(len(tensor), kind) if ragged else 1
+            pages = self.slabs.take(kind, count)
+            held.pages.append((kind, pages))
+            self.slabs.write(kind, pages, tensor)
+            table = layout.pages[name]
+            if table.shape[1] < count:
+                table = layout.pages[name] = np.pad(table, ((0, 0), (0, count - table.shape[1])))
+            table[number, :count] = pages
+            if ragged:
+                layout.length[number] = len(tensor)
+
+    def _layout(self, form: BatchedForm, site: str, slot: Slot) -> tuple[Which, Layout]:
+        kinds = {
+            name: self.slabs.ragged_kind(tuple(tensor.shape[1:]), tensor.dtype)
+            if name in form.ragged
+            else PageKind(tuple(tensor.shape), tensor.dtype)
+            for name, tensor in sorted(slot.tensors.items())
+        }
+        which = (form.key, site, slot.reads, tuple(kinds.items()))
+        if which not in self._layouts:
+            slots = self._capacity + 1
+            pages = {name: np.zeros((slots, 1), np.int64) for name in kinds}
+            here = np.zeros(slots, bool)
+            self._layouts[which] = Layout(site, slot.reads, form, kinds, pages, np.zeros(slots, np.int64), here)
+        return which, self._layouts[which]
+
+
+def _page_count(length: int, kind: PageKind) -> int:
+    """Return the pages of a ragged tensor; one of zeros where it has no row."""
+    return max(1, -(-length // kind.shape[0]))
