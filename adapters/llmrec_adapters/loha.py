@@ -57,6 +57,7 @@ class Loha(PeftMethod[LohaOptions]):
         mergeable_quantized=False,
     )
     peft_type: ClassVar[str] = "LOHA"
+    grouped_because: ClassVar[str] = "at this rank its exact low-rank form costs more than passes of its own"
     conv1d: ClassVar[bool] = False
 
     def peft_config(self, backbone: Backbone) -> PeftConfig:

@@ -61,7 +61,7 @@ def mixed_vectors(backbone: Backbone, slots: Slots, rows: Sequence[MixedRow], si
     """
     tokens = TokenTable.of_rows([row.ids for row in rows], backbone.pad_id)
     found: dict[int, Tensor] = {}
-    for one in _passes(tokens, backbone, size):
+    for one in _passes(tokens, slots.fronts([row.seat for row in rows]), backbone, size):
         chosen = one.filled()
         chosen = chosen[slots.order([rows[at].seat for at in chosen])]
         ids, mask = (tensor.to(backbone.device) for tensor in tokens.padded(chosen, one.width))
@@ -74,13 +74,18 @@ def mixed_vectors(backbone: Backbone, slots: Slots, rows: Sequence[MixedRow], si
     return [found[at] for at in range(len(rows))]
 
 
-def _passes(tokens: TokenTable, backbone: Backbone, size: int) -> list[Chunk]:
-    """Divide texts into passes as `TextEncoder` does in evaluation, whosever they are."""
+def _passes(tokens: TokenTable, fronts: Sequence[object], backbone: Backbone, size: int) -> list[Chunk]:
+    """Divide texts into passes as `TextEncoder` does in evaluation, whosever they are.
+
+    In half precision a pass has the shape that a text has in a single run, whatever its neighbours: so a text before
+    which something stands shares passes only with those that have as many tokens there.
+    """
     rows = np.arange(tokens.num_distinct)
     lengths = tokens.lengths(rows)
-    if rounds(backbone.model):
-        return list(steady_chunks(lengths, tokens.kind, size, backbone.model))
-    return list(chunks(lengths, tokens.kind, size))
+    if not rounds(backbone.model):
+        return list(chunks(lengths, tokens.kind, size))
+    kinds = {front: at for at, front in enumerate(dict.fromkeys(fronts))}
+    return list(steady_chunks(lengths, np.array([kinds[front] for front in fronts]), size, backbone.model))
 
 
 @dataclass(frozen=True)

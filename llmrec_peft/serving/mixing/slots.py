@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrec_peft.backbone.batched import BatchedForm, Slot
+from llmrec_peft.backbone.batched import MODEL, BatchedForm, Slot
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.mixing.slabs import EXTENT, PageKind, Slabs
 
@@ -99,6 +99,7 @@ class _Held:
     form: int
     pages: list[tuple[PageKind, list[int]]] = field(default_factory=list)
     layouts: list[Which] = field(default_factory=list)
+    front: tuple[str, int] | None = None
 
 
 class Slots:
@@ -187,11 +188,17 @@ class Slots:
     def order(self, seats: Sequence[Seat | None]) -> Numbers:
         """Return an order of rows in which those of one form, and of one adapter, are neighbours: fewer are copied."""
         with self._lock:
-            held = [
-                (0, 0) if s is None or s.slot not in self._held else (self._held[s.slot].form + 1, s.slot)
-                for s in seats
-            ]
+            held = [(0, 0) if seat is None else (self._require(seat).form + 1, seat.slot) for seat in seats]
         return np.array(sorted(range(len(held)), key=held.__getitem__), np.int64)
+
+    def fronts(self, seats: Sequence[Seat | None]) -> list[tuple[str, int] | None]:
+        """Return what stands before each row's text: kind (`BatchedForm.front`) and number of tokens; None for nothing.
+
+        Raises:
+            InputError: If one of the adapters was dropped.
+        """
+        with self._lock:
+            return [None if seat is None else self._require(seat).front for seat in seats]
 
     def _gathered(self, numbers: Numbers, layouts: Sequence[Layout]) -> list[Gathered]:
         """Find the pages of all layouts and send their numbers to the device at once."""
@@ -215,10 +222,11 @@ class Slots:
             for layout, rows, lengths in parts
         ]
 
-    def _require(self, seat: Seat) -> None:
+    def _require(self, seat: Seat) -> _Held:
         held = self._held.get(seat.slot)
         if held is None or held.serial != seat.serial:
             raise InputError(f"the adapter that was in slot {seat.slot} is no longer in memory")
+        return held
 
     def _zero(self, number: int) -> None:
         """Let a slot point nowhere, at every site of every form."""
@@ -254,6 +262,8 @@ class Slots:
             table[number, :count] = pages
             if ragged:
                 layout.length[number] = len(tensor)
+        if site == MODEL and form.front is not None:
+            held.front = (form.front, int(layout.length[number]))
 
     def _layout(self, form: BatchedForm, site: str, slot: Slot) -> tuple[Which, Layout]:
         kinds = {
