@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from llmrec_peft.plugins import MODEL, BatchedForm, SavedTensors, Slot
 
@@ -58,7 +58,8 @@ class KeysBefore(BatchedForm):
 
         PEFT saves [tokens, depth · 2 · kv width], the keys of a layer before its values.
         """
-        own: Tensor = saved[SAVED].to(backbone.model.dtype)  # type: ignore[call-overload]
+        dtype: Any = backbone.model.dtype
+        own: Tensor = saved[SAVED].to(dtype)
         depth, heads, size = self._sizes(backbone)
         own = own.view(len(own), depth, 2, heads, size)
         return {MODEL: Slot({"keys": own[:, :, 0].contiguous(), "values": own[:, :, 1].contiguous()})}
