@@ -15,16 +15,16 @@ from llmrec_peft.serving.engine import Engine
 
 pytestmark = [pytest.mark.trains, pytest.mark.slow, pytest.mark.timeout(7200)]
 ASKS = int(os.environ.get("LLMREC_SOAK_ASKS", "100000"))
-SWAPS = int(os.environ.get("LLMREC_SOAK_SWAPS", "1200"))
+SWAPS = int(os.environ.get("LLMREC_SOAK_SWAPS", "1050"))
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-USERS = 3
+USERS, THREADS = 3, 3
 
 
 def test_no_answer_is_wrong(five_rivals: list[Path], tmp_path: Path) -> None:
     *runs, other = five_rivals
     engine = Engine(tmp_path / "store", device="cpu", cache_bytes=0)
     truth, began = Truth.of(five_rivals, USERS), time.perf_counter()
-    counts = swapped_while_asked(engine, runs, truth, ASKS, SWAPS, other)
+    counts = swapped_while_asked(engine, runs, truth, ASKS, SWAPS, other, THREADS)
     seconds = time.perf_counter() - began
     assert counts.wrong == []
     assert counts.asks >= ASKS
@@ -37,7 +37,7 @@ def test_no_answer_is_wrong(five_rivals: list[Path], tmp_path: Path) -> None:
         "users_an_ask": USERS,
         "answers": counts.answers,
         "asks_of_another_tenant": counts.other_asks,
-        "threads": 4,
+        "threads": THREADS,
         "swaps": counts.swaps,
         "loads": counts.loads,
         "drops": counts.drops,
