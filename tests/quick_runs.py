@@ -55,3 +55,26 @@ def quick_run(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         return made[key]
 
     return run
+
+
+RIVALS: tuple[dict[str, Any], ...] = (
+    {"seed": 1},
+    {"seed": 2, "adapter": {"method": "lora", "rank": 3, "layers": "all"}},
+    {"seed": 3, "adapter": {"method": "none"}},
+)
+MORE_RIVALS: tuple[dict[str, Any], ...] = (
+    {"seed": 4, "adapter": {"method": "ia3"}},
+    {"seed": 5, "adapter": {"method": "bottleneck", "layers": "top-1"}},
+)
+
+
+@pytest.fixture(scope="session")
+def rivals(quick_run: Trained) -> list[Path]:
+    """Three runs of one data set that answer differently, trained from other seeds with other adapters."""
+    return [quick_run("movies", {**change, "training.epochs": 2}) for change in RIVALS]
+
+
+@pytest.fixture(scope="session")
+def five_rivals(rivals: list[Path], quick_run: Trained) -> list[Path]:
+    """Those three, and two more."""
+    return rivals + [quick_run("movies", {**change, "training.epochs": 2}) for change in MORE_RIVALS]

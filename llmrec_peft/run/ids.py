@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
@@ -39,6 +41,19 @@ def text_id(value: Any, kind: str) -> str:
         InputError: If it is none.
     """
     return text_ids([value], kind)[0]
+
+
+def checked_count(k: Any) -> int:
+    """Return how many items are asked for after checking that it is a whole number of at least 1.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise InputError(f"k is a whole number, not {quoted(k)}")
+    if k < 1:
+        raise InputError(f"k must be at least 1, not {k:.9g}")
+    return int(k)
 
 
 def checked_histories(histories: Iterable[Iterable[Any]]) -> list[list[tuple[str, float]]]:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,6 +167,7 @@ class LanguageModel:
         self._device = device
         self._backbone: Backbone | None = None
         self._inside: TenantAdapter | None = None
+        self._retired: deque[TenantAdapter] = deque()
         self._lock = threading.RLock()
 
     @property
@@ -200,18 +202,21 @@ class LanguageModel:
         Raises:
             InputError: If the base is not the recorded one, or the adapter does not fit.
         """
-        with self._lock:
-            backbone = self._loaded()
-            if self._inside is not adapter:
-                backbone.detach()
-                self._inside = None
-                adapter.put_into(backbone)
-                self._inside = adapter
-            try:
-                yield backbone, adapter.encoder
-            finally:
-                if adapter.dropped:  # a call that began before the run was detached
-                    self._take_out(adapter)
+        try:
+            with self._lock:
+                backbone = self._loaded()
+                if self._inside is not adapter:
+                    backbone.detach()
+                    self._inside = None
+                    adapter.put_into(backbone)
+                    self._inside = adapter
+                try:
+                    yield backbone, adapter.encoder
+                finally:
+                    if adapter.dropped:  # a call that began before the run was detached
+                        self._take_out(adapter)
+        finally:
+            self._sweep()
 
     @contextlib.contextmanager
     def bare(self) -> Iterator[Backbone]:
@@ -228,6 +233,26 @@ class LanguageModel:
             adapter.dropped = True
             self._take_out(adapter)
         gc.collect()  # modules of adapters refer to each other in cycles, which would stay until some later collection
+
+    def retire(self, adapter: TenantAdapter) -> None:
+        """Remove an adapter that nobody uses any more, without waiting for a pass of another one.
+
+        While another adapter's texts are encoded, the adapter is left to the thread that encodes them. Its memory is
+        free after Python's next collection of cycles, see `drop`.
+        """
+        adapter.dropped = True
+        self._retired.append(adapter)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Take out what was retired, unless another thread is inside, which does so when it leaves."""
+        while self._retired and self._lock.acquire(blocking=False):
+            try:
+                with contextlib.suppress(IndexError):
+                    while True:
+                        self._take_out(self._retired.popleft())
+            finally:
+                self._lock.release()
 
     def _take_out(self, adapter: TenantAdapter) -> None:
         if self._inside is adapter and self._backbone is not None:

@@ -21,17 +21,15 @@ from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
 from llmrec_peft.backbone.tensor_stream import write_matrices
 from llmrec_peft.data.histories import Histories
-from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
-from llmrec_peft.printable import quoted
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.adding import Addition
 from llmrec_peft.run.attached import AttachedRuns
 from llmrec_peft.run.catalogue import Recommendations
-from llmrec_peft.run.ids import checked_histories, text_ids
+from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
-from llmrec_peft.run.new_items import NewItems
 from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
 from llmrec_peft.run.tenant import Tenant, catalogue_of
 from llmrec_peft.run.tuned_model import TunedModel
@@ -180,11 +178,7 @@ class Recommender(AttachedRuns):
         Raises:
             InputError: If k is below 1, or an id is no text.
         """
-        if isinstance(k, bool) or not isinstance(k, int | np.integer):
-            raise InputError(f"k is a whole number, not {quoted(k)}")
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k:.9g}")
-        return self.tenant.recommend(text_ids(users, "user"), k, seen)
+        return self.tenant.recommend(text_ids(users, "user"), checked_count(k), seen)
 
     def add_items(self, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         """Make new items scorable by their texts alone.
@@ -220,29 +214,13 @@ class Recommender(AttachedRuns):
         rows, tenant = list(rows), self.latest(tenant)
         if not rows:
             return []
-        old = tenant.catalogue
-        prompts = tenant.model.plan.prompt is not None
-        if old.vectors is None and not prompts:
-            raise InputError("this run does not read texts: an item that training did not know cannot be scored")
-        given = NewItems.of(tenant.recipe, tenant.items).all_brought(rows, old.row_of)
-        ids = [row["item_id"] for row in given]
-        texts = ViewTemplate(tenant.recipe.views.item.template).render_all(given)
-        titles = [str(row.get("title") or text) for row, text in zip(given, texts, strict=True)]
-        cut = 0
-        if old.vectors is not None:
-            if vectors is None:
-                vectors, cut = _tuned(tenant).read_items(texts)
-            elif vectors.shape != (len(ids), old.vectors.shape[1]):
-                raise InputError(f"vectors of new items are {list(vectors.shape)}, not one for each of {len(ids)}")
-            vectors = vectors.to(old.vectors.device)
+        addition = Addition.of(tenant, rows, lambda texts: _tuned(tenant).read_items(texts), vectors)
         with self._changing:  # other threads may have added items meanwhile, and switched or detached runs
             name = self._attached.name_of(tenant)
             if name is None:
                 raise InputError("the run was detached while items were added to it")
-            now = self._attached.tenants[name]
-            changed = now.with_catalogue(now.catalogue.with_items(ids, titles, vectors, given, cut))
-            self._attached = self._attached.with_tenant(name, changed)
-        return ids
+            self._attached = self._attached.with_tenant(name, addition.onto(self._attached.tenants[name]))
+        return addition.ids
 
     def item_vectors(self) -> ItemVectors:
         """Return vectors of all items, added ones included, for a nearest-neighbour index (`llmrec_peft.retrieval`).

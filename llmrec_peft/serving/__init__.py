@@ -1,1 +1,1 @@
-"""Serving: many tenants' adapters on one frozen base."""
+"""Serving: many runs on one base; what is served is sealed, and every answer says what gave it."""

@@ -1,12 +1,21 @@
-"""Fixtures of the serving tests."""
+"""Fixtures of the tests of serving: an engine over an empty store, and pools of adapters on one base."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 from mixed_pool import Pool, make_pool
+
+from llmrec_peft.serving.engine import Engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    """An engine with an empty store that keeps no lists."""
+    return Engine(tmp_path / "store", device="cpu", cache_bytes=0)
 
 
 @pytest.fixture(scope="session")

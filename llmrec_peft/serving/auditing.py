@@ -1,0 +1,101 @@
+"""Auditing: an answer is computed again from the sealed version and the events that led to its state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.serving import computing
+from llmrec_peft.serving.answers import Answer, Audit, Scores, compared
+from llmrec_peft.serving.encoding import ItemEncoder
+from llmrec_peft.serving.loading import Loading
+from llmrec_peft.serving.tenants import Tenants
+from llmrec_peft.serving.versions import Identity, Snapshot
+
+_NOTHING = float("inf")
+
+
+class _NotTheirsError(Exception):
+    """An identity that the tenant never had."""
+
+
+class Auditor:
+    """Says whether an answer is what its identity gives."""
+
+    def __init__(self, tenants: Tenants, loading: Loading, encoder: ItemEncoder) -> None:
+        """Set where states are looked up and how versions are loaded."""
+        self._tenants, self._loading, self._encoder = tenants, loading, encoder
+
+    def audit(self, answer: Answer | Scores, tolerance: float) -> Audit:
+        """Compute an answer again and compare; nothing that is in memory for asks is used.
+
+        Raises:
+            InputError: If the version cannot be loaded, or the tenant is not registered.
+        """
+        try:
+            if isinstance(answer, Answer):
+                return self._list(answer, tolerance)
+            return self._scores(answer, tolerance)
+        except _NotTheirsError as error:
+            return Audit(False, _NOTHING, str(error))
+
+    def _list(self, answer: Answer, tolerance: float) -> Audit:
+        if answer.user_id not in answer.together:
+            return Audit(False, _NOTHING, "its user is not among those of its pass")
+        with self._again(answer.tenant, answer.identity) as snapshot:
+            users = list(answer.together)
+            found = computing.lists(snapshot, users, answer.k, answer.seen)[users.index(answer.user_id)]
+        if found.basis != answer.basis:
+            return Audit(False, _NOTHING, f"its basis is {answer.basis}, and {found.basis} was computed")
+        return compared(answer.items, found.items, tolerance)
+
+    def _scores(self, answer: Scores, tolerance: float) -> Audit:
+        parts = (answer.users, answer.items, answer.values, answer.identities, answer.basis)
+        if len({len(part) for part in parts}) > 1:
+            return Audit(False, _NOTHING, "it has not one item, score and identity for each user")
+        largest = 0.0
+        for identity in dict.fromkeys(answer.identities):
+            places = [at for at, one in enumerate(answer.identities) if one == identity]
+            users, items = [answer.users[at] for at in places], [answer.items[at] for at in places]
+            told = None if answer.histories is None else [answer.histories[at] for at in places]
+            with self._again(answer.tenant, identity) as snapshot:
+                again = computing.scores(snapshot, users, items, told)
+                basis = computing.bases(snapshot, users)
+            off = np.abs(answer.values[places].astype(np.float64) - again.astype(np.float64))
+            off[np.isnan(off)] = _NOTHING
+            largest = max(largest, float(off.max()))
+            if largest > tolerance:
+                at = int(off.argmax())
+                said = f"score {places[at] + 1} is {answer.values[places[at]]}, and {again[at]} was computed"
+                return Audit(False, largest, said)
+            if [answer.basis[at] for at in places] != basis:
+                return Audit(False, largest, "the basis of a pair is another one")
+        return Audit(True, largest)
+
+    @contextlib.contextmanager
+    def _again(self, tenant: str, identity: Identity) -> Iterator[Snapshot]:
+        """Load a version from the store and bring it into its state, for the block.
+
+        Raises:
+            _NotTheirsError: If the tenant had no version in such a state.
+            InputError: If the version cannot be loaded.
+        """
+        past = self._tenants.past(tenant, identity.state_digest)
+        if past is None:
+            raise _NotTheirsError(f"no version of this tenant was in a state {identity.state_digest[:12]}")
+        if (past.sealed.digest, past.state.number) != (identity.version, identity.state):
+            raise _NotTheirsError(
+                f"state {identity.state_digest[:12]} is number {past.state.number} of version"
+                f" {past.sealed.digest[:12]}, and not number {identity.state} of {identity.version[:12]}"
+            )
+        version = self._loading.load(past.sealed, answers=False)
+        try:
+            snapshot = computing.replayed(version, past.state, self._encoder)
+            if snapshot.identity != identity:
+                raise InputError(f"the events of state {identity.state_digest[:12]} lead to another state now")
+            yield snapshot
+        finally:
+            version.tenant.base.retire(version.tenant.adapter)

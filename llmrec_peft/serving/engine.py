@@ -1,0 +1,162 @@
+"""Engine: answers for many tenants on one base; a tenant's name is looked up once, and what it named then answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llmrec_peft.backbone.remote_code import allowing
+from llmrec_peft.errors import InputError
+from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
+from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.serving import computing
+from llmrec_peft.serving.answers import Answer, Audit, Basis, Scores
+from llmrec_peft.serving.auditing import Auditor
+from llmrec_peft.serving.encoding import ItemEncoder
+from llmrec_peft.serving.hosted import HostedVersions
+from llmrec_peft.serving.refusals import about
+from llmrec_peft.serving.result_cache import Kept, ResultCache, key_of
+from llmrec_peft.serving.sealed_store import SealedStore
+from llmrec_peft.serving.versions import Identity, Snapshot
+
+CACHE_BYTES = 64 << 20
+"""Bytes of lists that are kept by default."""
+
+
+class Engine(HostedVersions):
+    """Serves many runs on one base in memory, each under a tenant's name, from several threads.
+
+    A run is copied into the store first, and nothing but the copy is read afterwards. Whatever names a tenant looks it
+    up once and carries what it found, an object that never changes, to its end: an ask that began before a swap is
+    answered by the version that answered then. What cannot be answered is an error with its reason.
+    """
+
+    def __init__(
+        self,
+        store: SealedStore | str | Path,
+        base: Recommender | None = None,
+        device: str | torch.device | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        encoder: ItemEncoder | None = None,
+        try_adapters: bool = True,
+        trust_remote_code: bool = False,
+    ) -> None:
+        """Begin without tenants.
+
+        Args:
+            store: Where runs are sealed.
+            base: A recommender whose base is shared; by default the first run says which base it is.
+            device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
+            cache_bytes: Bytes of lists that are kept; 0 keeps none.
+            encoder: Encodes texts of new items; by default one version's after the other's.
+            try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
+            trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
+        """
+        super().__init__(store, base, device, encoder, try_adapters, trust_remote_code)
+        self._cache = ResultCache(cache_bytes)
+        self._auditor = Auditor(self._tenants, self._loading, self._encoder)
+
+    def ask(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer]:
+        """Return the best items of each user.
+
+        Args:
+            tenant: Whom to ask.
+            users: User ids; unknown ones get the popular items.
+            k: Items per user.
+            seen: Whether items of the user's history may be recommended again.
+
+        Raises:
+            ServingError: If no tenant has the name, or the version cannot answer this.
+        """
+        users, k = text_ids(users, "user"), checked_count(k)
+        found: list[Answer | None] = [None] * len(users)
+        with self._tenants.leased(tenant) as route, about(tenant):
+            for snapshot, places in route.by_snapshot(users):
+                kept = self._lists(snapshot, [users[at] for at in places], k, bool(seen))
+                for at in places:
+                    one = kept[users[at]]
+                    found[at] = Answer(
+                        tenant,
+                        users[at],
+                        snapshot.identity,
+                        one.found.basis,
+                        one.found.items,
+                        k,
+                        bool(seen),
+                        one.together,
+                    )
+        return [answer for answer in found if answer is not None]
+
+    def _lists(self, snapshot: Snapshot, users: Sequence[str], k: int, seen: bool) -> dict[str, Kept]:
+        """Return the lists of users by their ids; those that were not kept are computed in one pass."""
+        identity = snapshot.identity
+        keys = {user: key_of(identity, user, k, seen) for user in users}
+        kept = {user: one for user, key in keys.items() if (one := self._cache.get(key)) is not None}
+        together = tuple(user for user in keys if user not in kept)
+        if together:
+            found = computing.lists(snapshot, together, k, seen)
+            for user, new in zip(together, found, strict=True):
+                kept[user] = Kept(new, together)
+                self._cache.put(keys[user], kept[user])
+        return kept
+
+    def score(
+        self,
+        tenant: str,
+        users: Sequence[str],
+        items: Sequence[str],
+        histories: Sequence[Sequence[tuple[str, float]]] | None = None,
+    ) -> Scores:
+        """Predict labels of pairs.
+
+        Args:
+            tenant: Whom to ask.
+            users: User ids, [n]; an unknown one is scored as the average user.
+            items: Item ids, [n], of the run or added by `add_items`.
+            histories: Item ids and labels of each user's history, see `Recommender.score`.
+
+        Raises:
+            ServingError: If no tenant has the name, or an item is unknown.
+        """
+        users, items = text_ids(users, "user"), text_ids(items, "item")
+        if len(users) != len(items):
+            raise InputError(f"score: {len(users)} users for {len(items)} items")
+        told = None if histories is None else checked_histories(histories)
+        if told is not None and len(told) != len(users):
+            raise InputError(f"score: {len(told)} histories for {len(users)} users")
+        values = np.empty(len(users), np.float32)
+        identities: list[Identity | None] = [None] * len(users)
+        basis: list[Basis] = ["personal"] * len(users)
+        with self._tenants.leased(tenant) as route, about(tenant):
+            for snapshot, places in route.by_snapshot(users):
+                own = [users[at] for at in places]
+                given = None if told is None else [told[at] for at in places]
+                values[places] = computing.scores(snapshot, own, [items[at] for at in places], given)
+                for at, known in zip(places, computing.bases(snapshot, own), strict=True):
+                    identities[at], basis[at] = snapshot.identity, known
+        return Scores(
+            tenant,
+            tuple(users),
+            tuple(items),
+            values,
+            tuple(one for one in identities if one is not None),
+            tuple(basis),
+            None if told is None else tuple(tuple(history) for history in told),
+        )
+
+    def audit(self, answer: Answer | Scores, tolerance: float = 0.0) -> Audit:
+        """Compute an answer again from the sealed version and the events of its state, and compare.
+
+        Args:
+            answer: An answer of this engine, or of one that gave the tenant the same versions and events.
+            tolerance: How far two scores may be from each other: 0 where the same machine computes; elsewhere 0.0002
+                allows for another rounding of the last of four digits.
+
+        Raises:
+            ServingError: If the tenant is not registered, or the version cannot be loaded.
+        """
+        with about(answer.tenant), allowing(self._trust_remote_code):
+            return self._auditor.audit(answer, tolerance)

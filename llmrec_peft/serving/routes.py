@@ -1,0 +1,82 @@
+"""Routes: which versions answer a tenant's users, and which one whom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llmrec_peft.serving.versions import Snapshot, Version
+
+_BITS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Versions of one tenant at one moment; a change makes another route.
+
+    Attributes:
+        main: The version that answers.
+        trial: A version that answers some users; None if there is none.
+        share: Share of the users whom it answers, 0 to 1.
+        former: The version that answered before `main`, kept so that a tenant can be rolled back at once.
+    """
+
+    main: Snapshot
+    trial: Snapshot | None = None
+    share: float = 0.0
+    former: Snapshot | None = None
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All versions of the route in their states, the one that answers first."""
+        return tuple(one for one in (self.main, self.trial, self.former) if one is not None)
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Versions that stay in memory as long as the route does."""
+        return tuple(one.version for one in self.snapshots)
+
+    def of(self, user: str) -> Snapshot:
+        """Return what answers a user: the same version as long as the share does not change."""
+        if self.trial is None or place_of(self.trial.version.digest, user) >= self.share:
+            return self.main
+        return self.trial
+
+    def by_snapshot(self, users: Sequence[str]) -> list[tuple[Snapshot, list[int]]]:
+        """Divide users among the versions that answer them.
+
+        Returns:
+            Each snapshot with the places of its users in `users`, which are in their order.
+        """
+        found: dict[int, tuple[Snapshot, list[int]]] = {}
+        for at, user in enumerate(users):
+            snapshot = self.of(user)
+            found.setdefault(id(snapshot), (snapshot, []))[1].append(at)
+        return list(found.values())
+
+    def followed_by(self, main: Snapshot) -> Route:
+        """Return the route on which another version answers and this one's is kept."""
+        return Route(main=main, former=self.main)
+
+    def trying(self, trial: Snapshot, share: float) -> Route:
+        """Return the route on which another version answers a share of the users."""
+        return replace(self, trial=trial, share=share)
+
+    def alone(self) -> Route:
+        """Return the route without a trial."""
+        return replace(self, trial=None, share=0.0)
+
+
+def place_of(version: str, user: str) -> float:
+    """Return a user's place between 0 and 1 among those to whom a version is given first.
+
+    It depends on nothing but the version's digest and the user's id, so that any process finds the same users, a larger
+    share has those of a smaller one, and another version begins with other users.
+
+    >>> place_of("a", "1") == place_of("a", "1"), 0 <= place_of("a", "1") < 1
+    (True, True)
+    """
+    text = f"{version}\0{user}".encode("utf-8", "surrogatepass")
+    number = int.from_bytes(hashlib.sha256(text).digest()[: _BITS // 8], "big")
+    return (number >> 11) / (1 << _BITS - 11)  # as many bits as a float has: 1 is never reached

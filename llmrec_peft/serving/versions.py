@@ -1,0 +1,127 @@
+"""Versions and states: what answers, as objects that never change, each with a digest as its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+from llmrec_peft.identity import values_digest
+from llmrec_peft.run.tenant import LoadedTenant
+from llmrec_peft.serving.sealed_store import SealedRun
+
+
+class Identity(NamedTuple):
+    """What an answer came from.
+
+    Attributes:
+        version: Digest of the run's manifest.
+        state: How many events the version has taken note of.
+        state_digest: Digest over the version and these events.
+    """
+
+    version: str
+    state: int
+    state_digest: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that changed a version's answers after its training.
+
+    Attributes:
+        kind: ``items``: new items were added together.
+        values: What there is to know of it, as plain values; for ``items``, the columns of each item as the run reads
+            them.
+    """
+
+    kind: str
+    values: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A version's events so far; two engines that gave a version the same events have states of one digest.
+
+    Attributes:
+        number: How many events there were.
+        digest: SHA-256 over the version, what came with it, and every event in its order.
+        event: The last event; None in the beginning.
+        before: The state before it; None in the beginning.
+    """
+
+    number: int
+    digest: str
+    event: Event | None = None
+    before: State | None = field(default=None, repr=False)
+
+    @classmethod
+    def first(cls, version: str, withheld: Sequence[str]) -> Self:
+        """Return a version's state without events.
+
+        Args:
+            version: Digest of the manifest, which is the same whether or not the users' histories came with the run.
+            withheld: Files that can change an answer and did not come with it.
+        """
+        return cls(0, values_digest(["state", version, list(withheld)]))
+
+    def after(self, event: Event) -> State:
+        """Return the state that follows when one more event has happened."""
+        digest = values_digest([self.digest, event.kind, list(event.values)])
+        return State(self.number + 1, digest, event, self)
+
+    def events(self) -> list[Event]:
+        """Return the events, oldest first."""
+        return [state.event for state in reversed(list(self._back())) if state.event is not None]
+
+    def _back(self) -> Iterator[State]:
+        state: State | None = self
+        while state is not None:
+            yield state
+            state = state.before
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """A run that was loaded from its sealed folder and checked; it never changes, and no path leads to another one.
+
+    Attributes:
+        sealed: Where it lies in the store, and what did not come with it.
+        tenant: The run in memory, as it was trained.
+    """
+
+    sealed: SealedRun
+    tenant: LoadedTenant
+
+    @property
+    def digest(self) -> str:
+        """Digest of the run's manifest."""
+        return self.sealed.digest
+
+    def first(self) -> Snapshot:
+        """Return the version before any event."""
+        return Snapshot(self, State.first(self.digest, self.sealed.withheld), self.tenant)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A version in one of its states: what computes an answer, whatever happens meanwhile.
+
+    Attributes:
+        version: The version.
+        state: The state.
+        tenant: The run with what the state's events added; it shares the version's memory.
+    """
+
+    version: Version
+    state: State
+    tenant: LoadedTenant
+
+    @property
+    def identity(self) -> Identity:
+        """What its answers carry."""
+        return Identity(self.version.digest, self.state.number, self.state.digest)
+
+    def after(self, event: Event, tenant: LoadedTenant) -> Snapshot:
+        """Return the version in the state after an event, which made another tenant of its own one."""
+        return Snapshot(self.version, self.state.after(event), tenant)
