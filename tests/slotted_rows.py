@@ -70,7 +70,7 @@ def alone(backbone: Backbone, adapter: SavedAdapter | None, ids: list[int]) -> T
     """Return the states of one text by the usual way: loaded, unpadded, in a pass of its own."""
     try:
         model = backbone.model if adapter is None else adapter.method.load(backbone, adapter.folder).eval()
-        return _states(model, torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[0]
+        return states_of(model, torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[0]
     finally:
         backbone.detach()
 
@@ -137,7 +137,7 @@ def together(backbone: Backbone, rows: Sequence[SavedAdapter | None], ids: Seque
         longest = max(map(len, ids))
         padded = torch.tensor([[*row, *[backbone.pad_id] * (longest - len(row))] for row in ids])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
-        states = _states(backbone.model, padded, mask)
+        states = states_of(backbone.model, padded, mask)
     finally:
         for hook in hooks:
             hook.remove()
@@ -153,6 +153,7 @@ def _stacked(tensors: Sequence[Tensor], ragged: bool) -> Tensor:
 
 
 @torch.no_grad()
-def _states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+def states_of(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return a model's last states of tokens [rows, length], float32 [rows, length, width]."""
     states: Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state
     return states.float()

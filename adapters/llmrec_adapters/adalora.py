@@ -264,7 +264,8 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
 
     def batched(self, backbone: Backbone) -> BatchedForm:
         """Return the low-rank form with s Λ A and B of the ranks that are left, each layer having its own number."""
-        return LowRank(self._plain_factors if self.config.save_as_lora else self._factors)
+        factors = self._plain_factors if self.config.save_as_lora else self._factors
+        return LowRank(factors, rounded=backbone.identity.quantization != "none")
 
     def _factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
         scale = self.config.alpha / (self.config.initial_rank + _TINY)  # `ranknum` stays at the first rank in PEFT

@@ -125,7 +125,7 @@ class Lora(PeftMethod[LoraOptions]):
 
     def batched(self, backbone: Backbone) -> BatchedForm:
         """Return the low-rank form with s A and B; a start other than zero is saved as a LoRA of twice the rank."""
-        return LowRank(self._factors)
+        return LowRank(self._factors, rounded=backbone.identity.quantization != "none")
 
     def _factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
         rank = self.config.rank
