@@ -1,4 +1,4 @@
-"""Forms of bottleneck, ia3, vera, bitfit, layernorm, oft and none: rows of a mixed pass as each text alone."""
+"""Forms of bottleneck, ia3, vera, bitfit, layernorm, oft, road and none: rows of a mixed pass as each text alone."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "biases": ("bitfit", {}, {"layers": "top-2"}),
     "norms": ("layernorm", {}, {"layers": [0, 2]}),
     "rotations": ("oft", {"block_size": 8}, {"block_size": 8, "terms": 3, "layers": "top-2"}),
+    "planes": ("road", {"group_size": 8}, {"group_size": 8, "variant": 4, "layers": "top-2"}),
+    "planes of unlike groups": ("road", {"group_size": 4, "variant": 2}, {"targets": "all-linear"}),
     "rotations of unlike sides": ("oft", {"block_size": 4, "terms": 2}, {"block_size": 16, "targets": "all-linear"}),
 }
 
@@ -174,7 +176,7 @@ def test_projections_of_another_size_are_refused(fresh: Fresh) -> None:
         filled(form, wide, backbone, "stranger")
 
 
-@pytest.mark.parametrize("name", ["bottleneck", "ia3", "vera", "bitfit", "layernorm", "oft", "none"])
+@pytest.mark.parametrize("name", ["bottleneck", "ia3", "vera", "bitfit", "layernorm", "oft", "road", "none"])
 def test_a_tensor_of_no_site_is_refused(name: str, fresh: Fresh) -> None:
     backbone = fresh()
     with pytest.raises(InputError, match=r"1 of its tensors fit no module of the base, first .*pooler\.x"):
