@@ -58,8 +58,8 @@ class KeysBefore(BatchedForm):
 
         PEFT saves [tokens, depth · 2 · kv width], the keys of a layer before its values.
         """
-        model: Any = backbone.model
-        own: Tensor = saved[SAVED].to(model.dtype)
+        dtype: Any = backbone.model.dtype
+        own: Tensor = saved[SAVED].to(dtype)
         depth, heads, size = self._sizes(backbone)
         own = own.view(len(own), depth, 2, heads, size)
         return {MODEL: Slot({"keys": own[:, :, 0].contiguous(), "values": own[:, :, 1].contiguous()})}

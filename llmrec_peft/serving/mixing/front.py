@@ -21,9 +21,6 @@ from llmrec_peft.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MIXED: frozenset[str] = frozenset({"embeddings", "keys"})
-"""Kinds of `BatchedForm.front` that a mixed pass can hold where the architecture allows it (`front_refusal`)."""
-
 
 @dataclass(frozen=True)
 class FrontRows:
@@ -49,7 +46,7 @@ def front_states(model: nn.Module, ids: Tensor, mask: Tensor, fronts: Sequence[F
         model: The bare transformer, hooks in place.
         ids: Token ids, padded on the right, int64 [rows, tokens].
         mask: 1 for tokens, 0 for padding, int64 [rows, tokens].
-        fronts: What stands before the texts, of kinds in `MIXED`.
+        fronts: What stands before the texts, of kinds that the model can hold (`front_refusal`).
 
     Raises:
         InputError: If a text and the embeddings before it are longer than the model's window.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, Slot, filled
 from llmrec_peft.backbone.tensor_files import read_tensors
 from llmrec_peft.backbone.through_peft.files import WEIGHTS
-from llmrec_peft.serving.mixing.front import MIXED
+from llmrec_peft.serving.mixing.front_probe import front_refusal
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
@@ -23,7 +23,7 @@ def mixed_form(method: AdapterMethod[Any], backbone: Backbone) -> BatchedForm | 
         backbone: The bare base.
     """
     form = method.batched(backbone)
-    return None if form is None or (form.front is not None and form.front not in MIXED) else form
+    return None if form is None or (form.front is not None and front_refusal(backbone, form.front)) else form
 
 
 def read_slots(

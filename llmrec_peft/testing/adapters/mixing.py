@@ -23,7 +23,7 @@ from llmrec_peft.backbone import preflight
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
-from llmrec_peft.serving.mixing.front import MIXED
+from llmrec_peft.serving.mixing.front_probe import front_refusal
 from llmrec_peft.serving.mixing.passes import mixed_states
 from llmrec_peft.serving.mixing.saved import mixed_form, read_slots
 from llmrec_peft.serving.mixing.slots import Seat, Slots
@@ -75,8 +75,9 @@ def mixing(proof: Proof) -> Outcome:
     form = bench.method().batched(bench.backbone)
     if form is None:
         return Outcome(True, note=f"{GROUPED}{bench.method_class.grouped_because}")
-    if form.front is not None and form.front not in MIXED:
-        return Outcome(True, note=f"{GROUPED}no mixed pass can hold {form.front} before a text")
+    bench.backbone.detach()
+    if form.front is not None and (refused := front_refusal(bench.backbone, form.front)):
+        return Outcome(True, note=f"{GROUPED}{refused}")
     with tempfile.TemporaryDirectory(prefix="llmrec-testing-") as work:
         slots = Slots(BUDGET, bench.backbone.device)
         return _compared(bench, _adapters(proof, Path(work), slots), slots)
