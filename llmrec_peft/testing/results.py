@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft import registry
+from llmrec_peft import backbone, registry
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.backbone import through_peft
 from llmrec_peft.errors import InputError
@@ -23,6 +23,8 @@ SUITE = 2
 GROUPED = "grouped: "
 """Beginning of the note of the check `mixing` where a method's rows are run in passes of their own; the reason follows.
 """
+_FORMS = ("batched", "low_rank", "positions")
+"""Modules of `llmrec_peft.backbone` by which methods' forms of mixed batches compute."""
 _STACK = ("torch", "transformers", "peft", "bitsandbytes")
 
 Results = dict[str, dict[str, dict[str, dict[str, Any]]]]
@@ -125,12 +127,13 @@ def code_digest(method: str) -> str:
 
 def _shared_sources() -> dict[str, bytes]:
     """Return the sources of what methods share, by module: through PEFT, and in mixed batches."""
-    return {
-        f"{package.__name__}.{file.stem}": file.read_bytes()
+    found = {
+        f"{package.__name__}.{file.stem}": file
         for package in (through_peft, mixing)
-        for folder in package.__path__
-        for file in sorted(Path(folder).glob("*.py"))
+        for file in sorted(Path(package.__path__[0]).glob("*.py"))
     }
+    found |= {name: Path(backbone.__path__[0]) / f"{name}.py" for name in _FORMS}
+    return {name: file.read_bytes() for name, file in found.items()}
 
 
 def _package_folder(method: str) -> Path | None:

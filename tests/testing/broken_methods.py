@@ -13,7 +13,9 @@ from llmrec_adapters.lora import Lora
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from llmrec_peft.backbone.batched import SavedTensors
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.low_rank import LowRank, saved_by_site
 from llmrec_peft.backbone.shapes import ModelShapes
 
 
@@ -255,3 +257,35 @@ class Impossible(AttachRaises):
 
     def peft_config(self, backbone: Backbone) -> Any:
         raise RuntimeError("no")
+
+
+class MixesWithoutItsScale(Sound):
+    """Forgets the factor alpha / rank in mixed batches."""
+
+    def batched(self, backbone: Backbone) -> LowRank:
+        def factors(saved: SavedTensors, _base: Backbone) -> dict[str, tuple[Tensor, ...]]:
+            return saved_by_site(saved, "lora_A.weight", "lora_B.weight")
+
+        return LowRank(factors)
+
+
+class MixesHalfOfItself(Sound):
+    """Has no site for half of its tensors."""
+
+    def batched(self, backbone: Backbone) -> LowRank:
+        def factors(saved: SavedTensors, base: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+            kept = sorted(saved)[len(saved) // 2 :]
+            return self._factors(SavedTensors({name: saved[name] for name in kept}), base)
+
+        return LowRank(factors)
+
+
+class MixesNothing(Sound):
+    """Has a form that leaves every row as it is."""
+
+    def batched(self, backbone: Backbone) -> LowRank:
+        class Idle(LowRank):
+            def behind(self, inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor]) -> Tensor:
+                return output
+
+        return Idle(self._factors)

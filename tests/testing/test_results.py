@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from llmrec_peft.backbone import through_peft
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving import mixing
 from llmrec_peft.testing import __main__ as command
 from llmrec_peft.testing import results
 from llmrec_peft.testing.adapters.suite import CellResult
@@ -76,14 +78,17 @@ def test_code_digest_covers_what_the_method_imports_from_its_package(
     assert results.code_digest("digested") != before
 
 
-def test_code_digest_covers_what_peft_methods_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("package", "file"), [(through_peft, "attach.py"), (mixing, "passes.py")])
+def test_code_digest_covers_what_methods_share(
+    package: ModuleType, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = results.code_digest("lora")
-    shared = tmp_path / "through_peft"
-    shutil.copytree(Path(through_peft.__file__).parent, shared)
-    monkeypatch.setattr(through_peft, "__file__", str(shared / "__init__.py"))
+    shared = tmp_path / "shared"
+    shutil.copytree(package.__path__[0], shared)
+    monkeypatch.setattr(package, "__path__", [str(shared)])
     assert results.code_digest("lora") == before
-    with (shared / "attach.py").open("a", encoding="utf-8") as file:
-        file.write("# changed\n")
+    with (shared / file).open("a", encoding="utf-8") as source:
+        source.write("# changed\n")
     assert results.code_digest("lora") != before
 
 
