@@ -32,8 +32,8 @@ def test_no_answer_is_wrong_while_the_tenants_run_is_swapped(engine: Engine, riv
     assert counts.wrong == []
     assert counts.asks >= 3000
     assert counts.swaps == 60
-    assert counts.loads >= 10
-    assert counts.drops >= 10
+    assert counts.loads > 4, "more than are in memory at the end"
+    assert counts.drops == counts.loads - 3, "and all others have left it"
     assert len(counts.versions) == len(rivals), "all runs answered"
     assert sum(engine.in_memory.values()) == 3, "the two that answer, and the one to go back to"
 
