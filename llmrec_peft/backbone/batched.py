@@ -55,6 +55,9 @@ class SavedTensors(Mapping[str, "Tensor"]):
         self._read.add(name)
         return tensor
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors  # asking whether it is there is not reading it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 
