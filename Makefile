@@ -65,7 +65,7 @@ bench: setup  ## speed and memory against plain peft, with and without its k-bit
 	$(BIN)/python benchmarks/kbit_memory.py
 	$(BIN)/python benchmarks/footprint.py
 
-soak: setup  ## thousands of seeded hostile inputs and kills, about 20 minutes; writes benchmarks/results/soak.json
+soak: setup  ## hostile inputs, kills, swaps under load: 30 minutes; writes results/soak.json, isolation.json
 	cd tests && ../$(BIN)/python -m fuzz --out ../benchmarks/results/soak.json
 	LLMREC_SOAK=1 $(PYTEST) tests/soak
 
