@@ -20,6 +20,7 @@ import torch
 
 from llmrec_peft import registry
 from llmrec_peft.backbone import preflight
+from llmrec_peft.backbone.chunks import rounds
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import validated
@@ -151,9 +152,9 @@ def _compared(bench: Bench, adapters: Sequence[_Adapter], slots: Slots) -> Outco
     ids, mask = _padded(bench, rows)
     seats = [adapters[at].seat for at in own.tolist()]
     bench.backbone.detach()
-    mixed = _READING.vectors(mixed_states(bench.backbone, slots, ids, mask, seats), mask)
+    mixed = _mixed(bench, slots, ids, mask, seats)
     others = [adapters[(at + 1) % len(adapters)].seat for at in own.tolist()]
-    mistaken = _READING.vectors(mixed_states(bench.backbone, slots, ids, mask, others), mask)
+    mistaken = _mixed(bench, slots, ids, mask, others)
     equal, alone = torch.empty_like(mixed), torch.empty_like(mixed)
     for at, adapter in enumerate(adapters):
         model = adapter.inside(bench)
@@ -164,6 +165,21 @@ def _compared(bench: Bench, adapters: Sequence[_Adapter], slots: Slots) -> Outco
     bench.backbone.detach()
     mine = [at for at, which in enumerate(own.tolist()) if isinstance(adapters[which].method, bench.method_class)]
     return _outcome(bench, _Vectors(mixed, equal, alone, mistaken), mine)
+
+
+def _mixed(bench: Bench, slots: Slots, ids: Tensor, mask: Tensor, seats: Sequence[Seat | None]) -> Tensor:
+    """Return vectors of a mixed pass; in half precision of one for each number of tokens before the texts, as served.
+
+    Each of these has as many rows as the whole, filled with its first one.
+    """
+    fronts = slots.fronts(seats) if rounds(bench.backbone.model) else [None] * len(seats)
+    vectors: dict[int, Tensor] = {}
+    for front in dict.fromkeys(fronts):
+        own = [at for at, found in enumerate(fronts) if found == front]
+        filled = own + own[:1] * (len(seats) - len(own))
+        states = mixed_states(bench.backbone, slots, ids[filled], mask[filled], [seats[at] for at in filled])
+        vectors |= dict(zip(own, _READING.vectors(states, mask[filled]), strict=False))
+    return torch.stack([vectors[at] for at in range(len(seats))])
 
 
 @dataclass(frozen=True)
