@@ -127,6 +127,9 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         mergeable=True,
         mergeable_quantized=False,
     )
+    grouped_because: ClassVar[str] = (
+        "on quantized weights PEFT rounds its product before it is scaled (save_as_lora: not)"
+    )
     peft_type: ClassVar[str] = "ADALORA"
     learned: ClassVar[type[Options]] = AdaLoraLearned
 
@@ -262,10 +265,15 @@ class AdaLora(PeftMethod[AdaLoraOptions]):
         plain = {**config.to_dict(), "inference_mode": True, "rank_pattern": kept}
         write_adapter(folder, backbone, plain, tensors)
 
-    def batched(self, backbone: Backbone) -> BatchedForm:
-        """Return the low-rank form with s Λ A and B of the ranks that are left, each layer having its own number."""
-        factors = self._plain_factors if self.config.save_as_lora else self._factors
-        return LowRank(factors, rounded=backbone.identity.quantization != "none")
+    def batched(self, backbone: Backbone) -> BatchedForm | None:
+        """Return the low-rank form with s Λ A and B of the ranks that are left, each layer having its own number.
+
+        None on quantized weights, unless it is saved as LoRA: the scales are in the tensors.
+        """
+        quantized = backbone.identity.quantization != "none"
+        if quantized and not self.config.save_as_lora:
+            return None
+        return LowRank(self._plain_factors if self.config.save_as_lora else self._factors, rounded=quantized)
 
     def _factors(self, saved: SavedTensors, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
         scale = self.config.alpha / (self.config.initial_rank + _TINY)  # `ranknum` stays at the first rank in PEFT
