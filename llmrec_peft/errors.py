@@ -59,12 +59,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that was probably meant.
+    """Suggest the known name that was probably meant: letters in another order first, as of "lroa" and "road".
 
-    >>> nearest("lroa", ["lora", "none"])
-    "did you mean 'lora'? Known: lora, none"
+    >>> nearest("lroa", ["lora", "road"])
+    "did you mean 'lora'? Known: lora, road"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    close.sort(key=lambda one: sorted(one) != sorted(name))
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Known: {', '.join(names) if names else 'none'}"
