@@ -78,7 +78,7 @@ def test_a_domain_has_several_recipes_over_one_reader() -> None:
 
 def test_published_benchmarks_are_told_from_domains() -> None:
     benchmarks = {name for name in shipped() if registered_recipe(name).category == "benchmark"}
-    books = {"tallrec-book", "tallrec-book-smollm2"}
+    books = {"tallrec-book", "tallrec-book-7b", "tallrec-book-smollm2"}
     assert benchmarks == {"amazon-scientific", "collm-ml-1m", "tallrec-movie", *books}
 
 
