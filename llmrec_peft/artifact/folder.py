@@ -44,7 +44,7 @@ def whole_folder(target: Path, overwrite: bool = False, workspace: Workspace | N
             for path in sorted(partial.rglob("*")):
                 if path.is_file() and not path.is_symlink():
                     path.chmod(0o644)  # safetensors writes files that only their owner reads
-                    _sync(path)
+                    flush(path)
             require_free(target, overwrite)  # something may have come there meanwhile
             _put(partial, target, held.folder / OLD)
         except Exception as error:
@@ -73,7 +73,7 @@ def whole_file(target: Path, overwrite: bool = True) -> Iterator[Path]:
     try:
         partial = _own_file(target)
         yield partial
-        _sync(partial)
+        flush(partial)
         require_file(target, overwrite)  # something may have come there meanwhile
         if overwrite:
             partial.replace(target)
@@ -138,7 +138,7 @@ def _put(partial: Path, target: Path, aside: Path) -> None:
     removed(aside)
     try:
         former = exchange(partial, target, aside)
-        _sync(target.parent)
+        flush(target.parent)
     except OSError as error:
         if disk_is_full(error):
             raise
@@ -176,7 +176,7 @@ def _moved(partial: Path, target: Path) -> None:
         partial.rename(target)
 
 
-def _sync(path: Path) -> None:
+def flush(path: Path) -> None:
     """Flush a file or a folder to the disk; systems that cannot flush folders are left alone."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

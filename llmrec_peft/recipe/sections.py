@@ -304,6 +304,18 @@ class TrainingSection(Options):
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Experiment trackers that receive the loss and the validation metrics."""
 
+    @model_validator(mode="after")
+    def _whole_sequences(self) -> TrainingSection:
+        """Refuse what would leave nothing of whole sequences without a word."""
+        if self.batching == "by-user" and self.newest is not None and self.adapter_epochs is None:
+            raise ValueError(
+                "batching: by-user trains on whole sequences, and newest keeps parts of them: set adapter_epochs, after"
+                " which newest applies"
+            )
+        if self.batching == "by-user" and self.other_texts == "stored":
+            raise ValueError("batching: by-user encodes the texts of histories, and other_texts: stored does not")
+        return self
+
 
 class ServedSection(Options):
     """What a run answers with. A training writes it into the run's recipe; in a recipe to be trained it is not read."""

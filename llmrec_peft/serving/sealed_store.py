@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from llmrec_peft.artifact.exchange import exchange
+from llmrec_peft.artifact.folder import flush
 from llmrec_peft.artifact.manifest import HISTORIES, NAME, Manifest, is_there, limit_of, read_manifest, write_json
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.workspace import NEW, OLD, Workspace, removed
@@ -171,14 +172,14 @@ class SealedStore:
             write_json(partial / NAME, manifest.model_dump(mode="json"))
             for path in partial.iterdir():
                 path.chmod(_FILE_MODE)
-                _flush(path)
-            _flush(partial)
+                flush(path)
+            flush(partial)
             if is_there(sealed.folder):
                 sealed.folder.chmod(_STORE_MODE)  # a damaged copy: the folder of a read-only one could not be moved
             exchange(partial, sealed.folder, workspace.folder / OLD)
             sealed.folder.chmod(_FOLDER_MODE)
-            _flush(sealed.folder)
-            _flush(self.folder)
+            flush(sealed.folder)
+            flush(self.folder)
         except OSError as error:
             why = "no room on the disk" if disk_is_full(error) else reason_of(error)
             raise InputError(f"{shown(source.folder)} was not taken into {shown(self.folder)}: {why}") from None
@@ -250,15 +251,3 @@ def _make_removable(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.chmod(_STORE_MODE)
     removed(folder)
-
-
-def _flush(path: Path) -> None:
-    """Flush a file or a folder to the disk; systems that cannot flush folders are left alone."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ class EpochOrders:
             whole_epochs: Epochs of all examples, before those of the newest.
             examples: Chooses the examples of each epoch; by default all are, as said above.
         """
-        self._chosen = None if examples is None else _Chosen(train, section, seed, examples)
+        self._chosen = None if examples is None else _Chosen(train, section, seed, whole_epochs, examples)
         self._all = BatchOrder(train, section.batching, units_of_step(section), seed)
         self._newest = self._all
         if section.newest is not None or (section.batching == "by-user" and section.adapter_epochs is not None):
@@ -71,10 +72,17 @@ class EpochOrders:
 
 
 class _Chosen:
-    """The batches of epochs that each have examples of their own; one epoch's are in memory at a time."""
+    """The batches of epochs that each have examples of their own; one epoch's are in memory at a time.
 
-    def __init__(self, train: Interactions, section: TrainingSection, seed: int, examples: Examples) -> None:
+    Batches by user are shuffled once the adapter is frozen, as said above.
+    """
+
+    def __init__(
+        self, train: Interactions, section: TrainingSection, seed: int, whole_epochs: int, examples: Examples
+    ) -> None:
         self._train, self._section, self._seed, self._examples = train, section, seed, examples
+        by_user = section.batching == "by-user" and section.adapter_epochs is not None
+        self._shuffled_from = whole_epochs if by_user else math.inf
         self._lengths: dict[int, int] = {}
         self._last: tuple[int, BatchOrder] | None = None
 
@@ -82,7 +90,10 @@ class _Chosen:
         """Return the batch order of an epoch, counted from 0."""
         if self._last is None or self._last[0] != epoch:
             section, among = self._section, self._examples(epoch)
-            order = BatchOrder(self._train, section.batching, units_of_step(section), self._seed, among)
+            if epoch >= self._shuffled_from:
+                order = BatchOrder(self._train, "random", section.batch_size, self._seed, among)
+            else:
+                order = BatchOrder(self._train, section.batching, units_of_step(section), self._seed, among)
             self._last = epoch, order
             self._lengths[epoch] = len(self._last[1])
         return self._last[1]

@@ -239,7 +239,7 @@ def killed_at(moment: int) -> None:
 
         return step
 
-    for name in ("_flush", "exchange", "_require_kind", "write_json"):
+    for name in ("flush", "exchange", "_require_kind", "write_json"):
         setattr(sealed_store, name, counted(getattr(sealed_store, name)))
     SealedFolder.copy = counted(SealedFolder.copy)  # type: ignore[method-assign]
     SealedStore("store").add("run")

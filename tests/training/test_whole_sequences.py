@@ -11,15 +11,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.data.batches import Batch
+from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.negatives import CandidateSampler
 from llmrec_peft.experiment.experiment import Experiment
 from llmrec_peft.experiment.fitting import fit_variant
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.recipe import load_recipe
+from llmrec_peft.recipe.sections import TrainingSection
+from llmrec_peft.training.epoch_orders import EpochOrders
 
 pytestmark = pytest.mark.trains
 
@@ -76,3 +80,24 @@ def test_sequences_stay_whole_until_the_adapter_is_frozen(
     assert [len(user) for user, _, _ in seen[1]][:-1] == [SIZE] * (len(seen[1]) - 1)
     adapter = fitted.model.parameter_groups()["adapter"]
     assert max(float(p.detach().abs().max()) for name, p in adapter if "lora_B" in name) > 1e-5
+
+
+def test_chosen_examples_are_shuffled_too_once_the_adapter_is_frozen() -> None:
+    user = np.repeat(np.arange(1, 41), 5)
+    train = Interactions(user, np.arange(1, 201), np.ones(200, np.float32), np.arange(200))
+    section = TrainingSection.model_validate(
+        {"batching": "by-user", "users_per_batch": 4, "batch_size": 50, "adapter_epochs": 1, "epochs": 2}
+    )
+    orders = EpochOrders(train, section, 1, 1, lambda epoch: np.arange(0, 200, 1 + epoch))
+    whole = [np.unique(user[rows], return_counts=True) for rows in orders.of(0).epoch(0)]
+    assert all(len(users) == 4 and (counts == 5).all() for users, counts in whole)
+    assert [len(rows) for rows in orders.of(1).epoch(1)] == [50, 50]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"newest": 1}, "set adapter_epochs"), ({"other_texts": "stored", "adapter_epochs": 1}, "other_texts: stored")],
+)
+def test_what_would_leave_nothing_of_whole_sequences_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TrainingSection.model_validate({"batching": "by-user", **change})
