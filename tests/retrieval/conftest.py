@@ -10,7 +10,12 @@ import pytest
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.train import train
 
-PLAIN = ("signals={text: {}, collaborative: {}}", "fusion.dim=32", "training.adapter_epochs=null")
+PLAIN = (
+    "signals={text: {}, collaborative: {}}",
+    "fusion.dim=32",
+    "training.adapter_epochs=null",
+    "training.batching=random",
+)
 """Texts and rows, whatever signals the shipped recipe has at the moment."""
 QUICK = ("training.epochs=1", "training.refit=false", "evaluation.bootstrap=0", "evaluation.collaborative_only=false")
 
