@@ -9,7 +9,7 @@ from typing import get_args
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.memory import Memory, Tier
-from llmrec_peft.serving.residents import Resident
+from llmrec_peft.serving.residents import Count, Resident
 from llmrec_peft.serving.sealed_store import SealedRun
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
@@ -118,6 +118,16 @@ class Room:
         self.held += nbytes - resident.held
         resident.held = nbytes
 
+    def note(self, resident: Resident, count: Count) -> None:
+        """Note what a version in memory takes.
+
+        What is held is the most that it ever took, so that what it will make again after another load has its room.
+        """
+        resident.counted.add(count.made)
+        if count.found is not None:
+            resident.nbytes, resident.mapped = max(resident.nbytes, count.found.private), count.found.mapped
+        self.hold(resident, resident.nbytes)
+
     def make_room(self, nbytes: int) -> bool:
         """Let versions leave memory until there is room, the one that is worth least first.
 
@@ -198,7 +208,6 @@ class Room:
             self.left.append(resident.version)
             resident.version, resident.tier = None, "sealed"
             resident.snapshots.clear()
-            resident.counted = None
         self.hold(resident, 0)
 
 

@@ -26,7 +26,8 @@ from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.versions import Version
 
 _DROPPED = 64
-"""Versions that are dropped between two collections of cycles: modules of adapters refer to each other."""
+"""Adapters that are dropped between two collections of cycles, of which their modules are full; the rest of a version
+has none."""
 
 
 class TieredVersions:
@@ -148,8 +149,8 @@ class TieredVersions:
 
     def _drop(self, version: Version) -> None:
         """Free a version that nothing uses any more; waits for nobody."""
+        self._dropped += version.tenant.adapter.has_modules
         version.tenant.base.retire(version.tenant.adapter)
-        self._dropped += 1
 
     def _collect(self) -> None:
         """Collect what dropped versions left in cycles, once there are several; called by changes, not by asks."""
