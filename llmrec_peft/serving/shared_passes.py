@@ -92,7 +92,8 @@ class SharedPasses:
 
     def notes(self, version: Version) -> tuple[str, ...]:
         """Return what is to be said of how a version's texts are encoded, a line each."""
-        because = None if self._work.seats is None else self._work.seats.because(version)
+        seats = self._work.seats
+        because = None if seats is None else seats.because(version)
         return () if because is None else (f"texts of new items are encoded in passes of their own: {because}",)
 
     def close(self) -> None:
@@ -161,6 +162,7 @@ class _Work:
             self.lines.end(self.ended)
             for one in self._under_way:
                 one.call.fail(self.ended)
+            self.mixed = self.seats = None  # the memory for adapters is free
 
     def put(self, call: TextCall) -> bool:
         """Let a call wait; False if nothing is encoded any more."""
@@ -177,8 +179,8 @@ class _Work:
 
     def drop(self, version: Version) -> None:
         """Let the thread free what a version takes."""
-        if self.seats is not None:
-            with self.lines.changed:
+        with self.lines.changed:
+            if self.seats is not None and not self.stopped:
                 self._dropped.append(version)
                 self.lines.changed.notify_all()
 
