@@ -85,6 +85,11 @@ class Room:
         """Return all that is known of versions."""
         return list(self._residents.values())
 
+    def in_memory(self, sealed: SealedRun) -> Version | None:
+        """Return a version; None if it is not in memory."""
+        found = self._residents.get(sealed)
+        return None if found is None else found.version
+
     def uses(self) -> dict[str, int]:
         """Return how many routes and uses each version in memory has, by its digest."""
         found: Counter[str] = Counter()

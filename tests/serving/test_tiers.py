@@ -14,6 +14,7 @@ from tiered_engines import FILM, USERS, HeldLoads, evict, in_thread, names, regi
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving import computing
+from llmrec_peft.serving.encoding import OwnPasses
 from llmrec_peft.serving.engine import Engine
 from llmrec_peft.serving.host_tier import HostTier
 from llmrec_peft.serving.refusals import RefusedVersionError, ServingError, UnavailableError, UnknownTenantError
@@ -272,7 +273,7 @@ def test_tenant_that_is_unregistered_while_it_is_loaded_leaves_nothing(tmp_path:
     assert engine.memory().host_bytes == 0
 
 
-class NoMorePasses:
+class NoMorePasses(OwnPasses):
     """An encoder that refuses."""
 
     def items(self, version: object, texts: object) -> Any:
