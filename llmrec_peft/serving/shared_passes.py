@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from collections import deque
@@ -35,6 +36,16 @@ ROUNDING = 2e-4
 _PASSES = 4
 """Passes of a turn: texts of like length share one, and a text waits for one turn at most before its own."""
 _CLOSED = "the engine is closed: it encodes no texts any more"
+_RUNNING: weakref.WeakKeyDictionary[threading.Thread, _Work] = weakref.WeakKeyDictionary()
+"""Threads that were started, with their work."""
+
+
+@atexit.register
+def _end_all() -> None:
+    """Let every thread end its pass before the interpreter ends: torch aborts the process otherwise."""
+    for thread, work in list(_RUNNING.items()):
+        work.stop()
+        thread.join()
 
 
 class SharedPasses:
@@ -113,6 +124,7 @@ class SharedPasses:
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work.run, name="llmrec-passes", daemon=True)
+                _RUNNING[self._thread] = self._work
                 self._thread.start()
             return self._thread
 
