@@ -30,6 +30,7 @@ from llmrec_peft.model.served_baseline import NAME, Served, empty_baseline, with
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
+from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.language_model import FILES, LanguageModel, TenantAdapter
 from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
@@ -58,7 +59,7 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
         InputError: If the folder is not a complete run of this version, or its files do not fit each other.
     """
     sealed = SealedFolder.open(folder)
-    recipe = Recipe.from_plain(sealed.recipe(), where=str(folder / "recipe.yaml"))
+    recipe = recipe_of(sealed)
     if registry.get("heads", recipe.head.name).task == "writing":
         raise InputError(f"{folder} holds a writer, not a recommender: it is for llmrec explain --generate --writer")
     vocabulary = read_vocabulary(folder / "vocabulary.parquet", sealed.content("vocabulary.parquet"))
