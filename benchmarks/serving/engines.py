@@ -32,7 +32,7 @@ def host_bytes_of(engine: Any, tenants: int) -> int | None:
     if memory is None:
         return None
     found = memory()
-    return int(found.host_bytes / max(1, found.versions) * tenants)
+    return int(found.host_bytes / max(1, found.ready) * tenants)
 
 
 def meters(engine: Any) -> dict[str, int]:
@@ -41,4 +41,4 @@ def meters(engine: Any) -> dict[str, int]:
     if memory is None:
         return {}
     found = memory()
-    return {name: getattr(found, name) for name in ("hits", "loads", "evictions")}
+    return {name: getattr(found, name) for name in ("hits", "waits", "loads", "evictions")}
