@@ -124,7 +124,7 @@ def swapped_while_asked(
     """
     counts, lock, done = Counts(), threading.Lock(), threading.Event()
     errors: list[BaseException] = []
-    load, drop = engine._loading.load, engine._tenants.leases._drop
+    load, drop = engine._loading.load, engine._tier._drop
 
     def loading(*given: object, **named: object) -> object:
         counts.loads += 1
@@ -134,7 +134,7 @@ def swapped_while_asked(
         counts.drops += 1
         drop(version)  # type: ignore[arg-type]
 
-    engine._loading.load, engine._tenants.leases._drop = loading, dropping  # type: ignore[assignment, method-assign]
+    engine._loading.load, engine._tier._drop = loading, dropping  # type: ignore[assignment, method-assign]
     engine.register(SHOP, runs[0])
     other = runs[1] if other is None else other
     engine.register(OTHER, other)

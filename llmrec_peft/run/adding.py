@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from llmrec_peft.data.views import ViewTemplate
@@ -32,7 +33,7 @@ class Addition:
 
     ids: list[str]
     titles: list[str]
-    columns: list[dict[str, Any]]
+    columns: Sequence[Mapping[str, Any]]
     vectors: Tensor | None
     cut: int
 
@@ -70,6 +71,31 @@ class Addition:
                 raise InputError(f"vectors of new items are {list(vectors.shape)}, not one for each of {len(ids)}")
             vectors = vectors.to(catalogue.vectors.device)
         return cls(ids, titles, columns, vectors, cut)
+
+    @classmethod
+    def joined(cls, additions: Sequence[Addition]) -> Addition:
+        """Return several additions, which follow one another, as one.
+
+        Args:
+            additions: At least one, oldest first.
+        """
+        if len(additions) == 1:
+            return additions[0]
+        vectors = [one.vectors for one in additions if one.vectors is not None]
+        return cls(
+            [item for one in additions for item in one.ids],
+            [title for one in additions for title in one.titles],
+            [row for one in additions for row in one.columns],
+            torch.cat(vectors) if vectors else None,
+            sum(one.cut for one in additions),
+        )
+
+    def on_host(self) -> Addition:
+        """Return the same items with vectors in host memory of their own, page-locked if a CUDA device computes."""
+        if self.vectors is None:
+            return self
+        vectors = self.vectors.cpu() if self.vectors.is_cuda else self.vectors.clone()
+        return replace(self, vectors=vectors.pin_memory() if self.vectors.is_cuda else vectors)
 
     def onto(self, tenant: T) -> T:
         """Return the run with these items at the end of its catalogue.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.run.catalogue import ScoredItem
+from llmrec_peft.serving.memory import Condition
 from llmrec_peft.serving.versions import Identity
 
 Basis = Literal["personal", "popularity"]
@@ -98,6 +99,9 @@ class Standing:
         share: That share.
         former: The version that `rollback` would bring back; None if there is none.
         notes: What whoever reads the answers should know, such as that histories did not come with the run.
+        pinned: Whether the versions that answer stay in memory.
+        conditions: Where the version that answers is, the one on trial, and the one to go back to, if there are such.
+            They change without anybody's asking, and are left out where two of these are compared.
     """
 
     tenant: str
@@ -106,6 +110,8 @@ class Standing:
     share: float
     former: Identity | None
     notes: tuple[str, ...]
+    pinned: bool = False
+    conditions: tuple[Condition, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.serving.answers import Basis
 from llmrec_peft.serving.encoding import ItemEncoder
 from llmrec_peft.serving.loading import CHUNK
-from llmrec_peft.serving.versions import Event, Snapshot, State, Version
+from llmrec_peft.serving.versions import Event, Placed, Snapshot, State, Version
 
 Told = Sequence[Sequence[tuple[str, float]]]
 ITEMS = "items"
@@ -50,19 +51,27 @@ def with_items(snapshot: Snapshot, rows: Iterable[Mapping[str, Any]], encoder: I
     Raises:
         InputError: As `Recommender.add_items`.
     """
-    addition = Addition.of(snapshot.tenant, rows, lambda texts: encoder.items(snapshot.version, texts))
-    return snapshot.after(Event(ITEMS, addition.columns), addition.onto(snapshot.tenant))
+    addition = _read(snapshot, rows, encoder)
+    return snapshot.after(Event(ITEMS, addition.columns), addition)
 
 
-def with_items_of(snapshot: Snapshot, other: Snapshot, encoder: ItemEncoder) -> Snapshot:
+def with_items_of(snapshot: Snapshot, other: Placed, encoder: ItemEncoder) -> Snapshot:
     """Return a version in the state in which it has also the items that were added to another version.
 
     Raises:
         InputError: If this version's texts take columns that the other one's do not, or it reads no texts.
     """
     known = snapshot.tenant.catalogue.row_of
-    rows = [row for row in other.tenant.catalogue.added if row["item_id"] not in known]
-    return with_items(snapshot, rows, encoder) if rows else snapshot
+    rows = [row for row in other.rows() if row["item_id"] not in known]
+    if not rows:
+        return snapshot
+    addition = _read(snapshot, rows, encoder)
+    columns = [row if row == own else own for row, own in zip(rows, addition.columns, strict=True)]  # kept once
+    return snapshot.after(Event(ITEMS, columns), replace(addition, columns=columns))
+
+
+def _read(snapshot: Snapshot, rows: Iterable[Mapping[str, Any]], encoder: ItemEncoder) -> Addition:
+    return Addition.of(snapshot.tenant, rows, lambda texts: encoder.items(snapshot.version, texts))
 
 
 def replayed(version: Version, state: State, encoder: ItemEncoder) -> Snapshot:

@@ -20,7 +20,7 @@ from llmrec_peft.serving.hosted import HostedVersions
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.result_cache import Kept, ResultCache, key_of
 from llmrec_peft.serving.sealed_store import SealedStore
-from llmrec_peft.serving.versions import Identity, Snapshot
+from llmrec_peft.serving.versions import Identity, Placed
 
 CACHE_BYTES = 64 << 20
 """Bytes of lists that are kept by default."""
@@ -43,6 +43,9 @@ class Engine(HostedVersions):
         encoder: ItemEncoder | None = None,
         try_adapters: bool = True,
         trust_remote_code: bool = False,
+        host_bytes: int | None = None,
+        wait_s: float = 60.0,
+        loaders: int = 1,
     ) -> None:
         """Begin without tenants.
 
@@ -54,8 +57,15 @@ class Engine(HostedVersions):
             encoder: Encodes texts of new items; by default one version's after the other's.
             try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
             trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
+            host_bytes: Bytes that versions may take in memory; the others are loaded from the store when they are asked
+                for. None for no bound.
+            wait_s: Seconds that an ask waits for a version that is not in memory.
+            loaders: Versions that are loaded at the same time, at most.
+
+        Raises:
+            InputError: If the store cannot be opened, or one of the last three is no number above 0.
         """
-        super().__init__(store, base, device, encoder, try_adapters, trust_remote_code)
+        super().__init__(store, base, device, encoder, try_adapters, trust_remote_code, host_bytes, wait_s, loaders)
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)
 
@@ -73,15 +83,16 @@ class Engine(HostedVersions):
         """
         users, k = text_ids(users, "user"), checked_count(k)
         found: list[Answer | None] = [None] * len(users)
-        with self._tenants.leased(tenant) as route, about(tenant):
-            for snapshot, places in route.by_snapshot(users):
-                kept = self._lists(snapshot, [users[at] for at in places], k, bool(seen))
+        route = self._tenants.route(tenant)
+        with about(tenant):
+            for placed, places in route.by_version(users):
+                kept = self._lists(placed, [users[at] for at in places], k, bool(seen))
                 for at in places:
                     one = kept[users[at]]
                     found[at] = Answer(
                         tenant,
                         users[at],
-                        snapshot.identity,
+                        placed.identity,
                         one.found.basis,
                         one.found.items,
                         k,
@@ -90,14 +101,15 @@ class Engine(HostedVersions):
                     )
         return [answer for answer in found if answer is not None]
 
-    def _lists(self, snapshot: Snapshot, users: Sequence[str], k: int, seen: bool) -> dict[str, Kept]:
+    def _lists(self, placed: Placed, users: Sequence[str], k: int, seen: bool) -> dict[str, Kept]:
         """Return the lists of users by their ids; those that were not kept are computed in one pass."""
-        identity = snapshot.identity
+        identity = placed.identity
         keys = {user: key_of(identity, user, k, seen) for user in users}
         kept = {user: one for user, key in keys.items() if (one := self._cache.get(key)) is not None}
         together = tuple(user for user in keys if user not in kept)
         if together:
-            found = computing.lists(snapshot, together, k, seen)
+            with self._tier.leased(placed) as snapshot:
+                found = computing.lists(snapshot, together, k, seen)
             for user, new in zip(together, found, strict=True):
                 kept[user] = Kept(new, together)
                 self._cache.put(keys[user], kept[user])
@@ -130,13 +142,16 @@ class Engine(HostedVersions):
         values = np.empty(len(users), np.float32)
         identities: list[Identity | None] = [None] * len(users)
         basis: list[Basis] = ["personal"] * len(users)
-        with self._tenants.leased(tenant) as route, about(tenant):
-            for snapshot, places in route.by_snapshot(users):
+        route = self._tenants.route(tenant)
+        with about(tenant):
+            for placed, places in route.by_version(users):
                 own = [users[at] for at in places]
                 given = None if told is None else [told[at] for at in places]
-                values[places] = computing.scores(snapshot, own, [items[at] for at in places], given)
-                for at, known in zip(places, computing.bases(snapshot, own), strict=True):
-                    identities[at], basis[at] = snapshot.identity, known
+                with self._tier.leased(placed) as snapshot:
+                    values[places] = computing.scores(snapshot, own, [items[at] for at in places], given)
+                    known = computing.bases(snapshot, own)
+                for at, one in zip(places, known, strict=True):
+                    identities[at], basis[at] = placed.identity, one
         return Scores(
             tenant,
             tuple(users),

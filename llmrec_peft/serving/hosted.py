@@ -3,91 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from llmrec_peft.backbone.precision import best_device
-from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.printable import quoted
 from llmrec_peft.run.ids import text_id
-from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving import computing
 from llmrec_peft.serving.answers import Standing
-from llmrec_peft.serving.encoding import ItemEncoder, OwnPasses
-from llmrec_peft.serving.loading import KnownScores, Loading
+from llmrec_peft.serving.loading import KnownScores
 from llmrec_peft.serving.refusals import ServingError, about, refusing
 from llmrec_peft.serving.routes import Route
-from llmrec_peft.serving.sealed_store import SealedStore
-from llmrec_peft.serving.tenants import Tenants
-from llmrec_peft.serving.versions import Version
-
-_DROPPED = 64
-"""Versions that are dropped between two collections of cycles: modules of adapters refer to each other."""
+from llmrec_peft.serving.tiered import TieredVersions
+from llmrec_peft.serving.versions import Placed, Snapshot
 
 
-class HostedVersions:
+class HostedVersions(TieredVersions):
     """Versions by tenant: registered, swapped, tried on a share of the users, rolled back.
 
     A change makes another route and puts it in the place of the one that it began with, so that no ask waits for it.
     Changes of one tenant follow each other.
-
-    Attributes:
-        store: Where runs are sealed.
     """
-
-    def __init__(
-        self,
-        store: SealedStore | str | Path,
-        base: Recommender | None = None,
-        device: str | torch.device | None = None,
-        encoder: ItemEncoder | None = None,
-        try_adapters: bool = True,
-        trust_remote_code: bool = False,
-    ) -> None:
-        """Begin without tenants.
-
-        Args:
-            store: Where runs are sealed.
-            base: A recommender whose base is shared; by default the first run says which base it is.
-            device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
-            encoder: Encodes texts of new items; by default one version's after the other's.
-            try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
-            trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
-        """
-        self.store = store if isinstance(store, SealedStore) else SealedStore(store)
-        if device is not None:
-            where = torch.device(device)
-        else:
-            where = best_device() if base is None else base.device
-        self._encoder = OwnPasses() if encoder is None else encoder
-        self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
-        self._tenants = Tenants(self._drop)
-        self._trust_remote_code = trust_remote_code
-        self._dropped = 0
-
-    @property
-    def tenants(self) -> tuple[str, ...]:
-        """Names of all tenants, in the order in which they were registered."""
-        return self._tenants.names
-
-    @property
-    def in_memory(self) -> dict[str, int]:
-        """How often each version in memory is in use, by its digest: by routes, and by asks under way."""
-        return self._tenants.leases.counts
-
-    def standing(self, tenant: str) -> Standing:
-        """Return which versions answer a tenant's users.
-
-        Raises:
-            UnknownTenantError: If no tenant has the name.
-        """
-        with self._tenants.leased(tenant) as route:
-            return _standing(tenant, route)
 
     def register(
         self, tenant: str, run: str | Path, digest: str | None = None, known: KnownScores | None = None
@@ -108,8 +45,8 @@ class HostedVersions:
         with self._tenants.changed(tenant):
             if tenant in self._tenants.names:
                 raise ServingError(tenant, "is registered already; swap gives it another run")
-            with self._opened(tenant, run, digest, known) as version:
-                self._tenants.begin(tenant, Route(version.first()))
+            with self._opened(tenant, run, digest, known) as first:
+                self._tenants.begin(tenant, Route(first.placed))
             return self.standing(tenant)
 
     def add_items(self, tenant: str, rows: Iterable[Mapping[str, Any]]) -> Standing:
@@ -126,12 +63,19 @@ class HostedVersions:
             ServingError: If no tenant has the name, or a version refuses an item; none is added then.
         """
         rows = list(rows)
-        with self._tenants.changed(tenant), self._tenants.leased(tenant) as route, about(tenant):
+        with self._tenants.changed(tenant), about(tenant):
+            route = self._tenants.route(tenant)
             if rows:
-                main = computing.with_items(route.main, rows, self._encoder)
-                trial = None if route.trial is None else computing.with_items(route.trial, rows, self._encoder)
-                self._tenants.replace(tenant, replace(route, main=main, trial=trial))
+                found = [self._with_items(tenant, placed, rows) for placed in route.answering]
+                placed = [one.placed for one in found]
+                trial = placed[1] if len(placed) > 1 else None
+                self._tenants.replace(tenant, replace(route, main=placed[0], trial=trial), found)
             return self.standing(tenant)
+
+    def _with_items(self, tenant: str, placed: Placed, rows: Sequence[Mapping[str, Any]]) -> Snapshot:
+        """Return a version with items added; it is loaded if it has to be."""
+        with self._tier.leased(placed, beside=tenant) as snapshot:
+            return computing.with_items(snapshot, rows, self._encoder)
 
     def swap(
         self,
@@ -159,16 +103,18 @@ class HostedVersions:
             ServingError: If no tenant has the name.
         """
         _require_share(tenant, share)
-        with self._tenants.changed(tenant), self._tenants.leased(tenant) as route:
-            with self._opened(tenant, run, digest, known) as version:
-                if version is route.main.version and keep_items:
+        with self._tenants.changed(tenant):
+            route = self._tenants.route(tenant)
+            with self._opened(tenant, run, digest, known) as begun:
+                if begun.placed.sealed == route.main.sealed and keep_items:
                     if route.trial is not None and share == 1:
                         self._tenants.replace(tenant, route.alone())
                     return self.standing(tenant)
-                begun = version.first()
                 with refusing(tenant):
-                    begun = computing.with_items_of(begun, route.main, self._encoder) if keep_items else begun
-                self._tenants.replace(tenant, route.followed_by(begun) if share == 1 else route.trying(begun, share))
+                    found = self._following(begun, route, keep_items)
+                placed = found.placed
+                changed = route.followed_by(placed) if share == 1 else route.trying(placed, share)
+                self._tenants.replace(tenant, changed, [found])
             self._collect()
             return self.standing(tenant)
 
@@ -185,8 +131,9 @@ class HostedVersions:
         """
         if share != 0:
             _require_share(tenant, share)
-        with self._tenants.changed(tenant), self._tenants.leased(tenant) as route:
-            if route.trial is None or route.trial.version.digest != version:
+        with self._tenants.changed(tenant):
+            route = self._tenants.route(tenant)
+            if route.trial is None or route.trial.sealed.digest != version:
                 raise ServingError(tenant, f"version {quoted(version)} is not on trial")
             changed = route.followed_by(route.trial) if share == 1 else route.trying(route.trial, share)
             self._tenants.replace(tenant, changed)
@@ -203,16 +150,16 @@ class HostedVersions:
             RefusedVersionError: If an item that is to be kept is refused.
             ServingError: If no tenant has the name, or there is nothing to go back to.
         """
-        with self._tenants.changed(tenant), self._tenants.leased(tenant) as route:
+        with self._tenants.changed(tenant):
+            route = self._tenants.route(tenant)
             if route.trial is not None:
                 self._tenants.replace(tenant, route.alone())
                 return self.standing(tenant)
             if route.former is None:
                 raise ServingError(tenant, "there is no former version to go back to")
-            back = route.former
-            with refusing(tenant):
-                back = computing.with_items_of(back, route.main, self._encoder) if keep_items else back
-            self._tenants.replace(tenant, route.followed_by(back))
+            with refusing(tenant), self._tier.leased(route.former, beside=tenant) as back:
+                found = self._following(back, route, keep_items)
+                self._tenants.replace(tenant, route.followed_by(found.placed), [found])
             return self.standing(tenant)
 
     def unregister(self, tenant: str) -> None:
@@ -225,51 +172,26 @@ class HostedVersions:
             self._tenants.end(tenant)
         self._collect()
 
+    def _following(self, snapshot: Snapshot, route: Route, keep_items: bool) -> Snapshot:
+        """Return a version with the items that were added to the one that answers, if they are to be kept."""
+        return computing.with_items_of(snapshot, route.main, self._encoder) if keep_items else snapshot
+
     @contextlib.contextmanager
-    def _opened(self, tenant: str, run: str | Path, digest: str | None, known: KnownScores | None) -> Iterator[Version]:
+    def _opened(
+        self, tenant: str, run: str | Path, digest: str | None, known: KnownScores | None
+    ) -> Iterator[Snapshot]:
         """Seal a run, load it unless it is in memory already, and keep it there for the block.
 
         Raises:
             RefusedVersionError: If it is refused.
         """
-        with refusing(tenant):
-            sealed = self.store.add(run, digest)
-            version = self._tenants.leases.find(sealed)
-            if version is None:
-                with allowing(self._trust_remote_code):
-                    version = self._loading.load(sealed)
-                with self._tenants.leases.lock:
-                    self._tenants.leases.take([version])
-        try:
-            if known is not None:
-                with refusing(tenant):
-                    known.require(version.tenant)
-            yield version
-        finally:
-            self._tenants.leases.give_back([version])
-
-    def _drop(self, version: Version) -> None:
-        """Free a version that nothing uses any more; waits for nobody."""
-        version.tenant.base.retire(version.tenant.adapter)
-        self._dropped += 1
-
-    def _collect(self) -> None:
-        """Collect what dropped versions left in cycles, once there are several; called by changes, not by asks."""
-        if self._dropped >= _DROPPED:
-            self._dropped = 0
-            gc.collect()
-
-
-def _standing(tenant: str, route: Route) -> Standing:
-    trial, former = route.trial, route.former
-    return Standing(
-        tenant,
-        route.main.identity,
-        None if trial is None else trial.identity,
-        route.share,
-        None if former is None else former.identity,
-        route.main.version.tenant.notes,
-    )
+        with contextlib.ExitStack() as stack:
+            with refusing(tenant):
+                first = Placed.first(self.store.add(run, digest))
+                snapshot = stack.enter_context(self._tier.leased(first, beside=tenant))
+                if known is not None:
+                    known.require(snapshot.version.tenant)
+            yield snapshot
 
 
 def _require_share(tenant: str, share: float) -> None:

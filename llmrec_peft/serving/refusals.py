@@ -34,6 +34,32 @@ class RefusedVersionError(ServingError):
     """A run was not taken as a version; what answered before answers on."""
 
 
+class UnavailableError(ServingError):
+    """The version that would answer is not in memory now: its load failed, there is no room, or it took too long.
+
+    Attributes:
+        retry_s: Seconds after which another ask may find it; None if none will.
+    """
+
+    def __init__(self, tenant: str, reason: object, retry_s: float | None) -> None:
+        """Say whom it is about, why, and when to come again."""
+        super().__init__(tenant, reason)
+        self.retry_s = retry_s
+
+
+class NotInMemoryError(InputError):
+    """A version is not in memory now, said without a tenant's name; `about` turns it into an `UnavailableError`.
+
+    Attributes:
+        retry_s: See `UnavailableError`.
+    """
+
+    def __init__(self, reason: object, retry_s: float | None) -> None:
+        """Say why, and when to come again."""
+        super().__init__(reason)
+        self.retry_s = retry_s
+
+
 @contextlib.contextmanager
 def about(tenant: str) -> Iterator[None]:
     """Say which tenant an error is about."""
@@ -41,6 +67,8 @@ def about(tenant: str) -> Iterator[None]:
         yield
     except ServingError:
         raise
+    except NotInMemoryError as error:
+        raise UnavailableError(tenant, error, error.retry_s) from error
     except InputError as error:
         raise ServingError(tenant, error) from error
 

@@ -6,60 +6,62 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llmrec_peft.serving.versions import Snapshot, Version
+from llmrec_peft.serving.versions import Placed
 
 _BITS = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """Versions of one tenant at one moment; a change makes another route.
+    """Versions of one tenant at one moment, each in a state; a change makes another route.
+
+    A route keeps no version in memory: that is a matter of `HostTier`.
 
     Attributes:
         main: The version that answers.
         trial: A version that answers some users; None if there is none.
         share: Share of the users whom it answers, 0 to 1.
-        former: The version that answered before `main`, kept so that a tenant can be rolled back at once.
+        former: The version that answered before `main`, to which a tenant can be rolled back.
     """
 
-    main: Snapshot
-    trial: Snapshot | None = None
+    main: Placed
+    trial: Placed | None = None
     share: float = 0.0
-    former: Snapshot | None = None
+    former: Placed | None = None
 
     @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
+    def places(self) -> tuple[Placed, ...]:
         """All versions of the route in their states, the one that answers first."""
         return tuple(one for one in (self.main, self.trial, self.former) if one is not None)
 
     @property
-    def versions(self) -> tuple[Version, ...]:
-        """Versions that stay in memory as long as the route does."""
-        return tuple(one.version for one in self.snapshots)
+    def answering(self) -> tuple[Placed, ...]:
+        """The versions that answer users."""
+        return (self.main,) if self.trial is None else (self.main, self.trial)
 
-    def of(self, user: str) -> Snapshot:
+    def of(self, user: str) -> Placed:
         """Return what answers a user: the same version as long as the share does not change."""
-        if self.trial is None or place_of(self.trial.version.digest, user) >= self.share:
+        if self.trial is None or place_of(self.trial.sealed.digest, user) >= self.share:
             return self.main
         return self.trial
 
-    def by_snapshot(self, users: Sequence[str]) -> list[tuple[Snapshot, list[int]]]:
+    def by_version(self, users: Sequence[str]) -> list[tuple[Placed, list[int]]]:
         """Divide users among the versions that answer them.
 
         Returns:
-            Each snapshot with the places of its users in `users`, which are in their order.
+            Each version in its state with the places of its users in `users`, which are in their order.
         """
-        found: dict[int, tuple[Snapshot, list[int]]] = {}
+        found: dict[int, tuple[Placed, list[int]]] = {}
         for at, user in enumerate(users):
-            snapshot = self.of(user)
-            found.setdefault(id(snapshot), (snapshot, []))[1].append(at)
+            placed = self.of(user)
+            found.setdefault(id(placed), (placed, []))[1].append(at)
         return list(found.values())
 
-    def followed_by(self, main: Snapshot) -> Route:
+    def followed_by(self, main: Placed) -> Route:
         """Return the route on which another version answers and this one's is kept."""
         return Route(main=main, former=self.main)
 
-    def trying(self, trial: Snapshot, share: float) -> Route:
+    def trying(self, trial: Placed, share: float) -> Route:
         """Return the route on which another version answers a share of the users."""
         return replace(self, trial=trial, share=share)
 

@@ -117,6 +117,14 @@ class SealedStore:
         """Return the names of the folders in the store, sorted."""
         return sorted(entry.name for entry in os.scandir(self.folder) if _SEALED.fullmatch(entry.name))
 
+    def nbytes(self) -> int:
+        """Return the bytes of all runs in the store."""
+        total = 0
+        for name in self.runs():
+            with contextlib.suppress(OSError):  # it is being replaced
+                total += sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(self.folder / name))
+        return total
+
     def _tidy(self, name: str) -> None:
         """Remove a hidden folder that no process holds; one that is not ours stays."""
         found = _PARTIAL.fullmatch(name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from llmrec_peft.identity import values_digest
+from llmrec_peft.run.adding import Addition
 from llmrec_peft.run.tenant import LoadedTenant
 from llmrec_peft.serving.sealed_store import SealedRun
 
@@ -82,6 +83,65 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
+class Added:
+    """Items that were added to a version, with the vectors of their texts, so that no text has to be encoded again.
+
+    Attributes:
+        addition: The items that were added last.
+        before: Those that were added before them.
+    """
+
+    addition: Addition
+    before: Added | None = field(default=None, repr=False)
+
+    def oldest_first(self) -> list[Addition]:
+        """Return all additions in their order."""
+        found, one = list[Addition](), self
+        while True:
+            found.append(one.addition)
+            if one.before is None:
+                return found[::-1]
+            one = one.before
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A version in one of its states, whether or not it is in memory: all that it takes to bring it back.
+
+    Attributes:
+        sealed: The version in the store.
+        state: The state.
+        added: What the state's events added; None if there were none.
+    """
+
+    sealed: SealedRun
+    state: State
+    added: Added | None = field(default=None, repr=False)
+
+    @classmethod
+    def first(cls, sealed: SealedRun) -> Self:
+        """Return a version before any event."""
+        return cls(sealed, State.first(sealed.digest, sealed.withheld))
+
+    @property
+    def identity(self) -> Identity:
+        """What its answers carry."""
+        return Identity(self.sealed.digest, self.state.number, self.state.digest)
+
+    def after(self, event: Event, addition: Addition) -> Placed:
+        """Return the version in the state after items were added."""
+        return Placed(self.sealed, self.state.after(event), Added(addition.on_host(), self.added))
+
+    def additions(self) -> list[Addition]:
+        """Return what was added, oldest first."""
+        return [] if self.added is None else self.added.oldest_first()
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """Return the columns of all items that were added, oldest first."""
+        return [row for addition in self.additions() for row in addition.columns]
+
+
+@dataclass(frozen=True, eq=False)
 class Version:
     """A run that was loaded from its sealed folder and checked; it never changes, and no path leads to another one.
 
@@ -100,28 +160,37 @@ class Version:
 
     def first(self) -> Snapshot:
         """Return the version before any event."""
-        return Snapshot(self, State.first(self.digest, self.sealed.withheld), self.tenant)
+        return Snapshot(self, Placed.first(self.sealed), self.tenant)
+
+    def at(self, placed: Placed) -> Snapshot:
+        """Return the version in a state in which it was before, from the vectors that were kept.
+
+        Raises:
+            InputError: If the run does not take the items.
+        """
+        additions = placed.additions()
+        return Snapshot(self, placed, Addition.joined(additions).onto(self.tenant) if additions else self.tenant)
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A version in one of its states: what computes an answer, whatever happens meanwhile.
+    """A version in memory in one of its states: what computes an answer, whatever happens meanwhile.
 
     Attributes:
         version: The version.
-        state: The state.
+        placed: The version and its state, without what is in memory.
         tenant: The run with what the state's events added; it shares the version's memory.
     """
 
     version: Version
-    state: State
+    placed: Placed
     tenant: LoadedTenant
 
     @property
     def identity(self) -> Identity:
         """What its answers carry."""
-        return Identity(self.version.digest, self.state.number, self.state.digest)
+        return self.placed.identity
 
-    def after(self, event: Event, tenant: LoadedTenant) -> Snapshot:
-        """Return the version in the state after an event, which made another tenant of its own one."""
-        return Snapshot(self.version, self.state.after(event), tenant)
+    def after(self, event: Event, addition: Addition) -> Snapshot:
+        """Return the version in the state after items were added."""
+        return Snapshot(self.version, self.placed.after(event, addition), addition.onto(self.tenant))

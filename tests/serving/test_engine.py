@@ -47,7 +47,7 @@ def test_answers_are_those_of_a_recommender(engine: Engine, rivals: list[Path]) 
         np.testing.assert_array_equal(scores.values, alone.score(users, items))
         assert scores.basis == ("personal",) * 5 + ("popularity",)
     assert len(engine.in_memory) == 3
-    bases = {id(entry.route.main.tenant.base) for entry in engine._tenants._entries.values()}
+    bases = {id(one.version.tenant.base) for one in engine._tier.residents() if one.version is not None}
     assert len(bases) == 1, "one base for all"
 
 

@@ -112,10 +112,11 @@ def test_hand_over_between_looking_up_and_computing(
 def test_dropping_a_version_waits_for_no_text_that_is_being_encoded(engine: Engine, rivals: list[Path]) -> None:
     engine.register(SHOP, rivals[0])
     engine.register("guest", rivals[1])
-    with engine._tenants.leased("guest") as route:
-        guest = route.main.tenant
-    with engine._tenants.leased(SHOP) as route:
-        own = route.main.tenant
+    with engine._tier.leased(engine._tenants.route("guest").main) as snapshot:
+        guest = snapshot.tenant
+    with engine._tier.leased(engine._tenants.route(SHOP).main) as snapshot:
+        own = snapshot.tenant
+    del snapshot
     assert guest.adapter._tree is not None
     inside, leave = threading.Event(), threading.Event()
 

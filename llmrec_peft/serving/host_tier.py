@@ -1,0 +1,276 @@
+"""HostTier: versions in memory within a number of bytes; the others are loaded in the background when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from llmrec_peft.serving.eviction import used
+from llmrec_peft.serving.failures import Failure, Retry
+from llmrec_peft.serving.refusals import NotInMemoryError
+from llmrec_peft.serving.residents import Resident, Waiter
+from llmrec_peft.serving.room import Room
+from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.version_bytes import Bytes, bytes_of
+from llmrec_peft.serving.versions import Placed, Snapshot, Version
+
+AGAIN_S = 1.0
+"""Seconds after which somebody who found no room, or had no time, may come again."""
+
+
+class HostTier(Room):
+    """Versions in memory, counted in bytes; who asks for another one waits for its load and for no other.
+
+    What an ask uses is counted and stays. Of the others, those that are worth least leave when the budget is full
+    (`eviction.worth`), and pinned ones never do.
+
+    Attributes:
+        wait_s: Seconds that an ask waits for a version.
+        retry: When failed loads are tried again.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[SealedRun, bool], Version],
+        drop: Callable[[Version], None],
+        budget: int | None = None,
+        wait_s: float = 60.0,
+        loaders: int = 1,
+    ) -> None:
+        """Begin without versions.
+
+        Args:
+            load: Loads a sealed run; the second argument says whether it is the first time.
+            drop: Frees a version that left memory; waits for nobody.
+            budget: Bytes of all versions; None for no bound.
+            wait_s: Seconds that an ask waits for a version.
+            loaders: Threads that load at the same time, at most; they end when there is nothing to load.
+        """
+        super().__init__(budget)
+        self.wait_s, self.retry = wait_s, Retry()
+        self._load, self._drop = load, drop
+        self._loaders, self._running = loaders, 0
+        self._queue: list[Resident] = []
+        self._clock = 0
+
+    def settle(self) -> None:
+        """Free what left memory, and begin loads for which there is room now; without the lock."""
+        self._free()
+        with self.lock:
+            self.shrink()
+            first = self._next() if self._running < self._loaders else None
+            self._running += first is not None
+        if first is not None:
+            self._hire(first)
+
+    @contextlib.contextmanager
+    def leased(self, placed: Placed, beside: str | None = None) -> Iterator[Snapshot]:
+        """Keep a version in memory for the block; if it is not there, wait until it is.
+
+        Args:
+            placed: The version, in the state that is wanted.
+            beside: Tenant whose change needs it; a failed load is tried again at once then. None for asks.
+
+        Raises:
+            NotInMemoryError: If it was not loaded in time, its load failed, or there is no room for it.
+            InputError: For a change, what its load raised.
+        """
+        resident = self._acquired(placed.sealed, beside)
+        try:
+            yield self._snapshot(resident, placed)
+        finally:
+            self._give_back(resident)
+
+    def _acquired(self, sealed: SealedRun, beside: str | None) -> Resident:
+        with self.lock:
+            resident = self.known(sealed)
+            self._clock += 1
+            resident.weight = used(resident.weight, self._clock)
+            if resident.version is not None:
+                resident.leases += 1
+                self.counts["hits"] += beside is None
+                return resident
+            if beside is None:
+                self._require_due(resident)
+                self.counts["waits"] += 1
+            elif resident.tier == "failed":
+                resident.failure = None
+            waiter = Waiter(beside)
+            resident.waiters.append(waiter)
+            if resident.tier != "loading":
+                resident.tier = "loading"
+                self._queue.append(resident)
+        try:
+            self.settle()
+            waiter.done.wait(self.wait_s if beside is None else None)
+        except BaseException:
+            self._give_up(resident, waiter)
+            raise
+        with self.lock:
+            if waiter.granted:
+                return resident
+            self.counts["refusals"] += beside is None
+        error = waiter.error
+        if error is None:
+            reason = self._give_up(resident, waiter)
+            raise NotInMemoryError(f"its version was not in memory within {self.wait_s:g} s{reason}", AGAIN_S)
+        if beside is not None or isinstance(error, NotInMemoryError):
+            raise error
+        failure = resident.failure
+        said, retry_s = ("its load failed", AGAIN_S) if failure is None else (failure.said(), failure.retry_s)
+        raise NotInMemoryError(said, retry_s) from error
+
+    def _require_due(self, resident: Resident) -> None:
+        """Refuse an ask for a version that failed, unless it is time for the next attempt."""
+        failure = resident.failure if resident.tier == "failed" else None
+        if failure is not None and failure.retry_s != 0.0:
+            self.counts["refusals"] += 1
+            raise NotInMemoryError(failure.said(), failure.retry_s)
+
+    def _give_up(self, resident: Resident, waiter: Waiter) -> str:
+        """Wait no more; return what there was no room for, if that is why."""
+        with self.lock:
+            granted, reason = waiter.granted, ""
+            if not granted:
+                if waiter in resident.waiters:
+                    resident.waiters.remove(waiter)
+                if resident in self._queue:
+                    reason = f": {self.said(resident)}"
+                    if not resident.waiters:
+                        self._queue.remove(resident)
+                        self._stop(resident)
+        if granted:
+            self._give_back(resident)
+        self.settle()
+        return reason
+
+    def _snapshot(self, resident: Resident, placed: Placed) -> Snapshot:
+        """Return a version that is in use in a state, which is made again if no other thread has it."""
+        digest = placed.state.digest
+        with self.lock:
+            version, found = resident.version, resident.snapshots.get(digest)
+        if found is not None:
+            return found
+        assert version is not None  # noqa: S101 - it is in use
+        found = version.at(placed)
+        with self.lock:
+            return resident.snapshots.setdefault(digest, found) if digest in resident.names else found
+
+    def _give_back(self, resident: Resident) -> None:
+        try:
+            made = resident.made()
+            if made != resident.counted:
+                self._count(resident, made)
+        finally:
+            with self.lock:
+                resident.leases -= 1
+                self.forget(resident)
+                over = self.budget is not None and self.held > self.budget
+                idle = not self.left and not over and not (self._queue and not resident.leases)
+            if not idle:
+                self.settle()
+
+    def _count(self, resident: Resident, made: object) -> None:
+        """Count a version's bytes anew, while it is in use: it has made tables since."""
+        found = bytes_of([one.tenant for one in list(resident.snapshots.values())], resident.sealed.folder)
+        with self.lock:
+            resident.counted = made
+            self._note_bytes(resident, found)
+
+    def _hire(self, first: Resident) -> None:
+        """Begin a thread that loads; it was counted."""
+        try:
+            threading.Thread(target=self._work, args=(first,), name="llmrec-loader", daemon=True).start()
+        except RuntimeError as error:  # the system gives no more threads
+            with self.lock:
+                self._running -= 1
+                self._fail(first, error)
+
+    def _work(self, resident: Resident | None) -> None:
+        """Load a version, and then others as long as there is room for one that waits."""
+        while resident is not None:
+            self._free()
+            version: Version | None = None
+            try:
+                version = self._load(resident.sealed, not resident.checked)
+                with self.lock:
+                    places = list(resident.places.values())
+                self._begin(resident, version, [version.at(placed) for placed in places])
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this load and no other
+                with self.lock:
+                    self._fail(resident, error)
+                    if version is not None:
+                        self.left.append(version)
+            self._free()
+            with self.lock:
+                resident = self._next()
+                self._running -= resident is None
+
+    def _next(self) -> Resident | None:
+        """Return the first version that waits for its turn and for which there is room, which is held for it."""
+        for resident in list(self._queue):
+            refusals = [(one, self.lacks(resident, one.beside)) for one in resident.waiters]
+            for waiter, reason in refusals:
+                if reason is not None:
+                    resident.waiters.remove(waiter)
+                    waiter.refuse(NotInMemoryError(reason, None))
+            if not resident.waiters:
+                self._queue.remove(resident)
+                self._stop(resident)
+            elif self.make_room(resident.nbytes):
+                self._queue.remove(resident)
+                self.hold(resident, resident.nbytes)
+                return resident
+        return None
+
+    def _begin(self, resident: Resident, version: Version, snapshots: list[Snapshot]) -> None:
+        """Let a version that was loaded answer."""
+        found = bytes_of([version.tenant, *(one.tenant for one in snapshots)], resident.sealed.folder)
+        with self.lock:
+            self._note_bytes(resident, found)
+            resident.notes, resident.failure, resident.checked = version.tenant.notes, None, True
+            resident.version, resident.tier = version, "ready"
+            resident.snapshots = {one.placed.state.digest: one for one in snapshots}
+            resident.snapshots = {key: one for key, one in resident.snapshots.items() if key in resident.names}
+            resident.counted = resident.made()
+            self.counts["loads"] += 1
+            for waiter in resident.waiters:
+                reason = self.lacks(resident, waiter.beside)
+                if reason is not None:
+                    waiter.refuse(NotInMemoryError(reason, None))
+                    continue
+                resident.leases += 1
+                waiter.granted = True
+                waiter.done.set()
+            resident.waiters.clear()
+            if not resident.leases and self.lacks(resident, None) is not None:
+                self.evict([resident])
+            self.forget(resident)
+            self.shrink()
+
+    def _fail(self, resident: Resident, error: BaseException) -> None:
+        """End a load that failed."""
+        self.counts["failures"] += 1
+        resident.failure = Failure.after(resident.failure, error, self.retry)
+        for waiter in resident.waiters:
+            waiter.refuse(error)
+        resident.waiters.clear()
+        self.hold(resident, 0)
+        self._stop(resident)
+
+    def _stop(self, resident: Resident) -> None:
+        """Let a version wait for nothing any more."""
+        resident.tier = "sealed" if resident.failure is None else "failed"
+        self.forget(resident)
+
+    def _note_bytes(self, resident: Resident, found: Bytes) -> None:
+        """Note what a version takes: the most that it ever took, so that what it will make again has its room."""
+        resident.nbytes, resident.mapped = max(resident.nbytes, found.private), found.mapped
+        self.hold(resident, resident.nbytes)
+
+    def _free(self) -> None:
+        """Free what left memory."""
+        while self.left:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._drop(self.left.popleft())

@@ -1,0 +1,206 @@
+"""Room: which versions are known, named and pinned, and the bytes of those in memory; what leaves to make room."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import get_args
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.serving.memory import Memory, Tier
+from llmrec_peft.serving.residents import Resident
+from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.versions import Placed, Snapshot, Version
+
+COUNTED = ("hits", "waits", "loads", "evictions", "failures", "refusals")
+"""What `Memory` counts."""
+
+
+class Room:
+    """Versions by sealed run, within a number of bytes.
+
+    Whoever calls a method holds `lock`, and frees what is in `left` without it afterwards.
+
+    Attributes:
+        lock: Held while numbers and routes change, never while anything is loaded, computed or dropped.
+        budget: Bytes of all versions; None for no bound.
+        held: Bytes of those in memory, and of those that are being loaded.
+        left: Versions that left memory and are to be freed.
+        counts: How often what happened: ``hits``, ``waits``, ``loads``, ``evictions``, ``failures``, ``refusals``.
+    """
+
+    def __init__(self, budget: int | None) -> None:
+        """Begin without versions.
+
+        Args:
+            budget: Bytes of all versions; None for no bound.
+        """
+        self.lock = threading.Lock()
+        self.budget = budget
+        self.held = 0
+        self.left: deque[Version] = deque()
+        self.counts: Counter[str] = Counter()
+        self._residents: dict[SealedRun, Resident] = {}
+
+    def name(self, places: Iterable[Placed], pinned_by: str | None = None) -> None:
+        """Count a route's versions; those that a tenant pins do not leave memory."""
+        for placed in places:
+            self.known(placed.sealed).name(placed, pinned_by)
+
+    def unname(self, places: Iterable[Placed], pinned_by: str | None = None) -> None:
+        """End what `name` counted; a version that nobody names or uses leaves memory."""
+        for placed in places:
+            resident = self._residents[placed.sealed]
+            resident.unname(placed, pinned_by)
+            self.forget(resident)
+
+    def pin(self, places: Iterable[Placed], tenant: str) -> None:
+        """Keep versions that are in use in memory for a tenant.
+
+        Raises:
+            InputError: If the budget has no room for all that is pinned.
+        """
+        ones = [self._residents[placed.sealed] for placed in places]
+        pinned = sum(one.held for one in self._residents.values() if one.pins or one in ones)
+        if self.budget is not None and pinned > self.budget:
+            raise InputError(f"what is pinned would take {pinned:,} bytes, and there are {self.budget:,} for versions")
+        for one in ones:
+            one.pins[tenant] += 1
+
+    def unpin(self, places: Iterable[Placed], tenant: str) -> None:
+        """End what `pin` did."""
+        for placed in places:
+            self._residents[placed.sealed].unpin(tenant)
+
+    def keep(self, snapshots: Iterable[Snapshot]) -> None:
+        """Keep versions in states that routes name, if they are still those in memory."""
+        for one in snapshots:
+            resident = self._residents.get(one.placed.sealed)
+            digest = one.placed.state.digest
+            if resident is not None and resident.version is one.version and digest in resident.names:
+                resident.snapshots[digest] = one
+
+    def residents(self) -> list[Resident]:
+        """Return all that is known of versions."""
+        return list(self._residents.values())
+
+    def uses(self) -> dict[str, int]:
+        """Return how many routes and uses each version in memory has, by its digest."""
+        found: Counter[str] = Counter()
+        with self.lock:
+            for one in self._residents.values():
+                if one.version is not None:
+                    found[one.sealed.digest] += one.names.total() + one.leases
+        return dict(found)
+
+    def memory(self) -> Memory:
+        """Return bytes and counts; what lies elsewhere is 0."""
+        ones = list(self._residents.values())
+        tiers = Counter(one.tier for one in ones)
+        additions = {id(added): added for one in ones for placed in one.places.values() for added in placed.additions()}
+        vectors = [one.vectors for one in additions.values() if one.vectors is not None]
+        return Memory(
+            host_budget=self.budget,
+            host_bytes=self.held,
+            mapped_bytes=sum(one.mapped for one in ones if one.version is not None),
+            pinned_bytes=sum(one.held for one in ones if one.pins),
+            added_bytes=sum(vector.nbytes for vector in vectors),
+            adapter_budget=0,
+            adapter_bytes=0,
+            disk_bytes=0,
+            **{tier: tiers[tier] for tier in get_args(Tier)},
+            **{name: self.counts[name] for name in COUNTED},
+        )
+
+    def hold(self, resident: Resident, nbytes: int) -> None:
+        """Let a version take another part of the budget."""
+        self.held += nbytes - resident.held
+        resident.held = nbytes
+
+    def make_room(self, nbytes: int) -> bool:
+        """Let versions leave memory until there is room, the one that is worth least first.
+
+        Returns:
+            Whether there is room; if not, none has left.
+        """
+        over = 0 if self.budget is None else self.held + nbytes - self.budget
+        if over <= 0:
+            return True
+        chosen, freed = self._worth_least(over)
+        if freed < over:
+            return False
+        self.evict(chosen)
+        return True
+
+    def shrink(self) -> None:
+        """Let versions leave memory while more than the budget is held, as far as they can."""
+        over = 0 if self.budget is None else self.held - self.budget
+        if over > 0:
+            self.evict(self._worth_least(over)[0])
+
+    def lacks(self, resident: Resident, beside: str | None) -> str | None:
+        """Return why there can be no room for a version, whatever leaves; None if there can be.
+
+        Args:
+            resident: The version, of which the bytes are known.
+            beside: Tenant whose pins do not count.
+        """
+        if self.budget is None:
+            return None
+        need = resident.nbytes
+        if need > self.budget:
+            return f"it takes {need:,} bytes in memory, and there are {self.budget:,} for all versions (host_bytes)"
+        others = (one for one in self._residents.values() if one is not resident and one.version is not None)
+        if need > self.budget - sum(one.held for one in others if set(one.pins) - {beside}):
+            return self.said(resident)
+        return None
+
+    def said(self, resident: Resident) -> str:
+        """Return what there is no room for, and what has it."""
+        others = [one for one in self._residents.values() if one is not resident]
+        pinned = sum(one.held for one in others if one.pins and one.version is not None)
+        busy = sum(one.held for one in others if not one.pins and not one.evictable)
+        return (
+            f"no room in memory: it takes {resident.nbytes:,} bytes, and of the {self.budget or 0:,} for all versions"
+            f" {pinned:,} are pinned and {busy:,} are in use"
+        )
+
+    def forget(self, resident: Resident) -> None:
+        """Let a version leave memory that nobody knows of any more."""
+        if resident.wanted or resident.tier == "loading":
+            return
+        self._take_out(resident)
+        self._residents.pop(resident.sealed, None)
+
+    def known(self, sealed: SealedRun) -> Resident:
+        """Return what is known of a run; it is known from now on."""
+        return self._residents.setdefault(sealed, Resident(sealed))
+
+    def _worth_least(self, over: int) -> tuple[list[Resident], int]:
+        """Return versions that may leave and take at least as many bytes, if there are such, and their bytes."""
+        chosen, freed = list[Resident](), 0
+        for one in sorted((one for one in self._residents.values() if one.evictable), key=_worth):
+            if freed >= over:
+                break
+            chosen.append(one)
+            freed += one.held
+        return chosen, freed
+
+    def evict(self, ones: Iterable[Resident]) -> None:
+        """Let versions leave memory."""
+        for one in ones:
+            self._take_out(one)
+            self.counts["evictions"] += 1
+
+    def _take_out(self, resident: Resident) -> None:
+        if resident.version is not None:
+            self.left.append(resident.version)
+            resident.version, resident.tier = None, "sealed"
+            resident.snapshots.clear()
+            resident.counted = None
+        self.hold(resident, 0)
+
+
+def _worth(resident: Resident) -> float:
+    return resident.worth

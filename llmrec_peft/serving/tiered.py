@@ -1,0 +1,158 @@
+"""Tiered: the versions of an engine's tenants, in memory or sealed; which are kept, and what they take."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from llmrec_peft.backbone.precision import best_device
+from llmrec_peft.backbone.remote_code import allowing
+from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted
+from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.serving.answers import Standing
+from llmrec_peft.serving.encoding import ItemEncoder, OwnPasses
+from llmrec_peft.serving.host_tier import HostTier
+from llmrec_peft.serving.loading import Loading
+from llmrec_peft.serving.memory import Memory
+from llmrec_peft.serving.refusals import about
+from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
+from llmrec_peft.serving.tenants import Tenants
+from llmrec_peft.serving.versions import Version
+
+_DROPPED = 64
+"""Versions that are dropped between two collections of cycles: modules of adapters refer to each other."""
+
+
+class TieredVersions:
+    """Versions by tenant, loaded when they are asked for and kept in memory within a number of bytes.
+
+    Attributes:
+        store: Where runs are sealed.
+    """
+
+    def __init__(
+        self,
+        store: SealedStore | str | Path,
+        base: Recommender | None = None,
+        device: str | torch.device | None = None,
+        encoder: ItemEncoder | None = None,
+        try_adapters: bool = True,
+        trust_remote_code: bool = False,
+        host_bytes: int | None = None,
+        wait_s: float = 60.0,
+        loaders: int = 1,
+    ) -> None:
+        """Begin without tenants.
+
+        Args:
+            store: Where runs are sealed.
+            base: A recommender whose base is shared; by default the first run says which base it is.
+            device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
+            encoder: Encodes texts of new items; by default one version's after the other's.
+            try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
+            trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
+            host_bytes: Bytes that versions may take in memory; None for no bound.
+            wait_s: Seconds that an ask waits for a version that is not in memory.
+            loaders: Versions that are loaded at the same time, at most.
+
+        Raises:
+            InputError: If one of the last three is no number above 0.
+        """
+        for name, value in (("host_bytes", host_bytes), ("wait_s", wait_s), ("loaders", loaders)):
+            if value is not None and not value > 0:
+                raise InputError(f"{name} is a number above 0, not {quoted(value)}")
+        self.store = store if isinstance(store, SealedStore) else SealedStore(store)
+        if device is not None:
+            where = torch.device(device)
+        else:
+            where = best_device() if base is None else base.device
+        self._encoder = OwnPasses() if encoder is None else encoder
+        self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
+        self._trust_remote_code = trust_remote_code
+        self._dropped = 0
+        self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders)
+        self._tenants = Tenants(self._tier)
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Names of all tenants, in the order in which they were registered."""
+        return self._tenants.names
+
+    @property
+    def in_memory(self) -> dict[str, int]:
+        """How often each version in memory is in use, by its digest: by routes, and by asks under way."""
+        return self._tier.uses()
+
+    def standing(self, tenant: str) -> Standing:
+        """Return which versions answer a tenant's users.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+        """
+        return self._tenants.standing(tenant)
+
+    def memory(self) -> Memory:
+        """Return what versions take, tier by tier, and what became of asks for them."""
+        with self._tier.lock:
+            found = self._tier.memory()
+        return replace(found, disk_bytes=self.store.nbytes())
+
+    def pin(self, tenant: str) -> Standing:
+        """Keep the versions that answer a tenant's users in memory, also those of later swaps.
+
+        Raises:
+            ServingError: If no tenant has the name, a version cannot be loaded, or the budget has no room for all that
+                is pinned; nothing is pinned then.
+        """
+        with self._tenants.changed(tenant), about(tenant):
+            self._with_loaded(tenant, lambda: self._tenants.pin(tenant))
+        return self.standing(tenant)
+
+    def unpin(self, tenant: str) -> Standing:
+        """Let a tenant's versions leave memory when there is no room, as those of others do.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+        """
+        with self._tenants.changed(tenant):
+            self._tenants.unpin(tenant)
+        return self.standing(tenant)
+
+    def reload(self, tenant: str) -> Standing:
+        """Load the versions that answer a tenant's users unless they are in memory, whatever failed before.
+
+        Raises:
+            ServingError: If no tenant has the name, or a version cannot be loaded.
+        """
+        with self._tenants.changed(tenant), about(tenant):
+            self._with_loaded(tenant, lambda: None)
+        return self.standing(tenant)
+
+    def _with_loaded(self, tenant: str, do: Callable[[], None]) -> None:
+        """Do something while the versions that answer a tenant's users are in memory."""
+        with contextlib.ExitStack() as stack:
+            for placed in self._tenants.route(tenant).answering:
+                stack.enter_context(self._tier.leased(placed, beside=tenant))
+            do()
+
+    def _load(self, sealed: SealedRun, first: bool) -> Version:
+        """Load a version; its adapter is tried the first time."""
+        with allowing(self._trust_remote_code):
+            return self._loading.load(sealed, answers=first)
+
+    def _drop(self, version: Version) -> None:
+        """Free a version that nothing uses any more; waits for nobody."""
+        version.tenant.base.retire(version.tenant.adapter)
+        self._dropped += 1
+
+    def _collect(self) -> None:
+        """Collect what dropped versions left in cycles, once there are several; called by changes, not by asks."""
+        if self._dropped >= _DROPPED:
+            self._dropped = 0
+            gc.collect()
