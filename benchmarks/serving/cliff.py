@@ -122,8 +122,8 @@ def encoding(everyone: Crowd) -> Call:
 
     def call(engine: Any, tenant: str, number: int) -> object:
         texts = [f"{titles[(number * 37 + at) % len(titles)]} {number}" for at in range(TEXTS)]
-        with engine._tenants.leased(tenant) as route:
-            return engine._encoder.items(route.main.version, texts)
+        with engine._tier.leased(engine._tenants.route(tenant).main) as snapshot:
+            return engine._encoder.items(snapshot.version, texts)
 
     return call
 
