@@ -227,6 +227,17 @@ class LanguageModel:
             self._inside = None
             yield backbone
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let other callers wait inside the block, as they do while texts are encoded: the tokenizer is shared, too."""
+        with self._lock:
+            yield
+
+    def set_aside(self, adapter: TenantAdapter) -> None:
+        """Free an adapter's modules; they are made of its files again when it is attached the next time."""
+        with self._lock:
+            self._take_out(adapter)
+
     def drop(self, adapter: TenantAdapter) -> None:
         """Remove an adapter for good and free its memory."""
         with self._lock:

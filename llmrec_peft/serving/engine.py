@@ -20,6 +20,7 @@ from llmrec_peft.serving.hosted import HostedVersions
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.result_cache import Kept, ResultCache, key_of
 from llmrec_peft.serving.sealed_store import SealedStore
+from llmrec_peft.serving.shared_passes import ADAPTER_BYTES
 from llmrec_peft.serving.versions import Identity, Placed
 
 CACHE_BYTES = 64 << 20
@@ -46,6 +47,7 @@ class Engine(HostedVersions):
         host_bytes: int | None = None,
         wait_s: float = 60.0,
         loaders: int = 1,
+        adapter_bytes: int = ADAPTER_BYTES,
     ) -> None:
         """Begin without tenants.
 
@@ -54,18 +56,21 @@ class Engine(HostedVersions):
             base: A recommender whose base is shared; by default the first run says which base it is.
             device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
             cache_bytes: Bytes of lists that are kept; 0 keeps none.
-            encoder: Encodes texts of new items; by default one version's after the other's.
+            encoder: Encodes texts of new items; by default those of all versions in shared passes (`SharedPasses`).
             try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
             trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
             host_bytes: Bytes that versions may take in memory; the others are loaded from the store when they are asked
                 for. None for no bound.
             wait_s: Seconds that an ask waits for a version that is not in memory.
             loaders: Versions that are loaded at the same time, at most.
+            adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
 
         Raises:
-            InputError: If the store cannot be opened, or one of the last three is no number above 0.
+            InputError: If the store cannot be opened, or one of the last four is no number above 0.
         """
-        super().__init__(store, base, device, encoder, try_adapters, trust_remote_code, host_bytes, wait_s, loaders)
+        super().__init__(
+            store, base, device, encoder, try_adapters, trust_remote_code, host_bytes, wait_s, loaders, adapter_bytes
+        )
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)
 
@@ -162,13 +167,14 @@ class Engine(HostedVersions):
             None if told is None else tuple(tuple(history) for history in told),
         )
 
-    def audit(self, answer: Answer | Scores, tolerance: float = 0.0) -> Audit:
+    def audit(self, answer: Answer | Scores, tolerance: float | None = None) -> Audit:
         """Compute an answer again from the sealed version and the events of its state, and compare.
 
         Args:
             answer: An answer of this engine, or of one that gave the tenant the same versions and events.
-            tolerance: How far two scores may be from each other: 0 where the same machine computes; elsewhere 0.0002
-                allows for another rounding of the last of four digits.
+            tolerance: How far two scores may be from each other. By default 0, and 0.0002 where items were added,
+                whose texts were in a pass with others; answers of another machine need 0.0002, too, which allows for
+                another rounding of the last of four digits.
 
         Raises:
             ServingError: If the tenant is not registered, or the version cannot be loaded.

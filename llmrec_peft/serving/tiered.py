@@ -7,6 +7,7 @@ import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -16,12 +17,13 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving.answers import Standing
-from llmrec_peft.serving.encoding import ItemEncoder, OwnPasses
+from llmrec_peft.serving.encoding import ItemEncoder
 from llmrec_peft.serving.host_tier import HostTier
 from llmrec_peft.serving.loading import Loading
 from llmrec_peft.serving.memory import Memory
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
+from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
 from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.versions import Version
 
@@ -47,6 +49,7 @@ class TieredVersions:
         host_bytes: int | None = None,
         wait_s: float = 60.0,
         loaders: int = 1,
+        adapter_bytes: int = ADAPTER_BYTES,
     ) -> None:
         """Begin without tenants.
 
@@ -54,15 +57,16 @@ class TieredVersions:
             store: Where runs are sealed.
             base: A recommender whose base is shared; by default the first run says which base it is.
             device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
-            encoder: Encodes texts of new items; by default one version's after the other's.
+            encoder: Encodes texts of new items; by default those of all versions in shared passes.
             try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
             trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
             host_bytes: Bytes that versions may take in memory; None for no bound.
             wait_s: Seconds that an ask waits for a version that is not in memory.
             loaders: Versions that are loaded at the same time, at most.
+            adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
 
         Raises:
-            InputError: If one of the last three is no number above 0.
+            InputError: If one of the last four is no number above 0.
         """
         for name, value in (("host_bytes", host_bytes), ("wait_s", wait_s), ("loaders", loaders)):
             if value is not None and not value > 0:
@@ -72,12 +76,22 @@ class TieredVersions:
             where = torch.device(device)
         else:
             where = best_device() if base is None else base.device
-        self._encoder = OwnPasses() if encoder is None else encoder
+        self._encoder: ItemEncoder = SharedPasses(adapter_bytes) if encoder is None else encoder
         self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
         self._trust_remote_code = trust_remote_code
         self._dropped = 0
         self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders)
         self._tenants = Tenants(self._tier)
+
+    def close(self) -> None:
+        """End the thread that encodes texts of new items; calls that wait for it, and later ones, get an error."""
+        self._encoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -95,13 +109,17 @@ class TieredVersions:
         Raises:
             UnknownTenantError: If no tenant has the name.
         """
-        return self._tenants.standing(tenant)
+        found, main = self._tenants.standing(tenant), self._tenants.route(tenant).main
+        with self._tier.lock:
+            version = self._tier.known(main.sealed).version
+        return found if version is None else replace(found, notes=found.notes + self._encoder.notes(version))
 
     def memory(self) -> Memory:
         """Return what versions take, tier by tier, and what became of asks for them."""
         with self._tier.lock:
             found = self._tier.memory()
-        return replace(found, disk_bytes=self.store.nbytes())
+        budget, used = self._encoder.adapter_bytes()
+        return replace(found, adapter_budget=budget, adapter_bytes=used, disk_bytes=self.store.nbytes())
 
     def pin(self, tenant: str) -> Standing:
         """Keep the versions that answer a tenant's users in memory, also those of later swaps.
@@ -149,6 +167,7 @@ class TieredVersions:
     def _drop(self, version: Version) -> None:
         """Free a version that nothing uses any more; waits for nobody."""
         version.tenant.base.retire(version.tenant.adapter)
+        self._encoder.drop(version)
         self._dropped += 1
 
     def _collect(self) -> None:

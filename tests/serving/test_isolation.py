@@ -117,7 +117,8 @@ def test_dropping_a_version_waits_for_no_text_that_is_being_encoded(engine: Engi
     with engine._tier.leased(engine._tenants.route(SHOP).main) as snapshot:
         own = snapshot.tenant
     del snapshot
-    assert guest.adapter._tree is not None
+    with guest.base.inside(guest.adapter):
+        assert guest.adapter._tree is not None
     inside, leave = threading.Event(), threading.Event()
 
     def encode() -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, Slot
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving.mixing.room import NoRoomError, fits, kinds_of, page_count
+from llmrec_peft.serving.mixing.shared_tensors import Key, SharedTensors
 from llmrec_peft.serving.mixing.slabs import EXTENT, PageKind, Slabs
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ class _Held:
     pages: list[tuple[PageKind, list[int]]] = field(default_factory=list)
     layouts: list[Which] = field(default_factory=list)
     front: tuple[str, int] | None = None
+    shared: Key | None = None
 
 
 class Slots:
@@ -121,7 +124,8 @@ class Slots:
         """
         self.slabs = Slabs(budget, device, extent)
         self.device = device
-        self._capacity = capacity
+        self._capacity, self._extent = capacity, extent
+        self._shared = SharedTensors(self.slabs)
         self._free = list(range(capacity, 0, -1))
         self._held: dict[int, _Held] = {}
         self._layouts: dict[Which, Layout] = {}
@@ -140,23 +144,33 @@ class Slots:
             slots: What it fills a slot with (`llmrec_peft.backbone.batched.filled`).
 
         Raises:
-            InputError: If no slot is free, or the budget has no room; nothing is changed then.
+            NoRoomError: If no slot is free, or the budget has no room; nothing is changed then.
         """
         with self._lock:
             if not self._free:
-                raise InputError(f"all {self._capacity} slots of adapters are taken")
+                raise NoRoomError(f"all {self._capacity} slots of adapters are taken")
             number = self._free.pop()
             self._zero(number)
             which = self._forms.setdefault(form.key, len(self._forms))
             held = self._held[number] = _Held(self._serial, which)
             self._serial += 1
             try:
+                held.shared = self._shared.take(form)
                 for site, slot in slots.items():
                     self._fill(number, held, form, site, slot)
+            except InputError as error:
+                self._remove(number)
+                raise NoRoomError(str(error)) from error
             except BaseException:
                 self._remove(number)
                 raise
+            if held.shared is not None:
+                self._shared.hand(held.shared, form)
             return Seat(number, held.serial)
+
+    def fits(self, form: BatchedForm, slots: Mapping[str, Slot]) -> bool:
+        """Return whether the budget has room for an adapter when no other one is in memory."""
+        return fits(form, slots, self.slabs, self._extent)
 
     def drop(self, seat: Seat) -> None:
         """Free an adapter's slot and pages.
@@ -211,7 +225,7 @@ class Slots:
             lengths = layout.length[numbers[rows]]
             parts.append((layout, rows, lengths))
             for name, kind in layout.kinds.items():
-                count = _page_count(int(lengths.max()), kind) if name in layout.form.ragged else 1
+                count = page_count(int(lengths.max()), kind) if name in layout.form.ragged else 1
                 flat.append(layout.pages[name][numbers[rows], :count].ravel())
         if not flat:
             return []
@@ -243,6 +257,8 @@ class Slots:
             self._layouts[which].users -= 1
             if not self._layouts[which].users:  # its form may hold more than tensors of slots
                 del self._layouts[which]
+        if held.shared is not None:
+            self._shared.give(held.shared)
         self._free.append(number)
 
     def _fill(self, number: int, held: _Held, form: BatchedForm, site: str, slot: Slot) -> None:
@@ -252,7 +268,7 @@ class Slots:
         layout.here[number] = True
         for name, tensor in slot.tensors.items():
             kind, ragged = layout.kinds[name], name in form.ragged
-            count = _page_count(len(tensor), kind) if ragged else 1
+            count = page_count(len(tensor), kind) if ragged else 1
             pages = self.slabs.take(kind, count)
             held.pages.append((kind, pages))
             self.slabs.write(kind, pages, tensor)
@@ -266,12 +282,7 @@ class Slots:
             held.front = (form.front, int(layout.length[number]))
 
     def _layout(self, form: BatchedForm, site: str, slot: Slot) -> tuple[Which, Layout]:
-        kinds = {
-            name: self.slabs.ragged_kind(tuple(tensor.shape[1:]), tensor.dtype)
-            if name in form.ragged
-            else PageKind(tuple(tensor.shape), tensor.dtype)
-            for name, tensor in sorted(slot.tensors.items())
-        }
+        kinds = kinds_of(form, slot, self.slabs)
         which = (form.key, site, slot.reads, tuple(kinds.items()))
         if which not in self._layouts:
             slots = self._capacity + 1
@@ -279,8 +290,3 @@ class Slots:
             here = np.zeros(slots, bool)
             self._layouts[which] = Layout(site, slot.reads, form, kinds, pages, np.zeros(slots, np.int64), here)
         return which, self._layouts[which]
-
-
-def _page_count(length: int, kind: PageKind) -> int:
-    """Return the pages of a ragged tensor; one of zeros where it has no row."""
-    return max(1, -(-length // kind.shape[0]))
