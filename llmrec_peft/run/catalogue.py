@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.text_column import rows_by_text, rows_of
 from llmrec_peft.data.vocabulary import UNKNOWN
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.growing import Growth, Prefix, RowsBefore
@@ -82,7 +83,11 @@ class Catalogue:
     @cached_property
     def row_of(self) -> Mapping[str, int]:
         """Row of each item by its id."""
-        return {item: row for row, item in enumerate(self.ids)}
+        return rows_by_text(self.ids)
+
+    def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the row of each of some items, -1 for unknown ones, int64 [len(ids)]."""
+        return rows_of(self.row_of, ids)
 
     def require_new(self, ids: Sequence[str]) -> None:
         """Refuse ids that are not new.

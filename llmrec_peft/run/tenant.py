@@ -115,11 +115,10 @@ class Tenant:
             raise InputError(
                 "this run reads no histories: other ones would change none of its scores, so leave them out"
             )
-        row_of = self.catalogue.row_of
-        unknown = next((item for item in items if item not in row_of), None)
-        if unknown is not None:
+        rows = self.catalogue.rows_of(items)
+        if len(rows) and int(rows.min()) < 0:
+            unknown = items[int(rows.argmin())]
             raise InputError(f"unknown item {unknown!r:.60}: add its text first (Recommender.add_items)")
-        rows = np.fromiter((row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
         told = None if histories is None else self._numbered(histories, len(users))
         if self.model.plan.history_length is not None:
@@ -249,13 +248,13 @@ class LoadedTenant(Tenant):
         return SealedFolder(self.folder, self.manifest)
 
     def learned(self) -> Interactions | None:
-        """Read the known interactions that were trained on; None if ``seen.parquet`` was not passed on.
+        """Read the known interactions that were trained on; None if ``seen.safetensors`` was not passed on.
 
         Raises:
             InputError: If the file is not what the run wrote.
         """
-        seen = self.sealed.private("seen.parquet")
-        return None if seen is None else read_learned(self.folder / "seen.parquet", seen)
+        seen = self.sealed.private("seen.safetensors")
+        return None if seen is None else read_learned(self.folder / "seen.safetensors", seen)
 
     @property
     def tuned(self) -> TunedModel:

@@ -89,7 +89,7 @@ class Loading:
             InputError: If a file was changed or does not fit the others, a number is not finite, the base is another
                 one, or the adapter does not fit it. Nothing of it stays in memory then.
         """
-        tenant = read_tenant(sealed.folder, self.device, self._shared)
+        tenant = read_tenant(sealed.folder, self.device, self._shared, mapped=True)
         try:
             if tenant.manifest.digest != sealed.digest:
                 raise InputError(f"{sealed.folder} holds run {tenant.manifest.digest[:12]}")
