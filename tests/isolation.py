@@ -72,6 +72,7 @@ class Counts:
         swaps: How often the tenant got another run.
         loads: How often a run was loaded.
         drops: How often a version left memory.
+        evictions: How often one left it to make room.
         versions: Versions that answered.
         wrong: What was wrong.
     """
@@ -82,6 +83,7 @@ class Counts:
     swaps: int = 0
     loads: int = 0
     drops: int = 0
+    evictions: int = 0
     versions: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
 
@@ -185,4 +187,5 @@ def swapped_while_asked(
             worker.join()
     if errors:
         raise errors[0]
+    counts.evictions = engine.memory().evictions
     return counts

@@ -52,6 +52,11 @@ class TenantAdapter:
         self._encoder: TextEncoder | None = None
 
     @property
+    def has_modules(self) -> bool:
+        """Whether it was attached once and has not been forgotten since."""
+        return self._tree is not None
+
+    @property
     def encoder(self) -> TextEncoder:
         """Encoder of texts; valid while the adapter is attached."""
         assert self._encoder is not None  # noqa: S101 - `put_into` has run

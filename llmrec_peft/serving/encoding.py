@@ -29,8 +29,8 @@ class ItemEncoder(Protocol):
     def notes(self, version: Version) -> tuple[str, ...]:
         """Return what is to be said of how a version's texts are encoded, a line each."""
 
-    def adapter_bytes(self) -> tuple[int, int]:
-        """Return the bytes that there are for adapters, and those that adapters take."""
+    def adapter_memory(self) -> tuple[int, int]:
+        """Return the bytes for adapters, and how many of them are in use; 0 if there are none of its own."""
 
     def close(self) -> None:
         """End; later calls get an error."""
@@ -56,8 +56,8 @@ class OwnPasses:
         """Return nothing: all texts are encoded alike."""
         return ()
 
-    def adapter_bytes(self) -> tuple[int, int]:
-        """Return zeros: adapters lie in the base's tree, and no bound is put on them."""
+    def adapter_memory(self) -> tuple[int, int]:
+        """Return 0 twice: adapters are in the base while they encode."""
         return 0, 0
 
     def close(self) -> None:

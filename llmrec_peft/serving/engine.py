@@ -66,10 +66,19 @@ class Engine(HostedVersions):
             adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
 
         Raises:
-            InputError: If the store cannot be opened, or one of the last four is no number above 0.
+            InputError: If the store cannot be opened, or one of the last four is too small.
         """
         super().__init__(
-            store, base, device, encoder, try_adapters, trust_remote_code, host_bytes, wait_s, loaders, adapter_bytes
+            store,
+            base,
+            device,
+            encoder,
+            try_adapters,
+            trust_remote_code,
+            host_bytes,
+            wait_s,
+            loaders,
+            adapter_bytes,
         )
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from llmrec_peft.serving.eviction import used
 from llmrec_peft.serving.failures import Failure, Retry
 from llmrec_peft.serving.refusals import NotInMemoryError
-from llmrec_peft.serving.residents import Resident, Waiter
+from llmrec_peft.serving.residents import Count, Resident, Waiter
 from llmrec_peft.serving.room import Room
 from llmrec_peft.serving.sealed_store import SealedRun
-from llmrec_peft.serving.version_bytes import Bytes, bytes_of
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
 AGAIN_S = 1.0
@@ -158,25 +157,21 @@ class HostTier(Room):
             return resident.snapshots.setdefault(digest, found) if digest in resident.names else found
 
     def _give_back(self, resident: Resident) -> None:
+        """End a use; what the version has made meanwhile counts from now on."""
+        count: Count | None = None
         try:
-            made = resident.made()
-            if made != resident.counted:
-                self._count(resident, made)
+            if resident.version is not None:
+                count = Count.of(resident, resident.version, list(resident.snapshots.values()))
         finally:
             with self.lock:
+                if count is not None:
+                    self.note(resident, count)
                 resident.leases -= 1
                 self.forget(resident)
                 over = self.budget is not None and self.held > self.budget
                 idle = not self.left and not over and not (self._queue and not resident.leases)
             if not idle:
                 self.settle()
-
-    def _count(self, resident: Resident, made: object) -> None:
-        """Count a version's bytes anew, while it is in use: it has made tables since."""
-        found = bytes_of([one.tenant for one in list(resident.snapshots.values())], resident.sealed.folder)
-        with self.lock:
-            resident.counted = made
-            self._note_bytes(resident, found)
 
     def _hire(self, first: Resident) -> None:
         """Begin a thread that loads; it was counted."""
@@ -226,14 +221,13 @@ class HostTier(Room):
 
     def _begin(self, resident: Resident, version: Version, snapshots: list[Snapshot]) -> None:
         """Let a version that was loaded answer."""
-        found = bytes_of([version.tenant, *(one.tenant for one in snapshots)], resident.sealed.folder)
+        count = Count.of(resident, version, snapshots)
         with self.lock:
-            self._note_bytes(resident, found)
             resident.notes, resident.failure, resident.checked = version.tenant.notes, None, True
             resident.version, resident.tier = version, "ready"
             resident.snapshots = {one.placed.state.digest: one for one in snapshots}
             resident.snapshots = {key: one for key, one in resident.snapshots.items() if key in resident.names}
-            resident.counted = resident.made()
+            self.note(resident, count)
             self.counts["loads"] += 1
             for waiter in resident.waiters:
                 reason = self.lacks(resident, waiter.beside)
@@ -263,11 +257,6 @@ class HostTier(Room):
         """Let a version wait for nothing any more."""
         resident.tier = "sealed" if resident.failure is None else "failed"
         self.forget(resident)
-
-    def _note_bytes(self, resident: Resident, found: Bytes) -> None:
-        """Note what a version takes: the most that it ever took, so that what it will make again has its room."""
-        resident.nbytes, resident.mapped = max(resident.nbytes, found.private), found.mapped
-        self.hold(resident, resident.nbytes)
 
     def _free(self) -> None:
         """Free what left memory."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from llmrec_peft.serving.eviction import NEVER, worth
 from llmrec_peft.serving.failures import Failure
 from llmrec_peft.serving.memory import Condition, Tier
 from llmrec_peft.serving.sealed_store import SealedRun
-from llmrec_peft.serving.version_bytes import made_since
+from llmrec_peft.serving.version_bytes import Bytes, bytes_of, made_since
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
 
@@ -55,7 +57,7 @@ class Resident:
         held: Bytes of the budget that it has now.
         nbytes: Private bytes that it takes in memory; 0 until it was loaded.
         mapped: Bytes that it maps.
-        counted: What it had made when the bytes were counted.
+        counted: What it had made each time that its bytes were counted; it makes the same again after another load.
         notes: See `Tenant.notes`.
         failure: Why it could not be loaded; kept until a load succeeds.
         checked: Whether it has been in memory once, so that its adapter fits.
@@ -74,7 +76,7 @@ class Resident:
     held: int = 0
     nbytes: int = 0
     mapped: int = 0
-    counted: object = None
+    counted: set[frozenset[object]] = field(default_factory=set)
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
     checked: bool = False
@@ -114,6 +116,7 @@ class Resident:
         if not self.names[digest]:
             del self.names[digest], self.places[digest]
             self.snapshots.pop(digest, None)
+            self.counted.clear()
         if pinned_by is not None:
             self.unpin(pinned_by)
 
@@ -123,6 +126,24 @@ class Resident:
         if not self.pins[tenant]:
             del self.pins[tenant]
 
-    def made(self) -> object:
-        """Return what the version has made since it was loaded; another value than `counted` asks for a new count."""
-        return {digest: made_since(snapshot.tenant) for digest, snapshot in list(self.snapshots.items())}
+
+@dataclass(frozen=True)
+class Count:
+    """What a version in memory takes, counted where it has made something that was not there before.
+
+    Attributes:
+        made: What it has made since it was loaded, in each of its states.
+        found: Its bytes; None if they have been counted before.
+    """
+
+    made: frozenset[object]
+    found: Bytes | None
+
+    @classmethod
+    def of(cls, resident: Resident, version: Version, snapshots: Iterable[Snapshot]) -> Self:
+        """Count a version; nobody has to hold the lock."""
+        ones = list(snapshots)
+        made = frozenset((one.placed.state.digest, made_since(one.tenant)) for one in ones)
+        if made in resident.counted:
+            return cls(made, None)
+        return cls(made, bytes_of([version.tenant, *(one.tenant for one in ones)], resident.sealed.folder))

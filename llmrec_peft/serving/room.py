@@ -9,7 +9,7 @@ from typing import get_args
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.memory import Memory, Tier
-from llmrec_peft.serving.residents import Resident
+from llmrec_peft.serving.residents import Count, Resident
 from llmrec_peft.serving.sealed_store import SealedRun
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
@@ -85,6 +85,11 @@ class Room:
         """Return all that is known of versions."""
         return list(self._residents.values())
 
+    def in_memory(self, sealed: SealedRun) -> Version | None:
+        """Return a version; None if it is not in memory."""
+        found = self._residents.get(sealed)
+        return None if found is None else found.version
+
     def uses(self) -> dict[str, int]:
         """Return how many routes and uses each version in memory has, by its digest."""
         found: Counter[str] = Counter()
@@ -117,6 +122,16 @@ class Room:
         """Let a version take another part of the budget."""
         self.held += nbytes - resident.held
         resident.held = nbytes
+
+    def note(self, resident: Resident, count: Count) -> None:
+        """Note what a version in memory takes.
+
+        What is held is the most that it ever took, so that what it will make again after another load has its room.
+        """
+        resident.counted.add(count.made)
+        if count.found is not None:
+            resident.nbytes, resident.mapped = max(resident.nbytes, count.found.private), count.found.mapped
+        self.hold(resident, resident.nbytes)
 
     def make_room(self, nbytes: int) -> bool:
         """Let versions leave memory until there is room, the one that is worth least first.
@@ -198,7 +213,6 @@ class Room:
             self.left.append(resident.version)
             resident.version, resident.tier = None, "sealed"
             resident.snapshots.clear()
-            resident.counted = None
         self.hold(resident, 0)
 
 

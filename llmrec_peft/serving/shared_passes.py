@@ -60,6 +60,7 @@ class SharedPasses:
         """
         if adapter_bytes < 2 * EXTENT:
             raise InputError(f"adapter_bytes: {adapter_bytes:,} is below the smallest, {2 * EXTENT:,}")
+        self._bytes = adapter_bytes
         self._work = _Work(adapter_bytes, wait, tokens)
         weakref.finalize(self, self._work.stop)
         self._thread: threading.Thread | None = None
@@ -92,12 +93,14 @@ class SharedPasses:
 
     def notes(self, version: Version) -> tuple[str, ...]:
         """Return what is to be said of how a version's texts are encoded, a line each."""
-        because = None if self._work.seats is None else self._work.seats.because(version)
+        seats = self._work.seats
+        because = None if seats is None else seats.because(version)
         return () if because is None else (f"texts of new items are encoded in passes of their own: {because}",)
 
-    def adapter_bytes(self) -> tuple[int, int]:
-        """Return the bytes that there are for adapters, and those that adapters take."""
-        return self._work.adapter_bytes()
+    def adapter_memory(self) -> tuple[int, int]:
+        """Return the bytes for adapters, which are allocated with the first text, and how many of them are in use."""
+        mixed = self._work.mixed
+        return self._bytes, 0 if mixed is None else mixed.slots.slabs.used
 
     def close(self) -> None:
         """End the thread when it has done its pass; calls that wait, and later ones, get an error."""
@@ -165,6 +168,7 @@ class _Work:
             self.lines.end(self.ended)
             for one in self._under_way:
                 one.call.fail(self.ended)
+            self.mixed = self.seats = None  # the memory for adapters is free
 
     def put(self, call: TextCall) -> bool:
         """Let a call wait; False if nothing is encoded any more."""
@@ -179,14 +183,10 @@ class _Work:
             self.stopped = True
             self.lines.changed.notify_all()
 
-    def adapter_bytes(self) -> tuple[int, int]:
-        """Return the budget of the slots and what is used of it; none is allocated before the first text."""
-        return self._bytes, 0 if self.mixed is None else self.mixed.slots.slabs.used
-
     def drop(self, version: Version) -> None:
         """Let the thread free what a version takes."""
-        if self.seats is not None:
-            with self.lines.changed:
+        with self.lines.changed:
+            if self.seats is not None and not self.stopped:
                 self._dropped.append(version)
                 self.lines.changed.notify_all()
 

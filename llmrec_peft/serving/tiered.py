@@ -27,8 +27,9 @@ from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
 from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.versions import Version
 
-_DROPPED = 64
-"""Versions that are dropped between two collections of cycles: modules of adapters refer to each other."""
+_CYCLES = 64
+"""Adapters whose modules were freed between two collections of cycles, of which they are full; the rest of a version
+has none."""
 
 
 class TieredVersions:
@@ -66,7 +67,7 @@ class TieredVersions:
             adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
 
         Raises:
-            InputError: If one of the last four is no number above 0.
+            InputError: If the store cannot be opened, or one of the last four is too small.
         """
         for name, value in (("host_bytes", host_bytes), ("wait_s", wait_s), ("loaders", loaders)):
             if value is not None and not value > 0:
@@ -79,7 +80,7 @@ class TieredVersions:
         self._encoder: ItemEncoder = SharedPasses(adapter_bytes) if encoder is None else encoder
         self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
         self._trust_remote_code = trust_remote_code
-        self._dropped = 0
+        self._cycles = 0
         self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders)
         self._tenants = Tenants(self._tier)
 
@@ -109,16 +110,17 @@ class TieredVersions:
         Raises:
             UnknownTenantError: If no tenant has the name.
         """
-        found, main = self._tenants.standing(tenant), self._tenants.route(tenant).main
+        standing = self._tenants.standing(tenant)
+        main = self._tenants.route(tenant).main.sealed
         with self._tier.lock:
-            version = self._tier.known(main.sealed).version
-        return found if version is None else replace(found, notes=found.notes + self._encoder.notes(version))
+            version = self._tier.in_memory(main)
+        return standing if version is None else replace(standing, notes=standing.notes + self._encoder.notes(version))
 
     def memory(self) -> Memory:
         """Return what versions take, tier by tier, and what became of asks for them."""
         with self._tier.lock:
             found = self._tier.memory()
-        budget, used = self._encoder.adapter_bytes()
+        budget, used = self._encoder.adapter_memory()
         return replace(found, adapter_budget=budget, adapter_bytes=used, disk_bytes=self.store.nbytes())
 
     def pin(self, tenant: str) -> Standing:
@@ -161,17 +163,18 @@ class TieredVersions:
 
     def _load(self, sealed: SealedRun, first: bool) -> Version:
         """Load a version; its adapter is tried the first time."""
+        self._cycles += first
         with allowing(self._trust_remote_code):
             return self._loading.load(sealed, answers=first)
 
     def _drop(self, version: Version) -> None:
         """Free a version that nothing uses any more; waits for nobody."""
+        self._cycles += version.tenant.adapter.has_modules
         version.tenant.base.retire(version.tenant.adapter)
         self._encoder.drop(version)
-        self._dropped += 1
 
     def _collect(self) -> None:
-        """Collect what dropped versions left in cycles, once there are several; called by changes, not by asks."""
-        if self._dropped >= _DROPPED:
-            self._dropped = 0
+        """Collect what adapters left in cycles, once there are several; called by changes, not by asks."""
+        if self._cycles >= _CYCLES:
+            self._cycles = 0
             gc.collect()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from llmrec_peft.run.catalogue import ScoredItem
+from llmrec_peft.serving import tenants
 from llmrec_peft.serving.answers import Answer, compared
 from llmrec_peft.serving.engine import Engine
 from llmrec_peft.serving.refusals import ServingError, UnknownTenantError
@@ -131,3 +132,35 @@ def test_state_is_a_function_of_its_events() -> None:
     assert state({"b": 2}, {"a": 1}).digest != state({"a": 1}, {"b": 2}).digest
     assert State.first("v", ()).digest != State.first("v", ("seen.safetensors",)).digest
     assert [event.values for event in state({"a": 1}, {"b": 2}).events()] == [[{"a": 1}], [{"b": 2}]]
+
+
+def test_states_of_former_versions_are_forgotten_beyond_a_bound_and_those_of_present_ones_are_not(
+    engine: Engine, rivals: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenants, "PAST", 4)
+    engine.register("shop", rivals[0])
+    first = engine.ask("shop", USERS[:1])[0]
+    engine.swap("shop", rivals[1], keep_items=False)
+    for number in range(6):
+        engine.add_items("shop", [FILM | {"item_id": f"new {number}"}])
+        if number == 0:
+            second = engine.ask("shop", USERS[:1])[0]
+    assert len(engine._tenants._entry("shop").past) == 4
+    assert engine.audit(second).same, "the present version went through its state"
+    assert engine.audit(first).same, "the former one is on the route"
+    engine.swap("shop", rivals[2])
+    engine.swap("shop", rivals[1])
+    for number in range(6):
+        engine.add_items("shop", [FILM | {"item_id": f"newer {number}"}])
+    assert "no version of this tenant was in a state" in engine.audit(first).reason
+
+
+def test_kept_items_of_swapped_versions_are_in_memory_once(engine: Engine, rivals: list[Path]) -> None:
+    engine.register("shop", rivals[0])
+    engine.add_items("shop", [FILM])
+    for run in (rivals[1], rivals[2], rivals[0], rivals[1]):
+        engine.swap("shop", run)
+    past = engine._tenants._entry("shop").past.values()
+    rows = [row for one in past for event in one.state.events() for row in event.values]
+    assert len(rows) == 3
+    assert len({id(row) for row in rows}) == 1
