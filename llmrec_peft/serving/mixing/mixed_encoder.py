@@ -15,7 +15,7 @@ from llmrec_peft.backbone.chunks import Chunk, chunks, rounds, steady_chunks
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
-from llmrec_peft.run.language_model import FILES, adapter_files
+from llmrec_peft.run.language_model import adapter_files
 from llmrec_peft.serving.mixing.front import require_room
 from llmrec_peft.serving.mixing.passes import mixed_states
 from llmrec_peft.serving.mixing.room import NoRoomError
@@ -159,13 +159,9 @@ class MixedEncoder:
         """
         self._language = language
         self.slots = slots
-        self._checked: set[object] = set()
 
     def admit(self, tenant: TenantAdapter, make_room: Callable[[], bool] | None = None) -> Admitted:
         """Put a tenant's adapter into a slot, if its method has a form and the memory can hold it.
-
-        The method loads it the first time, which is the check of its files; one that comes back with the same bytes is
-        read into its slot at once, since whoever waits for the base waits for this, too.
 
         Args:
             tenant: The adapter.
@@ -185,9 +181,8 @@ class MixedEncoder:
             if form is None:
                 return Admitted(tenant, None, because or f"{choice.method} has no form", reader)
             with adapter_files(folder, tenant.manifest, backbone) as place:
-                key = _key(tenant)
-                slots = read_slots(method, form, place, backbone, str(folder), key in self._checked)
-                self._checked.add(key)
+                slots = read_slots(method, form, place, backbone, str(folder), tenant.checked)
+                tenant.checked = True
             seat = self._seat(form, slots, make_room)
             if seat is None:
                 budget = self.slots.slabs.budget
@@ -255,9 +250,3 @@ class MixedEncoder:
                 vectors = encoder.encode_as(tokens, adapter.reader.reading(view))
                 found |= zip(places, vectors, strict=True)
             return [found[at] for at in range(len(texts))]
-
-
-def _key(tenant: TenantAdapter) -> object:
-    """Return what an adapter's check depends on: the digests of its files, and what its recipe says of it."""
-    digests = tenant.manifest.files
-    return tuple(digests.get(name) for name in FILES), tenant.recipe.adapter.model_dump_json()
