@@ -24,6 +24,7 @@ from llmrec_peft.artifact.manifest import (
     require_digest,
     require_files,
 )
+from llmrec_peft.artifact.mapped_files import map_file
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.recipe.yaml_file import parse_yaml
 from llmrec_peft.regular_files import open_regular, read_parts
@@ -70,7 +71,9 @@ class SealedFolder:
         """
         if not self.mapped:
             return self.content(name, limit)
-        return self._verified(name, _mapped(self._there(name), self._most(name, limit)))
+        found = map_file(self._there(name), self._most(name, limit))
+        require_digest(self.folder / name, self.manifest, found.digest)
+        return found.content
 
     def content(self, name: str, limit: int | None = None) -> bytearray:
         """Return a file's bytes, which no other holder can change.
@@ -123,7 +126,11 @@ class SealedFolder:
         Raises:
             InputError: As `content`.
         """
-        require_files(self.folder, self.manifest, names)
+        if not self.mapped:
+            require_files(self.folder, self.manifest, names)
+            return
+        for name in names:
+            require_digest(self.folder / name, self.manifest, map_file(self._there(name), limit_of(name)).digest)
 
     def report(self) -> dict[str, Any]:
         """Return ``metrics.json``.
@@ -183,19 +190,6 @@ class SealedFolder:
         named = ", ".join(repr(name[:60]) for name in strange[:_NAMED])
         more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
         return f"{self.folder}: {named}{more} ignored: no file of a run"
-
-
-def _mapped(path: Path, limit: int) -> bytearray | mmap.mmap:
-    """Map a regular file of at most `limit` bytes; an empty one cannot be mapped.
-
-    Raises:
-        InputError: If it is missing, no regular file, too large, or cannot be mapped.
-    """
-    with open_regular(path, limit) as (descriptor, found):
-        try:
-            return mmap.mmap(descriptor, found.st_size, access=mmap.ACCESS_COPY) if found.st_size else bytearray()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be mapped ({reason_of(error)})") from None
 
 
 def read_content(path: Path, limit: int) -> bytearray:
