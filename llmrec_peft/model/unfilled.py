@@ -12,7 +12,7 @@ _RANDOM = frozenset(
     (
         torch.Tensor.normal_,
         torch.Tensor.uniform_,
-        *(getattr(init, f"{name}_") for name in ("normal", "uniform", "trunc_normal")),
+        *(getattr(init, f"{name}_") for name in ("normal", "uniform")),
         *(getattr(init, f"{name}_{kind}_") for name in ("kaiming", "xavier") for kind in ("normal", "uniform")),
     )
 )
