@@ -28,10 +28,12 @@ ANSWERING = (
     "catalogue.safetensors",
     "items.parquet",
     "item_vectors.safetensors",
+    "item_matrix.safetensors",
+    "canary.safetensors",
     "recipe.yaml",
 )
 """Files that can change an answer, and that are published."""
-ADDED = ("catalogue.safetensors",)
+ADDED = ("catalogue.safetensors", "item_matrix.safetensors", "canary.safetensors")
 """Those of them that runs of the former format lack."""
 HISTORIES = ("seen.safetensors", "users.parquet")
 """Private files that can change an answer: they may be left out, and what is there must match its digest."""

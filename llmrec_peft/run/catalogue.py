@@ -18,6 +18,8 @@ from llmrec_peft.run.growing import Growth, Prefix, RowsBefore
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from llmrec_peft.heads.contract import Joined
+
 
 @dataclass(frozen=True)
 class ScoredItem:
@@ -69,6 +71,7 @@ class Catalogue:
         vectors: Text vectors, float32 [n, width]; None if no signal reads text.
         added: Columns of each item added since, of which its texts are made.
         cut: Items added since whose text was longer than the tokens that are read, and was cut.
+        side: The items' side of all scores, if it is stored: that of these very items and vectors.
     """
 
     ids: Sequence[str]
@@ -78,6 +81,7 @@ class Catalogue:
     vectors: Tensor | None
     added: Sequence[Mapping[str, Any]] = ()
     cut: int = 0
+    side: Joined | None = None
     _growth: Growth | None = field(default=None, repr=False)
 
     @cached_property

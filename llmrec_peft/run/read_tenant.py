@@ -23,14 +23,18 @@ from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import is_finite, load_into
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
+from llmrec_peft.heads.contract import Joined
 from llmrec_peft.known_contents import checking, is_known
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
 from llmrec_peft.model.served_baseline import NAME, Served, empty_baseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
+from llmrec_peft.model.unfilled import Unfilled
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
+from llmrec_peft.run.canary import read_canary
+from llmrec_peft.run.item_matrix import read_item_matrix, require_rows
 from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.language_model import FILES, LanguageModel, TenantAdapter
 from llmrec_peft.run.stored_items import stored_items
@@ -86,12 +90,15 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
     if model.plan.tells_items and not items.columns:
         raise InputError(f"{folder / 'items.parquet'}: no column columns, of which the run's prompts are made")
     vectors = stored["text"].to(device) if "text" in stored else None
+    side = read_item_matrix(sealed, len(vocabulary.items), _room(vocabulary))
+    if side is not None:
+        side = Joined(None if side.vector is None else side.vector.to(device), side.offset.to(device))
     tenant = LoadedTenant(
         recipe=recipe,
         model=model.to(device).eval(),
         vocabulary=vocabulary,
         items=items,
-        catalogue=catalogue_of(vocabulary, items, vectors),
+        catalogue=catalogue_of(vocabulary, items, vectors, side),
         seen=read_seen(folder / SEEN, vocabulary, sealed.stored(SEEN) if is_there(folder / SEEN) else None),
         users=read_users(folder / "users.parquet", vocabulary.num_users, sealed.private("users.parquet")),
         user_vectors=stored["user"].to(device) if "user" in stored else None,
@@ -100,6 +107,7 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
         manifest=sealed.manifest,
         adapter=TenantAdapter(folder, sealed.manifest, answering),
         base=base(sealed.manifest, recipe),
+        canary=read_canary(sealed, vocabulary.num_users, len(vocabulary.items)),
     )
     _require_answers(tenant, folder)
     return tenant
@@ -163,9 +171,10 @@ def _rows(vocabulary: Vocabulary) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _built_from(path: Path) -> Iterator[None]:
-    """Name the file whose tensors do not fit the parts that are built from them."""
+    """Name the file whose tensors do not fit the parts that are built from them, and that replace their numbers."""
     try:
-        yield
+        with Unfilled():
+            yield
     except KeyError as error:
         raise InputError(f"{path}: tensor {error.args[0]} is missing") from None
     except InputError as error:
@@ -228,15 +237,16 @@ def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
     Raises:
         InputError: If the parts do not fit each other: widths, or tables that are too short.
     """
-    model, plan = tenant.model, tenant.model.plan
+    model, side = tenant.model, tenant.catalogue.side
     users, rows = np.array([0, tenant.vocabulary.num_users - 1]), np.array([0, len(tenant.catalogue.ids) - 1])
-    encodes = plan.prompt is not None or (plan.user is not None and tenant.user_vectors is None)
     try:
-        if encodes:  # a text of the pair's own takes the language model
+        if tenant.encodes_to_score or side is not None:  # a text of the pair's own takes the language model
             index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
             with torch.no_grad():
-                model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
-        else:
+                computed = model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
+            if side is not None:
+                require_rows(side, computed, torch.from_numpy(rows), folder)
+        if not tenant.encodes_to_score:
             tenant.score(users, rows)
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
         raise InputError(f"{folder}: its files do not fit each other ({_first_line(error)})") from None

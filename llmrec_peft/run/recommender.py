@@ -29,6 +29,7 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.adding import Addition
 from llmrec_peft.run.attached import AttachedRuns
+from llmrec_peft.run.canary import write_scores
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
@@ -277,6 +278,7 @@ class Recommender(AttachedRuns):
         if tenant.user_vectors is not None:
             stored["user"] = [tenant.user_vectors]
         write_matrices(folder / "item_vectors.safetensors", stored)
+        write_scores(folder, tenant)
         write_seen(folder / "seen.safetensors", seen, tenant.vocabulary.num_users)
         if tenant.users:
             write_users(folder / "users.parquet", tenant.users[1:])

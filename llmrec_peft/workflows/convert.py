@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
 from llmrec_peft.artifact.catalogue_file import CatalogueFile, read_catalogue, write_catalogue
 from llmrec_peft.artifact.folder import require_free, whole_folder
 from llmrec_peft.artifact.former_format import ITEMS, SEEN, VOCABULARY, FormerTables, open_former, read_former
-from llmrec_peft.artifact.manifest import FORMAT, NAME, is_there, limit_of, make_manifest, write_json
+from llmrec_peft.artifact.manifest import FORMAT, NAME, Manifest, is_there, limit_of, make_manifest, write_json
 from llmrec_peft.artifact.place import require_replaceable
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.seen import read_learned, read_seen, write_seen
@@ -20,6 +21,9 @@ from llmrec_peft.artifact.tables import read_item_columns, read_item_texts, tabl
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import __version__
 from llmrec_peft.regular_files import is_file
+from llmrec_peft.run.canary import write_scores
+from llmrec_peft.run.language_model import LanguageModel
+from llmrec_peft.run.read_tenant import read_tenant
 
 _SEEN = "seen.safetensors"
 
@@ -54,11 +58,27 @@ def convert(run: Path, out: Path | None = None) -> dict[str, Any]:
             _write(tables, folder)
             _require_same(tables, folder)
         former = sealed.manifest.digest
-        manifest = make_manifest(folder, sealed.manifest.base, __version__, former)
-        write_json(folder / NAME, manifest.model_dump(mode="json"))
+        manifest = _seal(folder, sealed.manifest.base, former)
+        if tables is not None:
+            _add_scores(folder)
+            manifest = _seal(folder, sealed.manifest.base, former)
     counts = {} if tables is None else {"users": len(tables.vocabulary.users), "items": len(tables.vocabulary.items)}
     told = {"run": str(out or run), "former": former, "digest": manifest.digest, "format": FORMAT}
     return {**told, **counts}
+
+
+def _seal(folder: Path, base: dict[str, str | None], former: str) -> Manifest:
+    """Write the manifest of what lies in the folder."""
+    manifest = make_manifest(folder, base, __version__, former)
+    write_json(folder / NAME, manifest.model_dump(mode="json"))
+    return manifest
+
+
+def _add_scores(folder: Path) -> None:
+    """Load the run, and write the items' side of its scores and the scores by which it is known."""
+    cpu = torch.device("cpu")
+    tenant = read_tenant(folder, cpu, lambda manifest, recipe: LanguageModel(recipe.backbone, manifest.base, cpu))
+    write_scores(folder, tenant)
 
 
 def _copy(sealed: SealedFolder, folder: Path) -> None:
