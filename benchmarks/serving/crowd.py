@@ -40,8 +40,8 @@ QUICK: dict[str, Any] = {
     "evaluation.blend": False,
     "evaluation.bootstrap": 0,
 }
-LEFT_OUT = ("predictions.parquet", "trained.safetensors")
-"""Private files that no answer reads: derived runs have none."""
+LEFT_OUT = ("predictions.parquet", "trained.safetensors", "canary.safetensors", "item_matrix.safetensors")
+"""Private files that no answer reads, which derived runs do without, and what follows from the other files."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,8 @@ def derive(source: Path, target: Path, seed: int) -> None:
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
-    from llmrec_peft.artifact.manifest import make_manifest, write_json
-
-    draw = np.random.default_rng(seed)
     target.mkdir()
+    draw = np.random.default_rng(seed)
     for path in source.iterdir():
         if path.suffix == ".safetensors" and path.name not in LEFT_OUT:
             with safe_open(path, "np") as opened:
@@ -149,10 +147,31 @@ def derive(source: Path, target: Path, seed: int) -> None:
             save_file(moved, target / path.name, texts)
         elif path.is_file() and path.name not in LEFT_OUT:
             os.link(path, target / path.name)
+    _seal(target, source)
+    _add_scores(target)
+    _seal(target, source)
+
+
+def _seal(target: Path, source: Path) -> None:
+    from llmrec_peft.artifact.manifest import make_manifest, write_json
+
     recorded = json.loads((source / "manifest.json").read_text(encoding="utf-8"))
-    (target / "manifest.json").unlink()
+    (target / "manifest.json").unlink(missing_ok=True)
     made = make_manifest(target, recorded["base"], recorded["version"])
     write_json(target / "manifest.json", made.model_dump(mode="json"))
+
+
+def _add_scores(target: Path) -> None:
+    """Write what a training writes of its run's scores."""
+    import torch
+
+    from llmrec_peft.run.canary import write_scores
+    from llmrec_peft.run.language_model import LanguageModel
+    from llmrec_peft.run.read_tenant import read_tenant
+
+    cpu = torch.device("cpu")
+    tenant = read_tenant(target, cpu, lambda manifest, recipe: LanguageModel(recipe.backbone, manifest.base, cpu))
+    write_scores(target, tenant)
 
 
 def _moved(values: np.ndarray[Any, Any], draw: np.random.Generator) -> np.ndarray[Any, Any]:
