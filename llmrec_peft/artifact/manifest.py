@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -17,7 +17,7 @@ from llmrec_peft.printable import quoted
 from llmrec_peft.regular_files import open_regular, read_parts, read_regular
 from llmrec_peft.strict_json import parse_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the run folder's layout; a folder of another version is refused."""
 NAME = "manifest.json"
 ANSWERING = (
@@ -25,16 +25,46 @@ ANSWERING = (
     "adapter_model.safetensors",
     "head.safetensors",
     "signals.safetensors",
-    "vocabulary.parquet",
+    "catalogue.safetensors",
     "items.parquet",
     "item_vectors.safetensors",
+    "item_matrix.safetensors",
+    "canary.safetensors",
     "recipe.yaml",
 )
 """Files that can change an answer, and that are published."""
-HISTORIES = ("seen.parquet", "users.parquet")
+ADDED = ("catalogue.safetensors", "item_matrix.safetensors", "canary.safetensors")
+"""Those of them that runs of the former format lack."""
+HISTORIES = ("seen.safetensors", "users.parquet")
 """Private files that can change an answer: they may be left out, and what is there must match its digest."""
 PRIVATE = (*HISTORIES, "predictions.parquet", "trained.safetensors")
 """Files with people's interactions or data, and what a later training begins with; never published."""
+
+
+class Layout(NamedTuple):
+    """Files of a version of the run folder.
+
+    Attributes:
+        format: The version.
+        answering: As `ANSWERING`.
+        histories: As `HISTORIES`.
+        private: As `PRIVATE`.
+    """
+
+    format: int
+    answering: tuple[str, ...]
+    histories: tuple[str, ...]
+    private: tuple[str, ...]
+
+
+LAYOUT = Layout(FORMAT, ANSWERING, HISTORIES, PRIVATE)
+FORMER = Layout(
+    3,
+    (*(name for name in ANSWERING if name not in ADDED), "vocabulary.parquet"),
+    ("seen.parquet", "users.parquet"),
+    ("seen.parquet", "users.parquet", "predictions.parquet", "trained.safetensors"),
+)
+"""The version that ``llmrec convert`` turns into `FORMAT`."""
 REPORTS = ("metrics.json", "lineage.json")
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
 PROSE = ("README.md", NAME, "logs")
@@ -67,30 +97,40 @@ class Manifest(Options):
     """SHA-256 of the private files; they may be missing."""
     reports: dict[str, Sha256]
     """SHA-256 of the files that the run is judged by."""
+    former: Sha256 | None = None
+    """Digest that the run had before ``llmrec convert`` brought it to this format; information, no part of it."""
 
     def digest_of(self, name: str) -> str | None:
         """Return the recorded SHA-256 of a file; None for one that the run did not write."""
         return self.files.get(name) or self.private.get(name) or self.reports.get(name)
 
 
-def make_manifest(folder: Path, base: dict[str, str | None], version: str) -> Manifest:
-    """Make the manifest from the digests of a folder's files."""
+def make_manifest(folder: Path, base: dict[str, str | None], version: str, former: str | None = None) -> Manifest:
+    """Make the manifest from the digests of a folder's files.
+
+    Args:
+        folder: Run folder.
+        base: Identity of the base model.
+        version: Version of the package that wrote the files.
+        former: Digest that the run had in the former format, if it was converted.
+    """
     files, private, reports = (_digests(folder, names) for names in (ANSWERING, PRIVATE, REPORTS))
     digest = _digest(base, files, private)
-    return Manifest(
-        format=FORMAT, version=version, digest=digest, base=base, files=files, private=private, reports=reports
-    )
+    told: dict[str, Any] = {"files": files, "private": private, "reports": reports, "former": former}
+    return Manifest(format=FORMAT, version=version, digest=digest, base=base, **told)
 
 
 def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: _file_digest(folder / name, limit_of(name)) for name in names if (folder / name).is_file()}
 
 
-def _digest(base: dict[str, str | None], files: dict[str, str], private: dict[str, str]) -> str:
+def _digest(
+    base: dict[str, str | None], files: dict[str, str], private: dict[str, str], histories: tuple[str, ...] = HISTORIES
+) -> str:
     fields = ("weights_sha256", "files_sha256", "quantization", "compute")
     identity = {key: base.get(key) for key in fields} if base else {}
-    histories = {name: private[name] for name in HISTORIES if name in private}
-    return values_digest([identity, files_digest(files), files_digest(histories)])
+    known = {name: private[name] for name in histories if name in private}
+    return values_digest([identity, files_digest(files), files_digest(known)])
 
 
 def _file_digest(path: Path, limit: int) -> str:
@@ -107,13 +147,14 @@ def limit_of(name: str) -> int:
     return MANIFEST_BYTES if name == NAME else LIMITS[Path(name).suffix]
 
 
-def read_manifest(folder: Path, verify: bool = True) -> Manifest:
+def read_manifest(folder: Path, verify: bool = True, layout: Layout = LAYOUT) -> Manifest:
     """Read a run folder's manifest and check it against itself, and every file against it.
 
     Args:
         folder: Run folder.
         verify: Whether the files' digests are computed and compared; whoever reads the files does it by
             `llmrec_peft.artifact.sealed`, so that each is read once.
+        layout: Version of the run folder that it has to be.
 
     Raises:
         InputError: If it is no run folder, is of another version, or a file is missing or changed; a private file may
@@ -124,15 +165,15 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
         raise InputError(f"no run folder {folder}")
     if not path.exists() and not path.is_symlink():
         raise InputError(f"{folder} is no run folder: it has no {NAME}")
-    manifest = _parsed(folder, path, read_regular(path, limit_of(NAME)))
-    known = {"files": ANSWERING, "private": PRIVATE, "reports": REPORTS}
+    manifest = _parsed(folder, path, read_regular(path, limit_of(NAME)), layout)
+    known = {"files": layout.answering, "private": layout.private, "reports": REPORTS}
     for field, names in known.items():
         strange = next((name for name in getattr(manifest, field) if name not in names), None)
         if strange is not None:
             raise InputError(f"{path}: names a file {strange[:60]!r} that no run folder holds in {field}")
     if "adapter_model.safetensors" in manifest.files and not manifest.base.get("weights_sha256"):
         raise InputError(f"{path}: base.weights_sha256 is empty: it is not said what the adapter was trained on")
-    if _digest(manifest.base, manifest.files, manifest.private) != manifest.digest:
+    if _digest(manifest.base, manifest.files, manifest.private, layout.histories) != manifest.digest:
         raise InputError(f"{path} was changed: its digest does not match the files and the base model it names")
     if verify:
         require_files(folder, manifest, [*manifest.files, *manifest.reports])
@@ -140,14 +181,20 @@ def read_manifest(folder: Path, verify: bool = True) -> Manifest:
     return manifest
 
 
-def _parsed(folder: Path, path: Path, content: bytes) -> Manifest:
+def _parsed(folder: Path, path: Path, content: bytes, layout: Layout) -> Manifest:
     values: Any = parse_json(content, str(path))
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a manifest")
-    if values.get("format") != FORMAT:
+    found = values.get("format")
+    if found != layout.format:
+        advice = f"this version reads format {FORMAT}: train it again"
+        if found == FORMER.format:
+            advice = f"this version reads format {FORMAT}: `llmrec convert` brings it up to date"
+        if found == FORMAT:
+            advice = "it is up to date"
         raise InputError(
-            f"{folder} is a run folder of format {quoted(values.get('format'))}, written by version"
-            f" {quoted(values.get('version'))}; this version reads format {FORMAT}: train it again"
+            f"{folder} is a run folder of format {quoted(found)}, written by version"
+            f" {quoted(values.get('version'))}; {advice}"
         )
     try:
         return Manifest.model_validate(values)

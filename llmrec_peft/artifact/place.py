@@ -21,7 +21,8 @@ WRITTEN = frozenset(
     (
         *ANSWERING,
         NAME,
-        *("README.md", "metrics.json", "predictions.parquet", "seen.parquet", "users.parquet", "logs"),
+        *("README.md", "metrics.json", "predictions.parquet", "seen.safetensors", "users.parquet", "logs"),
+        *("vocabulary.parquet", "seen.parquet"),  # of format 3
     )
 )
 """Names that this package writes into a run folder, beside those that the run's manifest lists."""

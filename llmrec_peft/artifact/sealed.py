@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import mmap
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmrec_peft.artifact.manifest import (
     ANSWERING,
@@ -23,11 +24,15 @@ from llmrec_peft.artifact.manifest import (
     require_digest,
     require_files,
 )
+from llmrec_peft.artifact.mapped_files import map_file
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.recipe.yaml_file import parse_yaml
 from llmrec_peft.regular_files import open_regular, read_parts
 from llmrec_peft.strict_json import parse_json
 
+Bytes = TypeVar("Bytes", bytearray, mmap.mmap, bytearray | mmap.mmap)
+Content = bytes | bytearray | mmap.mmap | None
+"""A file's bytes; None where it is read by whoever takes them."""
 _NAMED, _LOOKED_AT = 3, 1000
 """Surplus files that a note names, and entries of a folder that are looked at for it."""
 
@@ -36,24 +41,39 @@ _NAMED, _LOOKED_AT = 3, 1000
 class SealedFolder:
     """A run folder whose manifest has been checked against itself; each file is checked when it is read.
 
-    Nothing is mapped into memory: whoever writes into the folder later changes nothing that was read.
+    Nothing is mapped into memory unless `mapped`: whoever writes into the folder later changes nothing that was read.
 
     Attributes:
         folder: The folder.
         manifest: Its manifest.
+        mapped: Whether `stored` maps files in place of reading them: only for folders that nobody writes into, such
+            as those of a sealed store. What is written into such bytes stays in this process.
     """
 
     folder: Path
     manifest: Manifest
+    mapped: bool = False
 
     @classmethod
-    def open(cls, folder: Path) -> SealedFolder:
+    def open(cls, folder: Path, mapped: bool = False) -> SealedFolder:
         """Read the manifest of a run folder.
 
         Raises:
             InputError: As `read_manifest` without verifying files.
         """
-        return cls(folder, read_manifest(folder, verify=False))
+        return cls(folder, read_manifest(folder, verify=False), mapped)
+
+    def stored(self, name: str, limit: int | None = None) -> bytearray | mmap.mmap:
+        """Return a file's bytes, mapped where the folder is, else as `content`.
+
+        Raises:
+            InputError: As `content`.
+        """
+        if not self.mapped:
+            return self.content(name, limit)
+        found = map_file(self._there(name), self._most(name, limit))
+        require_digest(self.folder / name, self.manifest, found.digest)
+        return found.content
 
     def content(self, name: str, limit: int | None = None) -> bytearray:
         """Return a file's bytes, which no other holder can change.
@@ -65,11 +85,20 @@ class SealedFolder:
         Raises:
             InputError: If the file is missing, no regular file, too large, or not what the run wrote.
         """
+        return self._verified(name, read_content(self._there(name), self._most(name, limit)))
+
+    def _there(self, name: str) -> Path:
         path = self.folder / name
         if not is_there(path):
             raise InputError(f"{self.folder}: {name} is missing")
-        content = read_content(path, limit_of(name) if limit is None else min(limit, limit_of(name)))
-        require_digest(path, self.manifest, hashlib.sha256(content).hexdigest())
+        return path
+
+    @staticmethod
+    def _most(name: str, limit: int | None) -> int:
+        return limit_of(name) if limit is None else min(limit, limit_of(name))
+
+    def _verified(self, name: str, content: Bytes) -> Bytes:
+        require_digest(self.folder / name, self.manifest, hashlib.sha256(content).hexdigest())
         return content
 
     def copy(self, name: str, target: Path, limit: int) -> None:
@@ -97,7 +126,11 @@ class SealedFolder:
         Raises:
             InputError: As `content`.
         """
-        require_files(self.folder, self.manifest, names)
+        if not self.mapped:
+            require_files(self.folder, self.manifest, names)
+            return
+        for name in names:
+            require_digest(self.folder / name, self.manifest, map_file(self._there(name), limit_of(name)).digest)
 
     def report(self) -> dict[str, Any]:
         """Return ``metrics.json``.
@@ -140,8 +173,8 @@ class SealedFolder:
     def lacking(self) -> str | None:
         """Return a line about histories that were not passed on; None if everything is there."""
         missing = self.withheld()
-        if "seen.parquet" in missing or not is_there(self.folder / "seen.parquet"):
-            return f"{self.folder} has no seen.parquet: histories are missing, nothing is left out as seen"
+        if "seen.safetensors" in missing or not is_there(self.folder / "seen.safetensors"):
+            return f"{self.folder} has no seen.safetensors: histories are missing, nothing is left out as seen"
         if "users.parquet" in missing:
             return f"{self.folder} has no users.parquet: what prompts say of users is missing"
         return None

@@ -1,22 +1,23 @@
-"""Seen: known interactions of a run's users, as Parquet; private, never published."""
+"""Seen: known interactions of a run's users, sorted by user with bounds; private, never published."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from llmrec_peft.artifact.parquet import Table
-from llmrec_peft.artifact.tables import Content, table_of
+from llmrec_peft.artifact.manifest import limit_of
+from llmrec_peft.artifact.sealed import Content, read_content
+from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.order import among, entries, in_time, stable_order
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
+from llmrec_peft.known_contents import is_known
 
 LATEST = 1 << 60
 """Largest time, and by its sign the smallest: differences of two must be numbers too."""
@@ -82,62 +83,104 @@ class Seen:
         return Histories(self.item[order], self.label[order], bounds[:-1], bounds[1:], time)
 
 
-def write_seen(path: Path, seen: Seen) -> None:
-    """Write each user's known interactions, oldest first; private, never published."""
-    learned = np.ones(len(seen.user), bool) if seen.learned is None else seen.learned
-    columns = {"user": seen.user, "item": seen.item, "label": seen.label, "learned": learned}
+def write_seen(path: Path, seen: Seen, num_users: int) -> None:
+    """Write each user's known interactions, oldest first; private, never published.
+
+    Args:
+        path: The file.
+        seen: Interactions in any order of users.
+        num_users: Rows of a user table, the unknown one included.
+    """
+    import torch
+
+    from llmrec_peft.backbone.tensor_files import write_tensors
+
+    order = np.argsort(seen.user, kind="stable")
+    bounds = np.searchsorted(seen.user[order], np.arange(num_users + 1)).astype(np.int64)
+    columns: dict[str, NDArray[Any]] = {"bounds": bounds, "item": seen.item[order], "label": seen.label[order]}
+    if seen.learned is not None and not seen.learned.all():
+        columns["learned"] = seen.learned[order].astype(np.uint8)
     if seen.time is not None:
-        columns["timestamp"] = seen.time
-    pq.write_table(pa.table(columns), path)
+        columns["timestamp"] = seen.time[order]
+    write_tensors(path, {name: torch.from_numpy(values) for name, values in columns.items()})
 
 
 def read_seen(path: Path, vocabulary: Vocabulary, content: Content = None) -> Histories:
     """Read each user index's known interactions, oldest first; empty histories if the file was not passed on.
 
+    The histories share the memory of the file's bytes.
+
     Raises:
-        InputError: If it is no such table, or names users or items that the run does not have.
+        InputError: If it is no such file, or names users or items that the run does not have.
     """
     if content is None and not path.is_file():
         return Histories.empty(vocabulary.num_users)
-    table = table_of(path, content)
-    user, item, label, time = _interactions(table)
-    if time is not None and len(time) and max(abs(int(time.min())), abs(int(time.max()))) > LATEST:
-        raise table.wrong("timestamp: a time beyond all calendars")
-    # an owner's history may name unknown items
-    for name, index, count in (("user", user, vocabulary.num_users), ("item", item, vocabulary.num_items)):
-        outside = (index < UNKNOWN) | (index >= count)
+    columns = _columns(path, content)
+    bounds, item, time = columns["bounds"], columns["item"], columns.get("timestamp")
+    if len(bounds) != vocabulary.num_users + 1:
+        raise InputError(f"{path}: {len(bounds) - 1} users, and {vocabulary.num_users} in the catalogue")
+    if not is_known():
+        # an owner's history may name unknown items
+        outside = (item < UNKNOWN) | (item >= vocabulary.num_items)
         if outside.any():
-            raise InputError(f"{path}: {name} {index[outside][0]} is none of the run's {name}s 1 to {count - 1}")
-    return Seen(user, item, label, time=time).by_user(vocabulary.num_users)
+            raise InputError(f"{path}: item {item[outside][0]} is none of the run's items 1 to {len(vocabulary.items)}")
+        if time is not None and len(time) and max(abs(int(time.min())), abs(int(time.max()))) > LATEST:
+            raise InputError(f"{path}: timestamp: a time beyond all calendars")
+    return Histories(item, columns["label"], bounds[:-1], bounds[1:], time)
 
 
 def read_learned(path: Path, content: Content = None) -> Interactions | None:
-    """Read the known interactions that were trained on; None if the file was not passed on.
+    """Read the known interactions that were trained on, by user; None if the file was not passed on.
 
     Times are zero where they are not known.
 
     Raises:
-        InputError: If it is no such table.
+        InputError: If it is no such file.
     """
     if content is None and not path.is_file():
         return None
-    table = table_of(path, content)
-    user, item, label, known = _interactions(table)
-    time = np.zeros(len(user), np.int64) if known is None else known
-    if "learned" in table:
-        learned = table.flags("learned")
-        user, item, label, time = user[learned], item[learned], label[learned], time[learned]
-    return Interactions(user, item, label, time)
+    columns = _columns(path, content)
+    bounds, item, label = columns["bounds"], columns["item"], columns["label"]
+    user = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    time = columns.get("timestamp", np.zeros(len(user), np.int64))
+    learned = columns.get("learned")
+    if learned is not None:
+        if len(learned) and int(learned.max()) > 1:
+            raise InputError(f"{path}: learned holds something else than 0 and 1")
+        kept = learned.astype(bool)
+        user, item, label, time = user[kept], item[kept], label[kept], time[kept]
+    return Interactions(user, item.copy(), label.copy(), time)
 
 
-Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.int64] | None]
-"""Users, items, labels and times of interactions."""
+_KINDS = {"bounds": "int64", "item": "int64", "label": "float32", "learned": "uint8", "timestamp": "int64"}
+_NEEDED = ("bounds", "item", "label")
 
 
-def _interactions(table: Table) -> Columns:
-    table.require("user", "item", "label")
-    time = table.numbers("timestamp") if "timestamp" in table else None
-    return table.numbers("user"), table.numbers("item"), table.numbers("label", pa.float32()), time
+def _columns(path: Path, content: Content) -> dict[str, NDArray[Any]]:
+    """Return the file's columns, each of the right type and length, and bounds that divide them among the users.
+
+    Raises:
+        InputError: Naming what is wrong.
+    """
+    tensors, _ = tensors_in(read_content(path, limit_of(path.name)) if content is None else content, path)
+    for name in sorted(set(_NEEDED) - tensors.keys()) + sorted(tensors.keys() - _KINDS.keys()):
+        raise InputError(f"{path}: tensor {name} is {'unknown' if name in tensors else 'missing'}")
+    count = len(tensors["item"]) if tensors["item"].ndim else 0
+    for name, tensor in tensors.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        length = tensor.shape[0] if tensor.ndim == 1 else -1
+        if dtype != _KINDS[name] or length < 0 or (name != "bounds" and length != count):
+            raise InputError(
+                f"{path}: tensor {name} is {dtype} {list(tensor.shape)}, not {_KINDS[name]} of one for each interaction"
+            )
+    columns: dict[str, NDArray[Any]] = {name: tensor.numpy() for name, tensor in tensors.items()}
+    bounds = columns["bounds"]
+    falls = not is_known() and bool((np.diff(bounds) < 0).any())
+    if not len(bounds) or bounds[0] != 0 or bounds[-1] != count or falls:
+        raise InputError(f"{path}: bounds do not divide {count} interactions among the users")
+    if not is_known() and not np.isfinite(columns["label"]).all():
+        raise InputError(f"{path}: label holds NaN or infinity")
+    return columns
 
 
 def _among(given: NDArray[np.int64], learned: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Vocabulary, items and users of a run folder, as Parquet."""
+"""Texts of a run's items, and columns of items and users, as Parquet: what few answers read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.strict_json import parse_json
 
-Content = bytes | bytearray | None
 OBJECT_CHARACTERS = 1 << 20
 """Characters of one row's columns."""
 
@@ -39,93 +38,49 @@ class ItemTable:
             known.
     """
 
-    titles: tuple[str, ...]
-    texts: tuple[str, ...]
+    titles: Sequence[str]
+    texts: Sequence[str]
     popularity: NDArray[np.int64]
-    columns: tuple[Mapping[str, Any], ...] = ()
+    columns: Sequence[Mapping[str, Any]] = ()
     types: Mapping[str, ColumnType] | None = None
 
 
-_TYPES = b"llmrec_peft.column_types"
-"""Key in the schema of ``items.parquet`` for the types of the owner's columns, as JSON."""
-
-
-def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
-    """Write users and items in index order."""
-    kinds = ["user"] * len(vocabulary.users) + ["item"] * len(vocabulary.items)
-    pq.write_table(pa.table({"kind": kinds, "id": [*vocabulary.users, *vocabulary.items]}), path)
-
-
-def read_vocabulary(path: Path, content: Content = None) -> Vocabulary:
-    """Read what `write_vocabulary` wrote.
-
-    Args:
-        path: The file.
-        content: Its bytes, if they were read already.
-
-    Raises:
-        InputError: If it is no such table, or an id is empty or stands twice.
-    """
-    table = table_of(path, content)
-    kinds, ids = table.texts("kind"), table.texts("id")
-    found = {
-        kind: tuple(name for own, name in zip(kinds, ids, strict=True) if own == kind) for kind in ("user", "item")
-    }
-    users, items = found["user"], found["item"]
-    if len(users) + len(items) < len(ids):
-        raise table.wrong("a kind is neither user nor item")
-    for kind, names in found.items():
-        if not all(names) or len(set(names)) < len(names):
-            raise table.wrong(f"the id of a {kind} is empty or stands twice")
-    return Vocabulary(users, items)
-
-
 def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
-    """Write items in index order."""
-    columns = {
-        "item_id": list(vocabulary.items),
-        "title": list(items.titles),
-        "text": list(items.texts),
-        "popularity": items.popularity,
-    }
+    """Write ids, texts and columns of items in index order."""
+    columns = {"item_id": list(vocabulary.items), "text": list(items.texts)}
     if items.columns:
         columns["columns"] = [json.dumps(row, ensure_ascii=False, default=str) for row in items.columns]
-    table = pa.table(columns)
-    if items.types is not None:
-        plain = {name: column.plain() for name, column in items.types.items()}
-        table = table.replace_schema_metadata({_TYPES: json.dumps(plain, ensure_ascii=False)})
-    pq.write_table(table, path)
+    pq.write_table(pa.table(columns), path)
 
 
-def read_items(path: Path, content: Content = None, vocabulary: Vocabulary | None = None) -> ItemTable:
-    """Read what `write_items` wrote.
-
-    Args:
-        path: The file.
-        content: Its bytes, if they were read already.
-        vocabulary: Known items; the table must be about these, in their order.
+def read_item_texts(table: Table, vocabulary: Vocabulary) -> list[str]:
+    """Return the text of each item.
 
     Raises:
-        InputError: If it is no such table, or is about other items.
+        InputError: If the table is about other items, or has no such column.
     """
-    table = table_of(path, content)
-    table.require("item_id", "title", "text", "popularity")
+    _require_items(table, vocabulary)
+    return table.texts("text")
+
+
+def read_item_columns(table: Table, vocabulary: Vocabulary) -> tuple[Mapping[str, Any], ...]:
+    """Return the owner's columns of each item; empty where prompts do not name them.
+
+    Raises:
+        InputError: If the table is about other items, or a row is no JSON object of bounded size.
+    """
+    _require_items(table, vocabulary)
+    return _objects(table, "columns") if "columns" in table else ()
+
+
+def _require_items(table: Table, vocabulary: Vocabulary) -> None:
+    """Refuse a table that is about other items, or about the same ones in another order."""
     ids = table.texts("item_id")
-    if vocabulary is not None and tuple(ids) != vocabulary.items:
-        raise table.wrong(_other_items(ids, vocabulary))
-    popularity = table.numbers("popularity")
-    if len(popularity) and popularity.min() < 0:
-        raise table.wrong(f"popularity: {popularity.min()} interactions")
-    columns = _objects(table, "columns") if "columns" in table else ()
-    types = _read_types(path, table.schema.metadata or {})
-    return ItemTable(tuple(table.texts("title")), tuple(table.texts("text")), popularity, columns, types)
-
-
-def _other_items(ids: Sequence[str], vocabulary: Vocabulary) -> str:
     if len(ids) != len(vocabulary.items):
-        return f"{len(ids)} items, and {len(vocabulary.items)} in vocabulary.parquet"
-    row = next(row for row, pair in enumerate(zip(ids, vocabulary.items, strict=True)) if pair[0] != pair[1])
-    return f"row {row + 1} is item {ids[row][:40]!r}, and {vocabulary.items[row][:40]!r} in vocabulary.parquet"
+        raise table.wrong(f"{len(ids)} items, and {len(vocabulary.items)} in the catalogue")
+    for row, (one, other) in enumerate(zip(ids, vocabulary.items, strict=True), start=1):
+        if one != other:
+            raise table.wrong(f"row {row} is item {one[:40]!r}, and {other[:40]!r} in the catalogue")
 
 
 def _objects(table: Table, column: str) -> tuple[Mapping[str, Any], ...]:
@@ -144,23 +99,12 @@ def _objects(table: Table, column: str) -> tuple[Mapping[str, Any], ...]:
     return tuple(found)
 
 
-def _read_types(path: Path, metadata: Mapping[bytes, bytes]) -> dict[str, ColumnType] | None:
-    """Read the types of the owner's columns from a schema; None if it has none."""
-    if _TYPES not in metadata:
-        return None
-    try:
-        plain = dict(json.loads(metadata[_TYPES]))
-        return {str(name): ColumnType.from_plain(values) for name, values in plain.items()}
-    except (ValueError, TypeError, RecursionError):
-        raise InputError(f"{path}: not the table it should be (the types of its columns are unreadable)") from None
-
-
 def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:
     """Write the owner's columns of users, in index order; private, never published."""
     pq.write_table(pa.table({"columns": [json.dumps(row, ensure_ascii=False, default=str) for row in users]}), path)
 
 
-def read_users(path: Path, num_users: int, content: Content = None) -> list[Mapping[str, Any]]:
+def read_users(path: Path, num_users: int, content: bytes | bytearray | None = None) -> list[Mapping[str, Any]]:
     """Read the owner's columns of each user index; empty if the file was not passed on.
 
     Raises:
@@ -170,10 +114,10 @@ def read_users(path: Path, num_users: int, content: Content = None) -> list[Mapp
         return [{}] * num_users
     table = table_of(path, content)
     if table.rows != num_users - 1:
-        raise table.wrong(f"{table.rows} users, and {num_users - 1} in vocabulary.parquet")
+        raise table.wrong(f"{table.rows} users, and {num_users - 1} in the catalogue")
     return [{}, *_objects(table, "columns")]
 
 
-def table_of(path: Path, content: Content) -> Table:
+def table_of(path: Path, content: bytes | bytearray | None) -> Table:
     """Return a table of a run folder, from its bytes where they were read already."""
     return Table(read_content(path, limit_of(path.name)) if content is None else content, path)

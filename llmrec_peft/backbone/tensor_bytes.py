@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,11 @@ _NUMBER = 8
 """Bytes of the number in front of a header: its length."""
 
 
-def tensors_in(content: bytearray, where: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def tensors_in(content: bytes | bytearray | mmap.mmap, where: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Take a safetensors file apart.
 
     Args:
-        content: The file's bytes; the tensors share their memory.
+        content: The file's bytes, in memory or mapped; the tensors share their memory, unless it is read-only.
         where: Its path, for messages.
 
     Returns:
@@ -31,6 +32,8 @@ def tensors_in(content: bytearray, where: Path) -> tuple[dict[str, Tensor], dict
         InputError: If it is no safetensors file, as `llmrec_peft.backbone.tensor_header.read_header`, or a tensor has
             more rows than the file has bytes: even an empty tensor's sizes are those in which tables are built.
     """
+    if isinstance(content, bytes):
+        content = bytearray(content)  # torch warns of memory that it could not write into
     size = len(content)
     length = header_length(content[:_NUMBER], size, str(where))
     header = parse_header(bytes(content[_NUMBER : _NUMBER + length]), size, str(where))
@@ -45,7 +48,7 @@ def tensors_in(content: bytearray, where: Path) -> tuple[dict[str, Tensor], dict
     return tensors, dict(header.texts)
 
 
-def _tensor(content: bytearray, begin: int, stored: StoredTensor) -> Tensor:
+def _tensor(content: bytes | bytearray | mmap.mmap, begin: int, stored: StoredTensor) -> Tensor:
     import torch
 
     dtype = getattr(torch, DTYPES[stored.dtype])

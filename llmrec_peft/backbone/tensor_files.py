@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmrec_peft.backbone.tensor_header import Header, StoredTensor, read_header
 from llmrec_peft.errors import InputError
+from llmrec_peft.known_contents import is_known
 from llmrec_peft.printable import quoted
 from llmrec_peft.regular_files import open_regular
 
@@ -143,8 +144,18 @@ def require_numbers(where: Path, own: Mapping[str, Tensor], read: Mapping[str, T
     for name, tensor in read.items():
         if _kind(tensor) != _kind(own[name]) and (_kind(tensor), _kind(own[name])) != ("whole", "floating"):
             raise InputError(f"{where}: {what} {name} holds {tensor.dtype}, not {own[name].dtype}")
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not is_known() and not is_finite(tensor):
             raise InputError(f"{where}: {what} {name} holds NaN or infinity")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Return whether a tensor holds no NaN and no infinity.
+
+    A sum is not finite where a number is not; only where the sum is not, each number is looked at.
+    """
+    if not tensor.is_floating_point() or bool(tensor.sum().isfinite()):
+        return True
+    return bool(tensor.isfinite().all())
 
 
 def _kind(tensor: Tensor) -> str:
@@ -178,7 +189,7 @@ def _plain(name: str) -> str:
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> None:
-    """Copy tensors into a module's state.
+    """Make tensors a module's state; their memory becomes the module's, nothing is copied.
 
     Raises:
         InputError: Naming the tensor that is missing, unknown, of another shape or dtype, or not finite.
@@ -190,4 +201,4 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], where: Path) -> Non
             found, right = (str(dtype).removeprefix("torch.") for dtype in (tensor.dtype, own[name].dtype))
             raise InputError(f"{where}: tensor {name} holds {found}, not {right}")
     require_numbers(where, own, tensors)
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, assign=True)

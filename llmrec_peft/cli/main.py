@@ -17,6 +17,7 @@ from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
     bench,
     compare,
+    convert,
     describe,
     doctor,
     download,
@@ -77,6 +78,7 @@ for command in (
     evaluate,
     compare,
     lineage,
+    convert,
     parity,
     bench,
     init,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.text_column import rows_by_text, rows_of
 from llmrec_peft.errors import InputError
 
 UNKNOWN = 0
@@ -21,12 +22,12 @@ class Vocabulary:
     """Known users and items in the order of their indices, which start at 1.
 
     Attributes:
-        users: User ids; ``users[0]`` has index 1.
+        users: User ids; ``users[0]`` has index 1. A tuple, or a `TextColumn` over a run's file.
         items: Item ids; ``items[0]`` has index 1.
     """
 
-    users: tuple[str, ...]
-    items: tuple[str, ...]
+    users: Sequence[str]
+    items: Sequence[str]
 
     @classmethod
     def of(cls, users: Iterable[str], items: Iterable[str]) -> Vocabulary:
@@ -44,12 +45,13 @@ class Vocabulary:
         return len(self.items) + 1
 
     @cached_property
-    def _user_index(self) -> dict[str, int]:
-        return {user: index for index, user in enumerate(self.users, start=1)}
+    def _user_rows(self) -> Mapping[str, int]:
+        return rows_by_text(self.users)
 
     @cached_property
-    def _item_index(self) -> dict[str, int]:
-        return {item: index for index, item in enumerate(self.items, start=1)}
+    def item_rows(self) -> Mapping[str, int]:
+        """Row of each item by its id: its index less one."""
+        return rows_by_text(self.items)
 
     def user_indices(self, users: Sequence[str]) -> NDArray[np.int64]:
         """Return the indices of users, 0 for unknown ones, [len(users)].
@@ -57,7 +59,7 @@ class Vocabulary:
         Raises:
             InputError: For an id that is no text: as a number it would be an unknown user's.
         """
-        return _indices(self._user_index, users, "user")
+        return _indices(self._user_rows, users, "user")
 
     def item_indices(self, items: Sequence[str]) -> NDArray[np.int64]:
         """Return the indices of items, 0 for unknown ones, [len(items)].
@@ -65,7 +67,7 @@ class Vocabulary:
         Raises:
             InputError: For an id that is no text.
         """
-        return _indices(self._item_index, items, "item")
+        return _indices(self.item_rows, items, "item")
 
     def user_ids(self, indices: NDArray[np.int64]) -> list[str]:
         """Return the ids of known users, by their indices.
@@ -84,9 +86,9 @@ class Vocabulary:
         return _ids(self.items, indices)
 
 
-def _indices(index: dict[str, int], ids: Sequence[str], what: str) -> NDArray[np.int64]:
+def _indices(rows: Mapping[str, int], ids: Sequence[str], what: str) -> NDArray[np.int64]:
     try:
-        found = np.fromiter((index.get(one, UNKNOWN) for one in ids), np.int64, len(ids))
+        found = rows_of(rows, ids) + 1
     except TypeError:  # a list or the like, which no dictionary looks up
         found = np.zeros(len(ids), np.int64)
     for at in np.flatnonzero(found == UNKNOWN).tolist():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +194,7 @@ def _table(parts: dict[str, list[Interactions]], vocabulary: Vocabulary) -> Data
     return interactions_table(*ids, label, time, pa.concat_arrays(named))
 
 
-def _in_order(table: Dataset, key: str, ids: tuple[str, ...]) -> Dataset:
+def _in_order(table: Dataset, key: str, ids: Sequence[str]) -> Dataset:
     """Return a table with one row for each id, in their order; ids that it lacks have empty columns."""
     import pyarrow as pa
 
@@ -203,7 +204,7 @@ def _in_order(table: Dataset, key: str, ids: tuple[str, ...]) -> Dataset:
     return dataset_of(taken.set_column(taken.schema.get_field_index(key), key, pa.array(ids, pa.string())))
 
 
-def _items(parent: Parent, table: Dataset, ids: tuple[str, ...]) -> tuple[Dataset, NDArray[np.int64]]:
+def _items(parent: Parent, table: Dataset, ids: Sequence[str]) -> tuple[Dataset, NDArray[np.int64]]:
     """Return the items in order, and the indices of those that the newer data lacks: they keep their titles."""
     import pyarrow as pa
 

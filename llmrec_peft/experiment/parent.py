@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft import registry
+from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
+from llmrec_peft.artifact.catalogue_file import read_catalogue
 from llmrec_peft.artifact.lineage import FILE as LINEAGE
 from llmrec_peft.artifact.lineage import LINEAGE_BYTES, Lineage, Step, parse_lineage
 from llmrec_peft.artifact.manifest import Manifest
@@ -15,7 +17,7 @@ from llmrec_peft.artifact.predictions import NAME as PREDICTIONS
 from llmrec_peft.artifact.predictions import Predictions, read_predictions
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.seen import read_learned
-from llmrec_peft.artifact.tables import ItemTable, read_items, read_vocabulary
+from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
@@ -23,6 +25,7 @@ from llmrec_peft.model.warm_start import FILE as TRAINED
 from llmrec_peft.model.warm_start import Names
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.read_tenant import BYTES_OF_ROW, SLACK_BYTES, read_baseline
+from llmrec_peft.run.stored_items import stored_items
 from llmrec_peft.run.trained_file import read_trained
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from llmrec_peft.model.served_baseline import Served
 
-SEEN = "seen.parquet"
+SEEN = "seen.safetensors"
 _NEEDED = {
     SEEN: "the interactions that it learned from",
     PREDICTIONS: "the examples that it was tested on",
@@ -82,8 +85,8 @@ class Parent:
         if registry.get("heads", recipe.head.name).task == "writing":
             raise InputError(f"{folder} holds a writer, not a recommender: train it anew with the newer data")
         private = {name: _needed(sealed, name) for name in _NEEDED if name != TRAINED}
-        vocabulary = read_vocabulary(folder / "vocabulary.parquet", sealed.content("vocabulary.parquet"))
-        items = read_items(folder / "items.parquet", sealed.content("items.parquet"), vocabulary)
+        kept = read_catalogue(folder / CATALOGUE, sealed.content(CATALOGUE))
+        vocabulary, items = kept.vocabulary, stored_items(sealed, kept, columns=True)
         learned = read_learned(folder / SEEN, private[SEEN])
         assert learned is not None  # noqa: S101 - its bytes were given
         _require_known(folder, learned, vocabulary)

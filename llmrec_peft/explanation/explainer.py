@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmrec_peft.run.tenant import Tenant
 
 WordMethod = Literal["leave-one-out", "integrated-gradients", "none"]
-_SEEN = "seen.parquet, which contains users' interactions and is never published, is not in the run folder"
+_SEEN = "seen.safetensors, which contains users' interactions and is never published, is not in the run folder"
 
 
 class Explainer:
@@ -47,7 +47,7 @@ class Explainer:
 
         Args:
             recommender: The runs in memory.
-            learned: Interactions that the run was trained on, from ``seen.parquet``; None if they were not passed on.
+            learned: Interactions that the run was trained on; None if ``seen.safetensors`` was not passed on.
             words: How contributions of words are computed; ``none`` for no words, which needs no language model.
             tenant: The run; by default the one that answers.
         """
@@ -75,11 +75,11 @@ class Explainer:
         if self.what_if.remembers or self.what_if.reads_histories:
             if not self.what_if.remembers and learned is not None:
                 self.notes.append(
-                    "history items: the interactions trained on cannot be left out one by one (seen.parquet holds"
+                    "history items: the interactions trained on cannot be left out one by one (seen.safetensors holds"
                     " others), so only the histories that the model reads are explained"
                 )
             return True
-        self.notes.append("no history items: the interactions in seen.parquet do not give the scores of this run")
+        self.notes.append("no history items: the interactions in seen.safetensors do not give the scores of this run")
         return False
 
     def _has_words(self) -> bool:

@@ -49,7 +49,14 @@ class CatalogueScores:
     together, from the user's history, is computed for as many items at a time as `CELLS` allows.
     """
 
-    def __init__(self, model: Sided, items: Tensor, texts: Tensor | None, keys: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        model: Sided,
+        items: Tensor,
+        texts: Tensor | None,
+        keys: Tensor | None = None,
+        side: Joined | None = None,
+    ) -> None:
         """Compute the items' side.
 
         Args:
@@ -57,9 +64,10 @@ class CatalogueScores:
             items: Rows of the signals' tables, int64 [C].
             texts: Vectors of the items' texts, float32 [C, width], on any device; None if none are read.
             keys: Keys of their texts if they are not the rows, int64 [C].
+            side: Their side, if it is known: the result of `RecModel.item_side` for all of them.
         """
         self._model, self._items, self._texts, self._keys = model, items, texts, keys
-        self._side = self._joined()
+        self.side = self._joined() if side is None else side
 
     def __len__(self) -> int:
         return len(self._items)
@@ -104,8 +112,8 @@ class CatalogueScores:
             vectors = batch.vectors if texts is None else {**batch.vectors, "candidates": texts}
             keys = None if self._keys is None else self._keys[rows]
             asked = replace(batch, candidates=self._items[rows], candidate_key=keys, vectors=vectors)
-            vector = None if self._side.vector is None else self._side.vector[rows]
-            item = Joined(vector, self._side.offset[rows])
+            vector = None if self.side.vector is None else self.side.vector[rows]
+            item = Joined(vector, self.side.offset[rows])
             yield rows.start, model.score(asked, *model.candidate_sides(asked, item, user), head)
 
     def scores(self, batch: Batch, head: str | None = None) -> Tensor:

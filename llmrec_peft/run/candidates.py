@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import InputError
+from llmrec_peft.heads.contract import Joined
 from llmrec_peft.model import RecModel
 from llmrec_peft.model.catalogue_scores import CatalogueScores
 from llmrec_peft.run.best_items import BestItems, Ranked
@@ -40,7 +41,13 @@ class Candidates:
         index = torch.from_numpy(catalogue.table_index).to(model.device)
         keys = torch.arange(1, self.count + 1, device=model.device)
         with torch.no_grad():
-            self._scores = CatalogueScores(model, index, catalogue.vectors if model.plan.item else None, keys)
+            texts = catalogue.vectors if model.plan.item else None
+            self._scores = CatalogueScores(model, index, texts, keys, catalogue.side)
+
+    @property
+    def side(self) -> Joined:
+        """The items' side of all scores."""
+        return self._scores.side
 
     def scores(self, batch: Batch) -> NDArray[np.float32]:
         """Return scores of the primary head, float32 [B, items].

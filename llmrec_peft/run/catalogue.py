@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrec_peft.data.text_column import rows_by_text, rows_of
 from llmrec_peft.data.vocabulary import UNKNOWN
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.growing import Growth, Prefix, RowsBefore
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from llmrec_peft.heads.contract import Joined
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Catalogue:
         vectors: Text vectors, float32 [n, width]; None if no signal reads text.
         added: Columns of each item added since, of which its texts are made.
         cut: Items added since whose text was longer than the tokens that are read, and was cut.
+        side: The items' side of all scores, if it is stored: that of these very items and vectors.
     """
 
     ids: Sequence[str]
@@ -77,12 +81,17 @@ class Catalogue:
     vectors: Tensor | None
     added: Sequence[Mapping[str, Any]] = ()
     cut: int = 0
+    side: Joined | None = None
     _growth: Growth | None = field(default=None, repr=False)
 
     @cached_property
     def row_of(self) -> Mapping[str, int]:
         """Row of each item by its id."""
-        return {item: row for row, item in enumerate(self.ids)}
+        return rows_by_text(self.ids)
+
+    def rows_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the row of each of some items, -1 for unknown ones, int64 [len(ids)]."""
+        return rows_of(self.row_of, ids)
 
     def require_new(self, ids: Sequence[str]) -> None:
         """Refuse ids that are not new.

@@ -48,6 +48,8 @@ class TenantAdapter:
         self.manifest = manifest
         self.recipe = recipe
         self.dropped = False
+        self.checked = False
+        """Whether its method has loaded its files, which are always the same bytes, on its base."""
         self._tree: BareTree | None = None
         self._encoder: TextEncoder | None = None
 
@@ -80,7 +82,7 @@ class TenantAdapter:
         except BaseException:
             backbone.detach()
             raise
-        self._encoder, self._tree = encoder, BareTree(backbone.model)
+        self._encoder, self._tree, self.checked = encoder, BareTree(backbone.model), True
 
     def forget(self) -> None:
         """Delete the modules."""

@@ -10,32 +10,40 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
+from llmrec_peft.artifact.catalogue_file import read_catalogue
+from llmrec_peft.artifact.manifest import Manifest, is_there
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.seen import read_seen
-from llmrec_peft.artifact.tables import read_items, read_users, read_vocabulary
+from llmrec_peft.artifact.tables import read_users
 from llmrec_peft.backbone.tensor_bytes import tensors_in
-from llmrec_peft.backbone.tensor_files import load_into
-from llmrec_peft.backbone.vector_table import pieces
+from llmrec_peft.backbone.tensor_files import is_finite, load_into
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
+from llmrec_peft.heads.contract import Joined
+from llmrec_peft.known_contents import checking, is_known
 from llmrec_peft.model import RecModel, plan_texts
 from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
 from llmrec_peft.model.served_baseline import NAME, Served, empty_baseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
+from llmrec_peft.model.unfilled import Unfilled
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
+from llmrec_peft.run.canary import read_canary
+from llmrec_peft.run.item_matrix import read_item_matrix, require_rows
+from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.language_model import FILES, LanguageModel, TenantAdapter
+from llmrec_peft.run.stored_items import stored_items
 from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
 SIGNAL_NAMES = "signal_names"
 """Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
 VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
+SEEN = "seen.safetensors"
 SLACK_BYTES, BYTES_OF_ROW = 256 << 20, 256 << 10
 """Bytes that a file of tensors can have, at least and for each user and item: a hole in a file costs its author
 nothing, and its reader memory."""
@@ -43,43 +51,55 @@ OpenBase = Callable[[Manifest, Recipe], LanguageModel]
 """Returns the frozen base for a run: a new one, or one that is shared."""
 
 
-def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTenant:
+def read_tenant(folder: Path, device: torch.device, base: OpenBase, mapped: bool = False) -> LoadedTenant:
     """Read a run folder; a true digest is no proof, so files are also held against each other.
 
-    Each file is read once into memory, and these bytes are hashed and parsed. The adapter's files are verified now and
-    read when the first text is encoded.
+    Each file is read once into memory, and these bytes are hashed and parsed; ids, titles, histories and tensors are
+    used where they lie in them. The adapter's files and the texts of items are verified now and read when they are
+    needed. What was checked once in this process is hashed alone when the same bytes are read again.
 
     Args:
         folder: Run folder.
         device: Where to compute.
         base: Returns the frozen base, or refuses.
+        mapped: Whether the files are mapped in place of being read, see `SealedFolder`.
 
     Raises:
         InputError: If the folder is not a complete run of this version, or its files do not fit each other.
     """
-    sealed = SealedFolder.open(folder)
-    recipe = Recipe.from_plain(sealed.recipe(), where=str(folder / "recipe.yaml"))
+    sealed = SealedFolder.open(folder, mapped)
+    with checking((sealed.manifest.digest, *sealed.withheld())):
+        return _read(sealed, device, base)
+
+
+def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedTenant:
+    folder = sealed.folder
+    recipe = recipe_of(sealed)
     if registry.get("heads", recipe.head.name).task == "writing":
         raise InputError(f"{folder} holds a writer, not a recommender: it is for llmrec explain --generate --writer")
-    vocabulary = read_vocabulary(folder / "vocabulary.parquet", sealed.content("vocabulary.parquet"))
+    kept = read_catalogue(folder / CATALOGUE, sealed.stored(CATALOGUE))
+    vocabulary = kept.vocabulary
     if not vocabulary.items:
-        raise InputError(f"{folder / 'vocabulary.parquet'}: there are no items")
+        raise InputError(f"{folder / CATALOGUE}: there are no items")
     answering = served(recipe)
     model = _load_model(sealed, answering, vocabulary)
     if model.plan.any:
         sealed.verify(FILES)
     stored = _stored_vectors(sealed, model, vocabulary)
-    items = read_items(folder / "items.parquet", sealed.content("items.parquet"), vocabulary)
+    items = stored_items(sealed, kept, columns=model.plan.tells_items)
     if model.plan.tells_items and not items.columns:
         raise InputError(f"{folder / 'items.parquet'}: no column columns, of which the run's prompts are made")
     vectors = stored["text"].to(device) if "text" in stored else None
+    side = read_item_matrix(sealed, len(vocabulary.items), _room(vocabulary))
+    if side is not None:
+        side = Joined(None if side.vector is None else side.vector.to(device), side.offset.to(device))
     tenant = LoadedTenant(
         recipe=recipe,
         model=model.to(device).eval(),
         vocabulary=vocabulary,
         items=items,
-        catalogue=catalogue_of(vocabulary, items, vectors),
-        seen=read_seen(folder / "seen.parquet", vocabulary, sealed.private("seen.parquet")),
+        catalogue=catalogue_of(vocabulary, items, vectors, side),
+        seen=read_seen(folder / SEEN, vocabulary, sealed.stored(SEEN) if is_there(folder / SEEN) else None),
         users=read_users(folder / "users.parquet", vocabulary.num_users, sealed.private("users.parquet")),
         user_vectors=stored["user"].to(device) if "user" in stored else None,
         notes=tuple(line for line in (sealed.lacking(), sealed.surplus()) if line is not None),
@@ -87,6 +107,7 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
         manifest=sealed.manifest,
         adapter=TenantAdapter(folder, sealed.manifest, answering),
         base=base(sealed.manifest, recipe),
+        canary=read_canary(sealed, vocabulary.num_users, len(vocabulary.items)),
     )
     _require_answers(tenant, folder)
     return tenant
@@ -95,7 +116,7 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase) -> LoadedTen
 def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:
     """Build signals, fusion and heads in the sizes of the saved tensors and fill them."""
     signals_path, head_path = sealed.folder / SIGNALS, sealed.folder / HEAD
-    saved, texts = tensors_in(sealed.content(SIGNALS, _room(vocabulary)), signals_path)
+    saved, texts = tensors_in(sealed.stored(SIGNALS, _room(vocabulary)), signals_path)
     of_head, _ = tensors_in(sealed.content(HEAD, SLACK_BYTES), head_path)
     fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
     of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
@@ -131,7 +152,7 @@ def read_baseline(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) 
     if recipe.served is None or recipe.served.baseline is None:
         return None
     path = sealed.folder / SIGNALS
-    every, _ = tensors_in(sealed.content(SIGNALS, _room(vocabulary)), path)
+    every, _ = tensors_in(sealed.stored(SIGNALS, _room(vocabulary)), path)
     saved = own_tensors(every, NAME)
     context = loading_contexts(served(recipe), vocabulary.num_users, vocabulary.num_items).signal
     with _built_from(path):
@@ -150,9 +171,10 @@ def _rows(vocabulary: Vocabulary) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _built_from(path: Path) -> Iterator[None]:
-    """Name the file whose tensors do not fit the parts that are built from them."""
+    """Name the file whose tensors do not fit the parts that are built from them, and that replace their numbers."""
     try:
-        yield
+        with Unfilled():
+            yield
     except KeyError as error:
         raise InputError(f"{path}: tensor {error.args[0]} is missing") from None
     except InputError as error:
@@ -173,7 +195,7 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
         InputError: If some are missing or unknown, are no finite float32 matrices, or are not one a row.
     """
     path = sealed.folder / VECTORS
-    stored, _ = tensors_in(sealed.content(VECTORS, _room(vocabulary)), path)
+    stored, _ = tensors_in(sealed.stored(VECTORS, _room(vocabulary)), path)
     plan = model.plan
     rows = {"text": vocabulary.num_items} if plan.item else {}
     if plan.user is not None:
@@ -184,14 +206,9 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
         if tensor.dtype != torch.float32 or tensor.ndim != 2 or len(tensor) != rows[name]:  # noqa: PLR2004 - a matrix
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{path}: tensor {name} is {kind} {list(tensor.shape)}, not float32 [{rows[name]}, width]")
-        if not _finite(tensor.numpy()):
+        if not (is_known() or is_finite(tensor)):
             raise InputError(f"{path}: tensor {name} holds NaN or infinity")
     return stored
-
-
-def _finite(array: NDArray[np.float32]) -> bool:
-    """Return whether a matrix is finite, a piece at a time; torch would wake its threads for less than they cost."""
-    return all(bool(np.isfinite(array[some]).all()) for some in pieces(*array.shape))
 
 
 def signal_names(texts: Mapping[str, str], path: Path) -> dict[str, dict[str, list[str]]]:
@@ -220,15 +237,16 @@ def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
     Raises:
         InputError: If the parts do not fit each other: widths, or tables that are too short.
     """
-    model, plan = tenant.model, tenant.model.plan
+    model, side = tenant.model, tenant.catalogue.side
     users, rows = np.array([0, tenant.vocabulary.num_users - 1]), np.array([0, len(tenant.catalogue.ids) - 1])
-    encodes = plan.prompt is not None or (plan.user is not None and tenant.user_vectors is None)
     try:
-        if encodes:  # a text of the pair's own takes the language model
+        if tenant.encodes_to_score or side is not None:  # a text of the pair's own takes the language model
             index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
             with torch.no_grad():
-                model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
-        else:
+                computed = model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
+            if side is not None:
+                require_rows(side, computed, torch.from_numpy(rows), folder)
+        if not tenant.encodes_to_score:
             tenant.score(users, rows)
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
         raise InputError(f"{folder}: its files do not fit each other ({_first_line(error)})") from None

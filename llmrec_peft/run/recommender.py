@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
+from llmrec_peft.artifact.catalogue_file import write_catalogue
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.seen import Seen, write_seen
-from llmrec_peft.artifact.tables import ItemTable, write_items, write_users, write_vocabulary
+from llmrec_peft.artifact.tables import ItemTable, write_items, write_users
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
@@ -27,6 +29,7 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.adding import Addition
 from llmrec_peft.run.attached import AttachedRuns
+from llmrec_peft.run.canary import write_scores
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
@@ -268,14 +271,15 @@ class Recommender(AttachedRuns):
         names = {name: named for name, signal in model.signals.items() if (named := signal.names())}
         texts = {SIGNAL_NAMES: json.dumps(names, ensure_ascii=False)} if names else None
         write_tensors(folder / "signals.safetensors", model.signal_parts.state_dict(), texts)
-        write_vocabulary(folder / "vocabulary.parquet", tenant.vocabulary)
+        write_catalogue(folder / CATALOGUE, tenant.vocabulary, tenant.items)
         write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
         vectors = tenant.catalogue.vectors
         stored = {} if vectors is None else {"text": [torch.zeros_like(vectors[:1]), vectors]}
         if tenant.user_vectors is not None:
             stored["user"] = [tenant.user_vectors]
         write_matrices(folder / "item_vectors.safetensors", stored)
-        write_seen(folder / "seen.parquet", seen)
+        write_scores(folder, tenant)
+        write_seen(folder / "seen.safetensors", seen, tenant.vocabulary.num_users)
         if tenant.users:
             write_users(folder / "users.parquet", tenant.users[1:])
         (folder / "recipe.yaml").write_text(tenant.recipe.to_yaml(), encoding="utf-8")

@@ -21,9 +21,12 @@ from llmrec_peft.data.histories import Histories, given
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.vocabulary import UNKNOWN, Vocabulary
 from llmrec_peft.errors import InputError
+from llmrec_peft.heads.contract import Joined
 from llmrec_peft.model import RecModel
+from llmrec_peft.model.catalogue_scores import CatalogueScores
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.best_items import BestItems, Ranked, best
+from llmrec_peft.run.canary import Canary
 from llmrec_peft.run.candidates import CELLS, Candidates, finite
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
@@ -75,13 +78,23 @@ class Tenant:
     def _candidates(self) -> Candidates:
         return Candidates(self.model, self.catalogue)
 
+    @property
+    def encodes_to_score(self) -> bool:
+        """Whether the language model reads a text for each score, so that nothing is scored without it."""
+        plan = self.model.plan
+        return plan.prompt is not None or (plan.user is not None and self.user_vectors is None)
+
+    def item_side(self) -> Joined:
+        """Return the items' side of all scores, computed once; not for runs that encode to score."""
+        return self._candidates.side
+
     def with_catalogue(self, catalogue: Catalogue) -> Self:
         """Return the same run with another catalogue; its model and tables are shared."""
         return replace(self, catalogue=catalogue)
 
     def with_vectors(self, vectors: torch.Tensor) -> Self:
         """Return the same run with other vectors of its items' texts, [items of the catalogue, width]."""
-        return self.with_catalogue(replace(self.catalogue, vectors=vectors.to(self.model.device)))
+        return self.with_catalogue(replace(self.catalogue, vectors=vectors.to(self.model.device), side=None))
 
     def batch(self, user: NDArray[np.int64], rows: NDArray[np.int64], histories: Histories | None = None) -> Batch:
         """Return pairs and their histories; the model adds vectors of texts.
@@ -115,11 +128,10 @@ class Tenant:
             raise InputError(
                 "this run reads no histories: other ones would change none of its scores, so leave them out"
             )
-        row_of = self.catalogue.row_of
-        unknown = next((item for item in items if item not in row_of), None)
-        if unknown is not None:
+        rows = self.catalogue.rows_of(items)
+        if len(rows) and int(rows.min()) < 0:
+            unknown = items[int(rows.argmin())]
             raise InputError(f"unknown item {unknown!r:.60}: add its text first (Recommender.add_items)")
-        rows = np.fromiter((row_of[item] for item in items), np.int64, len(items))
         user = self.vocabulary.user_indices(users)
         told = None if histories is None else self._numbered(histories, len(users))
         if self.model.plan.history_length is not None:
@@ -167,6 +179,22 @@ class Tenant:
         for some in _split(len(user), self._candidates.users_at_once(self.model.plan.history_length)):
             scores[some] = self._candidates.scores(self._users(user[some]))
         return scores
+
+    @torch.no_grad()
+    def candidate_scores(self, user: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score user indices for some rows of the catalogue, as `catalogue_scores` does, float32 [users, rows].
+
+        Not for runs that encode to score.
+        """
+        catalogue, device = self.catalogue, self.model.device
+        index = torch.from_numpy(catalogue.table_index[rows]).to(device)
+        keys = torch.from_numpy(rows + 1).to(device)
+        texts = self.model.texts.items(keys) if self.model.plan.item else None
+        at, side = torch.from_numpy(rows), catalogue.side
+        if side is not None:
+            side = Joined(None if side.vector is None else side.vector[at], side.offset[at])
+        found = CatalogueScores(self.model, index, texts, keys, side).scores(self._users(user))
+        return finite(found.float().cpu().numpy())
 
     @torch.no_grad()
     def _users(self, user: NDArray[np.int64]) -> Batch:
@@ -236,12 +264,14 @@ class LoadedTenant(Tenant):
         manifest: Manifest of the run folder.
         adapter: Adapter for the base.
         base: The frozen base, shared with other runs.
+        canary: Scores that the run gave when it was written; None for a run that encodes to score.
     """
 
     folder: Path
     manifest: Manifest
     adapter: TenantAdapter
     base: LanguageModel
+    canary: Canary | None = None
 
     @property
     def sealed(self) -> SealedFolder:
@@ -249,13 +279,13 @@ class LoadedTenant(Tenant):
         return SealedFolder(self.folder, self.manifest)
 
     def learned(self) -> Interactions | None:
-        """Read the known interactions that were trained on; None if ``seen.parquet`` was not passed on.
+        """Read the known interactions that were trained on; None if ``seen.safetensors`` was not passed on.
 
         Raises:
             InputError: If the file is not what the run wrote.
         """
-        seen = self.sealed.private("seen.parquet")
-        return None if seen is None else read_learned(self.folder / "seen.parquet", seen)
+        seen = self.sealed.private("seen.safetensors")
+        return None if seen is None else read_learned(self.folder / "seen.safetensors", seen)
 
     @property
     def tuned(self) -> TunedModel:
@@ -273,13 +303,16 @@ def _split(count: int, step: int) -> list[slice]:
     return [slice(at, min(count, at + step)) for at in range(0, count, step)]
 
 
-def catalogue_of(vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor | None) -> Catalogue:
+def catalogue_of(
+    vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor | None, side: Joined | None = None
+) -> Catalogue:
     """Make the catalogue of a run's own items.
 
     Args:
         vocabulary: Known users and items.
         items: Titles, texts and popularity in vocabulary order.
         vectors: Text vectors of all item indices, [num_items, width], index 0 first.
+        side: The items' side of all scores, if it is stored.
     """
     return Catalogue(
         ids=vocabulary.items,
@@ -287,4 +320,5 @@ def catalogue_of(vocabulary: Vocabulary, items: ItemTable, vectors: torch.Tensor
         table_index=np.arange(1, vocabulary.num_items, dtype=np.int64),
         popularity=items.popularity,
         vectors=None if vectors is None else vectors[1:],
+        side=side,
     )

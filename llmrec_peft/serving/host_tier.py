@@ -196,7 +196,7 @@ class HostTier(Room):
                 with self.lock:
                     self._fail(resident, error)
                     if version is not None:
-                        self.left.append(version)
+                        self.left.append((version, []))
             self._free()
             with self.lock:
                 resident = self._next()
@@ -224,9 +224,7 @@ class HostTier(Room):
         count = Count.of(resident, version, snapshots)
         with self.lock:
             resident.notes, resident.failure, resident.checked = version.tenant.notes, None, True
-            resident.version, resident.tier = version, "ready"
-            resident.snapshots = {one.placed.state.digest: one for one in snapshots}
-            resident.snapshots = {key: one for key, one in resident.snapshots.items() if key in resident.names}
+            self.put(resident, version, snapshots)
             self.note(resident, count)
             self.counts["loads"] += 1
             for waiter in resident.waiters:
@@ -262,4 +260,4 @@ class HostTier(Room):
         """Free what left memory."""
         while self.left:
             with contextlib.suppress(IndexError):  # another thread was faster
-                self._drop(self.left.popleft())
+                self._drop(self.left.popleft()[0])

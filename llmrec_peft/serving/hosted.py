@@ -112,9 +112,9 @@ class HostedVersions(TieredVersions):
                     return self.standing(tenant)
                 with refusing(tenant):
                     found = self._following(begun, route, keep_items)
-                placed = found.placed
-                changed = route.followed_by(placed) if share == 1 else route.trying(placed, share)
-                self._tenants.replace(tenant, changed, [found])
+                    placed = found.placed
+                    changed = route.followed_by(placed) if share == 1 else route.trying(placed, share)
+                    self._tenants.replace(tenant, changed, [found])
             self._collect()
             return self.standing(tenant)
 

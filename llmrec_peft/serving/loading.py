@@ -87,12 +87,15 @@ class Loading:
 
         Raises:
             InputError: If a file was changed or does not fit the others, a number is not finite, the base is another
-                one, or the adapter does not fit it. Nothing of it stays in memory then.
+                one, the adapter does not fit it, or scores are not those that the run gave when it was written.
+                Nothing of it stays in memory then.
         """
-        tenant = read_tenant(sealed.folder, self.device, self._shared)
+        tenant = read_tenant(sealed.folder, self.device, self._shared, mapped=True)
         try:
             if tenant.manifest.digest != sealed.digest:
                 raise InputError(f"{sealed.folder} holds run {tenant.manifest.digest[:12]}")
+            if answers and tenant.canary is not None:
+                tenant.canary.require(tenant)
             if answers and self._try_adapters and tenant.model.plan.any:
                 with tenant.base.inside(tenant.adapter):
                     pass

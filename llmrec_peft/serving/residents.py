@@ -146,4 +146,4 @@ class Count:
         made = frozenset((one.placed.state.digest, made_since(one.tenant)) for one in ones)
         if made in resident.counted:
             return cls(made, None)
-        return cls(made, bytes_of([version.tenant, *(one.tenant for one in ones)], resident.sealed.folder))
+        return cls(made, bytes_of([version.tenant, *(one.tenant for one in ones)]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from llmrec_peft.errors import InputError
@@ -15,6 +16,11 @@ from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
 COUNTED = ("hits", "waits", "loads", "evictions", "failures", "refusals")
 """What `Memory` counts."""
+
+
+LOOKED_AT = 512
+"""Versions of which the least worth one is found exactly; of more in memory, as many are drawn at random, so that the
+lock is held for less than a millisecond."""
 
 
 class Room:
@@ -39,9 +45,10 @@ class Room:
         self.lock = threading.Lock()
         self.budget = budget
         self.held = 0
-        self.left: deque[Version] = deque()
+        self.left: deque[tuple[Version, list[Snapshot]]] = deque()
         self.counts: Counter[str] = Counter()
         self._residents: dict[SealedRun, Resident] = {}
+        self._here: dict[Resident, None] = {}
 
     def name(self, places: Iterable[Placed], pinned_by: str | None = None) -> None:
         """Count a route's versions; those that a tenant pins do not leave memory."""
@@ -55,18 +62,29 @@ class Room:
             resident.unname(placed, pinned_by)
             self.forget(resident)
 
-    def pin(self, places: Iterable[Placed], tenant: str) -> None:
+    def pin(self, places: Sequence[Placed], tenant: str) -> None:
         """Keep versions that are in use in memory for a tenant.
 
         Raises:
             InputError: If the budget has no room for all that is pinned.
         """
-        ones = [self._residents[placed.sealed] for placed in places]
-        pinned = sum(one.held for one in self._residents.values() if one.pins or one in ones)
+        self.require_pinnable(places, tenant)
+        for placed in places:
+            self._residents[placed.sealed].pins[tenant] += 1
+
+    def require_pinnable(self, places: Sequence[Placed], tenant: str) -> None:
+        """Refuse versions for which there is no room beside what others have pinned.
+
+        Raises:
+            InputError: With the bytes.
+        """
+        ones = {self.known(placed.sealed) for placed in places}
+        others = {one for one in self._here if set(one.pins) - {tenant}}
+        pinned = sum(one.held for one in ones | others)
         if self.budget is not None and pinned > self.budget:
-            raise InputError(f"what is pinned would take {pinned:,} bytes, and there are {self.budget:,} for versions")
-        for one in ones:
-            one.pins[tenant] += 1
+            raise InputError(
+                f"no room in memory: what is pinned would take {pinned:,} of the {self.budget:,} bytes for all versions"
+            )
 
     def unpin(self, places: Iterable[Placed], tenant: str) -> None:
         """End what `pin` did."""
@@ -122,6 +140,13 @@ class Room:
         """Let a version take another part of the budget."""
         self.held += nbytes - resident.held
         resident.held = nbytes
+
+    def put(self, resident: Resident, version: Version, snapshots: Iterable[Snapshot]) -> None:
+        """Let a version that was loaded be in memory, in the states that routes name."""
+        resident.version, resident.tier = version, "ready"
+        named = ((one.placed.state.digest, one) for one in snapshots)
+        resident.snapshots = {digest: one for digest, one in named if digest in resident.names}
+        self._here[resident] = None
 
     def note(self, resident: Resident, count: Count) -> None:
         """Note what a version in memory takes.
@@ -194,13 +219,12 @@ class Room:
 
     def _worth_least(self, over: int) -> tuple[list[Resident], int]:
         """Return versions that may leave and take at least as many bytes, if there are such, and their bytes."""
-        chosen, freed = list[Resident](), 0
-        for one in sorted((one for one in self._residents.values() if one.evictable), key=_worth):
-            if freed >= over:
-                break
-            chosen.append(one)
-            freed += one.held
-        return chosen, freed
+        here = list(self._here)
+        if len(here) > LOOKED_AT:
+            few = _least(random.sample(here, LOOKED_AT), over)
+            if few[1] >= over:
+                return few
+        return _least(here, over)
 
     def evict(self, ones: Iterable[Resident]) -> None:
         """Let versions leave memory."""
@@ -210,10 +234,20 @@ class Room:
 
     def _take_out(self, resident: Resident) -> None:
         if resident.version is not None:
-            self.left.append(resident.version)
-            resident.version, resident.tier = None, "sealed"
-            resident.snapshots.clear()
+            self.left.append((resident.version, list(resident.snapshots.values())))
+            resident.version, resident.tier, resident.snapshots = None, "sealed", {}
+            self._here.pop(resident, None)
         self.hold(resident, 0)
+
+
+def _least(ones: Iterable[Resident], over: int) -> tuple[list[Resident], int]:
+    chosen, freed = list[Resident](), 0
+    for one in sorted((one for one in ones if one.evictable), key=_worth):
+        if freed >= over:
+            break
+        chosen.append(one)
+        freed += one.held
+    return chosen, freed
 
 
 def _worth(resident: Resident) -> float:

@@ -153,9 +153,12 @@ class Tenants:
 
         Raises:
             UnknownTenantError: If the tenant was unregistered meanwhile.
+            InputError: If the tenant is pinned, and the budget has no room for what would be pinned.
         """
         with self._tier.lock:
             entry = self._entry(tenant)
+            if entry.pinned:
+                self._tier.require_pinnable(route.answering, tenant)
             former, entry.route = entry.route, route
             self._count(tenant, route, entry.pinned)
             self._tier.keep(snapshots)

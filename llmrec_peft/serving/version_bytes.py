@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from llmrec_peft.artifact.mapped_files import is_mapped
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 from llmrec_peft.run.tenant import LoadedTenant
 
-_MAPS = Path("/proc/self/maps")
 _SAMPLE = 256
 """Values of a long sequence of tables that are looked into; the others are taken to be like them."""
 _NOT_OURS = (bool, int, float, type, LanguageModel, TenantAdapter)
@@ -34,16 +33,15 @@ class Bytes(NamedTuple):
     mapped: int
 
 
-def bytes_of(tenants: Iterable[LoadedTenant], folder: Path) -> Bytes:
+def bytes_of(tenants: Iterable[LoadedTenant]) -> Bytes:
     """Count the bytes of one version in several of its states, what they share once.
 
     Tensors, arrays and texts are counted as they are; of a long sequence of tables some are, for all of them.
 
     Args:
         tenants: The run in its states.
-        folder: Its sealed folder: memory into which a file of it is mapped counts as mapped.
     """
-    return _Count(folder).of(tenants)
+    return _Count().of(tenants)
 
 
 def made_since(tenant: LoadedTenant) -> tuple[object, ...]:
@@ -58,8 +56,7 @@ def made_since(tenant: LoadedTenant) -> tuple[object, ...]:
 class _Count:
     """One count: adds up objects that it meets for the first time."""
 
-    def __init__(self, folder: Path) -> None:
-        self._ranges = list(_mapped(folder))
+    def __init__(self) -> None:
         self._met: set[int] = set()
         self._addresses: set[int] = set()
         self._private = self._mapped = 0
@@ -115,20 +112,7 @@ class _Count:
         if address in self._addresses:
             return
         self._addresses.add(address)
-        if any(begin <= address < end for begin, end in self._ranges):
+        if is_mapped(address):
             self._mapped += nbytes
         else:
             self._private += nbytes
-
-
-def _mapped(folder: Path) -> Iterator[tuple[int, int]]:
-    """Return where files of a folder are mapped: beginning and end of each piece; nothing where no system says it."""
-    try:
-        lines = _MAPS.read_bytes().splitlines()
-    except OSError:
-        return
-    inside = f"{folder}/".encode()
-    for line in lines:
-        if inside in line:
-            begin, _, end = line.split(b" ", 1)[0].partition(b"-")
-            yield int(begin, 16), int(end, 16)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
+from llmrec_peft.artifact.catalogue_file import read_vocabulary
 from llmrec_peft.artifact.lineage import FILE, LINEAGE_BYTES, Lineage, Step, parse_lineage
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.seen import read_learned
-from llmrec_peft.artifact.tables import read_vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.parent import SEEN, lineage_of
 
@@ -82,8 +83,7 @@ def lineage(run: Path) -> dict[str, Any]:
 
 def _own_lineage(sealed: SealedFolder) -> Lineage:
     """Return a run's lineage; of a run that was trained from the beginning, itself alone."""
-    content = sealed.content("vocabulary.parquet")
-    vocabulary = read_vocabulary(sealed.folder / "vocabulary.parquet", content)
+    vocabulary = read_vocabulary(sealed.folder / CATALOGUE, sealed.content(CATALOGUE))
     learned = read_learned(sealed.folder / SEEN, sealed.private(SEEN))
     name = str(sealed.recipe().get("name", "unnamed"))[:256]
     return lineage_of(sealed, name, vocabulary, 0 if learned is None else len(learned))

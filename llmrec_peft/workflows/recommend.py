@@ -72,7 +72,7 @@ def asked_of(recommender: Recommender, users: Sequence[str], repeated: int, unkn
     """
     index = recommender.vocabulary.user_indices(users)
     strangers = [user for user, number in zip(users, index, strict=True) if number == 0]
-    known = recommender.vocabulary.users[:3]
+    known = tuple(recommender.vocabulary.users[:3])
     if strangers and unknown == "refuse":
         like = ", ".join(f"{user!r:.60}" for user in known)
         raise InputError(f"user {strangers[0]!r:.60} is unknown to the run, which knows {like} and others")

@@ -113,7 +113,7 @@ class Sifting:
         self._reads_text = tenant.catalogue.vectors is not None or tenant.model.plan.prompt is not None
         self._new = NewItems.of(tenant.recipe, tenant.items)
         self._columns = [name for name in names if name not in KEYS]
-        self.predicted = Predicted(known_users=tenant.vocabulary.users[:3])
+        self.predicted = Predicted(known_users=tuple(tenant.vocabulary.users[:3]))
 
     def sifted(self, chunk: Chunk, tenant: Tenant) -> Sifted:
         """Return what becomes of the next rows, and count them.

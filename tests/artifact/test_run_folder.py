@@ -36,7 +36,7 @@ def _edit(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_untouched_copy_is_accepted_with_the_same_digest(run: Path, tiny_run: Path) -> None:
     assert read_manifest(run).digest == read_manifest(tiny_run).digest
     assert set(read_manifest(run).files) == set(ANSWERING)
-    for name in ("metrics.json", "README.md", "seen.parquet"):
+    for name in ("metrics.json", "README.md", "seen.safetensors"):
         assert (run / name).is_file()
 
 
@@ -72,7 +72,7 @@ def test_names_of_signals_lie_in_the_header_and_nothing_else_may(tmp_path: Path)
 
 def test_folder_of_another_format_says_which_version_wrote_it(run: Path) -> None:
     _edit(run, lambda values: values.update(format=99, version="9.9.9"))
-    with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 3"):
+    with pytest.raises(InputError, match=r"format 99, written by version '9\.9\.9'; this version reads format 4"):
         Recommender.from_pretrained(run)
 
 

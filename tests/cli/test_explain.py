@@ -60,10 +60,10 @@ def test_words_by_integrated_gradients_and_no_test_of_the_run(tiny_run: Path, ll
 
 def test_without_the_private_file_it_says_what_it_cannot_tell(tiny_run: Path, tmp_path: Path, llmrec: Command) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    (run / "seen.parquet").unlink()
+    (run / "seen.safetensors").unlink()
     done = llmrec("explain", run, "--user", "3", "--item", "7", "--pairs", "4")
     assert done.returncode == 0, done.stderr
-    assert "no history items: seen.parquet" in done.stdout
+    assert "no history items: seen.safetensors" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrec_peft.artifact.tables import read_vocabulary
+from llmrec_peft.artifact.catalogue_file import read_vocabulary
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 UNUSED = {"pandas", "transformers", "peft", "datasets", "accelerate", "sklearn", "scipy", "pyarrow.compute"}
@@ -19,7 +19,7 @@ def test_recommending_known_items_imports_neither_pandas_nor_models(
     task: str, tiny_run: Path, task_runs: Callable[[str], Path], llmrec: Command
 ) -> None:
     run = tiny_run if task == "rating" else task_runs(task)
-    user = read_vocabulary(run / "vocabulary.parquet").users[0]
+    user = read_vocabulary(run / "catalogue.safetensors").users[0]
     done = llmrec("recommend", run, "--user", user, "-k", "3", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0, done.stderr[-500:]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}

@@ -79,7 +79,7 @@ def explainer_of() -> Callable[..., Explainer]:
     """An explainer of a run folder."""
 
     def make(run: Path, **options: Any) -> Explainer:
-        return Explainer(Recommender.from_pretrained(run), read_learned(run / "seen.parquet"), **options)
+        return Explainer(Recommender.from_pretrained(run), read_learned(run / "seen.safetensors"), **options)
 
     return make
 

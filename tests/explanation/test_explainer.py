@@ -124,15 +124,15 @@ def test_without_the_private_file_signals_and_words_are_told_and_said_so(
     film_run: Path, tmp_path: Path, films: Explainer
 ) -> None:
     run = Path(shutil.copytree(film_run, tmp_path / "run"))
-    (run / "seen.parquet").unlink()
-    explainer = Explainer(Recommender.from_pretrained(run), read_learned(run / "seen.parquet"))
+    (run / "seen.safetensors").unlink()
+    explainer = Explainer(Recommender.from_pretrained(run), read_learned(run / "seen.safetensors"))
     assert "history" not in explainer.kinds
     (pair,) = films.sample(1)
     found = explainer.explain(*ids_of(films, pair))
     assert found.of("signal")
     assert found.of("word")
     assert found.of("history") == []
-    assert any("seen.parquet" in line and "never published" in line for line in found.notes)
+    assert any("seen.safetensors" in line and "never published" in line for line in found.notes)
     assert found.raw == pytest.approx(films.explain(*ids_of(films, pair)).raw, abs=2e-4)
 
 

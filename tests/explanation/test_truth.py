@@ -22,7 +22,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
     run = tmp_path_factory.mktemp("demo") / "run"
     changes = {"data.path": "demo", "evaluation": {"ablations": [], "bootstrap": 0, "collaborative_only": False}}
     train(load_recipe("movies", changes=changes), run, show=False)
-    return Explainer(Recommender.from_pretrained(run), read_learned(run / "seen.parquet"))
+    return Explainer(Recommender.from_pretrained(run), read_learned(run / "seen.safetensors"))
 
 
 @pytest.mark.slow

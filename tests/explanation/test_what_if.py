@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from llmrec_peft.artifact.seen import read_learned
+from llmrec_peft.backbone.tensor_files import read_tensors
 from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.explanation.explainer import Explainer
 from llmrec_peft.explanation.pieces import Pair, Piece, Variant
@@ -55,7 +55,7 @@ def test_raw_scores_are_the_recommenders_before_they_are_clamped(films: Explaine
 
 def test_histories_that_are_not_what_was_learnt_are_not_put_back(film_run: Path) -> None:
     recommender = Recommender.from_pretrained(film_run)
-    learned = read_learned(film_run / "seen.parquet")
+    learned = read_learned(film_run / "seen.safetensors")
     assert learned is not None
     assert WhatIf(recommender, learned).remembers
     half = learned.take(np.arange(0, len(learned), 2))
@@ -185,12 +185,12 @@ def test_variants_are_scored_together_as_apart(films: Explainer, monkeypatch: py
 
 
 def test_what_was_learnt_is_marked_among_what_was_seen(prompt_run: Path) -> None:
-    table = pq.read_table(prompt_run / "seen.parquet")
-    learned = read_learned(prompt_run / "seen.parquet")
+    seen = read_tensors(prompt_run / "seen.safetensors")
+    learned = read_learned(prompt_run / "seen.safetensors")
     assert learned is not None
-    assert table.column_names == ["user", "item", "label", "learned"]
-    assert len(learned) == sum(table["learned"].to_pylist()) < len(table)
-    assert read_learned(prompt_run / "none.parquet") is None
+    assert sorted(seen) == ["bounds", "item", "label", "learned"]
+    assert len(learned) == int(seen["learned"].sum()) < len(seen["item"])
+    assert read_learned(prompt_run / "none.safetensors") is None
 
 
 def test_explainer_reads_nothing_twice(

@@ -32,7 +32,7 @@ from llmrec_peft.workflows.train import train
 TEXTS = ["a quiet drama", "two robbers and a train"]
 READ = (
     *("adapter_config.json", "adapter_model.safetensors", "head.safetensors", "signals.safetensors"),
-    *("vocabulary.parquet", "items.parquet", "item_vectors.safetensors", "recipe.yaml", "seen.parquet"),
+    *("catalogue.safetensors", "items.parquet", "item_vectors.safetensors", "recipe.yaml", "seen.safetensors"),
     *("users.parquet", "manifest.json"),
 )
 """Files that are read to answer."""

@@ -81,7 +81,7 @@ def test_items_that_nobody_rated_are_ranked_by_their_texts(quick_run: Callable[.
 
 def test_page_needs_no_private_file(tiny_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "published")
-    for name in ("seen.parquet", "predictions.parquet", "users.parquet"):
+    for name in ("seen.safetensors", "predictions.parquet", "users.parquet"):
         (run / name).unlink(missing_ok=True)
     assert page_of(run, tmp_path).text == page_of(tiny_run, tmp_path).text
 

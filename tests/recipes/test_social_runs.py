@@ -69,7 +69,7 @@ def test_a_run_of_people_holds_nothing_that_they_rated(people: Path) -> None:
     tensors = load_file(people / "signals.safetensors")
     assert not [name for name in tensors if name.startswith("features.item")]
     assert b"F17" not in (people / "items.parquet").read_bytes()
-    assert b"F17" not in (people / "vocabulary.parquet").read_bytes()
+    assert b"F17" not in (people / "catalogue.safetensors").read_bytes()
 
 
 def test_who_rated_nothing_is_known_by_those_whom_he_trusts(run: Path, made_up: RecDataset) -> None:

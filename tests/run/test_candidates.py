@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from resealed import resealed
 
+from llmrec_peft.backbone.tensor_files import read_tensors, write_tensors
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
 from llmrec_peft.run import candidates, tenant
@@ -95,12 +94,11 @@ def test_run_whose_users_have_seen_items_that_it_does_not_have_is_refused(
     item: int, tiny_run: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    table = pq.read_table(run / "seen.parquet")
-    changed = [item, *table["item"].to_pylist()[1:]]
-    place = table.column_names.index("item")
-    pq.write_table(table.set_column(place, "item", pa.array(changed, table["item"].type)), run / "seen.parquet")
+    seen = read_tensors(run / "seen.safetensors")
+    seen["item"][0] = item
+    write_tensors(run / "seen.safetensors", seen)
     resealed(run)
-    with pytest.raises(InputError, match=rf"seen.parquet: item {item} is none of the run's items 1 to 40"):
+    with pytest.raises(InputError, match=rf"seen.safetensors: item {item} is none of the run's items 1 to 40"):
         Recommender.from_pretrained(run)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.tables import ItemTable, read_items, write_items
+from llmrec_peft.artifact.catalogue_file import TYPES, read_catalogue, write_catalogue
+from llmrec_peft.artifact.tables import ItemTable
+from llmrec_peft.backbone.tensor_files import read_tensors, write_tensors
 from llmrec_peft.data.column_types import ColumnType, column_types
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -147,16 +148,16 @@ def test_missing_column_is_refused_by_name_and_a_run_without_types_says_so(films
         NewItems.of(load_recipe("movies"), _table(None)).brought({"item_id": "n", **FILM})
 
 
-def test_types_are_kept_in_the_items_file_and_a_description_that_is_none_is_refused(tmp_path: Path) -> None:
-    path, vocabulary = tmp_path / "items.parquet", Vocabulary.of(["u"], ["1"])
+def test_types_are_kept_in_the_catalogue_and_a_description_that_is_none_is_refused(tmp_path: Path) -> None:
+    path, vocabulary = tmp_path / "catalogue.safetensors", Vocabulary.of(["u"], ["1"])
     items = replace(FILMS, titles=("a",), texts=("a",), popularity=np.ones(1, np.int64))
-    write_items(path, vocabulary, items)
-    assert read_items(path).types == FILMS.types
-    table = pq.read_table(path)
-    for wrong in (b"[", b"7", b'{"title": "text"}', b'{"title": {}}', b"\xff"):
-        pq.write_table(table.replace_schema_metadata({b"llmrec_peft.column_types": wrong}), path)
-        with pytest.raises(InputError, match=r"not the table it should be .the types of its columns are unreadable"):
-            read_items(path)
+    write_catalogue(path, vocabulary, items)
+    assert read_catalogue(path).types == FILMS.types
+    tensors = read_tensors(path)
+    for wrong in ("[", "7", '{"title": "text"}', '{"title": {}}'):
+        write_tensors(path, tensors, {TYPES: wrong})
+        with pytest.raises(InputError, match="column_types in its header are no types of columns"):
+            read_catalogue(path)
 
 
 def test_added_items_have_one_score_whatever_form_their_columns_have(recommender: Recommender) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from resealed import resealed
 
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.backbone.base import require_base
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.rating_metrics import rating_report
@@ -121,11 +121,12 @@ def test_histories_are_refused_by_a_run_that_would_ignore_them(recommender: Reco
 
 
 def test_recommendations_are_unseen_best_first_and_k_long(recommender: Recommender, tiny_run: Path) -> None:
-    seen = pq.read_table(tiny_run / "seen.parquet")
+    seen = read_learned(tiny_run / "seen.safetensors")
+    assert seen is not None
     index = dict(enumerate(recommender.vocabulary.items, start=1))
     users = list(recommender.vocabulary.users)
     for at, answer in enumerate(recommender.recommend(users, k=7), start=1):
-        met = {index[i] for u, i in zip(*(seen[n].to_pylist() for n in ("user", "item")), strict=True) if u == at}
+        met = {index[i] for u, i in zip(seen.user.tolist(), seen.item.tolist(), strict=True) if u == at}
         assert met
         assert answer.user_id == users[at - 1]
         assert answer.basis == "personal"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +25,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.run.recommender import Recommender
 
 VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
-ITEMS, VOCABULARY, SEEN = "items.parquet", "vocabulary.parquet", "seen.parquet"
+ITEMS, VOCABULARY, SEEN = "items.parquet", "catalogue.safetensors", "seen.safetensors"
 
 
 @pytest.fixture
@@ -109,46 +108,103 @@ def column(name: str, change: Callable[[list[Any]], object]) -> Callable[[pa.Tab
     return lambda table: with_column(table, name, change(table[name].to_pylist()))
 
 
-def twice(values: list[Any]) -> list[Any]:
-    """The values, the second one like the first."""
-    return [values[0], values[0], *values[2:]]
-
-
 OTHER_TABLES = {
-    "items in another order": (
-        ITEMS,
-        lambda t: t.take(list(range(39, -1, -1))),
-        "row 1 is item '40', and '1' in vocab",
-    ),
-    "fewer items": (ITEMS, lambda t: t.slice(0, 39), "39 items, and 40 in vocabulary.parquet"),
-    "titles that are numbers": (ITEMS, column("title", lambda v: list(range(len(v)))), "title holds 'int64', not text"),
-    "titles that are missing": (ITEMS, column("title", lambda v: [None, *v[1:]]), "title: a row without text"),
-    "popularity as text": (ITEMS, column("popularity", lambda v: [str(x) for x in v]), "popularity holds 'string'"),
-    "popularity as doubles": (
-        ITEMS,
-        column("popularity", lambda v: [float(x) for x in v]),
-        "popularity holds 'double'",
-    ),
-    "popularity below zero": (ITEMS, column("popularity", lambda v: [-5, *v[1:]]), "popularity: -5 interactions"),
-    "popularity that is missing": (ITEMS, column("popularity", lambda v: [None, *v[1:]]), "popularity: 1 empty rows"),
-    "no popularity": (ITEMS, lambda t: t.drop_columns(["popularity"]), "no column popularity"),
-    "ids that are lists": (VOCABULARY, column("id", lambda v: [[x] for x in v]), "id holds '.*list.*', not text"),
-    "ids that are numbers": (VOCABULARY, column("id", lambda v: list(range(len(v)))), "id holds 'int64', not text"),
-    "an id twice": (VOCABULARY, column("id", twice), "the id of a user is empty or stands twice"),
-    "an empty id": (VOCABULARY, column("id", lambda v: ["", *v[1:]]), "the id of a user is empty or stands twice"),
-    "a missing id": (VOCABULARY, column("id", lambda v: [None, *v[1:]]), "id: a row without text"),
-    "another kind": (VOCABULARY, column("kind", lambda v: ["usr", *v[1:]]), "a kind is neither user nor item"),
-    "no items": (VOCABULARY, lambda t: t.slice(0, 30), "there are no items|items do not fit"),
-    "seen as text": (SEEN, column("item", lambda v: [str(x) for x in v]), "item holds 'string', not 'int64'"),
-    "seen out of range": (SEEN, column("item", lambda v: [10**7, *v[1:]]), "item 10000000 is none of the run's items"),
-    "seen below zero": (SEEN, column("user", lambda v: [-1, *v[1:]]), "user -1 is none of the run's users"),
-    "seen without end": (SEEN, column("timestamp", lambda v: [-(2**63), *v[1:]]), "a time beyond all calendars"),
-    "labels that are NaN": (
+    "items in another order": (lambda t: t.take(list(range(39, -1, -1))), "row 1 is item '40', and '1' in the cat"),
+    "fewer items": (lambda t: t.slice(0, 39), "39 items, and 40 in the catalogue"),
+    "texts that are numbers": (column("text", lambda v: list(range(len(v)))), "text holds 'int64', not text"),
+    "texts that are missing": (column("text", lambda v: [None, *v[1:]]), "text: a row without text"),
+    "ids that are lists": (column("item_id", lambda v: [[x] for x in v]), "item_id holds '.*list.*', not text"),
+    "no texts": (lambda t: t.drop_columns(["text"]), "no column text"),
+}
+Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+def tensor(name: str, change: Change) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """A change of one tensor."""
+    return lambda tensors: {**tensors, name: change(tensors[name])}
+
+
+def put(place: int, value: float) -> Change:
+    """A change of one number."""
+
+    def change(before: torch.Tensor) -> torch.Tensor:
+        after = before.clone()
+        after[place] = value
+        return after
+
+    return change
+
+
+def swapped(before: torch.Tensor) -> torch.Tensor:
+    """The tensor, its first two numbers exchanged."""
+    return torch.cat([before[:2].flip(0), before[2:]])
+
+
+OTHER_CATALOGUES = {
+    "an id that is not UTF-8": (VOCABULARY, tensor("items.content", put(0, 0xFF)), "items: a text is not UTF-8"),
+    "a title that is not UTF-8": (VOCABULARY, tensor("titles.content", put(3, 0xC3)), "titles: a text is not UTF-8"),
+    "offsets that fall": (VOCABULARY, tensor("items.offsets", put(5, 10**6)), "items: its offsets do not divide"),
+    "offsets below zero": (VOCABULARY, tensor("titles.offsets", put(0, -1)), "titles: its offsets do not divide"),
+    "offsets that end early": (VOCABULARY, tensor("users.offsets", put(-1, 3)), "users: its offsets do not divide"),
+    "no offsets": (VOCABULARY, tensor("users.offsets", lambda t: t[:0]), "users: its offsets are missing"),
+    "an order that repeats": (VOCABULARY, tensor("items.order", put(0, 1)), "its order is no permutation"),
+    "an order out of range": (VOCABULARY, tensor("items.order", put(0, 40)), "its order is no permutation"),
+    "an order below zero": (VOCABULARY, tensor("users.order", put(0, -1)), "its order is no permutation"),
+    "a short order": (VOCABULARY, tensor("users.order", lambda t: t[:-1]), "its order is not one row for each of 30"),
+    "an order of others": (VOCABULARY, tensor("items.order", swapped), "its order is not that of its ids"),
+    "an order of 64 bits": (VOCABULARY, tensor("items.order", torch.Tensor.long), r"is int64 \[40\], not int32"),
+    "an id twice": (VOCABULARY, tensor("items.content", put(1, ord("1"))), "an id stands twice|not that of its ids"),
+    "an empty id": (VOCABULARY, tensor("items.offsets", put(1, 0)), "an id is empty|not that of its ids"),
+    "fewer titles": (VOCABULARY, tensor("titles.offsets", lambda t: t[[*range(39), 40]]), "39 titles for 40 items"),
+    "popularity below zero": (VOCABULARY, tensor("popularity", put(2, -5)), "popularity: -5 interactions"),
+    "popularity as floats": (VOCABULARY, tensor("popularity", torch.Tensor.float), "popularity is float32"),
+    "popularity of others": (VOCABULARY, tensor("popularity", lambda t: t[:-1]), "39 popularity for 40 items"),
+    "a tensor in bf16": (VOCABULARY, tensor("popularity", torch.Tensor.bfloat16), "popularity is bfloat16"),
+    "a stowaway": (VOCABULARY, lambda t: {**t, "more": torch.zeros(1)}, "tensor more is unknown"),
+    "no titles": (VOCABULARY, lambda t: {k: v for k, v in t.items() if "titles" not in k}, "titles.* is missing"),
+    "seen out of range": (SEEN, tensor("item", put(0, 10**7)), "item 10000000 is none of the run's items"),
+    "seen below zero": (SEEN, tensor("item", put(0, -1)), "item -1 is none of the run's items"),
+    "seen without end": (SEEN, tensor("timestamp", put(0, -(2**63))), "a time beyond all calendars"),
+    "labels that are NaN": (SEEN, tensor("label", put(0, torch.nan)), "label holds NaN or infinity"),
+    "bounds that fall": (SEEN, tensor("bounds", put(3, 10**6)), "bounds do not divide"),
+    "bounds below zero": (SEEN, tensor("bounds", put(0, -4)), "bounds do not divide"),
+    "fewer users": (SEEN, tensor("bounds", lambda t: t[[*range(30), 31]]), "30 users, and 31 in the catalogue"),
+    "items as floats": (SEEN, tensor("item", torch.Tensor.float), "tensor item is float32"),
+    "labels of others": (
         SEEN,
-        lambda t: t.set_column(2, "label", pa.array([np.nan] * len(t), pa.float32())),
-        "label: a row holds no finite number",
+        tensor("label", lambda t: t[:-1]),
+        r"tensor label is float32 \[\d+\], not float32 of one",
     ),
 }
+
+
+@pytest.mark.parametrize("case", OTHER_CATALOGUES)
+def test_columns_that_do_not_fit_are_refused_though_their_digest_is_true(case: str, run: Path) -> None:
+    name, change, message = OTHER_CATALOGUES[case]
+    change_tensors(run / name, change)
+    with pytest.raises(InputError, match=message) as caught:
+        answers(resealed(run))
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [VOCABULARY, SEEN])
+@pytest.mark.parametrize("kept", [0, 5, 200, -1])
+def test_truncated_columns_are_refused_though_their_digest_is_true(name: str, kept: int, run: Path) -> None:
+    (run / name).write_bytes((run / name).read_bytes()[:kept])
+    with pytest.raises(InputError, match=rf"{name}: ") as caught:
+        answers(resealed(run))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_checked_once_is_checked_again_where_one_byte_is_another(run: Path) -> None:
+    before = answers(run)
+    assert answers(run) == before, "known contents"
+    change_tensors(run / SEEN, tensor("item", put(0, 10**7)))
+    with pytest.raises(InputError, match="is not what the run wrote"):
+        answers(run)
+    with pytest.raises(InputError, match="item 10000000 is none of the run's items"):
+        answers(resealed(run))
 
 
 def test_prompts_are_not_made_of_added_items_where_the_own_ones_have_no_columns(
@@ -162,10 +218,12 @@ def test_prompts_are_not_made_of_added_items_where_the_own_ones_have_no_columns(
 
 @pytest.mark.parametrize("case", OTHER_TABLES)
 def test_tables_that_do_not_fit_are_refused_though_their_digest_is_true(case: str, run: Path) -> None:
-    name, change, message = OTHER_TABLES[case]
-    change_table(run / name, change)
+    change, message = OTHER_TABLES[case]
+    change_table(run / ITEMS, change)
+    recommender = Recommender.from_pretrained(resealed(run))
+    assert recommender.recommend(["1"], 5), "no text of an item is read"
     with pytest.raises(InputError, match=message) as caught:
-        answers(resealed(run))
+        list(recommender.items.texts)
     assert "\n" not in str(caught.value)
 
 
@@ -175,7 +233,7 @@ def test_columns_of_users_that_are_no_objects_are_refused(content: str, run: Pat
     with pytest.raises(InputError, match=r"users\.parquet: .*a row of columns is no JSON object"):
         answers(resealed(run))
     pq.write_table(pa.table({"columns": ["{}"] * 29}), run / "users.parquet")
-    with pytest.raises(InputError, match=r"29 users, and 30 in vocabulary\.parquet"):
+    with pytest.raises(InputError, match=r"29 users, and 30 in the catalogue"):
         answers(resealed(run))
 
 
@@ -226,14 +284,14 @@ def test_run_without_histories_says_so(run: Path, capsys: pytest.CaptureFixture[
     assert Recommender.from_pretrained(run).notes == ()
     (run / SEEN).unlink()
     recommender = Recommender.from_pretrained(run)
-    assert recommender.notes == (f"{run} has no seen.parquet: histories are missing, nothing is left out as seen",)
-    assert f"warning: {run} has no seen.parquet" in capsys.readouterr().err.replace("\n", "")
+    assert recommender.notes == (f"{run} has no seen.safetensors: histories are missing, nothing is left out as seen",)
+    assert f"warning: {run} has no seen.safetensors" in capsys.readouterr().err.replace("\n", "")
     assert len(recommender.recommend(["1"], 100)[0].items) == 40
 
 
 def test_history_that_the_run_did_not_write_is_refused(run: Path) -> None:
-    change_table(run / SEEN, column("item", lambda values: [3] * len(values)))
-    with pytest.raises(InputError, match=r"seen\.parquet is not what the run wrote"):
+    change_tensors(run / SEEN, tensor("item", lambda item: torch.full_like(item, 3)))
+    with pytest.raises(InputError, match=r"seen\.safetensors is not what the run wrote"):
         answers(run)
 
 

@@ -130,7 +130,7 @@ def test_state_is_a_function_of_its_events() -> None:
 
     assert state({"a": 1}, {"b": 2}).digest == state({"a": 1}, {"b": 2}).digest
     assert state({"b": 2}, {"a": 1}).digest != state({"a": 1}, {"b": 2}).digest
-    assert State.first("v", ()).digest != State.first("v", ("seen.parquet",)).digest
+    assert State.first("v", ()).digest != State.first("v", ("seen.safetensors",)).digest
     assert [event.values for event in state({"a": 1}, {"b": 2}).events()] == [[{"a": 1}], [{"b": 2}]]
 
 

@@ -86,11 +86,11 @@ def test_two_engines_with_the_same_events_have_the_same_state(
 
 def test_run_without_its_histories_has_another_state(engine: Engine, rivals: list[Path], tmp_path: Path) -> None:
     published = Path(shutil.copytree(rivals[0], tmp_path / "published"))
-    (published / "seen.parquet").unlink()
+    (published / "seen.safetensors").unlink()
     whole, without = engine.register("whole", rivals[0]), engine.register("published", published)
     assert whole.main.version == without.main.version
     assert whole.main.state_digest != without.main.state_digest
-    assert "no seen.parquet" in without.notes[0]
+    assert "no seen.safetensors" in without.notes[0]
     assert engine.ask("whole", ["1"], 50)[0].items != engine.ask("published", ["1"], 50)[0].items
 
 

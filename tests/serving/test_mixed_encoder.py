@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from llmrec_peft import registry
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
@@ -89,3 +90,27 @@ def test_a_run_with_a_changed_adapter_is_refused_and_takes_no_slot(runs: list[Pa
     with pytest.raises(InputError, match=r"adapter_model\.safetensors"):
         mixed.admit(tenant)
     assert len(mixed.slots) == 0
+
+
+def test_an_adapter_that_comes_back_is_not_loaded_by_its_method_again_and_its_bytes_are_verified(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, loads = shutil.copytree(runs[0], tmp_path / "run"), list[Path]()
+    language, (tenant,) = opened([run])
+    mixed = MixedEncoder(language, Slots(8 << 20, CPU))
+    method = type(registry.get("adapters", "lora")(tenant.recipe.adapter.config))
+    load = method.load
+    monkeypatch.setattr(
+        method, "load", lambda self, backbone, folder: loads.append(folder) or load(self, backbone, folder)
+    )
+    first = mixed.admit(tenant)
+    before = mixed.encode([AskedText(first, TEXTS[0])])[0]
+    mixed.dismiss(first)
+    again = mixed.admit(tenant)
+    assert len(loads) == 1
+    assert torch.equal(mixed.encode([AskedText(again, TEXTS[0])])[0], before)
+    mixed.dismiss(again)
+    weights = run / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors"):
+        mixed.admit(tenant)

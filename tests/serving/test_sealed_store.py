@@ -64,10 +64,10 @@ def test_run_that_is_there_is_not_copied_again(run: Path, tmp_path: Path) -> Non
 def test_copy_without_histories_is_another_one(run: Path, tmp_path: Path) -> None:
     store = SealedStore(tmp_path / "store")
     whole = store.add(run)
-    (run / "seen.parquet").unlink()
+    (run / "seen.safetensors").unlink()
     published = store.add(run)
     assert (whole.digest, whole.withheld) == (published.digest, ())
-    assert published.withheld == ("seen.parquet",)
+    assert published.withheld == ("seen.safetensors",)
     assert left_in(store) == [whole.digest, f"{whole.digest}-no-seen"]
 
 
@@ -108,7 +108,7 @@ def piped(run: Path) -> None:
 
 def cut(run: Path) -> None:
     """Cut a file."""
-    with (run / "seen.parquet").open("r+b") as file:
+    with (run / "seen.safetensors").open("r+b") as file:
         file.truncate(100)
 
 
@@ -131,7 +131,7 @@ def pickled(name: str) -> Callable[[Path], None]:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "changed": (change("head.safetensors", b"other"), r"head\.safetensors is not what the run wrote"),
-    "cut": (cut, r"seen\.parquet is not what the run wrote"),
+    "cut": (cut, r"seen\.safetensors is not what the run wrote"),
     "missing": (lambda run: (run / "signals.safetensors").unlink(), r"signals\.safetensors is missing"),
     "link": (linked, r"items\.parquet: is a link"),
     "FIFO": (piped, r"items\.parquet: is a FIFO"),

@@ -212,6 +212,7 @@ def test_one_text_does_not_wait_for_the_many_of_another_version(
 
 def test_seats_are_given_up_by_those_that_were_not_used_for_longest(versions: list[Version]) -> None:
     shared = SharedPasses(adapter_bytes=7 << 20)
+    assert all(version.tenant.adapter.checked for version in versions), "loaded by their methods when they were tried"
     own = [OwnPasses().items(version, TEXTS)[0] for version in versions[:4]]
     seated = []
     for at in (0, 2, 0, 1, 2, 3, 0, 1, 2, 3):

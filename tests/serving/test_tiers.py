@@ -224,6 +224,20 @@ def test_pin_goes_with_the_tenant_when_its_run_is_swapped(
     assert engine.memory().pinned_bytes == engine.memory().host_bytes == 0
 
 
+def test_trial_of_a_pinned_tenant_needs_room_beside_the_version_that_answers(
+    tmp_path: Path, rivals: list[Path], bytes_of_rivals: list[int]
+) -> None:
+    engine = engine_of(tmp_path, max(bytes_of_rivals) + min(bytes_of_rivals) // 2)
+    engine.register("shop", rivals[0])
+    engine.pin("shop")
+    with pytest.raises(RefusedVersionError, match=r"what is pinned would take [0-9,]+ of the "):
+        engine.swap("shop", rivals[1], share=0.5)
+    assert engine.standing("shop").trial is None
+    engine.swap("shop", rivals[0], share=0.5, keep_items=False)
+    engine.unpin("shop")
+    assert engine.memory().pinned_bytes == 0, "one version is pinned twice and unpinned twice"
+
+
 def test_one_load_serves_all_who_ask_meanwhile(tmp_path: Path, rivals: list[Path]) -> None:
     engine = registered(engine_of(tmp_path, None), rivals[:1])
     known = engine.ask("shop 0", USERS, K)

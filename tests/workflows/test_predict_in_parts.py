@@ -147,7 +147,7 @@ def test_scores_are_taken_up_where_nothing_has_changed_that_they_depend_on(
         predict_in_parts(run, source, target, False, "skip", Pool())
     monkeypatch.setattr(ScoreWorker, "work", counted)
     if changed == "private files":  # the same version of the run, which other histories may answer for
-        (run / "seen.parquet").unlink()
+        (run / "seen.safetensors").unlink()
     elif changed == "version":
         monkeypatch.setattr(module, "__version__", "0.0.0")
     predict_in_parts(run, source, target, False, "popular" if changed == "unknown users" else "skip", Pool())
@@ -162,11 +162,11 @@ def test_a_worker_whose_copy_of_the_run_lacks_histories_ends_the_job(
     real = ScoreWorker.work
 
     def elsewhere(worker: ScoreWorker, part: str) -> dict[str, Any]:
-        (run / "seen.parquet").unlink()
+        (run / "seen.safetensors").unlink()
         return real(worker, part)
 
     monkeypatch.setattr(ScoreWorker, "work", elsewhere)
-    with pytest.raises(InputError, match=r"lacks seen\.parquet, and no file where the job was begun"):
+    with pytest.raises(InputError, match=r"lacks seen\.safetensors, and no file where the job was begun"):
         predict_in_parts(run, source, tmp_path / "out.parquet", False, "skip", Pool())
 
 

@@ -15,10 +15,11 @@ from growing_films import changes, growing_films, until
 from resealed import resealed
 
 from llmrec_peft import Recommender
+from llmrec_peft.artifact.catalogue_file import read_vocabulary
 from llmrec_peft.artifact.figures import figure_rows
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.artifact.predictions import read_predictions
-from llmrec_peft.artifact.tables import read_vocabulary
+from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.data.dataset import RecDataset, arrow, column, numbers, selected
 from llmrec_peft.errors import InputError
@@ -60,7 +61,7 @@ def second(films: RecDataset, first: Path) -> Path:
 
 
 def test_old_users_and_items_keep_their_index_and_new_ones_follow(first: Path, second: Path) -> None:
-    before, after = (read_vocabulary(run / "vocabulary.parquet") for run in (first, second))
+    before, after = (read_vocabulary(run / "catalogue.safetensors") for run in (first, second))
     assert after.users[: len(before.users)] == before.users
     assert after.items[: len(before.items)] == before.items
     assert len(after.users) + len(after.items) > len(before.users) + len(before.items)
@@ -73,7 +74,7 @@ def test_updated_run_answers_for_new_users_and_its_parent_is_untouched(
     metrics = update(first, None, tmp_path / "new", QUIET, until(films, 0.8))
     assert {path.name: path.read_bytes() for path in first.iterdir()} == before
     recommender = Recommender.from_pretrained(tmp_path / "new")
-    known = set(read_vocabulary(first / "vocabulary.parquet").users)
+    known = set(read_vocabulary(first / "catalogue.safetensors").users)
     new = next(user for user in recommender.vocabulary.users if user not in known)
     assert recommender.recommend([new], 5)[0].basis == "personal"
     assert metrics["update"]["users"] == len(recommender.vocabulary.users)
@@ -82,8 +83,8 @@ def test_updated_run_answers_for_new_users_and_its_parent_is_untouched(
 def test_windows_are_learned_by_nobody(films: RecDataset, first: Path, second: Path) -> None:
     tested = {tuple(pair) for pair in _pairs(first / "predictions.parquet", "user_id", "item_id")}
     newest = {tuple(pair) for pair in _pairs(second / "predictions.parquet", "user_id", "item_id")}
-    vocabulary = read_vocabulary(second / "vocabulary.parquet")
-    seen = _pairs(second / "seen.parquet", "user", "item")
+    vocabulary = read_vocabulary(second / "catalogue.safetensors")
+    seen = _learned(second)
     learned = {(vocabulary.users[user - 1], vocabulary.items[item - 1]) for user, item in seen}
     told = json.loads((second / "metrics.json").read_text(encoding="utf-8"))["update"]
     assert not learned & newest
@@ -98,8 +99,8 @@ def test_known_interactions_are_recognized_so_new_ones_alone_give_the_same_run(
     films: RecDataset, first: Path, tmp_path: Path
 ) -> None:
     whole = update(first, None, tmp_path / "whole", QUIET, until(films, 0.8))["update"]
-    seen = set(map(tuple, _pairs(first / "seen.parquet", "user", "item")))
-    vocabulary = read_vocabulary(first / "vocabulary.parquet")
+    seen = set(map(tuple, _learned(first)))
+    vocabulary = read_vocabulary(first / "catalogue.safetensors")
     known = {(vocabulary.users[user - 1], vocabulary.items[item - 1]) for user, item in seen}
     data = until(films, 0.8)
     pairs = zip(column(data.interactions, "user_id"), column(data.interactions, "item_id"), strict=True)
@@ -115,7 +116,7 @@ def test_item_that_the_newer_data_does_not_describe_keeps_its_title_and_text(
     films: RecDataset, first: Path, tmp_path: Path
 ) -> None:
     data = until(films, 0.8, after=0.5)
-    old = read_vocabulary(first / "vocabulary.parquet").items[0]
+    old = read_vocabulary(first / "catalogue.safetensors").items[0]
     lacking = np.array([at for at, one in enumerate(column(data.items, "item_id")) if one != old])
     rows = np.array([at for at, one in enumerate(column(data.interactions, "item_id")) if one != old])
     data = replace(data, items=selected(data.items, lacking), interactions=selected(data.interactions, rows))
@@ -214,7 +215,7 @@ def test_policies_and_distillation_train(policy: str, films: RecDataset, first: 
 
 def test_distillation_keeps_to_what_the_run_said(films: RecDataset, first: Path, tmp_path: Path) -> None:
     moved = {}
-    vocabulary = read_vocabulary(first / "vocabulary.parquet")
+    vocabulary = read_vocabulary(first / "catalogue.safetensors")
     users, items = (names[:20] for names in (vocabulary.users, vocabulary.items))
     before = Recommender.from_pretrained(first).score(list(users), list(items))
     for weight in (0.0, 100.0):
@@ -226,7 +227,7 @@ def test_distillation_keeps_to_what_the_run_said(films: RecDataset, first: Path,
     assert moved[100.0] < moved[0.0]
 
 
-@pytest.mark.parametrize("name", ["seen.parquet", "predictions.parquet", "trained.safetensors"])
+@pytest.mark.parametrize("name", ["seen.safetensors", "predictions.parquet", "trained.safetensors"])
 def test_private_file_that_was_withheld_is_named(name: str, first: Path, tmp_path: Path, films: RecDataset) -> None:
     run = tmp_path / "published"
     shutil.copytree(first, run)
@@ -258,7 +259,7 @@ def test_ranking_goes_on_with_a_larger_catalogue(films: RecDataset, tiny_backbon
     train(load_recipe("movies-ranking", [], told), tmp_path / "run", show=False, dataset=until(films, 0.5))
     metrics = update(tmp_path / "run", None, tmp_path / "new", QUIET, until(films, 0.8))
     assert metrics["update"]["metric"] == "ndcg@10"
-    assert metrics["data"]["items"] > len(read_vocabulary(tmp_path / "run" / "vocabulary.parquet").items)
+    assert metrics["data"]["items"] > len(read_vocabulary(tmp_path / "run" / "catalogue.safetensors").items)
     recommender = Recommender.from_pretrained(tmp_path / "new")
     assert len(recommender.recommend([recommender.vocabulary.users[-1]], 5)[0].items) == 5
 
@@ -342,6 +343,12 @@ def _shuffled(data: RecDataset) -> Any:
     rating[late] = np.random.default_rng(0).permutation(rating[late])
     at = table.schema.get_field_index("rating")
     return dataset_of(table.set_column(at, table.schema.field(at), pa.array(rating, pa.float32())))
+
+
+def _learned(run: Path) -> list[list[int]]:
+    learned = read_learned(run / "seen.safetensors")
+    assert learned is not None
+    return [list(pair) for pair in zip(learned.user.tolist(), learned.item.tolist(), strict=True)]
 
 
 def _pairs(path: Path, *names: str) -> list[list[Any]]:

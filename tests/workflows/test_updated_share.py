@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from llmrec_peft import Recommender
+from llmrec_peft.artifact.catalogue_file import read_vocabulary
 from llmrec_peft.artifact.predictions import read_predictions
 from llmrec_peft.artifact.seen import read_learned
-from llmrec_peft.artifact.tables import read_vocabulary
 from llmrec_peft.data.dataset import RecDataset, arrow, numbers
 from llmrec_peft.data.tables import dataset_of
 from llmrec_peft.errors import InputError
@@ -126,7 +126,7 @@ def factor_of(folder: Path) -> float:
 
 
 def learned(folder: Path) -> Any:
-    return read_learned(folder / "seen.parquet", (folder / "seen.parquet").read_bytes())
+    return read_learned(folder / "seen.safetensors", (folder / "seen.safetensors").read_bytes())
 
 
 @pytest.mark.trains
@@ -146,8 +146,8 @@ def test_baseline_is_counted_on_old_and_new_interactions(run: Path, updated: Mea
     folder = updated[0]
     known, tables = learned(folder), tables_of(folder)
     assert len(known) > len(learned(run))
-    items = read_vocabulary(folder / "vocabulary.parquet").num_items
-    assert items > read_vocabulary(run / "vocabulary.parquet").num_items
+    items = read_vocabulary(folder / "catalogue.safetensors").num_items
+    assert items > read_vocabulary(run / "catalogue.safetensors").num_items
     if "tables.item_offset" in tables:
         offset, counts = tables["tables.item_offset"], known.counts_by_item(items)
         weight = offset[1:].sum() / counts[1:].sum()
@@ -221,7 +221,7 @@ def test_updated_run_answers_new_users_as_it_was_measured(updated: Measured, run
         own = scores[others.index(told.item[at])]
         assert abs(int((scores > own + 1e-3).sum()) + 1 - ranks[at]) <= (np.abs(scores - own) <= 1e-3).sum()
     new = vocabulary.users[-1]
-    assert new not in read_vocabulary(run / "vocabulary.parquet").users
+    assert new not in read_vocabulary(run / "catalogue.safetensors").users
     assert recommender.recommend([new], 5)[0].basis == "personal"
 
 

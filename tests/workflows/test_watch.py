@@ -108,7 +108,7 @@ def said(decisions: list[Decision]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def learned(run: Path) -> int:
-    found = read_learned(run / "seen.parquet", (run / "seen.parquet").read_bytes())
+    found = read_learned(run / "seen.safetensors", (run / "seen.safetensors").read_bytes())
     assert found is not None
     return len(found)
 

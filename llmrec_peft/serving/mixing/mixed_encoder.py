@@ -181,7 +181,8 @@ class MixedEncoder:
             if form is None:
                 return Admitted(tenant, None, because or f"{choice.method} has no form", reader)
             with adapter_files(folder, tenant.manifest, backbone) as place:
-                slots = read_slots(method, form, place, backbone, str(folder))
+                slots = read_slots(method, form, place, backbone, str(folder), tenant.checked)
+                tenant.checked = True
             seat = self._seat(form, slots, make_room)
             if seat is None:
                 budget = self.slots.slabs.budget

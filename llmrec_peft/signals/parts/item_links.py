@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmrec_peft.backbone.tensor_files import is_finite
 from llmrec_peft.errors import InputError
+from llmrec_peft.known_contents import is_known
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -78,7 +80,7 @@ def link_table(links: sparse.csr_matrix) -> nn.ParameterDict:
 
 
 def saved_links(saved: Mapping[str, Tensor], name: str, num_items: int) -> nn.ParameterDict:
-    """Return tensors of zeros in the sizes of a saved table, which is checked: a stranger may have written it.
+    """Return a saved table, which is checked: a stranger may have written it. It shares the saved tensors' memory.
 
     Args:
         saved: Tensors of the saved signal.
@@ -91,13 +93,15 @@ def saved_links(saved: Mapping[str, Tensor], name: str, num_items: int) -> nn.Pa
     begin, item, value = (_saved(saved, f"{name}.{part}") for part in ("begin", "item", "value"))
     if begin.dtype != torch.int64 or tuple(begin.shape) != (num_items + 1,):
         raise InputError(f"tensor {name}.begin is not int64 [{num_items + 1}], one row more than items")
-    if int(begin[0]) != 0 or int(begin[-1]) != len(item) or bool((begin.diff() < 0).any()):
+    seen_before = is_known()
+    falls = not seen_before and bool((begin.diff() < 0).any())
+    if int(begin[0]) != 0 or int(begin[-1]) != len(item) or falls:
         raise InputError(f"tensor {name}.begin does not divide {len(item)} links among the items")
-    if item.dtype != torch.int32 or item.ndim != 1 or (len(item) and _outside(item, num_items)):
+    if item.dtype != torch.int32 or item.ndim != 1 or (not seen_before and _outside(item, num_items)):
         raise InputError(f"tensor {name}.item is not a list of items from 1 to {num_items - 1}")
-    if value.dtype != torch.float32 or value.shape != item.shape or not bool(value.isfinite().all()):
+    if value.dtype != torch.float32 or value.shape != item.shape or not (seen_before or is_finite(value)):
         raise InputError(f"tensor {name}.value is not one finite float32 for each link")
-    return frozen({"begin": begin.clone(), "item": torch.zeros_like(item), "value": torch.zeros_like(value)})
+    return frozen({"begin": begin, "item": item, "value": value})
 
 
 def frozen(tensors: Mapping[str, Tensor]) -> nn.ParameterDict:
@@ -125,4 +129,4 @@ def _saved(saved: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _outside(item: Tensor, num_items: int) -> bool:
-    return int(item.min()) < 1 or int(item.max()) >= num_items
+    return len(item) > 0 and (int(item.min()) < 1 or int(item.max()) >= num_items)

@@ -1,0 +1,126 @@
+"""Mapped files: sealed files mapped into memory, where they lie there, and which of them need not be hashed again."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import mmap
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.regular_files import open_regular
+
+MOST = 1 << 16
+"""Files whose digests are remembered, the latest."""
+_SETTLED_NS = 2_000_000_000
+"""Age of a file's last change from which on a further change is sure to have another time."""
+
+
+class _Stamp(NamedTuple):
+    """What the system says of a file; whatever is written into it, or takes its place, changes it."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
+    changed: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> _Stamp:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+_digests: OrderedDict[_Stamp, str] = OrderedDict()
+_begins: list[int] = []
+_ends: dict[int, int] = {}
+_left: deque[int] = deque()
+"""Beginnings of files that are not mapped any more: noted by finalizers, which may run anywhere."""
+_lock = threading.Lock()
+
+
+class Mapped(NamedTuple):
+    """A mapped file.
+
+    Attributes:
+        content: Its bytes; what is written into them stays in this process.
+        digest: Their SHA-256.
+    """
+
+    content: bytearray | mmap.mmap
+    digest: str
+
+
+def map_file(path: Path, limit: int) -> Mapped:
+    """Map a regular file of at most `limit` bytes; an empty one cannot be mapped.
+
+    A file of which this process knows the digest is not read: its pages come as they are used. It is known by device,
+    inode, size and the times of its last changes, of which nobody can set the second.
+
+    Raises:
+        InputError: If it is missing, no regular file, too large, or cannot be mapped.
+    """
+    with open_regular(path, limit) as (descriptor, found):
+        try:
+            content = mmap.mmap(descriptor, found.st_size, access=mmap.ACCESS_COPY) if found.st_size else bytearray()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be mapped ({reason_of(error)})") from None
+        if isinstance(content, mmap.mmap):
+            _note_place(content)
+        digest = _known(_Stamp.of(found))
+        if digest is None:
+            digest = hashlib.sha256(content).hexdigest()
+            after = os.fstat(descriptor)
+            if _Stamp.of(after) == _Stamp.of(found) and time.time_ns() - after.st_ctime_ns > _SETTLED_NS:
+                _remember(_Stamp.of(found), digest)
+    return Mapped(content, digest)
+
+
+def is_mapped(address: int) -> bool:
+    """Return whether an address lies in a file that `map_file` has mapped and that is still there."""
+    with _lock:
+        _forget_left()
+        at = bisect.bisect_right(_begins, address) - 1
+        return at >= 0 and address < _ends[_begins[at]]
+
+
+def forget() -> None:
+    """Forget all digests, so that files are hashed as by a fresh process."""
+    with _lock:
+        _digests.clear()
+
+
+def _note_place(content: mmap.mmap) -> None:
+    begin = np.frombuffer(content, np.uint8).ctypes.data
+    with _lock:
+        _forget_left()
+        bisect.insort(_begins, begin)
+        _ends[begin] = begin + len(content)
+    weakref.finalize(content, _left.append, begin).atexit = False  # it runs before the memory is given back
+
+
+def _forget_left() -> None:
+    while _left:
+        begin = _left.popleft()
+        del _begins[bisect.bisect_left(_begins, begin)], _ends[begin]
+
+
+def _known(stamp: _Stamp) -> str | None:
+    with _lock:
+        if stamp in _digests:
+            _digests.move_to_end(stamp)
+        return _digests.get(stamp)
+
+
+def _remember(stamp: _Stamp, digest: str) -> None:
+    with _lock:
+        _digests[stamp] = digest
+        while len(_digests) > MOST:
+            _digests.popitem(last=False)

@@ -1,0 +1,40 @@
+"""Known recipes: a recipe that many runs have is parsed and validated once, and is one object in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.recipe import Recipe
+
+_MOST = 1024
+_FILE = "recipe.yaml"
+_known: OrderedDict[str, Recipe] = OrderedDict()
+_lock = threading.Lock()
+
+
+def recipe_of(sealed: SealedFolder) -> Recipe:
+    """Return a run's recipe; recipes never change, so runs whose files have the same bytes share one.
+
+    The file is verified each time. Parsing and validating it took a quarter of the time of loading a run of 2,000
+    items.
+
+    Raises:
+        InputError: If the file is missing, changed, or no recipe.
+    """
+    key = sealed.manifest.files.get(_FILE)
+    with _lock:
+        found = None if key is None else _known.get(key)
+        if found is not None and key is not None:
+            _known.move_to_end(key)
+    if found is not None:
+        sealed.verify([_FILE])
+        return found
+    recipe = Recipe.from_plain(sealed.recipe(), where=str(sealed.folder / _FILE))
+    if key is not None:
+        with _lock:
+            _known[key] = recipe
+            while len(_known) > _MOST:
+                _known.popitem(last=False)
+    return recipe
