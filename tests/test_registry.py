@@ -48,7 +48,7 @@ def test_first_party_plugins_use_the_same_door(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "message"),
     [
-        ("adapters", "lroa", r"unknown adapter method 'lroa': did you mean 'lora'\? Known: .*lora, none"),
+        ("adapters", "lroa", r"unknown adapter method 'lroa': did you mean 'lora'\? Known: .*lora, miss, none"),
         ("heads", "ratings", r"unknown task head 'ratings': did you mean 'rating'\?"),
         ("signals", "txt", r"unknown signal 'txt': did you mean 'text'\?"),
         ("readers", "movie", r"unknown reader 'movie': did you mean 'movies'\?"),

@@ -1,4 +1,4 @@
-"""Forms of bottleneck, ia3, vera, bitfit, layernorm, oft, road and none: rows of a mixed pass as each text alone."""
+"""Forms of bottleneck, ia3, vera, bitfit, layernorm, oft, road, shira, none: rows of a mixed pass as texts alone."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "rotations": ("oft", {"block_size": 8}, {"block_size": 8, "terms": 3, "layers": "top-2"}),
     "planes": ("road", {"group_size": 8}, {"group_size": 8, "variant": 4, "layers": "top-2"}),
     "planes of unlike groups": ("road", {"group_size": 4, "variant": 2}, {"targets": "all-linear"}),
+    "sparse updates": ("shira", {"rank": 2}, {"rank": 5, "layers": "top-2"}),
+    "sparse updates of unlike layers": ("shira", {"rank": 4, "targets": "all-linear"}, {"rank": 3, "layers": [0, 3]}),
     "rotations of unlike sides": ("oft", {"block_size": 4, "terms": 2}, {"block_size": 16, "targets": "all-linear"}),
 }
 
@@ -125,7 +127,7 @@ def test_rows_of_all_these_methods_share_a_pass(precision: str, family: str, fre
         assert torch.nn.functional.cosine_similarity(row.float(), expected.float(), dim=-1).min() >= COSINE
 
 
-@pytest.mark.parametrize("case", ["networks beside their blocks", "scalings"])
+@pytest.mark.parametrize("case", ["networks beside their blocks", "scalings", "sparse updates"])
 def test_rows_on_nf4_weights_are_what_their_texts_are_alone(case: str, fresh: Fresh, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     backbone = fresh("tiny-llama", quantization="nf4")
@@ -134,7 +136,7 @@ def test_rows_on_nf4_weights_are_what_their_texts_are_alone(case: str, fresh: Fr
         assert drift(row, saved[at].alone(backbone, text)) <= EXACT
 
 
-@pytest.mark.parametrize("case", ["rotations", "scalings"])
+@pytest.mark.parametrize("case", ["rotations", "scalings", "sparse updates"])
 def test_a_row_on_int8_weights_is_its_text_alone_in_a_pass_of_its_own(case: str, fresh: Fresh, tmp_path: Path) -> None:
     """In one pass, bitsandbytes chooses the columns that stay in fp16 by all rows: the bare base's rows differ too."""
     pytest.importorskip("bitsandbytes")
@@ -176,7 +178,7 @@ def test_projections_of_another_size_are_refused(fresh: Fresh) -> None:
         filled(form, wide, backbone, "stranger")
 
 
-@pytest.mark.parametrize("name", ["bottleneck", "ia3", "vera", "bitfit", "layernorm", "oft", "road", "none"])
+@pytest.mark.parametrize("name", ["bottleneck", "ia3", "vera", "bitfit", "layernorm", "oft", "road", "shira", "none"])
 def test_a_tensor_of_no_site_is_refused(name: str, fresh: Fresh) -> None:
     backbone = fresh()
     with pytest.raises(InputError, match=r"1 of its tensors fit no module of the base, first .*pooler\.x"):

@@ -44,6 +44,11 @@ PAIRS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] 
         ("lokr", {"rank": 4, "alpha": 8.0, "layers": "top-2", "targets": "all-linear"}),
     ),
     "lokr-factors": (("lokr", {"rank": 3, "factor": 4}), ("lokr", {"rank": 2, "factor": 2, "alpha": 4.0})),
+    "miss": (
+        ("miss", {"rank": 5}),
+        ("miss", {"rank": 4, "variant": "mini", "mini_rank": 8, "layers": "top-2", "targets": "all-linear"}),
+    ),
+    "miss-and-lora": (("miss", {"rank": 8}), ("lora", {"rank": 3, "alpha": 6.0})),
     "methods": (("adalora", {"initial_rank": 6, "rank": 4}), ("loha", {"rank": 2, "alpha": 4.0})),
     "forms": (("dora", {"rank": 4}), ("lokr", {"rank": 4, "alpha": 8.0})),
 }
@@ -149,6 +154,7 @@ def test_rows_in_bf16(pair: str, backbone: str, fresh: Fresh, tmp_path: Path) ->
     [
         ("lora", "nf4", "tiny-bert"),
         ("lora", "nf4", "tiny-llama"),
+        ("miss", "nf4", "tiny-llama"),
         ("dora", "nf4", "tiny-bert"),
         ("lora", "int8", "tiny-llama"),
         ("lokr", "int8", "tiny-bert"),
@@ -171,7 +177,15 @@ def test_rows_on_quantized_weights(pair: str, quantization: str, backbone: str, 
 
 @pytest.mark.parametrize(
     ("name", "quantization"),
-    [("lora", "none"), ("lora", "nf4"), ("adalora", "none"), ("dora", "none"), ("dora", "nf4")],
+    [
+        ("lora", "none"),
+        ("lora", "nf4"),
+        ("adalora", "none"),
+        ("dora", "none"),
+        ("dora", "nf4"),
+        ("miss", "none"),
+        ("miss", "nf4"),
+    ],
 )
 def test_rows_in_a_pass_of_the_same_shape_in_bf16(name: str, quantization: str, fresh: Fresh, tmp_path: Path) -> None:
     """Nearer than in any other batch shape: products are rounded where PEFT does it.
@@ -197,16 +211,16 @@ def test_rows_in_a_pass_of_the_same_shape_in_bf16(name: str, quantization: str, 
 def test_a_strangers_method_shares_the_pass(
     backbone: str, fresh: Fresh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MiSS of the example package; its rank does not divide the width."""
+    """HRA of the example package, with two ranks, beside LoRA."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    miss = importlib.import_module("llmrec_example_plugin.miss")
+    hra = importlib.import_module("llmrec_example_plugin.hra")
     base = fresh(backbone)
     adapters = [
-        saved_adapter(base, miss.Miss(miss.MissOptions(rank=5)), tmp_path / "miss", 0),
+        saved_adapter(base, hra.Hra(hra.HraOptions(rank=4)), tmp_path / "hra", 0),
         saved_adapter(base, make_method("lora", {"rank": 3, "alpha": 6.0}), tmp_path / "lora", 1),
+        saved_adapter(base, hra.Hra(hra.HraOptions(rank=6, targets="all-linear")), tmp_path / "wide", 2),
     ]
-    assert adapters[0].mixing(base)[0].key == adapters[1].mixing(base)[0].key
-    ids, rows = tokens_of(base), _rows(adapters)
+    ids, rows = tokens_of(base), [adapters[0], adapters[1], None, adapters[2]]
     expected = [alone(base, adapter, row) for adapter, row in zip(rows, ids, strict=True)]
     assert max(_apart(together(base, rows, ids), expected)) <= 1e-5
 
@@ -225,6 +239,12 @@ def test_loha_is_run_by_itself_where_that_takes_fewer_multiplications(fresh: Fre
     base = fresh("tiny-bert")
     forms = [make_method("loha", {"rank": rank}).batched(base) for rank in (1, 4, 5, 8)]
     assert [form is None for form in forms] == [False, False, True, True]
+
+
+def test_rows_of_miss_are_grouped_where_its_update_depends_on_the_weight(fresh: Fresh) -> None:
+    base = fresh("tiny-bert")
+    forms = [make_method("miss", {"variant": variant}).batched(base) for variant in ("balance", "mini", "bat")]
+    assert [form is None for form in forms] == [False, False, True]
 
 
 @pytest.mark.parametrize("name", ["lora", "adalora", "loha", "dora", "lokr"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.backbone.through_peft.files import LARGEST, read_weights, require_weights, write_adapter
+from llmrec_peft.backbone.through_peft.indices import require_indices
 from llmrec_peft.backbone.through_peft.stored_config import CONFIG, Learned, plain_config, read_config
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
@@ -97,6 +98,7 @@ def load_peft(
     config: PeftConfig,
     learned: type[Options] = Learned,
     attach: Callable[[nn.Module, PeftConfig], nn.Module] = attach_peft,
+    indices: str | None = None,
 ) -> nn.Module:
     """Attach what `save_peft` wrote; it is trainable, like a fresh adapter.
 
@@ -110,6 +112,7 @@ def load_peft(
         config: The configuration that the method saves for the recipe's options.
         learned: Fields of the configuration that training decides and no option; they are taken from the file.
         attach: Makes the modules in a model.
+        indices: End of the names of tensors that hold indices, `PeftMethod.indices`.
 
     Returns:
         The `PeftModel`.
@@ -120,7 +123,8 @@ def load_peft(
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     found = read_config(folder, backbone, plain_config(config), learned)
-    require_weights(folder, backbone)
+    require_weights(folder, backbone, indices)
+    _ = backbone.shapes  # of the bare model: they are read once
     for name in learned.model_fields:
         setattr(config, name, getattr(found, name))
     config.inference_mode = False
@@ -137,7 +141,10 @@ def load_peft(
         for name, tensor in own.items():
             if _storages({name: tensor}) & of_base:
                 raise InputError(f"{folder}: {name} is a tensor of the base, which an adapter may not write")
-        set_peft_model_state_dict(model, read_weights(folder, own))
+        tensors = read_weights(folder, own)
+        if indices is not None:
+            require_indices(folder, backbone, tensors, indices)
+        set_peft_model_state_dict(model, tensors)
     return model
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.backbone.tensor_files import read_stored, read_tensors, require_numbers, require_tensors, write_tensors
 from llmrec_peft.backbone.tensor_header import Header
+from llmrec_peft.backbone.through_peft.indices import DTYPE as INDICES
+from llmrec_peft.backbone.through_peft.indices import are_indices
 from llmrec_peft.backbone.through_peft.stored_config import CONFIG, Learned, json_text, read_config
 from llmrec_peft.errors import InputError
 from llmrec_peft.options import Options
@@ -100,8 +102,13 @@ def read_adapter(
     return found, read_weights(folder, own)
 
 
-def require_weights(folder: Path, backbone: Backbone) -> None:
+def require_weights(folder: Path, backbone: Backbone, indices: str | None = None) -> None:
     """Refuse weights that are not there, are pickled, of another base, or no floating numbers; reads the header alone.
+
+    Args:
+        folder: Folder of the file.
+        backbone: The base.
+        indices: End of the names of tensors that hold indices, int32, and no floating numbers.
 
     Raises:
         InputError: If they are.
@@ -114,12 +121,15 @@ def require_weights(folder: Path, backbone: Backbone) -> None:
     header = read_stored(path)
     _require_base(path, header, backbone)
     for name, stored in header.tensors.items():
-        if stored.dtype not in _DTYPES:
-            raise InputError(f"{folder}: {_WHAT} {name!r} holds {stored.dtype}, not numbers of {', '.join(_DTYPES)}")
+        allowed = (INDICES,) if are_indices(name, indices) else _DTYPES
+        if stored.dtype not in allowed:
+            raise InputError(f"{folder}: {_WHAT} {name!r} holds {stored.dtype}, not numbers of {', '.join(allowed)}")
 
 
 def read_weights(folder: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the adapter's tensors, whose names and shapes have to be those of `own`.
+
+    Indices are held against the weights that they point into by `require_indices`.
 
     Raises:
         InputError: Naming the tensor that is missing, unknown, of another shape, not finite, or above `LARGEST`.
@@ -127,7 +137,7 @@ def read_weights(folder: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors = read_tensors(folder / WEIGHTS, own, _WHAT)
     require_numbers(folder, own, tensors, _WHAT)
     for name, tensor in tensors.items():
-        largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+        largest = _largest(tensor)
         if largest > LARGEST:
             raise InputError(
                 f"{folder}: {_WHAT} {name} holds {largest:.3g}, above the {LARGEST:,.0f} of half precision"
@@ -136,8 +146,8 @@ def read_weights(folder: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _largest(tensor: Tensor) -> float:
-    """Return the largest magnitude; NaN if there is one."""
-    return float(tensor.detach().abs().max()) if tensor.numel() else 0.0
+    """Return the largest magnitude of floating numbers, NaN if there is one; 0 for indices."""
+    return float(tensor.detach().abs().max()) if tensor.numel() and tensor.is_floating_point() else 0.0
 
 
 def _require_base(path: Path, header: Header, backbone: Backbone) -> None:

@@ -40,6 +40,10 @@ class PeftMethod(AdapterMethod[C]):
     """Fields of PEFT's configuration that training decides and no option, typed and bounded: all that is taken from a
     file; every other field of it has to say what `saved_config` says."""
 
+    indices: ClassVar[str | None] = None
+    """End of the names of tensors that hold indices, such as ``shira_indices``: int32 [2, n], output and input of n
+    entries of the module's weight, each once and in their order. All other tensors are floating numbers."""
+
     @abstractmethod
     def peft_config(self, backbone: Backbone) -> PeftConfig:
         """Make PEFT's configuration of the method for this model."""
@@ -68,7 +72,8 @@ class PeftMethod(AdapterMethod[C]):
     def load(self, backbone: Backbone, folder: Path) -> nn.Module:
         """Load PEFT's two files, which have to say what this method saves for these options."""
         self.require_possible(backbone)
-        return load_peft(backbone, folder, self.saved_config(backbone), self.learned, self.attach_config)
+        config = self.saved_config(backbone)
+        return load_peft(backbone, folder, config, self.learned, self.attach_config, self.indices)
 
     def require_possible(self, backbone: Backbone) -> None:
         """Refuse options that would not be trained in this base either: a recipe may come from a stranger too.

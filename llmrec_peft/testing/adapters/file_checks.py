@@ -53,8 +53,9 @@ def loading_brings_it_back(proof: Proof) -> Outcome:
 def damage_is_refused(proof: Proof) -> Outcome | None:
     """Check that damaged tensors and a foreign base raise `InputError` and leave the base bare.
 
-    Tensors are missing, unknown, of a wrong shape, or NaN; or the configuration has a field that the method does not
-    write. The message names the tensor, also a missing one, or the field.
+    Tensors are missing, unknown, of a wrong shape, or NaN; indices point outside of a weight, are repeated, or are
+    floating numbers; or the configuration has a field that the method does not write. The message names the tensor,
+    also a missing one, or the field.
     """
     if not proof.bench.trains:
         return None
@@ -155,7 +156,7 @@ def _damaged(proof: Proof, work: Path) -> Iterator[tuple[str, Path, str]]:
     tensors: dict[str, Tensor] = load_file(proof.folder / WEIGHTS)
     with safe_open(proof.folder / WEIGHTS, "pt") as file:
         metadata = file.metadata()
-    name = min(tensors)
+    name = min(key for key, tensor in tensors.items() if tensor.is_floating_point())
     broken = tensors[name].clone()
     broken.view(-1)[0] = float("nan")
     rest = {key: tensor for key, tensor in tensors.items() if key != name}
@@ -165,12 +166,28 @@ def _damaged(proof: Proof, work: Path) -> Iterator[tuple[str, Path, str]]:
         "mis-shaped": ({**rest, name: torch.cat([tensors[name], tensors[name]])}, name),
         "NaN": ({**rest, name: broken}, name),
     }
+    whole = sorted(key for key, tensor in tensors.items() if not tensor.is_floating_point())[:1]
+    for key in whole:
+        damages |= {damage: ({**tensors, key: changed}, key) for damage, changed in _damaged_indices(tensors[key])}
     for damage, (changed, named) in damages.items():
         folder = work / damage
         folder.mkdir()
         shutil.copy(proof.folder / CONFIG, folder / CONFIG)
         save_file(changed, folder / WEIGHTS, metadata=metadata)
         yield damage, folder, named
+
+
+def _damaged_indices(indices: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield a tensor of indices damaged, and how."""
+    for damage, value in (("beyond the weight", torch.iinfo(indices.dtype).max), ("negative", -1)):
+        changed = indices.clone()
+        changed.view(-1)[-1] = value
+        yield damage, changed
+    repeated = indices.clone()
+    repeated[..., 1] = repeated[..., 0]
+    yield "repeated", repeated
+    yield "missing a place", indices[..., 1:].clone()
+    yield "of floating numbers", indices.float()
 
 
 def _with_a_strange_field(proof: Proof, work: Path) -> tuple[str, Path, str]:

@@ -114,9 +114,10 @@ def _unlike(bench: Bench) -> AdapterMethod[Any]:
     for change in changes:
         try:
             changed = validated(type(config), {**config.model_dump(), **change}, "adapter")
+            method = bench.method_class(changed)
+            method.parameter_count(bench.backbone.shapes)  # refuses sizes that do not fit a layer
         except InputError:
             continue
-        method = bench.method_class(changed)
         facts = preflight.known_facts(bench.section.name, bench.section.revision) or bench.backbone.facts
         if method.refusal(facts, bench.section.quantization) is None:
             config = changed
