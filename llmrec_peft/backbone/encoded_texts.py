@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.row_pool import RowPool
 from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
 from llmrec_peft.backbone.vector_table import VectorTable, room
 from llmrec_peft.data.order import distinct
@@ -47,6 +48,7 @@ class EncodedTexts:
         tokens: TokenTable,
         lowest_layer: int | None = None,
         folder: Path | None = None,
+        pool: RowPool | None = None,
     ) -> None:
         """Combine an encoder and its texts.
 
@@ -55,6 +57,8 @@ class EncodedTexts:
             tokens: Texts of all keys.
             lowest_layer: Lowest layer that the adapter changes; None without an adapter.
             folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
+            pool: Vectors of other tables' texts from the same model, read in the same way; only of an encoder in which
+                nothing is trained.
         """
         self.encoder = encoder
         self.tokens = tokens
@@ -66,6 +70,7 @@ class EncodedTexts:
         self._last: Tensor | None = None
         self._row_of = tokens.row_of
         self._folder = folder
+        self._pool = pool
 
     def __call__(self, keys: Tensor) -> Tensor:
         """Return vectors of keys.
@@ -100,24 +105,27 @@ class EncodedTexts:
         rows = self.tokens.row_of[keys.cpu().numpy()]
         return self.encoder.with_inserted(self.tokens, rows, inserted, frozen=self.frozen)
 
-    def store_trunk(self, limit_mb: float) -> bool:
+    def store_trunk(self, limit_mb: float, pool: RowPool | None = None) -> bool:
         """Compute and keep the states below the adapter if they take at most `limit_mb`.
+
+        Args:
+            limit_mb: Memory that they may take, in MiB; those of all tables together in a pool.
+            pool: States of other tables' texts below the same layer of the same model.
 
         Returns:
             Whether they are stored: not if no layer lies below the adapter, and not in a model in which replayed
-            states would
-                not give the result of the full pass.
+                states would not give the result of the full pass.
         """
         encoder = self.encoder
         if not self._lowest or self.tokens.num_distinct == 0:
             return False
         dtype = next(encoder.model.parameters()).dtype
-        if Trunk.megabytes(self.tokens, state_width(encoder.model), dtype) > limit_mb:
+        if Trunk.megabytes(self.tokens, state_width(encoder.model), dtype, pool) > limit_mb:
             return False
         training = encoder.training
         encoder.eval()
         try:
-            trunk = Trunk(encoder.model, self.tokens, self._lowest, encoder.chunk)
+            trunk = Trunk(encoder.model, self.tokens, self._lowest, encoder.chunk, pool)
             if trunk.replays_exactly():
                 self._trunk = trunk
         except UnknownLayersError:
@@ -199,17 +207,34 @@ class EncodedTexts:
 
     def _encode_into(self, fixed: _Fixed | None, rows: NDArray[np.int64], progress: Progress) -> _Fixed:
         """Encode distinct texts into fixed vectors, which are made with the first of them."""
-        with progress.bar("reading texts", len(rows)) as shown:
-            for at, vectors in self.encoder.encode_in_parts(self.tokens, rows, self._trunk):
-                if fixed is None:
-                    count = int(self.tokens.row_of.max()) + 1  # texts of variants, which follow, are never fixed
-                    stored = room(count, vectors.shape[1], self._folder, vectors.device)
-                    fixed = _Fixed(VectorTable(stored, self.tokens.row_of, self._folder), np.zeros(count, bool))
-                stored = fixed.table.stored
-                stored[torch.from_numpy(rows[at]).to(stored.device)] = vectors.to(stored.device)
+        pool, lacking = self._pool, rows
+        if pool is not None:
+            starts = pool.starts(self.tokens)[rows]
+            known, lacking = rows[starts >= 0], rows[starts < 0]
+            if len(known) and pool.tensor is not None:
+                fixed = self._written(fixed, known, pool.tensor[torch.from_numpy(starts[starts >= 0])])
+        with progress.bar("reading texts", len(lacking)) as shown:
+            for at, vectors in self.encoder.encode_in_parts(self.tokens, lacking, self._trunk):
+                fixed = self._written(fixed, lacking[at], vectors)
                 shown.advance(len(at))
         if fixed is None:
             raise ValueError("there are no texts to encode")
+        if pool is not None and len(lacking):
+            stored = fixed.table.stored
+            places, end = pool.used + np.arange(len(lacking)), pool.used + len(lacking)
+            held = pool.reserved(len(lacking), stored)
+            held[pool.used : end] = stored[torch.from_numpy(lacking).to(stored.device)]
+            pool.keep(self.tokens, lacking, places, end)
+        return fixed
+
+    def _written(self, fixed: _Fixed | None, rows: NDArray[np.int64], vectors: Tensor) -> _Fixed:
+        """Write vectors of distinct texts into the fixed ones, which are made if there are none."""
+        if fixed is None:
+            count = int(self.tokens.row_of.max()) + 1  # texts of variants, which follow, are never fixed
+            stored = room(count, vectors.shape[1], self._folder, vectors.device)
+            fixed = _Fixed(VectorTable(stored, self.tokens.row_of, self._folder), np.zeros(count, bool))
+        stored = fixed.table.stored
+        stored[torch.from_numpy(rows).to(stored.device)] = vectors.to(stored.device)
         return fixed
 
     @contextlib.contextmanager

@@ -19,6 +19,8 @@ from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.row_pool import RowPool
+from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.backbone.tokenizer import unknown_id
 from llmrec_peft.backbone.vector_table import VectorTable
 from llmrec_peft.data.prompts import Written
@@ -56,6 +58,7 @@ class Texts:
         recipe: Recipe,
         folder: Path | None = None,
         progress: Progress = SILENT,
+        shared: SharedBase | None = None,
     ) -> None:
         """Tokenize all texts and encode them with the untuned model.
 
@@ -65,6 +68,7 @@ class Texts:
             recipe: Pooling, lengths, adapter method.
             folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
             progress: Where the encoding is shown.
+            shared: What other trainings of the process computed with the same base.
 
         Raises:
             InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
@@ -83,9 +87,12 @@ class Texts:
         frozen = list(backbone.model.modules())
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
-        self._plain = self._encoded(backbone.model, lowest)
+        self._shared = shared
+        self._plain = self._encoded(backbone.model, lowest, None if shared is None else shared.vectors)
         self._by_lowest = {lowest: self._plain}
-        self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
+        states = None if shared is None else shared.states(lowest)
+        # first: the untuned vectors then cost only what is above it
+        self._plain.store_trunk(recipe.training.trunk_mb, states)
         with self._plain.fixed(progress=progress) as vectors:
             self.untuned: VectorTable = vectors
         self._require_finite(prepared)
@@ -178,10 +185,10 @@ class Texts:
                 f"{written.cut} {what} were too long without a history: the longest text of item or user was cut"
             )
 
-    def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
+    def _encoded(self, model: torch.nn.Module, lowest: int | None, pool: RowPool | None = None) -> EncodedTexts:
         augment = self._recipe.training.augment
         encoder = self.reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
-        return EncodedTexts(encoder, self.tokens, lowest, self._folder)
+        return EncodedTexts(encoder, self.tokens, lowest, self._folder, pool)
 
     def source(self, recipe: Recipe) -> EncodedSource:
         """Where a fresh model of a variant finds its texts' vectors: an encoder, or the untuned vectors themselves."""
