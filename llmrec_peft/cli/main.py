@@ -34,6 +34,7 @@ from llmrec_peft.cli import (
     report,
     show,
     train,
+    train_tenants,
     tune,
     update,
     validate,
@@ -64,6 +65,7 @@ app = typer.Typer(
 
 for command in (
     train,
+    train_tenants,
     update,
     watch,
     tune,

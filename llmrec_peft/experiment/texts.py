@@ -20,12 +20,13 @@ from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.backbone.row_pool import RowPool
-from llmrec_peft.backbone.shared import SharedBase
+from llmrec_peft.backbone.shared import SharedBase, view_of
 from llmrec_peft.backbone.tokenizer import unknown_id
 from llmrec_peft.backbone.vector_table import VectorTable
 from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import NotFiniteError
+from llmrec_peft.experiment.adapter_start import start_tensors
 from llmrec_peft.experiment.alike import most_alike
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
@@ -59,6 +60,7 @@ class Texts:
         folder: Path | None = None,
         progress: Progress = SILENT,
         shared: SharedBase | None = None,
+        start: Path | None = None,
     ) -> None:
         """Tokenize all texts and encode them with the untuned model.
 
@@ -69,6 +71,7 @@ class Texts:
             folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
             progress: Where the encoding is shown.
             shared: What other trainings of the process computed with the same base.
+            start: Folder of the adapter with which that of the recipe begins; None for a fresh one.
 
         Raises:
             InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
@@ -87,7 +90,7 @@ class Texts:
         frozen = list(backbone.model.modules())
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
-        self._shared = shared
+        self._begins_with = None if start is None else (start, view_of(backbone))
         self._plain = self._encoded(backbone.model, lowest, None if shared is None else shared.vectors)
         self._by_lowest = {lowest: self._plain}
         states = None if shared is None else shared.states(lowest)
@@ -222,6 +225,8 @@ class Texts:
             tuned.share_trunk(self._plain)
             self.method, self._tuned = method, tuned
             self._start = {n: p.detach().clone() for n, p in tuned.encoder.named_parameters() if p.requires_grad}
+            if self._begins_with is not None:
+                self._start = start_tensors(*self._begins_with, recipe, self._start)
         method.reset(self._tuned.encoder.model)
         with torch.no_grad():
             for parameter_name, parameter in self._tuned.encoder.named_parameters():

@@ -12,6 +12,7 @@ from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.about_run import data_report, parameter_counts, protocol_of
+from llmrec_peft.experiment.adapter_start import start_digest
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.decisions import Decision
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
@@ -45,6 +46,7 @@ def train(
     dataset: RecDataset | None = None,
     shared: SharedBase | None = None,
     progress: Progress | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train a recipe and leave a run folder.
 
@@ -60,6 +62,7 @@ def train(
         dataset: The data, if it is in memory; else the recipe's reader reads it.
         shared: The base model, and what other trainings of the process computed with it; by default it is loaded.
         progress: Where to report to, in the place of what `show` says.
+        start: Folder of the adapter with which the recipe's begins; by default it is fresh.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
@@ -82,7 +85,7 @@ def train(
     with held_for_training(run, resume, overwrite):
         if writes:
             return train_writer(recipe, run, resume, overwrite, progress, dataset)
-        return _train(recipe, run, resume, overwrite, progress, dataset, shared)
+        return _train(recipe, run, resume, overwrite, progress, dataset, shared, start)
 
 
 def _require_data_of(run: Path, finished: dict[str, Any], prepared: Prepared) -> None:
@@ -129,15 +132,16 @@ def _train(
     progress: Progress,
     dataset: RecDataset | None,
     shared: SharedBase | None,
+    start: Path | None,
 ) -> dict[str, Any]:
     """Check everything that can be checked, claim the hidden folder, fit, report, publish."""
     for part in recipe.evaluation.ablations:
         without(recipe, part)
     opened = open_run(recipe, training_folder(run), progress, dataset, shared)
     _introduce(opened)
-    opened = opened.claimed(run, recipe, resume)
+    opened = opened.claimed(run, recipe, resume, None if start is None else start_digest(start))
     clock = time.monotonic()
-    experiment, texts = opened.read_texts()
+    experiment, texts = opened.read_texts(start)
     encoding = time.monotonic() - clock
     for line in texts.notes:
         experiment.progress.note(line)
