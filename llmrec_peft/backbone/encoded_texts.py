@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from llmrec_peft.backbone.vector_table import VectorTable, room
 from llmrec_peft.data.order import distinct
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.mixed_training import MixedTraining
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class EncodedTexts:
         self.tokens = tokens
         self.frozen = False
         """Whether the adapter is frozen: its vectors are then computed once, also in training mode."""
+        self.mixed: MixedTraining | None = None
+        """Where the texts of a step pass together with those of other trainings."""
         self._lowest = lowest_layer
         self._trunk: Trunk | None = None
         self._fixed: _Fixed | None = None
@@ -93,7 +99,14 @@ class EncodedTexts:
 
     def encode(self, rows: NDArray[np.int64]) -> Tensor:
         """Encode distinct texts by their row numbers, float32 [n, width]."""
+        if self.mixed is not None and self.encoder.training and torch.is_grad_enabled():
+            return self.mixed.encode(self.encoder, self.tokens, rows, self._trunk)
         return self.encoder.encode(self.tokens, rows, self._trunk)
+
+    def finish_backward(self) -> None:
+        """Hand gradients on to the adapter after a backward pass, where passes are shared with other trainings."""
+        if self.mixed is not None:
+            self.mixed.backward(self.encoder)
 
     def with_inserted(self, keys: Tensor, inserted: Tensor) -> Tensor:
         """Return vectors of texts into which other vectors are inserted, see `TextEncoder.with_inserted`.

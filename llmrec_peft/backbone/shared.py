@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from llmrec_peft.backbone.mixed_training import MixedTraining
     from llmrec_peft.recipe.sections import BackboneSection
 
 APART = "int8"
@@ -48,6 +49,8 @@ class SharedBase:
     def __init__(self) -> None:
         self.vectors = RowPool()
         """Vectors of the untuned model, by text."""
+        self.mixed: MixedTraining | None = None
+        """Where the steps of several trainings pass together; None where each passes alone."""
         self._states: dict[int, RowPool] = {}
         self._loaded: Backbone | None = None
         self._section: BackboneSection | None = None
@@ -69,6 +72,11 @@ class SharedBase:
         view = view_of(self._loaded)
         view._known = self._tokens
         return view
+
+    @property
+    def bare(self) -> nn.Module | None:
+        """The bare transformer, in which no adapter ever is; None where each training has loaded its own."""
+        return None if self._loaded is None else self._loaded.model
 
     def states(self, lowest: int | None) -> RowPool | None:
         """Return the states below a layer, by text; None where there is nothing below."""

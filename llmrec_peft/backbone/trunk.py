@@ -218,16 +218,39 @@ class Trunk:
     @contextmanager
     def replayed(self, rows: NDArray[np.int64], length: int | None = None) -> Iterator[None]:
         """Replace the model's lower layers by the stored states of these texts inside the block, padded to `length`."""
-        layers = self._layers
-        below = list(layers[: self._lowest])
-        for index in range(self._lowest - 1):
-            layers[index] = _Skip(below[index], self._pool.answers_tuple)
-        layers[self._lowest - 1] = _Replay(below[-1], self._pool.answers_tuple, self.padded(rows, length))
-        try:
+        with replaying(self._layers, self._lowest, self.padded(rows, length), self.answers_tuple):
             yield
-        finally:
-            for index, layer in enumerate(below):
-                layers[index] = layer
+
+    @property
+    def lowest(self) -> int:
+        """Index of the layer that the states enter."""
+        return self._lowest
+
+    @property
+    def answers_tuple(self) -> bool:
+        """Whether the layer below hands its states on in a tuple."""
+        return self._pool.answers_tuple
+
+
+@contextmanager
+def replaying(layers: nn.ModuleList, lowest: int, states: Tensor, answers_tuple: bool) -> Iterator[None]:
+    """Replace the layers below one by stored states inside the block.
+
+    Args:
+        layers: The stack of layers.
+        lowest: Index of the layer that the states enter, at least 1.
+        states: [rows, tokens, width].
+        answers_tuple: Whether the layer below hands its states on in a tuple.
+    """
+    below = list(layers[:lowest])
+    for index in range(lowest - 1):
+        layers[index] = _Skip(below[index], answers_tuple)
+    layers[lowest - 1] = _Replay(below[-1], answers_tuple, states)
+    try:
+        yield
+    finally:
+        for index, layer in enumerate(below):
+            layers[index] = layer
 
 
 class _Enough(Exception):  # noqa: N818 - no error: it ends a forward pass early

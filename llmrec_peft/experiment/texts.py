@@ -90,6 +90,7 @@ class Texts:
         frozen = list(backbone.model.modules())
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
+        self._shared = shared
         self._begins_with = None if start is None else (start, view_of(backbone))
         self._plain = self._encoded(backbone.model, lowest, None if shared is None else shared.vectors)
         self._by_lowest = {lowest: self._plain}
@@ -223,6 +224,10 @@ class Texts:
             tuned.encoder.to(self.backbone.device)
             tuned.encoder.eval()
             tuned.share_trunk(self._plain)
+            shared = self._shared
+            if shared is not None and shared.mixed is not None and shared.bare is not None:
+                shared.mixed.take(tuned.encoder, self.backbone.model, shared.bare)
+                tuned.mixed = shared.mixed
             self.method, self._tuned = method, tuned
             self._start = {n: p.detach().clone() for n, p in tuned.encoder.named_parameters() if p.requires_grad}
             if self._begins_with is not None:

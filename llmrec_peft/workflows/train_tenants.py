@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +14,15 @@ from llmrec_peft.artifact.folder import require_free, whole_file
 from llmrec_peft.artifact.manifest import NAME as MANIFEST
 from llmrec_peft.artifact.manifest import write_json
 from llmrec_peft.artifact.workspace import Workspace
+from llmrec_peft.backbone.mixed_training import MixedTraining, Mixing
 from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
-from llmrec_peft.progress import SILENT, Progress
+from llmrec_peft.progress import SILENT, Bar, Progress
 from llmrec_peft.regular_files import is_file
 from llmrec_peft.strict_json import read_object
 from llmrec_peft.training.accelerator import processes_asked_for
+from llmrec_peft.training.coroutines import Coroutines, drawing_as
 from llmrec_peft.workflows.tenants import Tenant
 from llmrec_peft.workflows.train import train
 from llmrec_peft.writing.train_writer import is_writing
@@ -27,6 +31,8 @@ SUMMARY = "tenants.json"
 """File beside the runs that says how each tenant's training ended."""
 _SUMMARY_BYTES = 256 << 20
 FORMAT = 1
+TOGETHER = 16
+"""Tenants whose trainings are under way at a time, unless something else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ def train_tenants(
     overwrite: bool = False,
     progress: Progress = SILENT,
     told: Callable[[TenantResult], None] | None = None,
+    together: int = TOGETHER,
+    mixing: Mixing = "auto",
 ) -> list[TenantResult]:
     """Train every tenant and leave a run folder of each in `out`, and `SUMMARY` beside them.
 
@@ -83,6 +91,8 @@ def train_tenants(
         overwrite: Replace runs that are there.
         progress: Where the whole is reported to.
         told: Receives each result when it is known.
+        together: Tenants whose trainings are under way at a time, at most.
+        mixing: When texts of several tenants share a pass through the base and its adapters.
 
     Returns:
         A result for each tenant, in their order.
@@ -93,17 +103,48 @@ def train_tenants(
     _require_possible(tenants, out, resume, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     base = SharedBase()
-    results: list[TenantResult] = []
+    jobs: Coroutines[TenantResult] = Coroutines()
+    mixed = base.mixed = MixedTraining(jobs.wait, drawing_as, mixing)
+    results: dict[str, TenantResult] = {}
     with progress.bar("tenants", len(tenants)) as shown_bar:
-        for tenant in tenants:
-            shown_bar.advance(0, text=tenant.name)
-            result = _trained(tenant, out, resume, overwrite, base)
-            results.append(result)
+
+        def one(tenant: Tenant) -> TenantResult:
+            return _trained(tenant, out, resume, overwrite, base, _Within(shown_bar, tenant.name))
+
+        def ended(_number: int, result: TenantResult) -> None:
+            results[result.name] = result
             _write_summary(out, results)
             if told is not None:
                 told(result)
             shown_bar.advance()
-    return results
+
+        return jobs.run([partial(one, tenant) for tenant in tenants], together, mixed.serve, ended)
+
+
+class _Within(Progress):
+    """Shows what a tenant's training is at beside the bar of all tenants."""
+
+    def __init__(self, whole: Bar, name: str) -> None:
+        super().__init__(False)
+        object.__setattr__(self, "_line", _Line(whole, name))
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Bar]:
+        """Show no bar of its own."""
+        line: _Line = vars(self)["_line"]
+        line.title = title
+        yield line
+
+
+class _Line(Bar):
+    """What one tenant is at."""
+
+    def __init__(self, whole: Bar, name: str) -> None:
+        self._whole, self._name, self.title = whole, name, ""
+
+    def advance(self, steps: int = 1, text: str | None = None) -> None:
+        """Show the text behind the bar of all."""
+        self._whole.advance(0, text=f"{self._name}: {self.title} {text or ''}".rstrip())
 
 
 def _require_possible(tenants: Sequence[Tenant], out: Path, resume: bool, overwrite: bool) -> None:
@@ -124,7 +165,9 @@ def _require_possible(tenants: Sequence[Tenant], out: Path, resume: bool, overwr
             raise InputError(f"an interrupted run of {shown(run)} is there: --resume goes on, --overwrite starts over")
 
 
-def _trained(tenant: Tenant, out: Path, resume: bool, overwrite: bool, base: SharedBase) -> TenantResult:
+def _trained(
+    tenant: Tenant, out: Path, resume: bool, overwrite: bool, base: SharedBase, progress: Progress
+) -> TenantResult:
     """Train one tenant, and tell an error as a result."""
     started, finished = time.monotonic(), resume and not overwrite and is_file(out / tenant.name / MANIFEST)
     begun = "" if tenant.start is None else f"{tenant.start.folder.name}: {tenant.start.reason}".rstrip(": ")
@@ -134,7 +177,7 @@ def _trained(tenant: Tenant, out: Path, resume: bool, overwrite: bool, base: Sha
             out / tenant.name,
             resume=resume,
             overwrite=overwrite,
-            show=False,
+            progress=progress,
             dataset=tenant.dataset,
             shared=base,
             start=None if tenant.start is None else tenant.start.folder,
@@ -170,9 +213,9 @@ def _since(started: float) -> float:
     return round(time.monotonic() - started, 3)
 
 
-def _write_summary(out: Path, results: Sequence[TenantResult]) -> None:
+def _write_summary(out: Path, results: Mapping[str, TenantResult]) -> None:
     """Write how each tenant ended; what earlier calls said of other tenants stays."""
-    told = {**earlier_results(out), **{one.name: asdict(one) for one in results}}
+    told = {**earlier_results(out), **{name: asdict(one) for name, one in results.items()}}
     with whole_file(out / SUMMARY) as partial:
         write_json(partial, {"format": FORMAT, "tenants": [told[name] for name in sorted(told)]})
 
