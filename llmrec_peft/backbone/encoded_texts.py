@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llmrec_peft.backbone.encoder import TextEncoder
+from llmrec_peft.backbone.row_pool import RowPool
 from llmrec_peft.backbone.trunk import Trunk, UnknownLayersError, state_width
 from llmrec_peft.backbone.vector_table import VectorTable, room
 from llmrec_peft.data.order import distinct
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.mixed_training import MixedTraining
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class EncodedTexts:
         tokens: TokenTable,
         lowest_layer: int | None = None,
         folder: Path | None = None,
+        pool: RowPool | None = None,
     ) -> None:
         """Combine an encoder and its texts.
 
@@ -55,17 +61,22 @@ class EncodedTexts:
             tokens: Texts of all keys.
             lowest_layer: Lowest layer that the adapter changes; None without an adapter.
             folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
+            pool: Vectors of other tables' texts from the same model, read in the same way; only of an encoder in which
+                nothing is trained.
         """
         self.encoder = encoder
         self.tokens = tokens
         self.frozen = False
         """Whether the adapter is frozen: its vectors are then computed once, also in training mode."""
+        self.mixed: MixedTraining | None = None
+        """Where the texts of a step pass together with those of other trainings."""
         self._lowest = lowest_layer
         self._trunk: Trunk | None = None
         self._fixed: _Fixed | None = None
         self._last: Tensor | None = None
         self._row_of = tokens.row_of
         self._folder = folder
+        self._pool = pool
 
     def __call__(self, keys: Tensor) -> Tensor:
         """Return vectors of keys.
@@ -88,7 +99,14 @@ class EncodedTexts:
 
     def encode(self, rows: NDArray[np.int64]) -> Tensor:
         """Encode distinct texts by their row numbers, float32 [n, width]."""
+        if self.mixed is not None and self.encoder.training and torch.is_grad_enabled():
+            return self.mixed.encode(self.encoder, self.tokens, rows, self._trunk)
         return self.encoder.encode(self.tokens, rows, self._trunk)
+
+    def finish_backward(self) -> None:
+        """Hand gradients on to the adapter after a backward pass, where passes are shared with other trainings."""
+        if self.mixed is not None:
+            self.mixed.backward(self.encoder)
 
     def with_inserted(self, keys: Tensor, inserted: Tensor) -> Tensor:
         """Return vectors of texts into which other vectors are inserted, see `TextEncoder.with_inserted`.
@@ -100,24 +118,27 @@ class EncodedTexts:
         rows = self.tokens.row_of[keys.cpu().numpy()]
         return self.encoder.with_inserted(self.tokens, rows, inserted, frozen=self.frozen)
 
-    def store_trunk(self, limit_mb: float) -> bool:
+    def store_trunk(self, limit_mb: float, pool: RowPool | None = None) -> bool:
         """Compute and keep the states below the adapter if they take at most `limit_mb`.
+
+        Args:
+            limit_mb: Memory that they may take, in MiB; those of all tables together in a pool.
+            pool: States of other tables' texts below the same layer of the same model.
 
         Returns:
             Whether they are stored: not if no layer lies below the adapter, and not in a model in which replayed
-            states would
-                not give the result of the full pass.
+                states would not give the result of the full pass.
         """
         encoder = self.encoder
         if not self._lowest or self.tokens.num_distinct == 0:
             return False
         dtype = next(encoder.model.parameters()).dtype
-        if Trunk.megabytes(self.tokens, state_width(encoder.model), dtype) > limit_mb:
+        if Trunk.megabytes(self.tokens, state_width(encoder.model), dtype, pool) > limit_mb:
             return False
         training = encoder.training
         encoder.eval()
         try:
-            trunk = Trunk(encoder.model, self.tokens, self._lowest, encoder.chunk)
+            trunk = Trunk(encoder.model, self.tokens, self._lowest, encoder.chunk, pool)
             if trunk.replays_exactly():
                 self._trunk = trunk
         except UnknownLayersError:
@@ -199,17 +220,34 @@ class EncodedTexts:
 
     def _encode_into(self, fixed: _Fixed | None, rows: NDArray[np.int64], progress: Progress) -> _Fixed:
         """Encode distinct texts into fixed vectors, which are made with the first of them."""
-        with progress.bar("reading texts", len(rows)) as shown:
-            for at, vectors in self.encoder.encode_in_parts(self.tokens, rows, self._trunk):
-                if fixed is None:
-                    count = int(self.tokens.row_of.max()) + 1  # texts of variants, which follow, are never fixed
-                    stored = room(count, vectors.shape[1], self._folder, vectors.device)
-                    fixed = _Fixed(VectorTable(stored, self.tokens.row_of, self._folder), np.zeros(count, bool))
-                stored = fixed.table.stored
-                stored[torch.from_numpy(rows[at]).to(stored.device)] = vectors.to(stored.device)
+        pool, lacking = self._pool, rows
+        if pool is not None:
+            starts = pool.starts(self.tokens)[rows]
+            known, lacking = rows[starts >= 0], rows[starts < 0]
+            if len(known) and pool.tensor is not None:
+                fixed = self._written(fixed, known, pool.tensor[torch.from_numpy(starts[starts >= 0])])
+        with progress.bar("reading texts", len(lacking)) as shown:
+            for at, vectors in self.encoder.encode_in_parts(self.tokens, lacking, self._trunk):
+                fixed = self._written(fixed, lacking[at], vectors)
                 shown.advance(len(at))
         if fixed is None:
             raise ValueError("there are no texts to encode")
+        if pool is not None and len(lacking):
+            stored = fixed.table.stored
+            places, end = pool.used + np.arange(len(lacking)), pool.used + len(lacking)
+            held = pool.reserved(len(lacking), stored)
+            held[pool.used : end] = stored[torch.from_numpy(lacking).to(stored.device)]
+            pool.keep(self.tokens, lacking, places, end)
+        return fixed
+
+    def _written(self, fixed: _Fixed | None, rows: NDArray[np.int64], vectors: Tensor) -> _Fixed:
+        """Write vectors of distinct texts into the fixed ones, which are made if there are none."""
+        if fixed is None:
+            count = int(self.tokens.row_of.max()) + 1  # texts of variants, which follow, are never fixed
+            stored = room(count, vectors.shape[1], self._folder, vectors.device)
+            fixed = _Fixed(VectorTable(stored, self.tokens.row_of, self._folder), np.zeros(count, bool))
+        stored = fixed.table.stored
+        stored[torch.from_numpy(rows).to(stored.device)] = vectors.to(stored.device)
         return fixed
 
     @contextlib.contextmanager

@@ -130,8 +130,8 @@ class TextEncoder(nn.Module):
             float32 [n, width] in the order of `rows`.
         """
         rows = np.arange(tokens.num_distinct) if rows is None else rows
-        passes = self._chunks(tokens, rows)
-        return _in_order(passes, [self._chunk_vectors(rows[one.filled()], one, tokens, trunk) for one in passes])
+        passes = self.passes(tokens, rows)
+        return in_order(passes, [self._chunk_vectors(rows[one.filled()], one, tokens, trunk) for one in passes])
 
     @torch.no_grad()
     def encode_in_parts(
@@ -148,7 +148,7 @@ class TextEncoder(nn.Module):
             Places of some texts among `rows`, int64 [n], and their vectors, float32 [n, width].
         """
         rows = np.arange(tokens.num_distinct) if rows is None else rows
-        for one in self._chunks(tokens, rows):
+        for one in self.passes(tokens, rows):
             yield one.at, self._chunk_vectors(rows[one.filled()], one, tokens, trunk)
 
     def encode_as(self, tokens: TokenTable, reading: Reading, inserted: Tensor | None = None) -> Tensor:
@@ -194,7 +194,7 @@ class TextEncoder(nn.Module):
         """
         reading = self._readings[int(tokens.kind[rows[0]])] if reading is None else reading
         embed = self.model.get_input_embeddings()  # type: ignore[operator]
-        passes, parts = self._chunks(tokens, rows), []
+        passes, parts = self.passes(tokens, rows), []
         for chunk in passes:
             chosen = chunk.filled()
             ids, mask = (tensor.to(self.device) for tensor in tokens.padded(rows[chosen], chunk.width))
@@ -204,14 +204,24 @@ class TextEncoder(nn.Module):
             mask = torch.cat([mask.new_ones(len(chosen), between.shape[1]), mask], dim=1)
             states = self._states(frozen, inputs_embeds=embedded, attention_mask=mask)
             parts.append(reading.vectors(states, mask)[: len(chunk.at)])
-        return _in_order(passes, parts)
+        return in_order(passes, parts)
 
-    def _chunks(self, tokens: TokenTable, rows: NDArray[np.int64]) -> list[Chunk]:
+    def passes(self, tokens: TokenTable, rows: NDArray[np.int64]) -> list[Chunk]:
         """Divide texts into passes; in evaluation no text's vector may depend on the others."""
         lengths, kinds = tokens.lengths(rows), tokens.kind[rows]
         if self.training or not (self.steady or rounds(self.model)):
             return list(chunks(lengths, kinds, self.chunk))
         return list(steady_chunks(lengths, kinds, self.chunk, self.model))
+
+    def pooled(self, states: Tensor, mask: Tensor, kind: int) -> Tensor:
+        """Return vectors of texts of a kind from the model's states, float32 [n, width]; see `Reading.vectors`."""
+        return self._readings[kind].vectors(states, mask)
+
+    @property
+    def mixable(self) -> bool:
+        """Whether a step's texts can pass beside another encoder's: not if tokens are left out or layers recomputed."""
+        recomputes = any(getattr(module, "gradient_checkpointing", False) for module in self._frozen)
+        return self._word_dropout == 0.0 and not recomputes
 
     def _states(self, frozen: bool, **given: Tensor) -> Tensor:
         """Return states of a pass that no store can replace; without gradient to a frozen adapter."""
@@ -230,7 +240,7 @@ class TextEncoder(nn.Module):
         ids, mask = ids.to(self.device), mask.to(self.device)
         with contextlib.nullcontext() if trunk is None else trunk.replayed(rows, chunk.width):
             states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return self._readings[kind].vectors(states, mask)[: len(chunk.at)]
+        return self.pooled(states, mask, kind)[: len(chunk.at)]
 
     def _thinned(self, mask: Tensor) -> Tensor:
         """Hide tokens at random, never a text's first or last one; layers that are replayed have already read them."""
@@ -239,7 +249,7 @@ class TextEncoder(nn.Module):
         return torch.where(inner & (torch.rand(mask.shape) < self._word_dropout), torch.zeros_like(mask), mask)
 
 
-def _in_order(parts: Sequence[Chunk], vectors: Sequence[Tensor]) -> Tensor:
+def in_order(parts: Sequence[Chunk], vectors: Sequence[Tensor]) -> Tensor:
     """Join the vectors of chunks in the order in which their texts were asked for."""
     order = np.concatenate([chunk.at for chunk in parts])
     back = np.empty_like(order)

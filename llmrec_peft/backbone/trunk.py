@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from llmrec_peft.backbone.chunks import chunks, rounds, steady_chunks
+from llmrec_peft.backbone.row_pool import RowPool
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from llmrec_peft.data.tokens import TokenTable
@@ -103,34 +104,40 @@ class Trunk:
     the result of the full pass (a test compares both). States are stored without padding, ragged.
     """
 
-    def __init__(self, model: nn.Module, tokens: TokenTable, lowest: int, chunk: int = 64) -> None:
-        """Compute the states.
+    def __init__(
+        self, model: nn.Module, tokens: TokenTable, lowest: int, chunk: int = 64, pool: RowPool | None = None
+    ) -> None:
+        """Compute the states, or those that a pool lacks.
 
         Args:
             model: Frozen transformer (adapters may be attached at `lowest` and above).
             tokens: Texts.
             lowest: Index of the lowest adapted layer, at least 1.
             chunk: Texts per forward pass.
+            pool: States of other tables' texts below the same layer of the same model; None to keep them alone.
         """
         self._model = model
         self._tokens = tokens
         self._lowest = lowest
-        self._states: Tensor | None = None
-        self._answers_tuple = False
+        self._pool = RowPool() if pool is None else pool
+        self._start = tokens.start[:-1] if pool is None else pool.starts(tokens)
+        self._shared = pool is not None
+        self._missing = np.arange(tokens.num_distinct) if pool is None else np.flatnonzero(self._start < 0)
         self._layers = transformer_layers(model)  # once: each pass of a replay exchanges some of them
         if not 0 < lowest < len(self._layers):
             raise UnknownLayersError(f"{type(model).__name__} has no layer {lowest} above another")
         self._fill(chunk)
 
     @staticmethod
-    def megabytes(tokens: TokenTable, width: int, dtype: torch.dtype) -> float:
-        """Return the memory of all texts' states, in MiB."""
-        return len(tokens.ids) * width * dtype.itemsize / 2**20
+    def megabytes(tokens: TokenTable, width: int, dtype: torch.dtype, pool: RowPool | None = None) -> float:
+        """Return the memory of all texts' states, in MiB; with what a pool holds already."""
+        rows = len(tokens.ids)
+        if pool is not None:
+            rows = pool.used + int(tokens.lengths(np.flatnonzero(pool.starts(tokens) < 0)).sum())
+        return rows * width * dtype.itemsize / 2**20
 
     @torch.no_grad()
     def _fill(self, chunk: int) -> None:
-        import numpy as np
-
         caught: list[Tensor] = []
 
         def catch(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -138,22 +145,21 @@ class Trunk:
             raise _Enough
 
         def look(_module: nn.Module, _args: tuple[Any, ...], answer: Any) -> None:
-            self._answers_tuple = isinstance(answer, tuple)
+            self._pool.answers_tuple = isinstance(answer, tuple)
 
         device = next(self._model.parameters()).device
-        layers = self._layers
+        layers, pool, missing = self._layers, self._pool, self._missing
         hooks = [
             layers[self._lowest].register_forward_pre_hook(catch, with_kwargs=True),
             layers[self._lowest - 1].register_forward_hook(look),
         ]
-        every = np.arange(self._tokens.num_distinct)
-        lengths, kinds = self._tokens.lengths(every), np.zeros_like(every)
+        lengths, kinds = self._tokens.lengths(missing), np.zeros_like(missing)
+        starts = pool.used + np.cumsum(lengths) - lengths
         steady = rounds(self._model)
         passes = steady_chunks(lengths, kinds, chunk, self._model) if steady else chunks(lengths, kinds, chunk)
         try:
-            for one in passes:
-                rows = one.at
-                ids, mask = self._tokens.padded(one.filled(), one.width)
+            for one in passes if len(missing) else ():
+                ids, mask = self._tokens.padded(missing[one.filled()], one.width)
                 with suppress(_Enough):
                     self._model(input_ids=ids.to(device), attention_mask=mask.to(device))
                 if len(caught) != 1 or caught[0].shape[:2] != ids.shape:
@@ -161,14 +167,16 @@ class Trunk:
                         f"{type(self._model).__name__} does not hand each text's states to its layers"
                     )
                 states = caught.pop()
-                if self._states is None:
-                    self._states = states.new_empty(len(self._tokens.ids), states.shape[-1])
-                for row, length, own in zip(rows, self._tokens.lengths(rows), states[: len(rows)], strict=True):
-                    start = self._tokens.start[row]
-                    self._states[start : start + length] = own[:length]
+                held = pool.reserved(int(lengths.sum()), states)
+                for at, own in zip(one.at, states[: len(one.at)], strict=True):
+                    held[starts[at] : starts[at] + lengths[at]] = own[: lengths[at]]
         finally:
             for hook in hooks:
                 hook.remove()
+        self._start = self._start.copy()
+        self._start[missing] = starts
+        if self._shared:
+            pool.keep(self._tokens, missing, starts, pool.used + int(lengths.sum()))
 
     @torch.no_grad()
     def replays_exactly(self) -> bool:
@@ -177,8 +185,6 @@ class Trunk:
         An architecture may pass its upper layers more than the states (another layer's attention, a table that the
         first layer fills); then a replay would be silently wrong, and this returns False.
         """
-        import numpy as np
-
         order = np.argsort(self._tokens.lengths(np.arange(self._tokens.num_distinct)), kind="stable")
         rows = np.unique(order[[0, len(order) // 2, -1]])
         ids, mask = self._tokens.padded(rows)
@@ -200,29 +206,51 @@ class Trunk:
 
     def padded(self, rows: NDArray[np.int64], length: int | None = None) -> Tensor:
         """Return stored states of some texts, zero beyond each text's end, [len(rows), length or longest, width]."""
-        import numpy as np
-
-        assert self._states is not None  # noqa: S101 - `_fill` has run
+        held = self._pool.tensor
+        assert held is not None  # noqa: S101 - `_fill` has run
         lengths = self._tokens.lengths(rows)
         place = np.arange(int(lengths.max()) if length is None else length)[None, :]
         inside = place < lengths[:, None]
-        at = np.where(inside, self._tokens.start[rows][:, None] + place, 0)
-        states = self._states[torch.from_numpy(at).to(self._states.device)]
+        at = np.where(inside, self._start[rows][:, None] + place, 0)
+        states = held[torch.from_numpy(at).to(held.device)]
         return states * torch.from_numpy(inside).to(states.device, states.dtype).unsqueeze(-1)
 
     @contextmanager
     def replayed(self, rows: NDArray[np.int64], length: int | None = None) -> Iterator[None]:
         """Replace the model's lower layers by the stored states of these texts inside the block, padded to `length`."""
-        layers = self._layers
-        below = list(layers[: self._lowest])
-        for index in range(self._lowest - 1):
-            layers[index] = _Skip(below[index], self._answers_tuple)
-        layers[self._lowest - 1] = _Replay(below[-1], self._answers_tuple, self.padded(rows, length))
-        try:
+        with replaying(self._layers, self._lowest, self.padded(rows, length), self.answers_tuple):
             yield
-        finally:
-            for index, layer in enumerate(below):
-                layers[index] = layer
+
+    @property
+    def lowest(self) -> int:
+        """Index of the layer that the states enter."""
+        return self._lowest
+
+    @property
+    def answers_tuple(self) -> bool:
+        """Whether the layer below hands its states on in a tuple."""
+        return self._pool.answers_tuple
+
+
+@contextmanager
+def replaying(layers: nn.ModuleList, lowest: int, states: Tensor, answers_tuple: bool) -> Iterator[None]:
+    """Replace the layers below one by stored states inside the block.
+
+    Args:
+        layers: The stack of layers.
+        lowest: Index of the layer that the states enter, at least 1.
+        states: [rows, tokens, width].
+        answers_tuple: Whether the layer below hands its states on in a tuple.
+    """
+    below = list(layers[:lowest])
+    for index in range(lowest - 1):
+        layers[index] = _Skip(below[index], answers_tuple)
+    layers[lowest - 1] = _Replay(below[-1], answers_tuple, states)
+    try:
+        yield
+    finally:
+        for index, layer in enumerate(below):
+            layers[index] = layer
 
 
 class _Enough(Exception):  # noqa: N818 - no error: it ends a forward pass early

@@ -35,6 +35,7 @@ from llmrec_peft.cli import (
     report,
     show,
     train,
+    train_tenants,
     tune,
     update,
     validate,
@@ -65,6 +66,7 @@ app = typer.Typer(
 
 for command in (
     train,
+    train_tenants,
     update,
     watch,
     tune,

@@ -12,6 +12,7 @@ from llmrec_peft.artifact.place import occupied
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.preflight import require_method, require_possible
+from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.prepare import Prepared, prepare
@@ -67,12 +68,14 @@ class OpenedRun:
         backbone: Frozen language model.
         started: When it was opened, on the monotonic clock.
         earlier_seconds: What an interrupted training that is taken up had taken.
+        shared: What other trainings of the process computed with the same base; None where it trains alone.
     """
 
     experiment: Experiment
     backbone: Backbone
     started: float
     earlier_seconds: float = 0.0
+    shared: SharedBase | None = None
 
     def claimed(self, run: Path, asked: Recipe, resume: bool, parent: str | None = None) -> OpenedRun:
         """Begin in the hidden folder, or take an interrupted training up, and start the trackers.
@@ -101,14 +104,18 @@ class OpenedRun:
         accelerator.init_trackers("llmrec-peft", config={"recipe": experiment.recipe.to_yaml()})
         return replace(self, earlier_seconds=earlier)
 
-    def read_texts(self) -> tuple[Experiment, Texts]:
+    def read_texts(self, start: Path | None = None) -> tuple[Experiment, Texts]:
         """Encode all texts with the untuned model.
+
+        Args:
+            start: Folder of the adapter with which the recipe's begins; None for a fresh one.
 
         Raises:
             InputError: When a prompt cannot be made to fit.
         """
         experiment = self.experiment
-        texts = Texts(self.backbone, experiment.prepared, experiment.recipe, experiment.folder, experiment.progress)
+        read = (experiment.prepared, experiment.recipe, experiment.folder, experiment.progress)
+        texts = Texts(self.backbone, *read, self.shared, start)
         return replace(self.experiment, texts=texts), texts
 
     @property
@@ -117,7 +124,13 @@ class OpenedRun:
         return self.earlier_seconds + time.monotonic() - self.started
 
 
-def open_run(recipe: Recipe, folder: Path, progress: Progress, dataset: RecDataset | None = None) -> OpenedRun:
+def open_run(
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress,
+    dataset: RecDataset | None = None,
+    shared: SharedBase | None = None,
+) -> OpenedRun:
     """Check everything that can be checked before anything is trained, and load data and base model.
 
     Args:
@@ -125,6 +138,7 @@ def open_run(recipe: Recipe, folder: Path, progress: Progress, dataset: RecDatas
         folder: Where checkpoints will lie; nothing is written yet.
         progress: Where to report to.
         dataset: The data, if it is in memory; else the recipe's reader reads it.
+        shared: The base model, and what other trainings of the process computed with it; by default it is loaded.
 
     Raises:
         InputError: When recipe, data or base model are not right.
@@ -135,10 +149,11 @@ def open_run(recipe: Recipe, folder: Path, progress: Progress, dataset: RecDatas
     prepared = prepare(recipe, dataset)
     recipe = prepared.recipe
     accelerator = make_accelerator(recipe.training.trackers, folder)
-    backbone = load_backbone(recipe.backbone, accelerator.device)
+    load = load_backbone if shared is None else shared.backbone
+    backbone = load(recipe.backbone, accelerator.device)
     require_adapter(recipe, backbone)
     shown = progress if accelerator.is_main_process else SILENT
-    return OpenedRun(Experiment(prepared, accelerator, folder, progress=shown), backbone, started)
+    return OpenedRun(Experiment(prepared, accelerator, folder, progress=shown), backbone, started, shared=shared)
 
 
 def require_adapter(recipe: Recipe, backbone: Backbone) -> None:

@@ -19,11 +19,14 @@ from llmrec_peft.backbone.adapter import AdapterMethod
 from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
+from llmrec_peft.backbone.row_pool import RowPool
+from llmrec_peft.backbone.shared import SharedBase, view_of
 from llmrec_peft.backbone.tokenizer import unknown_id
 from llmrec_peft.backbone.vector_table import VectorTable
 from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import NotFiniteError
+from llmrec_peft.experiment.adapter_start import start_tensors
 from llmrec_peft.experiment.alike import most_alike
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
@@ -56,6 +59,8 @@ class Texts:
         recipe: Recipe,
         folder: Path | None = None,
         progress: Progress = SILENT,
+        shared: SharedBase | None = None,
+        start: Path | None = None,
     ) -> None:
         """Tokenize all texts and encode them with the untuned model.
 
@@ -65,6 +70,8 @@ class Texts:
             recipe: Pooling, lengths, adapter method.
             folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
             progress: Where the encoding is shown.
+            shared: What other trainings of the process computed with the same base.
+            start: Folder of the adapter with which that of the recipe begins; None for a fresh one.
 
         Raises:
             InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
@@ -83,9 +90,13 @@ class Texts:
         frozen = list(backbone.model.modules())
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
-        self._plain = self._encoded(backbone.model, lowest)
+        self._shared = shared
+        self._begins_with = None if start is None else (start, view_of(backbone))
+        self._plain = self._encoded(backbone.model, lowest, None if shared is None else shared.vectors)
         self._by_lowest = {lowest: self._plain}
-        self._plain.store_trunk(recipe.training.trunk_mb)  # first: the untuned vectors then cost only what is above it
+        states = None if shared is None else shared.states(lowest)
+        # first: the untuned vectors then cost only what is above it
+        self._plain.store_trunk(recipe.training.trunk_mb, states)
         with self._plain.fixed(progress=progress) as vectors:
             self.untuned: VectorTable = vectors
         self._require_finite(prepared)
@@ -178,10 +189,10 @@ class Texts:
                 f"{written.cut} {what} were too long without a history: the longest text of item or user was cut"
             )
 
-    def _encoded(self, model: torch.nn.Module, lowest: int | None) -> EncodedTexts:
+    def _encoded(self, model: torch.nn.Module, lowest: int | None, pool: RowPool | None = None) -> EncodedTexts:
         augment = self._recipe.training.augment
         encoder = self.reader.encoder(model, self._frozen, self._further, word_dropout=augment.word_dropout)
-        return EncodedTexts(encoder, self.tokens, lowest, self._folder)
+        return EncodedTexts(encoder, self.tokens, lowest, self._folder, pool)
 
     def source(self, recipe: Recipe) -> EncodedSource:
         """Where a fresh model of a variant finds its texts' vectors: an encoder, or the untuned vectors themselves."""
@@ -213,8 +224,14 @@ class Texts:
             tuned.encoder.to(self.backbone.device)
             tuned.encoder.eval()
             tuned.share_trunk(self._plain)
+            shared = self._shared
+            if shared is not None and shared.mixed is not None and shared.bare is not None:
+                shared.mixed.take(tuned.encoder, self.backbone.model, shared.bare)
+                tuned.mixed = shared.mixed
             self.method, self._tuned = method, tuned
             self._start = {n: p.detach().clone() for n, p in tuned.encoder.named_parameters() if p.requires_grad}
+            if self._begins_with is not None:
+                self._start = start_tensors(*self._begins_with, recipe, self._start)
         method.reset(self._tuned.encoder.model)
         with torch.no_grad():
             for parameter_name, parameter in self._tuned.encoder.named_parameters():

@@ -181,6 +181,8 @@ class _Run:
                 self.sampler.add(batch, state.epoch, state.batch, own_alone=self._own_items_alone(), items=whole)
             loss = self._loss(batch)
             self.accelerator.backward(loss * share / section.accumulate)
+            if self.model.encoded is not None:
+                self.model.encoded.finish_backward()
             value = self.together.add_loss(loss, share)
             self.divergence.see_loss(value, state.epoch + 1, state.batch, first=state.step == 0)
             state.loss += value

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.hardware import hardware, versions
+from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.about_run import data_report, parameter_counts, protocol_of
+from llmrec_peft.experiment.adapter_start import start_digest
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.decisions import Decision
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
@@ -42,6 +44,9 @@ def train(
     overwrite: bool = False,
     show: bool = True,
     dataset: RecDataset | None = None,
+    shared: SharedBase | None = None,
+    progress: Progress | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train a recipe and leave a run folder.
 
@@ -55,6 +60,9 @@ def train(
         overwrite: Replace a run, or throw an interrupted one away; what is no run is never replaced.
         show: Whether to print notes and progress bars on stderr.
         dataset: The data, if it is in memory; else the recipe's reader reads it.
+        shared: The base model, and what other trainings of the process computed with it; by default it is loaded.
+        progress: Where to report to, in the place of what `show` says.
+        start: Folder of the adapter with which the recipe's begins; by default it is fresh.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
@@ -64,7 +72,7 @@ def train(
             longer finite, or the disk is full; nothing is left on disk then but the checkpoints of a run that was to
             be resumed.
     """
-    progress = Progress(show)
+    progress = Progress(show) if progress is None else progress
     writes = is_writing(recipe)
     recipe = recipe.unserved()
     as_trained = as_written(recipe) if writes else recipe
@@ -75,7 +83,9 @@ def train(
         progress.note(f"{run} is finished; nothing to resume")
         return finished
     with held_for_training(run, resume, overwrite):
-        return (train_writer if writes else _train)(recipe, run, resume, overwrite, progress, dataset)
+        if writes:
+            return train_writer(recipe, run, resume, overwrite, progress, dataset)
+        return _train(recipe, run, resume, overwrite, progress, dataset, shared, start)
 
 
 def _require_data_of(run: Path, finished: dict[str, Any], prepared: Prepared) -> None:
@@ -115,16 +125,23 @@ class _Fits:
 
 
 def _train(
-    recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress, dataset: RecDataset | None
+    recipe: Recipe,
+    run: Path,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress,
+    dataset: RecDataset | None,
+    shared: SharedBase | None,
+    start: Path | None,
 ) -> dict[str, Any]:
     """Check everything that can be checked, claim the hidden folder, fit, report, publish."""
     for part in recipe.evaluation.ablations:
         without(recipe, part)
-    opened = open_run(recipe, training_folder(run), progress, dataset)
+    opened = open_run(recipe, training_folder(run), progress, dataset, shared)
     _introduce(opened)
-    opened = opened.claimed(run, recipe, resume)
+    opened = opened.claimed(run, recipe, resume, None if start is None else start_digest(start))
     clock = time.monotonic()
-    experiment, texts = opened.read_texts()
+    experiment, texts = opened.read_texts(start)
     encoding = time.monotonic() - clock
     for line in texts.notes:
         experiment.progress.note(line)
