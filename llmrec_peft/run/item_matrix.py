@@ -14,6 +14,7 @@ from llmrec_peft.backbone.tensor_files import is_finite, write_tensors
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.known_contents import is_known
+from llmrec_peft.run.vector_precision import shares_memory
 
 if TYPE_CHECKING:
     from llmrec_peft.run.tenant import Tenant
@@ -32,7 +33,7 @@ def write_item_matrix(path: Path, tenant: Tenant) -> bool:
     if tenant.encodes_to_score:
         return False
     side, vectors = tenant.item_side(), tenant.catalogue.vectors
-    if side.vector is None or (vectors is not None and side.vector.data_ptr() == vectors.data_ptr()):
+    if side.vector is None or shares_memory(side.vector, vectors):
         return False
     write_tensors(path, {"vector": side.vector, "offset": side.offset})
     return True
