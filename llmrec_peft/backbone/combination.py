@@ -77,9 +77,7 @@ class Combination:
             raise InputError(f"--weights: {len(weights)} weights for {count} runs")
         for weight in weights:
             if not math.isfinite(weight) or abs(weight) > LARGEST_WEIGHT:
-                raise InputError(
-                    f"--weights: {weight:g} is not a number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
-                )
+                raise InputError(f"--weights: {weight:g} is no number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}")
         if not any(weights):
             raise InputError("--weights: all are 0, which leaves no adapter")
         if not 0.0 < density <= 1.0:  # NaN is refused, too

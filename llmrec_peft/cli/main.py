@@ -28,6 +28,7 @@ from llmrec_peft.cli import (
     lineage,
     list_plugins,
     memory,
+    merge,
     parity,
     predict,
     recommend,
@@ -65,6 +66,7 @@ app = typer.Typer(
 for command in (
     train,
     update,
+    merge,
     watch,
     tune,
     memory,

@@ -12,6 +12,7 @@ numbers are made for a scale of 1; so all of them are handed over as plain LoRA 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,8 +70,11 @@ def write_combined(
     Raises:
         InputError: If an adapter does not fit the base, or changes other layers than the result.
     """
+    import torch
+
     target: Any = method.saved_config(backbone)  # type: ignore[attr-defined] # a PeftMethod
-    tensors = [_loaded(part, backbone) for part in parts]
+    with torch.random.fork_rng(devices=[]):  # fresh modules are drawn before they are filled
+        tensors = [_loaded(part, backbone) for part in parts]
     own = {module.name for module in _targets(method, backbone)}
     for found in tensors:
         if found.keys() != own:
@@ -127,8 +131,9 @@ def _combined(parts: Sequence[Factors], scales: Sequence[float], combination: Co
     if len(parts) == 1 and ranks != [rank]:  # PEFT gives a single adapter its own rank, whatever is asked for
         names, weights = names * 2, [weights[0] / 2.0] * 2
     sites = list(parts[0])
-    tuner = _hollow(parts, ranks)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The density .* no pruning will be performed")
+        tuner = _hollow(parts, ranks)
         torch.manual_seed(combination.seed)
         tuner.add_weighted_adapter(
             names,
