@@ -49,12 +49,13 @@ def figure_rows(report: Mapping[str, Any]) -> list[FigureRow]:
         *((key, label, "") for key, label in ours.items() if key in test),
         *((key, spelled(key), "ablations") for key in test.get("ablations", {})),
     ]
+    scored = "after" in valid or report.get("before") != "unmerged"  # a merged run may have learned from validation
     worse = report.get("no_better_than_best_baseline", ())
     return [
         FigureRow(
             key,
             marked(label, key in worse),
-            (valid.get(group, {}) if group else valid).get(key, {}),  # none of a merged run that had learned from it
+            {} if not scored else (valid[group] if group else valid)[key],
             test[group][key] if group else test[key],
         )
         for key, label, group in rows

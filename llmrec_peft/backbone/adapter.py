@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.errors import InputError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmrec_peft.backbone.batched import BatchedForm
-    from llmrec_peft.backbone.combination import Combination, SavedAdapter
+    from llmrec_peft.backbone.combination import Combination
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.backbone.shapes import ModelShapes
 
@@ -227,3 +227,16 @@ class AdapterMethod(ABC, Generic[C]):
     @classmethod
     def register_with_peft(cls) -> None:
         """Register the method with stock `peft`, so that it loads what `save` writes, if it cannot by itself."""
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """An adapter as files.
+
+    Attributes:
+        method: Its method, with its options.
+        folder: Folder of ``adapter_config.json`` and ``adapter_model.safetensors``, which nobody else can change.
+    """
+
+    method: AdapterMethod[Any]
+    folder: Path

@@ -1,16 +1,12 @@
-"""Combination: several saved adapters of one method that become one, and how."""
+"""Combination: how several saved adapters of one method become one."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Literal, get_args
 
 from llmrec_peft.errors import InputError
-
-if TYPE_CHECKING:
-    from llmrec_peft.backbone.adapter import AdapterMethod
 
 How = Literal["linear", "ties", "dare-linear", "dare-ties"]
 """Ways to combine: a weighted sum, TIES (small numbers trimmed, a sign elected for each weight), and DARE (numbers
@@ -19,19 +15,6 @@ HOWS: tuple[str, ...] = get_args(How)
 MEANS = ("linear", "dare-linear")
 """Ways that add what the weights leave; the others divide by the number of adapters that agree on a sign."""
 LARGEST_WEIGHT = 100.0
-
-
-@dataclass(frozen=True)
-class SavedAdapter:
-    """An adapter as files.
-
-    Attributes:
-        method: Its method, with its options.
-        folder: Folder of ``adapter_config.json`` and ``adapter_model.safetensors``, which nobody else can change.
-    """
-
-    method: AdapterMethod[Any]
-    folder: Path
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ def merge(
         typer.Option(
             "--how",
             metavar="HOW",
-            help="linear: the weighted sum; ties: small numbers are trimmed, and each number is the mean of those with"
-            " the sign that wins; dare-linear, dare-ties: numbers are dropped at random and the rest scaled up first.",
+            help="Way to combine. linear: the weighted sum; ties: small numbers are trimmed, and each number is the"
+            " mean of those with the sign that wins; dare-linear, dare-ties: numbers are dropped at random and the"
+            " rest scaled up first.",
         ),
     ] = "linear",
     density: Annotated[

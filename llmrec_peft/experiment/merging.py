@@ -16,8 +16,8 @@ from llmrec_peft.artifact.manifest import HISTORIES, Manifest, is_there, limit_o
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.seen import read_learned
 from llmrec_peft.artifact.tables import read_vocabulary
+from llmrec_peft.backbone.adapter import SavedAdapter
 from llmrec_peft.backbone.base import base_differences
-from llmrec_peft.backbone.combination import SavedAdapter
 from llmrec_peft.backbone.tensor_files import write_tensors
 from llmrec_peft.backbone.tensor_stream import write_matrices
 from llmrec_peft.errors import InputError

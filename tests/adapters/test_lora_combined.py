@@ -12,7 +12,8 @@ from llmrec_adapters.lora import Lora, LoraOptions
 from safetensors.torch import load_file
 from torch import Tensor
 
-from llmrec_peft.backbone.combination import Combination, SavedAdapter
+from llmrec_peft.backbone.adapter import SavedAdapter
+from llmrec_peft.backbone.combination import Combination
 from llmrec_peft.backbone.load import Backbone, load_backbone
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe.sections import BackboneSection
