@@ -16,7 +16,7 @@ FILE = "lineage.json"
 MOST_STEPS = 200
 """Runs that a lineage names at most; of a longer one the first run and the newest are kept."""
 MOST_MERGED = 256
-"""Runs that are merged into one at most."""
+"""Runs that are merged into one, or begun from, at most."""
 LINEAGE_BYTES = 4 << 20
 Text = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0)]
@@ -56,6 +56,17 @@ class Merged(Options):
     """Rank of the combined adapter."""
 
 
+class Started(Options):
+    """From which runs' adapters a training began instead of a fresh one."""
+
+    runs: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=MOST_MERGED)]
+    """Digests of the runs."""
+    weights: Annotated[tuple[float, ...], Field(min_length=1, max_length=MOST_MERGED)]
+    """Weight of each."""
+    nearness: Annotated[tuple[float, ...], Field(max_length=MOST_MERGED)] | None = None
+    """Mean cosine of each run's frozen item vectors with those of the training; null where all runs were taken."""
+
+
 class Step(Options):
     """One run of a lineage."""
 
@@ -87,6 +98,8 @@ class Step(Options):
     """Whether it was kept although it was not better."""
     merged: Merged | None = None
     """What its adapter was merged from; null where it was trained."""
+    started: Started | None = None
+    """What its adapter began with; null where that was a fresh one."""
 
 
 class Lineage(Options):

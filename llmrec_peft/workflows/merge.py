@@ -19,14 +19,9 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
-from llmrec_peft.experiment.merging import (
-    AdapterOfRun,
-    lineage_of_run,
-    require_mergeable,
-    saved_adapters,
-    write_with_adapter,
-)
+from llmrec_peft.experiment.merging import lineage_of_run, write_with_adapter
 from llmrec_peft.experiment.prepare import prepare
+from llmrec_peft.experiment.run_adapters import AdapterOfRun, read_adapters, require_like, saved_adapters
 from llmrec_peft.identity import __version__
 from llmrec_peft.progress import Progress
 from llmrec_peft.run.language_model import TenantAdapter
@@ -92,9 +87,10 @@ def merge(
         raise InputError("merge: name two runs or more")
     how = Combination.checked(len(runs), asked.weights, asked.how, asked.density, asked.seed)
     require_free(out, asked.overwrite)
-    parents = [AdapterOfRun.read(run) for run in runs]
-    require_mergeable(parents)
-    first, progress = parents[0], Progress(asked.show)
+    parents, progress = read_adapters(runs), Progress(asked.show)
+    first = parents[0]
+    for parent in parents:
+        require_like(parent, first.manifest.base, first.recipe, str(first.folder))
     recommender = Recommender.from_pretrained(first.folder)
     tenant = recommender.loaded
     require_encodable(tenant)

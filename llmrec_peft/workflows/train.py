@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.hardware import hardware, versions
+from llmrec_peft.artifact.lineage import FILE as LINEAGE
+from llmrec_peft.artifact.lineage import write_lineage
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.about_run import data_report, parameter_counts, protocol_of
@@ -22,6 +24,7 @@ from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
 from llmrec_peft.experiment.staging import recommender_of, stage
+from llmrec_peft.experiment.starting import AskedStart, Start, begun, require_start_of
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
 from llmrec_peft.experiment.what_answers import decider_of, served_blend
@@ -42,6 +45,7 @@ def train(
     overwrite: bool = False,
     show: bool = True,
     dataset: RecDataset | None = None,
+    start: AskedStart | None = None,
 ) -> dict[str, Any]:
     """Train a recipe and leave a run folder.
 
@@ -55,6 +59,7 @@ def train(
         overwrite: Replace a run, or throw an interrupted one away; what is no run is never replaced.
         show: Whether to print notes and progress bars on stderr.
         dataset: The data, if it is in memory; else the recipe's reader reads it.
+        start: Finished runs with whose adapters this one begins; None for a fresh one.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
@@ -67,15 +72,20 @@ def train(
     progress = Progress(show)
     writes = is_writing(recipe)
     recipe = recipe.unserved()
+    if writes and start is not None:
+        raise InputError("--start-from: a writer's adapter begins anew")
     as_trained = as_written(recipe) if writes else recipe
     finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked, dataset).recipe)
     if finished is not None:
         if dataset is not None:
             _require_data_of(run, finished, prepare(as_trained, dataset))
+        require_start_of(run, finished, start)
         progress.note(f"{run} is finished; nothing to resume")
         return finished
     with held_for_training(run, resume, overwrite):
-        return (train_writer if writes else _train)(recipe, run, resume, overwrite, progress, dataset)
+        if writes:
+            return train_writer(recipe, run, resume, overwrite, progress, dataset)
+        return _train(recipe, run, resume, overwrite, progress, dataset, start)
 
 
 def _require_data_of(run: Path, finished: dict[str, Any], prepared: Prepared) -> None:
@@ -115,16 +125,27 @@ class _Fits:
 
 
 def _train(
-    recipe: Recipe, run: Path, resume: bool, overwrite: bool, progress: Progress, dataset: RecDataset | None
+    recipe: Recipe,
+    run: Path,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress,
+    dataset: RecDataset | None,
+    asked: AskedStart | None,
 ) -> dict[str, Any]:
     """Check everything that can be checked, claim the hidden folder, fit, report, publish."""
     for part in recipe.evaluation.ablations:
         without(recipe, part)
+    start = None if asked is None else Start.read(asked, recipe)
     opened = open_run(recipe, training_folder(run), progress, dataset)
+    if start is not None:
+        start.require_base(opened.backbone, opened.experiment.recipe)
     _introduce(opened)
-    opened = opened.claimed(run, recipe, resume)
+    opened = opened.claimed(run, recipe, resume, None if start is None else start.digest)
     clock = time.monotonic()
     experiment, texts = opened.read_texts()
+    if start is not None:
+        start = begun(start, texts, experiment.recipe)
     encoding = time.monotonic() - clock
     for line in texts.notes:
         experiment.progress.note(line)
@@ -138,7 +159,12 @@ def _train(
     metrics["versions"] = versions()
     metrics["hardware"] = {**hardware(str(accelerator.device)), "processes": accelerator.num_processes}
 
+    if start is not None:
+        metrics["start"] = start.plain().model_dump(mode="json")
+
     def published() -> None:
+        if start is not None:
+            write_lineage(experiment.folder / "artifact" / LINEAGE, start.lineage(experiment.prepared))
         keep_predictions(experiment.folder / "artifact", fits.heads, experiment.prepared)
         publish(run, overwrite, experiment.recipe, metrics, base)
 
