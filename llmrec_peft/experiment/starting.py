@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from llmrec_peft.identity import values_digest
 from llmrec_peft.printable import shown
 
 if TYPE_CHECKING:
-    from llmrec_peft.backbone.adapter import AdapterMethod
+    from llmrec_peft.backbone.adapter import AdapterMethod, SavedAdapter
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.experiment.prepared import Prepared
     from llmrec_peft.experiment.texts import Texts
@@ -110,44 +111,12 @@ class Start:
         """
         if self.nearest is None:
             return self
-        own = _centre(_some(texts.items[1:]))
-        near = [float(own @ _centre(_frozen(run, texts))) for run in self.runs]
+        own = _some(texts.items[1:])
+        near = [mean_cosine(own, _frozen(run, texts)) for run in self.runs]
         best = sorted(np.argsort(-np.asarray(near), kind="stable")[: self.nearest].tolist())
         return replace(
             self, runs=tuple(self.runs[at] for at in best), nearest=None, nearness=tuple(near[at] for at in best)
         )
-
-    def parameters(self, method: AdapterMethod[Any], backbone: Backbone) -> dict[str, Tensor]:
-        """Return what the adapter's parameters begin with, by name.
-
-        One run of the recipe's own options is taken as it is, by any method; several, or one of another rank or scale,
-        are combined into the recipe's rank.
-
-        Args:
-            method: The recipe's method, with its options.
-            backbone: The bare base; it is bare again afterwards.
-
-        Raises:
-            InputError: If an adapter does not fit, or the method's adapters cannot be combined.
-        """
-        own = method.config.model_dump(mode="json")
-        with saved_adapters(self.runs, backbone) as saved, tempfile.TemporaryDirectory(prefix="llmrec-start-") as place:
-            folder = saved[0].folder
-            if len(saved) > 1 or saved[0].method.config.model_dump(mode="json") != own:
-                others = [one.method for one in saved[1:]]
-                if saved[0].method.combined_options(others, 1, backbone) is None:
-                    raise InputError(
-                        f"--start-from: {self.runs[0].recipe.adapter.method} adapters cannot be brought together; name"
-                        " one run with the recipe's own adapter options"
-                    )
-                folder = Path(place)
-                method.combine(saved, Combination.mean(len(saved)), backbone, folder)
-            try:
-                with torch.random.fork_rng(devices=[]):
-                    model = method.load(backbone, folder)
-                return {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
-            finally:
-                backbone.detach()
 
     def text_parts(self) -> dict[str, Tensor]:
         from llmrec_peft.model.warm_start import FILE
@@ -196,8 +165,41 @@ def begun(start: Start, texts: Texts, recipe: Recipe) -> Start:
     adapter = recipe.adapter
     method: AdapterMethod[Any] = registry.get("adapters", adapter.method)(adapter.config)
     parts = start.text_parts() if start.text else {}
-    texts.begin_with(start.parameters(method, texts.backbone), parts)
+    with saved_adapters(start.runs, texts.backbone) as saved:
+        texts.begin_with(beginning(saved, method, texts.backbone), parts)
     return start
+
+
+def beginning(saved: Sequence[SavedAdapter], method: AdapterMethod[Any], backbone: Backbone) -> dict[str, Tensor]:
+    """Return what an adapter's parameters begin with: the mean of saved adapters, by name.
+
+    A single one with the same options is taken as it is, by any method; several, or one of another rank or scale, are
+    combined into the method's rank.
+
+    Args:
+        saved: The saved adapters, of the same method.
+        method: The method of the new adapter, with its options.
+        backbone: The bare base; it is bare again afterwards.
+
+    Raises:
+        InputError: If an adapter does not fit, or adapters of the method cannot be combined.
+    """
+    first = saved[0]
+    alike = len(saved) == 1 and first.method.config == method.config
+    with tempfile.TemporaryDirectory(prefix="llmrec-start-") as place:
+        if not alike:
+            if first.method.combined_options([one.method for one in saved[1:]], 1, backbone) is None:
+                raise InputError(
+                    f"--start-from: {type(method).__name__} adapters cannot be brought together: name one run with the"
+                    " recipe's own adapter options"
+                )
+            method.combine(saved, Combination.mean(len(saved)), backbone, Path(place))
+        try:
+            with torch.random.fork_rng(devices=[]):
+                model = method.load(backbone, first.folder if alike else Path(place))
+            return {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+        finally:
+            backbone.detach()
 
 
 def require_start_of(run: Path, finished: dict[str, Any], start: AskedStart | None) -> None:
@@ -222,9 +224,14 @@ def _some(vectors: Tensor) -> Tensor:
     return vectors[torch.from_numpy(rows).to(vectors.device)]
 
 
-def _centre(vectors: Tensor) -> Tensor:
-    """Return the mean of vectors scaled to length 1; the product of two centres is the mean cosine of all pairs."""
-    return torch.nn.functional.normalize(vectors.float(), dim=1).mean(0).cpu()
+def mean_cosine(first: Tensor, second: Tensor) -> float:
+    """Return the mean cosine of all pairs of a row of one matrix and a row of another.
+
+    >>> round(mean_cosine(torch.eye(2), torch.tensor([[3.0, 0.0]])), 3)
+    0.5
+    """
+    centres = [torch.nn.functional.normalize(one.float(), dim=1).mean(0).cpu() for one in (first, second)]
+    return float(centres[0] @ centres[1])
 
 
 def _frozen(run: AdapterOfRun, texts: Texts) -> Tensor:

@@ -99,7 +99,7 @@ class Texts:
         """Let the recipe's adapter begin with these parameters instead of fresh ones.
 
         Args:
-            parameters: Result of `llmrec_peft.experiment.starting.Start.parameters`.
+            parameters: Result of `llmrec_peft.experiment.starting.beginning`.
             parts: Trained parts of a model that begin with these tensors, where they have the same shape.
         """
         self._begin, self.parts = parameters, parts or {}
