@@ -82,7 +82,7 @@ def train(
     given = start_from or start_nearest is not None
     start = AskedStart(tuple(start_from or ()), start_nearest) if given else None
     try:
-        metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet, start=start)
+        metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet, start_from=start)
     except KeyboardInterrupt:
         if not Workspace(run, "training").resumable:
             raise

@@ -45,7 +45,7 @@ def train(
     overwrite: bool = False,
     show: bool = True,
     dataset: RecDataset | None = None,
-    start: AskedStart | None = None,
+    start_from: AskedStart | None = None,
 ) -> dict[str, Any]:
     """Train a recipe and leave a run folder.
 
@@ -59,7 +59,7 @@ def train(
         overwrite: Replace a run, or throw an interrupted one away; what is no run is never replaced.
         show: Whether to print notes and progress bars on stderr.
         dataset: The data, if it is in memory; else the recipe's reader reads it.
-        start: Finished runs with whose adapters this one begins; None for a fresh one.
+        start_from: Finished runs with whose adapters this one begins; None for a fresh one.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
@@ -72,20 +72,20 @@ def train(
     progress = Progress(show)
     writes = is_writing(recipe)
     recipe = recipe.unserved()
-    if writes and start is not None:
+    if writes and start_from is not None:
         raise InputError("--start-from: a writer's adapter begins anew")
     as_trained = as_written(recipe) if writes else recipe
     finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked, dataset).recipe)
     if finished is not None:
         if dataset is not None:
             _require_data_of(run, finished, prepare(as_trained, dataset))
-        require_start_of(run, finished, start)
+        require_start_of(run, finished, start_from)
         progress.note(f"{run} is finished; nothing to resume")
         return finished
     with held_for_training(run, resume, overwrite):
         if writes:
             return train_writer(recipe, run, resume, overwrite, progress, dataset)
-        return _train(recipe, run, resume, overwrite, progress, dataset, start)
+        return _train(recipe, run, resume, overwrite, progress, dataset, start_from)
 
 
 def _require_data_of(run: Path, finished: dict[str, Any], prepared: Prepared) -> None:

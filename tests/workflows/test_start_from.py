@@ -76,7 +76,7 @@ def vectors(run: Path) -> torch.Tensor:
 def test_run_begins_with_the_vectors_of_the_run_that_it_starts_from(
     pair: list[Path], recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    workflow.train(recipe(**STILL), tmp_path / "new", show=False, start=AskedStart((pair[0],)))
+    workflow.train(recipe(**STILL), tmp_path / "new", show=False, start_from=AskedStart((pair[0],)))
     own, parent = (load_file(run / "adapter_model.safetensors") for run in (tmp_path / "new", pair[0]))
     assert own.keys() == parent.keys()
     assert all(torch.equal(own[name], parent[name]) for name in own)
@@ -89,7 +89,7 @@ def test_several_runs_give_the_mean_of_their_updates(
     pair: list[Path], recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     wide = recipe(**STILL, **{"adapter.rank": 8, "adapter.alpha": 4.0})
-    workflow.train(wide, tmp_path / "new", show=False, start=AskedStart(tuple(pair)))
+    workflow.train(wide, tmp_path / "new", show=False, start_from=AskedStart(tuple(pair)))
     first, second = updates(pair[0], 16.0 / 3.0), updates(pair[1], 1.0)
     for found, one, other in zip(updates(tmp_path / "new", 0.5), first, second, strict=True):
         assert torch.allclose(found, 0.5 * (one + other), atol=1e-5)
@@ -98,7 +98,7 @@ def test_several_runs_give_the_mean_of_their_updates(
 def test_mean_is_brought_to_the_rank_of_the_recipe(
     pair: list[Path], recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    workflow.train(recipe(**STILL), tmp_path / "new", show=False, start=AskedStart(tuple(pair)))
+    workflow.train(recipe(**STILL), tmp_path / "new", show=False, start_from=AskedStart(tuple(pair)))
     first, second = updates(pair[0], 16.0 / 3.0), updates(pair[1], 1.0)
     for found, one, other in zip(updates(tmp_path / "new", 16.0 / 3.0), first, second, strict=True):
         mean = 0.5 * (one + other)
@@ -119,7 +119,7 @@ def test_adapter_is_trained_on_and_the_refit_begins_there_too(
 
     monkeypatch.setitem(workflow.fit_variant.__globals__, "fit", watched)
     refit = recipe(**{"training.refit": True})
-    workflow.train(refit, tmp_path / "new", show=False, start=AskedStart((pair[0],)))
+    workflow.train(refit, tmp_path / "new", show=False, start_from=AskedStart((pair[0],)))
     parent = load_file(pair[0] / "adapter_model.safetensors")
     expected = next(one for name, one in parent.items() if "lora_B" in name)
     assert len(begun) == 2
@@ -134,11 +134,11 @@ def test_any_method_begins_with_one_run_of_the_same_options(
     changes = {"adapter": {"method": "ia3"}, "training.adapter.learning_rate": 0.05}
     runs = [quick_run("movies", {**changes, "seed": seed}) for seed in (1, 2)]
     new = recipe(**STILL, adapter={"method": "ia3"})
-    workflow.train(new, tmp_path / "new", show=False, start=AskedStart((runs[0],)))
+    workflow.train(new, tmp_path / "new", show=False, start_from=AskedStart((runs[0],)))
     own, parent = (load_file(run / "adapter_model.safetensors") for run in (tmp_path / "new", runs[0]))
     assert all(torch.equal(own[name], parent[name]) for name in own)
     with pytest.raises(InputError, match="cannot be brought together"):
-        workflow.train(new, tmp_path / "mean", show=False, start=AskedStart(tuple(runs)))
+        workflow.train(new, tmp_path / "mean", show=False, start_from=AskedStart(tuple(runs)))
     assert not (tmp_path / "mean").exists()
 
 
@@ -161,7 +161,7 @@ def test_nearest_run_is_the_one_whose_texts_are_most_alike(recipe: Callable[...,
     near = {name: mean_cosine(frozen["films"], of) for name, of in frozen.items()}
     best = max(near, key=lambda name: near[name])
     asked = AskedStart((tmp_path / "films", tmp_path / "papers"), nearest=1)
-    metrics = workflow.train(recipe(), tmp_path / "new", show=False, dataset=films, start=asked)
+    metrics = workflow.train(recipe(), tmp_path / "new", show=False, dataset=films, start_from=asked)
     assert abs(near["films"] - near["papers"]) > 1e-3, "both are as near"
     assert metrics["start"]["runs"] == [read_manifest(tmp_path / best).digest]
     assert metrics["start"]["nearness"] == pytest.approx([near[best]], abs=0.02)  # of a sample
@@ -170,7 +170,7 @@ def test_nearest_run_is_the_one_whose_texts_are_most_alike(recipe: Callable[...,
 def test_lineage_names_the_runs_and_no_ancestor(
     pair: list[Path], recipe: Callable[..., Recipe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workflow.train(recipe(), tmp_path / "new", show=False, start=AskedStart(tuple(pair)))
+    workflow.train(recipe(), tmp_path / "new", show=False, start_from=AskedStart(tuple(pair)))
     told = lineage(tmp_path / "new")
     assert told["lineage"] == [read_manifest(tmp_path / "new").digest]
     assert told["runs"][0]["started"]["runs"] == [read_manifest(run).digest for run in pair]
@@ -193,14 +193,14 @@ def test_interrupted_run_is_resumed_from_the_same_start_alone(
     with monkeypatch.context() as patch:
         patch.setattr(workflow, "stage", stop)
         with pytest.raises(_StopError):
-            workflow.train(recipe(), run, show=False, start=start)
+            workflow.train(recipe(), run, show=False, start_from=start)
     for other in (None, AskedStart((pair[0],)), AskedStart(tuple(pair), nearest=1)):
         with pytest.raises(InputError, match="the run that it goes on from is another"):
-            workflow.train(recipe(), run, resume=True, show=False, start=other)
-    workflow.train(recipe(), run, resume=True, show=False, start=start)
-    workflow.train(recipe(), tmp_path / "whole", show=False, start=start)
+            workflow.train(recipe(), run, resume=True, show=False, start_from=other)
+    workflow.train(recipe(), run, resume=True, show=False, start_from=start)
+    workflow.train(recipe(), tmp_path / "whole", show=False, start_from=start)
     assert read_manifest(run).digest == read_manifest(tmp_path / "whole").digest
-    assert workflow.train(recipe(), run, resume=True, show=False, start=start)["start"]["weights"] == [0.5, 0.5]
+    assert workflow.train(recipe(), run, resume=True, show=False, start_from=start)["start"]["weights"] == [0.5, 0.5]
     with pytest.raises(InputError, match="its adapter began otherwise"):
         workflow.train(recipe(), run, resume=True, show=False)
 
@@ -218,7 +218,7 @@ def test_runs_that_do_not_fit_the_recipe_are_refused_and_nothing_is_written(
     pair: list[Path], recipe: Callable[..., Recipe], tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
-        workflow.train(recipe(**change), tmp_path / "new", show=False, start=AskedStart((pair[0],)))
+        workflow.train(recipe(**change), tmp_path / "new", show=False, start_from=AskedStart((pair[0],)))
     assert not list(tmp_path.iterdir())
 
 
@@ -234,7 +234,7 @@ def test_other_base_and_broken_adapters_are_refused(
     resealed(tmp_path / "shapes")
     for name, said in (("base", "another base than this training"), ("shapes", "shapes"), ("changed", "not what the")):
         with pytest.raises(InputError, match=said):
-            workflow.train(recipe(), tmp_path / "new", show=False, start=AskedStart((tmp_path / name,)))
+            workflow.train(recipe(), tmp_path / "new", show=False, start_from=AskedStart((tmp_path / name,)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "changed", "shapes"]
 
 
@@ -252,7 +252,7 @@ def test_wrong_choice_of_runs_is_one_line(
 ) -> None:
     asked = AskedStart(tuple(pair[at] for at in runs), nearest)
     with pytest.raises(InputError, match=said):
-        workflow.train(recipe(), tmp_path / "new", show=False, start=asked)
+        workflow.train(recipe(), tmp_path / "new", show=False, start_from=asked)
 
 
 def test_command_takes_runs_and_a_number(
