@@ -37,9 +37,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities
+from llmrec_peft.backbone.adapter import AdapterMethod, Capabilities, SavedAdapter
 from llmrec_peft.backbone.alias import BackboneAlias, GgufFile
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, SavedTensors, Slot
+from llmrec_peft.backbone.combination import Combination
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.backbone.low_rank import LowRank, low_rank_tensors, plus_low_rank, saved_by_site
 from llmrec_peft.backbone.positions import first_position, token_room
@@ -95,6 +96,7 @@ __all__ = [
     "Batch",
     "BatchedForm",
     "Capabilities",
+    "Combination",
     "Download",
     "FileForm",
     "GgufFile",
@@ -116,6 +118,7 @@ __all__ = [
     "Reader",
     "RecDataset",
     "RowTable",
+    "SavedAdapter",
     "SavedTensors",
     "Signal",
     "SignalContext",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 
 from llmrec_peft.plugins import (
     Capabilities,
+    InputError,
     LowRank,
     Options,
     PeftMethod,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import Tensor, nn
 
-    from llmrec_peft.plugins import Backbone, BatchedForm, ModelShapes, SavedTensors
+    from llmrec_peft.plugins import Backbone, BatchedForm, Combination, ModelShapes, SavedAdapter, SavedTensors
 
 
 class LoraOptions(TargetOptions):
@@ -132,6 +134,24 @@ class Lora(PeftMethod[LoraOptions]):
         scale = self.config.alpha / (math.sqrt(rank) if self.config.rslora else rank)
         layers = saved_by_site(saved, "lora_A.weight", "lora_B.weight")
         return {site: (scale * a, b) for site, (a, b) in layers.items()}
+
+    def combined_options(self, others: Sequence[Lora], rank: int | None, backbone: Backbone) -> LoraOptions:
+        """Return a plain LoRA of scale 1 on the same layers; without `rank` it has all ranks together."""
+        from llmrec_adapters.through_peft.lora_combined import rank_of_all
+
+        rank = rank_of_all([self, *others], backbone, rank)
+        plain = {"rank": rank, "alpha": float(rank), "rslora": False, "start": "zero"}
+        return LoraOptions.model_validate({**self.config.model_dump(), **plain})
+
+    def combine(
+        self, parts: Sequence[SavedAdapter], combination: Combination, backbone: Backbone, folder: Path
+    ) -> None:
+        """Combine through PEFT's `add_weighted_adapter`; all adapters have to change the same layers."""
+        from llmrec_adapters.through_peft.lora_combined import write_combined
+
+        if self.config.start != "zero":
+            raise InputError(f"adapter.start: {self.config.start} begins with the base's own weights; take zero")
+        write_combined(self, parts, combination, backbone, folder)
 
     def learning_rate_factor(self, parameter: str) -> float:
         """Return `rate_ratio` for parameters of B, else 1."""

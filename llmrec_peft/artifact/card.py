@@ -38,6 +38,7 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.{% if not m.parameters.adapter %} No
 {{ m.data.valid }} validation and {{ m.data.test }} test examples, {{ recipe.data.split }} split.
 {{ m.data.licence }}
 
+{% if names %}
 ## Figures on the test part
 
 | model |{% for name in names %} {{ name.upper() }} |{% endfor %}
@@ -53,9 +54,13 @@ llmrec-peft {{ m.versions["llmrec-peft"] }}.{% if not m.parameters.adapter %} No
 {% for line in legend %}
 - {{ line }}
 {% endfor %}
+{% endif %}
 
 Seed {{ m.seed }}; {{ m.training.epochs }} epochs
-{%- if m.before is defined %} on newer data, from run `{{ m["update"]["parent"][:16] }}`; test is the newest window
+{%- if m.merge is defined %}. The adapter was merged from those of {{ m.merge.runs | length }} runs
+({{ m.merge.how }}, weights {{ m.merge.weights | join(", ") }}) without training; all else is from run
+`{{ m.merge.runs[0][:16] }}`
+{%- elif m.before is defined %} on newer data, from run `{{ m["update"]["parent"][:16] }}`; test is the newest window
 {%- else %}, chosen on validation{% endif %};
 trained in {{ "%.0f"|format(m.seconds.train) }} s
 on {{ m.hardware.cuda or m.hardware.processor }}.
@@ -85,7 +90,7 @@ def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
         m=metrics,
         base=base,
         signals=", ".join(recipe.signals.active),
-        names=list(metrics["test"]["after"]),
+        names=list(metrics["test"]["after"]),  # none of a merged run whose data were not there
         rows=figure_rows(metrics),
         legend=legend(metrics),
         no_adapter=NO_ADAPTER,

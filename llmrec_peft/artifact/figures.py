@@ -12,6 +12,8 @@ NO_ADAPTER = "tuned: heads and signals only"
 """What is said of a run without adapter parameters: the language model answers as it was published."""
 AS_IT_WAS = "before: the run as it was"
 """What ``before`` is in the report of an update."""
+MERGED = {"before": "before: the first run as it was", "after": "after: merged"}
+"""What ``before`` and ``after`` are in the report of a merge."""
 _OURS = {
     "before": "before: frozen text",
     "after": "after: tuned",
@@ -40,18 +42,20 @@ class FigureRow:
 def figure_rows(report: Mapping[str, Any]) -> list[FigureRow]:
     """Return a row for each model of a head's report: baselines, then the run's own models, then its ablations."""
     valid, test = report["valid"], report["test"]
-    ours = {**_OURS, **({"before": AS_IT_WAS} if report.get("before") == "run" else {})}
+    told = {"run": {"before": AS_IT_WAS}, "unmerged": MERGED}.get(str(report.get("before")), {})
+    ours = {**_OURS, **told}
     rows = [
         *((key, spelled(key), "baselines") for key in test["baselines"]),
         *((key, label, "") for key, label in ours.items() if key in test),
         *((key, spelled(key), "ablations") for key in test.get("ablations", {})),
     ]
+    scored = "after" in valid or report.get("before") != "unmerged"  # a merged run may have learned from validation
     worse = report.get("no_better_than_best_baseline", ())
     return [
         FigureRow(
             key,
             marked(label, key in worse),
-            valid[group][key] if group else valid[key],
+            {} if not scored else (valid[group] if group else valid)[key],
             test[group][key] if group else test[key],
         )
         for key, label, group in rows

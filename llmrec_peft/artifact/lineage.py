@@ -15,6 +15,8 @@ from llmrec_peft.strict_json import parse_json
 FILE = "lineage.json"
 MOST_STEPS = 200
 """Runs that a lineage names at most; of a longer one the first run and the newest are kept."""
+MOST_MERGED = 256
+"""Runs that are merged into one, or begun from, at most."""
 LINEAGE_BYTES = 4 << 20
 Text = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0)]
@@ -35,6 +37,34 @@ class Compared(Options):
     """Upper bound of it."""
     verdict: Literal["better", "worse", "no difference"]
     """What the paired bootstrap says of the updated run; `no difference` where any interval contains zero."""
+
+
+class Merged(Options):
+    """From which runs' adapters a run's adapter was combined, and how."""
+
+    runs: Annotated[tuple[Sha256, ...], Field(min_length=2, max_length=MOST_MERGED)]
+    """Digests of the runs; head, signals, users and items are the first one's."""
+    weights: Annotated[tuple[float, ...], Field(min_length=2, max_length=MOST_MERGED)]
+    """Weight of each."""
+    how: Annotated[str, Field(max_length=32)]
+    """How they were combined."""
+    density: float | None = None
+    """Share of an update's numbers that was kept; null where all were."""
+    seed: Count | None = None
+    """Seed of what was dropped; null where nothing was at random."""
+    rank: Annotated[int, Field(ge=1)]
+    """Rank of the combined adapter."""
+
+
+class Started(Options):
+    """From which runs' adapters a training began instead of a fresh one."""
+
+    runs: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=MOST_MERGED)]
+    """Digests of the runs."""
+    weights: Annotated[tuple[float, ...], Field(min_length=1, max_length=MOST_MERGED)]
+    """Weight of each."""
+    nearness: Annotated[tuple[float, ...], Field(max_length=MOST_MERGED)] | None = None
+    """Mean cosine of each run's frozen item vectors with those of the training; null where all runs were taken."""
 
 
 class Step(Options):
@@ -66,6 +96,10 @@ class Step(Options):
     """Comparison on examples that the run before was tested on."""
     forced: bool = False
     """Whether it was kept although it was not better."""
+    merged: Merged | None = None
+    """What its adapter was merged from; null where it was trained."""
+    started: Started | None = None
+    """What its adapter began with; null where that was a fresh one."""
 
 
 class Lineage(Options):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from llmrec_peft.backbone.facts import BackboneFacts
 from llmrec_peft.errors import InputError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from llmrec_peft.backbone.batched import BatchedForm
+    from llmrec_peft.backbone.combination import Combination
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.backbone.shapes import ModelShapes
 
@@ -161,6 +162,41 @@ class AdapterMethod(ABC, Generic[C]):
         """
         return None
 
+    def combined_options(self, others: Sequence[Self], rank: int | None, backbone: Backbone) -> C | None:
+        """Return options with which one adapter can hold a combination of this one and others of the same method.
+
+        Args:
+            others: The others.
+            rank: Rank that it is to have; None for one that loses nothing of a weighted sum.
+            backbone: The bare base.
+
+        Returns:
+            The options; None if adapters of the method cannot be combined.
+
+        Raises:
+            InputError: If these cannot, or not with this rank.
+        """
+        return None
+
+    def combine(
+        self, parts: Sequence[SavedAdapter], combination: Combination, backbone: Backbone, folder: Path
+    ) -> None:
+        """Write an adapter of these options that combines saved adapters of the method; nothing is trained.
+
+        Only for a method whose `combined_options` returns some. A single part with weight 1 is brought to these
+        options.
+
+        Args:
+            parts: The saved adapters; their options may differ from these in rank and scale.
+            combination: Their weights, and how they become one.
+            backbone: The bare base that all of them were trained on; it is bare again afterwards.
+            folder: Folder to write the two files to, as `save` does.
+
+        Raises:
+            InputError: If the adapters do not fit each other, the base or these options.
+        """
+        raise InputError(f"adapters of the method {type(self).__name__} cannot be combined")
+
     def regularization(self, model: nn.Module) -> Tensor | None:
         """Compute a scalar penalty that is added to the loss of a training step; None without a penalty."""
         return None
@@ -191,3 +227,16 @@ class AdapterMethod(ABC, Generic[C]):
     @classmethod
     def register_with_peft(cls) -> None:
         """Register the method with stock `peft`, so that it loads what `save` writes, if it cannot by itself."""
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """An adapter as files.
+
+    Attributes:
+        method: Its method, with its options.
+        folder: Folder of ``adapter_config.json`` and ``adapter_model.safetensors``, which nobody else can change.
+    """
+
+    method: AdapterMethod[Any]
+    folder: Path

@@ -50,6 +50,13 @@ def _label(node: dict[str, Any], asked: bool) -> str:
     mark = "  <- this run" if asked else ""
     lines = [f"{node['digest'][:12]}{where}{mark}"]
     known = f"{node['users']} users, {node['items']} items, {node['learned']} interactions learned"
+    if node["merged"] is not None:
+        told = node["merged"]
+        parts = [f"{weight:g} of {run[:12]}" for run, weight in zip(told["runs"], told["weights"], strict=False)]
+        return "\n".join([*lines, f"{node['recipe']}: {known}", f"adapter merged ({told['how']}): {', '.join(parts)}"])
+    if node["started"] is not None:
+        runs = ", ".join(run[:12] for run in node["started"]["runs"])
+        lines = [*lines, f"its adapter began with {'the mean of those of ' if ',' in runs else 'that of '}{runs}"]
     if node["newest"] is None:
         return "\n".join([*lines, f"{node['recipe']}: {known}"])
     lines.append(f"{known}: {node['new']} new, {node['replayed']} replayed in each of {node['epochs']} epochs")

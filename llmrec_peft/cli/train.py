@@ -37,6 +37,23 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that exists; what is no run is never replaced.")
     ] = False,
+    start_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--start-from",
+            metavar="RUN",
+            help="Begin with the adapter of a run on the same base, instead of a fresh one; of several, with their"
+            " mean. May be repeated.",
+        ),
+    ] = None,
+    start_nearest: Annotated[
+        int | None,
+        typer.Option(
+            "--start-nearest",
+            metavar="N",
+            help="Of these runs, take the N whose items' texts are nearest to the items here.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout.")] = False,
     quiet: parameters.Quiet = False,
 ) -> None:
@@ -48,6 +65,7 @@ def train(
       llmrec train movies --data demo
       llmrec train movies --data data/ml-100k --set seed=7 --out runs/films
       llmrec train --resume --out runs/films
+      llmrec train movies --data data/new-shop --start-from runs/films
     """
     changes: dict[str, Any] = {} if data is None else {"data.path": data}
     if recipe is None or (resume and out is None and _is_run(recipe)):
@@ -58,15 +76,20 @@ def train(
 
     require_possible(resolved)  # before torch is imported: an impossible pair is said at once
 
+    from llmrec_peft.experiment.starting import AskedStart
     from llmrec_peft.workflows.train import train as train_recipe
 
+    given = start_from or start_nearest is not None
+    start = AskedStart(tuple(start_from or ()), start_nearest) if given else None
     try:
-        metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet)
+        metrics = train_recipe(resolved, run, resume=resume, overwrite=overwrite, show=not quiet, start_from=start)
     except KeyboardInterrupt:
         if not Workspace(run, "training").resumable:
             raise
         more = " --overwrite" if run.exists() else ""
-        command = f"llmrec train --resume{more} --out {shlex.quote(str(run))}"
+        begun = "".join(f" --start-from {shlex.quote(str(one))}" for one in start_from or ())
+        begun += "" if start_nearest is None else f" --start-nearest {start_nearest}"
+        command = f"llmrec train --resume{more} --out {shlex.quote(str(run))}{begun}"
         raise InterruptedTrainingError(f"{command} goes on from the last checkpoint") from None
     if int(os.environ.get("RANK", "0")) > 0:
         return  # the first of several processes reports

@@ -104,18 +104,15 @@ class OpenedRun:
         accelerator.init_trackers("llmrec-peft", config={"recipe": experiment.recipe.to_yaml()})
         return replace(self, earlier_seconds=earlier)
 
-    def read_texts(self, start: Path | None = None) -> tuple[Experiment, Texts]:
+    def read_texts(self) -> tuple[Experiment, Texts]:
         """Encode all texts with the untuned model.
-
-        Args:
-            start: Folder of the adapter with which the recipe's begins; None for a fresh one.
 
         Raises:
             InputError: When a prompt cannot be made to fit.
         """
         experiment = self.experiment
         read = (experiment.prepared, experiment.recipe, experiment.folder, experiment.progress)
-        texts = Texts(self.backbone, *read, self.shared, start)
+        texts = Texts(self.backbone, *read, self.shared)
         return replace(self.experiment, texts=texts), texts
 
     @property

@@ -96,5 +96,5 @@ def nested(reports: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     found: dict[str, Any] = {name: reports[name] for name in OURS if name in reports}
     found["baselines"] = {name: reports[name] for name in rows.baselines}
     if rows.ablations:
-        found["ablations"] = {name: reports[name] for name in rows.ablations}
+        found["ablations"] = {name: reports[name] for name in rows.ablations if name in reports}
     return found

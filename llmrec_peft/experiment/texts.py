@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -20,13 +20,12 @@ from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.backbone.row_pool import RowPool
-from llmrec_peft.backbone.shared import SharedBase, view_of
+from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.backbone.tokenizer import unknown_id
 from llmrec_peft.backbone.vector_table import VectorTable
 from llmrec_peft.data.prompts import Written
 from llmrec_peft.data.tokens import TokenTable
-from llmrec_peft.errors import NotFiniteError
-from llmrec_peft.experiment.adapter_start import start_tensors
+from llmrec_peft.errors import InputError, NotFiniteError
 from llmrec_peft.experiment.alike import most_alike
 from llmrec_peft.experiment.prepare import Prepared
 from llmrec_peft.model import TextPlan, plan_texts
@@ -60,7 +59,6 @@ class Texts:
         folder: Path | None = None,
         progress: Progress = SILENT,
         shared: SharedBase | None = None,
-        start: Path | None = None,
     ) -> None:
         """Tokenize all texts and encode them with the untuned model.
 
@@ -71,7 +69,6 @@ class Texts:
             folder: Where vectors are stored if they are many, see `llmrec_peft.backbone.vector_table.room`.
             progress: Where the encoding is shown.
             shared: What other trainings of the process computed with the same base.
-            start: Folder of the adapter with which that of the recipe begins; None for a fresh one.
 
         Raises:
             InputError: When a prompt cannot be made to fit, or a text's vector is not finite.
@@ -91,7 +88,6 @@ class Texts:
         self._frozen = frozen
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(backbone)
         self._shared = shared
-        self._begins_with = None if start is None else (start, view_of(backbone))
         self._plain = self._encoded(backbone.model, lowest, None if shared is None else shared.vectors)
         self._by_lowest = {lowest: self._plain}
         states = None if shared is None else shared.states(lowest)
@@ -103,6 +99,24 @@ class Texts:
         self.method: AdapterMethod[Any] | None = None
         self._tuned: EncodedTexts | None = None
         self._start: dict[str, Tensor] = {}
+        self._begin: Mapping[str, Tensor] | None = None
+        self.parts: Mapping[str, Tensor] = {}
+
+    def begin_with(self, parameters: Mapping[str, Tensor], parts: Mapping[str, Tensor] | None = None) -> None:
+        """Let the recipe's adapter begin with these parameters instead of fresh ones.
+
+        Args:
+            parameters: Result of `llmrec_peft.experiment.starting.beginning`.
+            parts: Trained parts of a model that begin with these tensors, where they have the same shape.
+        """
+        self._begin, self.parts = parameters, parts or {}
+
+    def frozen(self, texts: Sequence[str], length: int) -> Tensor:
+        """Encode other texts with the untuned model, before an adapter is attached, float32 [n, width]."""
+        tokens = self.reader.tokenized(texts, length)
+        encoder = self.reader.encoder(self.backbone.model, self._frozen)
+        with EncodedTexts(encoder, tokens).fixed() as vectors:
+            return vectors.part(0, len(texts))
 
     def _require_finite(self, prepared: Prepared) -> None:
         """Refuse vectors that are not finite: the base overflows on a text, or its weights are broken."""
@@ -220,7 +234,7 @@ class Texts:
             torch.manual_seed(recipe.seed)
             if recipe.training.gradient_checkpointing:
                 self.backbone.enable_gradient_checkpointing()
-            tuned = self._encoded(method.attach(self.backbone), lowest)
+            tuned = self._encoded(self._attached(method), lowest)
             tuned.encoder.to(self.backbone.device)
             tuned.encoder.eval()
             tuned.share_trunk(self._plain)
@@ -230,8 +244,6 @@ class Texts:
                 tuned.mixed = shared.mixed
             self.method, self._tuned = method, tuned
             self._start = {n: p.detach().clone() for n, p in tuned.encoder.named_parameters() if p.requires_grad}
-            if self._begins_with is not None:
-                self._start = start_tensors(*self._begins_with, recipe, self._start)
         method.reset(self._tuned.encoder.model)
         with torch.no_grad():
             for parameter_name, parameter in self._tuned.encoder.named_parameters():
@@ -239,6 +251,26 @@ class Texts:
                     parameter.copy_(self._start[parameter_name])
         self._tuned.remember(self.untuned if recipe.training.other_texts == "stored" else None)
         return self._tuned
+
+    def _attached(self, method: AdapterMethod[Any]) -> torch.nn.Module:
+        """Attach a fresh adapter, filled with what it is to begin with.
+
+        Raises:
+            InputError: If that does not fit.
+        """
+        model = method.attach(self.backbone)
+        if self._begin is not None:
+            own = {name: one for name, one in model.named_parameters() if one.requires_grad}
+            if {name: one.shape for name, one in own.items()} != {name: t.shape for name, t in self._begin.items()}:
+                self.backbone.detach()
+                raise InputError(
+                    f"--start-from: a {self._recipe.adapter.method} adapter with these options is trained in another"
+                    " form than it is saved in, so it cannot begin with a saved one"
+                )
+            with torch.no_grad():
+                for name, parameter in own.items():
+                    parameter.copy_(self._begin[name])
+        return model
 
     def tuned_by(self, recipe: Recipe) -> Texts:
         """Return the same tokens and untuned vectors for a recipe with another adapter; what was attached is removed.
@@ -248,7 +280,7 @@ class Texts:
         """
         self.backbone.detach()
         other = copy(self)
-        other._recipe, other.method, other._tuned, other._start = recipe, None, None, {}
+        other._recipe, other.method, other._tuned, other._start, other._begin = recipe, None, None, {}, None
         lowest = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config).lowest_layer(self.backbone)
         if lowest not in self._by_lowest:
             self._by_lowest[lowest] = self._encoded(self.backbone.model, lowest)

@@ -130,7 +130,8 @@ class HeadReport(_Read):
     recommended: Recommended = Recommended()
     """What is recommended to answer, and why."""
     before: Name = "frozen"
-    """What ``before`` is: the untuned model (``frozen``), or the run that was updated (``run``)."""
+    """What ``before`` is: the untuned model (``frozen``), the run that was updated (``run``), or the first of runs that
+    were merged (``unmerged``)."""
 
 
 class _Training(_Read):

@@ -42,8 +42,6 @@ from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
 SIGNAL_NAMES = "signal_names"
 """Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
-PRECISION = "precision"
-"""Key in the header of ``item_vectors.safetensors`` for what was compared to choose their number format, as JSON."""
 VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
 SEEN = "seen.safetensors"
 SLACK_BYTES, BYTES_OF_ROW = 256 << 20, 256 << 10

@@ -21,7 +21,6 @@ from llmrec_peft.artifact.tables import ItemTable, write_items, write_users
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.backbone.tensor_files import write_tensors
-from llmrec_peft.backbone.tensor_stream import write_matrices
 from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
@@ -33,10 +32,10 @@ from llmrec_peft.run.canary import evaluating, write_scores
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
-from llmrec_peft.run.read_tenant import PRECISION, SIGNAL_NAMES, read_tenant
+from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
 from llmrec_peft.run.tenant import Tenant, catalogue_of
 from llmrec_peft.run.tuned_model import TunedModel
-from llmrec_peft.run.vector_precision import rounded, stored_precision
+from llmrec_peft.run.vector_precision import write_vectors
 from llmrec_peft.run.vectors import ItemVectors, UserVectors, item_vectors, user_vectors
 
 if TYPE_CHECKING:
@@ -275,14 +274,7 @@ class Recommender(AttachedRuns):
         write_catalogue(folder / CATALOGUE, tenant.vocabulary, tenant.items)
         write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
         with evaluating(model):
-            precision = stored_precision(tenant)
-        tenant = rounded(tenant, precision)
-        vectors = tenant.catalogue.vectors
-        stored = {} if vectors is None else {"text": [torch.zeros_like(vectors[:1]), vectors]}
-        if tenant.user_vectors is not None:
-            stored["user"] = [tenant.user_vectors]
-        told = {PRECISION: json.dumps(precision.plain())} if "text" in stored else None
-        write_matrices(folder / "item_vectors.safetensors", stored, told)
+            tenant = write_vectors(folder / "item_vectors.safetensors", tenant)
         write_scores(folder, tenant)
         write_seen(folder / "seen.safetensors", seen, tenant.vocabulary.num_users)
         if tenant.users:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from llmrec_peft.backbone.tensor_stream import write_matrices
+
 if TYPE_CHECKING:
     from llmrec_peft.run.tenant import Tenant
 
+T = TypeVar("T", bound="Tenant")
+PRECISION = "precision"
+"""Key in the header of ``item_vectors.safetensors`` for what was compared to choose their number format, as JSON."""
 USERS, BEST = 200, 10
 """Users whose best items are compared, and how many of each."""
 LEAST_BYTES = 1 << 20
@@ -72,9 +79,29 @@ def shares_memory(side: Tensor | None, vectors: Tensor | None) -> bool:
     return side is not None and vectors is not None and side.data_ptr() == vectors.data_ptr()
 
 
-def rounded(tenant: Tenant, precision: Precision) -> Tenant:
+def rounded(tenant: T, precision: Precision) -> T:
     """Return the run with its vectors as they will be read again."""
     vectors = tenant.catalogue.vectors
     if precision.stored == "fp32" or vectors is None:
         return tenant
     return tenant.with_vectors(vectors.to(torch.bfloat16))
+
+
+def write_vectors(path: Path, tenant: T) -> T:
+    """Write the vectors of a run's texts, those of items in the precision that their best items allow.
+
+    Args:
+        path: File to write.
+        tenant: A finished run, in evaluation.
+
+    Returns:
+        The run with its vectors as they will be read again.
+    """
+    precision = stored_precision(tenant)
+    tenant = rounded(tenant, precision)
+    vectors = tenant.catalogue.vectors
+    stored = {} if vectors is None else {"text": [torch.zeros_like(vectors[:1]), vectors]}
+    if tenant.user_vectors is not None:
+        stored["user"] = [tenant.user_vectors]
+    write_matrices(path, stored, {PRECISION: json.dumps(precision.plain())} if "text" in stored else None)
+    return tenant

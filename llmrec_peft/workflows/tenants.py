@@ -18,19 +18,7 @@ from llmrec_peft.recipe import Recipe
 
 if TYPE_CHECKING:
     from llmrec_peft.data.dataset import RecDataset
-
-
-@dataclass(frozen=True)
-class TenantStart:
-    """What a tenant's adapter begins with.
-
-    Attributes:
-        folder: Folder of a run or of an adapter's two files, of the recipe's own method and options on the same base.
-        reason: One line for reports: why this one.
-    """
-
-    folder: Path
-    reason: str = ""
+    from llmrec_peft.experiment.starting import AskedStart
 
 
 @dataclass(frozen=True)
@@ -42,14 +30,14 @@ class Tenant:
         recipe: What is trained, with the place of its data.
         value: The value of the column that it was divided by; None where it has a folder of its own.
         dataset: Its data, if they are in memory; else the recipe's reader reads them.
-        start: What its adapter begins with; None for a fresh one.
+        start_from: Finished runs with whose adapters its own begins; None for a fresh one.
     """
 
     name: str
     recipe: Recipe
     value: str | None = None
     dataset: RecDataset | None = None
-    start: TenantStart | None = None
+    start_from: AskedStart | None = None
 
 
 def tenants_of_folders(recipe: Recipe, patterns: Sequence[str]) -> list[Tenant]:

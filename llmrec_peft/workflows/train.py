@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.hardware import hardware, versions
+from llmrec_peft.artifact.lineage import FILE as LINEAGE
+from llmrec_peft.artifact.lineage import write_lineage
 from llmrec_peft.backbone.shared import SharedBase
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.experiment.about_run import data_report, parameter_counts, protocol_of
-from llmrec_peft.experiment.adapter_start import start_digest
 from llmrec_peft.experiment.baselines import baselines_of
 from llmrec_peft.experiment.decisions import Decision
 from llmrec_peft.experiment.experiment import Experiment, OpenedRun, open_run
@@ -24,6 +25,7 @@ from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.prepared import Prepared
 from llmrec_peft.experiment.recommendation import by_validation, held_against_baseline
 from llmrec_peft.experiment.staging import recommender_of, stage
+from llmrec_peft.experiment.starting import AskedStart, Start, begun, require_start_of
 from llmrec_peft.experiment.texts import Texts
 from llmrec_peft.experiment.training_folder import held_for_training, publish, refuse_occupied, training_folder
 from llmrec_peft.experiment.what_answers import decider_of, served_blend
@@ -46,7 +48,7 @@ def train(
     dataset: RecDataset | None = None,
     shared: SharedBase | None = None,
     progress: Progress | None = None,
-    start: Path | None = None,
+    start_from: AskedStart | None = None,
 ) -> dict[str, Any]:
     """Train a recipe and leave a run folder.
 
@@ -62,7 +64,7 @@ def train(
         dataset: The data, if it is in memory; else the recipe's reader reads it.
         shared: The base model, and what other trainings of the process computed with it; by default it is loaded.
         progress: Where to report to, in the place of what `show` says.
-        start: Folder of the adapter with which the recipe's begins; by default it is fresh.
+        start_from: Finished runs with whose adapters this one begins; None for a fresh one.
 
     Returns:
         The run's metrics, as in ``metrics.json``.
@@ -75,17 +77,20 @@ def train(
     progress = Progress(show) if progress is None else progress
     writes = is_writing(recipe)
     recipe = recipe.unserved()
+    if writes and start_from is not None:
+        raise InputError("--start-from: a writer's adapter begins anew")
     as_trained = as_written(recipe) if writes else recipe
     finished = refuse_occupied(run, resume, overwrite, as_trained, lambda asked: prepare(asked, dataset).recipe)
     if finished is not None:
         if dataset is not None:
             _require_data_of(run, finished, prepare(as_trained, dataset))
+        require_start_of(run, finished, start_from)
         progress.note(f"{run} is finished; nothing to resume")
         return finished
     with held_for_training(run, resume, overwrite):
         if writes:
             return train_writer(recipe, run, resume, overwrite, progress, dataset)
-        return _train(recipe, run, resume, overwrite, progress, dataset, shared, start)
+        return _train(recipe, run, resume, overwrite, progress, dataset, shared, start_from)
 
 
 def _require_data_of(run: Path, finished: dict[str, Any], prepared: Prepared) -> None:
@@ -132,16 +137,21 @@ def _train(
     progress: Progress,
     dataset: RecDataset | None,
     shared: SharedBase | None,
-    start: Path | None,
+    asked: AskedStart | None,
 ) -> dict[str, Any]:
     """Check everything that can be checked, claim the hidden folder, fit, report, publish."""
     for part in recipe.evaluation.ablations:
         without(recipe, part)
+    start = None if asked is None else Start.read(asked, recipe)
     opened = open_run(recipe, training_folder(run), progress, dataset, shared)
+    if start is not None:
+        start.require_base(opened.backbone, opened.experiment.recipe)
     _introduce(opened)
-    opened = opened.claimed(run, recipe, resume, None if start is None else start_digest(start))
+    opened = opened.claimed(run, recipe, resume, None if start is None else start.digest)
     clock = time.monotonic()
-    experiment, texts = opened.read_texts(start)
+    experiment, texts = opened.read_texts()
+    if start is not None:
+        start = begun(start, texts, experiment.recipe)
     encoding = time.monotonic() - clock
     for line in texts.notes:
         experiment.progress.note(line)
@@ -155,7 +165,12 @@ def _train(
     metrics["versions"] = versions()
     metrics["hardware"] = {**hardware(str(accelerator.device)), "processes": accelerator.num_processes}
 
+    if start is not None:
+        metrics["start"] = start.plain().model_dump(mode="json")
+
     def published() -> None:
+        if start is not None:
+            write_lineage(experiment.folder / "artifact" / LINEAGE, start.lineage(experiment.prepared))
         keep_predictions(experiment.folder / "artifact", fits.heads, experiment.prepared)
         publish(run, overwrite, experiment.recipe, metrics, base)
 

@@ -51,7 +51,6 @@ class TenantResult:
         recommended: What is recommended, in one sentence.
         seconds: Time spent on this tenant alone.
         notes: What is to be said of its data, one line each.
-        started_from: What its adapter began with; empty for a fresh one.
     """
 
     name: str
@@ -65,7 +64,6 @@ class TenantResult:
     recommended: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
-    started_from: str = ""
 
 
 def train_tenants(
@@ -170,7 +168,6 @@ def _trained(
 ) -> TenantResult:
     """Train one tenant, and tell an error as a result."""
     started, finished = time.monotonic(), resume and not overwrite and is_file(out / tenant.name / MANIFEST)
-    begun = "" if tenant.start is None else f"{tenant.start.folder.name}: {tenant.start.reason}".rstrip(": ")
     try:
         metrics = train(
             tenant.recipe,
@@ -180,17 +177,16 @@ def _trained(
             progress=progress,
             dataset=tenant.dataset,
             shared=base,
-            start=None if tenant.start is None else tenant.start.folder,
+            start_from=tenant.start_from,
         )
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this tenant's
         why = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {reason_of(error)}"
-        return TenantResult(tenant.name, tenant.value, "failed", why, seconds=_since(started), started_from=begun)
+        return TenantResult(tenant.name, tenant.value, "failed", why, seconds=_since(started))
     return TenantResult(
         tenant.name,
         tenant.value,
         "finished" if finished else "trained",
         seconds=_since(started),
-        started_from=begun,
         **_figures(metrics),
     )
 

@@ -14,10 +14,11 @@ from movielens_files import write_movielens
 from safetensors.torch import load_file
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.starting import AskedStart
 from llmrec_peft.recipe import Recipe, load_recipe
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.workflows import train_tenants as room
-from llmrec_peft.workflows.tenants import Tenant, TenantStart, chosen, tenants_of_column, tenants_of_folders
+from llmrec_peft.workflows.tenants import Tenant, chosen, tenants_of_column, tenants_of_folders
 from llmrec_peft.workflows.train import train
 from llmrec_peft.workflows.train_tenants import SUMMARY, TenantResult, train_tenants
 
@@ -215,10 +216,9 @@ def test_an_adapter_begins_with_another_run_s(trained: tuple[Path, Path], tiny_b
     given = trained[0] / "large"
     data = json.loads((given / "metrics.json").read_text(encoding="utf-8"))["data"]["digest"]
     path = Path(str(Recommender.from_pretrained(trained[0] / "small").recipe.data.path))
-    start = TenantStart(given, "the largest")
-    one = Tenant("begun", recipe.changed({"data.path": str(path)}), start=start)
+    one = Tenant("begun", recipe.changed({"data.path": str(path)}), start_from=AskedStart((given,)))
     results = train_tenants([one], tmp_path / "runs")
-    assert results[0].started_from == "large: the largest", results[0].reason
+    assert results[0].status == "trained", results[0].reason
     ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "runs" / "begun", given))
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor)
