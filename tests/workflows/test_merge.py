@@ -88,8 +88,9 @@ def test_merged_run_differs_in_adapter_and_vectors_alone(pair: list[Path], tmp_p
     assert own.files.keys() == first.files.keys()
     assert changed == {
         "adapter_config.json", "adapter_model.safetensors", "item_vectors.safetensors", "recipe.yaml",
+        "item_matrix.safetensors", "canary.safetensors",
     }  # fmt: skip
-    assert own.private["seen.parquet"] == first.private["seen.parquet"]
+    assert own.private["seen.safetensors"] == first.private["seen.safetensors"]
     merged = Recommender.from_pretrained(tmp_path / "mean")
     texts = list(merged.tenant.items.texts[:3])
     assert torch.allclose(merged.encode(texts), vectors(tmp_path / "mean")[1:4], atol=1e-5)
@@ -138,10 +139,10 @@ def test_run_without_its_data_is_merged_without_figures(pair: list[Path], tmp_pa
 
 def test_run_without_private_files_is_merged_without_them(pair: list[Path], tmp_path: Path) -> None:
     shutil.copytree(pair[0], tmp_path / "public")
-    for name in ("seen.parquet", "trained.safetensors", "predictions.parquet"):
+    for name in ("seen.safetensors", "trained.safetensors", "predictions.parquet"):
         (tmp_path / "public" / name).unlink()
     merge([tmp_path / "public", pair[1]], tmp_path / "mean", QUIET)
-    assert not (tmp_path / "mean" / "seen.parquet").exists()
+    assert not (tmp_path / "mean" / "seen.safetensors").exists()
     assert not (tmp_path / "mean" / "trained.safetensors").exists()
 
 
