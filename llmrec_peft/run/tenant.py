@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.model.catalogue_scores import CatalogueScores
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.best_items import BestItems, Ranked, best
-from llmrec_peft.run.canary import Canary
 from llmrec_peft.run.candidates import CELLS, Candidates, finite
 from llmrec_peft.run.catalogue import Catalogue, Recommendations, ScoredItem
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
@@ -261,6 +260,13 @@ class Tenant:
         return Recommendations(user_id, "popularity" if user == UNKNOWN else "personal", chosen)
 
 
+class RecordedScores(Protocol):
+    """Scores that a run gave when it was written, see `llmrec_peft.run.canary.Canary`."""
+
+    def require(self, tenant: LoadedTenant) -> None:
+        """Refuse a run that gives other scores now."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LoadedTenant(Tenant):
     """A run that was read from its folder, so that it can be verified and its texts encoded.
@@ -277,7 +283,7 @@ class LoadedTenant(Tenant):
     manifest: Manifest
     adapter: TenantAdapter
     base: LanguageModel
-    canary: Canary | None = None
+    canary: RecordedScores | None = None
 
     @property
     def sealed(self) -> SealedFolder:
