@@ -92,6 +92,7 @@ class MixedTraining:
         self._host: MixedHost | None = None
         self._sites: WeakKeyDictionary[TextEncoder, dict[str, nn.Module] | None] = WeakKeyDictionary()
         self._tried: WeakSet[TextEncoder] = WeakSet()
+        self._drawing_ones: WeakSet[TextEncoder] = WeakSet()
         self._pending: WeakKeyDictionary[TextEncoder, list[tuple[Tensor, Tensor]]] = WeakKeyDictionary()
         self.passes = 0
         """Passes that were shared by at least two trainings."""
@@ -195,7 +196,7 @@ class MixedTraining:
         ids, mask = (tensor.to(encoder.device) for tensor in request.tokens.padded(rows, chunk.width))
         sites = self._sites[encoder]
         assert sites is not None  # noqa: S101 - who has none encodes apart
-        draws = random is not None and any(_draws(module) for module in sites.values())
+        draws = random is not None and encoder in self._drawing_ones
         return Part(
             encoder,
             chunk,
@@ -234,6 +235,11 @@ class MixedTraining:
             assert self._host is not None  # noqa: S101 - `take` made it
             ours = self._host.vectors([part, part])[1]
             alone = encoder.encode(request.tokens, request.rows[chunk.at], request.trunk)
+            encoder.train()
+            before = _generators(encoder.device)
+            encoder.encode(request.tokens, request.rows[chunk.at], request.trunk)
+            if any(not torch.equal(*pair) for pair in zip(before, _generators(encoder.device), strict=True)):
+                self._drawing_ones.add(encoder)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
             return False
         finally:
@@ -246,7 +252,7 @@ class MixedTraining:
         return both_finite and bool(apart <= allowed)
 
 
-def _draws(module: nn.Module) -> bool:
-    """Whether a module draws at random now."""
-    dropouts = (one for one in module.modules() if isinstance(one, nn.Dropout))
-    return any(one.training and one.p > 0.0 for one in dropouts)
+def _generators(device: torch.device) -> list[Tensor]:
+    """Return the states of the generators from which modules draw."""
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
