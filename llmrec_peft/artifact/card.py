@@ -62,7 +62,8 @@ Seed {{ m.seed }}; {{ m.training.epochs }} epochs
 `{{ m.merge.runs[0][:16] }}`
 {%- elif m.before is defined %} on newer data, from run `{{ m["update"]["parent"][:16] }}`; test is the newest window
 {%- else %}, chosen on validation{% endif %};
-trained in {{ "%.0f"|format(m.seconds.train) }} s
+{% if m.merge is defined %}merged{% else %}trained in {{ "%.0f"|format(m.seconds.train) }} s{% endif %}
+
 on {{ m.hardware.cuda or m.hardware.processor }}.
 
 ## Use

@@ -210,10 +210,11 @@ def require_start_of(run: Path, finished: dict[str, Any], start: AskedStart | No
     Raises:
         InputError: If it did.
     """
-    began = dict(finished.get("start") or {}).get("runs", [])
+    told = finished.get("start")
+    began = told.get("runs", []) if isinstance(told, dict) else []
     asked = [] if start is None else [read_manifest(folder, verify=False).digest for folder in start.runs]
     chosen = start is not None and start.nearest is not None
-    if began != asked and not (chosen and began and set(began) <= set(asked)):
+    if began != asked and not (chosen and began and all(one in asked for one in began)):
         raise InputError(
             f"{shown(run)} is finished, and its adapter began otherwise (--start-from): --overwrite trains it anew,"
             " --out names another folder"

@@ -40,7 +40,7 @@ def evaluate(run: Path, data: str | None = None, dataset: RecDataset | None = No
             f"{run} was updated: its test part is the newest window of the data that it was updated with, of which no"
             " recipe tells; llmrec lineage shows its figures, llmrec compare reads its predictions"
         )
-    if "merge" in report and not dict(report.get("test") or {}).get("after"):
+    if "merge" in report and isinstance(report.get("test"), dict) and not report["test"].get("after"):
         raise InputError(f"{run} stores no figures: its data were not there when it was merged")
     digest, figures = _told(report, recommender.model.heads, run)
     recipe = recommender.recipe if data is None else recommender.recipe.changed({"data.path": data})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,24 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.folder import require_free, whole_folder
-from llmrec_peft.artifact.hardware import versions
+from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.artifact.lineage import FILE as LINEAGE
-from llmrec_peft.artifact.lineage import Merged, write_lineage
+from llmrec_peft.artifact.lineage import Lineage, Merged, write_lineage
 from llmrec_peft.artifact.manifest import make_manifest, write_json
 from llmrec_peft.backbone.combination import Combination
 from llmrec_peft.data.dataset import RecDataset
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.protocol import outcome_of
+from llmrec_peft.experiment.about_run import protocol_of
 from llmrec_peft.experiment.head_outcomes import HeadOutcomes
 from llmrec_peft.experiment.keep_predictions import keep_predictions
 from llmrec_peft.experiment.merging import lineage_of_run, write_with_adapter
 from llmrec_peft.experiment.prepare import prepare
 from llmrec_peft.experiment.run_adapters import AdapterOfRun, read_adapters, require_like, saved_adapters
 from llmrec_peft.identity import __version__
+from llmrec_peft.page.run_report import read_run
 from llmrec_peft.progress import Progress
 from llmrec_peft.run.language_model import TenantAdapter
 from llmrec_peft.run.other_adapter import require_encodable, with_adapter
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
@@ -87,6 +91,7 @@ def merge(
         raise InputError("merge: name two runs or more")
     how = Combination.checked(len(runs), asked.weights, asked.how, asked.density, asked.seed)
     require_free(out, asked.overwrite)
+    started = time.monotonic()
     parents, progress = read_adapters(runs), Progress(asked.show)
     first = parents[0]
     for parent in parents:
@@ -98,7 +103,7 @@ def merge(
         with tenant.base.bare() as backbone, saved_adapters(parents, backbone) as saved:
             recipe, method = _recipe_of(parents, tenant.recipe, asked.rank, backbone)
             method.combine(saved, how, backbone, folder)
-            parameters = method.parameter_count(backbone.shapes)
+            made, parameters = _made(backbone, recipe), method.parameter_count(backbone.shapes)
         merged = write_with_adapter(folder, first, tenant, recipe)
         prepared = _data_of(first, recipe, asked.data, dataset, progress)
         told = Merged(
@@ -110,17 +115,35 @@ def merge(
             rank=int(recipe.adapter.config.rank),  # type: ignore[attr-defined] # low-rank methods alone are combined
         )
         heads = None if prepared is None else _outcomes(prepared, tenant, merged, parents)
-        metrics = _metrics(first, recipe, heads, told, parameters)
+        made["seconds"] = {"train": 0.0, "total": round(time.monotonic() - started, 3)}
+        metrics = _metrics(first, recipe, heads, told, made, parameters)
         if heads is not None and prepared is not None:
             keep_predictions(folder, heads, prepared)
-        step = lineage_of_run(first).steps[-1].model_copy(update={"digest": None, "merged": told})
-        step = step.model_copy(update={"new": 0, "replayed": 0, "epochs": 0, "newest": None, "old": None})
-        write_lineage(folder / LINEAGE, lineage_of_run(first).followed_by(first.manifest.digest, step))
+        write_lineage(folder / LINEAGE, _lineage(first, told))
         write_json(folder / "metrics.json", metrics)
         manifest = make_manifest(folder, first.manifest.base, __version__)
         write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
         (folder / "README.md").write_text(model_card(recipe, metrics), encoding="utf-8")
     return metrics
+
+
+def _lineage(first: AdapterOfRun, told: Merged) -> Lineage:
+    """Return the lineage of the merged run: that of the first one, followed by it."""
+    before = lineage_of_run(first)
+    nothing = {"new": 0, "replayed": 0, "epochs": 0, "newest": None, "old": None, "forced": False, "started": None}
+    step = before.steps[-1].model_copy(update={**nothing, "digest": None, "merged": told})
+    return before.followed_by(first.manifest.digest, step)
+
+
+def _made(backbone: Backbone, recipe: Recipe) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the base and of this machine."""
+    return {
+        "base": backbone.identity.plain(),
+        "texts": backbone.reads(recipe.backbone).plain(),
+        "versions": versions(),
+        "hardware": {**hardware(str(backbone.device)), "processes": 1},
+        "peak_memory_mb": {"rss": round(peak_rss_mb(), 1), "cuda": peak_cuda_mb()},
+    }
 
 
 def _recipe_of(
@@ -151,7 +174,8 @@ def _data_of(
                 f"{first.folder} was updated: its test part is the newest window, of which no recipe tells"
             )
         prepared = prepare(recipe if data is None else recipe.changed({"data.path": data}), dataset)
-        if prepared.digest != dict(report.get("data") or {}).get("digest"):
+        told = report.get("data")
+        if not isinstance(told, dict) or prepared.digest != told.get("digest"):
             raise InputError(f"the data are not what {first.folder} was trained on: their digest differs")
     except InputError as error:
         if data is not None:
@@ -192,27 +216,41 @@ def _metrics(
     recipe: Recipe,
     heads: Mapping[str, HeadOutcomes] | None,
     told: Merged,
+    made: Mapping[str, Any],
     parameters: int,
 ) -> dict[str, Any]:
-    """Report a merge in the layout of a training's ``metrics.json``."""
-    report = first.sealed.report()
+    """Report a merge in the layout of a training's ``metrics.json``.
+
+    Args:
+        first: The first run, whose report may be a stranger's.
+        recipe: Recipe of the merged run.
+        heads: What was predicted; None where its data are not there.
+        told: What was merged.
+        made: Fields that are of this machine and base.
+        parameters: Parameters of the merged adapter.
+
+    Raises:
+        InputError: If the first run's report is not what a run writes.
+    """
+    facts = read_run(first.folder).report
+    digest = first.sealed.report()["data"].get("digest")  # a block of fields, or `read_run` had refused it
+    before = {name: facts.parameters.get(name, 0) for name in ("total", "trainable", "adapter")}
+    more = parameters - before["adapter"]
+    counts = {name: max(0, count + more) for name, count in before.items()}
     of_heads = {name: _head_report(recipe, name, heads) for name in recipe.reads.heads}
     primary, *others = of_heads
-    kept = ("protocol", "data", "base", "texts", "hardware", "training", "seconds", "peak_memory_mb")
-    counts = dict(report.get("parameters") or {})
-    frozen = int(counts.get("total", 0)) - int(counts.get("trainable", 0))
-    trained = int(counts.get("trainable", 0)) - int(counts.get("adapter", 0)) + parameters
-    counts |= {"adapter": parameters, "trainable": trained, "total": frozen + trained}
     return {
         "recipe": recipe.name,
         "head": primary,
         "seed": recipe.seed,
+        "protocol": protocol_of(recipe, str(recipe.reads.primary.task)),
         **of_heads[primary],
         **({"heads": {name: of_heads[name] for name in others}} if others else {}),
-        **{name: report[name] for name in kept if name in report},
-        "parameters": counts,
-        "versions": versions(),
+        "training": {"epochs": facts.training.epochs, "history": [], "refit": recipe.refits},
+        "data": {**facts.data.model_dump(mode="json"), "digest": str(digest)[:128]},
+        "parameters": {**facts.parameters, **counts},
         "merge": told.model_dump(mode="json"),
+        **made,
     }
 
 

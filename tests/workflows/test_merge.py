@@ -246,6 +246,15 @@ def test_adapter_that_was_changed_without_its_manifest_is_refused(pair: list[Pat
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
+@pytest.mark.parametrize("figures", ["[]", "{}", '{"data": 3}', '{"data": {"digest": "x", "name": "y"}}'])
+def test_report_of_another_shape_is_refused(pair: list[Path], tmp_path: Path, figures: str) -> None:
+    shutil.copytree(pair[0], tmp_path / "first")
+    (tmp_path / "first" / "metrics.json").write_text(figures, encoding="utf-8")
+    with pytest.raises(InputError, match=r"metrics\.json is not what a run writes"):
+        merge([resealed(tmp_path / "first"), pair[1]], tmp_path / "mean", QUIET)
+    assert not (tmp_path / "mean").exists()
+
+
 def test_trained_parts_of_another_adapter_are_refused(pair: list[Path], tmp_path: Path) -> None:
     first = tmp_path / "first"
     shutil.copytree(pair[0], first)
