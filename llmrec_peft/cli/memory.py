@@ -1,7 +1,8 @@
-"""`llmrec memory`: how much memory training takes, and whether that fits."""
+"""`llmrec memory`: how much memory training takes, or an engine with many tenants, and whether that fits."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +11,13 @@ from llmrec_peft.backbone.preflight import require_possible
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import TRAIN, Command, Renamed
 from llmrec_peft.cli.output import print_json, print_line, print_table
+from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.sizes import parse_memory, show_memory
 from llmrec_peft.recipe import load_recipe
 
 
 def memory(
-    recipe: parameters.Recipe,
+    recipe: Annotated[str | None, parameters.recipe_unless("--run")] = None,
     data: parameters.Data = None,
     overrides: parameters.Overrides = None,
     gpu: Annotated[
@@ -39,16 +41,46 @@ def memory(
             "--items", metavar="N", min=1, help="Number of items, where no data is given.", show_default="5000"
         ),
     ] = None,
+    tenants: Annotated[
+        int | None,
+        typer.Option(
+            "--tenants",
+            metavar="N",
+            min=1,
+            help="Serving instead of training: an engine with so many tenants.",
+            show_default=False,
+        ),
+    ] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", metavar="RUN", help="With --tenants: they are like this run; may be repeated."),
+    ] = None,
+    ram: Annotated[
+        str | None,
+        typer.Option(
+            "--ram", metavar="SIZE", help="With --tenants: the host's memory.", show_default="what this machine has"
+        ),
+    ] = None,
     as_json: parameters.Json = False,
 ) -> None:
     """Estimate how much memory training takes, without loading weights.
 
     Says it by part and phase, and which settings would need less. Exit code 1 where it does not fit.
+    With --tenants it says what an engine takes that serves so many, by tier.
 
     Examples:
       llmrec memory movies --data demo
       llmrec memory movies --set backbone.name=./llama-8b --gpu 12GB
+      llmrec memory movies --tenants 1000 --users 500 --items 2000 --ram 16GB
+      llmrec memory --run runs/books --tenants 1000
     """
+    if tenants is not None:
+        _hosting(recipe, data, overrides, gpu, ram, users, items, tenants, runs or [], as_json)
+        return
+    if runs or ram is not None:
+        raise InputError(f"{'--run' if runs else '--ram'} is for --tenants")
+    if recipe is None:
+        raise InputError("name a recipe, or --tenants and --run")
     given = None if gpu is None else parse_memory(gpu)
     resolved = load_recipe(recipe, overrides or [], {} if data is None else {"data.path": data})
     require_possible(resolved)  # before torch is imported: an impossible pair is said at once
@@ -64,6 +96,64 @@ def memory(
         _print(answer)
     if not answer["fits"]:
         raise typer.Exit(1)
+
+
+def _hosting(
+    recipe: str | None,
+    data: str | None,
+    overrides: list[str] | None,
+    gpu: str | None,
+    ram: str | None,
+    users: int | None,
+    items: int | None,
+    tenants: int,
+    runs: list[Path],
+    as_json: bool,
+) -> None:
+    """Say what an engine with many tenants takes."""
+    if (recipe is None) == (not runs):
+        raise InputError("--tenants takes a recipe or --run, one of them")
+    if runs and (data is not None or overrides or users is not None or items is not None):
+        raise InputError("--run says what its tenants are: --data, --set, --users and --items are for a recipe")
+    card = None if gpu is None else parse_memory(gpu)
+    host = None if ram is None else parse_memory(ram, "--ram")
+    changes = {} if data is None else {"data.path": data}
+    recipes = [] if recipe is None else [load_recipe(recipe, overrides or [], changes)]
+
+    from llmrec_peft.backbone.precision import best_device
+    from llmrec_peft.footprint.check import budget_here
+    from llmrec_peft.footprint.hosting import hosting
+
+    cuda = card is not None or best_device().type == "cuda"
+    if cuda and card is None:
+        card = budget_here(True)
+    host = budget_here(False) if host is None else host
+    answer = hosting(recipes, runs, tenants, cuda, card, host, users, items)
+    if as_json:
+        print_json(answer)
+    else:
+        _print_hosting(answer)
+    if not answer["fits"]:
+        raise typer.Exit(1)
+
+
+def _print_hosting(answer: dict[str, Any]) -> None:
+    for tier, parts in answer["tiers"].items():
+        rows = [[name, show_memory(size)] for name, size in parts.items() if size and name != "total"]
+        print_table(f"{tier}: {show_memory(parts['total'])}", ["part", "memory"], rows, [1])
+    names = {"adapter": "adapter", "private": "loaded version", "mapped": "mapped files", "disk": "sealed run"}
+    rows = [[said, show_memory(answer["per_tenant"][name])] for name, said in names.items()]
+    print_table("a tenant", ["part", "memory"], rows, [1])
+    print_line(
+        f"{show_memory(answer['mapped'])} of files are mapped; the system reads and drops their pages as it likes"
+    )
+    for line in answer["assumptions"]:
+        print_line(line)
+    for tier, count in answer["most"].items():
+        if count is not None:
+            budget = show_memory(answer["budgets"]["gpu" if tier == "accelerator" else "ram"])
+            print_line(f"{tier}: {budget} has room for {count:,} tenants")
+    print_line(f"{answer['tenants']:,} tenants {'fit' if answer['fits'] else 'do not fit'} in memory")
 
 
 def _print(answer: dict[str, Any]) -> None:

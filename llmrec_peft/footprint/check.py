@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from llmrec_peft.backbone.load import Backbone
     from llmrec_peft.footprint.rehearsal import Rehearsal
+    from llmrec_peft.model import RecModel
 
 _MOST = 5
 """Settings that are offered."""
@@ -55,7 +56,7 @@ def footprint_of(
         InputError: When the recipe is impossible, or its backbone's configuration cannot be found.
     """
     require_possible(recipe)
-    recipe, data = data_of(recipe, _folder(recipe), users, items)
+    recipe, data = data_of(recipe, backbone_folder(recipe), users, items)
     return _footprint(recipe, data, _on_cuda() if cuda is None else cuda)
 
 
@@ -70,7 +71,7 @@ def check(recipe: Recipe, budget: int, users: int | None, items: int | None, cud
         cuda: Whether the memory is a card's.
     """
     require_possible(recipe)
-    recipe, data = data_of(recipe, _folder(recipe), users, items)
+    recipe, data = data_of(recipe, backbone_folder(recipe), users, items)
     footprint = _footprint(recipe, data, cuda)
     fits = footprint.total <= budget
     settings = [] if fits else settings_that_fit(recipe, data, budget, cuda)
@@ -146,8 +147,8 @@ def _footprint(recipe: Recipe, data: WorkloadData, cuda: bool) -> Footprint:
     from llmrec_peft.footprint.rehearsal import bare_on_meta
 
     section = recipe.backbone
-    dtype, quantized = _dtype(section.precision, cuda), section.quantization != "none"
-    folder = _folder(recipe)
+    dtype, quantized = number_format(section.precision, cuda), section.quantization != "none"
+    folder = backbone_folder(recipe)
     backbone = bare_on_meta(folder, dtype, decided(section))
     if data.lengths[-1] > backbone.window:
         raise InputError(
@@ -190,13 +191,20 @@ def _rehearsed(recipe: Recipe, backbone: Any, work: Workload) -> Rehearsal:
     method = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
     section, training = recipe.backbone, recipe.training
     rows, length = work.largest
-    files = read_embedding_model(_folder(recipe))
+    files = read_embedding_model(backbone_folder(recipe))
     recompute = training.gradient_checkpointing
     return rehearse(backbone, method, section.quantization, recompute, rows, length, pooling_of(section, files))
 
 
 def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[int, int]:
     """Return the number of parameters of tables, and of projections and head, by building them."""
+    groups = model_of(recipe, data, backbone).parameter_groups()
+    count = {name: sum(p.numel() for _, p in members) for name, members in groups.items()}
+    return count["embeddings"], count["head"]
+
+
+def model_of(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> RecModel:
+    """Build the signals and heads that a recipe trains on such data, with the adapter and texts left out."""
     import torch
 
     from llmrec_peft.backbone.embedding_model import read_embedding_model
@@ -204,7 +212,7 @@ def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[in
     from llmrec_peft.model.build import build_heads, build_model, build_signals
     from llmrec_peft.model.contexts import DataFacts, LanguageFacts, training_contexts
 
-    files, prepared = read_embedding_model(_folder(recipe)), data.prepared
+    files, prepared = read_embedding_model(backbone_folder(recipe)), data.prepared
     width = files.dense[-1].outputs if files is not None and files.dense else backbone.width
     if prepared is None:  # everyone and everything once, liked and disliked in turn
         number = np.arange(max(data.users, data.items))
@@ -226,12 +234,10 @@ def _outside(recipe: Recipe, data: WorkloadData, backbone: Backbone) -> tuple[in
     contexts = training_contexts(recipe, facts, train, language)
     heads = build_heads(recipe, replace(contexts.head, labels=None))  # sizes count here, and labels may be made up
     signals = build_signals(recipe, contexts.signal)
-    groups = build_model(recipe, signals, heads).parameter_groups()
-    count = {name: sum(p.numel() for _, p in members) for name, members in groups.items()}
-    return count["embeddings"], count["head"]
+    return build_model(recipe, signals, heads)
 
 
-def _folder(recipe: Recipe) -> Path:
+def backbone_folder(recipe: Recipe) -> Path:
     """Return the folder of the backbone's ``config.json``; weights need not be there."""
     from llmrec_peft.backbone.locate import locate
 
@@ -249,7 +255,7 @@ def _folder(recipe: Recipe) -> Path:
     return locate(name, recipe.backbone.revision).folder
 
 
-def _dtype(precision: str, cuda: bool) -> torch.dtype:
+def number_format(precision: str, cuda: bool) -> torch.dtype:
     import torch
 
     from llmrec_peft.backbone.precision import resolve_precision
