@@ -124,10 +124,9 @@ def _of_recipe(
 def _of_runs(runs: Sequence[Path], cuda: bool) -> tuple[Recipe, Shared, list[TenantBytes], tuple[str, ...]]:
     recipes, each = [], []
     for run in runs:
-        recipe, found = of_run(run, 4)
-        itemsize = number_format(recipe.backbone.precision, cuda).itemsize
+        recipe, found = of_run(run, lambda recipe: number_format(recipe.backbone.precision, cuda).itemsize)
         recipes.append(recipe)
-        each.append(TenantBytes(found.adapter * itemsize // 4, found.private, found.mapped, found.disk))
+        each.append(found)
     names = {recipe.backbone.name for recipe in recipes}
     if len(names) > 1:
         raise InputError(f"--run: runs are of several backbones, {' and '.join(sorted(names)[:2])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +59,12 @@ class TenantBytes:
         return {"adapter": self.adapter, "private": self.private, "mapped": self.mapped, "disk": self.disk}
 
 
-def of_run(run: Path, itemsize: int) -> tuple[Recipe, TenantBytes]:
+def of_run(run: Path, itemsize: Callable[[Recipe], int]) -> tuple[Recipe, TenantBytes]:
     """Return a run's recipe and its bytes, from the sizes of its files; nothing is loaded.
 
     Args:
         run: Run folder.
-        itemsize: Bytes of a number of the base.
+        itemsize: Returns the bytes of a number of a recipe's base.
 
     Raises:
         InputError: If it is no run folder, or a file of it is missing.
@@ -77,7 +78,7 @@ def of_run(run: Path, itemsize: int) -> tuple[Recipe, TenantBytes]:
         stored = sum(tensor.end - tensor.begin for tensor in read_stored(run / FILES[1]).tensors.values())
     private = OBJECTS + sizes.get("users.parquet", 0)
     mapped = sum(sizes.get(name, 0) for name in MAPPED)
-    return recipe, TenantBytes(paged(recipe, stored // _FLOAT, itemsize), private, mapped, sum(sizes.values()))
+    return recipe, TenantBytes(paged(recipe, stored // _FLOAT, itemsize(recipe)), private, mapped, sum(sizes.values()))
 
 
 def paged(recipe: Recipe, numbers: int, itemsize: int) -> int:
