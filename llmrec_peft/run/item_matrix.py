@@ -66,14 +66,13 @@ def read_item_matrix(sealed: SealedFolder, items: int, room: int) -> Joined | No
     return Joined(tensors["vector"], tensors["offset"])
 
 
-def require_rows(stored: Joined, computed: Joined, rows: torch.Tensor, where: Path) -> None:
+def require_rows(stored: Joined, computed: Joined, rows: torch.Tensor) -> None:
     """Refuse a stored side of which some rows are not those that the run's signals give.
 
     Args:
         stored: The whole side.
         computed: What was computed for some rows.
         rows: These rows, int64 [n].
-        where: Run folder, for the message.
 
     Raises:
         InputError: If widths or numbers differ.
@@ -82,4 +81,4 @@ def require_rows(stored: Joined, computed: Joined, rows: torch.Tensor, where: Pa
     pairs.append((stored.offset[rows], computed.offset))
     for one, other in pairs:
         if one is None or other is None or one.shape != other.shape or not torch.allclose(one, other, CLOSE, CLOSE):
-            raise InputError(f"{where / FILE}: its rows are not those that the run's signals give")
+            raise InputError(f"{FILE}: its rows are not those that the run's signals give")

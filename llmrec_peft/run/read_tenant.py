@@ -242,14 +242,14 @@ def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
     model, side = tenant.model, tenant.catalogue.side
     users, rows = np.array([0, tenant.vocabulary.num_users - 1]), np.array([0, len(tenant.catalogue.ids) - 1])
     try:
+        if not tenant.encodes_to_score:
+            tenant.score(users, rows)
         if tenant.encodes_to_score or side is not None:  # a text of the pair's own takes the language model
             index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
             with torch.no_grad():
                 computed = model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
             if side is not None:
-                require_rows(side, computed, torch.from_numpy(rows), folder)
-        if not tenant.encodes_to_score:
-            tenant.score(users, rows)
+                require_rows(side, computed, torch.from_numpy(rows))
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
         raise InputError(f"{folder}: its files do not fit each other ({_first_line(error)})") from None
     except InputError as error:

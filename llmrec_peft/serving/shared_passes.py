@@ -36,16 +36,6 @@ ROUNDING = 2e-4
 _PASSES = 4
 """Passes of a turn: texts of like length share one, and a text waits for one turn at most before its own."""
 _CLOSED = "the engine is closed: it encodes no texts any more"
-_RUNNING: weakref.WeakKeyDictionary[threading.Thread, _Work] = weakref.WeakKeyDictionary()
-"""Threads that were started, with their work."""
-
-
-@atexit.register
-def _end_all() -> None:
-    """Let every thread end its pass before the interpreter ends: torch aborts the process otherwise."""
-    for thread, work in list(_RUNNING.items()):
-        work.stop()
-        thread.join()
 
 
 class SharedPasses:
@@ -123,10 +113,29 @@ class SharedPasses:
     def _started(self) -> threading.Thread:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work.run, name="llmrec-passes", daemon=True)
-                _RUNNING[self._thread] = self._work
+                self._thread = threading.Thread(target=_run, args=(self._work,), name="llmrec-passes", daemon=True)
                 self._thread.start()
             return self._thread
+
+
+_running: dict[threading.Thread, _Work] = {}
+"""Threads that encode, with what they do."""
+
+
+def _run(work: _Work) -> None:
+    _running[threading.current_thread()] = work
+    try:
+        work.run()
+    finally:
+        _running.pop(threading.current_thread(), None)
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all threads before the process ends, which aborts if one of them is in torch then."""
+    for thread, work in list(_running.items()):
+        work.stop()
+        thread.join()
 
 
 @dataclass(frozen=True)
