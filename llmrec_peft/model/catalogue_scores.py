@@ -62,7 +62,7 @@ class CatalogueScores:
         Args:
             model: Trained model, inside `RecModel.scoring` or without gradient.
             items: Rows of the signals' tables, int64 [C].
-            texts: Vectors of the items' texts, float32 [C, width], on any device; None if none are read.
+            texts: Vectors of the items' texts, float32 or bfloat16 [C, width], on any device; None if none are read.
             keys: Keys of their texts if they are not the rows, int64 [C].
             side: Their side, if it is known: the result of `RecModel.item_side` for all of them.
         """
@@ -89,8 +89,8 @@ class CatalogueScores:
         return Joined(vector, torch.zeros(0, device=self._items.device) if offset is None else offset)
 
     def _texts_of(self, rows: slice) -> Tensor | None:
-        """Return the vectors of some items' texts where the items are: all of them may lie in a mapped file."""
-        return None if self._texts is None else self._texts[rows].to(self._items.device)
+        """Return the vectors of some items' texts where the items are: they may lie in a mapped file, in bf16."""
+        return None if self._texts is None else self._texts[rows].to(self._items.device).float()
 
     def at_a_time(self, users: int) -> int:
         """Return how many items are scored at a time for some users."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from llmrec_peft.known_contents import is_known
 from llmrec_peft.options import Options
 from llmrec_peft.signals.contract import Signal, SignalContext
 
@@ -62,12 +63,13 @@ class ServedNeighbours(Signal[NeighbourOptions]):
         pair, count = saved["tables.pair"], saved["tables.count"]
         if pair.dtype != torch.int32 or pair.ndim != 2 or pair.shape[1] != 2:  # noqa: PLR2004 - item and neighbour
             raise ValueError(f"tables.pair is {str(pair.dtype)[6:]} {list(pair.shape)}, not int32 [n, 2]")
-        if len(pair) and (int(pair.min()) < 1 or int(pair.max()) >= context.num_items):
+        known = is_known()
+        if not known and len(pair) and (int(pair.min()) < 1 or int(pair.max()) >= context.num_items):
             raise ValueError(f"tables.pair points to items outside 1 to {context.num_items - 1}")
-        if tuple(count.shape) != (len(pair),) or not bool((count >= 0.0).all()):
+        if tuple(count.shape) != (len(pair),) or not (known or bool((count >= 0.0).all())):
             raise ValueError("tables.count is not one count of 0 or more for each pair")
         self._items = context.num_items
-        return _parts(torch.zeros_like(pair), torch.zeros_like(count, dtype=torch.float32), torch.zeros(1))
+        return _parts(torch.empty_like(pair), torch.empty_like(count, dtype=torch.float32), torch.zeros(1))
 
     @classmethod
     def empty(cls, context: SignalContext, options: NeighbourOptions) -> ServedNeighbours:

@@ -102,7 +102,7 @@ class Canary:
 
 def write_scores(folder: Path, tenant: Tenant) -> None:
     """Write the items' side of a run's scores and the scores by which it is known, where they are."""
-    with _evaluating(tenant.model):
+    with evaluating(tenant.model):
         write_item_matrix(folder / MATRIX, tenant)
         canary = Canary.of(tenant)
     if canary is not None:
@@ -110,7 +110,7 @@ def write_scores(folder: Path, tenant: Tenant) -> None:
 
 
 @contextlib.contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Leave dropout out inside the block; other models that share modules find them afterwards as they were."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

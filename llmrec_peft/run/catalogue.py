@@ -68,7 +68,7 @@ class Catalogue:
         table_index: Row of each item in the signals' tables; 0 for items added since, which are described by their
             text only.
         popularity: Training interactions of each item.
-        vectors: Text vectors, float32 [n, width]; None if no signal reads text.
+        vectors: Text vectors, float32 or bfloat16 [n, width]; None if no signal reads text.
         added: Columns of each item added since, of which its texts are made.
         cut: Items added since whose text was longer than the tokens that are read, and was cut.
         side: The items' side of all scores, if it is stored: that of these very items and vectors.

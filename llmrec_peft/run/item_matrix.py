@@ -14,6 +14,7 @@ from llmrec_peft.backbone.tensor_files import is_finite, write_tensors
 from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.known_contents import is_known
+from llmrec_peft.run.vector_precision import shares_memory
 
 if TYPE_CHECKING:
     from llmrec_peft.run.tenant import Tenant
@@ -32,7 +33,7 @@ def write_item_matrix(path: Path, tenant: Tenant) -> bool:
     if tenant.encodes_to_score:
         return False
     side, vectors = tenant.item_side(), tenant.catalogue.vectors
-    if side.vector is None or (vectors is not None and side.vector.data_ptr() == vectors.data_ptr()):
+    if side.vector is None or shares_memory(side.vector, vectors):
         return False
     write_tensors(path, {"vector": side.vector, "offset": side.offset})
     return True
@@ -65,14 +66,13 @@ def read_item_matrix(sealed: SealedFolder, items: int, room: int) -> Joined | No
     return Joined(tensors["vector"], tensors["offset"])
 
 
-def require_rows(stored: Joined, computed: Joined, rows: torch.Tensor, where: Path) -> None:
+def require_rows(stored: Joined, computed: Joined, rows: torch.Tensor) -> None:
     """Refuse a stored side of which some rows are not those that the run's signals give.
 
     Args:
         stored: The whole side.
         computed: What was computed for some rows.
         rows: These rows, int64 [n].
-        where: Run folder, for the message.
 
     Raises:
         InputError: If widths or numbers differ.
@@ -81,4 +81,4 @@ def require_rows(stored: Joined, computed: Joined, rows: torch.Tensor, where: Pa
     pairs.append((stored.offset[rows], computed.offset))
     for one, other in pairs:
         if one is None or other is None or one.shape != other.shape or not torch.allclose(one, other, CLOSE, CLOSE):
-            raise InputError(f"{where / FILE}: its rows are not those that the run's signals give")
+            raise InputError(f"{FILE}: its rows are not those that the run's signals give")

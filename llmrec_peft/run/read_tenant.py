@@ -42,6 +42,8 @@ from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
 SIGNAL_NAMES = "signal_names"
 """Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
+PRECISION = "precision"
+"""Key in the header of ``item_vectors.safetensors`` for what was compared to choose their number format, as JSON."""
 VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
 SEEN = "seen.safetensors"
 SLACK_BYTES, BYTES_OF_ROW = 256 << 20, 256 << 10
@@ -192,7 +194,8 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
     """Read the vectors of items' and users' texts: those that the model reads, and no others.
 
     Raises:
-        InputError: If some are missing or unknown, are no finite float32 matrices, or are not one a row.
+        InputError: If some are missing or unknown, are no finite matrices of float32 (items' may be of bfloat16), or
+            are not one a row.
     """
     path = sealed.folder / VECTORS
     stored, _ = tensors_in(sealed.stored(VECTORS, _room(vocabulary)), path)
@@ -203,7 +206,8 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
     for name in sorted(rows.keys() ^ stored.keys()):
         raise InputError(f"{path}: tensor {name} is {'missing' if name in rows else 'unknown'}")
     for name, tensor in stored.items():
-        if tensor.dtype != torch.float32 or tensor.ndim != 2 or len(tensor) != rows[name]:  # noqa: PLR2004 - a matrix
+        halved = name == "text" and tensor.dtype == torch.bfloat16
+        if not (halved or tensor.dtype == torch.float32) or tensor.ndim != 2 or len(tensor) != rows[name]:  # noqa: PLR2004 - a matrix
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{path}: tensor {name} is {kind} {list(tensor.shape)}, not float32 [{rows[name]}, width]")
         if not (is_known() or is_finite(tensor)):
@@ -240,14 +244,14 @@ def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
     model, side = tenant.model, tenant.catalogue.side
     users, rows = np.array([0, tenant.vocabulary.num_users - 1]), np.array([0, len(tenant.catalogue.ids) - 1])
     try:
+        if not tenant.encodes_to_score:
+            tenant.score(users, rows)
         if tenant.encodes_to_score or side is not None:  # a text of the pair's own takes the language model
             index = torch.from_numpy(tenant.catalogue.table_index[rows]).to(model.device)
             with torch.no_grad():
                 computed = model.item_side(index, keys=torch.from_numpy(rows + 1).to(model.device))
             if side is not None:
-                require_rows(side, computed, torch.from_numpy(rows), folder)
-        if not tenant.encodes_to_score:
-            tenant.score(users, rows)
+                require_rows(side, computed, torch.from_numpy(rows))
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
         raise InputError(f"{folder}: its files do not fit each other ({_first_line(error)})") from None
     except InputError as error:

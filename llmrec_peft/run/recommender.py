@@ -29,13 +29,14 @@ from llmrec_peft.model import RecModel
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.adding import Addition
 from llmrec_peft.run.attached import AttachedRuns
-from llmrec_peft.run.canary import write_scores
+from llmrec_peft.run.canary import evaluating, write_scores
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
-from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
+from llmrec_peft.run.read_tenant import PRECISION, SIGNAL_NAMES, read_tenant
 from llmrec_peft.run.tenant import Tenant, catalogue_of
 from llmrec_peft.run.tuned_model import TunedModel
+from llmrec_peft.run.vector_precision import rounded, stored_precision
 from llmrec_peft.run.vectors import ItemVectors, UserVectors, item_vectors, user_vectors
 
 if TYPE_CHECKING:
@@ -273,11 +274,15 @@ class Recommender(AttachedRuns):
         write_tensors(folder / "signals.safetensors", model.signal_parts.state_dict(), texts)
         write_catalogue(folder / CATALOGUE, tenant.vocabulary, tenant.items)
         write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
+        with evaluating(model):
+            precision = stored_precision(tenant)
+        tenant = rounded(tenant, precision)
         vectors = tenant.catalogue.vectors
         stored = {} if vectors is None else {"text": [torch.zeros_like(vectors[:1]), vectors]}
         if tenant.user_vectors is not None:
             stored["user"] = [tenant.user_vectors]
-        write_matrices(folder / "item_vectors.safetensors", stored)
+        told = {PRECISION: json.dumps(precision.plain())} if "text" in stored else None
+        write_matrices(folder / "item_vectors.safetensors", stored, told)
         write_scores(folder, tenant)
         write_seen(folder / "seen.safetensors", seen, tenant.vocabulary.num_users)
         if tenant.users:

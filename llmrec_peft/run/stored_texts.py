@@ -60,7 +60,7 @@ class StoredTexts(TextSource):
         vectors = self._catalogue.vectors
         if vectors is None:
             raise InputError("this run reads texts of items and stores no vectors of them: train it again")
-        rows: Tensor = vectors[(keys - 1).clamp(min=0).to(vectors.device)].to(keys.device)
+        rows: Tensor = vectors[(keys - 1).clamp(min=0).to(vectors.device)].to(keys.device).float()
         return rows * (keys > 0).unsqueeze(-1) if bool((keys == 0).any()) else rows
 
     def read(

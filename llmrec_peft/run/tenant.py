@@ -180,6 +180,12 @@ class Tenant:
             scores[some] = self._candidates.scores(self._users(user[some]))
         return scores
 
+    def best_rows(self, users: NDArray[np.int64], k: int) -> list[NDArray[np.int64]]:
+        """Return the rows of the best items of known users, by index, without those of their histories."""
+        k = min(k, len(self.catalogue.ids))
+        some = _split(len(users), self._users_at_once(k))
+        return [ranked.rows for each in some for ranked in self._best(users[each], k, False)]
+
     @torch.no_grad()
     def candidate_scores(self, user: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Score user indices for some rows of the catalogue, as `catalogue_scores` does, float32 [users, rows].

@@ -138,7 +138,7 @@ def _with_vectors(recommender: Recommender, pairs: Pairs, vectors: Tensor) -> Re
     """The run with other vectors of the drawn items."""
     catalogue = recommender.catalogue
     assert catalogue.vectors is not None  # noqa: S101 - refused before
-    replaced = catalogue.vectors.clone()
+    replaced = catalogue.vectors.float().clone()
     replaced[torch.from_numpy(pairs.items).to(replaced.device)] = vectors.to(replaced)
     return recommender.with_vectors(replaced)
 

@@ -33,7 +33,7 @@ TEXTS = ["a quiet drama", "two robbers and a train"]
 READ = (
     *("adapter_config.json", "adapter_model.safetensors", "head.safetensors", "signals.safetensors"),
     *("catalogue.safetensors", "items.parquet", "item_vectors.safetensors", "recipe.yaml", "seen.safetensors"),
-    *("users.parquet", "manifest.json"),
+    *("users.parquet", "manifest.json", "item_matrix.safetensors", "canary.safetensors"),
 )
 """Files that are read to answer."""
 ODD = (
@@ -211,7 +211,8 @@ def _tensor_changed(tensor: torch.Tensor, rng: random.Random) -> torch.Tensor:  
         if changed.is_floating_point():
             changed.view(-1)[at] = rng.choice([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45])
         elif changed.dtype != torch.bool:
-            changed.view(-1)[at] = rng.choice([-1, 10**9, 2**62, -(2**63)])
+            within = torch.iinfo(changed.dtype)
+            changed.view(-1)[at] = min(within.max, max(within.min, rng.choice([-1, 10**9, 2**62, -(2**63)])))
     return changed
 
 

