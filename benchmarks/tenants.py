@@ -98,7 +98,8 @@ def drawn(found: dict[str, Any], out: Path) -> None:
         lines += [f"## {name.capitalize()}", "", parts[name].table(part), ""]
         lines += [f"{part['date']}; {where}, {machine['threads']} thread(s); {versions}.", ""]
         target = out.with_name(f"{out.stem}-{name}.png")
-        parts[name].plot(part, target)
+        if hasattr(parts[name], "plot"):
+            parts[name].plot(part, target)
         if target.is_file():
             lines += [f"![{name}]({target.name})", ""]
     out.with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ second engine with one tenant, whose ratio says how much can be told apart. Ever
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,17 +62,17 @@ def measure(small: bool) -> dict[str, Any]:
     rows.append(row_of(AGAIN, again, everyone, 1))
     curves["lists, all in memory"] = measured(rows, listing(everyone), rounds, seconds)
     budget = host_bytes_of(whole, held)
-    del whole, again, rows
-    if budget is not None:
-        full = [bounded(str(size), everyone, size, budget) for size in sizes] + [bounded(AGAIN, everyone, 1, budget)]
-        curves[f"lists, {held} in memory"] = {
-            "host_bytes": budget,
-            **measured(full, listing(everyone), rounds, seconds),
-        }
-        del full
-    texts = [bounded(str(size), everyone, size, budget) for size in sizes] + [bounded(AGAIN, everyone, 1, budget)]
-    curves["new texts"] = measured(texts, encoding(everyone), rounds, seconds)
+    full = [bounded(str(size), everyone, size, budget) for size in sizes] + [bounded(AGAIN, everyone, 1, budget)]
+    name = f"lists, {held} in memory"
+    curves[name] = {"host_bytes": budget, **measured(full, listing(everyone), rounds, seconds)}
+    rows = [Row(row.name, row.engine, row.tenants, row.draws) for row in full]
+    curves["new texts"] = {"host_bytes": budget, **measured(rows, encoding(everyone), rounds, seconds)}
     return {"items": int(everyone.items), "zipf": ZIPF, "callers": CALLERS, "goal": GOAL, "curves": curves}
+
+
+def note(line: str) -> None:
+    """Say on stderr how far it is."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def row_of(name: str, engine: Any, everyone: Crowd, size: int) -> Row:
@@ -79,7 +80,7 @@ def row_of(name: str, engine: Any, everyone: Crowd, size: int) -> Row:
     return Row(name, engine, tenants_of(size), zipf(size, seed=size))
 
 
-def bounded(name: str, everyone: Crowd, size: int, budget: int | None) -> Row:
+def bounded(name: str, everyone: Crowd, size: int, budget: int) -> Row:
     """Return a row with an engine of its own, whose host tier has so many bytes."""
     engine = engine_of(everyone, host_bytes=budget)
     registered(engine, everyone, size)
@@ -133,6 +134,7 @@ def measured(rows: list[Row], call: Call, rounds: int, seconds: float) -> dict[s
     for row in rows:
         for number, tenant in enumerate(row.tenants):
             call(row.engine, tenant, number)
+        note(f"{row.name}: {len(row.tenants)} tenants were called once")
     began = load_of_machine()
     for number in range(rounds + 1):
         for row in rows[number % len(rows) :] + rows[: number % len(rows)]:
@@ -141,6 +143,7 @@ def measured(rows: list[Row], call: Call, rounds: int, seconds: float) -> dict[s
             if number:
                 for name, value in meters(row.engine).items():
                     row.metered[name] = row.metered.get(name, 0) + value - before.get(name, 0)
+        note(f"round {number}: " + ", ".join(f"{row.name} {(row.throughput or [0.0])[-1]:.1f}/s" for row in rows))
     first = rows[0]
     found = []
     for row in rows:

@@ -96,33 +96,42 @@ def crowd(count: int, small: bool, backbone: str = "minilm", work: Path | None =
 
 def trained_runs(place: Path, small: bool, backbone: str) -> list[Path]:
     """Train one run for each method on made-up ratings, unless they are there."""
+    by = SMALL if small else 1
+    methods = METHODS[1::2][:2] if small else METHODS
+    runs = [place / "trained" / str(number) for number in range(len(methods))]
+    for run, method in zip(runs, methods, strict=True):
+        if not run.is_dir():
+            recipe = made_recipe(place, RATINGS // by, USERS // by, ITEMS // by)
+            train_quickly(recipe, run, backbone, method)
+    return runs
+
+
+def made_recipe(place: Path, ratings: int, users: int, items: int) -> Any:
+    """Write made-up ratings into a folder, and return the recipe that is proposed for them."""
     import pyarrow as pa
     from made_up import made_up
     from pyarrow import csv
 
     from llmrec_peft.custom.propose import propose
     from llmrec_peft.data.dataset import arrow, column
-    from llmrec_peft.workflows.train import train
 
-    methods = METHODS[1::2][:2] if small else METHODS
-    runs = [place / "trained" / str(number) for number in range(len(methods))]
-    missing = [(run, method) for run, method in zip(runs, methods, strict=True) if not run.is_dir()]
-    if not missing:
-        return runs
-    by = SMALL if small else 1
     data = place / "data"
     data.mkdir(parents=True, exist_ok=True)
-    dataset = made_up(RATINGS // by, USERS // by, ITEMS // by)
+    dataset = made_up(ratings, users, items)
     table = arrow(dataset.interactions)
     names = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
     csv.write_csv(pa.table({name: table[own] for name, own in names.items()}), data / "interactions.csv")
     csv.write_csv(arrow(dataset.items).select(["item_id", "title"]), data / "items.csv")
     (place / "titles.txt").write_text("\n".join(column(dataset.items, "description")) + "\n", encoding="utf-8")
-    recipe = propose(data / "interactions.csv", data / "items.csv").recipe
-    for run, method in missing:
-        run.parent.mkdir(exist_ok=True)
-        train(recipe.changed({**QUICK, "backbone.name": backbone, "adapter": method}), run, show=False)
-    return runs
+    return propose(data / "interactions.csv", data / "items.csv").recipe
+
+
+def train_quickly(recipe: Any, run: Path, backbone: str, method: dict[str, Any]) -> None:
+    """Train a recipe for one epoch."""
+    from llmrec_peft.workflows.train import train
+
+    run.parent.mkdir(exist_ok=True)
+    train(recipe.changed({**QUICK, "backbone.name": backbone, "adapter": method}), run, show=False)
 
 
 def derive(source: Path, target: Path, seed: int) -> None:

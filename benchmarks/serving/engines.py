@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,17 @@ def engine_of(everyone: Crowd, **options: Any) -> Any:
     """Return an engine over the crowd's store that keeps no lists; all engines share one base."""
     from llmrec_peft.serving.engine import Engine
 
-    known = inspect.signature(Engine.__init__).parameters
-    chosen = {name: value for name, value in options.items() if name in known and value is not None}
-    return Engine(everyone.store, base=_base(everyone.runs[0]), cache_bytes=0, try_adapters=False, **chosen)
+    base = _base(everyone.runs[0])
+    return Engine(everyone.store, base=base, device="cpu", cache_bytes=0, try_adapters=False, **options)
 
 
-def host_bytes_of(engine: Any, tenants: int) -> int | None:
-    """Return the bytes that so many versions take as an engine counts them; None where it counts none."""
-    memory = getattr(engine, "memory", None)
-    if memory is None:
-        return None
-    found = memory()
+def host_bytes_of(engine: Any, tenants: int) -> int:
+    """Return the bytes that so many versions take as an engine counts them."""
+    found = engine.memory()
     return int(found.host_bytes / max(1, found.ready) * tenants)
 
 
 def meters(engine: Any) -> dict[str, int]:
-    """Return how often versions were found in memory, loaded and evicted; empty where the engine does not count."""
-    memory = getattr(engine, "memory", None)
-    if memory is None:
-        return {}
-    found = memory()
+    """Return how often versions were found in memory, waited for, loaded and evicted."""
+    found = engine.memory()
     return {name: getattr(found, name) for name in ("hits", "waits", "loads", "evictions")}

@@ -99,7 +99,7 @@ class Hashing:
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
         """Count what is hashed inside the block."""
-        from llmrec_peft.artifact import manifest, sealed
+        from llmrec_peft.artifact import manifest, mapped_files, sealed
 
         def timed(call: Any) -> Any:
             def inner(*given: Any) -> Any:
@@ -114,6 +114,7 @@ class Hashing:
         names = SimpleNamespace(sha256=timed(hashlib.sha256))
         with (
             patch.object(sealed, "hashlib", names),
+            patch.object(mapped_files, "hashlib", names),
             patch.object(manifest, "_file_digest", timed(manifest._file_digest)),
         ):
             yield
