@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from llmrec_peft.errors import InputError
 from llmrec_peft.run.tuned_model import finite_vectors
 
 if TYPE_CHECKING:
@@ -187,14 +188,14 @@ class Lines:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def end(self, error: Exception) -> None:
-        """End all calls with an error."""
+    def end(self, reason: str) -> None:
+        """End all calls with an error that says why."""
         with self.changed:
             calls = [call for line in self._lines.values() for call in line.calls]
             self._lines.clear()
             self._order.clear()
         for call in calls:
-            call.fail(error)
+            call.fail(InputError(reason))
 
     def _push(self, line: Line) -> None:
         self._count += 1
