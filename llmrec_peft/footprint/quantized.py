@@ -45,7 +45,19 @@ class _Int8(torch.autograd.Function):
         return gradient @ gradient.new_empty(ctx.features, ctx.kept.shape[-1]), None, None
 
 
-class Int8StandIn(nn.Linear):
+class _StandIn(nn.Linear):
+    """A linear layer whose weight is packed; a method that reads the weight gets one of its whole size."""
+
+    W_q = None
+    """What tells PEFT to call `dequantize`: its DoRA asks so for layers that HQQ has quantized."""
+    unpacked: torch.dtype
+
+    def dequantize(self) -> Tensor:
+        """Return a tensor of the whole weight's size."""
+        return torch.empty(self.out_features, self.in_features, dtype=self.unpacked)
+
+
+class Int8StandIn(_StandIn):
     """A linear layer in 8 bits: a byte a weight and an fp32 scale a row."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +66,7 @@ class Int8StandIn(nn.Linear):
         return result
 
 
-class Nf4StandIn(nn.Linear):
+class Nf4StandIn(_StandIn):
     """A linear layer in 4 bits: half a byte a weight, an 8-bit scale a block, an fp32 scale per 256 of those."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,5 +88,16 @@ def stand_in(layer: nn.Module, quantization: str) -> None:
     if not isinstance(layer, nn.Linear) or type(layer) is not nn.Linear:
         return
     size = quantized_bytes(layer.weight.numel(), layer.out_features, quantization)
+    unpacked = layer.weight.dtype
     layer._parameters["weight"] = nn.Parameter(torch.empty(size, dtype=torch.uint8, device="meta"), requires_grad=False)
     layer.__class__ = Int8StandIn if quantization == "int8" else Nf4StandIn
+    layer.unpacked = unpacked  # type: ignore[assignment]  # the class was set above
+
+
+def let_methods_unpack(model: nn.Module) -> None:
+    """Let PEFT's layers that read the weight they adapt (MiSS's variant `bat`) have it unpacked by a stand-in."""
+    from peft.utils.quantization_utils import HqqBackend
+
+    for module in model.modules():
+        if isinstance(getattr(module, "base_layer", None), _StandIn) and hasattr(module, "quantization_backend"):
+            module.quantization_backend = HqqBackend()  # it calls `dequantize`

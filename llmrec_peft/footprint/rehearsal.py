@@ -20,7 +20,7 @@ from llmrec_peft.backbone.base import BaseIdentity
 from llmrec_peft.backbone.load import Backbone, bare_config
 from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.backbone.quiet import refused_in_one_line
-from llmrec_peft.footprint.quantized import stand_in
+from llmrec_peft.footprint.quantized import let_methods_unpack, stand_in
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.adapter import AdapterMethod
@@ -141,6 +141,7 @@ def rehearse(
         if quantization != "none":
             for module in frozen:
                 stand_in(module, quantization)
+            let_methods_unpack(model)
         tensors = [*model.parameters(), *model.buffers()]
         own = {id(t) for module in frozen for t in (*module._parameters.values(), *module._buffers.values())}
         base = sum(_size(t) for t in tensors if id(t) in own)

@@ -184,8 +184,10 @@ def _rewrite(path: Path, changes: dict[str, Callable[[Tensor], Tensor]]) -> None
     save_file(tensors, path, metadata=metadata)
 
 
-def test_product_and_its_gradients_are_those_of_dense_matrices() -> None:
-    """Rows of unlike numbers of entries: zeros stand behind the fewer ones."""
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_product_and_its_gradients_are_those_of_dense_matrices(laid_out: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of unlike numbers of entries: zeros stand behind the fewer ones, and get no gradient."""
+    monkeypatch.setattr("llmrec_adapters.forms.sparse_product.DENSE_WIDTH", {4: 512 if laid_out else 0})
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(3, 4, 6, generator=generator, requires_grad=True)
     places, values = torch.zeros(3, 9, dtype=torch.int32), torch.zeros(3, 9)
@@ -203,3 +205,4 @@ def test_product_and_its_gradients_are_those_of_dense_matrices() -> None:
     assert torch.allclose(gradients[0], wanted[0], atol=1e-6)
     for row, count in enumerate((9, 4, 1)):
         assert torch.allclose(gradients[1][row, :count], wanted[1][row, :count], atol=1e-6)
+        assert not gradients[1][row, count:].any()

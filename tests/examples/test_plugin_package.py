@@ -31,7 +31,7 @@ def run(environment: Path, *arguments: object, cwd: Path | None = None) -> subpr
 def test_listed_like_any_other(environment: Path) -> None:
     done = run(environment, "-m", "llmrec_peft.cli.main", "list", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)}
-    for name in ("miss", "bounded-rating", "item-mean"):
+    for name in ("hra", "bounded-rating", "item-mean"):
         assert (rows[name]["package"], rows[name]["error"]) == ("llmrec-example-plugin 0.1.0", None)
     assert str(environment) in run(environment, "-c", "import llmrec_example_plugin as p; print(p.__file__)").stdout
 
@@ -39,11 +39,11 @@ def test_listed_like_any_other(environment: Path) -> None:
 def test_method_passes_the_suite_and_its_package_carries_the_proof(environment: Path) -> None:
     code = "import llmrec_example_plugin as p, pathlib; print(pathlib.Path(p.__file__).with_name('conformance.json'))"
     proof = run(environment, "-c", code).stdout.strip()
-    done = run(environment, "-m", "llmrec_peft.testing", "miss", "--backbone", "tiny-bert", "--out", proof)
+    done = run(environment, "-m", "llmrec_peft.testing", "hra", "--backbone", "tiny-bert", "--out", proof)
     assert done.returncode == 0, done.stderr
     listed = run(environment, "-m", "llmrec_peft.cli.main", "list", "adapters", "--json")
-    matrix = {row["name"]: row for row in json.loads(listed.stdout)}["miss"]["matrix"]
-    assert matrix["encoder"] == {"fp32": "proved", "bf16": "declared", "int8": "declared", "nf4": "declared"}
+    matrix = {row["name"]: row for row in json.loads(listed.stdout)}["hra"]["matrix"]
+    assert matrix["encoder"] == {"fp32": "proved", "bf16": "declared", "int8": "undeclared", "nf4": "undeclared"}
     assert matrix["mergeable"] == "proved"
 
 
@@ -71,7 +71,7 @@ def test_method_head_and_signal_train_and_the_run_is_loaded(
         "training.epochs": 1,
         "training.refit": "false",
         "evaluation.bootstrap": 0,
-        "adapter": "{method: miss, layers: top-2}",
+        "adapter": "{method: hra, layers: top-2}",
         "head": "{name: bounded-rating}",
         "signals.item-mean": "true",
     }
@@ -80,7 +80,7 @@ def test_method_head_and_signal_train_and_the_run_is_loaded(
         environment, "-m", "llmrec_peft.cli.main", "train", "movies", "--data", tiny_data, "--out", out, *changes
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "MISS"
+    assert json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "HRA"
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["parameters"]["adapter"] > 0
     assert metrics["weights"]["item-mean"].keys() == {"weight"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,11 +32,11 @@ def _rehearsed(
     return rehearse(bare_on_meta(folder, torch.float32), method, "none", recompute, rows, 16)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("layers", ["all", "top-1"])
-def test_kept_bytes_are_those_that_autograd_really_saves(tiny_backbone: Path, layers: str) -> None:
+@pytest.mark.parametrize(("name", "layers"), [("lora", "all"), ("lora", "top-1"), ("miss", "all"), ("shira", "all")])
+def test_kept_bytes_are_those_that_autograd_really_saves(tiny_backbone: Path, name: str, layers: str) -> None:
     backbone = load_backbone(BackboneSection(name=str(tiny_backbone), precision="fp32"), torch.device("cpu"))
     weights = {p.untyped_storage().data_ptr() for p in backbone.model.parameters()}
-    model = _method("lora", layers=layers).attach(backbone)  # type: ignore[attr-defined]
+    model = _method(name, layers=layers).attach(backbone)  # type: ignore[attr-defined]
     weights |= {p.untyped_storage().data_ptr() for p in model.parameters()}
     saved: dict[int, int] = {}
 
@@ -49,15 +50,34 @@ def test_kept_bytes_are_those_that_autograd_really_saves(tiny_backbone: Path, la
     mask[0, 8:] = 0  # padding, as the rehearsal assumes
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         model(input_ids=torch.zeros_like(mask), attention_mask=mask).last_hidden_state.sum()
-    found = _rehearsed(tiny_backbone, layers=layers).kept
+    found = _rehearsed(tiny_backbone, name, layers=layers).kept
     assert found == pytest.approx(sum(saved.values()), rel=0.1)
 
 
 def test_trained_parameters_are_the_methods_own_count(tiny_backbone: Path) -> None:
     shapes = bare_on_meta(tiny_backbone, torch.float32).shapes
-    for name in ("lora", "bottleneck", "full", "prefix"):
+    for name in ("lora", "bottleneck", "full", "prefix", "miss", "shira"):
         expected = _method(name).parameter_count(shapes)  # type: ignore[attr-defined]
         assert _rehearsed(tiny_backbone, name).trained == 4 * expected, name
+
+
+def test_indices_count_as_memory_of_the_adapter(tiny_backbone: Path) -> None:
+    """Two whole numbers of 32 bits beside each trained number."""
+    found = _rehearsed(tiny_backbone, "shira")
+    assert found.adapter == 3 * found.trained
+
+
+@pytest.mark.parametrize(("name", "options"), [("dora", {}), ("miss", {"variant": "bat"}), ("shira", {}), ("miss", {})])
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_methods_that_read_the_weight_are_counted_on_quantized_ones(
+    quantization: str, name: str, options: dict[str, Any], tiny_backbone: Path
+) -> None:
+    method = _method(name, **options)
+    found = rehearse(bare_on_meta(tiny_backbone, torch.float32), method, quantization, False, 8, 16)  # type: ignore[arg-type]
+    whole = _rehearsed(tiny_backbone, name, **options)
+    assert (found.adapter, found.trained) == (whole.adapter, whole.trained)
+    assert found.base < whole.base
+    assert found.kept > 0
 
 
 def test_frozen_layers_below_keep_nothing_and_recomputing_keeps_less(tiny_backbone: Path) -> None:

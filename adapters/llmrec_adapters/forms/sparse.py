@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SparseRows(BatchedForm):
-    """y + S x with y the layer's output, in fp32.
+    """y + S x with y the layer's output and S rounded to the format of x, as `SparseLinear` computes it.
 
     Slot: ``values`` and ``places`` (output · in + input) of S, each [rank, in + out], since rank · (in + out) entries
     are trained. Zeros behind an adapter's own add nothing. A token takes as many multiplications as S has entries.
@@ -48,4 +48,4 @@ class SparseRows(BatchedForm):
     def behind(self, inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor]) -> Tensor:
         """Return y + S x in the format of `output`."""
         values, places = slot["values"].flatten(1), slot["places"].flatten(1)
-        return (output + sparse_product(inputs, values, places, output.shape[-1])).to(output.dtype)
+        return output + sparse_product(inputs, values, places, output.shape[-1]).to(output.dtype)

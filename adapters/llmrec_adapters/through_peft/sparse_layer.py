@@ -22,7 +22,7 @@ _ADAPTER = "default"
 
 
 class SparseLinear(Linear):  # type: ignore[misc]  # PEFT has no types
-    """y + S x with y the frozen layer's output; S x is computed in fp32 and the sum has the format of y."""
+    """y + S x with y the frozen layer's output and S rounded to the format of x."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the layer's output, [..., out]."""
@@ -35,7 +35,7 @@ class SparseLinear(Linear):  # type: ignore[misc]  # PEFT has no types
                 values = self.shira_weight[name] * self.scaling[name]
                 flat = x.reshape(1, -1, self.in_features)
                 added = sparse_product(flat, values.unsqueeze(0), self._places(name).unsqueeze(0), self.out_features)
-                output = (output + added.view(output.shape)).to(output.dtype)
+                output = output + added.view(output.shape).to(output.dtype)
         return output
 
     def _places(self, name: str) -> Tensor:

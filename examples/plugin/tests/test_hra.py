@@ -9,5 +9,5 @@ import pytest
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-llama"])
-def test_miss_keeps_to_every_rule(check_adapter_method: Callable[..., Any], backbone: str) -> None:
-    check_adapter_method("miss", backbone=backbone)
+def test_hra_keeps_to_every_rule(check_adapter_method: Callable[..., Any], backbone: str) -> None:
+    check_adapter_method("hra", backbone=backbone)
