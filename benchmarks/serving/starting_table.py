@@ -37,17 +37,22 @@ def write_table(result: Mapping[str, Any], path: Path) -> None:
         "RMSE is pooled over the shops; mean ± standard deviation over the seeds. Bold: the 95 % interval, the wider of"
         " those over users and over films, excludes zero. Negative is better.",
     ]
-    for record in result["starts"]:
+    for record in result.get("starts", ()):
         new = ", ".join(result["new"])
         lines += ["", f"## {record['ratings']} training ratings", ""]
         lines += [f"New shops {new}, {record['test']:,} test ratings.", ""]
         lines += [f"| adapter begins | RMSE | minus {record['against']} |", "| --- | ---: | ---: |"]
         lines += rows_of(record, ARMS)
-    merges = result["merges"]
-    lines += ["", "## Merged adapters of all shops", ""]
+    if "merges" in result:
+        lines += _merges(result["merges"])
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _merges(merges: Mapping[str, Any]) -> list[str]:
+    lines = ["", "## Merged adapters of all shops", ""]
     lines += [f"Each shop's own head over texts encoded with the adapter; {merges['test']:,} test ratings.", ""]
     lines += [f"| adapter | RMSE | minus {merges['against']} |", "| --- | ---: | ---: |", *rows_of(merges, MERGES), ""]
     lines += ["Distance of a mean of updates to the exact one, relative to it:", ""]
     for name, found in merges["errors"].items():
         lines.append(f"- {name}: {float(np.mean(found)):.3f}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
