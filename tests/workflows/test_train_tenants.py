@@ -55,10 +55,10 @@ def recipe_of(backbone: Path, **changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def trained(shops: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """All three together, and each alone."""
+    """All three together, in passes that they share, and each alone."""
     together, alone = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("alone")
     tenants = tenants_of_folders(recipe_of(tiny_backbone), [f"{shops}/*/"])
-    results = train_tenants(tenants, together)
+    results = train_tenants(tenants, together, mixing="always")
     assert [one.status for one in results] == ["trained"] * 3
     for tenant in tenants:
         train(tenant.recipe, alone / tenant.name, show=False)
