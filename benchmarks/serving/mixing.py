@@ -31,6 +31,7 @@ from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.precision import computes_bf16
 from llmrec_peft.backbone.quiet import quiet_transformers
+from llmrec_peft.serving.mixing.freed_memory import keep_freed_memory
 from llmrec_peft.serving.mixing.slots import Slots
 from llmrec_peft.testing.adapters.suite import section_of
 from serving.mixing_cases import BUDGET, CASES, TENANTS, Ways, made_rows
@@ -57,8 +58,9 @@ def main() -> None:
     parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--way", nargs="*", help="ways beside the base and the mixed pass; all by default")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each cell is timed")
+    parser.add_argument("--rounds", type=int, default=LEAST, help="rounds of each cell at least")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="JSON file to write; none by default")
+    parser.add_argument("--out", type=Path, help="JSON file to write; cells that it has already stay or are replaced")
     asked = parser.parse_args()
     wanted = [
         (case, backbone, precision, threads)
@@ -67,7 +69,11 @@ def main() -> None:
         for threads in asked.threads
         for case in asked.case
     ]
-    found = _report(wanted, asked.seconds, asked.way, torch.device(asked.device))
+    found: dict[str, Any] = {}
+    for one in wanted:
+        found = _joined(found, _report([one], asked.seconds, asked.way, torch.device(asked.device), asked.rounds))
+    if asked.out is not None and asked.out.is_file():
+        found = _joined(json.loads(asked.out.read_text(encoding="utf-8")), found)
     print(table(found))
     if asked.out is not None:
         asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -139,11 +145,15 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _report(
-    wanted: Iterable[tuple[str, str, str, int]], seconds: float, ways: list[str] | None, device: torch.device
+    wanted: Iterable[tuple[str, str, str, int]],
+    seconds: float,
+    ways: list[str] | None,
+    device: torch.device,
+    least: int = LEAST,
 ) -> dict[str, Any]:
     cells = []
     for case, backbone, precision, threads in wanted:
-        cells.append(_cell(case, backbone, precision, threads, seconds, ways, device))
+        cells.append(_cell(case, backbone, precision, threads, seconds, ways, device, least))
         own = cells[-1]["ways"]
         print(
             f"{case}, {backbone}, {precision}, {threads} threads: {cells[-1]['rounds']} rounds; "
@@ -163,10 +173,18 @@ def _report(
 
 
 def _cell(
-    case: str, name: str, precision: str, threads: int, seconds: float, chosen: list[str] | None, device: torch.device
+    case: str,
+    name: str,
+    precision: str,
+    threads: int,
+    seconds: float,
+    chosen: list[str] | None,
+    device: torch.device,
+    least: int,
 ) -> dict[str, Any]:
     """Measure one case in one number format with some threads."""
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as `MixedEncoder` does; the base gains from it too
     with tempfile.TemporaryDirectory(prefix="llmrec-mixing-") as work, warnings.catch_warnings(), quiet_transformers():
         warnings.simplefilter("ignore")
         backbone = load_backbone(section_of(name, precision), device)
@@ -176,7 +194,7 @@ def _cell(
             every = _ways(ways, all(tenant[0] == "lora" for tenant in CASES[case]))
             named = {one: way for one, way in every.items() if chosen is None or one in (BASE, AGAIN, MIXED, *chosen)}
             apart = _apart(ways, named, precision)
-            timed = in_turns(named, BASE, seconds, LEAST, _clock(device, threads))
+            timed = in_turns(named, BASE, seconds, least, _clock(device, threads))
     targets = dict(zip(CASES, TARGETS[precision], strict=False))
     return {
         "case": case,
@@ -190,6 +208,13 @@ def _cell(
         "apart": apart,
         "ways": timed,
     }
+
+
+def _joined(found: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report with the cells of both; of a cell that both have, the further one."""
+    what = ("case", "backbone", "precision", "threads")
+    cells = {tuple(cell[name] for name in what): cell for one in (found, further) for cell in one.get("cells", [])}
+    return {**found, **further, "cells": list(cells.values())}
 
 
 def _ways(ways: Ways, lora: bool) -> dict[str, Callable[[], Tensor]]:

@@ -17,6 +17,7 @@ from llmrec_peft.backbone.text_reader import VIEWS
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.language_model import adapter_files
+from llmrec_peft.serving.mixing.freed_memory import keep_freed_memory
 from llmrec_peft.serving.mixing.passes import mixed_states
 from llmrec_peft.serving.mixing.saved import mixed_form, read_slots
 from llmrec_peft.serving.mixing.slots import Seat, Slots
@@ -136,6 +137,8 @@ class MixedEncoder:
         """
         self._language = language
         self.slots = slots
+        if slots.device.type == "cpu":
+            keep_freed_memory()
 
     def admit(self, tenant: TenantAdapter) -> Admitted:
         """Put a tenant's adapter into a slot, if its method has a form.
