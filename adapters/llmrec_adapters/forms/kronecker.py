@@ -22,6 +22,7 @@ class KroneckerRows(BatchedForm):
     """
 
     ragged: ClassVar[frozenset[str]] = frozenset({"down", "up"})
+    by_token: ClassVar[bool] = True
 
     def __init__(self, factor: int, scale: float) -> None:
         """Set the side of the smaller factor, as in the options, and what the product is multiplied by."""

@@ -33,6 +33,7 @@ class Networks(BatchedForm):
     """
 
     ragged: ClassVar[frozenset[str]] = frozenset({"down", "down_bias", "up"})
+    by_token: ClassVar[bool] = True
 
     def __init__(self, activation: str, scale: float, reads: Mapping[str, str]) -> None:
         """Set what is no tensor.

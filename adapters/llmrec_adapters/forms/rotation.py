@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class Rotations(BatchedForm):
     """W R x with R block-diagonal, in fp32. Slot: ``rotation`` [blocks, side, side], made once from the file."""
+
+    by_token: ClassVar[bool] = True
 
     def __init__(self, side: int, terms: int) -> None:
         """Set the side of a block and the number of terms by which its rotation is approximated."""

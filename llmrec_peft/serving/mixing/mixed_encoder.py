@@ -16,6 +16,7 @@ from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.language_model import adapter_files
+from llmrec_peft.serving.mixing.freed_memory import keep_freed_memory
 from llmrec_peft.serving.mixing.front import require_room
 from llmrec_peft.serving.mixing.passes import mixed_states
 from llmrec_peft.serving.mixing.room import NoRoomError
@@ -159,6 +160,8 @@ class MixedEncoder:
         """
         self._language = language
         self.slots = slots
+        if slots.device.type == "cpu":
+            keep_freed_memory()
 
     def admit(self, tenant: TenantAdapter, make_room: Callable[[], bool] | None = None) -> Admitted:
         """Put a tenant's adapter into a slot, if its method has a form and the memory can hold it.

@@ -42,7 +42,7 @@ def mixed_states(backbone: Backbone, slots: Slots, ids: Tensor, mask: Tensor, se
 
 
 class _Part:
-    """The rows of one layout in a pass."""
+    """The rows of one layout in a pass; rows of one adapter that follow one another may count as one longer row."""
 
     def __init__(self, gathered: Gathered, rows: int, device: torch.device) -> None:
         self.form = gathered.layout.form
@@ -64,26 +64,34 @@ class _Part:
         return found
 
     def of(self, values: Tensor) -> Tensor:
-        """Return the part's rows."""
+        """Return the part's rows as its form is given them: a view of `values` where they follow one another."""
         if self._whole:
-            return values
-        if self._range is not None:
-            return values.narrow(0, *self._range)
-        return values.index_select(0, cast(Tensor, self._index))
+            own = values
+        elif self._range is not None:
+            own = values.narrow(0, *self._range)
+        else:
+            own = values.index_select(0, cast(Tensor, self._index))
+        joined = self._gathered.joined
+        return own if joined == 1 else own.reshape(len(own) // joined, joined * own.shape[1], *own.shape[2:])
 
-    def put(self, values: Tensor, changed: Tensor, others: Tensor | None) -> Tensor:
+    def put(self, values: Tensor, given: Tensor, changed: Tensor, shared: bool) -> Tensor:
         """Return all rows with the part's replaced.
 
         Args:
             values: All rows.
-            changed: The part's, changed.
-            others: What somebody else reads; `values` are changed in place only if they are not its bytes. None where
-                it is not known.
+            given: The part's rows, as `of` returned them.
+            changed: The same rows, changed; may be `given` itself.
+            shared: Whether somebody else reads `values`, so that nothing may be written into them.
         """
+        if _same_place(changed, given) and self._range is not None and _same_bytes(given, values):
+            return values
         changed = changed.to(values.dtype)
+        joined = self._gathered.joined
+        if joined > 1:
+            changed = changed.reshape(len(changed) * joined, -1, *changed.shape[2:])
         if self._whole:
             return changed
-        if torch.is_grad_enabled() or others is None or _same_bytes(values, others):
+        if torch.is_grad_enabled() or shared:
             values = values.clone()
         if self._range is not None:
             values.narrow(0, *self._range).copy_(changed)
@@ -97,37 +105,43 @@ class _Station:
     def __init__(self, name: str, rows: int) -> None:
         self.parts: list[_Part] = []
         self.readers = 0
-        """How many parts, here or at other modules, read what goes in here."""
+        """How many parts of other modules read what goes in here."""
         self._name = name
         self._rows = rows
         self._raw: Tensor | None = None
         self._unread = 0
 
+    def enters(self) -> bool:
+        """Whether something is to be done before the module runs."""
+        return bool(self.readers) or any(part.before for part in self.parts)
+
     def enter(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Change what goes into the module."""
-        at = next(iter(kwargs)) if not args else 0
-        raw = kwargs[at] if isinstance(at, str) else args[0]
-        if raw.shape[0] != self._rows:
-            raise ValueError(f"{self._name} reads {list(raw.shape)}, not the {self._rows} rows of the pass")
-        self._raw, self._unread = raw if self.readers else None, self.readers
+        at, raw = self._first(args, kwargs)
+        self._unread = self.readers + sum(part.behind for part in self.parts if part.reads is None)
+        self._raw = raw if self._unread else None
         changed = raw
         for part in self.parts:
             if part.before:
-                slot = part.tensors(last=not part.behind)
-                changed = part.put(changed, part.form.before(part.of(raw), slot), raw)
+                given = part.of(raw)
+                new = part.form.before(given, part.tensors(last=not part.behind))
+                if new is not given:
+                    changed = part.put(changed, given, new, shared=_same_bytes(changed, raw))
         if changed is raw:
             return None
         return (args, {**kwargs, at: changed}) if isinstance(at, str) else ((changed, *args[1:]), kwargs)
 
-    def leave(self, stations: dict[str, _Station], args: tuple[Any, ...], output: Any) -> Any:
+    def leave(self, stations: dict[str, _Station], args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Change what comes out of the module."""
         first = output[0] if isinstance(output, tuple) else output
-        changed = first
+        _, entered = self._first(args, kwargs)
+        changed = first.clone() if not torch.is_grad_enabled() and _same_bytes(first, entered) else first
         for part in self.parts:
             if part.behind:
-                raw = stations[part.reads or self._name].read()
-                new = part.form.behind(part.of(raw), part.of(first), part.tensors(last=True))
-                changed = part.put(changed, new, args[0] if args else None)
+                raw = stations[part.reads].read() if part.reads else (entered if self._raw is None else self.read())
+                given = part.of(changed)
+                new = part.form.behind(part.of(raw), given, part.tensors(last=True))
+                changed = part.put(changed, given, new, shared=False)
         if changed is first:
             return None
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
@@ -142,24 +156,35 @@ class _Station:
             self._raw = None
         return raw
 
+    def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | str, Tensor]:
+        """Return a module's first argument and its place."""
+        at: int | str = 0 if args else next(iter(kwargs))
+        raw: Tensor = kwargs[at] if isinstance(at, str) else args[0]
+        if raw.shape[0] != self._rows:
+            raise ValueError(f"{self._name} reads {list(raw.shape)}, not the {self._rows} rows of the pass")
+        return at, raw
+
 
 @contextlib.contextmanager
 def _hooked(model: nn.Module, plan: Sequence[Gathered], rows: int, device: torch.device) -> Iterator[None]:
     """Let modules change rows inside the block."""
     stations: dict[str, _Station] = {}
     for gathered in plan:
-        for name in filter(None, (gathered.layout.site, gathered.layout.reads)):
+        site, reads = gathered.layout.site, gathered.layout.reads
+        for name in filter(None, (site, reads)):
             stations.setdefault(name, _Station(name, rows))
         part = _Part(gathered, rows, device)
-        stations[gathered.layout.site].parts.append(part)
-        stations[gathered.layout.reads or gathered.layout.site].readers += part.behind
+        stations[site].parts.append(part)
+        if reads and part.behind:
+            stations[reads].readers += 1
     hooks = []
     try:
         for name, station in stations.items():
             module = model.get_submodule(name)
-            hooks.append(module.register_forward_pre_hook(station.enter, with_kwargs=True))
+            if station.enters():
+                hooks.append(module.register_forward_pre_hook(station.enter, with_kwargs=True))
             if any(part.behind for part in station.parts):
-                hooks.append(module.register_forward_hook(_leaving(station, stations)))
+                hooks.append(module.register_forward_hook(_leaving(station, stations), with_kwargs=True))
         yield
     finally:
         for hook in hooks:
@@ -170,8 +195,15 @@ def _same_bytes(one: Tensor, other: Tensor) -> bool:
     return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
+def _same_place(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are the same numbers in memory."""
+    return one is other or (
+        one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
+    )
+
+
 def _leaving(station: _Station, stations: dict[str, _Station]) -> Any:
-    return lambda _module, args, output: station.leave(stations, args, output)
+    return lambda _module, args, kwargs, output: station.leave(stations, args, kwargs, output)
 
 
 def _front(gathered: Gathered) -> FrontRows:

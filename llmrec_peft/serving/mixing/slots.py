@@ -73,8 +73,9 @@ class Gathered:
         layout: The layout.
         rows: Rows of the pass that have a slot there, ascending, int64 [n].
         lengths: First axis of each one's ragged tensors, int64 [n].
-        pages: Pages of each tensor, row after row, int64 [n · pages] on the device.
+        pages: Pages of each tensor, joined row after joined row, int64 [n / joined · pages] on the device.
         slabs: Where they lie.
+        joined: How many rows that follow one another, all of one adapter, its form is given as one.
     """
 
     layout: Layout
@@ -82,15 +83,16 @@ class Gathered:
     lengths: Numbers
     pages: Mapping[str, Tensor]
     slabs: Slabs
+    joined: int = 1
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors of the rows, each [n, …]; ragged ones padded with zeros to the longest of these rows."""
+        """Return the tensors of joined rows, each [n / joined, …]; ragged ones padded with zeros to the longest."""
         found = {}
         for name, pages in self.pages.items():
             kind = self.layout.kinds[name]
             chosen = self.slabs.pages(kind).index_select(0, pages)
             if name in self.layout.form.ragged:
-                chosen = chosen.view(len(self.rows), -1, *kind.shape[1:])[:, : int(self.lengths.max())]
+                chosen = chosen.view(len(self.rows) // self.joined, -1, *kind.shape[1:])[:, : int(self.lengths.max())]
             found[name] = chosen
         return found
 
@@ -218,22 +220,29 @@ class Slots:
         """Find the pages of all layouts and send their numbers to the device at once."""
         import torch
 
-        parts: list[tuple[Layout, Numbers, Numbers]] = []
+        parts: list[tuple[Layout, Numbers, Numbers, int]] = []
         flat: list[Numbers] = []
+        known: dict[bytes, tuple[Numbers, Numbers, int]] = {}  # most layouts have the rows of another one
         for layout in layouts:
-            rows = np.flatnonzero(layout.here[numbers])
-            lengths = layout.length[numbers[rows]]
-            parts.append((layout, rows, lengths))
+            here = layout.here[numbers]
+            found = known.get(here.tobytes())
+            if found is None:
+                rows = np.flatnonzero(here)
+                found = known[here.tobytes()] = rows, numbers[rows], _joined(numbers[rows])
+            rows, own, joined = found
+            joined = joined if layout.form.by_token and layout.site != MODEL else 1
+            lengths = layout.length[own]
+            parts.append((layout, rows, lengths, joined))
             for name, kind in layout.kinds.items():
                 count = page_count(int(lengths.max()), kind) if name in layout.form.ragged else 1
-                flat.append(layout.pages[name][numbers[rows], :count].ravel())
+                flat.append(layout.pages[name][own[::joined], :count].ravel())
         if not flat:
             return []
         sent = torch.split(torch.from_numpy(np.concatenate(flat)).to(self.device), [len(one) for one in flat])
         pages = iter(sent)
         return [
-            Gathered(layout, rows, lengths, {name: next(pages) for name in layout.kinds}, self.slabs)
-            for layout, rows, lengths in parts
+            Gathered(layout, rows, lengths, {name: next(pages) for name in layout.kinds}, self.slabs, joined)
+            for layout, rows, lengths, joined in parts
         ]
 
     def _require(self, seat: Seat) -> _Held:
@@ -290,3 +299,13 @@ class Slots:
             here = np.zeros(slots, bool)
             self._layouts[which] = Layout(site, slot.reads, form, kinds, pages, np.zeros(slots, np.int64), here)
         return which, self._layouts[which]
+
+
+def _joined(slots: Numbers) -> int:
+    """Return the largest number by which every run of rows of one slot can be divided.
+
+    Args:
+        slots: Slot of each row, [n].
+    """
+    ends = np.flatnonzero(np.diff(slots)) + 1
+    return int(np.gcd.reduce(np.diff(ends, prepend=0, append=len(slots))))
