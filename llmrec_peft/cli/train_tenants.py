@@ -61,6 +61,15 @@ def train_tenants(
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Train this tenant alone; may be repeated."),
     ] = None,
+    start_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--start-from",
+            metavar="mean|nearest|RUN",
+            help="Begin with adapters instead of fresh ones: the mean of the other tenants' finished runs in --out, the"
+            " one of these whose items' texts are nearest, or a run; of several runs, their mean. May be repeated.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with interrupted tenants; finished ones stay.")
     ] = False,
@@ -77,6 +86,7 @@ def train_tenants(
     Examples:
       llmrec train-tenants movies --data 'data/shops/*/' --out runs/shops
       llmrec train-tenants movies --data data/ml-100k --split-by users.occupation
+      llmrec train-tenants movies --data 'data/shops/*/' --only new-shop --out runs/shops --start-from nearest
     """
     if split_by is not None and folders:
         raise InputError("--split-by divides the data of one folder; without it each folder is a tenant's data")
@@ -88,6 +98,7 @@ def train_tenants(
 
     from llmrec_peft.progress import Progress
     from llmrec_peft.workflows import tenants as found
+    from llmrec_peft.workflows.tenant_starts import starting
     from llmrec_peft.workflows.train_tenants import train_tenants as train_all
 
     progress = Progress(not quiet)
@@ -97,7 +108,7 @@ def train_tenants(
         tenants, notes = found.tenants_of_column(resolved, split_by)
         for line in notes:
             progress.note(line)
-    tenants = found.chosen(tenants, only or ())
+    tenants = starting(found.chosen(tenants, only or ()), start_from or (), out)
 
     def told(result: TenantResult) -> None:
         if result.reason:
