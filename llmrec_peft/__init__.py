@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from llmrec_peft.custom.dataset import Dataset
     from llmrec_peft.data.dataset import RecDataset
     from llmrec_peft.recipe import Recipe
+    from llmrec_peft.serving.engine import Engine
     from llmrec_peft.workflows.recommender import Recommender
 
-__all__ = ["Dataset", "InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"]
+__all__ = ["Dataset", "Engine", "InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"]
 
 
 def load_recipe(
@@ -170,11 +171,16 @@ def _let_threads_sleep() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Dataset` and `Recommender` on first use, so that `import llmrec_peft` imports no torch."""
+    """Import `Dataset`, `Engine` and `Recommender` on first use, so that `import llmrec_peft` imports no torch."""
     if name == "Dataset":
         from llmrec_peft.custom.dataset import Dataset
 
         return Dataset
+    if name == "Engine":
+        _let_threads_sleep()
+        from llmrec_peft.serving.engine import Engine
+
+        return Engine
     if name == "Recommender":
         _let_threads_sleep()
         from llmrec_peft.workflows.recommender import Recommender

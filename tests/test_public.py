@@ -58,7 +58,7 @@ def test_loading_a_recipe_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_every_promised_name_is_there_and_documented() -> None:
-    promised = {"Dataset", "InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"}
+    promised = {"Dataset", "Engine", "InputError", "Recommender", "__version__", "evaluate", "load_recipe", "train"}
     assert set(llmrec_peft.__all__) == promised
     assert dir(llmrec_peft) == sorted(llmrec_peft.__all__)
     for name in set(llmrec_peft.__all__) - {"__version__"}:
