@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from llmrec_peft.backbone.chunks import TOKENS_CPU, TOKENS_CUDA
+from llmrec_peft.backbone.chunks import TOKENS_CPU, TOKENS_CUDA, rounds
 from llmrec_peft.backbone.positions import token_room
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.mixing.mixed_encoder import ROWS, Admitted, AskedText, MixedEncoder
@@ -34,8 +34,9 @@ QUANTUM = 128
 """Tokens that are taken from one version before another one's turn."""
 ROUNDING = 2e-4
 """How far scores of four digits may be apart if a text was in another pass."""
-_PASSES = 4
-"""Passes of a turn: texts of like length share one, and a text waits for one turn at most before its own."""
+PASSES, PASSES_ROUNDED = 2, 4
+"""Passes of a turn, in fp32 and in half precision, where each length has passes of its own, filled if need be: a text
+waits for the turn under way, and then for its own."""
 _CLOSED = "the engine is closed: it encodes no texts any more"
 
 
@@ -55,7 +56,7 @@ class SharedPasses:
         Args:
             adapter_bytes: Bytes for adapters in slots.
             wait: Seconds that a text waits for others to share its pass.
-            tokens: Tokens that are taken at once; by default those of four passes.
+            tokens: Tokens that are taken at once; by default those of a few passes.
 
         Raises:
             InputError: If the bytes are below the smallest memory.
@@ -258,7 +259,8 @@ class _Work:
             with language.bare() as backbone:
                 self.mixed = MixedEncoder(language, Slots(self._bytes, backbone.device))
                 of_pass = TOKENS_CPU if backbone.device.type == "cpu" else TOKENS_CUDA
-                self._budget = _PASSES * of_pass if self._tokens is None else self._tokens
+                passes = PASSES_ROUNDED if rounds(backbone.model) else PASSES
+                self._budget = passes * of_pass if self._tokens is None else self._tokens
                 self._room = token_room(backbone.model)
             self._language, self.seats = language, Seats(self.mixed)
         return self.seats

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from llmrec_peft.backbone.text_reader import TextReader
     from llmrec_peft.serving.versions import Version
 
-SLICE = 64
-"""Distinct texts of a call that are tokenized at once, so that a call of many texts does not hold back others."""
+SLICE = 256
+"""Distinct texts of a call that are tokenized at once and taken by length, so that those of one pass are alike; more of
+them would hold back other calls."""
 
 
 class TextCall:
@@ -100,7 +101,7 @@ class TextCall:
         length = self.version.tenant.recipe.views.item.max_length
         tokens = reader.tokenized(texts, length)
         self._cut += reader.count_cut(texts, tokens, length)
-        self._ready.extend(zip(numbers, tokens.distinct_rows(), strict=True))
+        self._ready.extend(sorted(zip(numbers, tokens.distinct_rows(), strict=True), key=lambda one: len(one[1])))
         self._tokenized = numbers.stop
 
 
