@@ -81,7 +81,7 @@ def test_a_gather_that_is_off_by_one_fails_the_comparison(
 ) -> None:
     """The comparison above has to notice a runner that reads the neighbour's pages."""
     pool = pool_of("tiny-bert", "fp32")
-    rows = [(at, 4, READINGS[0]) for at in range(3)]
+    rows = [(at, 4, READINGS[0]) for at in (2, 4)]  # of one form and as many pages, so that they are gathered together
     right = Gathered.tensors
 
     def neighbours(self: Gathered) -> dict[str, Tensor]:

@@ -60,6 +60,36 @@ def test_rows_gather_their_own_tensors_padded_to_the_longest_of_the_pass() -> No
     assert (rows, tensor.shape) == ([2], (1, 3, 6))
 
 
+class AddedByToken(Added):
+    """The same for each token by itself."""
+
+    by_token: ClassVar[bool] = True
+
+
+def test_rows_of_one_adapter_are_gathered_once_and_unlike_sizes_apart() -> None:
+    slots = Slots(1 << 20, CPU, extent=1 << 16)
+    form = AddedByToken()
+    small, large, alike = (
+        slots.add(form, vectors(rank, value, "a")) for rank, value in ((3, 1.0), (9, 2.0), (12, 3.0))
+    )
+    seats = [small, small, None, large, large, alike, alike, alike, alike]
+    parts = [(one.rows.tolist(), one.joined, one.tensors()["vectors"]) for one in slots.plan(seats)]
+    assert [(rows, joined, tuple(tensor.shape)) for rows, joined, tensor in parts] == [
+        ([0, 1], 2, (1, 3, 6)),
+        ([3, 4, 5, 6, 7, 8], 2, (3, 12, 6)),
+    ]
+    assert parts[1][2].sum((1, 2)).tolist() == [9 * 6 * 2.0, 12 * 6 * 3.0, 12 * 6 * 3.0]
+    apart = slots.plan([small, large, small])
+    assert sorted((one.rows.tolist(), one.joined) for one in apart) == [([0, 2], 2), ([1], 1)]
+
+
+def test_rows_of_one_form_size_and_adapter_are_put_side_by_side() -> None:
+    slots = Slots(1 << 20, CPU, extent=1 << 16)
+    large, small, other = (slots.add(Added(), vectors(rank, 1.0, "a")) for rank in (9, 3, 9))
+    order = slots.order([large, small, None, other, large, small])
+    assert order.tolist() == [2, 1, 5, 0, 4, 3]
+
+
 @pytest.mark.parametrize("zeroed", [True, False])
 def test_a_slot_keeps_nothing_of_the_adapter_before(zeroed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next adapter has fewer sites and a lower rank; without zeroing, the old one's site would be read."""

@@ -14,7 +14,7 @@ from llmrec_peft.backbone.batched import MODEL, BatchedForm, Slot
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.mixing.room import NoRoomError, fits, kinds_of, page_count
 from llmrec_peft.serving.mixing.shared_tensors import Key, SharedTensors
-from llmrec_peft.serving.mixing.slabs import EXTENT, PageKind, Slabs
+from llmrec_peft.serving.mixing.slabs import EXTENT, PAGE_ROWS, PageKind, Slabs
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,12 @@ class _Held:
     layouts: list[Which] = field(default_factory=list)
     front: tuple[str, int] | None = None
     shared: Key | None = None
+    longest: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What rows are ordered by: form and longest ragged tensor."""
+        return self.form + 1, self.longest
 
 
 class Slots:
@@ -202,9 +208,9 @@ class Slots:
             return self._gathered(numbers, [self._layouts[which] for which in found])
 
     def order(self, seats: Sequence[Seat | None]) -> Numbers:
-        """Return an order of rows in which those of one form, and of one adapter, are neighbours: fewer are copied."""
+        """Return an order of rows in which those of one form, size and adapter are neighbours: fewer are copied."""
         with self._lock:
-            held = [(0, 0) if seat is None else (self._require(seat).form + 1, seat.slot) for seat in seats]
+            held = [(0, 0, 0) if seat is None else (*self._require(seat).place, seat.slot) for seat in seats]
         return np.array(sorted(range(len(held)), key=held.__getitem__), np.int64)
 
     def fronts(self, seats: Sequence[Seat | None]) -> list[tuple[str, int] | None]:
@@ -222,20 +228,21 @@ class Slots:
 
         parts: list[tuple[Layout, Numbers, Numbers, int]] = []
         flat: list[Numbers] = []
-        known: dict[bytes, tuple[Numbers, Numbers, int]] = {}  # most layouts have the rows of another one
+        known: dict[tuple[bytes, bool], list[tuple[Numbers, int]]] = {}  # most layouts have the rows of another one
         for layout in layouts:
-            here = layout.here[numbers]
-            found = known.get(here.tobytes())
-            if found is None:
-                rows = np.flatnonzero(here)
-                found = known[here.tobytes()] = rows, numbers[rows], _joined(numbers[rows])
-            rows, own, joined = found
-            joined = joined if layout.form.by_token and layout.site != MODEL else 1
-            lengths = layout.length[own]
-            parts.append((layout, rows, lengths, joined))
-            for name, kind in layout.kinds.items():
-                count = page_count(int(lengths.max()), kind) if name in layout.form.ragged else 1
-                flat.append(layout.pages[name][own[::joined], :count].ravel())
+            lengths = np.where(layout.here, layout.length, -1)[numbers]
+            by_token = layout.form.by_token and layout.site != MODEL
+            which = lengths.tobytes(), by_token
+            if which not in known:
+                known[which] = [
+                    (rows, _joined(numbers[rows]) if by_token else 1)
+                    for rows in (self._alike(lengths) if by_token else [np.flatnonzero(lengths >= 0)])
+                ]
+            for rows, joined in known[which]:
+                parts.append((layout, rows, lengths[rows], joined))
+                for name, kind in layout.kinds.items():
+                    count = page_count(int(lengths[rows].max()), kind) if name in layout.form.ragged else 1
+                    flat.append(layout.pages[name][numbers[rows[::joined]], :count].ravel())
         if not flat:
             return []
         sent = torch.split(torch.from_numpy(np.concatenate(flat)).to(self.device), [len(one) for one in flat])
@@ -244,6 +251,17 @@ class Slots:
             Gathered(layout, rows, lengths, {name: next(pages) for name in layout.kinds}, self.slabs, joined)
             for layout, rows, lengths, joined in parts
         ]
+
+    def _alike(self, lengths: Numbers) -> list[Numbers]:
+        """Divide rows whose ragged tensors have lengths of 0 or more so that none is padded to twice its pages or more.
+
+        A GPU computes them together: a launch more costs it more than the padding.
+        """
+        rows = np.flatnonzero(lengths >= 0)
+        if self.device.type != "cpu":
+            return [rows]
+        doublings = np.ceil(np.log2(np.maximum(1, -(-lengths[rows] // PAGE_ROWS))))
+        return [rows[doublings == one] for one in np.unique(doublings)]
 
     def _require(self, seat: Seat) -> _Held:
         held = self._held.get(seat.slot)
@@ -287,6 +305,7 @@ class Slots:
             table[number, :count] = pages
             if ragged:
                 layout.length[number] = len(tensor)
+                held.longest = max(held.longest, len(tensor))
         if site == MODEL and form.front is not None:
             held.front = (form.front, int(layout.length[number]))
 
