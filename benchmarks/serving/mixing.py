@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each cell is timed")
     parser.add_argument("--rounds", type=int, default=LEAST, help="rounds of each cell at least")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--plot", type=Path, help="PNG file to draw")
     parser.add_argument("--out", type=Path, help="JSON file to write; cells that it has already stay or are replaced")
     asked = parser.parse_args()
     wanted = [
@@ -75,6 +76,8 @@ def main() -> None:
     if asked.out is not None and asked.out.is_file():
         found = _joined(json.loads(asked.out.read_text(encoding="utf-8")), found)
     print(table(found))
+    if asked.plot is not None:
+        plot(found, asked.plot)
     if asked.out is not None:
         asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

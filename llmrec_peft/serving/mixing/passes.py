@@ -180,7 +180,7 @@ def _hooked(model: nn.Module, plan: Sequence[Gathered], rows: int, device: torch
     hooks = []
     try:
         for name, station in stations.items():
-            module = model.get_submodule(name)
+            module = _inside(model, name)
             if station.enters():
                 hooks.append(module.register_forward_pre_hook(station.enter, with_kwargs=True))
             if any(part.behind for part in station.parts):
@@ -189,6 +189,13 @@ def _hooked(model: nn.Module, plan: Sequence[Gathered], rows: int, device: torch
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _inside(model: nn.Module, name: str) -> nn.Module:
+    """Return a module by its dotted name; `get_submodule` checks each part and takes as long as a hook."""
+    for part in name.split("."):
+        model = cast(nn.Module, model._modules[part])
+    return model
 
 
 def _same_bytes(one: Tensor, other: Tensor) -> bool:

@@ -102,7 +102,7 @@ class _Held:
     serial: int
     form: int
     pages: list[tuple[PageKind, list[int]]] = field(default_factory=list)
-    layouts: list[Which] = field(default_factory=list)
+    layouts: dict[Which, Layout] = field(default_factory=dict)
     front: tuple[str, int] | None = None
     shared: Key | None = None
     longest: int = 0
@@ -204,8 +204,9 @@ class Slots:
                 if seat is not None:
                     self._require(seat)
             numbers = np.array([0 if seat is None else seat.slot for seat in seats], np.int64)
-            found = {which: None for number in set(numbers.tolist()) - {0} for which in self._held[number].layouts}
-            return self._gathered(numbers, [self._layouts[which] for which in found])
+            held = [self._held[number] for number in set(numbers.tolist()) - {0}]
+            found = {id(layout): layout for one in held for layout in one.layouts.values()}
+            return self._gathered(numbers, list(found.values()))
 
     def order(self, seats: Sequence[Seat | None]) -> Numbers:
         """Return an order of rows in which those of one form, size and adapter are neighbours: fewer are copied."""
@@ -230,7 +231,7 @@ class Slots:
         flat: list[Numbers] = []
         known: dict[tuple[bytes, bool], list[tuple[Numbers, int]]] = {}  # most layouts have the rows of another one
         for layout in layouts:
-            lengths = np.where(layout.here, layout.length, -1)[numbers]
+            lengths = np.where(layout.here[numbers], layout.length[numbers], -1)
             by_token = layout.form.by_token and layout.site != MODEL
             which = lengths.tobytes(), by_token
             if which not in known:
@@ -240,9 +241,10 @@ class Slots:
                 ]
             for rows, joined in known[which]:
                 parts.append((layout, rows, lengths[rows], joined))
+                longest, own = int(lengths[rows].max()), numbers[rows[::joined]]
                 for name, kind in layout.kinds.items():
-                    count = page_count(int(lengths[rows].max()), kind) if name in layout.form.ragged else 1
-                    flat.append(layout.pages[name][numbers[rows[::joined]], :count].ravel())
+                    count = page_count(longest, kind) if name in layout.form.ragged else 1
+                    flat.append(layout.pages[name][own, :count].ravel())
         if not flat:
             return []
         sent = torch.split(torch.from_numpy(np.concatenate(flat)).to(self.device), [len(one) for one in flat])
@@ -290,7 +292,7 @@ class Slots:
 
     def _fill(self, number: int, held: _Held, form: BatchedForm, site: str, slot: Slot) -> None:
         which, layout = self._layout(form, site, slot)
-        held.layouts.append(which)
+        held.layouts[which] = layout
         layout.users += 1
         layout.here[number] = True
         for name, tensor in slot.tensors.items():
