@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from llmrec_peft.serving.eviction import used
 from llmrec_peft.serving.failures import Failure, Retry
@@ -44,7 +44,8 @@ class HostTier(Room):
             drop: Frees a version that left memory; waits for nobody.
             budget: Bytes of all versions; None for no bound.
             wait_s: Seconds that an ask waits for a version.
-            loaders: Threads that load at the same time, at most; they end when there is nothing to load.
+            loaders: Threads that load at the same time, at most; they end when there is nothing to load, and a process
+                that ends waits for them.
         """
         super().__init__(budget)
         self.wait_s, self.retry = wait_s, Retry()
@@ -80,6 +81,17 @@ class HostTier(Room):
             yield self._snapshot(resident, placed)
         finally:
             self._give_back(resident)
+
+    def count(self, snapshots: Iterable[Snapshot]) -> None:
+        """Count the bytes of versions anew that routes name in other states now."""
+        for one in snapshots:
+            with self.lock:
+                resident = self._residents.get(one.placed.sealed)
+                here = resident is not None and resident.version is one.version
+                if resident is not None and here:
+                    resident.leases += 1
+            if resident is not None and here:
+                self._give_back(resident)
 
     def _acquired(self, sealed: SealedRun, beside: str | None) -> Resident:
         with self.lock:
@@ -176,7 +188,7 @@ class HostTier(Room):
     def _hire(self, first: Resident) -> None:
         """Begin a thread that loads; it was counted."""
         try:
-            threading.Thread(target=self._work, args=(first,), name="llmrec-loader", daemon=True).start()
+            threading.Thread(target=self._work, args=(first,), name="llmrec-loader").start()
         except RuntimeError as error:  # the system gives no more threads
             with self.lock:
                 self._running -= 1

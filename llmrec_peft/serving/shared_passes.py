@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
 from collections import deque
@@ -112,9 +113,29 @@ class SharedPasses:
     def _started(self) -> threading.Thread:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work.run, name="llmrec-passes", daemon=True)
+                self._thread = threading.Thread(target=_run, args=(self._work,), name="llmrec-passes", daemon=True)
                 self._thread.start()
             return self._thread
+
+
+_running: dict[threading.Thread, _Work] = {}
+"""Threads that encode, with what they do."""
+
+
+def _run(work: _Work) -> None:
+    _running[threading.current_thread()] = work
+    try:
+        work.run()
+    finally:
+        _running.pop(threading.current_thread(), None)
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all threads before the process ends, which aborts if one of them is in torch then."""
+    for thread, work in list(_running.items()):
+        work.stop()
+        thread.join()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from llmrec_peft.serving.answers import Standing
@@ -143,7 +143,7 @@ class Tenants:
             self._tier.name(route.places)
             entry.note()
 
-    def replace(self, tenant: str, route: Route, snapshots: Iterable[Snapshot] = ()) -> None:
+    def replace(self, tenant: str, route: Route, snapshots: Sequence[Snapshot] = ()) -> None:
         """Put another route in the place of a tenant's own: the next ask takes it, those under way end on the old one.
 
         Args:
@@ -165,6 +165,7 @@ class Tenants:
             self._discount(tenant, former, entry.pinned)
             entry.note()
         self._tier.settle()
+        self._tier.count(snapshots)
 
     def end(self, tenant: str) -> None:
         """Forget a tenant; asks that are under way end on the versions that they found.

@@ -16,6 +16,8 @@ from llmrec_peft.run.tenant import LoadedTenant
 
 _SAMPLE = 256
 """Values of a long sequence of tables that are looked into; the others are taken to be like them."""
+_TENSOR = 512
+"""Bytes that a tensor takes beside its numbers."""
 _NOT_OURS = (bool, int, float, type, LanguageModel, TenantAdapter)
 """Numbers are counted with what holds them, the base is shared, and an adapter's bytes are those of its slot."""
 _OURS = ("llmrec_", "torch.nn.")
@@ -75,6 +77,7 @@ class _Count:
     def _add(self, one: Any) -> Iterable[object]:
         """Count an object by itself and return those that it refers to."""
         if isinstance(one, Tensor):
+            self._private += _TENSOR
             storage = one.untyped_storage()
             self._memory(storage.data_ptr(), storage.nbytes())
             return ()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -225,6 +226,39 @@ def test_seats_are_given_up_by_those_that_were_not_used_for_longest(versions: li
     assert all(shared.notes(version) == () for version in versions[:4])
     found = at_once(shared, versions[:4])
     assert all(far(one[0], expected) <= 1e-5 for one, expected in zip(found, own, strict=True)), "in turns"
+    shared.close()
+
+
+def test_no_text_gets_the_vector_of_another_version_while_seats_change_hands(
+    versions: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four threads ask for few texts of any version, where the memory holds about two of five adapters."""
+    texts = [f"text number {number} of some length {'more ' * (number % 7)}" for number in range(24)]
+    own = [OwnPasses().items(version, texts)[0] for version in versions]
+    apart = [float((own[0] - other).abs().amax(1).min()) for other in own[1:]]
+    assert min(apart) > 1e-4, "each text tells the versions apart"
+    shared, together, run = SharedPasses(adapter_bytes=7 << 20, tokens=256), [0, 0], mixed_encoder.mixed_states
+
+    def counted(*given: Any) -> Tensor:
+        together[0] += 1
+        together[1] += len(set(given[4])) > 1
+        return run(*given)
+
+    monkeypatch.setattr(mixed_encoder, "mixed_states", counted)
+
+    def ask(seed: int) -> float:
+        draw, worst = np.random.default_rng(seed), 0.0
+        for _ in range(60):
+            at, some = int(draw.integers(len(versions))), draw.integers(0, len(texts), 3).tolist()
+            found, _ = shared.items(versions[at], [texts[one] for one in some])
+            worst = max(worst, far(found, own[at][some]))
+        return worst
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(ask, range(4))) <= 1e-5
+    assert shared._work.mixed is not None
+    assert shared._work.mixed.slots._serial > 50, "adapters came back again and again"
+    assert together[1] > 10, "versions shared passes"
     shared.close()
 
 
