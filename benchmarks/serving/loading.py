@@ -2,7 +2,7 @@
 
     python benchmarks/serving/loading.py              # 1,682 and 20,825 items; trains its runs, a few minutes
     python benchmarks/serving/loading.py --small      # 300 and 3,000 items
-    python benchmarks/serving/loading.py --runs DIR   # keeps the runs there, and takes those that are there
+    python benchmarks/serving/loading.py --runs DIR   # keeps the runs there instead of in runs/loading
 
 Runs of both sizes are loaded from a sealed store by turns, and the smaller one once more in each turn: the ratio of
 that one to itself is what the measurement can tell apart. Hashing, which reads every byte, is timed apart. Seconds are
@@ -36,6 +36,7 @@ if __package__ in (None, ""):
 from serving.made_runs import made_base, made_run
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "loading.json"
+RUNS = Path(__file__).resolve().parents[2] / "runs" / "loading"
 SIZES = ((1682, 943), (20_825, 12_076))
 """Items and users: those of MovieLens-100K and of IISAN's Scientific."""
 SMALL = ((300, 100), (3000, 300))
@@ -50,7 +51,7 @@ def measure(small: bool = False, runs: Path | None = None) -> dict[str, Any]:
 
     Args:
         small: Whether catalogues are small, to try the script.
-        runs: Folder of the runs; a temporary one by default.
+        runs: Folder of the runs; by default ``runs/loading`` of the repository, where they are kept.
     """
     import torch
 
@@ -60,7 +61,7 @@ def measure(small: bool = False, runs: Path | None = None) -> dict[str, Any]:
     sizes, memory = (SMALL, SMALL[0]) if small else (SIZES, MEMORY)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llmrec-loading-")))
-        folder = runs or work / "runs"
+        folder = runs or RUNS
         folder.mkdir(parents=True, exist_ok=True)
         made = {size: _run(folder, *size) for size in dict.fromkeys((*sizes, memory))}
         loads = _loads({size: made[size] for size in sizes}, work / "store", 5 if small else ROUNDS)
@@ -239,6 +240,29 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def plot(figures: dict[str, Any], target: Path) -> None:
+    """Draw what a load consists of at both sizes, as a PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    sizes = [name for name in figures["sizes"] if name != "again"]
+    drawn, axes = pyplot.subplots(figsize=(6, 3.2))
+    left = [0.0] * len(sizes)
+    parts = (("rest_ms", "the rest"), ("hashing_ms", "hashing"), ("contents_ms", "contents, once a process"))
+    for part, label in parts:
+        widths = [figures["sizes"][name][part] for name in sizes]
+        axes.barh([f"{int(name):,} items" for name in sizes], widths, left=left, label=label)
+        left = [before + width for before, width in zip(left, widths, strict=True)]
+    axes.set_xlabel("milliseconds of the processor")
+    axes.set_title(f"Loading a run: without hashing and contents {figures['ratio']:.2f} times")
+    axes.legend()
+    drawn.tight_layout()
+    drawn.savefig(target, dpi=120)
+    pyplot.close(drawn)
+
+
 def main() -> int:
     """Measure, print, write, and end with 1 where a limit does not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -256,6 +280,7 @@ def main() -> int:
     out = given.out or (None if given.small else RESULT)
     if out is not None:
         out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        plot(figures, out.with_suffix(".png"))
         out.with_suffix(".md").write_text(f"# Loading a run for serving\n\n{table(figures)}\n", encoding="utf-8")
     private = figures["private_kb_a_tenant"]
     return int(figures["ratio"] > LIMIT or max(private["loaded"], private["asked"]) > PRIVATE_KB)
