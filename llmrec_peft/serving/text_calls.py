@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from llmrec_peft.errors import InputError
 from llmrec_peft.run.tuned_model import finite_vectors
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.text_reader import TextReader
     from llmrec_peft.serving.versions import Version
 
-SLICE = 64
-"""Distinct texts of a call that are tokenized at once, so that a call of many texts does not hold back others."""
+SLICE = 256
+"""Distinct texts of a call that are tokenized at once and taken by length, so that those of one pass are alike; more of
+them would hold back other calls."""
 
 
 class TextCall:
@@ -99,7 +101,7 @@ class TextCall:
         length = self.version.tenant.recipe.views.item.max_length
         tokens = reader.tokenized(texts, length)
         self._cut += reader.count_cut(texts, tokens, length)
-        self._ready.extend(zip(numbers, tokens.distinct_rows(), strict=True))
+        self._ready.extend(sorted(zip(numbers, tokens.distinct_rows(), strict=True), key=lambda one: len(one[1])))
         self._tokenized = numbers.stop
 
 
@@ -187,14 +189,14 @@ class Lines:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def end(self, error: Exception) -> None:
-        """End all calls with an error."""
+    def end(self, reason: str) -> None:
+        """End all calls with an error that says why."""
         with self.changed:
             calls = [call for line in self._lines.values() for call in line.calls]
             self._lines.clear()
             self._order.clear()
         for call in calls:
-            call.fail(error)
+            call.fail(InputError(reason))
 
     def _push(self, line: Line) -> None:
         self._count += 1

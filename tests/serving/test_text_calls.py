@@ -85,7 +85,7 @@ def test_further_texts_are_waited_for_until_the_deadline_of_the_first_or_enough_
 def test_calls_end_with_the_first_error() -> None:
     lines, one = Lines(), call(Named())
     lines.put(one)
-    lines.end(InputError("first"))
+    lines.end("first")
     one.fail(InputError("second"))
     assert one.done.is_set()
     assert str(one._error) == "first"
