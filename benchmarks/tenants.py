@@ -1,6 +1,6 @@
 """Many tenants on one base: mixed batches, the cliff, swaps, loading and tuning together, with tables and plots.
 
-    python benchmarks/tenants.py [--part mixing cliff swaps capacity loading joint] [--small] [--out FILE]
+    python benchmarks/tenants.py [--part mixing cliff texts swaps ...] [--small] [--out FILE]
 
 A part is a module of `benchmarks/serving/` with three functions:
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-PARTS = ("mixing", "cliff", "swaps", "capacity", "loading", "joint")
+PARTS = ("mixing", "cliff", "texts", "swaps", "capacity", "loading", "joint")
 RESULT = Path(__file__).parent / "results" / "tenants.json"
 
 

@@ -27,8 +27,6 @@ HELD = 64
 ROUNDS, SECONDS, CALLERS = 9, 1.5, 2
 ZIPF = 1.0
 K = 10
-TEXTS = 4
-"""New texts of a call."""
 GOAL = 0.8
 AGAIN = "1 again"
 Call = Callable[[Any, str, int], object]
@@ -49,7 +47,7 @@ class Row:
 
 
 def measure(small: bool) -> dict[str, Any]:
-    """Measure lists with all tenants in memory, lists with a full tier, and new texts with a full slab."""
+    """Measure lists with all tenants in memory, and with a tier that has room for few."""
     sizes, held = (SIZES[:4], 4) if small else (SIZES, HELD)
     rounds, seconds = (2, 0.2) if small else (ROUNDS, SECONDS)
     everyone = crowd(sizes[-1], small)
@@ -65,8 +63,6 @@ def measure(small: bool) -> dict[str, Any]:
     full = [bounded(str(size), everyone, size, budget) for size in sizes] + [bounded(AGAIN, everyone, 1, budget)]
     name = f"lists, {held} in memory"
     curves[name] = {"host_bytes": budget, **measured(full, listing(everyone), rounds, seconds)}
-    rows = [Row(row.name, row.engine, row.tenants, row.draws) for row in full]
-    curves["new texts"] = {"host_bytes": budget, **measured(rows, encoding(everyone), rounds, seconds)}
     return {"items": int(everyone.items), "zipf": ZIPF, "callers": CALLERS, "goal": GOAL, "curves": curves}
 
 
@@ -113,18 +109,6 @@ def listing(everyone: Crowd) -> Call:
     def call(engine: Any, tenant: str, number: int) -> object:
         (answer,) = engine.ask(tenant, [users[number * 31 % len(users)]], k=K)
         return answer.items
-
-    return call
-
-
-def encoding(everyone: Crowd) -> Call:
-    """Return the call for the vectors of some new texts under a tenant's adapter."""
-    titles = everyone.titles
-
-    def call(engine: Any, tenant: str, number: int) -> object:
-        texts = [f"{titles[(number * 37 + at) % len(titles)]} {number}" for at in range(TEXTS)]
-        with engine._tier.leased(engine._tenants.route(tenant).main) as snapshot:
-            return engine._encoder.items(snapshot.version, texts)
 
     return call
 
