@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,11 @@ SHOPS = ("own", "shared")
 
 
 def measure(
-    small: bool = False, data: Path | None = None, tenants: int = TENANTS, alone: int = ALONE
+    small: bool = False,
+    data: Path | None = None,
+    tenants: int = TENANTS,
+    alone: int = ALONE,
+    chosen: Sequence[str] = SHOPS,
 ) -> dict[str, Any]:
     """Train tenants jointly and alone, and compare steps.
 
@@ -43,13 +47,14 @@ def measure(
         data: Folder of the data sets; by default what ``LLMREC_DATA`` names.
         tenants: Tenants that are trained together.
         alone: How many of them are also trained each in a process of its own.
+        chosen: Which of `SHOPS`.
     """
     where = data or Path(os.environ.get("LLMREC_DATA", "../shared/data"))
     if small:
         tenants, alone = 2, 1
     with tempfile.TemporaryDirectory() as folder:
         kinds = {}
-        for kind in SHOPS[:1] if small else SHOPS:
+        for kind in chosen[:1] if small else chosen:
             shops = divided(where / "ml-100k", Path(folder) / kind, tenants, kind)
             kinds[kind] = one_kind(shops, Path(folder) / f"{kind}-runs", alone, small)
     return {"tenants": tenants, "alone": alone, "recipe": RECIPE, "kinds": kinds, "steps": steps(tenants, small)}
@@ -57,7 +62,7 @@ def measure(
 
 def divided(source: Path, target: Path, tenants: int, kind: str) -> Path:
     """Write each shop's part of MovieLens-100K in its owner's files."""
-    draw = random.Random(0)
+    draw = random.Random(0)  # noqa: S311
     rows = {name: (source / name).read_text(encoding="latin-1").splitlines() for name in ("u.user", "u.item")}
     of: dict[str, dict[str, int]] = {}
     for name, lines in rows.items():
@@ -129,7 +134,7 @@ def processor(arguments: list[str]) -> dict[str, float]:
 
 
 def steps(tenants: int, small: bool) -> list[dict[str, float]]:
-    """Compare a step of all tenants in shared passes with their steps one after the other, and with the untuned base."""
+    """Compare a step of all tenants in shared passes with their steps one after the other."""
     import torch
 
     from llmrec_peft import registry
@@ -153,7 +158,7 @@ def steps(tenants: int, small: bool) -> list[dict[str, float]]:
 
         def job(at: int) -> Callable[[], None]:
             own, adapter = view_of(base), method(method.Config(layers="top-2"))
-            frozen, draw = list(own.model.modules()), random.Random(at)
+            frozen, draw = list(own.model.modules()), random.Random(at)  # noqa: S311
             tuned = adapter.attach(own)
             texts = [" ".join(draw.choices(words, k=16)) for _ in range(rows)]
             reader = text_reader(own, section)
@@ -176,7 +181,7 @@ def steps(tenants: int, small: bool) -> list[dict[str, float]]:
         repeats = 1
         jobs.run(chosen, tenants, mixed.serve)  # proves that the host gives what each alone gives
         best = float("inf")
-        for _ in range(1 if small else 5):
+        for _ in range(1 if small else 3):
             if device.type == "cuda":
                 torch.cuda.synchronize()
             began = time.monotonic() if device.type == "cuda" else time.process_time()
@@ -264,10 +269,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets")
     parser.add_argument("--tenants", type=int, default=TENANTS)
     parser.add_argument("--alone", type=int, default=ALONE, help="tenants that are also trained alone")
+    parser.add_argument("--shops", nargs="+", default=list(SHOPS), choices=SHOPS, help="both by default")
     parser.add_argument("--small", action="store_true", help="two tenants and epochs: whether it runs")
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
     given = parser.parse_args()
-    found = measure(given.small, given.data, given.tenants, given.alone)
+    found = measure(given.small, given.data, given.tenants, given.alone, given.shops)
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))
