@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,8 @@ class SharedBase:
             return load_backbone(section, device)
         if self._loaded is None:
             self._loaded, self._section = load_backbone(section, device), section
+            gc.collect()
+            gc.freeze()  # what was loaded stays: a collection, of which a training has four, need not look at it
         elif section != self._section:
             raise ValueError("trainings that share a base have the same section backbone")
         view = view_of(self._loaded)
@@ -77,6 +80,10 @@ class SharedBase:
     def bare(self) -> nn.Module | None:
         """The bare transformer, in which no adapter ever is; None where each training has loaded its own."""
         return None if self._loaded is None else self._loaded.model
+
+    def let_go(self) -> None:
+        """Let the garbage collector look at everything again, once the last training has ended."""
+        gc.unfreeze()
 
     def states(self, lowest: int | None) -> RowPool | None:
         """Return the states below a layer, by text; None where there is nothing below."""

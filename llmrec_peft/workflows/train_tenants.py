@@ -116,7 +116,10 @@ def train_tenants(
                 told(result)
             shown_bar.advance()
 
-        return jobs.run([partial(one, tenant) for tenant in tenants], together, mixed.serve, ended)
+        try:
+            return jobs.run([partial(one, tenant) for tenant in tenants], together, mixed.serve, ended)
+        finally:
+            base.let_go()
 
 
 class _Within(Progress):
