@@ -112,6 +112,19 @@ class BatchedForm(ABC):
             InputError: If the tensors do not fit the base.
         """
 
+    @property
+    def shared(self) -> Mapping[str, Tensor]:
+        """Tensors that all adapters of one key read beside their slots; known after `slots`.
+
+        Whoever runs passes keeps them once, within the memory for adapters, and hands them back by `share`.
+        """
+        return {}
+
+    def share(self, tensors: Mapping[str, Tensor]) -> None:
+        """Read these in place of the tensors that `shared` returned; they are equal to them."""
+        if tensors:
+            raise NotImplementedError(f"{type(self).__name__}.share: who shares tensors reads those that are kept")
+
     def before(self, inputs: Tensor, slot: Mapping[str, Tensor]) -> Tensor:
         """Return what goes into the module instead of `inputs`.
 

@@ -48,6 +48,8 @@ class TenantAdapter:
         self.manifest = manifest
         self.recipe = recipe
         self.dropped = False
+        self.checked = False
+        """Whether its method has loaded its files, which are always the same bytes, on its base."""
         self._tree: BareTree | None = None
         self._encoder: TextEncoder | None = None
 
@@ -75,7 +77,7 @@ class TenantAdapter:
         except BaseException:
             backbone.detach()
             raise
-        self._encoder, self._tree = encoder, BareTree(backbone.model)
+        self._encoder, self._tree, self.checked = encoder, BareTree(backbone.model), True
 
     def forget(self) -> None:
         """Delete the modules."""
@@ -226,6 +228,17 @@ class LanguageModel:
             backbone.detach()
             self._inside = None
             yield backbone
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let other callers wait inside the block, as they do while texts are encoded: the tokenizer is shared, too."""
+        with self._lock:
+            yield
+
+    def set_aside(self, adapter: TenantAdapter) -> None:
+        """Free an adapter's modules; they are made of its files again when it is attached the next time."""
+        with self._lock:
+            self._take_out(adapter)
 
     def drop(self, adapter: TenantAdapter) -> None:
         """Remove an adapter for good and free its memory."""

@@ -62,7 +62,7 @@ class TunedModel:
             tokens = reader.tokenized(texts, length)
             encoded = EncodedTexts(encoder, tokens)
             with encoded.fixed() as vectors:
-                _finite(vectors.stored)
+                finite_vectors(vectors.stored)
             cut = reader.count_cut(texts, tokens, length)
         return vectors.part(0, len(texts)), cut
 
@@ -106,14 +106,14 @@ class TunedModel:
             if view == "user":
                 reading = backbone.reads(recipe.backbone).reading(view)
             if stored is None or inserted is not None:
-                return _finite(encoder.encode_as(tokens, reading, inserted))
+                return finite_vectors(encoder.encode_as(tokens, reading, inserted))
             vectors = stored.vectors(
                 tokens.distinct_rows(), lambda new: encoder.encode_as(new, reading), backbone.pad_id
             )
-            return _finite(vectors[torch.as_tensor(tokens.row_of, device=vectors.device)])
+            return finite_vectors(vectors[torch.as_tensor(tokens.row_of, device=vectors.device)])
 
 
-def _finite(vectors: Tensor) -> Tensor:
+def finite_vectors(vectors: Tensor) -> Tensor:
     """Return vectors of texts, or refuse them.
 
     Raises:

@@ -29,8 +29,13 @@ class Auditor:
         """Set where states are looked up and how versions are loaded."""
         self._tenants, self._loading, self._encoder = tenants, loading, encoder
 
-    def audit(self, answer: Answer | Scores, tolerance: float) -> Audit:
+    def audit(self, answer: Answer | Scores, tolerance: float | None) -> Audit:
         """Compute an answer again and compare; nothing that is in memory for asks is used.
+
+        Args:
+            answer: The answer.
+            tolerance: How far two scores may be from each other; by default 0, and the encoder's `rounding` where items
+                were added.
 
         Raises:
             InputError: If the version cannot be loaded, or the tenant is not registered.
@@ -42,7 +47,7 @@ class Auditor:
         except _NotTheirsError as error:
             return Audit(False, _NOTHING, str(error))
 
-    def _list(self, answer: Answer, tolerance: float) -> Audit:
+    def _list(self, answer: Answer, tolerance: float | None) -> Audit:
         if answer.user_id not in answer.together:
             return Audit(False, _NOTHING, "its user is not among those of its pass")
         with self._again(answer.tenant, answer.identity) as snapshot:
@@ -50,9 +55,9 @@ class Auditor:
             found = computing.lists(snapshot, users, answer.k, answer.seen)[users.index(answer.user_id)]
         if found.basis != answer.basis:
             return Audit(False, _NOTHING, f"its basis is {answer.basis}, and {found.basis} was computed")
-        return compared(answer.items, found.items, tolerance)
+        return compared(answer.items, found.items, self._allowed(answer.identity, tolerance))
 
-    def _scores(self, answer: Scores, tolerance: float) -> Audit:
+    def _scores(self, answer: Scores, tolerance: float | None) -> Audit:
         parts = (answer.users, answer.items, answer.values, answer.identities, answer.basis)
         if len({len(part) for part in parts}) > 1:
             return Audit(False, _NOTHING, "it has not one item, score and identity for each user")
@@ -67,13 +72,19 @@ class Auditor:
             off = np.abs(answer.values[places].astype(np.float64) - again.astype(np.float64))
             off[np.isnan(off)] = _NOTHING
             largest = max(largest, float(off.max()))
-            if largest > tolerance:
+            if largest > self._allowed(identity, tolerance):
                 at = int(off.argmax())
                 said = f"score {places[at] + 1} is {answer.values[places[at]]}, and {again[at]} was computed"
                 return Audit(False, largest, said)
             if [answer.basis[at] for at in places] != basis:
                 return Audit(False, largest, "the basis of a pair is another one")
         return Audit(True, largest)
+
+    def _allowed(self, identity: Identity, tolerance: float | None) -> float:
+        """Return how far a score may be from the one that is computed again."""
+        if tolerance is not None:
+            return tolerance
+        return self._encoder.rounding if identity.state else 0.0
 
     @contextlib.contextmanager
     def _again(self, tenant: str, identity: Identity) -> Iterator[Snapshot]:
@@ -99,3 +110,4 @@ class Auditor:
             yield snapshot
         finally:
             version.tenant.base.retire(version.tenant.adapter)
+            self._encoder.drop(version)

@@ -20,6 +20,7 @@ from llmrec_peft.serving.hosted import HostedVersions
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.result_cache import Kept, ResultCache, key_of
 from llmrec_peft.serving.sealed_store import SealedStore
+from llmrec_peft.serving.shared_passes import ADAPTER_BYTES
 from llmrec_peft.serving.versions import Identity, Snapshot
 
 CACHE_BYTES = 64 << 20
@@ -43,6 +44,7 @@ class Engine(HostedVersions):
         encoder: ItemEncoder | None = None,
         try_adapters: bool = True,
         trust_remote_code: bool = False,
+        adapter_bytes: int = ADAPTER_BYTES,
     ) -> None:
         """Begin without tenants.
 
@@ -51,11 +53,12 @@ class Engine(HostedVersions):
             base: A recommender whose base is shared; by default the first run says which base it is.
             device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
             cache_bytes: Bytes of lists that are kept; 0 keeps none.
-            encoder: Encodes texts of new items; by default one version's after the other's.
+            encoder: Encodes texts of new items; by default those of all versions in shared passes (`SharedPasses`).
             try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
             trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
+            adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
         """
-        super().__init__(store, base, device, encoder, try_adapters, trust_remote_code)
+        super().__init__(store, base, device, encoder, try_adapters, trust_remote_code, adapter_bytes)
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)
 
@@ -147,13 +150,14 @@ class Engine(HostedVersions):
             None if told is None else tuple(tuple(history) for history in told),
         )
 
-    def audit(self, answer: Answer | Scores, tolerance: float = 0.0) -> Audit:
+    def audit(self, answer: Answer | Scores, tolerance: float | None = None) -> Audit:
         """Compute an answer again from the sealed version and the events of its state, and compare.
 
         Args:
             answer: An answer of this engine, or of one that gave the tenant the same versions and events.
-            tolerance: How far two scores may be from each other: 0 where the same machine computes; elsewhere 0.0002
-                allows for another rounding of the last of four digits.
+            tolerance: How far two scores may be from each other. By default 0, and 0.0002 where items were added,
+                whose texts were in a pass with others; answers of another machine need 0.0002, too, which allows for
+                another rounding of the last of four digits.
 
         Raises:
             ServingError: If the tenant is not registered, or the version cannot be loaded.

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -18,11 +18,12 @@ from llmrec_peft.run.ids import text_id
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving import computing
 from llmrec_peft.serving.answers import Standing
-from llmrec_peft.serving.encoding import ItemEncoder, OwnPasses
+from llmrec_peft.serving.encoding import ItemEncoder
 from llmrec_peft.serving.loading import KnownScores, Loading
 from llmrec_peft.serving.refusals import ServingError, about, refusing
 from llmrec_peft.serving.routes import Route
 from llmrec_peft.serving.sealed_store import SealedStore
+from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
 from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.versions import Version
 
@@ -48,6 +49,7 @@ class HostedVersions:
         encoder: ItemEncoder | None = None,
         try_adapters: bool = True,
         trust_remote_code: bool = False,
+        adapter_bytes: int = ADAPTER_BYTES,
     ) -> None:
         """Begin without tenants.
 
@@ -55,20 +57,31 @@ class HostedVersions:
             store: Where runs are sealed.
             base: A recommender whose base is shared; by default the first run says which base it is.
             device: Device of the computation; by default that of `base`, or the first CUDA device, or the CPU.
-            encoder: Encodes texts of new items; by default one version's after the other's.
+            encoder: Encodes texts of new items; by default those of all versions in shared passes.
             try_adapters: Whether an adapter is put into the base before its version answers, see `Loading`.
             trust_remote_code: Whether Python code that comes with the base may run, if a run's recipe asks for it.
+            adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
         """
         self.store = store if isinstance(store, SealedStore) else SealedStore(store)
         if device is not None:
             where = torch.device(device)
         else:
             where = best_device() if base is None else base.device
-        self._encoder = OwnPasses() if encoder is None else encoder
+        self._encoder: ItemEncoder = SharedPasses(adapter_bytes) if encoder is None else encoder
         self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
         self._tenants = Tenants(self._drop)
         self._trust_remote_code = trust_remote_code
         self._dropped = 0
+
+    def close(self) -> None:
+        """End the thread that encodes texts of new items; calls that wait for it, and later ones, get an error."""
+        self._encoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -87,7 +100,7 @@ class HostedVersions:
             UnknownTenantError: If no tenant has the name.
         """
         with self._tenants.leased(tenant) as route:
-            return _standing(tenant, route)
+            return _standing(tenant, route, self._encoder.notes(route.main.version))
 
     def register(
         self, tenant: str, run: str | Path, digest: str | None = None, known: KnownScores | None = None
@@ -251,6 +264,7 @@ class HostedVersions:
     def _drop(self, version: Version) -> None:
         """Free a version that nothing uses any more; waits for nobody."""
         version.tenant.base.retire(version.tenant.adapter)
+        self._encoder.drop(version)
         self._dropped += 1
 
     def _collect(self) -> None:
@@ -260,7 +274,7 @@ class HostedVersions:
             gc.collect()
 
 
-def _standing(tenant: str, route: Route) -> Standing:
+def _standing(tenant: str, route: Route, notes: tuple[str, ...]) -> Standing:
     trial, former = route.trial, route.former
     return Standing(
         tenant,
@@ -268,7 +282,7 @@ def _standing(tenant: str, route: Route) -> Standing:
         None if trial is None else trial.identity,
         route.share,
         None if former is None else former.identity,
-        route.main.version.tenant.notes,
+        route.main.version.tenant.notes + notes,
     )
 
 

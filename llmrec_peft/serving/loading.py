@@ -96,6 +96,8 @@ class Loading:
             if answers and self._try_adapters and tenant.model.plan.any:
                 with tenant.base.inside(tenant.adapter):
                     pass
+                if not tenant.model.plan.tells_items:  # items' texts are encoded by its slot
+                    tenant.base.set_aside(tenant.adapter)
         except BaseException:
             tenant.base.retire(tenant.adapter)
             raise

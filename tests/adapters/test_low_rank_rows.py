@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rows_by_forms import Saved, mixed, padded
 from safetensors.torch import load_file
-from slotted_rows import SavedAdapter, alone, make_method, saved_adapter, states_of, together, tokens_of
 from torch import Tensor
 
+from llmrec_peft import registry
 from llmrec_peft.backbone.batched import filled
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.errors import InputError
+from llmrec_peft.options import validated
 
 Fresh = Callable[..., Backbone]
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin"
@@ -48,14 +50,63 @@ PAIRS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] 
 """Two adapters of unlike ranks, layers and options."""
 
 
-def _adapters(backbone: Backbone, pair: str, folder: Path) -> list[SavedAdapter]:
+TEXTS = (
+    "A short one.",
+    "The probe sent pictures of a distant moon, and nobody on the ground believed them.",
+    "Fry the onions until they are golden.",
+    "Lemon and butter go well with trout, and with little else.",
+)
+SPREAD = 0.15
+
+
+def make_method(name: str, options: Mapping[str, Any]) -> Any:
+    """Return a registered method with options."""
+    method = registry.get("adapters", name)
+    return method(validated(method.Config, dict(options), "adapter"))
+
+
+def saved_adapter(backbone: Backbone, method: Any, folder: Path, seed: int) -> Saved:
+    """Attach an adapter, move its parameters by random numbers and save it."""
+    folder.mkdir()
+    torch.manual_seed(seed)
+    model = method.attach(backbone)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * SPREAD)
+            if "lora_E" in name:  # AdaLoRA's singular values: unlike numbers of them are pruned
+                parameter[: int(torch.randint(0, len(parameter), ()))] = 0.0
+    method.save(model, backbone, folder)
+    backbone.detach()
+    return Saved(method, folder)
+
+
+def tokens_of(backbone: Backbone) -> list[list[int]]:
+    """Return the token ids of the texts, of unequal lengths."""
+    return backbone.tokenize(list(TEXTS), 32)
+
+
+@torch.no_grad()
+def alone(backbone: Backbone, adapter: Saved | None, ids: list[int]) -> Tensor:
+    if adapter is not None:
+        return adapter.alone(backbone, ids).float()
+    states: Tensor = backbone.model(**padded([ids])).last_hidden_state[0]
+    return states.float()
+
+
+def together(backbone: Backbone, rows: Sequence[Saved | None], ids: Sequence[list[int]]) -> list[Tensor]:
+    mixing = {one: one.mixing(backbone) for one in rows if one is not None}
+    return [row.float() for row in mixed(backbone, [None if one is None else mixing[one] for one in rows], ids)]
+
+
+def _adapters(backbone: Backbone, pair: str, folder: Path) -> list[Saved]:
     return [
         saved_adapter(backbone, make_method(name, options), folder / f"adapter-{seed}", seed)
         for seed, (name, options) in enumerate(PAIRS[pair])
     ]
 
 
-def _rows(adapters: list[SavedAdapter]) -> list[SavedAdapter | None]:
+def _rows(adapters: list[Saved]) -> list[Saved | None]:
     return [adapters[0], adapters[1], None, adapters[0]]
 
 
@@ -134,7 +185,8 @@ def test_rows_in_a_pass_of_the_same_shape_in_bf16(name: str, quantization: str, 
     ids = [row[:4] for row in tokens_of(base)]
     rows = [adapter] * len(ids)
     model = adapter.method.load(base, adapter.folder).eval()
-    expected = list(states_of(model, torch.tensor(ids), torch.ones(len(ids), 4, dtype=torch.long)))
+    with torch.no_grad():
+        expected = list(model(**padded(ids)).last_hidden_state.float())
     base.detach()
     actual = together(base, rows, ids)
     assert max(_apart(actual, expected)) < 1.0
@@ -153,7 +205,7 @@ def test_a_strangers_method_shares_the_pass(
         saved_adapter(base, miss.Miss(miss.MissOptions(rank=5)), tmp_path / "miss", 0),
         saved_adapter(base, make_method("lora", {"rank": 3, "alpha": 6.0}), tmp_path / "lora", 1),
     ]
-    assert adapters[0].form.key == adapters[1].form.key
+    assert adapters[0].mixing(base)[0].key == adapters[1].mixing(base)[0].key
     ids, rows = tokens_of(base), _rows(adapters)
     expected = [alone(base, adapter, row) for adapter, row in zip(rows, ids, strict=True)]
     assert max(_apart(together(base, rows, ids), expected)) <= 1e-5
@@ -180,14 +232,14 @@ def test_a_tensor_without_a_module_is_refused(name: str, fresh: Fresh, tmp_path:
     base = fresh("tiny-bert")
     adapter = saved_adapter(base, make_method(name, {"rank": 2, "layers": "top-2"}), tmp_path / "adapter", 0)
     tensors = load_file(adapter.folder / "adapter_model.safetensors")
-    first = min(tensors)
+    first, form = min(tensors), adapter.mixing(base)[0]
     with pytest.raises(InputError, match=r"fit no module of the base, first .*stray"):
-        filled(adapter.form, {**tensors, f"{first}.stray": tensors[first]}, base, "adapter")
+        filled(form, {**tensors, f"{first}.stray": tensors[first]}, base, "adapter")
     moved = {key.replace("layer.3", "layer.9"): tensor for key, tensor in tensors.items()}
     with pytest.raises(InputError, match=r"the base has no (module|linear layer) encoder.layer.9"):
-        filled(adapter.form, moved, base, "adapter")
+        filled(form, moved, base, "adapter")
     with pytest.raises(InputError, match=r"fit no module of the base|and no"):
-        filled(adapter.form, {key: tensor for key, tensor in tensors.items() if key != first}, base, "adapter")
+        filled(form, {key: tensor for key, tensor in tensors.items() if key != first}, base, "adapter")
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

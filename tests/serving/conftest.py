@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from llmrec_peft.serving.engine import Engine
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     """An engine with an empty store that keeps no lists."""
-    return Engine(tmp_path / "store", device="cpu", cache_bytes=0)
+    with Engine(tmp_path / "store", device="cpu", cache_bytes=0) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

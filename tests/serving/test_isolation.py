@@ -116,7 +116,8 @@ def test_dropping_a_version_waits_for_no_text_that_is_being_encoded(engine: Engi
         guest = route.main.tenant
     with engine._tenants.leased(SHOP) as route:
         own = route.main.tenant
-    assert guest.adapter._tree is not None
+    with guest.base.inside(guest.adapter):
+        assert guest.adapter._tree is not None
     inside, leave = threading.Event(), threading.Event()
 
     def encode() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from llmrec_peft.backbone.batched import BatchedForm, SavedTensors, Slot
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving.mixing.room import NoRoomError
 from llmrec_peft.serving.mixing.slots import Seat, Slots
 
 CPU = torch.device("cpu")
@@ -142,3 +143,55 @@ def test_an_adapter_that_finds_no_room_changes_nothing() -> None:
         slots.add(Added(), vectors(400, 1.0, "a", "b"))
     assert (slots.slabs.used, len(slots)) == (before, 1)
     assert gathered(slots, [kept])["a"][1].unique().tolist() == [3.0]
+
+
+class Beside(Added):
+    """Vectors, and a table that all adapters of its name read."""
+
+    def __init__(self, name: str, table: Tensor) -> None:
+        super().__init__(name)
+        self.table = table
+
+    @property
+    def shared(self) -> Mapping[str, Tensor]:
+        return {"table": self.table}
+
+    def share(self, tensors: Mapping[str, Tensor]) -> None:
+        self.table = tensors["table"]
+
+
+def test_what_forms_share_is_counted_once_and_freed_with_the_last_adapter() -> None:
+    slots = Slots(1 << 20, CPU, extent=1 << 16)
+    forms = [Beside("a", torch.full((64, 64), 3.0)) for _ in range(2)]
+    seats = [slots.add(form, vectors(2, 1.0, "a")) for form in forms]
+    page = 4 * 6 * 4
+    assert slots.slabs.used == 64 * 64 * 4 + 2 * page
+    assert forms[0].table.data_ptr() == forms[1].table.data_ptr(), "both read the same bytes, inside the budget"
+    assert 0 <= forms[0].table.data_ptr() - slots.slabs.address < slots.slabs.budget
+    slots.drop(seats[0])
+    slots.add(Beside("b", torch.full((64, 64), 5.0)), vectors(2, 1.0, "a"))
+    assert forms[1].table.unique().tolist() == [3.0]
+    slots.drop(seats[1])
+    assert slots.slabs.used == 64 * 64 * 4 + page
+
+
+def test_an_adapter_that_found_room_after_another_left_reads_what_it_shares() -> None:
+    """The first try takes room for the table and gives it back: others may write there before the second."""
+    slots = Slots(4 << 14, CPU, extent=1 << 14)
+    first = slots.add(Added(), vectors(1000, 1.0, "a"))
+    form, asked = Beside("b", torch.full((32, 32), 7.0)), vectors(300, 2.0, "a", "b")
+    assert slots.fits(form, asked)
+    with pytest.raises(NoRoomError):
+        slots.add(form, asked)
+    slots.drop(first)
+    slots.add(form, asked)
+    assert form.table.unique().tolist() == [7.0]
+
+
+def test_what_fits_an_empty_memory_is_told_from_what_never_does() -> None:
+    slots = Slots(4 << 12, CPU, extent=1 << 12)
+    slots.add(Added(), vectors(100, 1.0, "a"))
+    assert slots.fits(Added(), vectors(300, 1.0, "a"))
+    assert not slots.fits(Added(), vectors(600, 1.0, "a"))
+    assert not slots.fits(Beside("b", torch.zeros(64, 64)), vectors(1, 1.0, "a"))
+    assert not slots.fits(Added(), {"a": Slot({"vectors": torch.zeros(1, 4000)})}), "a row is larger than an extent"

@@ -64,6 +64,15 @@ class SharedProjections(BatchedForm):
             for site, tensors in found.items()
         }
 
+    @property
+    def shared(self) -> Mapping[str, Tensor]:
+        """A and B."""
+        return {} if self._pair is None else dict(zip(("down", "up"), self._pair, strict=True))
+
+    def share(self, tensors: Mapping[str, Tensor]) -> None:
+        """Read A and B of an adapter that has the same ones."""
+        self._pair = (tensors["down"], tensors["up"])
+
     def behind(self, inputs: Tensor, output: Tensor, slot: Mapping[str, Tensor]) -> Tensor:
         """Add each row's update; a layer smaller than the largest takes the first columns of A and rows of B."""
         assert self._pair is not None  # noqa: S101 - whoever has slots has called `slots`

@@ -68,6 +68,24 @@ def front_states(model: nn.Module, ids: Tensor, mask: Tensor, fronts: Sequence[F
     return states if packed is None else packed.texts(states)
 
 
+def require_room(before: int, length: int, room: int | None) -> None:
+    """Refuse a text that is longer than a model's window together with the embeddings before it.
+
+    Args:
+        before: Embeddings before the text.
+        length: Tokens of the text.
+        room: Tokens of the window; None where it has no end.
+
+    Raises:
+        InputError: With both numbers.
+    """
+    if room is not None and before + length > room:
+        raise InputError(
+            f"adapter.num_virtual_tokens: {before} and a text of {length} tokens are more than the model's window of"
+            f" {room}: lower one, or views.item.max_length"
+        )
+
+
 class _Packed:
     """Each row's embeddings and text without a gap between them, padded on the right."""
 
@@ -105,11 +123,8 @@ class _Packed:
         """Return the tokens of the longest row, which has to be within the model's window."""
         before, texts = self._before.tolist(), mask.sum(1).tolist()
         for tokens, length in zip(before, texts, strict=True):
-            if tokens and tokens + length > room:
-                raise InputError(
-                    f"adapter.num_virtual_tokens: {tokens} and a text of {length} tokens are more than the"
-                    f" model's window of {room}: lower one, or views.item.max_length"
-                )
+            if tokens:
+                require_room(tokens, length, room)
         return int(max(tokens + length for tokens, length in zip(before, texts, strict=True)))
 
 

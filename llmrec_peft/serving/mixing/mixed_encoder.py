@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,20 @@ from torch import Tensor
 from llmrec_peft import registry
 from llmrec_peft.backbone.chunks import Chunk, chunks, rounds, steady_chunks
 from llmrec_peft.backbone.encoder import Reading
-from llmrec_peft.backbone.text_reader import VIEWS
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.errors import InputError
 from llmrec_peft.run.language_model import adapter_files
 from llmrec_peft.serving.mixing.freed_memory import keep_freed_memory
+from llmrec_peft.serving.mixing.front import require_room
 from llmrec_peft.serving.mixing.passes import mixed_states
-from llmrec_peft.serving.mixing.saved import mixed_form, read_slots
+from llmrec_peft.serving.mixing.room import NoRoomError
+from llmrec_peft.serving.mixing.saved import grouped_because, read_slots
 from llmrec_peft.serving.mixing.slots import Seat, Slots
 
 if TYPE_CHECKING:
+    from llmrec_peft.backbone.batched import BatchedForm, Slot
     from llmrec_peft.backbone.load import Backbone
+    from llmrec_peft.backbone.text_reader import TextReader
     from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
 
 ROWS = 64
@@ -96,14 +99,34 @@ class Admitted:
     Attributes:
         tenant: The adapter's files; None for the bare base.
         seat: Its slot; None if its rows are run in passes of their own, or it changes nothing.
-        grouped: Whether its rows are run in passes of their own.
-        readings: How states of each kind of texts become vectors, in the order of `VIEWS`.
+        because: Why its rows are run in passes of their own; None if they share passes.
+        reader: How its recipe reads texts.
+        before: Embeddings before each text of it.
     """
 
     tenant: TenantAdapter | None
     seat: Seat | None
-    grouped: bool
-    readings: tuple[Reading, ...]
+    because: str | None
+    reader: TextReader
+    before: int = 0
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its rows are run in passes of their own."""
+        return self.because is not None
+
+    def require_room(self, length: int, room: int | None) -> None:
+        """Refuse a text that does not fit the model's window, before it is in a pass with others.
+
+        Args:
+            length: Its tokens.
+            room: Tokens of the window (`llmrec_peft.backbone.positions.token_room`).
+
+        Raises:
+            InputError: If the text and what stands before it are too long together.
+        """
+        if self.before:
+            require_room(self.before, length, room)
 
 
 @dataclass(frozen=True)
@@ -113,7 +136,7 @@ class AskedText:
     Attributes:
         adapter: The tenant's adapter.
         ids: Token ids, prompt and special tokens included.
-        view: Kind of the text, one of `VIEWS`.
+        view: Kind of the text, one of `llmrec_peft.backbone.text_reader.VIEWS`.
     """
 
     adapter: Admitted
@@ -140,23 +163,47 @@ class MixedEncoder:
         if slots.device.type == "cpu":
             keep_freed_memory()
 
-    def admit(self, tenant: TenantAdapter) -> Admitted:
-        """Put a tenant's adapter into a slot, if its method has a form.
+    def admit(self, tenant: TenantAdapter, make_room: Callable[[], bool] | None = None) -> Admitted:
+        """Put a tenant's adapter into a slot, if its method has a form and the memory can hold it.
+
+        Args:
+            tenant: The adapter.
+            make_room: Dismisses another adapter and returns True; False if there is none that may go. An adapter for
+                which the memory is too small by itself is run in passes of its own then.
 
         Raises:
-            InputError: If its files do not fit, or no memory is left.
+            NoRoomError: If no memory is left for now.
+            InputError: If its files do not fit.
         """
         choice, folder = tenant.recipe.adapter, tenant.folder
         with self._language.bare() as backbone:
             reader = backbone.reads(tenant.recipe.backbone)
-            readings = tuple(reader.reading(view) for view in VIEWS)
             method = registry.get("adapters", choice.method)(choice.config)
-            form = mixed_form(method, backbone)
+            because = grouped_because(method, backbone)
+            form = method.batched(backbone) if because is None else None
             if form is None:
-                return Admitted(tenant, None, True, readings)
+                return Admitted(tenant, None, because or f"{choice.method} has no form", reader)
             with adapter_files(folder, tenant.manifest, backbone) as place:
-                slots = read_slots(method, form, place, backbone, str(folder))
-            return Admitted(tenant, self.slots.add(form, slots), False, readings)
+                slots = read_slots(method, form, place, backbone, str(folder), tenant.checked)
+                tenant.checked = True
+            seat = self._seat(form, slots, make_room)
+            if seat is None:
+                budget = self.slots.slabs.budget
+                return Admitted(tenant, None, f"its adapter is larger than the {budget:,} bytes for adapters", reader)
+            (front,) = self.slots.fronts([seat])
+            before = front[1] if front is not None and front[0] == "embeddings" else 0
+            return Admitted(tenant, seat, None, reader, before)
+
+    def _seat(self, form: BatchedForm, slots: Mapping[str, Slot], make_room: Callable[[], bool] | None) -> Seat | None:
+        """Return a slot that was filled; None if even all memory is too little."""
+        while True:
+            try:
+                return self.slots.add(form, slots)
+            except NoRoomError:
+                if make_room is not None and not self.slots.fits(form, slots):
+                    return None
+                if make_room is None or not make_room():
+                    raise
 
     def dismiss(self, adapter: Admitted) -> None:
         """Free what an adapter takes; texts that still carry it are refused.
@@ -180,7 +227,7 @@ class MixedEncoder:
         found: dict[int, Tensor] = {}
         if mixed:
             rows = [
-                MixedRow(one.adapter.seat, one.ids, one.adapter.readings[VIEWS.index(one.view)])
+                MixedRow(one.adapter.seat, one.ids, one.adapter.reader.reading(one.view))
                 for one in (texts[at] for at in mixed)
             ]
             with self._language.bare() as backbone:
@@ -203,6 +250,6 @@ class MixedEncoder:
             for view in dict.fromkeys(text.view for text in texts):
                 places = [at for at, text in enumerate(texts) if text.view == view]
                 tokens = TokenTable.of_rows([texts[at].ids for at in places], backbone.pad_id)
-                vectors = encoder.encode_as(tokens, adapter.readings[VIEWS.index(view)])
+                vectors = encoder.encode_as(tokens, adapter.reader.reading(view))
                 found |= zip(places, vectors, strict=True)
             return [found[at] for at in range(len(texts))]

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmrec_peft.backbone.batched import MODEL, BatchedForm, Slot
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.mixing.slabs import EXTENT, PAGE_ROWS, PageKind, Slabs
+from llmrec_peft.serving.mixing.gathered import Gathered, Layout, Numbers, gathered
+from llmrec_peft.serving.mixing.room import NoRoomError, fits, kinds_of, page_count
+from llmrec_peft.serving.mixing.shared_tensors import Key, SharedTensors
+from llmrec_peft.serving.mixing.slabs import EXTENT, PageKind, Slabs
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 CAPACITY = 4096
 """Adapters that can be in memory at once, whatever the budget."""
-Numbers = NDArray[np.int64]
 Which = tuple[object, ...]
 """What adapters of one layout share."""
 
@@ -39,69 +39,13 @@ class Seat:
 
 
 @dataclass
-class Layout:
-    """Adapters that are computed together at one site: equal keys, equal names and shapes of tensors.
-
-    Attributes:
-        site: Name of a module, or `MODEL`.
-        reads: See `Slot.reads`.
-        form: Form of the first of them.
-        kinds: Kind of page of each tensor.
-        pages: Pages of each tensor by slot, int64 [slots, pages]; page 0, of zeros, behind a ragged tensor's last.
-        length: First axis of ragged tensors by slot, int64 [slots].
-        here: Which slots have something here, bool [slots].
-        users: Number of these slots; without any, the layout is forgotten.
-    """
-
-    site: str
-    reads: str | None
-    form: BatchedForm
-    kinds: dict[str, PageKind]
-    pages: dict[str, Numbers]
-    length: Numbers
-    here: NDArray[np.bool_]
-    users: int = 0
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """What the rows of a pass that belong to one layout gather.
-
-    Attributes:
-        layout: The layout.
-        rows: Rows of the pass that have a slot there, ascending, int64 [n].
-        lengths: First axis of each one's ragged tensors, int64 [n].
-        pages: Pages of each tensor, joined row after joined row, int64 [n / joined · pages] on the device.
-        slabs: Where they lie.
-        joined: How many rows that follow one another, all of one adapter, its form is given as one.
-    """
-
-    layout: Layout
-    rows: Numbers
-    lengths: Numbers
-    pages: Mapping[str, Tensor]
-    slabs: Slabs
-    joined: int = 1
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors of joined rows, each [n / joined, …]; ragged ones padded with zeros to the longest."""
-        found = {}
-        for name, pages in self.pages.items():
-            kind = self.layout.kinds[name]
-            chosen = self.slabs.pages(kind).index_select(0, pages)
-            if name in self.layout.form.ragged:
-                chosen = chosen.view(len(self.rows) // self.joined, -1, *kind.shape[1:])[:, : int(self.lengths.max())]
-            found[name] = chosen
-        return found
-
-
-@dataclass
 class _Held:
     serial: int
     form: int
     pages: list[tuple[PageKind, list[int]]] = field(default_factory=list)
     layouts: dict[Which, Layout] = field(default_factory=dict)
     front: tuple[str, int] | None = None
+    shared: Key | None = None
     longest: int = 0
 
     @property
@@ -129,7 +73,8 @@ class Slots:
         """
         self.slabs = Slabs(budget, device, extent)
         self.device = device
-        self._capacity = capacity
+        self._capacity, self._extent = capacity, extent
+        self._shared = SharedTensors(self.slabs)
         self._free = list(range(capacity, 0, -1))
         self._held: dict[int, _Held] = {}
         self._layouts: dict[Which, Layout] = {}
@@ -148,23 +93,33 @@ class Slots:
             slots: What it fills a slot with (`llmrec_peft.backbone.batched.filled`).
 
         Raises:
-            InputError: If no slot is free, or the budget has no room; nothing is changed then.
+            NoRoomError: If no slot is free, or the budget has no room; nothing is changed then.
         """
         with self._lock:
             if not self._free:
-                raise InputError(f"all {self._capacity} slots of adapters are taken")
+                raise NoRoomError(f"all {self._capacity} slots of adapters are taken")
             number = self._free.pop()
             self._zero(number)
             which = self._forms.setdefault(form.key, len(self._forms))
             held = self._held[number] = _Held(self._serial, which)
             self._serial += 1
             try:
+                held.shared = self._shared.take(form)
                 for site, slot in slots.items():
                     self._fill(number, held, form, site, slot)
+            except InputError as error:
+                self._remove(number)
+                raise NoRoomError(str(error)) from error
             except BaseException:
                 self._remove(number)
                 raise
+            if held.shared is not None:
+                self._shared.hand(held.shared, form)
             return Seat(number, held.serial)
+
+    def fits(self, form: BatchedForm, slots: Mapping[str, Slot]) -> bool:
+        """Return whether the budget has room for an adapter when no other one is in memory."""
+        return fits(form, slots, self.slabs, self._extent)
 
     def drop(self, seat: Seat) -> None:
         """Free an adapter's slot and pages.
@@ -192,7 +147,7 @@ class Slots:
             numbers = np.array([0 if seat is None else seat.slot for seat in seats], np.int64)
             held = [self._held[number] for number in set(numbers.tolist()) - {0}]
             found = {id(layout): layout for one in held for layout in one.layouts.values()}
-            return self._gathered(numbers, list(found.values()))
+            return gathered(numbers, list(found.values()), self.slabs, self.device)
 
     def order(self, seats: Sequence[Seat | None]) -> Numbers:
         """Return an order of rows in which those of one form, size and adapter are neighbours: fewer are copied."""
@@ -208,48 +163,6 @@ class Slots:
         """
         with self._lock:
             return [None if seat is None else self._require(seat).front for seat in seats]
-
-    def _gathered(self, numbers: Numbers, layouts: Sequence[Layout]) -> list[Gathered]:
-        """Find the pages of all layouts and send their numbers to the device at once."""
-        import torch
-
-        parts: list[tuple[Layout, Numbers, Numbers, int]] = []
-        flat: list[Numbers] = []
-        known: dict[tuple[bytes, bool], list[tuple[Numbers, int]]] = {}  # most layouts have the rows of another one
-        for layout in layouts:
-            lengths = np.where(layout.here[numbers], layout.length[numbers], -1)
-            by_token = layout.form.by_token and layout.site != MODEL
-            which = lengths.tobytes(), by_token
-            if which not in known:
-                known[which] = [
-                    (rows, _joined(numbers[rows]) if by_token else 1)
-                    for rows in (self._alike(lengths) if by_token else [np.flatnonzero(lengths >= 0)])
-                ]
-            for rows, joined in known[which]:
-                parts.append((layout, rows, lengths[rows], joined))
-                longest, own = int(lengths[rows].max()), numbers[rows[::joined]]
-                for name, kind in layout.kinds.items():
-                    count = _page_count(longest, kind) if name in layout.form.ragged else 1
-                    flat.append(layout.pages[name][own, :count].ravel())
-        if not flat:
-            return []
-        sent = torch.split(torch.from_numpy(np.concatenate(flat)).to(self.device), [len(one) for one in flat])
-        pages = iter(sent)
-        return [
-            Gathered(layout, rows, lengths, {name: next(pages) for name in layout.kinds}, self.slabs, joined)
-            for layout, rows, lengths, joined in parts
-        ]
-
-    def _alike(self, lengths: Numbers) -> list[Numbers]:
-        """Divide rows whose ragged tensors have lengths of 0 or more so that none is padded to twice its pages or more.
-
-        A GPU computes them together: a launch more costs it more than the padding.
-        """
-        rows = np.flatnonzero(lengths >= 0)
-        if self.device.type != "cpu":
-            return [rows]
-        doublings = np.ceil(np.log2(np.maximum(1, -(-lengths[rows] // PAGE_ROWS))))
-        return [rows[doublings == one] for one in np.unique(doublings)]
 
     def _require(self, seat: Seat) -> _Held:
         held = self._held.get(seat.slot)
@@ -272,6 +185,8 @@ class Slots:
             self._layouts[which].users -= 1
             if not self._layouts[which].users:  # its form may hold more than tensors of slots
                 del self._layouts[which]
+        if held.shared is not None:
+            self._shared.give(held.shared)
         self._free.append(number)
 
     def _fill(self, number: int, held: _Held, form: BatchedForm, site: str, slot: Slot) -> None:
@@ -281,7 +196,7 @@ class Slots:
         layout.here[number] = True
         for name, tensor in slot.tensors.items():
             kind, ragged = layout.kinds[name], name in form.ragged
-            count = _page_count(len(tensor), kind) if ragged else 1
+            count = page_count(len(tensor), kind) if ragged else 1
             pages = self.slabs.take(kind, count)
             held.pages.append((kind, pages))
             self.slabs.write(kind, pages, tensor)
@@ -296,12 +211,7 @@ class Slots:
             held.front = (form.front, int(layout.length[number]))
 
     def _layout(self, form: BatchedForm, site: str, slot: Slot) -> tuple[Which, Layout]:
-        kinds = {
-            name: self.slabs.ragged_kind(tuple(tensor.shape[1:]), tensor.dtype)
-            if name in form.ragged
-            else PageKind(tuple(tensor.shape), tensor.dtype)
-            for name, tensor in sorted(slot.tensors.items())
-        }
+        kinds = kinds_of(form, slot, self.slabs)
         which = (form.key, site, slot.reads, tuple(kinds.items()))
         if which not in self._layouts:
             slots = self._capacity + 1
@@ -309,18 +219,3 @@ class Slots:
             here = np.zeros(slots, bool)
             self._layouts[which] = Layout(site, slot.reads, form, kinds, pages, np.zeros(slots, np.int64), here)
         return which, self._layouts[which]
-
-
-def _page_count(length: int, kind: PageKind) -> int:
-    """Return the pages of a ragged tensor; one of zeros where it has no row."""
-    return max(1, -(-length // kind.shape[0]))
-
-
-def _joined(slots: Numbers) -> int:
-    """Return the largest number by which every run of rows of one slot can be divided.
-
-    Args:
-        slots: Slot of each row, [n].
-    """
-    ends = np.flatnonzero(np.diff(slots)) + 1
-    return int(np.gcd.reduce(np.diff(ends, prepend=0, append=len(slots))))
