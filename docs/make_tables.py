@@ -14,6 +14,7 @@ from pathlib import Path
 
 import accuracy_tables
 import cost_tables
+import mixing_tables
 import recipe_tables
 import replay_tables
 
@@ -47,6 +48,8 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "prepare-speed": cost_tables.prepare_speed,
     "soak": cost_tables.soak,
     "checks-cost": cost_tables.checks_cost,
+    "mixed-batches": mixing_tables.mixed_batches,
+    "served-batches": mixing_tables.served_batches,
 }
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.mixing.slots import Gathered, Slots
+from llmrec_peft.serving.mixing.gathered import Gathered
+from llmrec_peft.serving.mixing.slots import Slots
 
 pytestmark = pytest.mark.trains
 BASES = ("tiny-bert", "tiny-llama")

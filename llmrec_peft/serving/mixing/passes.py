@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from llmrec_peft.backbone.batched import MODEL, BatchedForm
 from llmrec_peft.serving.mixing.front import FrontRows, front_states
-from llmrec_peft.serving.mixing.slots import Gathered, Seat, Slots
+from llmrec_peft.serving.mixing.gathered import Gathered
+from llmrec_peft.serving.mixing.slots import Seat, Slots
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.load import Backbone
