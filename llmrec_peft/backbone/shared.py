@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
+from llmrec_peft.backbone.module_trees import tree_of
 from llmrec_peft.backbone.row_pool import RowPool
 
 if TYPE_CHECKING:
@@ -94,9 +94,3 @@ def view_of(backbone: Backbone) -> BackboneView:
     """Return a bare base with a module tree of its own over the same tensors."""
     own = {field.name: getattr(backbone, field.name) for field in fields(Backbone)}
     return BackboneView(**{**own, "model": tree_of(backbone.model)})
-
-
-def tree_of(model: nn.Module) -> nn.Module:
-    """Return a copy of a module tree whose parameters and buffers are those of the original."""
-    kept: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, kept)
