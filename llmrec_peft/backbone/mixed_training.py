@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from llmrec_peft.backbone.chunks import TOKENS_CPU, TOKENS_CUDA, rounds
 from llmrec_peft.backbone.encoder import in_order
 from llmrec_peft.backbone.mixed_host import MixedHost, Part
-from llmrec_peft.backbone.module_sites import sites_of
-from llmrec_peft.backbone.module_tree import tree_of
+from llmrec_peft.backbone.module_trees import sites_of, tree_of
 
 if TYPE_CHECKING:
     from llmrec_peft.backbone.encoder import TextEncoder

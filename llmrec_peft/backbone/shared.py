@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from llmrec_peft.backbone.load import Backbone, load_backbone
-from llmrec_peft.backbone.module_tree import tree_of
+from llmrec_peft.backbone.module_trees import tree_of
 from llmrec_peft.backbone.row_pool import RowPool
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def train_tenants(
     recipe: parameters.Recipe,
     folders: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DIR", help="Further folders, as a shell makes of --data DIR/*/.", show_default=False),
+        typer.Argument(metavar="DIR", help="Further folders, as a shell makes of --data DIR/*/."),
     ] = None,
     data: Annotated[
         str | None,

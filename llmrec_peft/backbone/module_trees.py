@@ -1,11 +1,18 @@
-"""Module sites: where the module tree of an adapted transformer differs from the bare one."""
+"""Module trees of one transformer: copies over the same tensors, and where an adapted one differs from the bare one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def tree_of(model: nn.Module) -> nn.Module:
+    """Return a copy of a module tree whose parameters and buffers are those of the original."""
+    kept: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, kept)
 
 
 def sites_of(adapted: nn.Module, bare: nn.Module, whole: nn.Module) -> dict[str, nn.Module] | None:
