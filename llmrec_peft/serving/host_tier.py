@@ -54,6 +54,12 @@ class HostTier(Room):
         self._queue: list[Resident] = []
         self._clock = 0
 
+    def failed(self, sealed: SealedRun) -> bool:
+        """Return whether the last load of a run failed, so that its copy in the store may be damaged."""
+        with self.lock:
+            resident = self._residents.get(sealed)
+            return resident is not None and resident.tier == "failed"
+
     def settle(self) -> None:
         """Free what left memory, and begin loads for which there is room now; without the lock."""
         self._free()

@@ -187,7 +187,7 @@ class HostedVersions(TieredVersions):
         """
         with contextlib.ExitStack() as stack:
             with refusing(tenant):
-                first = Placed.first(self.store.add(run, digest))
+                first = Placed.first(self.store.add(run, digest, self._tier.failed))
                 snapshot = stack.enter_context(self._tier.leased(first, beside=tenant))
                 if known is not None:
                     known.require(snapshot.version.tenant)

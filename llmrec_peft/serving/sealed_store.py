@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -86,12 +86,16 @@ class SealedStore:
         for name in names:
             self._tidy(name)
 
-    def add(self, run: str | Path, digest: str | None = None) -> SealedRun:
+    def add(
+        self, run: str | Path, digest: str | None = None, anew: Callable[[SealedRun], bool] | None = None
+    ) -> SealedRun:
         """Take a run in, unless it is in the store already; its folder is not read afterwards.
 
         Args:
             run: Run folder.
             digest: Digest that it must have.
+            anew: Says of a run in the store whether it is to be replaced; by default one of which a file is missing or
+                was cut.
 
         Returns:
             The run in the store.
@@ -106,9 +110,10 @@ class SealedStore:
             raise InputError(f"{shown(Path(run))} is run {found[:12]}, and not {digest[:12]}, which was asked for")
         names = _names_in(source.folder, source.manifest)
         sealed = SealedRun.of(self.folder, source.manifest, names)
-        if self._is_whole(sealed):
+        damaged = anew is not None and anew(sealed)
+        if not damaged and self._is_whole(sealed):
             return sealed
-        with self._workspace(sealed) as workspace:
+        with self._workspace(sealed, damaged) as workspace:
             if workspace is not None:
                 self._fill(workspace, source, names, sealed)
         return sealed
@@ -137,8 +142,8 @@ class SealedStore:
             workspace.remove()
 
     @contextlib.contextmanager
-    def _workspace(self, sealed: SealedRun) -> Iterator[Workspace | None]:
-        """Hold the place of a copy; yield None if another process has made the copy meanwhile.
+    def _workspace(self, sealed: SealedRun, damaged: bool) -> Iterator[Workspace | None]:
+        """Hold the place of a copy; yield None if another process has made the copy meanwhile and it is not damaged.
 
         Raises:
             InputError: If it cannot be had in time.
@@ -158,7 +163,7 @@ class SealedStore:
                 time.sleep(_POLL_S)
         try:
             workspace.empty()
-            yield None if self._is_whole(sealed) else workspace
+            yield None if not damaged and self._is_whole(sealed) else workspace
         finally:
             _make_removable(workspace.folder / OLD)
             _make_removable(workspace.folder / NEW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,26 @@ def test_failed_load_is_tried_by_the_first_ask_after_the_pause(pair: Engine) -> 
     assert pair.standing("shop 0").conditions[0].failure is None
 
 
-def test_swap_to_the_same_run_mends_a_copy_that_was_cut(pair: Engine, rivals: list[Path]) -> None:
+def flip(engine: Engine, tenant: str) -> None:
+    """Change the last byte of a file of a tenant's sealed run."""
+    path = engine.store.folder / engine.standing(tenant).main.version / "signals.safetensors"
+    path.chmod(0o600)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("spoil", [cut, flip])
+def test_swap_to_the_same_run_replaces_a_damaged_copy(
+    pair: Engine, rivals: list[Path], spoil: Callable[[Engine, str], object]
+) -> None:
     known = pair.ask("shop 0", USERS, K)
     evict(pair, "shop 0")
-    cut(pair, "shop 0")
-    with pytest.raises(UnavailableError):
+    spoil(pair, "shop 0")
+    with pytest.raises(UnavailableError, match="signals"):
         pair.ask("shop 0", USERS, K)
     pair.swap("shop 0", rivals[0])
     assert pair.ask("shop 0", USERS, K) == known
+    assert pair.store.runs() == sorted(pair.standing(name).main.version for name in ("shop 0", "shop 1"))
 
 
 @pytest.mark.parametrize("error", [MemoryError("no memory"), SystemExit(1), KeyError("x")])
