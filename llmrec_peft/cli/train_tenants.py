@@ -86,7 +86,7 @@ def train_tenants(
     Examples:
       llmrec train-tenants movies --data 'data/shops/*/' --out runs/shops
       llmrec train-tenants movies --data data/ml-100k --split-by users.occupation
-      llmrec train-tenants movies --data 'data/shops/*/' --only new-shop --out runs/shops --start-from nearest
+      llmrec train-tenants movies --data data/new-shop --start-from nearest
     """
     if split_by is not None and folders:
         raise InputError("--split-by divides the data of one folder; without it each folder is a tenant's data")

@@ -80,7 +80,7 @@ def write_own_data(folder: Path) -> None:
 def test_python_block_trains_and_recommends(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [block] = PYTHON.findall(README)
+    block, served = PYTHON.findall(README)
     assert len([line for line in block.splitlines() if line.strip()]) <= 11
     recipe_of = llmrec_peft.Dataset.recipe
 
@@ -100,6 +100,10 @@ def test_python_block_trains_and_recommends(
     assert len(recommender.recommend(["u1"], k=5)[0].items) == 5
     assert "interactions, rating: column 'stars'" in printed
     assert printed.count("\n") >= 10
+    run = str(tmp_path / "runs" / "frames")
+    exec(compile(served.replace("runs/shops/a", run).replace("user 7", "u1"), "README.md", "exec"), names)  # noqa: S102
+    assert len(names["answer"].items) == 5
+    assert names["engine"].audit(names["answer"]).same
 
 
 @pytest.mark.trains

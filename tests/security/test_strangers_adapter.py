@@ -98,7 +98,8 @@ FIELDS: dict[str, Any] = {
 
 
 def _first(tensors: dict[str, torch.Tensor]) -> str:
-    return min(tensors)
+    """The first tensor of numbers; SHiRA's indices come before its values."""
+    return min(name for name, tensor in tensors.items() if tensor.is_floating_point())
 
 
 def _poke(value: float) -> Callable[[dict[str, torch.Tensor]], None]:
