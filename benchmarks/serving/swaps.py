@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.cliff import loaded
 from serving.crowd import crowd
 from serving.engines import engine_of
 from serving.gauges import load_of_machine, private_mb, quantiles, slope
@@ -88,6 +89,7 @@ def table(found: dict[str, Any]) -> str:
         cells = [said, f"{line['middle']:.2f}", f"{line['slope']:+.4f} ({low:+.4f} to {high:+.4f})"]
         cells += ["", ""] if times is None else [f"{times['median_ms']:.2f}", f"{times['p99_ms']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"{loaded(found).capitalize()}."]
     return "\n".join(lines)
 
 
