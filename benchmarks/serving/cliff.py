@@ -198,7 +198,14 @@ def table(found: dict[str, Any]) -> str:
                 str(row.get("loads", 0)),
             ]
             lines.append(f"| {' | '.join(cells)} |")
+        lines += ["", f"{curve['rounds']} rounds; {loaded(curve)}."]
     return "\n".join(lines)
+
+
+def loaded(found: dict[str, Any]) -> str:
+    """Say how busy the machine was with everything together."""
+    before, after = found["machine_load"]
+    return f"{before:.0f} processes wanted a core at the beginning and {after:.0f} at the end, these among them"
 
 
 def plot(found: dict[str, Any], target: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from serving.cliff import loaded
 from serving.crowd import crowd
 from serving.engines import engine_of
 from serving.gauges import load_of_machine, private_mb, quantiles, slope
@@ -38,9 +39,7 @@ def measure(small: bool) -> dict[str, Any]:
     engine.register(SHOP, runs[0])
     engine.register(STILL, kept)
     users, wrong, began = everyone.users, 0, load_of_machine()
-    took = {name: np.zeros(swaps) for name in ("swap_ms", "ask_ms", "still_ms")}  # it is private memory, too
-    for seconds_of in took.values():
-        seconds_of += 1.0
+    took = {name: np.full(swaps, np.nan) for name in ("swap_ms", "ask_ms", "still_ms")}  # it is private memory, too
     blocks: dict[str, list[float]] = {name: [] for name in SERIES}
     for number in range(1, swaps + 1):
         run, user = runs[number % len(runs)], users[number * 31 % len(users)]
@@ -90,6 +89,7 @@ def table(found: dict[str, Any]) -> str:
         cells = [said, f"{line['middle']:.2f}", f"{line['slope']:+.4f} ({low:+.4f} to {high:+.4f})"]
         cells += ["", ""] if times is None else [f"{times['median_ms']:.2f}", f"{times['p99_ms']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"{loaded(found).capitalize()}."]
     return "\n".join(lines)
 
 

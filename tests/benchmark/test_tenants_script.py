@@ -65,11 +65,20 @@ def test_memory_that_is_written_is_private_and_counted(rooms: dict[str, ModuleTy
 
 
 def test_tables_and_plots_are_written_beside_the_figures(rooms: dict[str, ModuleType], tmp_path: Path) -> None:
-    curve = {"rows": [row("1", 1.0), row("2", 0.9), row("1 again", 0.97)], "rounds": 3}
+    curve = {"rows": [row("1", 1.0), row("2", 0.9), row("1 again", 0.97)], "rounds": 3, "machine_load": [1.0, 2.0]}
     series = rooms["swaps"].SERIES
     line = {"slope": 0.0, "interval": [-0.1, 0.1], "middle": 1.0}
     times = {"median_ms": 1.0, "p99_ms": 2.0}
-    swaps = {"swaps": 200, "runs": 3, "items": 400, "wrong": 0, "block": 100, "times": dict.fromkeys(series, times)}
+    swaps = {
+        "swaps": 200,
+        "runs": 3,
+        "items": 400,
+        "wrong": 0,
+        "block": 100,
+        "machine_load": [1.0, 2.0],
+        "times": dict.fromkeys(series, times),
+    }
+    swaps["machine_load"] = [1.0, 2.0]
     found = {
         "cliff": {**SAID, "items": 400, "zipf": 1.0, "callers": 2, "goal": 0.8, "curves": {"lists": curve}},
         "swaps": {**SAID, **swaps, "blocks": {key: [1.0, 2.0] for key in series}, "lines": dict.fromkeys(series, line)},
