@@ -5,9 +5,10 @@ Each film belongs to one shop, by the first of `SHOPS` among its genres. Users o
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from llmrec_peft.backbone.encoded_texts import EncodedTexts
 from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.data.dataset import column, selected
 from llmrec_peft.evaluation.protocol import outcome_of
+from llmrec_peft.experiment import fitting
 from llmrec_peft.experiment.experiment import Experiment
 from llmrec_peft.experiment.fitting import fit_variant
 from llmrec_peft.experiment.prepare import prepare
@@ -110,11 +112,12 @@ class Shop:
         if adapter and begin:
             adapter_section = recipe.adapter
             method = registry.get("adapters", adapter_section.method)(adapter_section.config)
-            texts.begin_with(beginning(begin, method, self.backbone), text or {})
+            texts.begin_with(beginning(begin, method, self.backbone))
         with tempfile.TemporaryDirectory(dir=self.place) as folder:
             experiment = Experiment(prepared, accelerator, Path(folder), texts)
             started = time.process_time()
-            fitted = fit_variant(experiment, recipe, "model", "fit")
+            with text_signal(text or {}):
+                fitted = fit_variant(experiment, recipe, "model", "fit")
             seconds = time.process_time() - started
         saved = None
         if adapter:
@@ -143,6 +146,25 @@ class Shop:
         """Vectors of the shop's items as the frozen base reads them."""
         self.backbone.detach()
         return encoded(self.backbone, self.backbone.model, self.prepared(1, None))[1:]
+
+
+@contextlib.contextmanager
+def text_signal(begin: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Let fresh models begin with these tensors of the text signal inside the block."""
+
+    def filled(*arguments: Any) -> Any:
+        model = made(*arguments)
+        own = model.trained_state()
+        for name, tensor in begin.items():
+            own[name].copy_(tensor)
+        return model
+
+    made = fitting.new_model
+    fitting.new_model = filled
+    try:
+        yield
+    finally:
+        fitting.new_model = made
 
 
 def recipe_of(seed: int, adapter: bool) -> Recipe:

@@ -60,13 +60,7 @@ def new_model(recipe: Recipe, prepared: Prepared, train: Interactions, texts: Te
     contexts = training_contexts(recipe, prepared.facts, train, language)
     heads = build_heads(recipe, contexts.head)
     signals = build_signals(recipe, contexts.signal)
-    model = build_model(recipe, signals, heads, source)
-    if texts is not None and texts.parts:
-        own = model.trained_state()
-        for name, tensor in texts.parts.items():
-            if name in own and own[name].shape == tensor.shape:
-                own[name].copy_(tensor)
-    return model
+    return build_model(recipe, signals, heads, source)
 
 
 def _language_facts(recipe: Recipe, texts: Texts) -> LanguageFacts:

@@ -46,7 +46,6 @@ class AskedStart:
 
     runs: tuple[Path, ...]
     nearest: int | None = None
-    text: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,6 @@ class Start:
     runs: tuple[AdapterOfRun, ...]
     nearest: int | None = None
     nearness: tuple[float, ...] | None = None
-    text: bool = False
 
     @classmethod
     def read(cls, asked: AskedStart, recipe: Recipe) -> Start:
@@ -85,7 +83,7 @@ class Start:
                     f"--start-from: {run.folder} has a {run.recipe.adapter.method} adapter, and the recipe trains a"
                     f" {recipe.adapter.method} adapter"
                 )
-        return cls(runs, asked.nearest, text=asked.text)
+        return cls(runs, asked.nearest)
 
     @property
     def digest(self) -> str:
@@ -119,14 +117,6 @@ class Start:
         return replace(
             self, runs=tuple(self.runs[at] for at in best), nearest=None, nearness=tuple(near[at] for at in best)
         )
-
-    def text_parts(self) -> dict[str, Tensor]:
-        from llmrec_peft.model.warm_start import FILE
-        from llmrec_peft.run.trained_file import read_trained
-
-        (run,) = self.runs
-        tensors, _ = read_trained(run.folder / FILE, run.sealed.content(FILE))
-        return {n: t for n, t in tensors.items() if n.startswith("signal_parts.text.") and "standard" not in n}
 
     def plain(self) -> Started:
         """Return what the lineage says of it."""
@@ -166,9 +156,8 @@ def begun(start: Start, texts: Texts, recipe: Recipe) -> Start:
     start = start.chosen(texts)
     adapter = recipe.adapter
     method: AdapterMethod[Any] = registry.get("adapters", adapter.method)(adapter.config)
-    parts = start.text_parts() if start.text else {}
     with saved_adapters(start.runs, texts.backbone) as saved:
-        texts.begin_with(beginning(saved, method, texts.backbone), parts)
+        texts.begin_with(beginning(saved, method, texts.backbone))
     return start
 
 

@@ -100,16 +100,14 @@ class Texts:
         self._tuned: EncodedTexts | None = None
         self._start: dict[str, Tensor] = {}
         self._begin: Mapping[str, Tensor] | None = None
-        self.parts: Mapping[str, Tensor] = {}
 
-    def begin_with(self, parameters: Mapping[str, Tensor], parts: Mapping[str, Tensor] | None = None) -> None:
+    def begin_with(self, parameters: Mapping[str, Tensor]) -> None:
         """Let the recipe's adapter begin with these parameters instead of fresh ones.
 
         Args:
             parameters: Result of `llmrec_peft.experiment.starting.beginning`.
-            parts: Trained parts of a model that begin with these tensors, where they have the same shape.
         """
-        self._begin, self.parts = parameters, parts or {}
+        self._begin = parameters
 
     def frozen(self, texts: Sequence[str], length: int) -> Tensor:
         """Encode other texts with the untuned model, before an adapter is attached, float32 [n, width]."""
