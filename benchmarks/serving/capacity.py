@@ -3,8 +3,8 @@
 A point is a size of the catalogue and an adapter. A run of it is trained; what the recipe says of it on paper is held
 against the run: bytes of its sealed folder, bytes of an adapter in the slab, and private memory of a tenant whose
 version is loaded and has answered, in a process of its own with as many tenants as `TENANTS`, each with a run that is
-made of the trained one. `OBJECTS` of `footprint/tenant_bytes.py` was set at the first point; the others were not looked
-at for it.
+made of the trained one. `OBJECTS` of `footprint/tenant_bytes.py` was set at the first point; that a version takes 16
+bytes an item and 8 a user beside it was seen in the engine's own count at all three.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def train_quickly(recipe: Any, run: Path, backbone: str, method: dict[str, Any])
     from llmrec_peft.workflows.train import train
 
     run.parent.mkdir(exist_ok=True)
-    train(recipe.changed({**QUICK, "backbone.name": backbone, "adapter": method}), run, show=False)
+    train(recipe.changed({**QUICK, "backbone.name": backbone, "adapter": method}), run, show=False, overwrite=True)
 
 
 def derive(source: Path, target: Path, seed: int) -> None:

@@ -19,8 +19,8 @@ from serving.engines import engine_of
 from serving.gauges import load_of_machine, private_mb, quantiles, slope
 
 SWAPS, RUNS, BLOCK = 10_000, 8, 100
-BEGIN = 5
-"""Blocks at the beginning that are no part of the lines: memory of the allocator and caches fills."""
+BEGIN = 10
+"""Blocks at the beginning that are no part of the lines: memory of the allocator and of caches fills."""
 SHOP, STILL = "swapped", "still"
 SERIES = {
     "swap_ms": "a swap, ms",

@@ -10,7 +10,7 @@ import pytest
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.footprint.hosting import PROCESS, hosting
-from llmrec_peft.footprint.tenant_bytes import OBJECTS, of_run, paged
+from llmrec_peft.footprint.tenant_bytes import objects, of_run, paged
 from llmrec_peft.recipe import Recipe, load_recipe
 
 Trained = Callable[..., Path]
@@ -49,9 +49,9 @@ def test_as_many_tenants_fit_as_the_budget_has_room_for(tiny_backbone: Path) -> 
 def test_on_a_card_adapters_and_base_take_none_of_the_host(tiny_backbone: Path) -> None:
     found = asked(tiny_backbone, 64, GIB, cuda=True)
     assert found["tiers"]["host"] == {
-        "total": PROCESS + 64 * OBJECTS,
+        "total": PROCESS + 64 * objects(50, 200),
         "process": PROCESS,
-        "versions": 64 * OBJECTS,
+        "versions": 64 * objects(50, 200),
     }
     assert found["tiers"]["accelerator"]["adapters"] == 64 * found["per_tenant"]["adapter"]
     assert set(found["most"]) == {"host", "accelerator"}
@@ -76,6 +76,7 @@ def test_a_run_takes_the_bytes_of_its_files_and_a_recipe_nearly_as_many(
     assert found.mapped >= sizes["signals.safetensors"] + sizes["item_vectors.safetensors"]
     paper = hosting([recipe], [], 1, False, None, None)["per_tenant"]
     assert paper["adapter"] == found.adapter
+    assert paper["private"] == found.private
     assert paper["mapped"] == pytest.approx(found.mapped, rel=0.1)
 
 
