@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import mmap
 import os
 import threading
@@ -39,10 +40,12 @@ class _Stamp(NamedTuple):
 
 
 _digests: OrderedDict[_Stamp, str] = OrderedDict()
-_begins: list[int] = []
-_ends: dict[int, int] = {}
-_left: deque[int] = deque()
-"""Beginnings of files that are not mapped any more: noted by finalizers, which may run anywhere."""
+_places: list[tuple[int, int, int]] = []
+"""Beginning, serial number and end of each mapped file, sorted."""
+_left: deque[tuple[int, int, int]] = deque()
+"""Places of files that are not mapped any more: noted by finalizers, which may run anywhere, and after the system has
+given the place to another file."""
+_serials = itertools.count()
 _lock = threading.Lock()
 
 
@@ -87,8 +90,8 @@ def is_mapped(address: int) -> bool:
     """Return whether an address lies in a file that `map_file` has mapped and that is still there."""
     with _lock:
         _forget_left()
-        at = bisect.bisect_right(_begins, address) - 1
-        return at >= 0 and address < _ends[_begins[at]]
+        at = bisect.bisect_left(_places, (address + 1,)) - 1
+        return at >= 0 and address < _places[at][2]
 
 
 def forget() -> None:
@@ -99,17 +102,16 @@ def forget() -> None:
 
 def _note_place(content: mmap.mmap) -> None:
     begin = np.frombuffer(content, np.uint8).ctypes.data
+    place = begin, next(_serials), begin + len(content)
     with _lock:
         _forget_left()
-        bisect.insort(_begins, begin)
-        _ends[begin] = begin + len(content)
-    weakref.finalize(content, _left.append, begin).atexit = False  # it runs before the memory is given back
+        bisect.insort(_places, place)
+    weakref.finalize(content, _left.append, place).atexit = False
 
 
 def _forget_left() -> None:
     while _left:
-        begin = _left.popleft()
-        del _begins[bisect.bisect_left(_begins, begin)], _ends[begin]
+        del _places[bisect.bisect_left(_places, _left.popleft())]
 
 
 def _known(stamp: _Stamp) -> str | None:

@@ -87,3 +87,17 @@ def test_places_of_mapped_files_are_known_until_the_last_reader_is_gone(tmp_path
     del array
     gc.collect()
     assert not is_mapped(address)
+
+
+def test_a_place_that_the_system_gave_away_before_it_was_forgotten_belongs_to_its_new_file(tmp_path: Path) -> None:
+    """A file's memory is given back before its finalizer runs, and another thread may have mapped a file there."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10_000)
+    content = mapped_files.map_file(path, 1 << 20).content
+    begin = np.frombuffer(content, np.uint8).ctypes.data
+    former = (begin, -1, begin + 1)
+    mapped_files._places.insert(0, former)
+    mapped_files._places.sort()
+    mapped_files._left.append(former)
+    assert mapped_files.is_mapped(begin + 9_999)
+    assert former not in mapped_files._places

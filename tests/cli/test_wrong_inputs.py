@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Callable[[Place], None], list[str], list[str]]] = {
     "run of another version": (
         another_format,
         ["recommend", "run", "--user", "1"],
-        ["run folder of format 99, written by version '7.0'", "reads format 3: train it again"],
+        ["run folder of format 99, written by version '7.0'", "reads format 4: train it again"],
     ),
     "hash that does not match": (
         flipped("head.safetensors"),

@@ -41,6 +41,8 @@ def both(tiny_run: Path, tmp_path: Path) -> tuple[Recommender, Path]:
     """Two runs on one base that answer recognizably otherwise, and the folder of the second."""
     other = Path(shutil.copytree(tiny_run, tmp_path / "other"))
     change_tensors(other / "item_vectors.safetensors", lambda tensors: {"text": tensors["text"].flip(0)})
+    for name in ("item_matrix.safetensors", "canary.safetensors"):
+        (other / name).unlink(missing_ok=True)  # they are of the vectors before
     change_tensors(other / "adapter_model.safetensors", lambda tensors: {n: t * 3 + 0.1 for n, t in tensors.items()})
     recommender = Recommender.from_pretrained(tiny_run)
     recommender.attach(resealed(other), "other")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -94,23 +92,6 @@ def test_a_forgotten_engine_ends_its_thread(rivals: list[Path], tmp_path: Path) 
     gc.collect()
     thread.join(60)
     assert not thread.is_alive()
-
-
-def test_a_process_may_end_while_texts_are_encoded(rivals: list[Path], tmp_path: Path) -> None:
-    lines = (
-        "import sys, threading, time",
-        "from llmrec_peft.serving.engine import Engine",
-        "engine = Engine(sys.argv[1], device='cpu')",
-        "engine.register('shop', sys.argv[2])",
-        "item = {'title': 'A', 'year': 1995, 'genres': ['Crime'], 'description': 'A film. ' * 20}",
-        "rows = [item | {'item_id': f'new {at}'} for at in range(5000)]",
-        "threading.Thread(target=engine.add_items, args=('shop', rows), daemon=True).start()",
-        "while engine._encoder._work.mixed is None: time.sleep(0.01)",
-        "print('asked')",
-    )
-    command = [sys.executable, "-c", "\n".join(lines), str(tmp_path / "store"), str(rivals[0])]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert (ended.returncode, ended.stdout) == (0, "asked\n"), ended.stderr
 
 
 def test_unregistered_tenants_and_audited_versions_leave_their_seats(engine: Engine, rivals: list[Path]) -> None:
