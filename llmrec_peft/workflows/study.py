@@ -86,7 +86,7 @@ def open_study(storage: str, name: str, lower_is_better: bool, seed: int) -> Stu
     """
     import optuna
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import IntegrityError, OperationalError
 
     from llmrec_peft.workflows.seeded_sampler import SeededSampler
 
@@ -104,7 +104,7 @@ def open_study(storage: str, name: str, lower_is_better: bool, seed: int) -> Stu
                     direction="minimize" if lower_is_better else "maximize",
                     load_if_exists=True,
                 )
-            except (OperationalError, StorageInternalError) as error:
+            except (IntegrityError, OperationalError, StorageInternalError) as error:  # others open it at the same time
                 if attempt + 1 == _ATTEMPTS or "unable to open" in str(error):
                     raise
                 time.sleep(0.2 * 2**attempt)
