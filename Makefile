@@ -65,7 +65,7 @@ bench: setup  ## speed and memory against plain peft, with and without its k-bit
 	$(BIN)/python benchmarks/kbit_memory.py
 	$(BIN)/python benchmarks/footprint.py
 
-soak: setup  ## hostile inputs, kills, swaps and evictions under load: 40 minutes; writes results/soak.json, isolation.json, tenants.json
+soak: setup  ## hostile inputs, kills, swaps and evictions under load; an hour; writes results/{soak,isolation,eviction,tenants}.json
 	cd tests && ../$(BIN)/python -m fuzz --out ../benchmarks/results/soak.json
 	LLMREC_SOAK=1 $(PYTEST) tests/soak
 	$(BIN)/python benchmarks/tenants.py --part swaps

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from llmrec_peft.serving.versions import Version
+
+
+class AdapterMemory(NamedTuple):
+    """Bytes that adapters of an encoder take, of which budgets speak.
+
+    Attributes:
+        budget: Bytes for adapters in slots.
+        used: How many of them are in use.
+        host_budget: Bytes of host memory for adapters that come back into slots from there.
+        host_used: How many of them are in use.
+    """
+
+    budget: int = 0
+    used: int = 0
+    host_budget: int = 0
+    host_used: int = 0
 
 
 class ItemEncoder(Protocol):
@@ -29,8 +45,8 @@ class ItemEncoder(Protocol):
     def notes(self, version: Version) -> tuple[str, ...]:
         """Return what is to be said of how a version's texts are encoded, a line each."""
 
-    def adapter_memory(self) -> tuple[int, int]:
-        """Return the bytes for adapters, and how many of them are in use; 0 if there are none of its own."""
+    def adapter_memory(self) -> AdapterMemory:
+        """Return the bytes for adapters; 0 if there are none of its own."""
 
     def close(self) -> None:
         """End; later calls get an error."""
@@ -56,9 +72,9 @@ class OwnPasses:
         """Return nothing: all texts are encoded alike."""
         return ()
 
-    def adapter_memory(self) -> tuple[int, int]:
-        """Return 0 twice: adapters are in the base while they encode."""
-        return 0, 0
+    def adapter_memory(self) -> AdapterMemory:
+        """Return zeros: adapters are in the base while they encode."""
+        return AdapterMemory()
 
     def close(self) -> None:
         """End nothing: callers' own threads encode."""

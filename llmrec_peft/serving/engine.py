@@ -48,6 +48,7 @@ class Engine(HostedVersions):
         wait_s: float = 60.0,
         loaders: int = 1,
         adapter_bytes: int = ADAPTER_BYTES,
+        adapter_host_bytes: int | None = None,
     ) -> None:
         """Begin without tenants.
 
@@ -64,9 +65,10 @@ class Engine(HostedVersions):
             wait_s: Seconds that an ask waits for a version that is not in memory.
             loaders: Versions that are loaded at the same time, at most.
             adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
+            adapter_host_bytes: Bytes of host memory for copies of adapters, see `SharedPasses`.
 
         Raises:
-            InputError: If the store cannot be opened, or one of the last four is too small.
+            InputError: If the store cannot be opened, or one of the last five is too small.
         """
         super().__init__(
             store,
@@ -79,6 +81,7 @@ class Engine(HostedVersions):
             wait_s,
             loaders,
             adapter_bytes,
+            adapter_host_bytes,
         )
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)

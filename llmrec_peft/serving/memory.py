@@ -44,6 +44,8 @@ class Memory:
             They are not in the budget.
         adapter_budget: Bytes of the slab of adapters; 0 without one.
         adapter_bytes: Bytes of it that adapters take.
+        adapter_host_budget: Bytes of host memory for copies of adapters; 0 without any.
+        adapter_host_bytes: Bytes of it that copies take.
         disk_bytes: Bytes of the sealed store.
         sealed: Versions on the disk alone.
         loading: Versions that are being loaded or wait for their turn.
@@ -64,6 +66,8 @@ class Memory:
     added_bytes: int
     adapter_budget: int
     adapter_bytes: int
+    adapter_host_budget: int
+    adapter_host_bytes: int
     disk_bytes: int
     sealed: int
     loading: int

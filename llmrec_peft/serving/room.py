@@ -131,6 +131,8 @@ class Room:
             added_bytes=sum(vector.nbytes for vector in vectors),
             adapter_budget=0,
             adapter_bytes=0,
+            adapter_host_budget=0,
+            adapter_host_bytes=0,
             disk_bytes=0,
             **{tier: tiers[tier] for tier in get_args(Tier)},
             **{name: self.counts[name] for name in COUNTED},

@@ -15,6 +15,8 @@ from torch import Tensor
 from llmrec_peft.backbone.chunks import TOKENS_CPU, TOKENS_CUDA, rounds
 from llmrec_peft.backbone.positions import token_room
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving.encoding import AdapterMemory
+from llmrec_peft.serving.mixing.host_copies import HostCopies
 from llmrec_peft.serving.mixing.mixed_encoder import ROWS, Admitted, AskedText, MixedEncoder
 from llmrec_peft.serving.mixing.slabs import EXTENT
 from llmrec_peft.serving.mixing.slots import Slots
@@ -22,11 +24,16 @@ from llmrec_peft.serving.seats import Seats
 from llmrec_peft.serving.text_calls import Line, Lines, TextCall
 
 if TYPE_CHECKING:
+    import torch
+
     from llmrec_peft.run.language_model import LanguageModel
     from llmrec_peft.serving.versions import Version
 
 ADAPTER_BYTES = 256 << 20
 """Bytes for adapters in slots by default."""
+HOST_COPIES = 4
+"""Bytes of host memory for adapters by default, for each byte of slots on a CUDA device. On a CPU slots lie in host
+memory themselves, and the files of others in the system's page cache."""
 WAIT = 0.002
 """Seconds that a text waits for others to share its pass: short beside a pass (64 texts of 32 tokens through MiniLM in
 bf16 take 0.025 s on two cores)."""
@@ -50,21 +57,32 @@ class SharedPasses:
 
     rounding: float = ROUNDING
 
-    def __init__(self, adapter_bytes: int = ADAPTER_BYTES, wait: float = WAIT, tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        adapter_bytes: int = ADAPTER_BYTES,
+        wait: float = WAIT,
+        tokens: int | None = None,
+        adapter_host_bytes: int | None = None,
+    ) -> None:
         """Begin without versions; the thread starts with the first text.
 
         Args:
             adapter_bytes: Bytes for adapters in slots.
             wait: Seconds that a text waits for others to share its pass.
             tokens: Tokens that are taken at once; by default those of a few passes.
+            adapter_host_bytes: Bytes of host memory, page-locked beside a CUDA device, for copies of adapters, which
+                come back into a slot from there and not from their files; by default `HOST_COPIES` times
+                `adapter_bytes` on a CUDA device, and none on a CPU.
 
         Raises:
             InputError: If the bytes are below the smallest memory.
         """
+        if adapter_host_bytes is not None and adapter_host_bytes < 0:
+            raise InputError(f"adapter_host_bytes is 0 or a number above it, not {adapter_host_bytes:,}")
         if adapter_bytes < 2 * EXTENT:
             raise InputError(f"adapter_bytes: {adapter_bytes:,} is below the smallest, {2 * EXTENT:,}")
         self._bytes = adapter_bytes
-        self._work = _Work(adapter_bytes, wait, tokens)
+        self._work = _Work(adapter_bytes, wait, tokens, adapter_host_bytes)
         weakref.finalize(self, self._work.stop)
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -100,10 +118,12 @@ class SharedPasses:
         because = None if seats is None else seats.because(version)
         return () if because is None else (f"texts of new items are encoded in passes of their own: {because}",)
 
-    def adapter_memory(self) -> tuple[int, int]:
-        """Return the bytes for adapters, which are allocated with the first text, and how many of them are in use."""
+    def adapter_memory(self) -> AdapterMemory:
+        """Return the bytes for adapters; slots are allocated with the first text."""
         mixed = self._work.mixed
-        return self._bytes, 0 if mixed is None else mixed.slots.slabs.used
+        if mixed is None:
+            return AdapterMemory(self._bytes)
+        return AdapterMemory(self._bytes, mixed.slots.slabs.used, mixed.copies.budget, mixed.copies.used)
 
     def close(self) -> None:
         """End the thread when it has done its pass; calls that wait, and later ones, get an error."""
@@ -161,10 +181,10 @@ class _Turn:
 class _Work:
     """What the thread does; it does not hold whoever started it, so that a forgotten engine ends it."""
 
-    def __init__(self, adapter_bytes: int, wait: float, tokens: int | None) -> None:
+    def __init__(self, adapter_bytes: int, wait: float, tokens: int | None, host_bytes: int | None) -> None:
         self.lines = Lines()
         self.seats: Seats | None = None
-        self._bytes, self._wait, self._tokens = adapter_bytes, wait, tokens
+        self._bytes, self._wait, self._tokens, self._host_bytes = adapter_bytes, wait, tokens, host_bytes
         self.mixed: MixedEncoder | None = None
         self._language: LanguageModel | None = None
         self._budget = 0
@@ -257,13 +277,18 @@ class _Work:
             if self._language is not None:
                 raise InputError("its base is another one than that of the versions before it")
             with language.bare() as backbone:
-                self.mixed = MixedEncoder(language, Slots(self._bytes, backbone.device))
+                self.mixed = self._mixed(language, backbone.device)
                 of_pass = TOKENS_CPU if backbone.device.type == "cpu" else TOKENS_CUDA
                 passes = PASSES_ROUNDED if rounds(backbone.model) else PASSES
                 self._budget = passes * of_pass if self._tokens is None else self._tokens
                 self._room = token_room(backbone.model)
             self._language, self.seats = language, Seats(self.mixed)
         return self.seats
+
+    def _mixed(self, language: LanguageModel, device: torch.device) -> MixedEncoder:
+        """Return what encodes, with its memory."""
+        host = HOST_COPIES * self._bytes * (device.type == "cuda") if self._host_bytes is None else self._host_bytes
+        return MixedEncoder(language, Slots(self._bytes, device), HostCopies(host, device))
 
     def _take(self, line: Line, adapter: Admitted, turn: _Turn) -> int:
         """Take some texts of a line, and return their tokens."""

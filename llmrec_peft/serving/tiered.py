@@ -51,6 +51,7 @@ class TieredVersions:
         wait_s: float = 60.0,
         loaders: int = 1,
         adapter_bytes: int = ADAPTER_BYTES,
+        adapter_host_bytes: int | None = None,
     ) -> None:
         """Begin without tenants.
 
@@ -65,9 +66,10 @@ class TieredVersions:
             wait_s: Seconds that an ask waits for a version that is not in memory.
             loaders: Versions that are loaded at the same time, at most.
             adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
+            adapter_host_bytes: Bytes of host memory for copies of adapters, see `SharedPasses`.
 
         Raises:
-            InputError: If the store cannot be opened, or one of the last four is too small.
+            InputError: If the store cannot be opened, or one of the last five is too small.
         """
         for name, value in (("host_bytes", host_bytes), ("wait_s", wait_s), ("loaders", loaders)):
             if value is not None and not value > 0:
@@ -77,7 +79,9 @@ class TieredVersions:
             where = torch.device(device)
         else:
             where = best_device() if base is None else base.device
-        self._encoder: ItemEncoder = SharedPasses(adapter_bytes) if encoder is None else encoder
+        if encoder is None:
+            encoder = SharedPasses(adapter_bytes, adapter_host_bytes=adapter_host_bytes)
+        self._encoder: ItemEncoder = encoder
         self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
         self._trust_remote_code = trust_remote_code
         self._cycles = 0
@@ -120,8 +124,15 @@ class TieredVersions:
         """Return what versions take, tier by tier, and what became of asks for them."""
         with self._tier.lock:
             found = self._tier.memory()
-        budget, used = self._encoder.adapter_memory()
-        return replace(found, adapter_budget=budget, adapter_bytes=used, disk_bytes=self.store.nbytes())
+        adapters = self._encoder.adapter_memory()
+        return replace(
+            found,
+            adapter_budget=adapters.budget,
+            adapter_bytes=adapters.used,
+            adapter_host_budget=adapters.host_budget,
+            adapter_host_bytes=adapters.host_used,
+            disk_bytes=self.store.nbytes(),
+        )
 
     def pin(self, tenant: str) -> Standing:
         """Keep the versions that answer a tenant's users in memory, also those of later swaps.

@@ -229,15 +229,17 @@ def test_seats_are_given_up_by_those_that_were_not_used_for_longest(versions: li
     shared.close()
 
 
+@pytest.mark.parametrize("host_bytes", [0, 2 << 20, 64 << 20], ids=["from files", "some from copies", "from copies"])
 def test_no_text_gets_the_vector_of_another_version_while_seats_change_hands(
-    versions: list[Version], monkeypatch: pytest.MonkeyPatch
+    versions: list[Version], host_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four threads ask for few texts of any version, where the memory holds about two of five adapters."""
     texts = [f"text number {number} of some length {'more ' * (number % 7)}" for number in range(24)]
     own = [OwnPasses().items(version, texts)[0] for version in versions]
     apart = [float((own[0] - other).abs().amax(1).min()) for other in own[1:]]
     assert min(apart) > 1e-4, "each text tells the versions apart"
-    shared, together, run = SharedPasses(adapter_bytes=7 << 20, tokens=256), [0, 0], mixed_encoder.mixed_states
+    shared = SharedPasses(adapter_bytes=7 << 20, tokens=256, adapter_host_bytes=host_bytes)
+    together, run = [0, 0], mixed_encoder.mixed_states
 
     def counted(*given: Any) -> Tensor:
         together[0] += 1
@@ -258,6 +260,10 @@ def test_no_text_gets_the_vector_of_another_version_while_seats_change_hands(
         assert max(pool.map(ask, range(4))) <= 1e-5
     assert shared._work.mixed is not None
     assert shared._work.mixed.slots._serial > 50, "adapters came back again and again"
+    memory = shared.adapter_memory()
+    assert memory.host_budget == host_bytes
+    assert memory.host_used <= host_bytes
+    assert bool(memory.host_used) == bool(host_bytes)
     assert together[1] > 10, "versions shared passes"
     shared.close()
 
