@@ -1,9 +1,14 @@
-"""Vectors of a run's texts: stored, encoded again, alone or together, they are the same bits."""
+"""Vectors of a run's texts: stored, encoded again, alone or together, they are the same.
+
+To the last bit in bf16, where passes have a shape that depends on a text alone; in fp32 within the rounding of passes
+of other shapes, which differs from processor to processor.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,15 +31,19 @@ NEW = [
 ]
 
 
-def test_new_items_have_the_same_vectors_alone_and_together(tiny_run: Path) -> None:
-    together, alone = Recommender.from_pretrained(tiny_run), Recommender.from_pretrained(tiny_run)
+@pytest.mark.parametrize(("precision", "rounding"), [("bf16", 0.0), ("fp32", 2e-6)])
+def test_new_items_have_the_same_vectors_alone_and_together(
+    precision: str, rounding: float, tiny_data: Path, quick_run: Callable[..., Path]
+) -> None:
+    run = quick_run("movies", {"data.path": str(tiny_data), "backbone.precision": precision})
+    together, alone = Recommender.from_pretrained(run), Recommender.from_pretrained(run)
     together.add_items(NEW)
     for row in reversed(NEW):
         alone.add_items([row])
     ids = [str(row["item_id"]) for row in NEW]
     first = together.catalogue.vectors[[together.catalogue.row_of[item] for item in ids]]
     second = alone.catalogue.vectors[[alone.catalogue.row_of[item] for item in ids]]
-    assert torch.equal(first, second)
+    torch.testing.assert_close(first, second, rtol=0, atol=rounding)
     assert together.score(["1"] * 5, ids).tolist() == pytest.approx(alone.score(["1"] * 5, ids).tolist(), abs=1e-6)
 
 
