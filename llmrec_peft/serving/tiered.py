@@ -24,6 +24,7 @@ from llmrec_peft.serving.memory import Memory
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
 from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
+from llmrec_peft.serving.skeletons import Skeletons
 from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.versions import Version
 
@@ -78,10 +79,12 @@ class TieredVersions:
         else:
             where = best_device() if base is None else base.device
         self._encoder: ItemEncoder = SharedPasses(adapter_bytes) if encoder is None else encoder
-        self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
+        self._skeletons = Skeletons()
+        kept = None if host_bytes is None else self._skeletons
+        self._loading = Loading(where, None if base is None else base.language_model, try_adapters, kept)
         self._trust_remote_code = trust_remote_code
         self._cycles = 0
-        self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders)
+        self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders, self._load_again)
         self._tenants = Tenants(self._tier)
 
     def close(self) -> None:
@@ -121,7 +124,9 @@ class TieredVersions:
         with self._tier.lock:
             found = self._tier.memory()
         budget, used = self._encoder.adapter_memory()
-        return replace(found, adapter_budget=budget, adapter_bytes=used, disk_bytes=self.store.nbytes())
+        kept = self._skeletons.nbytes
+        disk = self.store.nbytes()
+        return replace(found, skeleton_bytes=kept, adapter_budget=budget, adapter_bytes=used, disk_bytes=disk)
 
     def pin(self, tenant: str) -> Standing:
         """Keep the versions that answer a tenant's users in memory, also those of later swaps.
@@ -166,6 +171,10 @@ class TieredVersions:
         self._cycles += first
         with allowing(self._trust_remote_code):
             return self._loading.load(sealed, answers=first)
+
+    def _load_again(self, sealed: SealedRun) -> Version | None:
+        """Make a version again that was loaded before, if nothing has to be read for it."""
+        return self._loading.again(sealed)
 
     def _drop(self, version: Version) -> None:
         """Free a version that nothing uses any more; waits for nobody."""
