@@ -13,6 +13,8 @@ from llmrec_peft.errors import InputError, reason_of
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Opening a FIFO without a writer does not wait."""
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+SAFE_FLAGS = _FLAGS | _NO_LINK
+"""Flags for opening what has to be a regular file: no link is followed, and nothing waits."""
 _PART = 1 << 22
 """Bytes that are asked for at once."""
 _KINDS = (
@@ -82,7 +84,7 @@ def open_regular(path: Path, limit: int, follow_links: bool = False) -> Iterator
     """
     require_regular(path, limit, follow_links)  # before as well as after: opening a device can have effects
     try:
-        descriptor = os.open(path, _FLAGS if follow_links else _FLAGS | _NO_LINK)
+        descriptor = os.open(path, _FLAGS if follow_links else SAFE_FLAGS)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {_reason(path, error)}") from None
     try:

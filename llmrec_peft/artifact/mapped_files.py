@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llmrec_peft.errors import InputError, reason_of
-from llmrec_peft.regular_files import open_regular
+from llmrec_peft.regular_files import SAFE_FLAGS, open_regular
 
 MOST = 1 << 16
 """Files whose digests are remembered, the latest."""
@@ -25,7 +25,7 @@ _SETTLED_NS = 2_000_000_000
 """Age of a file's last change from which on a further change is sure to have another time."""
 
 
-class _Stamp(NamedTuple):
+class Stamp(NamedTuple):
     """What the system says of a file; whatever is written into it, or takes its place, changes it."""
 
     device: int
@@ -35,14 +35,17 @@ class _Stamp(NamedTuple):
     changed: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> _Stamp:
+    def of(cls, found: os.stat_result) -> Stamp:
+        """Return it from what the system says."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-_digests: OrderedDict[_Stamp, str] = OrderedDict()
-_places: list[tuple[int, int, int]] = []
-"""Beginning, serial number and end of each mapped file, sorted."""
-_left: deque[tuple[int, int, int]] = deque()
+_digests: OrderedDict[Stamp, str] = OrderedDict()
+_Place = tuple[int, int, int, Path]
+"""Beginning, serial number, end and path of a mapped file."""
+_places: list[_Place] = []
+"""Those of all files that are mapped, sorted."""
+_left: deque[_Place] = deque()
 """Places of files that are not mapped any more: noted by finalizers, which may run anywhere, and after the system has
 given the place to another file."""
 _serials = itertools.count()
@@ -76,22 +79,51 @@ def map_file(path: Path, limit: int) -> Mapped:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be mapped ({reason_of(error)})") from None
         if isinstance(content, mmap.mmap):
-            _note_place(content)
-        digest = _known(_Stamp.of(found))
+            _note_place(content, path)
+        stamp = Stamp.of(found)
+        digest = _known(stamp)
         if digest is None:
             digest = hashlib.sha256(content).hexdigest()
-            after = os.fstat(descriptor)
-            if _Stamp.of(after) == _Stamp.of(found) and time.time_ns() - after.st_ctime_ns > _SETTLED_NS:
-                _remember(_Stamp.of(found), digest)
+            if Stamp.of(os.fstat(descriptor)) == stamp and is_settled(stamp):
+                _remember(stamp, digest)
     return Mapped(content, digest)
 
 
+def map_same(path: Path, stamp: Stamp) -> mmap.mmap | None:
+    """Map a file that is not empty; None if it is not the one that had the stamp, or was touched since.
+
+    Raises:
+        OSError: If it cannot be opened or mapped.
+    """
+    descriptor = os.open(path, SAFE_FLAGS)
+    try:
+        if Stamp.of(os.fstat(descriptor)) != stamp:
+            return None
+        content = mmap.mmap(descriptor, stamp.size, access=mmap.ACCESS_COPY)
+    finally:
+        os.close(descriptor)
+    _note_place(content, path)
+    return content
+
+
+def is_settled(stamp: Stamp) -> bool:
+    """Return whether a further change of a file is sure to give it another stamp."""
+    return time.time_ns() - stamp.changed > _SETTLED_NS
+
+
 def is_mapped(address: int) -> bool:
-    """Return whether an address lies in a file that `map_file` has mapped and that is still there."""
+    """Return whether an address lies in a file that was mapped here and is still there."""
+    return place_of(address) is not None
+
+
+def place_of(address: int) -> tuple[Path, int] | None:
+    """Return the file that is mapped at an address, and the place of the byte in it; None if there is none."""
     with _lock:
         _forget_left()
         at = bisect.bisect_left(_places, (address + 1,)) - 1
-        return at >= 0 and address < _places[at][2]
+        if at < 0 or address >= _places[at][2]:
+            return None
+        return _places[at][3], address - _places[at][0]
 
 
 def forget() -> None:
@@ -100,9 +132,9 @@ def forget() -> None:
         _digests.clear()
 
 
-def _note_place(content: mmap.mmap) -> None:
+def _note_place(content: mmap.mmap, path: Path) -> None:
     begin = np.frombuffer(content, np.uint8).ctypes.data
-    place = begin, next(_serials), begin + len(content)
+    place = begin, next(_serials), begin + len(content), path
     with _lock:
         _forget_left()
         bisect.insort(_places, place)
@@ -114,14 +146,14 @@ def _forget_left() -> None:
         del _places[bisect.bisect_left(_places, _left.popleft())]
 
 
-def _known(stamp: _Stamp) -> str | None:
+def _known(stamp: Stamp) -> str | None:
     with _lock:
         if stamp in _digests:
             _digests.move_to_end(stamp)
         return _digests.get(stamp)
 
 
-def _remember(stamp: _Stamp, digest: str) -> None:
+def _remember(stamp: Stamp, digest: str) -> None:
     with _lock:
         _digests[stamp] = digest
         while len(_digests) > MOST:

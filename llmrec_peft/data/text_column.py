@@ -54,6 +54,9 @@ class TextColumn(Sequence[str]):
         order = np.array(sorted(range(len(encoded)), key=encoded.__getitem__), np.int32) if sort else None
         return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8), order)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextColumn, (self.offsets, self.content, self.order)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -28,6 +28,7 @@ MAPPED = (
     "item_matrix.safetensors",
     "seen.safetensors",
     "signals.safetensors",
+    "head.safetensors",
 )
 """Files that an engine maps."""
 ID, TITLE = 8, 24

@@ -118,7 +118,7 @@ def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) ->
     """Build signals, fusion and heads in the sizes of the saved tensors and fill them."""
     signals_path, head_path = sealed.folder / SIGNALS, sealed.folder / HEAD
     saved, texts = tensors_in(sealed.stored(SIGNALS, _room(vocabulary)), signals_path)
-    of_head, _ = tensors_in(sealed.content(HEAD, SLACK_BYTES), head_path)
+    of_head, _ = tensors_in(sealed.stored(HEAD, SLACK_BYTES), head_path)
     fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
     of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
     contexts = loading_contexts(recipe, vocabulary.num_users, vocabulary.num_items)

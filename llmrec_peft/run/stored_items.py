@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeVar, overload
 
 from llmrec_peft.artifact.catalogue_file import CatalogueFile
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.tables import ItemTable, read_item_columns, read_item_texts, table_of
+from llmrec_peft.data.vocabulary import Vocabulary
 
 T = TypeVar("T")
 FILE = "items.parquet"
@@ -48,15 +49,15 @@ def stored_items(sealed: SealedFolder, catalogue: CatalogueFile, columns: bool) 
     Raises:
         InputError: If the file is missing or changed, or columns are needed and are not there.
     """
-    path, vocabulary = sealed.folder / FILE, catalogue.vocabulary
-
-    def texts() -> Sequence[str]:
-        return read_item_texts(table_of(path, sealed.content(FILE)), vocabulary)
-
+    vocabulary = catalogue.vocabulary
     rows: Sequence[Mapping[str, Any]] = ()
     if columns:
-        rows = read_item_columns(table_of(path, sealed.content(FILE)), vocabulary)
+        rows = read_item_columns(table_of(sealed.folder / FILE, sealed.content(FILE)), vocabulary)
     else:
         sealed.verify([FILE])
-    kept = Deferred(len(vocabulary.items), texts)
-    return ItemTable(catalogue.titles, kept, catalogue.popularity, rows, catalogue.types)
+    texts = Deferred(len(vocabulary.items), partial(_texts, sealed, vocabulary))
+    return ItemTable(catalogue.titles, texts, catalogue.popularity, rows, catalogue.types)
+
+
+def _texts(sealed: SealedFolder, vocabulary: Vocabulary) -> Sequence[str]:
+    return read_item_texts(table_of(sealed.folder / FILE, sealed.content(FILE)), vocabulary)

@@ -36,6 +36,7 @@ class HostTier(Room):
         budget: int | None = None,
         wait_s: float = 60.0,
         loaders: int = 1,
+        again: Callable[[SealedRun], Version | None] | None = None,
     ) -> None:
         """Begin without versions.
 
@@ -46,10 +47,12 @@ class HostTier(Room):
             wait_s: Seconds that an ask waits for a version.
             loaders: Threads that load at the same time, at most; they end when there is nothing to load, and a process
                 that ends waits for them.
+            again: Makes a run again that was loaded before, where it is asked for, if that takes no longer than an
+                answer; else it returns None, and a loader loads the run.
         """
         super().__init__(budget)
         self.wait_s, self.retry = wait_s, Retry()
-        self._load, self._drop = load, drop
+        self._load, self._drop, self._again = load, drop, again
         self._loaders, self._running = loaders, 0
         self._queue: list[Resident] = []
         self._clock = 0
@@ -115,10 +118,17 @@ class HostTier(Room):
                 resident.failure = None
             waiter = Waiter(beside)
             resident.waiters.append(waiter)
+            here = False
             if resident.tier != "loading":
                 resident.tier = "loading"
-                self._queue.append(resident)
+                here = self._again is not None and resident.checked and self.make_room(resident.nbytes)
+                if here:
+                    self.hold(resident, resident.nbytes)
+                else:
+                    self._queue.append(resident)
         try:
+            if here:
+                self._load_here(resident)
             self.settle()
             waiter.done.wait(self.wait_s if beside is None else None)
         except BaseException:
@@ -191,6 +201,25 @@ class HostTier(Room):
             if not idle:
                 self.settle()
 
+    def _load_here(self, resident: Resident) -> None:
+        """Make a version for which there is room again in this thread; if that fails, it waits for a loader."""
+        self._free()
+        version: Version | None = None
+        begun = False
+        try:
+            with contextlib.suppress(Exception):  # a loader will meet the error, too, and the version has failed then
+                version = None if self._again is None else self._again(resident.sealed)
+                if version is not None:
+                    self._let_answer(resident, version)
+                    begun = True
+        finally:
+            if not begun:
+                with self.lock:
+                    if version is not None:
+                        self.left.append((version, []))
+                    self.hold(resident, 0)
+                    self._queue.append(resident)
+
     def _hire(self, first: Resident) -> None:
         """Begin a thread that loads; it was counted."""
         try:
@@ -207,9 +236,7 @@ class HostTier(Room):
             version: Version | None = None
             try:
                 version = self._load(resident.sealed, not resident.checked)
-                with self.lock:
-                    places = list(resident.places.values())
-                self._begin(resident, version, [version.at(placed) for placed in places])
+                self._let_answer(resident, version)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it ends this load and no other
                 with self.lock:
                     self._fail(resident, error)
@@ -237,8 +264,11 @@ class HostTier(Room):
                 return resident
         return None
 
-    def _begin(self, resident: Resident, version: Version, snapshots: list[Snapshot]) -> None:
-        """Let a version that was loaded answer."""
+    def _let_answer(self, resident: Resident, version: Version) -> None:
+        """Let a version that was loaded answer, in the states that routes name."""
+        with self.lock:
+            places = list(resident.places.values())
+        snapshots = [version.at(placed) for placed in places]
         count = Count.of(resident, version, snapshots)
         with self.lock:
             resident.notes, resident.failure, resident.checked = version.tenant.notes, None, True

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from llmrec_peft.artifact.manifest import Manifest
+from llmrec_peft.artifact.untouched import Untouched
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.language_model import LanguageModel
 from llmrec_peft.run.read_tenant import read_tenant
 from llmrec_peft.run.tenant import LoadedTenant
 from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.skeletons import Skeletons
 from llmrec_peft.serving.versions import Version
 
 CHUNK = 65_536
@@ -64,7 +66,13 @@ class Loading:
         device: Where to compute.
     """
 
-    def __init__(self, device: torch.device, base: LanguageModel | None = None, try_adapters: bool = True) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        base: LanguageModel | None = None,
+        try_adapters: bool = True,
+        skeletons: Skeletons | None = None,
+    ) -> None:
         """Begin, with a base that others share already or with none.
 
         Args:
@@ -72,10 +80,12 @@ class Loading:
             base: The base; by default that of the first run.
             try_adapters: Whether an adapter is put into the base once before its version answers, so that one that does
                 not fit is refused then and not with the first new text. It loads the base.
+            skeletons: Where runs are remembered that may be loaded again; on the CPU alone. None remembers nothing.
         """
         self.device = device
         self.base = base
         self._try_adapters = try_adapters
+        self._skeletons = skeletons if device.type == "cpu" else None
         self._lock = threading.Lock()
 
     def load(self, sealed: SealedRun, answers: bool = True) -> Version:
@@ -90,12 +100,15 @@ class Loading:
                 one, the adapter does not fit it, or scores are not those that the run gave when it was written.
                 Nothing of it stays in memory then.
         """
+        before = None if self._skeletons is None else Untouched.now(sealed.folder)
         tenant = read_tenant(sealed.folder, self.device, self._shared, mapped=True)
         try:
             if tenant.manifest.digest != sealed.digest:
                 raise InputError(f"{sealed.folder} holds run {tenant.manifest.digest[:12]}")
             if answers and tenant.canary is not None:
                 tenant.canary.require(tenant)
+            if self._skeletons is not None:
+                self._skeletons.keep(sealed, tenant, before)
             if answers and self._try_adapters and tenant.model.plan.any:
                 with tenant.base.inside(tenant.adapter):
                     pass
@@ -105,6 +118,14 @@ class Loading:
             tenant.base.retire(tenant.adapter)
             raise
         return Version(sealed, tenant)
+
+    def again(self, sealed: SealedRun) -> Version | None:
+        """Make a version again that was loaded before, without reading a byte; None if that cannot be done.
+
+        Its contents were verified then, and its canary compared; its files must be untouched since.
+        """
+        tenant = None if self._skeletons is None else self._skeletons.tenant(sealed)
+        return None if tenant is None else Version(sealed, tenant)
 
     def _shared(self, manifest: Manifest, recipe: Recipe) -> LanguageModel:
         """Return the base for a run, or refuse the run."""

@@ -42,6 +42,8 @@ class Memory:
         pinned_bytes: Private bytes of pinned versions, a part of `host_bytes`.
         added_bytes: Vectors of items that were added since training, which are kept for versions on the disk as well.
             They are not in the budget.
+        skeleton_bytes: What is kept of versions so that they come back quickly, whether or not they are loaded; 64 MiB
+            at most, not in the budget.
         adapter_budget: Bytes of the slab of adapters; 0 without one.
         adapter_bytes: Bytes of it that adapters take.
         adapter_host_budget: Bytes of host memory for copies of adapters; 0 without any.
@@ -64,6 +66,7 @@ class Memory:
     mapped_bytes: int
     pinned_bytes: int
     added_bytes: int
+    skeleton_bytes: int
     adapter_budget: int
     adapter_bytes: int
     adapter_host_budget: int

@@ -129,6 +129,7 @@ class Room:
             mapped_bytes=sum(one.mapped for one in ones if one.version is not None),
             pinned_bytes=sum(one.held for one in ones if one.pins),
             added_bytes=sum(vector.nbytes for vector in vectors),
+            skeleton_bytes=0,
             adapter_budget=0,
             adapter_bytes=0,
             adapter_host_budget=0,

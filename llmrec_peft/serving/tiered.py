@@ -24,6 +24,7 @@ from llmrec_peft.serving.memory import Memory
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
 from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
+from llmrec_peft.serving.skeletons import Skeletons
 from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.versions import Version
 
@@ -82,10 +83,12 @@ class TieredVersions:
         if encoder is None:
             encoder = SharedPasses(adapter_bytes, adapter_host_bytes=adapter_host_bytes)
         self._encoder: ItemEncoder = encoder
-        self._loading = Loading(where, None if base is None else base.language_model, try_adapters)
+        self._skeletons = Skeletons()
+        kept = None if host_bytes is None else self._skeletons
+        self._loading = Loading(where, None if base is None else base.language_model, try_adapters, kept)
         self._trust_remote_code = trust_remote_code
         self._cycles = 0
-        self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders)
+        self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders, self._load_again)
         self._tenants = Tenants(self._tier)
 
     def close(self) -> None:
@@ -127,6 +130,7 @@ class TieredVersions:
         adapters = self._encoder.adapter_memory()
         return replace(
             found,
+            skeleton_bytes=self._skeletons.nbytes,
             adapter_budget=adapters.budget,
             adapter_bytes=adapters.used,
             adapter_host_budget=adapters.host_budget,
@@ -177,6 +181,10 @@ class TieredVersions:
         self._cycles += first
         with allowing(self._trust_remote_code):
             return self._loading.load(sealed, answers=first)
+
+    def _load_again(self, sealed: SealedRun) -> Version | None:
+        """Make a version again that was loaded before, if nothing has to be read for it."""
+        return self._loading.again(sealed)
 
     def _drop(self, version: Version) -> None:
         """Free a version that nothing uses any more; waits for nobody."""
