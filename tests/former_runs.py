@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from llmrec_peft.artifact.catalogue_file import read_catalogue
 from llmrec_peft.artifact.manifest import ADDED, FORMER, make_manifest, write_json
 from llmrec_peft.artifact.manifest import _digest as digest_of
-from llmrec_peft.backbone.tensor_files import read_tensors
+from llmrec_peft.backbone.tensor_files import read_tensors, read_texts, write_tensors
 
 
 def former(run: Path, folder: Path) -> Path:
@@ -37,9 +37,18 @@ def former(run: Path, folder: Path) -> Path:
     if "timestamp" in seen:
         columns["timestamp"] = seen["timestamp"].numpy()
     pq.write_table(pa.table(columns), folder / "seen.parquet")
+    with_learning_parts(folder)
     for name in (*ADDED, "seen.safetensors"):
         (folder / name).unlink(missing_ok=True)
     return sealed_former(folder)
+
+
+def with_learning_parts(folder: Path) -> None:
+    """Put tensors of learning parts among the others, where they lay before they had a file of their own."""
+    path, apart = folder / "signals.safetensors", folder / "learning.safetensors"
+    if apart.is_file():
+        write_tensors(path, {**read_tensors(path), **read_tensors(apart)}, read_texts(path) or None)
+        apart.unlink()
 
 
 def sealed_former(folder: Path) -> Path:

@@ -35,6 +35,9 @@ ANSWERING = (
 """Files that can change an answer, and that are published."""
 ADDED = ("catalogue.safetensors", "item_matrix.safetensors", "canary.safetensors")
 """Those of them that runs of the former format lack."""
+EXPLAINING = ("learning.safetensors",)
+"""What explanations and scores in time order read besides: published, and part of the run's identity."""
+PUBLISHED = (*ANSWERING, *EXPLAINING)
 HISTORIES = ("seen.safetensors", "users.parquet")
 """Private files that can change an answer: they may be left out, and what is there must match its digest."""
 PRIVATE = (*HISTORIES, "predictions.parquet", "trained.safetensors")
@@ -46,18 +49,18 @@ class Layout(NamedTuple):
 
     Attributes:
         format: The version.
-        answering: As `ANSWERING`.
+        published: As `PUBLISHED`.
         histories: As `HISTORIES`.
         private: As `PRIVATE`.
     """
 
     format: int
-    answering: tuple[str, ...]
+    published: tuple[str, ...]
     histories: tuple[str, ...]
     private: tuple[str, ...]
 
 
-LAYOUT = Layout(FORMAT, ANSWERING, HISTORIES, PRIVATE)
+LAYOUT = Layout(FORMAT, PUBLISHED, HISTORIES, PRIVATE)
 FORMER = Layout(
     3,
     (*(name for name in ANSWERING if name not in ADDED), "vocabulary.parquet"),
@@ -92,7 +95,7 @@ class Manifest(Options):
     base: dict[str, Annotated[str, Field(max_length=4096)] | None]
     """Identity of the base model: weights' SHA-256, quantization, computation; name and revision for information."""
     files: dict[str, Sha256]
-    """SHA-256 of every published file that can change an answer."""
+    """SHA-256 of every published file that can change an answer or an explanation."""
     private: dict[str, Sha256]
     """SHA-256 of the private files; they may be missing."""
     reports: dict[str, Sha256]
@@ -114,7 +117,7 @@ def make_manifest(folder: Path, base: dict[str, str | None], version: str, forme
         version: Version of the package that wrote the files.
         former: Digest that the run had in the former format, if it was converted.
     """
-    files, private, reports = (_digests(folder, names) for names in (ANSWERING, PRIVATE, REPORTS))
+    files, private, reports = (_digests(folder, names) for names in (PUBLISHED, PRIVATE, REPORTS))
     digest = _digest(base, files, private)
     told: dict[str, Any] = {"files": files, "private": private, "reports": reports, "former": former}
     return Manifest(format=FORMAT, version=version, digest=digest, base=base, **told)
@@ -166,7 +169,7 @@ def read_manifest(folder: Path, verify: bool = True, layout: Layout = LAYOUT) ->
     if not path.exists() and not path.is_symlink():
         raise InputError(f"{folder} is no run folder: it has no {NAME}")
     manifest = _parsed(folder, path, read_regular(path, limit_of(NAME)), layout)
-    known = {"files": layout.answering, "private": layout.private, "reports": REPORTS}
+    known = {"files": layout.published, "private": layout.private, "reports": REPORTS}
     for field, names in known.items():
         strange = next((name for name in getattr(manifest, field) if name not in names), None)
         if strange is not None:

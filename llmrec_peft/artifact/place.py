@@ -8,7 +8,7 @@ import re
 import stat
 from pathlib import Path
 
-from llmrec_peft.artifact.manifest import ANSWERING, NAME
+from llmrec_peft.artifact.manifest import NAME, PUBLISHED
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import shown
 from llmrec_peft.regular_files import is_folder
@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 WRITTEN = frozenset(
     (
-        *ANSWERING,
+        *PUBLISHED,
         NAME,
         *("README.md", "metrics.json", "predictions.parquet", "seen.safetensors", "users.parquet", "logs"),
         *("vocabulary.parquet", "seen.parquet"),  # of format 3

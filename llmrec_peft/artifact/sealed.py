@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llmrec_peft.artifact.manifest import (
-    ANSWERING,
     HISTORIES,
     PRIVATE,
     PROSE,
+    PUBLISHED,
     REPORTS,
     Manifest,
     is_there,
@@ -181,7 +181,7 @@ class SealedFolder:
 
     def surplus(self) -> str | None:
         """Return a line that names files which no run folder holds; None if there are none."""
-        known = {*ANSWERING, *PRIVATE, *REPORTS, *PROSE}
+        known = {*PUBLISHED, *PRIVATE, *REPORTS, *PROSE}
         with os.scandir(self.folder) as entries:
             looked_at = itertools.islice(entries, _LOOKED_AT)
             strange = sorted(entry.name for entry in looked_at if entry.name not in known)

@@ -23,7 +23,8 @@ from llmrec_peft.run.canary import evaluating, write_scores
 from llmrec_peft.run.item_matrix import FILE as ITEM_MATRIX
 from llmrec_peft.run.language_model import FILES, TenantAdapter
 from llmrec_peft.run.other_adapter import with_adapter
-from llmrec_peft.run.read_tenant import SIGNAL_NAMES, VECTORS
+from llmrec_peft.run.read_tenant import VECTORS
+from llmrec_peft.run.signal_files import SIGNAL_NAMES
 from llmrec_peft.run.trained_file import read_trained
 from llmrec_peft.run.vector_precision import write_vectors
 

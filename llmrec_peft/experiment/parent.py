@@ -24,7 +24,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model.warm_start import FILE as TRAINED
 from llmrec_peft.model.warm_start import Names
 from llmrec_peft.recipe import Recipe
-from llmrec_peft.run.read_tenant import BYTES_OF_ROW, SLACK_BYTES, read_baseline
+from llmrec_peft.run.read_tenant import read_baseline
+from llmrec_peft.run.signal_files import room_for
 from llmrec_peft.run.stored_items import stored_items
 from llmrec_peft.run.trained_file import read_trained
 
@@ -90,8 +91,7 @@ class Parent:
         learned = read_learned(folder / SEEN, private[SEEN])
         assert learned is not None  # noqa: S101 - its bytes were given
         _require_known(folder, learned, vocabulary)
-        room = SLACK_BYTES + BYTES_OF_ROW * (vocabulary.num_users + vocabulary.num_items)
-        tensors, names = read_trained(folder / TRAINED, _needed(sealed, TRAINED, room))
+        tensors, names = read_trained(folder / TRAINED, _needed(sealed, TRAINED, room_for(vocabulary)))
         tested = read_predictions(folder / PREDICTIONS, private[PREDICTIONS])
         lineage = lineage_of(sealed, recipe.name, vocabulary, len(learned))
         about = (folder, sealed.manifest, recipe, vocabulary, items)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -18,6 +17,7 @@ from llmrec_peft.explanation.pieces import Pair, Variant, mask_of
 from llmrec_peft.explanation.terms import Terms, terms_of
 from llmrec_peft.explanation.words import WordedText, worded
 from llmrec_peft.model import RecModel
+from llmrec_peft.model.learning_parts import own_signals
 from llmrec_peft.model.parts import Parts
 from llmrec_peft.run.stored_texts import StoredTexts
 from llmrec_peft.run.tenant import LoadedTenant, Tenant
@@ -254,7 +254,7 @@ class WhatIf:
 
 def _remembering(model: RecModel, learned: Interactions) -> RecModel:
     """Return the same model with signals of its own that store interactions instead of folded tables."""
-    signals = copy.deepcopy(model.signals)
+    signals = own_signals(model)
     for signal in signals.values():
         signal.remember(learned)
     return model.sharing(signals=signals)

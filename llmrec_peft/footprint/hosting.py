@@ -15,6 +15,7 @@ from llmrec_peft.footprint.check import backbone_folder, model_of, number_format
 from llmrec_peft.footprint.estimate import CUDA_CONTEXT
 from llmrec_peft.footprint.tenant_bytes import TenantBytes, of_run, on_paper
 from llmrec_peft.footprint.workload_data import data_of
+from llmrec_peft.model.learning_parts import divided
 from llmrec_peft.recipe import Recipe
 
 ROWS = 64
@@ -116,8 +117,9 @@ def _of_recipe(
     groups = model.parameter_groups()
     tables = sum(p.numel() for name in ("embeddings", "head") for _, p in groups[name])
     model.fold()
-    folded = sum(tensor.numel() for tensor in model.signal_parts.state_dict().values())
-    each = on_paper(recipe, data, shared.trained, tables, folded, shared.width, shared.itemsize)
+    parts = divided(model.signal_parts.state_dict(), {name: one.learning_parts for name, one in model.signals.items()})
+    folded, learning = (sum(tensor.numel() for tensor in tensors.values()) for tensors in parts)
+    each = on_paper(recipe, data, shared.trained, tables, folded, learning, shared.width, shared.itemsize)
     return recipe, shared, [each], data.assumptions
 
 

@@ -100,7 +100,14 @@ def paged(recipe: Recipe, numbers: int, itemsize: int) -> int:
 
 
 def on_paper(
-    recipe: Recipe, data: WorkloadData, trained: int, tables: int, folded: int, width: int, itemsize: int
+    recipe: Recipe,
+    data: WorkloadData,
+    trained: int,
+    tables: int,
+    folded: int,
+    learning: int,
+    width: int,
+    itemsize: int,
 ) -> TenantBytes:
     """Return the bytes of a tenant whose run a recipe would give.
 
@@ -110,6 +117,7 @@ def on_paper(
         trained: Numbers of the adapter.
         tables: Numbers of tables, projections and heads that are trained.
         folded: Numbers of the signals' tables that a run answers by.
+        learning: Numbers of their learning parts.
         width: Width of texts' vectors.
         itemsize: Bytes of a number of the base.
     """
@@ -125,7 +133,7 @@ def on_paper(
         "signals": folded * _FLOAT,
     }
     mapped = sum(files.values())
-    disk = mapped + trained * _FLOAT + texts + SMALL_FILES + (tables + trained) * _FLOAT
+    disk = mapped + trained * _FLOAT + texts + SMALL_FILES + (learning + tables + trained) * _FLOAT
     return TenantBytes(paged(recipe, trained, itemsize), objects(users, items), mapped, disk)
 
 

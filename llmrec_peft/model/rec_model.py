@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from llmrec_peft.heads.contract import HeadOutput, Joined, TaskHead
 from llmrec_peft.model.augment import Augment
 from llmrec_peft.model.catalogue_scores import CatalogueScores
 from llmrec_peft.model.fusion import Fusion, Shown
+from llmrec_peft.model.learning_parts import UnreadParts, own_signals
 from llmrec_peft.model.parts import Parts, Signals
 from llmrec_peft.model.text_plan import TextPlan
 from llmrec_peft.model.text_source import EncodedSource, TextSource
@@ -71,6 +71,7 @@ class RecModel(TrainedParts):
         self.augment = augment or Augment()
         self.fusion = fusion or Fusion("sum", list(signals), dim=0)
         self.signal_parts = nn.ModuleDict({name: signal.parts for name, signal in signals.items()})
+        self.unread: UnreadParts | None = None  # parts of a loaded run's signals that do not answer
         self.distill = 0.0  # weight of keeping to `Batch.teacher`
         self._strayed: Tensor | None = None
         self.loss_parts: dict[str, Tensor] = {}  # of the last batch: which of them is not finite
@@ -82,7 +83,7 @@ class RecModel(TrainedParts):
         """Return the same model with other signals, source of texts, or fusion; everything else is shared."""
         parts = (dict(signals or self.signals), self.heads, texts or self.texts, fusion or self.fusion)
         other = RecModel(*parts, self.weights, self.augment)
-        other.encoder = self.encoder
+        other.encoder, other.unread = self.encoder, self.unread
         return other.train(self.training)
 
     @property
@@ -302,7 +303,7 @@ class RecModel(TrainedParts):
             learned: Interactions that were trained on.
             head: Head that scores; the primary one by default.
         """
-        follower = self.sharing(signals=copy.deepcopy(self.signals))
+        follower = self.sharing(signals=own_signals(self))
         scores = np.empty(len(part), np.float32)
         order = np.argsort(part.timestamp, kind="stable")
         moments = np.flatnonzero(np.diff(part.timestamp[order], prepend=np.nan))

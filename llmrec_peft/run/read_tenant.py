@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,27 +24,30 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.heads.contract import Joined
 from llmrec_peft.known_contents import checking, is_known
 from llmrec_peft.model import RecModel, plan_texts
-from llmrec_peft.model.build import build_heads, build_model, build_signals, own_tensors
+from llmrec_peft.model.build import build_heads, build_model, own_tensors
 from llmrec_peft.model.contexts import loading_contexts
 from llmrec_peft.model.served_baseline import NAME, Served, empty_baseline, with_baseline
 from llmrec_peft.model.text_source import EncodedSource
-from llmrec_peft.model.unfilled import Unfilled
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.variants import served
 from llmrec_peft.run.canary import read_canary
 from llmrec_peft.run.item_matrix import read_item_matrix, require_rows
 from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.language_model import FILES, LanguageModel, TenantAdapter
+from llmrec_peft.run.signal_files import (
+    SIGNALS,
+    SLACK_BYTES,
+    answering_signals,
+    built_from,
+    first_line,
+    room_for,
+    stored_parts,
+)
 from llmrec_peft.run.stored_items import stored_items
 from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
-SIGNAL_NAMES = "signal_names"
-"""Key in the header of ``signals.safetensors`` for the signals' names of their indices."""
-VECTORS, SIGNALS, HEAD = "item_vectors.safetensors", "signals.safetensors", "head.safetensors"
+VECTORS, HEAD = "item_vectors.safetensors", "head.safetensors"
 SEEN = "seen.safetensors"
-SLACK_BYTES, BYTES_OF_ROW = 256 << 20, 256 << 10
-"""Bytes that a file of tensors can have, at least and for each user and item: a hole in a file costs its author
-nothing, and its reader memory."""
 OpenBase = Callable[[Manifest, Recipe], LanguageModel]
 """Returns the frozen base for a run: a new one, or one that is shared."""
 
@@ -56,7 +57,8 @@ def read_tenant(folder: Path, device: torch.device, base: OpenBase, mapped: bool
 
     Each file is read once into memory, and these bytes are hashed and parsed; ids, titles, histories and tensors are
     used where they lie in them. The adapter's files and the texts of items are verified now and read when they are
-    needed. What was checked once in this process is hashed alone when the same bytes are read again.
+    needed; learning parts of signals are both verified and read then. What was checked once in this process is hashed
+    alone when the same bytes are read again.
 
     Args:
         folder: Run folder.
@@ -90,7 +92,7 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
     if model.plan.tells_items and not items.columns:
         raise InputError(f"{folder / 'items.parquet'}: no column columns, of which the run's prompts are made")
     vectors = stored["text"].to(device) if "text" in stored else None
-    side = read_item_matrix(sealed, len(vocabulary.items), _room(vocabulary))
+    side = read_item_matrix(sealed, len(vocabulary.items), room_for(vocabulary))
     if side is not None:
         side = Joined(None if side.vector is None else side.vector.to(device), side.offset.to(device))
     tenant = LoadedTenant(
@@ -117,25 +119,24 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
 def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:
     """Build signals, fusion and heads in the sizes of the saved tensors and fill them."""
     signals_path, head_path = sealed.folder / SIGNALS, sealed.folder / HEAD
-    saved, texts = tensors_in(sealed.stored(SIGNALS, _room(vocabulary)), signals_path)
+    saved, texts = tensors_in(sealed.stored(SIGNALS, room_for(vocabulary)), signals_path)
     of_head, _ = tensors_in(sealed.stored(HEAD, SLACK_BYTES), head_path)
     fusion = {name.removeprefix("fusion."): t for name, t in of_head.items() if name.startswith("fusion.")}
     of_head = {name: tensor for name, tensor in of_head.items() if not name.startswith("fusion.")}
     contexts = loading_contexts(recipe, vocabulary.num_users, vocabulary.num_items)
-    names = signal_names(texts, signals_path)
-    with _built_from(head_path):
+    with built_from(head_path):
         heads = build_heads(recipe, contexts.head, of_head)
-    with _built_from(signals_path):
-        signals = build_signals(recipe, contexts.signal, saved, names)
+    signals, saved = answering_signals(recipe, vocabulary, saved, texts, signals_path)
     model = build_model(recipe, signals, heads, EncodedSource(plan_texts(recipe, *_rows(vocabulary), 0)))
     if recipe.served is not None and recipe.served.baseline is not None:
-        with _built_from(signals_path):
+        with built_from(signals_path):
             context = replace(contexts.signal, saved=own_tensors(saved, NAME))
             baseline = empty_baseline(recipe.served.baseline, recipe.served.settings, context)
         model = with_baseline(model, baseline, recipe.served.share)
     load_into(model.signal_parts, saved, signals_path)
     load_into(model.head_parts, of_head, head_path)
     load_into(model.fusion, fusion, head_path)
+    model.unread = stored_parts(sealed, recipe, vocabulary)
     return model
 
 
@@ -153,40 +154,17 @@ def read_baseline(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) 
     if recipe.served is None or recipe.served.baseline is None:
         return None
     path = sealed.folder / SIGNALS
-    every, _ = tensors_in(sealed.stored(SIGNALS, _room(vocabulary)), path)
+    every, _ = tensors_in(sealed.stored(SIGNALS, room_for(vocabulary)), path)
     saved = own_tensors(every, NAME)
     context = loading_contexts(served(recipe), vocabulary.num_users, vocabulary.num_items).signal
-    with _built_from(path):
+    with built_from(path):
         signal = empty_baseline(recipe.served.baseline, recipe.served.settings, replace(context, saved=saved))
     load_into(signal.parts, saved, path)
     return signal
 
 
-def _room(vocabulary: Vocabulary) -> int:
-    return SLACK_BYTES + BYTES_OF_ROW * (vocabulary.num_users + vocabulary.num_items)
-
-
 def _rows(vocabulary: Vocabulary) -> tuple[int, int]:
     return vocabulary.num_items, vocabulary.num_users
-
-
-@contextlib.contextmanager
-def _built_from(path: Path) -> Iterator[None]:
-    """Name the file whose tensors do not fit the parts that are built from them, and that replace their numbers."""
-    try:
-        with Unfilled():
-            yield
-    except KeyError as error:
-        raise InputError(f"{path}: tensor {error.args[0]} is missing") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, OverflowError) as error:
-        raise InputError(f"{path}: its tensors do not fit the recipe ({_first_line(error)})") from None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0][:150]}" if lines else type(error).__name__
 
 
 def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabulary) -> dict[str, Tensor]:
@@ -197,7 +175,7 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
             are not one a row.
     """
     path = sealed.folder / VECTORS
-    stored, _ = tensors_in(sealed.stored(VECTORS, _room(vocabulary)), path)
+    stored, _ = tensors_in(sealed.stored(VECTORS, room_for(vocabulary)), path)
     plan = model.plan
     rows = {"text": vocabulary.num_items} if plan.item else {}
     if plan.user is not None:
@@ -212,26 +190,6 @@ def _stored_vectors(sealed: SealedFolder, model: RecModel, vocabulary: Vocabular
         if not (is_known() or is_finite(tensor)):
             raise InputError(f"{path}: tensor {name} holds NaN or infinity")
     return stored
-
-
-def signal_names(texts: Mapping[str, str], path: Path) -> dict[str, dict[str, list[str]]]:
-    """Return the signals' names of their indices (`Signal.names`), by signal.
-
-    Args:
-        texts: Texts of the header of ``signals.safetensors``.
-        path: That file, for messages.
-
-    Raises:
-        InputError: If the header contains something else.
-    """
-    try:
-        names = json.loads(texts.get(SIGNAL_NAMES, "{}"))
-        return {
-            str(signal): {str(kind): [str(name) for name in listed] for kind, listed in lists.items()}
-            for signal, lists in names.items()
-        }
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        raise InputError(f"{path}: {SIGNAL_NAMES} in its header are no lists of names by signal") from None
 
 
 def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
@@ -252,6 +210,6 @@ def _require_answers(tenant: LoadedTenant, folder: Path) -> None:
             if side is not None:
                 require_rows(side, computed, torch.from_numpy(rows))
     except (RuntimeError, IndexError, ValueError, TypeError, AttributeError, AssertionError, KeyError) as error:
-        raise InputError(f"{folder}: its files do not fit each other ({_first_line(error)})") from None
+        raise InputError(f"{folder}: its files do not fit each other ({first_line(error)})") from None
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,8 @@ from llmrec_peft.run.canary import evaluating, write_scores
 from llmrec_peft.run.catalogue import Recommendations
 from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
 from llmrec_peft.run.language_model import LanguageModel
-from llmrec_peft.run.read_tenant import SIGNAL_NAMES, read_tenant
+from llmrec_peft.run.read_tenant import read_tenant
+from llmrec_peft.run.signal_files import write_signals
 from llmrec_peft.run.tenant import Tenant, catalogue_of
 from llmrec_peft.run.tuned_model import TunedModel
 from llmrec_peft.run.vector_precision import write_vectors
@@ -100,7 +100,7 @@ class Recommender(AttachedRuns):
         trust_remote_code: bool = False,
         base: Recommender | None = None,
     ) -> Self:
-        """Load a run folder after verifying every file against its manifest.
+        """Load a run folder after verifying every file that answers against its manifest.
 
         Args:
             folder: Run folder.
@@ -268,9 +268,7 @@ class Recommender(AttachedRuns):
         tenant, model = self.tenant, self.tenant.model
         fusion = {f"fusion.{name}": tensor for name, tensor in model.fusion.state_dict().items()}
         write_tensors(folder / "head.safetensors", {**model.head_parts.state_dict(), **fusion})
-        names = {name: named for name, signal in model.signals.items() if (named := signal.names())}
-        texts = {SIGNAL_NAMES: json.dumps(names, ensure_ascii=False)} if names else None
-        write_tensors(folder / "signals.safetensors", model.signal_parts.state_dict(), texts)
+        write_signals(folder, model)
         write_catalogue(folder / CATALOGUE, tenant.vocabulary, tenant.items)
         write_items(folder / "items.parquet", tenant.vocabulary, tenant.items)
         with evaluating(model):

@@ -2,7 +2,8 @@
 
 Reading a run parses headers, builds modules from a recipe and holds files against each other. All of that depends on
 the bytes of the files alone. As long as nobody touches them, what it led to can be kept: the objects, packed, with
-places in files where their tensors and arrays were.
+places in files where their tensors and arrays were. They are packed by `pickle`, whose bytes never leave this process:
+none are written to a file, and none are read from one.
 """
 
 from __future__ import annotations

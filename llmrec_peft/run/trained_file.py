@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import write_tensors
 from llmrec_peft.errors import InputError
-from llmrec_peft.run.read_tenant import SIGNAL_NAMES, signal_names
+from llmrec_peft.run.signal_files import SIGNAL_NAMES, signal_names
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -68,6 +68,9 @@ class Collaborative(Signal[CollaborativeOptions]):
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
     Config: ClassVar[type[Options]] = CollaborativeOptions
+    learning_parts: ClassVar[tuple[str, ...]] = tuple(
+        f"{side}{part}" for side in ("user", "item") for part in ("", "_bias", "_implicit", "_explicit", "_statistics")
+    )
     _learned_by_run: int | None = None
 
     def build(self, context: SignalContext) -> nn.ModuleDict:

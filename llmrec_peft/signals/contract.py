@@ -120,6 +120,10 @@ class Signal(ABC, Generic[C]):
     inserts_tokens: ClassVar[bool] = False
     """Whether `tokens` returns vectors that are inserted into the language model's prompt; such a signal takes no part
     in the fusion: it returns no vectors of users and items, and no offsets."""
+    learning_parts: ClassVar[tuple[str, ...]] = ()
+    """Names of `parts` that no answer of a folded signal reads, only `remember` and `follow`. A run has their tensors
+    in a file of its own, which is read for explanations and for scores in time order; in a run that answers they are
+    neither in `SignalContext.saved` nor in `parts`."""
     tried_with: ClassVar[Mapping[str, Any]] = {}
     """Options with which the conformance suite tests it, if the defaults leave out what it needs."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmrec_peft import __version__
-from llmrec_peft.artifact.manifest import ANSWERING, make_manifest, read_manifest
+from llmrec_peft.artifact.manifest import ANSWERING, EXPLAINING, make_manifest, read_manifest
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import file_digest
 
@@ -29,7 +29,7 @@ def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_manifest_of_a_run_names_every_file_that_can_change_an_answer(run: Path) -> None:
     manifest = read_manifest(run)
-    assert set(manifest.files) == set(ANSWERING)
+    assert set(manifest.files) == {*ANSWERING, *EXPLAINING}
     assert manifest.version == __version__
     assert manifest == make_manifest(run, manifest.base, __version__)
 
@@ -43,7 +43,7 @@ def test_identity_is_of_contents_not_of_names_and_places(run: Path, tmp_path: Pa
     assert make_manifest(Path(moved), other_base, __version__).digest != manifest.digest
 
 
-@pytest.mark.parametrize("name", ANSWERING)
+@pytest.mark.parametrize("name", (*ANSWERING, *EXPLAINING))
 def test_every_changed_or_missing_file_is_found(run: Path, name: str) -> None:
     content = bytearray((run / name).read_bytes())
     content[len(content) // 2] ^= 1

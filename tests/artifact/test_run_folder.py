@@ -13,7 +13,7 @@ import torch
 
 from llmrec_peft import __version__
 from llmrec_peft.artifact.folder import whole_file, whole_folder
-from llmrec_peft.artifact.manifest import ANSWERING, make_manifest, read_manifest
+from llmrec_peft.artifact.manifest import ANSWERING, EXPLAINING, make_manifest, read_manifest
 from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import load_into, read_tensors, write_tensors
 from llmrec_peft.errors import InputError
@@ -35,7 +35,7 @@ def _edit(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def test_untouched_copy_is_accepted_with_the_same_digest(run: Path, tiny_run: Path) -> None:
     assert read_manifest(run).digest == read_manifest(tiny_run).digest
-    assert set(read_manifest(run).files) == set(ANSWERING)
+    assert set(read_manifest(run).files) == {*ANSWERING, *EXPLAINING}
     for name in ("metrics.json", "README.md", "seen.safetensors"):
         assert (run / name).is_file()
 
@@ -57,7 +57,7 @@ def test_missing_file_is_named(name: str, run: Path) -> None:
 
 
 def test_names_of_signals_lie_in_the_header_and_nothing_else_may(tmp_path: Path) -> None:
-    from llmrec_peft.run.read_tenant import SIGNAL_NAMES, signal_names
+    from llmrec_peft.run.signal_files import SIGNAL_NAMES, signal_names
 
     path = tmp_path / "signals.safetensors"
     named = {"graph": {"relations": ["directed by"], "entities": ["Zo\u00eb", "b"]}}

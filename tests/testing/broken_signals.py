@@ -57,6 +57,12 @@ class Sound(Signal[NoOptions]):
         return self.parts["item_bias"](batch.item).squeeze(-1) + 0.1 * self.parts["frozen"]["count"][batch.item]
 
 
+class AnswersByLearningParts(Sound):
+    """Says that no answer reads a table that answers read."""
+
+    learning_parts = ("user_bias",)
+
+
 class UndocumentedOption(Sound):
     """Has an option that nobody explains."""
 

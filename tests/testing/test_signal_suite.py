@@ -88,6 +88,7 @@ def test_sound_signal_passes(check: Check) -> None:
         ("KeepsRows", {"folding_forgets_interactions"}),
         ("KeepsMatrix", {"folding_forgets_interactions"}),
         ("KeepsANumberToItself", {"saves_and_loads"}),
+        ("AnswersByLearningParts", {"saves_and_loads"}),
         ("NeedsTheData", {"saves_and_loads"}),
         ("RemembersOtherwise", {"remembers_what_it_folded"}),
         ("FollowsByLearning", {"remembers_what_it_folded"}),
