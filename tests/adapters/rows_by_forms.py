@@ -40,11 +40,17 @@ class Saved:
         return form, filled(form, load_file(self.folder / "adapter_model.safetensors"), backbone, self.folder.name)
 
     @torch.no_grad()
-    def alone(self, backbone: Backbone, text: Sequence[int]) -> Tensor:
-        """Return states of one text, unpadded, by the adapter attached in the usual way: [tokens, width]."""
+    def alone(self, backbone: Backbone, text: Sequence[int], beside: Sequence[Sequence[int]] = ()) -> Tensor:
+        """Return states of one text by the adapter attached in the usual way: [tokens, width].
+
+        Args:
+            backbone: The base.
+            text: The text; unpadded, if it is alone.
+            beside: Texts of the same adapter in the same pass.
+        """
         backbone.detach()
         model = self.method.load(backbone, self.folder).eval()
-        states: Tensor = model(**padded([text])).last_hidden_state[0]
+        states: Tensor = model(**padded([text, *beside])).last_hidden_state[0, : len(text)]
         backbone.detach()
         return states
 
@@ -93,3 +99,10 @@ def drift(found: Tensor, expected: Tensor) -> float:
     assert found.isfinite().all()
     assert expected.isfinite().all()
     return float((found.float() - expected.float()).norm() / expected.float().norm())
+
+
+def apart(found: Tensor, expected: Tensor) -> float:
+    """Return the largest 1 − cosine of two states of a token; both are finite."""
+    assert found.isfinite().all()
+    assert expected.isfinite().all()
+    return float((1 - torch.nn.functional.cosine_similarity(found.double(), expected.double(), dim=-1)).max())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from rows_by_forms import TEXTS, Saved, drift, mixed, stirred
+from rows_by_forms import TEXTS, Saved, apart, drift, mixed, stirred
 
 from llmrec_peft import registry
 from llmrec_peft.backbone.batched import filled
@@ -16,7 +16,7 @@ from llmrec_peft.backbone.load import Backbone
 from llmrec_peft.errors import InputError
 
 Fresh = Callable[..., Backbone]
-EXACT, QUANTIZED, COSINE = 1e-5, 5e-2, 0.9999
+EXACT, QUANTIZED, APART = 1e-5, 5e-2, 1e-4
 
 PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "networks of unlike widths": (
@@ -124,7 +124,8 @@ def test_rows_of_all_these_methods_share_a_pass(precision: str, family: str, fre
         expected = one.alone(backbone, text)
         if precision == "fp32":
             assert drift(row, expected) <= EXACT
-        assert torch.nn.functional.cosine_similarity(row.float(), expected.float(), dim=-1).min() >= COSINE
+        among = one.alone(backbone, text, texts)  # its own adapter's pass of another shape, which rounds otherwise
+        assert apart(row, expected) <= max(APART, 1.1 * apart(among, expected))
 
 
 @pytest.mark.parametrize("case", ["networks beside their blocks", "scalings", "sparse updates"])
