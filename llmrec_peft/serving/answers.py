@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.run.catalogue import ScoredItem
-from llmrec_peft.serving.memory import Condition
+from llmrec_peft.serving.tiers.memory import Condition
 from llmrec_peft.serving.versions import Identity
 
 Basis = Literal["personal", "popularity"]

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from llmrec_peft.serving.answers import Standing
-from llmrec_peft.serving.host_tier import HostTier
 from llmrec_peft.serving.refusals import ServingError, UnknownTenantError
 from llmrec_peft.serving.routes import Route
 from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.tiers.host_tier import HostTier
 from llmrec_peft.serving.versions import Snapshot, State
 
 

@@ -18,14 +18,14 @@ from llmrec_peft.printable import quoted
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving.answers import Standing
 from llmrec_peft.serving.encoding import ItemEncoder
-from llmrec_peft.serving.host_tier import HostTier
 from llmrec_peft.serving.loading import Loading
-from llmrec_peft.serving.memory import Memory
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
 from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
 from llmrec_peft.serving.skeletons import Skeletons
 from llmrec_peft.serving.tenants import Tenants
+from llmrec_peft.serving.tiers.host_tier import HostTier
+from llmrec_peft.serving.tiers.memory import Memory
 from llmrec_peft.serving.versions import Version
 
 _CYCLES = 64

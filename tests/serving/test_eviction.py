@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from llmrec_peft.serving.eviction import HALF_LIFE, NEVER, used, worth
+from llmrec_peft.serving.tiers.eviction import HALF_LIFE, NEVER, used, worth
 
 
 def test_hits_under_a_skewed_load_with_scans_are_far_above_least_recently_used() -> None:

@@ -14,9 +14,9 @@ from isolation import K
 from tiered_engines import USERS, HeldLoads, evict, in_thread, registered
 
 from llmrec_peft.serving.engine import Engine
-from llmrec_peft.serving.failures import Retry
 from llmrec_peft.serving.refusals import ServingError, UnavailableError
 from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.tiers.failures import Retry
 
 
 @pytest.fixture

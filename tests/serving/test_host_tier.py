@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving import host_tier
-from llmrec_peft.serving.failures import Retry
-from llmrec_peft.serving.host_tier import HostTier
 from llmrec_peft.serving.refusals import NotInMemoryError
-from llmrec_peft.serving.residents import Count, Resident
 from llmrec_peft.serving.sealed_store import SealedRun
-from llmrec_peft.serving.version_bytes import Bytes
+from llmrec_peft.serving.tiers import host_tier
+from llmrec_peft.serving.tiers.failures import Retry
+from llmrec_peft.serving.tiers.host_tier import HostTier
+from llmrec_peft.serving.tiers.residents import Count, Resident
+from llmrec_peft.serving.tiers.version_bytes import Bytes
 from llmrec_peft.serving.versions import Placed, Snapshot, State
 
 RUNS, FIT = 12, 4

@@ -16,9 +16,9 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.serving import computing
 from llmrec_peft.serving.encoding import OwnPasses
 from llmrec_peft.serving.engine import Engine
-from llmrec_peft.serving.host_tier import HostTier
 from llmrec_peft.serving.refusals import RefusedVersionError, ServingError, UnavailableError, UnknownTenantError
-from llmrec_peft.serving.residents import Resident
+from llmrec_peft.serving.tiers.host_tier import HostTier
+from llmrec_peft.serving.tiers.residents import Resident
 from llmrec_peft.serving.versions import Placed, Snapshot
 
 

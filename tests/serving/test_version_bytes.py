@@ -8,7 +8,7 @@ from tiered_engines import FILM, USERS
 
 from llmrec_peft.run.tenant import LoadedTenant
 from llmrec_peft.serving.engine import Engine
-from llmrec_peft.serving.version_bytes import bytes_of
+from llmrec_peft.serving.tiers.version_bytes import bytes_of
 
 
 def loaded(engine: Engine, tenant: str) -> LoadedTenant:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from llmrec_peft.serving.eviction import NEVER, worth
-from llmrec_peft.serving.failures import Failure
-from llmrec_peft.serving.memory import Condition, Tier
 from llmrec_peft.serving.sealed_store import SealedRun
-from llmrec_peft.serving.version_bytes import Bytes, bytes_of, made_since
+from llmrec_peft.serving.tiers.eviction import NEVER, worth
+from llmrec_peft.serving.tiers.failures import Failure
+from llmrec_peft.serving.tiers.memory import Condition, Tier
+from llmrec_peft.serving.tiers.version_bytes import Bytes, bytes_of, made_since
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
 

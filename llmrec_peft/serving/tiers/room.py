@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.memory import Memory, Tier
-from llmrec_peft.serving.residents import Count, Resident
 from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.tiers.memory import Memory, Tier
+from llmrec_peft.serving.tiers.residents import Count, Resident
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
 COUNTED = ("hits", "waits", "loads", "evictions", "failures", "refusals")

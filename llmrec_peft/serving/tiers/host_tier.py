@@ -6,12 +6,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from llmrec_peft.serving.eviction import used
-from llmrec_peft.serving.failures import Failure, Retry
 from llmrec_peft.serving.refusals import NotInMemoryError
-from llmrec_peft.serving.residents import Count, Resident, Waiter
-from llmrec_peft.serving.room import Room
 from llmrec_peft.serving.sealed_store import SealedRun
+from llmrec_peft.serving.tiers.eviction import used
+from llmrec_peft.serving.tiers.failures import Failure, Retry
+from llmrec_peft.serving.tiers.residents import Count, Resident, Waiter
+from llmrec_peft.serving.tiers.room import Room
 from llmrec_peft.serving.versions import Placed, Snapshot, Version
 
 AGAIN_S = 1.0

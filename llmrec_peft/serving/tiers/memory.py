@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from llmrec_peft.serving.failures import Failure
+from llmrec_peft.serving.tiers.failures import Failure
 
 Tier = Literal["sealed", "loading", "ready", "failed"]
 
