@@ -41,7 +41,7 @@ class Stamp(NamedTuple):
 
 
 _digests: OrderedDict[Stamp, str] = OrderedDict()
-_Place = tuple[int, int, int, Path]
+_Place = tuple[int, int, int, str]
 """Beginning, serial number, end and path of a mapped file."""
 _places: list[_Place] = []
 """Those of all files that are mapped, sorted."""
@@ -79,7 +79,7 @@ def map_file(path: Path, limit: int) -> Mapped:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be mapped ({reason_of(error)})") from None
         if isinstance(content, mmap.mmap):
-            _note_place(content, path)
+            _note_place(content, str(path))
         stamp = Stamp.of(found)
         digest = _known(stamp)
         if digest is None:
@@ -89,7 +89,7 @@ def map_file(path: Path, limit: int) -> Mapped:
     return Mapped(content, digest)
 
 
-def map_same(path: Path, stamp: Stamp) -> mmap.mmap | None:
+def map_same(path: str, stamp: Stamp) -> mmap.mmap | None:
     """Map a file that is not empty; None if it is not the one that had the stamp, or was touched since.
 
     Raises:
@@ -123,7 +123,7 @@ def place_of(address: int) -> tuple[Path, int] | None:
         at = bisect.bisect_left(_places, (address + 1,)) - 1
         if at < 0 or address >= _places[at][2]:
             return None
-        return _places[at][3], address - _places[at][0]
+        return Path(_places[at][3]), address - _places[at][0]
 
 
 def forget() -> None:
@@ -132,8 +132,8 @@ def forget() -> None:
         _digests.clear()
 
 
-def _note_place(content: mmap.mmap, path: Path) -> None:
-    begin = np.frombuffer(content, np.uint8).ctypes.data
+def _note_place(content: mmap.mmap, path: str) -> None:
+    begin: int = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
     place = begin, next(_serials), begin + len(content), path
     with _lock:
         _forget_left()

@@ -59,7 +59,7 @@ class Untouched:
                 return None
             for name, stamp in self.files.items():
                 if name in names:
-                    content = map_same(self.folder / name, stamp)
+                    content = map_same(prefix + name, stamp)
                     if content is None:
                         return None
                     found[name] = content

@@ -8,10 +8,11 @@ none are written to a file, and none are read from one.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import sys
-import zlib
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from mmap import mmap
 from typing import TYPE_CHECKING, Any, Self
@@ -32,10 +33,23 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 20
 """Bytes of packed objects; a run that has more, such as one with many columns of users, is read anew each time."""
-_LEVEL = 1
-"""Compression of the packed objects, to a third; it takes a twentieth of the time in which a run is made again."""
 _Id = tuple[Any, ...]
 """What stands for a tensor, an array or a shared object among the packed ones: its kind, its number and where it is."""
+
+
+class _NoHooks(OrderedDict[int, Any]):
+    """The hooks of modules that have none; all modules that are made again share it, so that it takes none either."""
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        raise TypeError("a run that is served takes no hooks: load it by Recommender.from_pretrained")
+
+    def __reduce__(self) -> str:
+        return "NO_HOOKS"
+
+
+NO_HOOKS = _NoHooks()
+"""Ten empty dictionaries a module are half of a run's private bytes, and of the time in which it is made again."""
+_HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if type(value) is OrderedDict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +87,7 @@ class Skeleton:
             return None
         if written.tell() > MOST_BYTES:
             return None
-        return cls(files, tuple(packer.names), zlib.compress(written.getvalue(), _LEVEL), tuple(packer.shared))
+        return cls(files, tuple(packer.names), written.getvalue(), tuple(packer.shared))
 
     def tenant(self) -> LoadedTenant | None:
         """Make the run again; None if a file was touched since."""
@@ -81,7 +95,7 @@ class Skeleton:
         if contents is None:
             return None
         places = [contents[name] for name in self.names]
-        made: LoadedTenant = _Unpacker(io.BytesIO(zlib.decompress(self.packed)), places, self.shared).load()
+        made: LoadedTenant = _Unpacker(io.BytesIO(self.packed), places, self.shared).load()
         return made
 
     @property
@@ -137,6 +151,14 @@ class _Packer(pickle.Pickler):
         self._met[id(one)] = ("again", number)
         return (*found, number)
 
+    def reducer_override(self, one: Any) -> Any:
+        """Return how a module is packed whose hooks are the shared ones where it has none."""
+        if not isinstance(one, nn.Module) or _packs_itself(type(one)):
+            return NotImplemented
+        known: dict[str, Any] = one.__getstate__()  # type: ignore[no-untyped-call]
+        state = {name: NO_HOOKS if name in _HOOKS and not value else value for name, value in known.items()}
+        return copyreg.__newobj__, (type(one),), state  # type: ignore[attr-defined]
+
     def _tensor(self, one: Tensor) -> _Id:
         plain = type(one) in (Tensor, nn.Parameter) and not vars(one) and one.layout is torch.strided
         if not plain or one.device.type != "cpu":
@@ -148,7 +170,8 @@ class _Packer(pickle.Pickler):
             content = one.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
             return ("own tensor", content, one.dtype, tuple(one.shape), trained)
         count = storage.nbytes() // one.element_size()
-        view = tuple(one.shape), one.stride(), one.storage_offset()
+        whole = one.is_contiguous() and one.numel() == count
+        view = (tuple(one.shape),) if whole else (tuple(one.shape), one.stride(), one.storage_offset())
         return ("tensor", (*place, count, one.dtype), view, trained)
 
     def _array(self, one: NDArray[Any]) -> _Id | None:
@@ -212,7 +235,7 @@ class _Unpacker(pickle.Unpickler):
             file, begin, count, dtype = place
             base = torch.frombuffer(self._contents[file], dtype=dtype, count=count, offset=begin)
             self._bases[place] = base
-        return torch.as_strided(base, *view)
+        return base.view(*view) if len(view) == 1 else base.as_strided(*view)
 
     def _array(self, place: tuple[int, int, int], view: _Id) -> NDArray[Any]:
         base = self._bases.get(place)
@@ -221,6 +244,12 @@ class _Unpacker(pickle.Unpickler):
             self._bases[place] = base = np.frombuffer(self._contents[file], np.uint8, nbytes, begin)
         shape, dtype, offset, strides = view
         return np.ndarray(shape, dtype, base, offset, strides)
+
+
+def _packs_itself(kind: type[nn.Module]) -> bool:
+    """Return whether a class of modules says by itself how its objects are packed."""
+    names = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs_ex__", "__getnewargs__")
+    return any(getattr(kind, name, None) is not getattr(nn.Module, name, None) for name in names)
 
 
 def _own(content: bytes, dtype: torch.dtype, shape: tuple[int, ...], _: bool | None) -> Tensor:

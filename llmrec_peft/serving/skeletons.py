@@ -42,6 +42,10 @@ class Skeletons:
         """
         if before is None or not before.settled or Untouched.now(sealed.folder) != before:
             return
+        with self._lock:
+            known = self._known.get(sealed)
+        if known is not None and known.files == before:  # it is read once more for an audit
+            return
         skeleton = Skeleton.of(tenant, before)
         if skeleton is None or not _answers(skeleton, tenant):
             return

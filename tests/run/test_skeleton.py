@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import shutil
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from llmrec_peft.recipe import Recipe
 from llmrec_peft.run import skeleton as skeletons
 from llmrec_peft.run.language_model import LanguageModel
 from llmrec_peft.run.read_tenant import read_tenant
-from llmrec_peft.run.skeleton import Skeleton
+from llmrec_peft.run.skeleton import NO_HOOKS, Skeleton
 from llmrec_peft.run.tenant import LoadedTenant
+from llmrec_peft.serving.tiers.version_bytes import bytes_of
 
 CPU = torch.device("cpu")
 
@@ -147,6 +149,26 @@ def test_run_that_python_cannot_pack_has_no_skeleton(tiny_run: Path, monkeypatch
     assert Skeleton.of(tenant, files) is not None
     monkeypatch.setattr(skeletons, "MOST_BYTES", 1000)
     assert Skeleton.of(tenant, files) is None
+
+
+def test_modules_that_are_made_again_share_that_they_have_no_hooks_and_take_none(tiny_run: Path) -> None:
+    tenant, found = read(tiny_run)
+    other = again(found)
+    assert bytes_of([other]).private < 0.8 * bytes_of([tenant]).private
+    part = other.model.signal_parts["collaborative"]
+    with pytest.raises(TypeError, match="takes no hooks"):
+        part.register_forward_hook(lambda *_: None)
+    assert not NO_HOOKS
+    assert copy.deepcopy(part)._forward_hooks is NO_HOOKS
+    tenant.model.fusion.register_forward_hook(_nothing)
+    kept = Skeleton.of(tenant, found.files)
+    assert kept is not None
+    assert list(again(kept).model.fusion._forward_hooks.values()) == [_nothing]
+    again(kept).model.fusion.register_forward_hook(_nothing)
+
+
+def _nothing(*_: object) -> None:
+    """A hook."""
 
 
 def test_rows_are_counted_again_and_not_kept(tiny_run: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 
-from llmrec_peft.serving.tiers.eviction import HALF_LIFE, NEVER, used, worth
+import pytest
+
+from llmrec_peft.serving.tiers import eviction
+from llmrec_peft.serving.tiers.eviction import HALF_LIFE, NEVER, ticks, used, worth
 
 
 def test_hits_under_a_skewed_load_with_scans_are_far_above_least_recently_used() -> None:
@@ -18,12 +21,35 @@ def test_hits_under_a_skewed_load_with_scans_are_far_above_least_recently_used()
     assert found["used"] > found["latest"] + 0.1, found
 
 
+@pytest.mark.parametrize(("tenants", "room"), [(64, 8), (256, 64)])
+def test_what_is_found_under_a_steady_skewed_load_is_near_the_best_choice(tenants: int, room: int) -> None:
+    chances = [1 / (1 + one) for one in range(tenants)]
+    asks = random.Random(1).choices(range(tenants), chances, k=10_000)
+    learnt = len(asks) // 4
+    found = (hits(asks, room, "used") - hits(asks[:learnt], room, "used")) / (len(asks) - learnt)
+    best = sum(chances[:room]) / sum(chances)
+    assert best - 0.02 < found < best + 0.02
+    assert found > (hits(asks, room, "latest") - hits(asks[:learnt], room, "latest")) / (len(asks) - learnt) + 0.07
+
+
+def test_when_others_become_the_frequent_ones_they_are_kept_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, tenants, room = random.Random(2), list(range(256)), 16
+    asks = list[int]()
+    for _ in range(4):
+        draw.shuffle(tenants)
+        asks += draw.choices(tenants, [1 / (1 + one) for one in range(256)], k=100 * room)
+    found = hits(asks, room, "used")
+    monkeypatch.setattr(eviction, "USES", HALF_LIFE // room)
+    assert found > hits(asks, room, "used") * 1.15, "a half-life of 8,192 uses, however many are kept"
+
+
 def hits(asks: list[int], room: int, policy: str) -> int:
     """Count asks that find their tenant among those in memory, of equal bytes."""
-    weights, latest, here, count = dict[int, float](), dict[int, int](), set[int](), 0
-    for clock, one in enumerate(asks):
+    weights, latest, here, count, clock = dict[int, float](), dict[int, int](), set[int](), 0, 0.0
+    for number, one in enumerate(asks):
+        clock += ticks(len(here))
         weights[one] = used(weights.get(one, NEVER), clock)
-        latest[one] = clock
+        latest[one] = number
         count += one in here
         if one not in here and len(here) == room:
             key = (lambda each: worth(weights[each], 1)) if policy == "used" else latest.__getitem__

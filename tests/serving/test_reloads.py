@@ -66,6 +66,16 @@ def test_version_that_was_loaded_before_comes_back_with_the_same_answers_and_not
     assert len(reads) == len(USERS), "who audits reads the sealed run"
 
 
+def test_version_that_came_back_holds_the_bytes_that_it_took_when_it_was_read(
+    engine: Engine, rivals: list[Path]
+) -> None:
+    before = engine.memory().host_bytes
+    for tenant in names(rivals):
+        evict(engine, tenant)
+        engine.reload(tenant)
+    assert engine.memory().host_bytes == before
+
+
 def test_version_of_which_a_file_was_touched_is_hashed_again_by_a_loader(
     engine: Engine, reads: list[tuple[str, str]]
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from llmrec_peft.serving.refusals import NotInMemoryError
 from llmrec_peft.serving.sealed_store import SealedRun
-from llmrec_peft.serving.tiers.eviction import used
+from llmrec_peft.serving.tiers.eviction import ticks, used
 from llmrec_peft.serving.tiers.failures import Failure, Retry
 from llmrec_peft.serving.tiers.residents import Count, Resident, Waiter
 from llmrec_peft.serving.tiers.room import Room
@@ -55,7 +55,7 @@ class HostTier(Room):
         self._load, self._drop, self._again = load, drop, again
         self._loaders, self._running = loaders, 0
         self._queue: list[Resident] = []
-        self._clock = 0
+        self._clock = 0.0
 
     def failed(self, sealed: SealedRun) -> bool:
         """Return whether the last load of a run failed, so that its copy in the store may be damaged."""
@@ -105,7 +105,7 @@ class HostTier(Room):
     def _acquired(self, sealed: SealedRun, beside: str | None) -> Resident:
         with self.lock:
             resident = self.known(sealed)
-            self._clock += 1
+            self._clock += ticks(len(self._here))
             resident.weight = used(resident.weight, self._clock)
             if resident.version is not None:
                 resident.leases += 1
