@@ -32,18 +32,20 @@ class _Fixed:
     Attributes:
         table: Vectors by key; zero for texts that are not covered.
         covered: Which stored texts were computed, bool [stored].
+        adapter: Digest of the adapter whose vectors these are.
     """
 
     table: VectorTable
     covered: NDArray[np.bool_]
+    adapter: bytes = b""
 
 
 class EncodedTexts:
     """Vectors by key (items, users, prompts) of one encoder over one table of texts.
 
     Three stores save forward passes: the states below the adapter, which are replayed (`Trunk`); vectors that are fixed
-    for some time, because nothing is trained (`fixed`) or the adapter is frozen (`freeze`); and each text's most recent
-    vector (`remember`, `last`).
+    for some time, because nothing is trained (`fixed`) or the adapter is frozen (`freeze`), and until the adapter is
+    trained again; and each text's most recent vector (`remember`, `last`).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class EncodedTexts:
         self._lowest = lowest_layer
         self._trunk: Trunk | None = None
         self._fixed: _Fixed | None = None
+        self._kept: _Fixed | None = None
         self._last: Tensor | None = None
         self._row_of = tokens.row_of
         self._folder = folder
@@ -99,7 +102,10 @@ class EncodedTexts:
 
     def encode(self, rows: NDArray[np.int64]) -> Tensor:
         """Encode distinct texts by their row numbers, float32 [n, width]."""
-        if self.mixed is not None and self.encoder.training and torch.is_grad_enabled():
+        trains = self.encoder.training and torch.is_grad_enabled()
+        if trains:
+            self._kept = None
+        if self.mixed is not None and trains:
             return self.mixed.encode(self.encoder, self.tokens, rows, self._trunk)
         return self.encoder.encode(self.tokens, rows, self._trunk)
 
@@ -186,7 +192,8 @@ class EncodedTexts:
     def fixed(self, keys: NDArray[np.int64] | None = None, progress: Progress = SILENT) -> Iterator[VectorTable]:
         """Compute vectors of keys once, without gradient, and look them up inside the block.
 
-        A block inside another one adds what is missing to the vectors of the outer one.
+        A block inside another one adds what is missing to the vectors of the outer one; so does a block after another
+        one, if the adapter still, or again, has the same values.
 
         Args:
             keys: Keys that will be read; None for all. Vectors of other keys are zero.
@@ -196,11 +203,17 @@ class EncodedTexts:
             The vectors; who keeps them, or a part of them, keeps them after the block.
         """
         before = self._fixed
-        self._fixed = fixed = self._covering(keys, before, progress)
+        self._fixed = fixed = self._covering(keys, self._before() if before is None else before, progress)
         try:
             yield fixed.table
         finally:
             self._fixed = before
+            self._kept = fixed if fixed.adapter else None
+
+    def _before(self) -> _Fixed | None:
+        """Return the vectors of the block before, if they are those of the present adapter."""
+        kept, self._kept = self._kept, None
+        return kept if kept is not None and kept.adapter == self.encoder.adapter.digest() else None
 
     def _covering(self, keys: NDArray[np.int64] | None, before: _Fixed | None, progress: Progress) -> _Fixed:
         """Return fixed vectors of these keys in addition to those that are fixed already."""
@@ -245,7 +258,8 @@ class EncodedTexts:
         if fixed is None:
             count = int(self.tokens.row_of.max()) + 1  # texts of variants, which follow, are never fixed
             stored = room(count, vectors.shape[1], self._folder, vectors.device)
-            fixed = _Fixed(VectorTable(stored, self.tokens.row_of, self._folder), np.zeros(count, bool))
+            table = VectorTable(stored, self.tokens.row_of, self._folder)
+            fixed = _Fixed(table, np.zeros(count, bool), self.encoder.adapter.digest())
         stored = fixed.table.stored
         stored[torch.from_numpy(rows).to(stored.device)] = vectors.to(stored.device)
         return fixed

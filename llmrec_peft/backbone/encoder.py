@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from llmrec_peft.backbone.adapter_modules import AdapterModules
 from llmrec_peft.backbone.chunks import Chunk, chunks, rounds, steady_chunks
 from llmrec_peft.backbone.pooling import pool
 from llmrec_peft.data.tokens import TokenTable
@@ -98,14 +99,20 @@ class TextEncoder(nn.Module):
         self._frozen = frozen
         self._readings = (Reading(pooling, normalize, dense, skipped), *further)
         self._word_dropout = word_dropout
+        self._found: AdapterModules | None = None
 
     def train(self, mode: bool = True) -> TextEncoder:
         """Put the adapter into training mode, never the frozen model."""
-        super().train(mode)
-        for module in self._frozen:
-            # a layer recomputes its activations only in training mode; dropout is in modules of its own
-            module.training = mode and bool(getattr(module, "gradient_checkpointing", False))
+        self.training = mode
+        self.adapter.train(mode)
         return self
+
+    @property
+    def adapter(self) -> AdapterModules:
+        """The adapter's modules and tensors, found by a walk when they are first asked for."""
+        if self._found is None:
+            self._found = AdapterModules(self, self._frozen)
+        return self._found
 
     @property
     def reading(self) -> Reading:
@@ -220,8 +227,7 @@ class TextEncoder(nn.Module):
     @property
     def mixable(self) -> bool:
         """Whether a step's texts can pass beside another encoder's: not if tokens are left out or layers recomputed."""
-        recomputes = any(getattr(module, "gradient_checkpointing", False) for module in self._frozen)
-        return self._word_dropout == 0.0 and not recomputes
+        return self._word_dropout == 0.0 and not self.adapter.recompute
 
     def _states(self, frozen: bool, **given: Tensor) -> Tensor:
         """Return states of a pass that no store can replace; without gradient to a frozen adapter."""

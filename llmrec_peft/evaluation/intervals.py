@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,17 +121,13 @@ def paired_intervals(
     Raises:
         ValueError: If a metric is undefined on all examples, or a difference in every resample.
     """
-    asked = {name: np.empty(resamples) for name in dict.fromkeys(name for pair in pairs for name in pair)}
-    resampled = _Resampled({name: figures[name] for name in asked}, cluster)
-    rng = np.random.default_rng(seed)
-    for index in range(resamples):
-        draw = resampled.draw(rng)
-        for name, drawn in asked.items():
-            drawn[index] = draw.figure(name)
+    asked = {name: figures[name] for name in dict.fromkeys(name for pair in pairs for name in pair)}
+    resampled = _Resampled(asked, cluster)
+    drawn = resampled.over(resamples, np.random.default_rng(seed))
     even = np.ones(len(cluster))
-    whole = {name: figures[name](even) for name in asked}
+    whole = {name: figure(even) for name, figure in asked.items()}
     return [
-        PairedInterval(*_summary(whole[first] - whole[second], asked[first] - asked[second]), resampled.clusters)
+        PairedInterval(*_summary(whole[first] - whole[second], drawn[first] - drawn[second]), resampled.clusters)
         for first, second in pairs
     ]
 
@@ -198,7 +194,7 @@ def _seeds(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
 class _Resampled:
     """Figures over draws of clusters with replacement: those of sums by the sums of clusters, others by weights."""
 
-    def __init__(self, figures: Mapping[Hashable, Figure], cluster: Ints) -> None:
+    def __init__(self, figures: Mapping[Any, Figure], cluster: Ints) -> None:
         names, place = np.unique(cluster, return_inverse=True)
         self.place, self.clusters = place.astype(np.int64), len(names)
         self.figures = figures
@@ -211,6 +207,21 @@ class _Resampled:
                 sums = (np.bincount(self.place, column, self.clusters) for column in figure.columns)
                 columns += [np.asarray(column, np.float64) for column in sums]
         self.columns = np.array(columns)
+
+    def over(self, draws: int, rng: np.random.Generator) -> dict[Hashable, NDArray[np.float64]]:
+        """Draw so often, and compute every figure of every draw, [draws]."""
+        sums = np.empty((len(self.columns), draws))
+        found = {name: np.empty(draws) for name in self.figures}
+        for index in range(draws):
+            draw = self.draw(rng)
+            if self.span:
+                sums[:, index] = draw.sums
+            for name in found.keys() - self.span.keys():
+                found[name][index] = draw.figure(name)
+        for name, figure in self.figures.items():
+            if isinstance(figure, SumFigure):
+                found[name] = figure.values(sums[self.span[name]])
+        return found
 
     def draw(self, rng: np.random.Generator) -> _Draw:
         """Draw as many clusters as there are."""
@@ -230,7 +241,7 @@ class _Draw:
         self._known: dict[Hashable, float] = {}
 
     @cached_property
-    def _sums(self) -> NDArray[np.float64]:
+    def sums(self) -> NDArray[np.float64]:
         """Sums of all columns, on one thread: BLAS with several takes six times as long on a busy machine."""
         sums: NDArray[np.float64] = np.einsum("c,tc->t", self.times, self._resampled.columns)
         return sums
@@ -244,7 +255,7 @@ class _Draw:
         if name not in self._known:
             figure = self._resampled.figures[name]
             if isinstance(figure, SumFigure):
-                self._known[name] = figure.value(self._sums[self._resampled.span[name]])
+                self._known[name] = figure.value(self.sums[self._resampled.span[name]])
             else:
                 self._known[name] = figure(self._weights)
         return self._known[name]

@@ -28,13 +28,13 @@ class SumFigure:
 
     Attributes:
         columns: x_1, x_2, …, float64 [n] each.
-        of: f, from the sums, [number of columns].
+        of: f, from the sums, [number of columns, …]: of one draw, or of many at once.
         units: What is repeated as a whole only, such as users, int [n]; None for single examples.
         mean_over: What the figure is called, and whose numbers `units` are, for messages.
     """
 
     columns: tuple[NDArray[np.float64], ...]
-    of: Callable[[NDArray[np.float64]], float]
+    of: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     units: Ints | None = None
     mean_over: str = "AUC by user"
 
@@ -44,9 +44,13 @@ class SumFigure:
         return self.value(np.array([_dot(weights, column) for column in self.columns]))
 
     def value(self, sums: NDArray[np.float64]) -> float:
-        """Compute the figure from its sums; NaN where it divides by zero."""
+        """Compute the figure from its sums, [number of columns]; NaN where it divides by zero."""
+        return float(self.values(sums))
+
+    def values(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute the figure of many draws, [draws], from their sums, [number of columns, draws]."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(self.of(sums))
+            return self.of(sums)
 
     def require_whole(self, values: NDArray[np.number]) -> None:
         """Refuse weights, or numbers of clusters, [n], that differ within a unit.
@@ -66,7 +70,7 @@ class SumFigure:
 def rmse_figure(predicted: Floats, observed: Floats) -> Figure:
     """Return the root mean squared error of predictions [n] of ratings [n], as a function of weights."""
     squares = (np.asarray(predicted, np.float64) - observed) ** 2
-    return SumFigure((squares, np.ones(len(squares))), lambda sums: float(np.sqrt(sums[0] / sums[1])))
+    return SumFigure((squares, np.ones(len(squares))), lambda sums: np.sqrt(sums[0] / sums[1]))
 
 
 def mae_figure(predicted: Floats, observed: Floats) -> Figure:
@@ -139,7 +143,7 @@ def _linear_auc(
     placed[1, miss] = 1.0 - behind / len(hit)
     ones[0, hit] = ones[1, miss] = 1.0
     area = float(placed[0, hit].mean())
-    return SumFigure((*placed, *ones), lambda sums: float(sums[0] / sums[2] + sums[1] / sums[3] - area))
+    return SumFigure((*placed, *ones), lambda sums: sums[0] / sums[2] + sums[1] / sums[3] - area)
 
 
 def user_auc_figure(scores: Floats, labels: Labels, user: Ints) -> Figure:
@@ -169,8 +173,9 @@ def impression_figure(found: Impressions, metric: str, impression: Ints) -> Figu
     return SumFigure((value, ones), _ratio, np.asarray(impression), "a mean by impression")
 
 
-def _ratio(sums: NDArray[np.float64]) -> float:
-    return float(sums[0] / sums[1])
+def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = sums[0] / sums[1]
+    return ratio
 
 
 def _dot(weights: Weights, values: NDArray[np.float64]) -> float:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from llmrec_peft.model.fusion import Fusion
 
+if TYPE_CHECKING:
+    from llmrec_peft.backbone.encoder import TextEncoder
+
 
 class TrainedParts(nn.Module):
     """A model with an encoder, and parts of signals, heads and fusion beside it."""
 
+    encoder: TextEncoder | None
     signal_parts: nn.ModuleDict
     head_parts: nn.ModuleDict
     fusion: Fusion
@@ -21,9 +27,19 @@ class TrainedParts(nn.Module):
         device: torch.device = next(self.head_parts.parameters()).device
         return device
 
+    def trained_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """Return what is trained, by name, in the order of `named_parameters`; the frozen backbone is not walked."""
+        found: dict[nn.Parameter, str] = {}
+        for name, part in self.named_children():
+            members = part.adapter.trained if part is self.encoder else part.named_parameters()
+            for own, parameter in members:
+                if parameter.requires_grad:
+                    found.setdefault(parameter, f"{name}.{own}")
+        return [(name, parameter) for parameter, name in found.items()]
+
     def trained_state(self) -> dict[str, Tensor]:
         """Return every tensor outside the frozen backbone: adapter, signals, fusion and heads, by name."""
-        state = {name: tensor for name, tensor in self.named_parameters() if tensor.requires_grad}
+        state = dict[str, Tensor](self.trained_parameters())
         for prefix in ("signal_parts", "head_parts", "fusion"):
             parts = getattr(self, prefix).state_dict(keep_vars=True)
             state |= {f"{prefix}.{name}": tensor for name, tensor in parts.items()}
@@ -40,11 +56,11 @@ class TrainedParts(nn.Module):
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Return trainable parameters by group: ``adapter``, ``embeddings`` (tables) and ``head`` (the rest)."""
-        tables = {id(module.weight) for module in self.modules() if isinstance(module, nn.Embedding)}
+        beside = [part for part in self.children() if part is not self.encoder]
+        tables = {id(module.weight) for part in beside for module in part.modules() if isinstance(module, nn.Embedding)}
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"adapter": [], "embeddings": [], "head": []}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                inside = name.startswith("encoder.")
-                group = "adapter" if inside else "embeddings" if id(parameter) in tables else "head"
-                groups[group].append((name, parameter))
+        for name, parameter in self.trained_parameters():
+            inside = name.startswith("encoder.")
+            group = "adapter" if inside else "embeddings" if id(parameter) in tables else "head"
+            groups[group].append((name, parameter))
         return groups

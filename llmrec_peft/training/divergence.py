@@ -36,6 +36,7 @@ class Divergence:
             section: Rates and clipping, for the advice.
         """
         self._model, self._section = model, section
+        self._named = [one for members in model.parameter_groups().values() for one in members]
         self._norm: Tensor | None = None
         self._norm_at = ""
 
@@ -71,7 +72,7 @@ class Divergence:
             NotFiniteError: Naming one that is not finite.
         """
         self._see_norm()
-        named = [one for members in self._model.parameter_groups().values() for one in members]
+        named = self._named
         if not named:
             return
         largest = torch.stack([norm.float() for norm in torch._foreach_norm([p for _, p in named], math.inf)])

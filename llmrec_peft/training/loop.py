@@ -126,6 +126,7 @@ class _Run:
         steps = [-(-self.orders.batches(epoch) // section.accumulate) for epoch in range(section.epochs)]
         self.adapter_steps = sum(steps[:tuned_epochs])
         self.together, self.lazy = Together(accelerator), LazyTables(model)
+        self.trained = [parameter for _, parameter in model.trained_parameters()]
         self.optimizer = build_optimizer(model, section, method, self.lazy)
         self.schedule = build_schedule(self.optimizer, section, sum(steps))
         self.average = Average(model, section.average, self.lazy) if section.average else None
@@ -198,9 +199,8 @@ class _Run:
     def _step(self, optimizer: Any) -> None:
         """Take a step with the gradients of all processes, clipped if the recipe says so."""
         state, most = self.state, self.section.clip_norm
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.together.add_gradients(parameters)
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.together.add_gradients(self.trained)
+        gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         gradients += self.lazy.collect(None if self.together.alone else self.together.add_rows)
         norm = total_norm(gradients)
         if norm is not None and most is not None:

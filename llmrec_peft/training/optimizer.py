@@ -99,8 +99,9 @@ class Average:
             lazy: Large tables, which move their averages themselves.
         """
         self._decay = decay
-        self._parameters = [p for group in model.parameter_groups().values() for _, p in group]
-        self._names = [name for group in model.parameter_groups().values() for name, _ in group]
+        named = [one for group in model.parameter_groups().values() for one in group]
+        self._names = [name for name, _ in named]
+        self._parameters = [parameter for _, parameter in named]
         self.values = [parameter.detach().clone() for parameter in self._parameters]
         self._moved = list(range(len(self._names)))
         if lazy:

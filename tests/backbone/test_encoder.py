@@ -146,6 +146,45 @@ def test_freeze_keeps_vectors_also_while_training_and_says_so(
     assert sum(rows) == 7
 
 
+def test_vectors_are_kept_after_a_block_until_the_adapter_has_other_values(
+    tiny_backbone: Path, encoder_of: Make, counted: Callable[[EncodedTexts], list[int]]
+) -> None:
+    _, encoded = encoder_of(str(tiny_backbone))
+    rows = counted(encoded)
+    trained = next(one for name, one in encoded.encoder.adapter.trained if "lora_B" in name)
+    before = trained.detach().clone()
+    with encoded.fixed(np.array([0, 2])) as table:
+        some = table[torch.tensor([0, 2])]
+    assert sum(rows) == 2
+    with torch.no_grad():
+        trained.add_(1.0)
+        trained.copy_(before)  # as averages are exchanged for a validation
+    with encoded.fixed() as table:
+        assert torch.equal(table[torch.tensor([0, 2])], some)
+        assert sum(rows) == 6
+    with torch.no_grad():
+        trained[0, 0] += 1.0
+    with encoded.fixed() as table:
+        assert sum(rows) == 12
+        assert not torch.allclose(table[torch.tensor([0, 2])], some)
+    encoded.encoder.train()
+    encoded(torch.tensor([0]))  # a step of training begins: nothing that it will change takes memory
+    with encoded.fixed():
+        assert sum(rows) == 12 + 1 + 6
+
+
+def test_vectors_of_a_model_in_which_nothing_is_trained_are_not_kept(
+    tiny_backbone: Path, encoder_of: Make, counted: Callable[[EncodedTexts], list[int]]
+) -> None:
+    _, encoded = encoder_of(str(tiny_backbone))
+    encoded.encoder.requires_grad_(False)
+    rows = counted(encoded)
+    for _ in range(2):
+        with encoded.fixed():
+            pass
+    assert sum(rows) == 12
+
+
 def test_new_texts_are_encoded_from_their_own_table(
     tiny_backbone: Path, encoder_of: Make, texts: tuple[str, ...]
 ) -> None:

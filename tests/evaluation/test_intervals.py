@@ -62,6 +62,25 @@ def test_difference_is_that_of_the_two_figures() -> None:
     assert found.clusters == 40
 
 
+def test_figures_of_all_draws_at_once_are_those_of_each_draw() -> None:
+    first, second, observed, cluster = clustered(0)
+    liked = observed > 3
+    figures = {"sums": rmse_figure(first, observed), "mean": mean_figure(second), "order": auc_figure(first, liked)}
+    rng, rows = np.random.default_rng(5), [np.flatnonzero(cluster == one) for one in range(40)]
+    expected = []
+    for _ in range(30):
+        drawn = np.bincount(rng.integers(0, 40, 40), minlength=40)
+        weights = np.empty(len(cluster))
+        for one, times in zip(rows, drawn, strict=True):
+            weights[one] = times
+        expected.append([figure(weights) for figure in figures.values()])
+    pairs = [("sums", "mean"), ("order", "mean")]
+    found = paired_intervals(figures, pairs, cluster, 30, seed=5)
+    sums, mean, order = np.array(expected).T
+    for one, differences in zip(found, (sums - mean, order - mean), strict=True):
+        assert (one.low, one.high) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), rel=1e-12)
+
+
 def test_interval_is_antisymmetric_and_repeats_with_its_seed() -> None:
     first, second, observed, cluster = clustered(1)
     one = paired_rmse_interval(first, second, observed, cluster, 300, seed=5)

@@ -65,6 +65,17 @@ def test_groups_hold_every_trainable_parameter_once(model_of: Make) -> None:
     assert not any("embeddings.word" in name for members in names.values() for name in members)
 
 
+def test_trained_parameters_have_the_names_and_the_order_of_a_walk_over_the_whole_model(model_of: Make) -> None:
+    model, _ = model_of()
+    names = {id(parameter): name for name, parameter in model.trained_parameters()}
+    assert list(names.items()) == [(id(p), name) for name, p in model.named_parameters() if p.requires_grad]
+    assert model.encoder is not None
+    model.encoder.requires_grad_(False)
+    assert [name for name, _ in model.trained_parameters()] == [
+        name for name in names.values() if not name.startswith("encoder.")
+    ]
+
+
 @pytest.mark.parametrize("signal", ["text", "collaborative", "graph"])
 def test_signal_that_is_off_leaves_no_parameters(signal: str, model_of: Make) -> None:
     whole, _ = model_of()
