@@ -55,11 +55,17 @@ def test_any_mix_in_half_precision(base: str, pool_of: Callable[[str, str], Pool
         rows = a_mix(pool, seed)
         mixed, alone = both(pool, rows)
         usual = torch.stack([pool.usual[adapter][reading][text] for adapter, text, reading in rows])
-        cosine = torch.cosine_similarity(mixed, usual)
+        apart, least = _apart(mixed, usual), torch.full((len(rows),), 1e-4, dtype=torch.float64)
         means = [at for at, row in enumerate(rows) if row[2].pooling == "mean"]  # one token alone rounds by 1e-4
-        cosine[means] = cosine[means].minimum(torch.cosine_similarity(mixed, alone)[means])
-        wrong = (cosine < 0.9999).nonzero().flatten().tolist()
-        assert not wrong, (seed, [(pool.names[rows[at][0]], rows[at][1], float(cosine[at])) for at in wrong])
+        unpadded = _apart(mixed, alone)
+        far = least.maximum(1.1 * _apart(usual, alone))  # as its own run's pass of another shape is, on this processor
+        wrong = {*(apart > least).nonzero().flatten().tolist(), *(at for at in means if unpadded[at] > far[at])}
+        assert not wrong, (seed, [(pool.names[rows[at][0]], rows[at][1], float(unpadded[at])) for at in wrong])
+
+
+def _apart(vectors: Tensor, others: Tensor) -> Tensor:
+    """Return 1 − cosine of vectors."""
+    return 1 - torch.cosine_similarity(vectors.double(), others.double())
 
 
 @pytest.mark.parametrize("base", BASES)
