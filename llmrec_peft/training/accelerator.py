@@ -5,8 +5,9 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -14,6 +15,10 @@ from accelerate.utils import ProjectConfiguration
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import shown
+
+if TYPE_CHECKING:
+    from accelerate.optimizer import AcceleratedOptimizer
+    from torch import Tensor
 
 MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Variables in which MPI's launchers say how many processes they have started."""
@@ -43,6 +48,29 @@ def make_accelerator(trackers: tuple[str, ...], folder: Path) -> Accelerator:
     if accelerator.num_processes != asked:
         raise _apart(f"{asked} processes were started", asked)
     return accelerator
+
+
+SMALL_BYTES = 64 << 20
+"""Memory of weights, gradients and moments up to which the end of a fit leaves them to a later collection."""
+_NUMBERS_A_WEIGHT = 4
+
+
+def let_go(accelerator: Accelerator, optimizer: AcceleratedOptimizer, trained: Sequence[Tensor]) -> None:
+    """Forget the optimizer of a fit that is over, and collect what it held, if that is much.
+
+    `Accelerator.free_memory` also looks for cycles among all objects of the process, which takes longer than an epoch
+    of a small fit; where many tenants are trained, it would look through the objects of all after each fit of each.
+
+    Args:
+        accelerator: Prepared the optimizer.
+        optimizer: The optimizer.
+        trained: Weights that were trained.
+    """
+    weights = sum(one.numel() * one.element_size() for one in trained)
+    if weights * _NUMBERS_A_WEIGHT > SMALL_BYTES:
+        accelerator.free_memory()
+    else:
+        accelerator._optimizers.remove(optimizer)
 
 
 def end_training(accelerator: Accelerator, publish: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from llmrec_peft.data.batches import Batch
 from llmrec_peft.errors import NotFiniteError
 from llmrec_peft.progress import SILENT, Bar, Progress
+from llmrec_peft.training.accelerator import let_go
 from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.divergence import Divergence, require_figure
 from llmrec_peft.training.early_stopping import EarlyStopping
@@ -151,7 +152,7 @@ class _Run:
                     self._epoch(optimizer, shown)
                     self._validate(shown)
                 self._finish()
-            self.accelerator.free_memory(optimizer)
+            let_go(self.accelerator, optimizer, self.trained)
         best_epoch = self.stopping.best_epoch if self.validate else self.state.epoch
         return FitResult(
             best_epoch=best_epoch,
