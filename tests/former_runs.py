@@ -27,6 +27,8 @@ def former(run: Path, folder: Path) -> Path:
     table = table.append_column("title", pa.array(list(kept.titles))).append_column(
         "popularity", pa.array(kept.popularity)
     )
+    if kept.columns is not None:
+        table = table.append_column("columns", pa.array(list(kept.columns)))
     if kept.types is not None:
         plain = {name: column.plain() for name, column in kept.types.items()}
         table = table.replace_schema_metadata({"llmrec_peft.column_types": json.dumps(plain)})
@@ -49,6 +51,15 @@ def with_learning_parts(folder: Path) -> None:
     if apart.is_file():
         write_tensors(path, {**read_tensors(path), **read_tensors(apart)}, read_texts(path) or None)
         apart.unlink()
+
+
+def with_columns_in_table(folder: Path) -> None:
+    """Put the owner's columns of items beside their texts, where they lay before the catalogue had them."""
+    path, items = folder / "catalogue.safetensors", folder / "items.parquet"
+    columns = pa.array(list(read_catalogue(path).columns or ()))
+    pq.write_table(pq.read_table(items).append_column("columns", columns), items)
+    tensors = {name: one for name, one in read_tensors(path).items() if not name.startswith("columns.")}
+    write_tensors(path, tensors, read_texts(path))
 
 
 def sealed_former(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""``catalogue.safetensors``: ids of a run's users and items, titles and popularity, used where they lie in the file."""
+"""``catalogue.safetensors``: ids, titles, columns and popularity, used where they lie in the file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrec_peft.artifact.manifest import limit_of
+from llmrec_peft.artifact.object_rows import as_texts
 from llmrec_peft.artifact.sealed import Content, read_content
 from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.data.column_types import ColumnType
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 FILE = "catalogue.safetensors"
 TYPES = "column_types"
 """Key in the header for the types of the owner's columns of items, as JSON."""
-_IDS = {"users": True, "items": True, "titles": False}
+_COLUMNS = "columns"
+"""Texts of the owner's columns of items, a JSON object each: only where prompts name them."""
+_IDS = {"users": True, "items": True, "titles": False, _COLUMNS: False}
 """Columns of texts, and whether they are ids, which are distinct and have a sorted index."""
 _DTYPES = {"offsets": np.int64, "content": np.uint8, "order": np.int32}
 
@@ -40,21 +43,24 @@ class CatalogueFile(NamedTuple):
         titles: Title of each item.
         popularity: Training interactions of each item, int64 [items].
         types: Types of the owner's columns of items; None if they are not known.
+        columns: The owner's columns of each item as JSON; None where prompts do not name them, and in runs written
+            before, whose table of texts has them.
     """
 
     vocabulary: Vocabulary
     titles: Sequence[str]
     popularity: NDArray[np.int64]
     types: Mapping[str, ColumnType] | None
+    columns: Sequence[str] | None = None
 
 
 def write_catalogue(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
-    """Write ids in the order of their indices, each with a sorted index, and titles and popularity of items.
+    """Write ids in the order of their indices, each with a sorted index, and titles, popularity and columns of items.
 
     Args:
         path: The file.
         vocabulary: Users and items.
-        items: Titles, popularity and types of columns; their texts are written by `write_items`.
+        items: Titles, popularity, columns and their types; their texts are written by `write_items`.
 
     Raises:
         InputError: For a text that UTF-8 cannot write.
@@ -64,8 +70,11 @@ def write_catalogue(path: Path, vocabulary: Vocabulary, items: ItemTable) -> Non
     from llmrec_peft.backbone.tensor_files import write_tensors
 
     tensors = {"popularity": torch.from_numpy(np.array(items.popularity, np.int64))}
-    for name, texts in (("users", vocabulary.users), ("items", vocabulary.items), ("titles", items.titles)):
-        column = TextColumn.of(texts, sort=_IDS[name])
+    texts = {"users": vocabulary.users, "items": vocabulary.items, "titles": items.titles}
+    if items.columns:
+        texts[_COLUMNS] = as_texts(items.columns)
+    for name, values in texts.items():
+        column = TextColumn.of(values, sort=_IDS[name])
         parts = {"offsets": column.offsets, "content": column.content, "order": column.order}
         tensors |= {f"{name}.{part}": torch.from_numpy(np.array(a)) for part, a in parts.items() if a is not None}
     told = None
@@ -87,19 +96,20 @@ def read_catalogue(path: Path, content: Content = None) -> CatalogueFile:
             out of bounds, a text is not UTF-8, or an id is empty or stands twice.
     """
     tensors, told = tensors_in(read_content(path, limit_of(path.name)) if content is None else content, path)
-    names = {f"{name}.{part}" for name, ids in _IDS.items() for part in _DTYPES if ids or part != "order"}
+    there = [name for name in _IDS if name != _COLUMNS or any(one.startswith(f"{_COLUMNS}.") for one in tensors)]
+    names = {f"{name}.{part}" for name in there for part in _DTYPES if _IDS[name] or part != "order"}
     for name in sorted({*names, "popularity"} ^ tensors.keys()):
         raise InputError(f"{path}: tensor {name} is {'unknown' if name in tensors else 'missing'}")
-    columns = {name: _column(path, name, tensors) for name in _IDS}
+    columns = {name: _column(path, name, tensors) for name in there}
     popularity = _array(path, "popularity", tensors["popularity"], np.int64)
     items = len(columns["items"])
-    for name, count in (("titles", len(columns["titles"])), ("popularity", len(popularity))):
-        if count != items:
-            raise InputError(f"{path}: {count} {name} for {items} items")
+    for name, column in {**columns, "popularity": popularity}.items():
+        if name not in ("users", "items") and len(column) != items:
+            raise InputError(f"{path}: {len(column)} {name} for {items} items")
     if not is_known() and len(popularity) and int(popularity.min()) < 0:
         raise InputError(f"{path}: popularity: {popularity.min()} interactions")
     vocabulary = Vocabulary(columns["users"], columns["items"])
-    return CatalogueFile(vocabulary, columns["titles"], popularity, _types(path, told))
+    return CatalogueFile(vocabulary, columns["titles"], popularity, _types(path, told), columns.get(_COLUMNS))
 
 
 def read_vocabulary(path: Path, content: Content = None) -> Vocabulary:

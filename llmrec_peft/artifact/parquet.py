@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,11 @@ _DTYPES: Mapping[pa.DataType, type[np.generic]] = {
 class Table:
     """A table whose columns are read one by one, each of an exact type and without empty rows."""
 
-    def __init__(self, content: bytes | bytearray, where: Path) -> None:
+    def __init__(self, content: bytes | bytearray | mmap.mmap, where: Path) -> None:
         """Read the footer.
 
         Args:
-            content: The file's bytes.
+            content: The file's bytes, in memory or mapped.
             where: Its path, for messages.
 
         Raises:

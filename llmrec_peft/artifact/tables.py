@@ -1,8 +1,7 @@
-"""Texts of a run's items, and columns of items and users, as Parquet: what few answers read."""
+"""Texts of a run's items and columns of its users, as Parquet: what few answers read."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from llmrec_peft.artifact.deferred import Deferred
 from llmrec_peft.artifact.manifest import limit_of
+from llmrec_peft.artifact.object_rows import ObjectRows, as_texts, require_objects
 from llmrec_peft.artifact.parquet import Table
-from llmrec_peft.artifact.sealed import read_content
+from llmrec_peft.artifact.sealed import Content, read_content
 from llmrec_peft.data.column_types import ColumnType
 from llmrec_peft.data.vocabulary import Vocabulary
-from llmrec_peft.errors import InputError
-from llmrec_peft.strict_json import parse_json
-
-OBJECT_CHARACTERS = 1 << 20
-"""Characters of one row's columns."""
+from llmrec_peft.known_contents import is_known
 
 
 @dataclass(frozen=True)
@@ -46,31 +43,31 @@ class ItemTable:
 
 
 def write_items(path: Path, vocabulary: Vocabulary, items: ItemTable) -> None:
-    """Write ids, texts and columns of items in index order."""
-    columns = {"item_id": list(vocabulary.items), "text": list(items.texts)}
-    if items.columns:
-        columns["columns"] = [json.dumps(row, ensure_ascii=False, default=str) for row in items.columns]
-    pq.write_table(pa.table(columns), path)
+    """Write ids and texts of items in index order."""
+    pq.write_table(pa.table({"item_id": list(vocabulary.items), "text": list(items.texts)}), path)
 
 
-def read_item_texts(table: Table, vocabulary: Vocabulary) -> list[str]:
-    """Return the text of each item.
+def read_item_texts(table: Table, vocabulary: Vocabulary, column: str = "text") -> list[str]:
+    """Return the text of each item, or another column of texts.
 
     Raises:
         InputError: If the table is about other items, or has no such column.
     """
     _require_items(table, vocabulary)
-    return table.texts("text")
+    return table.texts(column)
 
 
-def read_item_columns(table: Table, vocabulary: Vocabulary) -> tuple[Mapping[str, Any], ...]:
-    """Return the owner's columns of each item; empty where prompts do not name them.
+def read_item_columns(table: Table, vocabulary: Vocabulary) -> Sequence[Mapping[str, Any]]:
+    """Return the owner's columns of each item; empty for a table without them.
 
     Raises:
         InputError: If the table is about other items, or a row is no JSON object of bounded size.
     """
-    _require_items(table, vocabulary)
-    return _objects(table, "columns") if "columns" in table else ()
+    if "columns" not in table:
+        return ()
+    texts = read_item_texts(table, vocabulary, "columns")
+    require_objects(texts, table.wrong)
+    return ObjectRows(texts)
 
 
 def _require_items(table: Table, vocabulary: Vocabulary) -> None:
@@ -83,29 +80,15 @@ def _require_items(table: Table, vocabulary: Vocabulary) -> None:
             raise table.wrong(f"row {row} is item {one[:40]!r}, and {other[:40]!r} in the catalogue")
 
 
-def _objects(table: Table, column: str) -> tuple[Mapping[str, Any], ...]:
-    """Return a column of JSON objects, each of bounded size."""
-    found = []
-    for text in table.texts(column):
-        if len(text) > OBJECT_CHARACTERS:
-            raise table.wrong(f"{column}: a row has {len(text):,} characters")
-        try:
-            values = parse_json(text.encode(), "the row", infinite=True)
-        except InputError as error:
-            raise table.wrong(f"a row of {column} is no JSON object ({str(error).partition(': ')[2]})") from None
-        if not isinstance(values, dict):
-            raise table.wrong(f"a row of {column} is no JSON object")
-        found.append(values)
-    return tuple(found)
-
-
 def write_users(path: Path, users: Sequence[Mapping[str, Any]]) -> None:
     """Write the owner's columns of users, in index order; private, never published."""
-    pq.write_table(pa.table({"columns": [json.dumps(row, ensure_ascii=False, default=str) for row in users]}), path)
+    pq.write_table(pa.table({"columns": as_texts(users)}), path)
 
 
-def read_users(path: Path, num_users: int, content: bytes | bytearray | None = None) -> list[Mapping[str, Any]]:
+def read_users(path: Path, num_users: int, content: Content = None) -> Sequence[Mapping[str, Any]]:
     """Read the owner's columns of each user index; empty if the file was not passed on.
+
+    A row is parsed when it is asked for. What was checked once in this process is not unpacked before.
 
     Raises:
         InputError: If it is no such table, or is about another number of users.
@@ -115,9 +98,12 @@ def read_users(path: Path, num_users: int, content: bytes | bytearray | None = N
     table = table_of(path, content)
     if table.rows != num_users - 1:
         raise table.wrong(f"{table.rows} users, and {num_users - 1} in the catalogue")
-    return [{}, *_objects(table, "columns")]
+    texts = Deferred(num_users - 1, lambda: table.texts("columns"))
+    if not is_known():
+        require_objects(texts, table.wrong)
+    return ObjectRows(texts, nobody=True)
 
 
-def table_of(path: Path, content: bytes | bytearray | None) -> Table:
+def table_of(path: Path, content: Content) -> Table:
     """Return a table of a run folder, from its bytes where they were read already."""
     return Table(read_content(path, limit_of(path.name)) if content is None else content, path)

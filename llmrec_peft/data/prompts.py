@@ -16,6 +16,8 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.unspaced import pieces
 
 Row = Mapping[str, Any]
+Rows = Sequence[Row] | Mapping[int, Row]
+"""Columns of each item index, or of those that are read."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class PromptWriter:
             values["item"] = own.items[at]
         return self._wrap(self._template.render(values, lines=True))
 
-    def entries(self, item: NDArray[np.int64], label: NDArray[np.floating], columns: Sequence[Row]) -> list[Row]:
+    def entries(self, item: NDArray[np.int64], label: NDArray[np.floating], columns: Rows) -> list[Row]:
         """Return a history in the form that the template reads; items without columns (unknown ones) are left out.
 
         Args:
@@ -159,7 +161,7 @@ class PromptWriter:
             if index > 0
         ]
 
-    def histories(self, histories: Histories, length: int, columns: Sequence[Row]) -> list[list[Row]]:
+    def histories(self, histories: Histories, length: int, columns: Rows) -> list[list[Row]]:
         """Return the newest `length` entries of each history, in the form that the template reads."""
         newest = histories.newest(length)
         return [self.entries(*newest.of(row), columns) for row in range(len(newest))]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.artifact.manifest import is_there, read_manifest
+from llmrec_peft.artifact.object_rows import as_texts
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.backbone.tensor_files import read_stored
 from llmrec_peft.recipe import Recipe
@@ -31,8 +32,8 @@ MAPPED = (
     "head.safetensors",
 )
 """Files that an engine maps."""
-ID, TITLE = 8, 24
-"""Characters of an id and of a title that are assumed where no data is given."""
+ID, TITLE, ROW = 8, 24, 200
+"""Characters of an id, a title and a row of columns that are assumed where no data is given."""
 SMALL_FILES = 16 << 10
 """Bytes of configuration, recipe, figures, canary and manifest together."""
 HEADER, NUMBERED = 96, 8
@@ -126,7 +127,12 @@ def on_paper(
     reads = recipe.reads.signals.values()
     vectors = (items + 1) * width * _FLOAT if any(signal.uses_text() for signal in reads) else 0
     files = {
-        "catalogue": ids + titles + (users + 2 * items) * NUMBERED + (users + items) * _FLOAT + items * NUMBERED,
+        "catalogue": ids
+        + titles
+        + _columns(recipe, data)
+        + (users + 2 * items) * NUMBERED
+        + (users + items) * _FLOAT
+        + items * NUMBERED,
         "item_vectors": vectors,
         "item_matrix": items * (recipe.fusion.dim + 1) * _FLOAT,
         "seen": (users + 2) * NUMBERED + data.interactions * (2 * NUMBERED + _FLOAT),
@@ -140,6 +146,15 @@ def on_paper(
 def objects(users: int, items: int) -> int:
     """Return the private bytes of a loaded version."""
     return OBJECTS + A_USER * users + AN_ITEM * items
+
+
+def _columns(recipe: Recipe, data: WorkloadData) -> int:
+    """Return the bytes of the owner's columns of items, which a run has where prompts name them."""
+    if not recipe.reads.prompt:
+        return 0
+    if data.prepared is None:
+        return data.items * (ROW + NUMBERED)
+    return sum(len(text.encode()) + NUMBERED for text in as_texts(data.prepared.item_rows[1:]))
 
 
 def _characters(data: WorkloadData) -> tuple[int, int, int]:

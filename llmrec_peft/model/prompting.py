@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llmrec_peft.backbone.encoder import Reading
 from llmrec_peft.data.histories import Histories
-from llmrec_peft.data.prompts import PromptWriter, Written
+from llmrec_peft.data.prompts import PromptWriter, Rows, Written
 from llmrec_peft.data.tokens import TokenTable
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
@@ -71,7 +71,11 @@ class ViewWriter:
         return replace(written, texts=["", *written.texts])
 
     def of_examples(
-        self, users: Sequence[Row], items: Sequence[Row] | None, histories: Histories | None, columns: Sequence[Row]
+        self,
+        users: Sequence[Row],
+        items: Sequence[Row] | None,
+        histories: Histories | None,
+        columns: Rows,
     ) -> Written:
         """Write texts of examples.
 

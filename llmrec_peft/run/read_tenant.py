@@ -14,7 +14,7 @@ from llmrec_peft import registry
 from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
 from llmrec_peft.artifact.catalogue_file import read_catalogue
 from llmrec_peft.artifact.manifest import Manifest, is_there
-from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.artifact.sealed import Content, SealedFolder
 from llmrec_peft.artifact.seen import read_seen
 from llmrec_peft.artifact.tables import read_users
 from llmrec_peft.backbone.tensor_bytes import tensors_in
@@ -47,7 +47,7 @@ from llmrec_peft.run.stored_items import stored_items
 from llmrec_peft.run.tenant import LoadedTenant, catalogue_of
 
 VECTORS, HEAD = "item_vectors.safetensors", "head.safetensors"
-SEEN = "seen.safetensors"
+SEEN, USERS = "seen.safetensors", "users.parquet"
 OpenBase = Callable[[Manifest, Recipe], LanguageModel]
 """Returns the frozen base for a run: a new one, or one that is shared."""
 
@@ -90,7 +90,7 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
     stored = _stored_vectors(sealed, model, vocabulary)
     items = stored_items(sealed, kept, columns=model.plan.tells_items)
     if model.plan.tells_items and not items.columns:
-        raise InputError(f"{folder / 'items.parquet'}: no column columns, of which the run's prompts are made")
+        raise InputError(f"{folder / CATALOGUE}: no columns of items, of which the run's prompts are made")
     vectors = stored["text"].to(device) if "text" in stored else None
     side = read_item_matrix(sealed, len(vocabulary.items), room_for(vocabulary))
     if side is not None:
@@ -101,8 +101,8 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
         vocabulary=vocabulary,
         items=items,
         catalogue=catalogue_of(vocabulary, items, vectors, side),
-        seen=read_seen(folder / SEEN, vocabulary, sealed.stored(SEEN) if is_there(folder / SEEN) else None),
-        users=read_users(folder / "users.parquet", vocabulary.num_users, sealed.private("users.parquet")),
+        seen=read_seen(folder / SEEN, vocabulary, _if_there(sealed, SEEN)),
+        users=read_users(folder / USERS, vocabulary.num_users, _if_there(sealed, USERS)),
         user_vectors=stored["user"].to(device) if "user" in stored else None,
         notes=tuple(line for line in (sealed.lacking(), sealed.surplus()) if line is not None),
         folder=folder,
@@ -161,6 +161,11 @@ def read_baseline(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) 
         signal = empty_baseline(recipe.served.baseline, recipe.served.settings, replace(context, saved=saved))
     load_into(signal.parts, saved, path)
     return signal
+
+
+def _if_there(sealed: SealedFolder, name: str) -> Content:
+    """Return a private file's bytes; None if it was not passed on."""
+    return sealed.stored(name) if is_there(sealed.folder / name) else None
 
 
 def _rows(vocabulary: Vocabulary) -> tuple[int, int]:

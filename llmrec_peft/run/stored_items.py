@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
+from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
 from llmrec_peft.artifact.catalogue_file import CatalogueFile
+from llmrec_peft.artifact.deferred import Deferred
+from llmrec_peft.artifact.object_rows import ObjectRows, require_objects
 from llmrec_peft.artifact.sealed import SealedFolder
-from llmrec_peft.artifact.tables import ItemTable, read_item_columns, read_item_texts, table_of
+from llmrec_peft.artifact.tables import ItemTable, read_item_texts, table_of
 from llmrec_peft.data.vocabulary import Vocabulary
+from llmrec_peft.errors import InputError
+from llmrec_peft.known_contents import is_known
 
-T = TypeVar("T")
 FILE = "items.parquet"
-
-
-class Deferred(Sequence[T], Generic[T]):
-    """A sequence of known length whose values are read when the first of them is asked for."""
-
-    def __init__(self, length: int, read: Callable[[], Sequence[T]]) -> None:
-        """Set how many values there are, and what reads them."""
-        self._length, self._read = length, read
-
-    @cached_property
-    def _values(self) -> Sequence[T]:
-        return self._read()
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, at: int) -> T: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[T]: ...
-    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
-        """Return a value, or several."""
-        return self._values[at]
 
 
 def stored_items(sealed: SealedFolder, catalogue: CatalogueFile, columns: bool) -> ItemTable:
@@ -44,20 +25,36 @@ def stored_items(sealed: SealedFolder, catalogue: CatalogueFile, columns: bool) 
     Args:
         sealed: Run folder.
         catalogue: Its catalogue.
-        columns: Whether prompts name the owner's columns, which are read now.
+        columns: Whether prompts name the owner's columns; a row of them is parsed when it is asked for.
 
     Raises:
-        InputError: If the file is missing or changed, or columns are needed and are not there.
+        InputError: If the file is missing or changed, or a row of columns is no JSON object of bounded size.
     """
     vocabulary = catalogue.vocabulary
     rows: Sequence[Mapping[str, Any]] = ()
-    if columns:
-        rows = read_item_columns(table_of(sealed.folder / FILE, sealed.content(FILE)), vocabulary)
+    if columns and catalogue.columns is None:
+        rows = _rows_of_table(sealed, catalogue)
     else:
         sealed.verify([FILE])
+    if columns and catalogue.columns is not None:
+        if not is_known():
+            require_objects(catalogue.columns, lambda reason: InputError(f"{sealed.folder / CATALOGUE}: {reason}"))
+        rows = ObjectRows(catalogue.columns)
     texts = Deferred(len(vocabulary.items), partial(_texts, sealed, vocabulary))
     return ItemTable(catalogue.titles, texts, catalogue.popularity, rows, catalogue.types)
 
 
 def _texts(sealed: SealedFolder, vocabulary: Vocabulary) -> Sequence[str]:
     return read_item_texts(table_of(sealed.folder / FILE, sealed.content(FILE)), vocabulary)
+
+
+def _rows_of_table(sealed: SealedFolder, catalogue: CatalogueFile) -> Sequence[Mapping[str, Any]]:
+    """Return the columns of a run that has them in its table of texts, as runs had them before; empty without any."""
+    content, vocabulary = sealed.stored(FILE), catalogue.vocabulary
+    table = table_of(sealed.folder / FILE, content)
+    if "columns" not in table:
+        return ()
+    texts = Deferred(len(vocabulary.items), lambda: read_item_texts(table, vocabulary, "columns"))
+    if not is_known():
+        require_objects(texts, table.wrong)
+    return ObjectRows(texts)

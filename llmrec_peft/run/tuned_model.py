@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,11 +43,6 @@ class TunedModel:
         self._users = users
         self.base = base
         self.adapter = adapter
-
-    @cached_property
-    def _known(self) -> Sequence[Row]:
-        """Columns of each item index."""
-        return [{}, *self._items.columns]
 
     def encode_items(self, texts: Sequence[str]) -> Tensor:
         """Return vectors of items' texts, float32 [len(texts), width]."""
@@ -96,11 +90,16 @@ class TunedModel:
             writer = prompting.user if view == "user" else prompting.prompt
             if writer is None:
                 raise InputError(f"the run's recipe has no view of {view}s (views.{view})")
-            of_users = [self._users[user] if user < len(self._users) else {} for user in users]
-            known = self._known
+            own = {user: self._users[user] for user in set(users) if user < len(self._users)}
+            of_users = [own.get(user, {}) for user in users]
+            told = set(histories.item.tolist())
             of_items = None
             if view != "user":
-                of_items = [known[key] if key < len(known) else added[key - len(known)] for key in keys]
+                told.update(keys)
+            columns, count = self._items.columns, len(self._items.columns) + 1
+            known = {at: columns[at - 1] if at else {} for at in told if at < count}  # each is parsed once
+            if view != "user":
+                of_items = [known[key] if key < count else added[key - count] for key in keys]
             tokens = writer.tokenized(writer.of_examples(of_users, of_items, histories, known).texts)
             reading = prompt_reading(recipe, backbone)
             if view == "user":

@@ -14,10 +14,11 @@ from llmrec_peft.artifact.catalogue_file import CatalogueFile, read_catalogue, w
 from llmrec_peft.artifact.folder import require_free, whole_folder
 from llmrec_peft.artifact.former_format import ITEMS, SEEN, VOCABULARY, FormerTables, open_former, read_former
 from llmrec_peft.artifact.manifest import FORMAT, NAME, Manifest, is_there, limit_of, make_manifest, write_json
+from llmrec_peft.artifact.object_rows import ObjectRows
 from llmrec_peft.artifact.place import require_replaceable
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.seen import read_learned, read_seen, write_seen
-from llmrec_peft.artifact.tables import read_item_columns, read_item_texts, table_of, write_items
+from llmrec_peft.artifact.tables import read_item_texts, table_of, write_items
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import __version__
 from llmrec_peft.regular_files import is_file
@@ -120,7 +121,7 @@ def _require_same(tables: FormerTables, folder: Path) -> None:
         "popularity": np.array_equal(kept.popularity, tables.items.popularity),
         "types of columns": kept.types == tables.items.types,
         "texts": read_item_texts(table, kept.vocabulary) == tables.items.texts,
-        "columns": read_item_columns(table, kept.vocabulary) == tables.items.columns,
+        "columns": tuple(ObjectRows(kept.columns or ())) == tuple(tables.items.columns),
         "histories": tables.seen is None or _same_histories(tables, kept, folder / _SEEN),
     }
     wrong = [what for what, equal in same.items() if not equal]

@@ -211,8 +211,8 @@ def test_prompts_are_not_made_of_added_items_where_the_own_ones_have_no_columns(
     task_runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(task_runs("prompt"), tmp_path / "run"))
-    change_table(run / ITEMS, lambda table: table.drop_columns(["columns"]))
-    with pytest.raises(InputError, match=r"items\.parquet: no column columns, of which the run's prompts are made"):
+    change_tensors(run / VOCABULARY, lambda t: {name: one for name, one in t.items() if "columns" not in name})
+    with pytest.raises(InputError, match=r"catalogue\.safetensors: no columns of items, of which the run's prompts"):
         Recommender.from_pretrained(resealed(run))
 
 
