@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,18 @@ def read_users(path: Path, num_users: int, content: Content = None) -> Sequence[
     """
     if content is None and not path.is_file():
         return [{}] * num_users
+    content = read_content(path, limit_of(path.name)) if content is None else content
     table = table_of(path, content)
     if table.rows != num_users - 1:
         raise table.wrong(f"{table.rows} users, and {num_users - 1} in the catalogue")
-    texts = Deferred(num_users - 1, lambda: table.texts("columns"))
+    texts = Deferred(num_users - 1, partial(_columns, path, content))
     if not is_known():
         require_objects(texts, table.wrong)
     return ObjectRows(texts, nobody=True)
+
+
+def _columns(path: Path, content: Content) -> list[str]:
+    return table_of(path, content).texts("columns")
 
 
 def table_of(path: Path, content: Content) -> Table:

@@ -142,6 +142,8 @@ class _Packer(pickle.Pickler):
             found = self._tensor(one)
         elif type(one) is np.ndarray:
             found = ("rows", len(one)) if one is self._rows else self._array(one)
+        elif isinstance(one, mmap):
+            found = self._file(one)
         elif isinstance(one, Options | LanguageModel) and not isinstance(one, Manifest):
             found = ("shared", len(self.shared))
             self.shared.append(one)
@@ -184,6 +186,12 @@ class _Packer(pickle.Pickler):
             return None
         return ("array", (*place, base.nbytes), (one.shape, one.dtype, one.ctypes.data - begin, one.strides))
 
+    def _file(self, one: mmap) -> _Id:
+        place = self._place(np.frombuffer(one, np.uint8).ctypes.data)
+        if place is None:
+            raise pickle.PicklingError("mapped from elsewhere")
+        return ("file", place[0])
+
     def _place(self, address: int) -> tuple[int, int] | None:
         """Return the number of the file that is mapped at an address, and the place in it."""
         found = place_of(address)
@@ -218,6 +226,8 @@ class _Unpacker(pickle.Unpickler):
             return self._made[number]
         if kind == "shared":
             made = self._shared[told[0]]
+        elif kind == "file":
+            made = self._contents[told[0]]
         elif kind == "rows":
             made = np.arange(1, told[0] + 1, dtype=np.int64)
         elif kind == "array":

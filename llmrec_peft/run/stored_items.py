@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
 from llmrec_peft.artifact.catalogue_file import CatalogueFile
 from llmrec_peft.artifact.deferred import Deferred
 from llmrec_peft.artifact.object_rows import ObjectRows, require_objects
-from llmrec_peft.artifact.sealed import SealedFolder
+from llmrec_peft.artifact.sealed import Content, SealedFolder
 from llmrec_peft.artifact.tables import ItemTable, read_item_texts, table_of
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
@@ -54,7 +55,11 @@ def _rows_of_table(sealed: SealedFolder, catalogue: CatalogueFile) -> Sequence[M
     table = table_of(sealed.folder / FILE, content)
     if "columns" not in table:
         return ()
-    texts = Deferred(len(vocabulary.items), lambda: read_item_texts(table, vocabulary, "columns"))
+    texts = Deferred(len(vocabulary.items), partial(_columns, sealed.folder / FILE, content, vocabulary))
     if not is_known():
         require_objects(texts, table.wrong)
     return ObjectRows(texts)
+
+
+def _columns(path: Path, content: Content, vocabulary: Vocabulary) -> Sequence[str]:
+    return read_item_texts(table_of(path, content), vocabulary, "columns")
