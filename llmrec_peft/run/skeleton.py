@@ -15,6 +15,7 @@ import sys
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from mmap import mmap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -80,7 +81,7 @@ class Skeleton:
             None for a run that cannot be packed: one with objects that Python cannot pickle, or with too many.
         """
         written = io.BytesIO()
-        packer = _Packer(written, tenant.catalogue.table_index)
+        packer = _Packer(written, files.folder, tenant.catalogue.table_index)
         try:
             packer.dump(replace(tenant, canary=None))  # it was compared when the run was read
         except Exception:  # noqa: BLE001 - a stranger's signal may hold anything
@@ -117,17 +118,18 @@ class _Packer(pickle.Pickler):
         shared: Objects that are not packed.
     """
 
-    def __init__(self, file: io.BytesIO, rows: NDArray[np.int64]) -> None:
+    def __init__(self, file: io.BytesIO, folder: Path, rows: NDArray[np.int64]) -> None:
         """Begin.
 
         Args:
             file: Where to write.
+            folder: Where all mapped files have to lie.
             rows: The numbers from 1 of the run's items, which are counted again in place of being packed.
         """
         super().__init__(file, protocol=5)
         self.names: list[str] = []
         self.shared: list[object] = []
-        self._rows = rows
+        self._folder, self._rows = folder, rows
         self._met: dict[int, _Id] = {}
         self._kept: list[object] = []
 
@@ -198,6 +200,8 @@ class _Packer(pickle.Pickler):
         if found is None:
             return None
         path, at = found
+        if path.parent != self._folder:
+            raise pickle.PicklingError(f"numbers of another run: {path}")
         if path.name not in self.names:
             self.names.append(path.name)
         return self.names.index(path.name), at

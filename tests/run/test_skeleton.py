@@ -151,6 +151,14 @@ def test_run_that_python_cannot_pack_has_no_skeleton(tiny_run: Path, monkeypatch
     assert Skeleton.of(tenant, files) is None
 
 
+def test_run_with_numbers_of_another_one_has_no_skeleton(tiny_run: Path, tmp_path: Path) -> None:
+    tenant, found = read(tiny_run)
+    other, _ = read(Path(shutil.copytree(tiny_run, tmp_path / "run")))
+    part: Any = tenant.model.signal_parts["collaborative"]
+    part.register_buffer("strange", next(iter(other.model.signal_parts.state_dict().values())))
+    assert Skeleton.of(tenant, found.files) is None
+
+
 def test_modules_that_are_made_again_share_that_they_have_no_hooks_and_take_none(tiny_run: Path) -> None:
     tenant, found = read(tiny_run)
     other = again(found)
