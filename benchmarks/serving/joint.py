@@ -1,6 +1,6 @@
 """Joint: many tenants tuned in one process against one process a tenant, by time; and their shared passes.
 
-    PYTHONPATH=benchmarks python -m serving.joint [--data ../shared/data] [--tenants 16 6] [--alone 3] [--out FILE]
+    PYTHONPATH=benchmarks python -m serving.joint [--data ../shared/data] [--tenants 16 4] [--alone 2 1] [--out FILE]
 
 Data are MovieLens-100K, divided into shops in two ways. `own`: each shop has its own films and its own users.
 `shared`: each has its own users, and all sell all films. The recipe is `movies` as registered. Alone is `llmrec train`
@@ -31,9 +31,10 @@ import numpy as np
 
 from serving.joint_steps import steps
 
-TENANTS = {"own": 16, "shared": 6}
-"""Tenants that are trained together; a shop that sells all films takes about as long as two with their own."""
-ALONE = 2
+TENANTS = {"own": 16, "shared": 4}
+"""Tenants that are trained together; a shop that sells all films takes about as long as three with their own."""
+ALONE = {"own": 2, "shared": 1}
+"""How many of them are also trained alone."""
 SHARES = 16
 """Shops into which the users are divided, however many of them are trained."""
 TARGET = 0.3
@@ -53,7 +54,7 @@ def measure(
     small: bool = False,
     data: Path | None = None,
     tenants: Mapping[str, int] = TENANTS,
-    alone: int = ALONE,
+    alone: Mapping[str, int] = ALONE,
     chosen: Sequence[str] = SHOPS,
 ) -> dict[str, Any]:
     """Train tenants jointly and alone, and compare steps.
@@ -62,21 +63,21 @@ def measure(
         small: Whether a few made-up tenants do, to see that it runs.
         data: Folder of the data sets; by default what ``LLMREC_DATA`` names.
         tenants: Tenants that are trained together, for each of `chosen`.
-        alone: How many of them are also trained each in a process of its own.
+        alone: How many of them are also trained each in a process of its own, likewise.
         chosen: Which of `SHOPS`.
     """
     where = data or Path(os.environ.get("LLMREC_DATA", "../shared/data"))
     if small:
-        tenants, alone = dict.fromkeys(SHOPS, 2), 1
+        tenants, alone = dict.fromkeys(SHOPS, 2), dict.fromkeys(SHOPS, 1)
     with tempfile.TemporaryDirectory() as folder:
         kinds = {}
         for kind in chosen[:1] if small else chosen:
             shops = divided(where / "ml-100k", Path(folder) / kind, SHARES, kind)
             for shop in sorted(shops.iterdir())[tenants[kind] :]:
                 shutil.rmtree(shop)
-            kinds[kind] = one_kind(shops, Path(folder) / f"{kind}-runs", alone, small)
+            kinds[kind] = one_kind(shops, Path(folder) / f"{kind}-runs", alone[kind], small)
     most = max(tenants[kind] for kind in kinds)
-    return {"tenants": most, "alone": alone, "recipe": RECIPE, "kinds": kinds, "steps": steps(RECIPE, most, small)}
+    return {"tenants": most, "recipe": RECIPE, "kinds": kinds, "steps": steps(RECIPE, most, small)}
 
 
 def divided(source: Path, target: Path, tenants: int, kind: str) -> Path:
@@ -189,21 +190,22 @@ NAMES = {"own": "own films, own users", "shared": "all films, own users"}
 def table(found: dict[str, Any]) -> str:
     """Return what was measured as Markdown."""
     lines = [
-        f"Tenants tuned together by `{found['recipe']}`, against one `llmrec train` each ({found['alone']} of them"
-        " measured). Seconds of the processor, and what is said of the clock. A start imports what training imports and"
+        f"Tenants tuned together by `{found['recipe']}`, against one `llmrec train` each, of which some are"
+        " measured. Seconds of the processor, and what is said of the clock. A start imports what training imports and"
         " loads the base: once for all together, and once for each alone. Alone again is the first tenant's second"
         " training against its first: what the ratios resolve.",
         "",
-        "| shops | tenants | ratings a shop | together, s | alone, s each | of it a start, s | ratio | target |"
-        " ratio by the clock | without starts | alone again | largest difference of RMSE |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| shops | tenants | of them alone | ratings a shop | together, s | alone, s each | of it a start, s | ratio |"
+        " target | ratio by the clock | without starts | alone again | largest difference of RMSE |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for kind, one in found["kinds"].items():
         rows, each = one["rows"], [time["processor"] for time in one["alone"]]
         whole, again = ratio(one, "processor"), one["again"]["processor"] / each[0]
         lines.append(
-            f"| {NAMES[kind]} | {len(rows)} | {min(rows):,}-{max(rows):,} | {one['joint']['processor']:.0f} |"
-            f" {min(each):.1f}-{max(each):.1f} | {one['start']['processor']:.1f} | {whole:.2f} |"
+            f"| {NAMES[kind]} | {len(rows)} | {len(each)} | {min(rows):,}-{max(rows):,} |"
+            f" {one['joint']['processor']:.0f} | {min(each):.1f}-{max(each):.1f} |"
+            f" {one['start']['processor']:.1f} | {whole:.2f} |"
             f" ≤ {TARGET} {'met' if whole <= TARGET else 'not met'} | {ratio(one, 'wall'):.2f} |"
             f" {ratio(one, 'processor', started=False):.2f} | {again:.2f} | {one['largest_difference']:.1e} |"
         )
@@ -253,12 +255,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=None, help="folder of the data sets")
     parser.add_argument("--tenants", type=int, nargs=2, default=list(TENANTS.values()), help="of each kind of shops")
-    parser.add_argument("--alone", type=int, default=ALONE, help="tenants that are also trained alone")
+    parser.add_argument("--alone", type=int, nargs=2, default=list(ALONE.values()), help="of them, also trained alone")
     parser.add_argument("--shops", nargs="+", default=list(SHOPS), choices=SHOPS, help="both by default")
     parser.add_argument("--small", action="store_true", help="two tenants and epochs: whether it runs")
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
     given = parser.parse_args()
-    found = measure(given.small, given.data, dict(zip(SHOPS, given.tenants, strict=True)), given.alone, given.shops)
+    tenants, alone = (dict(zip(SHOPS, counts, strict=True)) for counts in (given.tenants, given.alone))
+    found = measure(given.small, given.data, tenants, alone, given.shops)
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found))
