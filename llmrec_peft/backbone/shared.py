@@ -69,7 +69,7 @@ class SharedBase:
         if self._loaded is None:
             self._loaded, self._section = load_backbone(section, device), section
             gc.collect()
-            gc.freeze()  # what was loaded stays: a collection, of which a training has four, need not look at it
+            gc.freeze()  # what was loaded stays: no collection need look at it
         elif section != self._section:
             raise ValueError("trainings that share a base have the same section backbone")
         view = view_of(self._loaded)
