@@ -59,7 +59,7 @@ def steps(recipe: str, tenants: int, small: bool) -> list[dict[str, float]]:
         repeats = 1
         jobs.run(chosen, tenants, mixed.serve)  # proves that the host gives what each alone gives
         best = float("inf")
-        for _ in range(1 if small else 3):
+        for _ in range(1 if small else 2):
             if device.type == "cuda":
                 torch.cuda.synchronize()
             began = time.monotonic() if device.type == "cuda" else time.process_time()
