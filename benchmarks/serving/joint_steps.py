@@ -25,6 +25,7 @@ def steps(recipe: str, tenants: int, small: bool) -> list[dict[str, float]]:
     from llmrec_peft.training.accelerator import make_accelerator
     from llmrec_peft.training.coroutines import Coroutines, drawing_as
 
+    torch.set_num_threads(1)  # threads that wait for each other would count as time of the processor
     section = load_recipe(recipe).backbone
     device = make_accelerator((), Path()).device
     base, method = load_backbone(section, device), registry.get("adapters", "lora")
