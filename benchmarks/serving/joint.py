@@ -35,6 +35,8 @@ TENANTS = {"own": 16, "shared": 4}
 """Tenants that are trained together; a shop that sells all films takes about as long as three with their own."""
 ALONE = {"own": 2, "shared": 1}
 """How many of them are also trained alone."""
+STEPPING = 8
+"""Tenants whose single steps are compared."""
 SHARES = 16
 """Shops into which the users are divided, however many of them are trained."""
 TARGET = 0.3
@@ -76,8 +78,8 @@ def measure(
             for shop in sorted(shops.iterdir())[tenants[kind] :]:
                 shutil.rmtree(shop)
             kinds[kind] = one_kind(shops, Path(folder) / f"{kind}-runs", alone[kind], small, again=kind == chosen[0])
-    most = max(tenants[kind] for kind in kinds)
-    return {"tenants": most, "recipe": RECIPE, "kinds": kinds, "steps": steps(RECIPE, most, small)}
+    together = min(STEPPING, max(tenants[kind] for kind in kinds))
+    return {"tenants": together, "recipe": RECIPE, "kinds": kinds, "steps": steps(RECIPE, together, small)}
 
 
 def divided(source: Path, target: Path, tenants: int, kind: str) -> Path:
