@@ -70,6 +70,15 @@ def train_tenants(
             " one of these whose items' texts are nearest, or a run; of several runs, their mean. May be repeated.",
         ),
     ] = None,
+    together: Annotated[
+        int,
+        typer.Option(
+            "--together",
+            metavar="N",
+            min=1,
+            help="Tenants whose trainings are under way at a time: more share more passes, fewer take less memory.",
+        ),
+    ] = 16,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with interrupted tenants; finished ones stay.")
     ] = False,
@@ -115,7 +124,7 @@ def train_tenants(
             progress.note(f"{result.name}: {result.reason}")
 
     try:
-        results = train_all(tenants, out, resume, overwrite, progress, told)
+        results = train_all(tenants, out, resume, overwrite, progress, told, together)
     except KeyboardInterrupt:
         command = shlex.join(["llmrec", *(one for one in sys.argv[1:] if one != "--overwrite"), "--resume"])
         raise InterruptedTrainingError(f"{command} goes on from the last checkpoints") from None

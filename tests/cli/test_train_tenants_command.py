@@ -63,9 +63,29 @@ def test_folders_that_a_shell_has_expanded_are_tenants_too(shops: Path, tiny_bac
     assert [one["name"] for one in json.loads(result.stdout)["tenants"]] == ["worse"]
 
 
-def test_what_is_wrong_is_said_in_one_line(shops: Path, tiny_backbone: Path) -> None:
+def test_what_is_wrong_is_said_in_one_line(
+    shops: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert "--data 'DIR/*/' or --split-by COLUMN" in refused(tiny_backbone)
     assert "no such column" in refused(tiny_backbone, "--data", shops / "good", "--split-by", "town")
     assert "divides the data of one folder" in refused(tiny_backbone, "--data", "a", "b", "--split-by", "gender")
     assert "no folder is there" in refused(tiny_backbone, "--data", f"{shops}/none/*/")
     assert not Path("runs/tenants").exists()
+
+
+def test_as_many_trainings_are_under_way_as_are_asked_for(
+    shops: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def run(_self: object, _jobs: object, together: int, *_further: object) -> list[object]:
+        given.append(together)
+        return []
+
+    monkeypatch.setattr("llmrec_peft.training.coroutines.Coroutines.run", run)
+    for asked_for, expected in ((("--together", 3), 3), ((), 16)):
+        assert asked(tiny_backbone, "--data", f"{shops}/*/", "--out", shops.parent / "runs", *asked_for).exit_code == 0
+        assert given.pop() == expected
+    assert asked(tiny_backbone, "--data", f"{shops}/*/", "--together", 0).exit_code != 0
+    assert given == []

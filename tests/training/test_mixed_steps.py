@@ -38,8 +38,10 @@ SHARES = {
     "layernorm": {},
     "loha": {},
     "lokr": {},
+    "miss": {},
     "oft": {},
     "road": {},
+    "shira": {},
     "vera": {},
 }
 APART = ("full", "prefix", "prompt")
