@@ -61,7 +61,7 @@ class Plugin:
             return self.file
         try:
             if self.kind != "recipes":
-                return _loaded(self.entry_point)
+                return self.entry_point.load()
             if self.entry_point.attr:
                 return self.entry_point.load().folder() / RECIPE_FILE
             raise FileNotFoundError(f"no folder {self.entry_point.value} that holds recipes")
@@ -70,12 +70,6 @@ class Plugin:
             raise InputError(
                 f"{KINDS[self.kind]} {self.name!r} of package {self.package} cannot be imported ({cause})"
             ) from error
-
-
-@functools.cache
-def _loaded(entry_point: EntryPoint) -> Any:
-    """Import what an entry point names; a recipe asks for its plugins some hundred times."""
-    return entry_point.load()
 
 
 @functools.cache
