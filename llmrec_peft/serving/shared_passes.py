@@ -15,9 +15,10 @@ from torch import Tensor
 from llmrec_peft.backbone.chunks import TOKENS_CPU, TOKENS_CUDA, rounds
 from llmrec_peft.backbone.positions import token_room
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving.copying_encoder import CopyingEncoder
 from llmrec_peft.serving.encoding import AdapterMemory
-from llmrec_peft.serving.mixing.host_copies import HostCopies
-from llmrec_peft.serving.mixing.mixed_encoder import ROWS, Admitted, AskedText, MixedEncoder
+from llmrec_peft.serving.host_copies import HostCopies
+from llmrec_peft.serving.mixing.mixed_encoder import ROWS, Admitted, AskedText
 from llmrec_peft.serving.mixing.slabs import EXTENT
 from llmrec_peft.serving.mixing.slots import Slots
 from llmrec_peft.serving.seats import Seats
@@ -185,7 +186,7 @@ class _Work:
         self.lines = Lines()
         self.seats: Seats | None = None
         self._bytes, self._wait, self._tokens, self._host_bytes = adapter_bytes, wait, tokens, host_bytes
-        self.mixed: MixedEncoder | None = None
+        self.mixed: CopyingEncoder | None = None
         self._language: LanguageModel | None = None
         self._budget = 0
         self._room: int | None = None
@@ -285,10 +286,10 @@ class _Work:
             self._language, self.seats = language, Seats(self.mixed)
         return self.seats
 
-    def _mixed(self, language: LanguageModel, device: torch.device) -> MixedEncoder:
+    def _mixed(self, language: LanguageModel, device: torch.device) -> CopyingEncoder:
         """Return what encodes, with its memory."""
         host = HOST_COPIES * self._bytes * (device.type == "cuda") if self._host_bytes is None else self._host_bytes
-        return MixedEncoder(language, Slots(self._bytes, device), HostCopies(host, device))
+        return CopyingEncoder(language, Slots(self._bytes, device), HostCopies(host, device))
 
     def _take(self, line: Line, adapter: Admitted, turn: _Turn) -> int:
         """Take some texts of a line, and return their tokens."""

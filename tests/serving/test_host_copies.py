@@ -15,9 +15,10 @@ from llmrec_peft.backbone.low_rank import LowRank, low_rank_tensors
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter
+from llmrec_peft.serving.copying_encoder import CopyingEncoder
+from llmrec_peft.serving.host_copies import ALIGNED, HostCopies, HostCopy
 from llmrec_peft.serving.mixing import mixed_encoder
-from llmrec_peft.serving.mixing.host_copies import ALIGNED, HostCopies, HostCopy
-from llmrec_peft.serving.mixing.mixed_encoder import AskedText, MixedEncoder
+from llmrec_peft.serving.mixing.mixed_encoder import AskedText
 from llmrec_peft.serving.mixing.slots import Slots
 from llmrec_peft.serving.shared_passes import SharedPasses
 
@@ -49,17 +50,20 @@ def test_a_copy_holds_the_same_bits_in_one_block() -> None:
 def test_copies_stay_within_their_bytes_and_those_used_longest_ago_leave() -> None:
     size = HostCopy.of(FORM, adapter(0.0), CPU).nbytes
     copies = HostCopies(2 * size, CPU)
-    for number in (1, 2):
-        copies.keep(str(number), FORM, adapter(float(number)))
+
+    def keep(number: int) -> None:
+        copy = copies.copy(FORM, adapter(float(number)))
+        assert copy is not None
+        copies.keep(str(number), copy)
+
+    keep(1)
+    keep(2)
     assert copies.find("1") is not None
-    copies.keep("3", FORM, adapter(3.0))
+    keep(3)
     assert [copies.find(one) is not None for one in "123"] == [True, False, True]
-    copies.keep("large", FORM, adapter(4.0, rank=300))
-    assert copies.find("large") is None
-    assert (len(copies), copies.used) == (2, 2 * size), "nothing left for one that has no room anyway"
-    none = HostCopies(0, CPU)
-    none.keep("1", FORM, adapter(1.0))
-    assert none.find("1") is None
+    assert (len(copies), copies.used) == (2, 2 * size)
+    assert copies.copy(FORM, adapter(4.0, rank=300)) is None, "larger than all memory: nothing leaves for it"
+    assert HostCopies(0, CPU).copy(FORM, adapter(1.0)) is None
 
 
 @pytest.mark.trains
@@ -71,7 +75,7 @@ def test_an_adapter_that_comes_back_reads_no_file_and_gives_the_same_bits(
     sealed = SealedFolder.open(run)
     recipe = Recipe.from_plain(sealed.recipe(), where="recipe.yaml")
     language = LanguageModel(recipe.backbone, sealed.manifest.base, CPU)
-    mixed = MixedEncoder(language, Slots(16 << 20, CPU), HostCopies(16 << 20, CPU))
+    mixed = CopyingEncoder(language, Slots(16 << 20, CPU), HostCopies(16 << 20, CPU))
 
     def admitted() -> Any:
         return mixed.admit(TenantAdapter(run, sealed.manifest, recipe))

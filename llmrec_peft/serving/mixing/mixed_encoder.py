@@ -18,7 +18,6 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.run.language_model import adapter_files
 from llmrec_peft.serving.mixing.freed_memory import keep_freed_memory
 from llmrec_peft.serving.mixing.front import require_room
-from llmrec_peft.serving.mixing.host_copies import HostCopies
 from llmrec_peft.serving.mixing.passes import mixed_states
 from llmrec_peft.serving.mixing.room import NoRoomError
 from llmrec_peft.serving.mixing.saved import grouped_because, read_slots
@@ -152,17 +151,15 @@ class MixedEncoder:
     since answers with an error.
     """
 
-    def __init__(self, language: LanguageModel, slots: Slots, copies: HostCopies | None = None) -> None:
+    def __init__(self, language: LanguageModel, slots: Slots) -> None:
         """Set what encodes.
 
         Args:
             language: The base.
             slots: Memory for adapters, on the base's device.
-            copies: Keeps adapters in host memory, from which they come back into a slot; by default their files do.
         """
         self._language = language
         self.slots = slots
-        self.copies = HostCopies(0, slots.device) if copies is None else copies
         if slots.device.type == "cpu":
             keep_freed_memory()
 
@@ -186,14 +183,9 @@ class MixedEncoder:
             form = method.batched(backbone) if because is None else None
             if form is None:
                 return Admitted(tenant, None, because or f"{choice.method} has no form", reader)
-            copy = self.copies.find(tenant.manifest.digest)
-            if copy is not None:
-                form, slots = copy.form, copy.slots(self.slots.device)
-            else:
-                with adapter_files(folder, tenant.manifest, backbone) as place:
-                    slots = read_slots(method, form, place, backbone, str(folder), tenant.checked)
-                self.copies.keep(tenant.manifest.digest, form, slots)
-            tenant.checked = True
+            with adapter_files(folder, tenant.manifest, backbone) as place:
+                slots = read_slots(method, form, place, backbone, str(folder), tenant.checked)
+                tenant.checked = True
             seat = self._seat(form, slots, make_room)
             if seat is None:
                 budget = self.slots.slabs.budget

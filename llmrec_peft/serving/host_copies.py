@@ -124,14 +124,22 @@ class HostCopies:
             self._kept.move_to_end(digest)
         return found
 
-    def keep(self, digest: str, form: BatchedForm, slots: Mapping[str, Slot]) -> None:
-        """Keep a copy of a run's adapter of which there is none, unless it is larger than all memory for copies."""
+    def copy(self, form: BatchedForm, slots: Mapping[str, Slot]) -> HostCopy | None:
+        """Copy what an adapter fills a slot with; None if that is larger than all memory for copies.
+
+        Args:
+            form: The adapter's form, which has not been given its shared tensors by the slots yet.
+            slots: What it fills a slot with.
+        """
         size = sum(tensor.nbytes for slot in slots.values() for tensor in slot.tensors.values())
         if size + sum(tensor.nbytes for tensor in form.shared.values()) > self.budget:
-            return
-        copy = HostCopy.of(form, slots, self._device)
-        self.used += copy.nbytes
+            return None
+        return HostCopy.of(form, slots, self._device)
+
+    def keep(self, digest: str, copy: HostCopy) -> None:
+        """Keep the copy of a run's adapter, of which there is none; others leave if there is no room."""
         self._kept[digest] = copy
+        self.used += copy.nbytes
         while self.used > self.budget:
             _, gone = self._kept.popitem(last=False)
             self.used -= gone.nbytes
