@@ -70,7 +70,8 @@ class Counts:
         answers: Answers of these asks, one a user.
         other_asks: Asks of a tenant whose run stays.
         swaps: How often the tenant got another run.
-        loads: How often a run was loaded.
+        loads: How often a run was read.
+        made_again: How often a version was made of its skeleton.
         drops: How often a version left memory.
         evictions: How often one left it to make room.
         versions: Versions that answered.
@@ -82,6 +83,7 @@ class Counts:
     other_asks: int = 0
     swaps: int = 0
     loads: int = 0
+    made_again: int = 0
     drops: int = 0
     evictions: int = 0
     versions: set[str] = field(default_factory=set)
@@ -126,17 +128,26 @@ def swapped_while_asked(
     """
     counts, lock, done = Counts(), threading.Lock(), threading.Event()
     errors: list[BaseException] = []
-    load, drop = engine._loading.load, engine._tier._drop
+    loading, tier = engine._loading, engine._tier
+    load, again, drop = loading.load, loading.again, tier._drop
 
-    def loading(*given: object, **named: object) -> object:
-        counts.loads += 1
+    def loaded(*given: object, **named: object) -> object:
+        with lock:
+            counts.loads += 1
         return load(*given, **named)  # type: ignore[arg-type]
 
+    def made_again(sealed: object) -> object:
+        version = again(sealed)  # type: ignore[arg-type]
+        with lock:
+            counts.made_again += version is not None
+        return version
+
     def dropping(version: object) -> None:
-        counts.drops += 1
+        with lock:
+            counts.drops += 1
         drop(version)  # type: ignore[arg-type]
 
-    engine._loading.load, engine._tier._drop = loading, dropping  # type: ignore[assignment, method-assign]
+    loading.load, loading.again, tier._drop = loaded, made_again, dropping  # type: ignore[assignment, method-assign]
     engine.register(SHOP, runs[0])
     other = runs[1] if other is None else other
     engine.register(OTHER, other)

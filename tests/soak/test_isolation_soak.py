@@ -66,6 +66,7 @@ def write(name: str, counts: Counts, seconds: float) -> None:
         "threads": THREADS,
         "swaps": counts.swaps,
         "loads": counts.loads,
+        "made_again": counts.made_again,
         "drops": counts.drops,
         "evictions": counts.evictions,
         "versions": len(counts.versions),
