@@ -19,7 +19,7 @@ from llmrec_peft.serving.mixing.slabs import PAGE_ROWS
 if TYPE_CHECKING:
     from llmrec_peft.footprint.workload_data import WorkloadData
 
-OBJECTS = 132 << 10
+OBJECTS = 56 << 10
 """Private bytes of a loaded version beside its mapped files and its rows: Python's objects, measured on 2,000 items."""
 AN_ITEM, A_USER = 16, 8
 """Private bytes of an item and of a user: numbers of rows, as an engine counts them."""

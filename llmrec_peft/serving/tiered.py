@@ -26,6 +26,7 @@ from llmrec_peft.serving.skeletons import Skeletons
 from llmrec_peft.serving.tenants import Tenants
 from llmrec_peft.serving.tiers.host_tier import HostTier
 from llmrec_peft.serving.tiers.memory import Memory
+from llmrec_peft.serving.tiers.returned_memory import return_freed_memory
 from llmrec_peft.serving.versions import Version
 
 _CYCLES = 64
@@ -180,7 +181,10 @@ class TieredVersions:
         """Load a version; its adapter is tried the first time."""
         self._cycles += first
         with allowing(self._trust_remote_code):
-            return self._loading.load(sealed, answers=first)
+            version = self._loading.load(sealed, answers=first)
+        if first:
+            return_freed_memory()
+        return version
 
     def _load_again(self, sealed: SealedRun) -> Version | None:
         """Make a version again that was loaded before, if nothing has to be read for it."""
