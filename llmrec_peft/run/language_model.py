@@ -174,8 +174,6 @@ class LanguageModel:
         self._device = device
         self._backbone: Backbone | None = None
         self._inside: TenantAdapter | None = None
-        self._bare = True
-        """Whether nothing stands in the base's module tree that does not belong there, and nothing failed inside it."""
         self._retired: deque[TenantAdapter] = deque()
         self._lock = threading.RLock()
 
@@ -216,7 +214,7 @@ class LanguageModel:
                 backbone = self._loaded()
                 if self._inside is not adapter:
                     backbone.detach()
-                    self._inside, self._bare = None, False
+                    self._inside = None
                     adapter.put_into(backbone)
                     self._inside = adapter
                 try:
@@ -232,11 +230,9 @@ class LanguageModel:
         """Yield the base without an adapter inside the block; other callers wait."""
         with self._lock:
             backbone = self._loaded()
-            if not self._bare:
-                backbone.detach()
-            self._inside, self._bare = None, False
+            backbone.detach()
+            self._inside = None
             yield backbone
-            self._bare = self._inside is None  # not if the block raised: what it left there is removed next time
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -279,7 +275,7 @@ class LanguageModel:
     def _take_out(self, adapter: TenantAdapter) -> None:
         if self._inside is adapter and self._backbone is not None:
             self._backbone.detach()
-            self._inside, self._bare = None, True
+            self._inside = None
         adapter.forget()
 
     def _loaded(self) -> Backbone:

@@ -114,3 +114,15 @@ def test_an_adapter_that_comes_back_is_not_loaded_by_its_method_again_and_its_by
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(InputError, match=r"adapter_model\.safetensors"):
         mixed.admit(tenant)
+
+
+def test_what_a_block_left_in_the_base_is_gone_in_the_next_one(runs: list[Path]) -> None:
+    """Methods of strangers run in such blocks: nothing that they leave may change a vector of another tenant."""
+    language, (tenant, *_) = opened(runs)
+    mixed = MixedEncoder(language, Slots(8 << 20, CPU))
+    text = AskedText(mixed.admit(tenant), TEXTS[0])
+    before = mixed.encode([text])[0]
+    with language.bare() as backbone:
+        last = list(backbone.model.modules())[-1]
+        last.register_forward_hook(lambda module, args, output: output * 2)
+    assert torch.equal(mixed.encode([text])[0], before)
