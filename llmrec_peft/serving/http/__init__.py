@@ -1,0 +1,1 @@
+"""The HTTP server: keys, quotas, lanes, registry and page around an engine."""
