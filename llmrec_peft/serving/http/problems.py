@@ -1,0 +1,91 @@
+"""Problems: what went wrong, as a status, a code, one line and when to come again."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from llmrec_peft.errors import InputError
+from llmrec_peft.serving.http.lanes.refusals import BusyError, LateError
+from llmrec_peft.serving.refusals import (
+    RefusedVersionError,
+    ServingError,
+    UnavailableError,
+    UnknownTenantError,
+)
+
+RETRY_S = 60.0
+"""When to come again where nothing says when, such as for a version whose load is not tried any more."""
+
+
+class DrainingError(InputError):
+    """The server ends; another one, or this one after its restart, answers."""
+
+
+class NotFoundError(InputError):
+    """There is no such thing; said to an admin."""
+
+
+class ForbiddenError(InputError):
+    """A key is not for this: another tenant's, or without the scope. All such requests get the same answer."""
+
+
+class RateError(InputError):
+    """A tenant asked for more than its rate.
+
+    Attributes:
+        retry_s: Seconds until there is room again.
+    """
+
+    def __init__(self, reason: object, retry_s: float) -> None:
+        """Say why, and when to come again."""
+        super().__init__(reason)
+        self.retry_s = retry_s
+
+
+def problem(status: int, code: str, message: object, retry_s: float | None = None) -> JSONResponse:
+    """Return the answer that says why a request was refused.
+
+    Args:
+        status: HTTP status.
+        code: Short name of the reason, which programs read.
+        message: One line for a person.
+        retry_s: Seconds after which the request may be sent again; also as ``Retry-After``, in whole seconds.
+    """
+    content: dict[str, Any] = {"code": code, "message": str(message), "retry_after_s": retry_s}
+    headers = {} if retry_s is None else {"Retry-After": str(max(1, math.ceil(retry_s)))}
+    return JSONResponse({"error": content}, status, headers)
+
+
+def problem_of(error: InputError, admin: bool) -> JSONResponse:
+    """Return the answer to a request that ended with an error.
+
+    Args:
+        error: The error.
+        admin: Whether an admin asks, who is told which names there are.
+    """
+    if isinstance(error, UnknownTenantError):
+        return problem(404, "not_found", error) if admin else forbidden()
+    if isinstance(error, ForbiddenError):
+        return forbidden()
+    if isinstance(error, NotFoundError):
+        return problem(404, "not_found", error)
+    if isinstance(error, UnavailableError):
+        return problem(503, "unavailable", error, RETRY_S if error.retry_s is None else error.retry_s)
+    if isinstance(error, BusyError | RateError):
+        return problem(429, "too_many", error, error.retry_s)
+    if isinstance(error, LateError):
+        return problem(503, "unavailable", error, error.retry_s)
+    if isinstance(error, DrainingError):
+        return problem(503, "draining", error, 1.0)
+    if isinstance(error, RefusedVersionError):
+        return problem(409, "refused", error)
+    code = "refused" if isinstance(error, ServingError) else "bad_request"
+    return problem(409 if code == "refused" else 400, code, error)
+
+
+def forbidden() -> JSONResponse:
+    """Return the one answer to all whose key is not for what they ask: foreign, unknown and out of scope alike."""
+    return problem(403, "forbidden", "this key is not for that")
