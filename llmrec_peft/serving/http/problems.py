@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import JSONResponse
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.http.lanes.refusals import BusyError, LateError
-from llmrec_peft.serving.refusals import (
-    RefusedVersionError,
-    ServingError,
-    UnavailableError,
-    UnknownTenantError,
-)
+from llmrec_peft.serving.refusals import ServingError, UnavailableError, UnknownTenantError
 
 RETRY_S = 60.0
 """When to come again where nothing says when, such as for a version whose load is not tried any more."""
@@ -22,6 +18,8 @@ RETRY_S = 60.0
 
 class DrainingError(InputError):
     """The server ends; another one, or this one after its restart, answers."""
+
+    retry_s = 1.0
 
 
 class NotFoundError(InputError):
@@ -59,6 +57,20 @@ def problem(status: int, code: str, message: object, retry_s: float | None = Non
     return JSONResponse({"error": content}, status, headers)
 
 
+_KINDS: tuple[tuple[type[InputError], int, str], ...] = (
+    (NotFoundError, 404, "not_found"),
+    (UnknownTenantError, 404, "not_found"),
+    (RateError, 429, "too_many"),
+    (BusyError, 429, "too_many"),
+    (LateError, 503, "unavailable"),
+    (UnavailableError, 503, "unavailable"),
+    (DrainingError, 503, "draining"),
+    (ServingError, 409, "refused"),
+    (InputError, 400, "bad_request"),
+)
+"""Status and code of each kind of error, the narrower kinds first."""
+
+
 def problem_of(error: InputError, admin: bool) -> JSONResponse:
     """Return the answer to a request that ended with an error.
 
@@ -66,24 +78,13 @@ def problem_of(error: InputError, admin: bool) -> JSONResponse:
         error: The error.
         admin: Whether an admin asks, who is told which names there are.
     """
-    if isinstance(error, UnknownTenantError):
-        return problem(404, "not_found", error) if admin else forbidden()
-    if isinstance(error, ForbiddenError):
+    if isinstance(error, ForbiddenError) or (isinstance(error, UnknownTenantError) and not admin):
         return forbidden()
-    if isinstance(error, NotFoundError):
-        return problem(404, "not_found", error)
-    if isinstance(error, UnavailableError):
-        return problem(503, "unavailable", error, RETRY_S if error.retry_s is None else error.retry_s)
-    if isinstance(error, BusyError | RateError):
-        return problem(429, "too_many", error, error.retry_s)
-    if isinstance(error, LateError):
-        return problem(503, "unavailable", error, error.retry_s)
-    if isinstance(error, DrainingError):
-        return problem(503, "draining", error, 1.0)
-    if isinstance(error, RefusedVersionError):
-        return problem(409, "refused", error)
-    code = "refused" if isinstance(error, ServingError) else "bad_request"
-    return problem(409 if code == "refused" else 400, code, error)
+    status, code = next((status, code) for kind, status, code in _KINDS if isinstance(error, kind))
+    retry_s = getattr(error, "retry_s", None)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_s is None:
+        retry_s = RETRY_S
+    return problem(status, code, error, retry_s)
 
 
 def forbidden() -> JSONResponse:

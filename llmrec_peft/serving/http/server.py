@@ -66,9 +66,12 @@ def serve(settings: Settings, runs: Mapping[str, Path], told: Callable[[str], No
     Raises:
         InputError: If the address is taken, the state folder cannot be had, or a run is refused.
     """
-    with contextlib.closing(_listening(settings)) as listening, contextlib.closing(Host(settings)) as host:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_served(host, runs, listening, told))
+    with (
+        contextlib.closing(_listening(settings)) as listening,
+        contextlib.closing(Host(settings)) as host,
+        asyncio.Runner(loop_factory=_loop_factory()) as runner,
+    ):
+        runner.run(_served(host, runs, listening, told))
 
 
 async def _served(host: Host, runs: Mapping[str, Path], listening: socket.socket, told: Callable[[str], None]) -> None:
