@@ -65,6 +65,7 @@ def table(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"From the start of the process until `/readyz` says 200 (goal {found['goal_s']:.0f} s: {met});"
-        f" {found['wrong']} answers or lists of tenants differed from those before; exit codes after SIGTERM: {found['exit_codes']}.",
+        f" {found['wrong']} answers or lists of tenants differed from those before; exit codes after SIGTERM:"
+        f" {found['exit_codes']}.",
     ]
     return "\n".join(lines)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from llmrec_peft import __version__
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.bodies import invalid
 from llmrec_peft.serving.http.endpoints import asking, growing, health, keys, tenants
 from llmrec_peft.serving.http.gate import Gate
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.observing import Observed
 from llmrec_peft.serving.http.page.router import page_router
-from llmrec_peft.serving.http.problems import problem, problem_of
+from llmrec_peft.serving.http.problems import problem_of
+from llmrec_peft.serving.http.refusal_answers import problem
 
 _LOG = logging.getLogger("llmrec.serve")
 _CODES = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "not_allowed", 409: "refused"}
@@ -42,7 +40,6 @@ def make_app(host: Host) -> ASGIApp:
         app.include_router(one.router)
     app.include_router(page_router(host))
     app.add_exception_handler(InputError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)
     return Observed(Gate(app, host.ring, host.rates, host.settings.bodies, host.metrics.refused), host)
@@ -54,16 +51,9 @@ async def _refused(request: Request, error: Exception) -> Response:
     return problem_of(error, caller is not None and caller.admin)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    return invalid(error)
-
-
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    answer: Any = problem(error.status_code, _CODES.get(error.status_code, "bad_request"), error.detail)
-    answer.headers.update(error.headers or {})
-    return answer
+    return problem(error.status_code, _CODES.get(error.status_code, "bad_request"), error.detail, None, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

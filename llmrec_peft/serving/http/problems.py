@@ -1,15 +1,15 @@
-"""Problems: what went wrong, as a status, a code, one line and when to come again."""
+"""Problems: what may go wrong with a request, and the answer to each kind."""
 
 from __future__ import annotations
 
-import math
 from http import HTTPStatus
-from typing import Any
 
 from starlette.responses import JSONResponse
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.serving.http.bodies import BodyError
 from llmrec_peft.serving.http.lanes.refusals import BusyError, LateError
+from llmrec_peft.serving.http.refusal_answers import forbidden, problem
 from llmrec_peft.serving.refusals import ServingError, UnavailableError, UnknownTenantError
 
 RETRY_S = 60.0
@@ -43,20 +43,6 @@ class RateError(InputError):
         self.retry_s = retry_s
 
 
-def problem(status: int, code: str, message: object, retry_s: float | None = None) -> JSONResponse:
-    """Return the answer that says why a request was refused.
-
-    Args:
-        status: HTTP status.
-        code: Short name of the reason, which programs read.
-        message: One line for a person.
-        retry_s: Seconds after which the request may be sent again; also as ``Retry-After``, in whole seconds.
-    """
-    content: dict[str, Any] = {"code": code, "message": str(message), "retry_after_s": retry_s}
-    headers = {} if retry_s is None else {"Retry-After": str(max(1, math.ceil(retry_s)))}
-    return JSONResponse({"error": content}, status, headers)
-
-
 _KINDS: tuple[tuple[type[InputError], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (UnknownTenantError, 404, "not_found"),
@@ -80,13 +66,10 @@ def problem_of(error: InputError, admin: bool) -> JSONResponse:
     """
     if isinstance(error, ForbiddenError) or (isinstance(error, UnknownTenantError) and not admin):
         return forbidden()
+    if isinstance(error, BodyError):
+        return problem(error.status, "bad_request", error)
     status, code = next((status, code) for kind, status, code in _KINDS if isinstance(error, kind))
     retry_s = getattr(error, "retry_s", None)
     if status == HTTPStatus.SERVICE_UNAVAILABLE and retry_s is None:
         retry_s = RETRY_S
     return problem(status, code, error, retry_s)
-
-
-def forbidden() -> JSONResponse:
-    """Return the one answer to all whose key is not for what they ask: foreign, unknown and out of scope alike."""
-    return problem(403, "forbidden", "this key is not for that")
