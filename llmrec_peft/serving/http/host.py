@@ -82,7 +82,7 @@ class Host:
             self._weights: dict[str, float] = {}
             self.refused: dict[str, str] = {}
             self._restore()
-            for key in self.registry.keys():
+            for key in self.registry.keys():  # noqa: SIM118 - no mapping
                 self.ring.put(key)
             self.admin_key = require_admin_key(state, self.ring, self.registry)
         except BaseException:
