@@ -83,11 +83,13 @@ class _Crowd:
 
     async def run(self, asks: int, swaps: int, connections: int) -> HttpCounts:
         limits = httpx.Limits(max_connections=connections + 2)
-        async with httpx.AsyncClient(base_url=self._served.url, limits=limits, timeout=60, trust_env=False) as client:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._swap(client, swaps))
-                for number in range(connections):
-                    group.create_task(self._ask(client, asks, 5 * number))
+        async with (
+            httpx.AsyncClient(base_url=self._served.url, limits=limits, timeout=60, trust_env=False) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._swap(client, swaps))
+            for number in range(connections):
+                group.create_task(self._ask(client, asks, 5 * number))
         self._counts.evictions = self._served.host.engine.memory().evictions
         return self._counts
 

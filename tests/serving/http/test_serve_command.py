@@ -1,4 +1,4 @@
-"""`llmrec serve` as a user starts it: it becomes ready, answers as `llmrec recommend`, keeps its tenants, and drains."""
+"""`llmrec serve` as a user starts it: it becomes ready, answers as `llmrec recommend` does, and drains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from llmrec_peft.serving.http.client import Client
 
 pytestmark = [pytest.mark.trains, pytest.mark.timeout(240)]
