@@ -6,22 +6,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llmrec_peft.serving.answers import Basis
-
 MOST_USERS, MOST_PAIRS, MOST_ITEMS, MOST_EVENTS, MOST_K = 4_096, 100_000, 10_000, 100_000, 10_000
 """What the schema allows; an operator's `BodyLimits` are usually smaller."""
 
 TenantName = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         description="Letters, digits, `.`, `_` and `-`.",
         examples=["films"],
     ),
 ]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z", description="SHA-256 in hexadecimal digits.")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in hexadecimal digits.")]
 ScopeName = Literal["ask", "write", "manage"]
+BasisName = Literal["personal", "popularity"]  # as in `answers`, which needs torch; clients do not
 
 
 class Message(BaseModel):
@@ -73,7 +72,7 @@ class ListOut(IdentityOut):
     """The best items of one user, best first."""
 
     user_id: str
-    basis: Annotated[Basis, Field(description="`popularity` for a user whom training did not know.")]
+    basis: Annotated[BasisName, Field(description="`popularity` for a user whom training did not know.")]
     items: list[ItemOut]
 
 
@@ -106,7 +105,7 @@ class ScoredPairOut(IdentityOut):
     user_id: str
     item_id: str
     score: float
-    basis: Basis
+    basis: BasisName
 
 
 class ScoreOut(Message):
