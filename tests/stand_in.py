@@ -184,5 +184,5 @@ def served(app: Any) -> Iterator[str]:
             time.sleep(0.005)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True  # requests that never end are not waited for
         thread.join(10)
