@@ -14,6 +14,7 @@ import uvicorn
 from llmrec_peft.serving.http.client import Client
 
 from llmrec_peft.serving.http.app import make_app
+from llmrec_peft.serving.http.connections import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.settings import settings_of
 
@@ -53,7 +54,9 @@ def running(state: Path, runs: Mapping[str, Path], **settings: Any) -> Iterator[
     """
     roots = tuple(dict.fromkeys([*settings.pop("roots", ()), *(run.parent for run in runs.values())]))
     host = Host(settings_of(state=state, port=0, device="cpu", roots=roots, **settings))
-    config = uvicorn.Config(make_app(host), port=0, log_config=None, access_log=False, lifespan="off", http="httptools")
+    config = uvicorn.Config(
+        make_app(host), port=0, log_config=None, access_log=False, lifespan="off", http=BoundedProtocol, ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()

@@ -16,7 +16,7 @@ from llmrec_peft.serving.http.lanes.lanes import Lanes
 from llmrec_peft.serving.http.page.views import ListCache, Overview, Queue
 from llmrec_peft.serving.http.problems import RateError
 from llmrec_peft.serving.http.rates import Kind, Rates
-from llmrec_peft.serving.http.registry.registry import Registry
+from llmrec_peft.serving.http.registry.registry import FILE, Registry
 from llmrec_peft.serving.http.schemas import (
     ExplainIn,
     ExplainOut,
@@ -33,7 +33,7 @@ from llmrec_peft.serving.http.views import lists_of, tenant_of
 from llmrec_peft.serving.refusals import UnknownTenantError
 from llmrec_peft.serving.sealed_store import SealedStore
 
-REGISTRY, STORE = "registry.sqlite", "store"
+STORE = "store"
 
 
 class Host:
@@ -63,7 +63,7 @@ class Host:
         state = settings.state.absolute()
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = SealedStore(state / STORE)
-        self.registry = Registry(state / REGISTRY, store)
+        self.registry = Registry(state / FILE, store)
         try:
             self.engine = Engine(
                 store,
@@ -229,11 +229,15 @@ class Host:
         return await self._changed(lambda: self.engine.reload(name))
 
     async def remove(self, name: str) -> None:
-        """Forget a tenant and end its keys; what is under way is answered. Its events stay in the registry's file."""
+        """Forget a tenant, its keys and its events; what is under way is answered.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+        """
         await self.lanes.change(lambda: self.engine.unregister(name))
         self._weights.pop(name, None)
         for key in self.ring.of(name):
-            await self.end_key(key, 0.0)
+            self.ring.end(key.key_id, 0.0)
 
     async def add_items(self, asked: ItemsIn) -> TenantOut:
         """Make new items scorable by their texts.

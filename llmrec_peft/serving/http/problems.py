@@ -8,15 +8,16 @@ from starlette.responses import JSONResponse
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.http.bodies import BodyError
-from llmrec_peft.serving.http.lanes.refusals import BusyError, LateError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, LateError
 from llmrec_peft.serving.http.refusal_answers import forbidden, problem
+from llmrec_peft.serving.http.registry.database import RegistryError
 from llmrec_peft.serving.refusals import ServingError, UnavailableError, UnknownTenantError
 
 RETRY_S = 60.0
 """When to come again where nothing says when, such as for a version whose load is not tried any more."""
 
 
-class DrainingError(InputError):
+class EndingError(InputError):
     """The server ends; another one, or this one after its restart, answers."""
 
     retry_s = 1.0
@@ -47,10 +48,12 @@ _KINDS: tuple[tuple[type[InputError], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (UnknownTenantError, 404, "not_found"),
     (RateError, 429, "too_many"),
+    (DrainingError, 503, "draining"),
     (BusyError, 429, "too_many"),
     (LateError, 503, "unavailable"),
     (UnavailableError, 503, "unavailable"),
-    (DrainingError, 503, "draining"),
+    (EndingError, 503, "draining"),
+    (RegistryError, 503, "unavailable"),
     (ServingError, 409, "refused"),
     (InputError, 400, "bad_request"),
 )

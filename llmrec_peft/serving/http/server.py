@@ -15,6 +15,7 @@ import uvicorn
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.serving.http.app import make_app
+from llmrec_peft.serving.http.connections import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.schemas import TenantIn
 from llmrec_peft.serving.http.seeing.logs import begin_logging
@@ -77,7 +78,8 @@ def serve(settings: Settings, runs: Mapping[str, Path], told: Callable[[str], No
 async def _served(host: Host, runs: Mapping[str, Path], listening: socket.socket, told: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         make_app(host),
-        http="httptools",
+        http=BoundedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

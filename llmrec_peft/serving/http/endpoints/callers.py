@@ -10,7 +10,7 @@ from starlette.requests import Request
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.keyring import Caller
 from llmrec_peft.serving.http.keys import Scope
-from llmrec_peft.serving.http.problems import DrainingError, ForbiddenError
+from llmrec_peft.serving.http.problems import EndingError, ForbiddenError
 from llmrec_peft.serving.http.views import headers_of
 from llmrec_peft.serving.versions import Identity
 
@@ -30,7 +30,7 @@ def allow(request: Request, tenant: str, scope: Scope) -> Host:
 
     Raises:
         ForbiddenError: If his key is another tenant's, or not for this.
-        DrainingError: If the server ends.
+        EndingError: If the server ends.
     """
     if not caller_of(request).may(tenant, scope):
         raise ForbiddenError
@@ -43,7 +43,7 @@ def allow_admin(request: Request) -> Host:
 
     Raises:
         ForbiddenError: If it is a tenant's key.
-        DrainingError: If the server ends.
+        EndingError: If the server ends.
     """
     if not caller_of(request).admin:
         raise ForbiddenError
@@ -54,11 +54,11 @@ def running(request: Request) -> Host:
     """Return what the server answers with, unless it ends.
 
     Raises:
-        DrainingError: If it does.
+        EndingError: If it does.
     """
     host = host_of(request)
     if host.draining:
-        raise DrainingError("the server ends; another one answers, or this one after its restart")
+        raise EndingError("the server ends; another one answers, or this one after its restart")
     return host
 
 

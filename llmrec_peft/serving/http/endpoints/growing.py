@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -55,4 +56,4 @@ async def read_events(
     host = allow(request, tenant, "write")
     host.engine.standing(tenant)
     found = await host.lanes.change(lambda: host.registry.events(tenant, after, limit))
-    return StoredEventsOut(tenant=tenant, events=[StoredEventOut(**one.plain()) for one in found])
+    return StoredEventsOut(tenant=tenant, events=[StoredEventOut(**asdict(one)) for one in found])
