@@ -12,6 +12,7 @@ from llmrec_peft.printable import say
 
 TRAIN = "Train"
 USE = "Use a run"
+SERVE = "Serve"
 COMPARE = "Measure and compare"
 LOOK = "Look around"
 RECIPES = "Recipes and data"
@@ -49,7 +50,7 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands together."""
+    """Commands together: all of them, or those that share a first word."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters; flags take no value, so none is named behind them."""
