@@ -50,7 +50,7 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands together."""
+    """Commands together: all of them, or those that share a first word."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters; flags take no value, so none is named behind them."""

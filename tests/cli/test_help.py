@@ -13,7 +13,9 @@ import typer
 from llmrec_peft.cli.main import app, main
 
 GROUP: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = GROUP.commands
+GROUPS: dict[str, Any] = {name: command for name, command in GROUP.commands.items() if hasattr(command, "commands")}
+COMMANDS: dict[str, Any] = {name: command for name, command in GROUP.commands.items() if name not in GROUPS}
+COMMANDS |= {f"{name} {below}": command for name, group in GROUPS.items() for below, command in group.commands.items()}
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def words(text: str) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_parameter_has_a_help_that_is_shown_whole(name: str, help_of: Any) -> None:
-    out = words(help_of(name, width=300))
+    out = words(help_of(*name.split(), width=300))
     for parameter in COMMANDS[name].params:
         assert parameter.help, parameter.name
         written = parameter.help.replace("\\[", "[")
@@ -49,7 +51,7 @@ def test_every_parameter_has_a_help_that_is_shown_whole(name: str, help_of: Any)
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_show_their_defaults(name: str, help_of: Any) -> None:
-    out = words(help_of(name, width=300))
+    out = words(help_of(*name.split(), width=300))
     for parameter in COMMANDS[name].params:
         if isinstance(parameter.show_default, str):
             assert f"[default: ({parameter.show_default})]" in out
@@ -59,7 +61,7 @@ def test_options_show_their_defaults(name: str, help_of: Any) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_first_line_is_a_sentence_and_the_last_are_examples(name: str, help_of: Any) -> None:
-    out = help_of(name)
+    out = help_of(*name.split())
     assert max(map(len, out.splitlines())) <= 80
     first = COMMANDS[name].help.split("\n\n")[0]
     assert re.fullmatch(r"[A-Z][a-z]+ [^`]+\.", first), first
@@ -76,7 +78,7 @@ def test_first_line_is_a_sentence_and_the_last_are_examples(name: str, help_of: 
 def test_examples_are_commands_that_the_parser_takes(name: str) -> None:
     documented = inspect.getdoc(COMMANDS[name].callback) or ""
     for line in documented.partition("Examples:\n")[2].strip().splitlines():
-        arguments = shlex.split(line)[2:]
+        arguments = shlex.split(line)[1 + len(name.split()) :]
         context = COMMANDS[name].make_context(name, list(arguments))
         assert context.params
 
@@ -94,17 +96,25 @@ def test_square_brackets_are_shown() -> None:
 
 
 def test_flags_name_no_value(help_of: Any) -> None:
-    for name in ("", *COMMANDS):
-        assert "<bool>" not in help_of(*([name] if name else []))
+    for name in ("", *GROUPS, *COMMANDS):
+        assert "<bool>" not in help_of(*name.split())
 
 
 def test_commands_stand_in_groups_and_the_old_name_is_hidden(help_of: Any) -> None:
     out = help_of()
-    for panel in ("Train", "Use a run", "Measure and compare", "Recipes and data", "Look around"):
+    for panel in ("Train", "Use a run", "Serve", "Measure and compare", "Recipes and data", "Look around"):
         assert f"─ {panel} ─" in out
     assert "─ Commands ─" not in out
     listed = {line.split()[1] for line in out.splitlines() if re.match(r"│ [a-z]", line)}
-    assert listed == set(COMMANDS) - {"fit"}
+    assert listed == set(GROUP.commands) - {"fit"}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_lists_its_commands(name: str, help_of: Any) -> None:
+    out = help_of(name)
+    assert max(map(len, out.splitlines())) <= 80
+    assert {line.split()[1] for line in out.splitlines() if re.match(r"│ [a-z]", line)} == set(GROUPS[name].commands)
+    assert f"Start here: llmrec {name} " in out
 
 
 def test_no_command_speaks_in_private_words() -> None:

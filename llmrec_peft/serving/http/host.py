@@ -13,7 +13,7 @@ from llmrec_peft.serving.http.admin_key import require_admin_key
 from llmrec_peft.serving.http.keyring import KeyRing
 from llmrec_peft.serving.http.keys import Scope, StoredKey, new_key
 from llmrec_peft.serving.http.lanes.lanes import Lanes
-from llmrec_peft.serving.http.page.views import ListCache, Overview, Queue
+from llmrec_peft.serving.http.page.views import ListCache, Overview, Queue, Traffic
 from llmrec_peft.serving.http.problems import RateError
 from llmrec_peft.serving.http.rates import Kind, Rates
 from llmrec_peft.serving.http.registry.registry import FILE, Registry
@@ -27,6 +27,7 @@ from llmrec_peft.serving.http.schemas import (
     TenantOut,
 )
 from llmrec_peft.serving.http.seeing.metrics import Metrics
+from llmrec_peft.serving.http.seeing.recent import Figures
 from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.http.sources import run_folder
 from llmrec_peft.serving.http.views import lists_of, tenant_of
@@ -34,6 +35,8 @@ from llmrec_peft.serving.refusals import UnknownTenantError
 from llmrec_peft.serving.sealed_store import SealedStore
 
 STORE = "store"
+DISK_S = 30.0
+"""Seconds for which the page shows the bytes of the store that were counted before."""
 
 
 class Host:
@@ -76,9 +79,10 @@ class Host:
                 adapter_bytes=settings.adapter_bytes,
                 journal=self.registry,
             )
-            self.metrics = Metrics(self.engine, settings.named_tenants)
+            self.metrics = Metrics(settings.named_tenants)
             self.ring, self.rates = KeyRing(), Rates(settings.quotas)
             self.lanes = Lanes(self.engine, settings, self.metrics)
+            self.metrics.watch(self.engine.memory, self.engine.cached, self.lanes.waiting, self.registry.trouble)
             self._weights: dict[str, float] = {}
             self.refused: dict[str, str] = {}
             self._restore()
@@ -100,9 +104,13 @@ class Host:
         self._weights[name] = weight
         self.lanes.set_weight(name, weight)
 
+    async def drain(self) -> None:
+        """Let what runs end, within `drain_s` seconds; what waits gets an error."""
+        self.draining = True
+        await self.lanes.close(self.settings.drain_s)
+
     def close(self) -> None:
-        """End: what runs has `drain_s` seconds, what waits gets an error; everything acknowledged is on disk."""
-        self.lanes.close(self.settings.drain_s)
+        """End; everything that was acknowledged is on disk."""
         self.engine.close()
         self.registry.close()
 
@@ -138,16 +146,18 @@ class Host:
 
     def overview(self) -> Overview:
         """Return the figures of the moment, for the page."""
-        recent, lanes, cache = self.metrics.recent(), self.lanes.waiting(), self.engine.cached_lists()
+        trouble, recent, lists = self.trouble, self.metrics.recent(), self.engine.cached()
+        waiting = {name: sum(self.lanes.waiting_of(name).values()) for name in self.engine.tenants}
+        texts = self.lanes.waiting()["texts"].tokens
         return Overview(
-            ready=self.trouble is None,
-            trouble=self.trouble,
+            ready=trouble is None,
+            trouble=trouble,
             window_s=recent.window_s,
-            total=recent.total,
-            tenants=recent.tenants,
-            queue=Queue(lanes.requests, lanes.tokens, self.settings.quotas.waiting_tokens),
-            memory=self.metrics.memory(),
-            cache=ListCache(cache.hits, cache.misses, cache.nbytes, self.settings.cache_bytes),
+            total=_traffic(recent.all),
+            tenants={name: _traffic(figures) for name, figures in recent.tenants.items()},
+            queue=Queue(waiting, texts, self.settings.quotas.waiting_tokens),
+            memory=self.engine.memory(DISK_S),
+            cache=ListCache(lists.hits, lists.misses, lists.nbytes, self.settings.cache_bytes),
         )
 
     async def recommend(self, asked: RecommendIn) -> RecommendOut:
@@ -277,3 +287,14 @@ class Host:
 
     async def _changed(self, do: Callable[[], Standing]) -> TenantOut:
         return self._view(await self.lanes.change(do))
+
+
+def _traffic(figures: Figures) -> Traffic:
+    none = not figures.requests
+    return Traffic(
+        per_s=figures.per_second,
+        failed_per_s=figures.failed_per_second,
+        p50_s=None if none else figures.p50_s,
+        p95_s=None if none else figures.p95_s,
+        p99_s=None if none else figures.p99_s,
+    )

@@ -55,9 +55,7 @@ class LoadPlan:
         Raises:
             InputError: Naming the field.
         """
-        checked_url(self.url)
-        if not self.remote and not is_loopback(self.url):
-            raise InputError(f"{quoted(self.url)} is another machine: a load test there needs remote")
+        require_near(self.url, self.remote)
         if (self.seconds is None) == (self.requests is None):
             raise InputError("give seconds or requests, one of them")
         if not self.tenants or not self.users:
@@ -91,3 +89,14 @@ class LoadPlan:
 
     def _schedule(self, seconds: float | None, requests: int | None, seed: int) -> Schedule:
         return Schedule(self.rate, seconds, requests, len(self.tenants), len(self.users), self.zipf, self.even, seed)
+
+
+def require_near(url: str, remote: bool) -> None:
+    """Refuse an address of another machine, unless that is meant.
+
+    Raises:
+        InputError: Saying what allows it.
+    """
+    checked_url(url)
+    if not remote and not is_loopback(url):
+        raise InputError(f"{quoted(url)} is another machine: --remote allows a load test there")

@@ -19,6 +19,8 @@ _OK, _NOT_OK = 200, 300
 RANKS = 100
 """Tenants that a report tells apart; the others are counted together."""
 
+_SHARES = [*(each / 100 for each in range(100)), *(each / 1000 for each in range(991, 1000)), 0.9995, 0.9999, 1.0]
+
 
 @dataclass(frozen=True)
 class Waits:
@@ -87,6 +89,7 @@ class LoadReport:
             a server that stalls does not hide it; those that were refused do not count.
         sent_late: From when a request was due to when it was sent: what the generator and its connections add.
         tenants: The same by tenant.
+        curve: Shares of requests, 0 to 1, each with the milliseconds that this share waited at most.
         interrupted: Whether the test was ended before its time.
     """
 
@@ -102,6 +105,7 @@ class LoadReport:
     waited: Waits | None
     sent_late: Waits | None
     tenants: Sequence[OneTenant] = field(repr=False)
+    curve: Sequence[tuple[float, float]] = field(repr=False)
     interrupted: bool = False
 
     def plain(self) -> dict[str, Any]:
@@ -169,14 +173,20 @@ class Outcomes:
             waited=Waits.of(self.waited),
             sent_late=Waits.of(late[status != UNSENT]),
             tenants=self._by_tenant(tenants, answered, refused, errors),
+            curve=self._curve(),
             interrupted=interrupted,
         )
+
+    def _curve(self) -> list[tuple[float, float]]:
+        waited = self.waited * 1e3
+        return [(share, round(float(np.quantile(waited, share)), 3)) for share in _SHARES] if len(waited) else []
 
     def _by_tenant(
         self, names: Sequence[str], answered: NDArray[np.bool_], refused: NDArray[np.bool_], errors: NDArray[np.bool_]
     ) -> list[OneTenant]:
         tenant, waited = np.asarray(self._tenant, np.uint16), np.asarray(self._waited, np.float32)
-        groups = [(at + 1, name, tenant == at) for at, name in enumerate(names[:RANKS])]
+        groups = list[tuple[int | None, str, NDArray[np.bool_]]]()
+        groups += [(at + 1, name, tenant == at) for at, name in enumerate(names[:RANKS])]
         groups += [(None, "others", tenant >= RANKS)] if len(names) > RANKS else []
         return [
             OneTenant(

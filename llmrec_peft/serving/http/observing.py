@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmrec_peft.serving.http.host import Host
-from llmrec_peft.serving.http.seeing.logs import log_request
+from llmrec_peft.serving.http.seeing import trail
 
 UNKNOWN = "unknown"
 """Route of a request that no endpoint took, so that strangers' paths make no series of metrics."""
-_QUIET = ("/healthz", "/readyz", "/metrics")
-"""Paths that are asked all the time by machines; they are measured and not logged."""
 
 
 class Observed:
@@ -28,7 +25,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        state: dict[str, Any] = scope.setdefault("state", {})
+        found = trail.begin()
         begun, status = time.perf_counter(), 500
 
         async def noted(message: Message) -> None:
@@ -42,16 +39,4 @@ class Observed:
         finally:
             seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", UNKNOWN)
-            caller = state.get("caller")
-            tenant = state.get("tenant") or (None if caller is None else caller.tenant)
-            self._host.metrics.request(route, tenant, status, seconds)
-            if route not in _QUIET:
-                log_request(
-                    route=route,
-                    method=scope["method"],
-                    status=status,
-                    seconds=seconds,
-                    tenant=tenant,
-                    identity=state.get("identity"),
-                    key_id=None if caller is None else caller.key_id,
-                )
+            self._host.metrics.request(route, found.tenant, status, seconds)

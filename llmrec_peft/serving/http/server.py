@@ -15,10 +15,9 @@ import uvicorn
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.serving.http.app import make_app
-from llmrec_peft.serving.http.connections import BoundedProtocol
+from llmrec_peft.serving.http.request_heads import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.schemas import TenantIn
-from llmrec_peft.serving.http.seeing.logs import begin_logging
 from llmrec_peft.serving.http.settings import Settings
 
 _MOST_CONNECTIONS, _BACKLOG = 2_048, 2_048
@@ -91,7 +90,6 @@ async def _served(host: Host, runs: Mapping[str, Path], listening: socket.socket
     )
     server = _Server(config, host)
     host.starting = bool(runs)
-    begin_logging()
     address, port = listening.getsockname()[:2]
     told(f"listening on http://{f'[{address}]' if ':' in address else address}:{port}")
     told(f"the admin key is in {shown(host.admin_key)}")
@@ -103,6 +101,7 @@ async def _served(host: Host, runs: Mapping[str, Path], listening: socket.socket
         await server.serve([listening])
     finally:
         registering.cancel()
+        await host.drain()
         with contextlib.suppress(asyncio.CancelledError):
             await registering
     told("the server has ended")

@@ -35,7 +35,7 @@ class Plain:
             pass
         at, self.asked = self.asked, self.asked + 1
         if self.blocking:
-            time.sleep(self.wait(at))
+            time.sleep(self.wait(at))  # the whole server stands still
         else:
             await asyncio.sleep(self.wait(at))
         headers = [(b"content-length", b"2"), *self.headers]

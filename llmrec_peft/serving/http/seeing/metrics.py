@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -89,7 +90,7 @@ class Metrics:
             self._requests.labels(route, str(status), label).inc()
             self._seconds.labels(route).observe(seconds)
             self._tenant_seconds.labels(label).observe(seconds)
-            self._recent.add(tenant, seconds)
+            self._recent.add(tenant, seconds, status >= HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def waited(self, lane: str, queue_s: float, engine_s: float) -> None:
         """Count a call of a lane, with the seconds in its queue and those of computing."""
