@@ -14,7 +14,7 @@ import uvicorn
 
 from llmrec_peft.serving.http.app import make_app
 from llmrec_peft.serving.http.client import Client
-from llmrec_peft.serving.http.request_heads import BoundedProtocol
+from llmrec_peft.serving.http.connections import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.settings import settings_of
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from llmrec_peft import __version__
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.http.endpoints import asking, growing, health, keys, tenants
 from llmrec_peft.serving.http.gate import Gate
@@ -30,7 +30,7 @@ def make_app(host: Host) -> ASGIApp:
     """
     app = FastAPI(
         title="llmrec-peft",
-        version=__version__,
+        version=version("llmrec-peft"),
         description="Recommendations of many tenants' runs on one frozen language model.",
         docs_url=None,
         redoc_url=None,
