@@ -124,7 +124,8 @@ def test_while_it_drains_what_runs_is_answered(tmp_path: Path, tiny_run: Path, s
     found: list[int] = []
     with Client(url, key_file=tmp_path / "serve-state" / "admin.key") as client:
         client.recommend("a", "1")
-        items = [{"item_id": f"n{number}", "title": f"Film {number} of many words"} for number in range(200)]
+        film = {"year": 1995, "genres": ["Crime"], "description": "A film of many words, and of more. " * 20}
+        items = [{"item_id": f"n{number}", "title": f"Film {number}", **film} for number in range(500)]
 
         def add() -> None:
             found.append(client.add_items("a", items).main.state)
