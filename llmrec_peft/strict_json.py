@@ -43,17 +43,18 @@ def read_object(path: Path, limit: int, follow_links: bool = False, infinite: bo
     return values
 
 
-def parse_json(data: bytes | bytearray, where: str, infinite: bool = False) -> Any:
+def parse_json(data: bytes | bytearray, where: str, infinite: bool = False, depth: int = DEPTH) -> Any:
     """Parse JSON text in UTF-8.
 
     Args:
         data: The text; whoever calls has bounded its length.
         where: What it is, for the message.
         infinite: Whether the words ``NaN`` and ``Infinity`` are numbers: Python writes them, JSON has none.
+        depth: How deep arrays and objects may lie in each other.
 
     Raises:
         InputError: If it is no JSON, repeats a name in an object, holds NaN or half a character, or is nested deeper
-            than `DEPTH`.
+            than `depth`.
     """
     constant = float if infinite else _no_number
     try:
@@ -61,10 +62,10 @@ def parse_json(data: bytes | bytearray, where: str, infinite: bool = False) -> A
         if _SURROGATE.search(data):  # half a character, which no other reader takes and no file can be named by
             json.dumps(values, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        raise InputError(f"{where}: is nested deeper than {DEPTH}") from None
+        raise InputError(f"{where}: is nested deeper than {depth}") from None
     except ValueError as error:  # of json, of UTF-8, of a number with thousands of digits, and ours
         raise InputError(f"{where}: no JSON that is read here ({reason_of(error)})") from None
-    _require_depth(values, where)
+    _require_depth(values, where, depth)
     return values
 
 
@@ -82,11 +83,11 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _require_depth(values: Any, where: str) -> None:
+def _require_depth(values: Any, where: str, depth: int) -> None:
     level = [values]
-    for _ in range(DEPTH + 1):
+    for _ in range(depth + 1):
         below = [value for value in level if isinstance(value, (dict, list))]
         level = [inner for value in below for inner in (value.values() if isinstance(value, dict) else value)]
         if not level:
             return
-    raise InputError(f"{where}: is nested deeper than {DEPTH}")
+    raise InputError(f"{where}: is nested deeper than {depth}")

@@ -17,6 +17,7 @@ from llmrec_peft.serving.answers import Answer, Audit, Basis, Scores
 from llmrec_peft.serving.auditing import Auditor
 from llmrec_peft.serving.encoding import ItemEncoder
 from llmrec_peft.serving.hosted import HostedVersions
+from llmrec_peft.serving.journal import Journal
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.result_cache import Kept, ResultCache, key_of
 from llmrec_peft.serving.sealed_store import SealedStore
@@ -49,6 +50,7 @@ class Engine(HostedVersions):
         loaders: int = 1,
         adapter_bytes: int = ADAPTER_BYTES,
         adapter_host_bytes: int | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Begin without tenants.
 
@@ -66,9 +68,11 @@ class Engine(HostedVersions):
             loaders: Versions that are loaded at the same time, at most.
             adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
             adapter_host_bytes: Bytes of host memory for copies of adapters, see `SharedPasses`.
+            journal: Is told of changes before they answer, so that `restore` can bring tenants back; what it raises
+                ends the change. None keeps nothing.
 
         Raises:
-            InputError: If the store cannot be opened, or one of the last five is too small.
+            InputError: If the store cannot be opened, or one of the last numbers is too small.
         """
         super().__init__(
             store,
@@ -82,6 +86,7 @@ class Engine(HostedVersions):
             loaders,
             adapter_bytes,
             adapter_host_bytes,
+            journal,
         )
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)

@@ -19,7 +19,7 @@ from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.workspace import NEW, OLD, Workspace, removed
 from llmrec_peft.backbone.tensor_header import read_header
 from llmrec_peft.errors import InputError, disk_is_full, reason_of
-from llmrec_peft.printable import shown
+from llmrec_peft.printable import quoted, shown
 from llmrec_peft.regular_files import is_folder, open_regular
 
 ENDING = "new"
@@ -54,6 +54,18 @@ class SealedRun:
         withheld = tuple(name for name in HISTORIES if name in manifest.private and name not in names)
         name = manifest.digest + "".join(f"-no-{Path(each).stem}" for each in withheld)
         return cls(store / name, manifest.digest, withheld)
+
+    @classmethod
+    def named(cls, store: Path, name: str) -> Self:
+        """Return the run in a store whose folder has a name, whether or not it is there.
+
+        Raises:
+            InputError: If the store gives no folder such a name.
+        """
+        if not _SEALED.fullmatch(name):
+            raise InputError(f"{quoted(name)} is no name of a run in a store")
+        digest, *_ = name.split("-")
+        return cls(store / name, digest, tuple(one for one in HISTORIES if f"-no-{Path(one).stem}" in name))
 
 
 class SealedStore:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from llmrec_peft.serving.answers import Standing
+from llmrec_peft.serving.journal import Journal
 from llmrec_peft.serving.refusals import ServingError, UnknownTenantError
 from llmrec_peft.serving.routes import Route
 from llmrec_peft.serving.sealed_store import SealedRun
@@ -65,16 +66,18 @@ class Tenants:
     """Routes by name.
 
     An ask takes a route under a short lock, and carries it to its end. A change makes another route and puts it in the
-    place of the one that it began with; what both name is counted in the same step.
+    place of the one that it began with; what both name is counted in the same step. A journal is told of a change
+    before it answers, and without the lock, so that no ask waits for a disk.
     """
 
-    def __init__(self, tier: HostTier) -> None:
+    def __init__(self, tier: HostTier, journal: Journal | None = None) -> None:
         """Begin without tenants.
 
         Args:
             tier: Counts what routes name.
+            journal: Is told of changes; what it raises ends the change, and what answered before answers on.
         """
-        self._tier = tier
+        self._tier, self._journal = tier, journal
         self._entries: dict[str, _Entry] = {}
         self._turns: dict[str, _Turn] = {}
         self._turning = threading.Lock()
@@ -137,11 +140,24 @@ class Tenants:
             ServingError: If the name is taken.
         """
         with self._tier.lock:
-            if tenant in self._entries:
-                raise ServingError(tenant, "is registered already; swap gives it another run")
-            entry = self._entries[tenant] = _Entry(route)
-            self._tier.name(route.places)
-            entry.note()
+            self._require_free(tenant)
+        if self._journal is not None:
+            self._journal.begin(tenant, route)
+        self._enter(tenant, _Entry(route))
+
+    def restore(self, tenant: str, route: Route, pinned: bool, past: Sequence[Past]) -> None:
+        """Give a tenant the route that a journal has; the journal is not told again.
+
+        Args:
+            tenant: The tenant's name.
+            route: Its route.
+            pinned: Whether the versions that answer stay in memory, once they are there.
+            past: States in which its versions were, oldest first.
+
+        Raises:
+            ServingError: If the name is taken.
+        """
+        self._enter(tenant, _Entry(route, pinned, OrderedDict((one.state.digest, one) for one in past)))
 
     def replace(self, tenant: str, route: Route, snapshots: Sequence[Snapshot] = ()) -> None:
         """Put another route in the place of a tenant's own: the next ask takes it, those under way end on the old one.
@@ -157,12 +173,25 @@ class Tenants:
         """
         with self._tier.lock:
             entry = self._entry(tenant)
-            if entry.pinned:
+            former, pinned = entry.route, entry.pinned
+            if pinned:
                 self._tier.require_pinnable(route.answering, tenant)
-            former, entry.route = entry.route, route
-            self._count(tenant, route, entry.pinned)
+                self._tier.unpin(former.answering, tenant)
+            self._count(tenant, route, pinned)  # its room is taken, so that nothing can fail after the journal
+        try:
+            if self._journal is not None:
+                self._journal.replace(tenant, route)
+        except BaseException:
+            with self._tier.lock:
+                self._count(tenant, former, pinned)
+                self._discount(tenant, former, False)
+                self._discount(tenant, route, pinned)
+            self._tier.settle()
+            raise
+        with self._tier.lock:
+            entry.route = route
             self._tier.keep(snapshots)
-            self._discount(tenant, former, entry.pinned)
+            self._discount(tenant, former, False)
             entry.note()
         self._tier.settle()
         self._tier.count(snapshots)
@@ -175,6 +204,9 @@ class Tenants:
         """
         with self._tier.lock:
             entry = self._entry(tenant)
+        if self._journal is not None:
+            self._journal.end(tenant)
+        with self._tier.lock:
             del self._entries[tenant]
             self._discount(tenant, entry.route, entry.pinned)
         self._tier.settle()
@@ -188,9 +220,19 @@ class Tenants:
         """
         with self._tier.lock:
             entry = self._entry(tenant)
-            if not entry.pinned:
-                self._tier.pin(entry.route.answering, tenant)
-                entry.pinned = True
+            if entry.pinned:
+                return
+            self._tier.pin(entry.route.answering, tenant)
+        try:
+            if self._journal is not None:
+                self._journal.pin(tenant, True)
+        except BaseException:
+            with self._tier.lock:
+                self._tier.unpin(entry.route.answering, tenant)
+            self._tier.settle()
+            raise
+        with self._tier.lock:
+            entry.pinned = True
 
     def unpin(self, tenant: str) -> None:
         """End what `pin` did.
@@ -200,9 +242,13 @@ class Tenants:
         """
         with self._tier.lock:
             entry = self._entry(tenant)
-            if entry.pinned:
-                self._tier.unpin(entry.route.answering, tenant)
-                entry.pinned = False
+        if not entry.pinned:
+            return
+        if self._journal is not None:
+            self._journal.pin(tenant, False)
+        with self._tier.lock:
+            self._tier.unpin(entry.route.answering, tenant)
+            entry.pinned = False
         self._tier.settle()
 
     def past(self, tenant: str, state_digest: str) -> Past | None:
@@ -222,6 +268,19 @@ class Tenants:
         if entry is None:
             raise UnknownTenantError(tenant)
         return entry
+
+    def _require_free(self, tenant: str) -> None:
+        """Refuse a name that is taken; whoever calls holds the lock."""
+        if tenant in self._entries:
+            raise ServingError(tenant, "is registered already; swap gives it another run")
+
+    def _enter(self, tenant: str, entry: _Entry) -> None:
+        """Give a name what it has, and count what its route names."""
+        with self._tier.lock:
+            self._require_free(tenant)
+            self._entries[tenant] = entry
+            self._count(tenant, entry.route, entry.pinned)
+            entry.note()
 
     def _count(self, tenant: str, route: Route, pinned: bool) -> None:
         """Count what a route names."""

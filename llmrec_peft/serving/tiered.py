@@ -18,6 +18,7 @@ from llmrec_peft.printable import quoted
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving.answers import Standing
 from llmrec_peft.serving.encoding import ItemEncoder
+from llmrec_peft.serving.journal import Journal
 from llmrec_peft.serving.loading import Loading
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
@@ -54,6 +55,7 @@ class TieredVersions:
         loaders: int = 1,
         adapter_bytes: int = ADAPTER_BYTES,
         adapter_host_bytes: int | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Begin without tenants.
 
@@ -69,9 +71,10 @@ class TieredVersions:
             loaders: Versions that are loaded at the same time, at most.
             adapter_bytes: Bytes for adapters whose texts share passes; others leave memory and come back.
             adapter_host_bytes: Bytes of host memory for copies of adapters, see `SharedPasses`.
+            journal: Is told of changes before they answer.
 
         Raises:
-            InputError: If the store cannot be opened, or one of the last five is too small.
+            InputError: If the store cannot be opened, or one of the last numbers is too small.
         """
         for name, value in (("host_bytes", host_bytes), ("wait_s", wait_s), ("loaders", loaders)):
             if value is not None and not value > 0:
@@ -90,7 +93,7 @@ class TieredVersions:
         self._trust_remote_code = trust_remote_code
         self._cycles = 0
         self._tier = HostTier(self._load, self._drop, host_bytes, wait_s, loaders, self._load_again)
-        self._tenants = Tenants(self._tier)
+        self._tenants = Tenants(self._tier, journal)
 
     def close(self) -> None:
         """End the thread that encodes texts of new items; calls that wait for it, and later ones, get an error."""

@@ -28,6 +28,14 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_names(cls, values: Any) -> Any:
+        """Refuse at once what has more names than fields: an error for each name would take more than the message."""
+        if isinstance(values, dict) and len(values) > len(cls.model_fields):
+            raise ValueError(f"{len(values)} fields, where there are {len(cls.model_fields)}")
+        return values
+
 
 class IdentityOut(Message):
     """What an answer came from."""
@@ -43,7 +51,8 @@ class RecommendIn(Message):
     tenant: TenantName
     user_id: Annotated[Id | None, Field(description="One user.", examples=["1"])] = None
     user_ids: Annotated[
-        list[Id] | None, Field(min_length=1, max_length=MOST_USERS, description="Several users; instead of `user_id`.")
+        Annotated[list[Id], Field(fail_fast=True)] | None,
+        Field(min_length=1, max_length=MOST_USERS, description="Several users; instead of `user_id`."),
     ] = None
     k: Annotated[int, Field(ge=1, le=MOST_K, description="Items of each list.")] = 10
     seen: Annotated[bool, Field(description="Whether items of the user's history may come again.")] = False
@@ -89,8 +98,8 @@ class ScoreIn(Message):
     """Pairs to score: the users and the items, one after the other."""
 
     tenant: TenantName
-    user_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS, examples=[["1", "1"]])]
-    item_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS, examples=[["50", "100"]])]
+    user_ids: Annotated[list[Id], Field(fail_fast=True, min_length=1, max_length=MOST_PAIRS, examples=[["1", "1"]])]
+    item_ids: Annotated[list[Id], Field(fail_fast=True, min_length=1, max_length=MOST_PAIRS, examples=[["50", "100"]])]
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -144,6 +153,7 @@ class ItemsIn(Message):
     items: Annotated[
         list[dict[str, Any]],
         Field(
+            fail_fast=True,
             min_length=1,
             max_length=MOST_ITEMS,
             description="`item_id` and the columns that the run's template reads.",
@@ -170,7 +180,7 @@ class EventsIn(Message):
     """What happened."""
 
     tenant: TenantName
-    events: Annotated[list[EventIn], Field(min_length=1, max_length=MOST_EVENTS)]
+    events: Annotated[list[EventIn], Field(fail_fast=True, min_length=1, max_length=MOST_EVENTS)]
 
 
 class EventsOut(Message):

@@ -91,6 +91,22 @@ class HostTier(Room):
         finally:
             self._give_back(resident)
 
+    def begin_loads(self, places: Iterable[Placed], tenant: str) -> None:
+        """Let versions be loaded in the background that are not in memory; waits for none of them.
+
+        Args:
+            places: The versions.
+            tenant: Whose they are.
+        """
+        with self.lock:
+            for placed in places:
+                resident = self.known(placed.sealed)
+                if resident.tier == "sealed":
+                    resident.tier = "loading"
+                    resident.waiters.append(Waiter(tenant, leases=False))
+                    self._queue.append(resident)
+        self.settle()
+
     def count(self, snapshots: Iterable[Snapshot]) -> None:
         """Count the bytes of versions anew that routes name in other states now."""
         for one in snapshots:
@@ -280,7 +296,7 @@ class HostTier(Room):
                 if reason is not None:
                     waiter.refuse(NotInMemoryError(reason, None))
                     continue
-                resident.leases += 1
+                resident.leases += waiter.leases
                 waiter.granted = True
                 waiter.done.set()
             resident.waiters.clear()

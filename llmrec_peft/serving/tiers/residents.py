@@ -23,12 +23,14 @@ class Waiter:
     Attributes:
         beside: Tenant whose change needs it, if it is one's: errors come as they are then, and what the tenant has
             pinned is about to be replaced. None for asks.
+        leases: Whether he uses the version once it is there; not so if it is only to be loaded.
         done: Set when one of the next two is.
         granted: Whether a use was counted for him.
         error: Why there will be none.
     """
 
     beside: str | None = None
+    leases: bool = True
     done: threading.Event = field(default_factory=threading.Event)
     granted: bool = False
     error: BaseException | None = None
