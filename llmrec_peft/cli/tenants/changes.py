@@ -134,7 +134,7 @@ def rm(
     url: server.Url = server.URL,
     key_file: server.KeyFile = None,
 ) -> None:
-    """Forget a tenant; its runs stay where they are.
+    """Forget a tenant and end its keys; its runs stay where they are.
 
     Examples:
       llmrec tenants rm films
