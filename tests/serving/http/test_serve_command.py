@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from llmrec_peft.serving.http.client import Client
 
 pytestmark = [pytest.mark.trains, pytest.mark.timeout(240)]
