@@ -42,15 +42,16 @@ class JsonLines(logging.Formatter):
         return json.dumps(values, ensure_ascii=True, allow_nan=False)
 
 
-def event(name: str, level: int = logging.INFO, **fields: Value) -> None:
+def event(name: str, level: int = logging.INFO, error: BaseException | None = None, **fields: Value) -> None:
     """Write what happened to a tenant or to the server.
 
     Args:
         name: What happened, such as ``swap``.
         level: How grave it is, see `logging`.
+        error: What was raised; its message is not written.
         fields: What else there is to say; no ids of users and no texts.
     """
-    logging.getLogger(EVENTS).log(level, name, extra={"fields": fields})
+    logging.getLogger(EVENTS).log(level, name, exc_info=error, extra={"fields": fields})
 
 
 def log_config(level: str = "INFO") -> dict[str, Any]:
