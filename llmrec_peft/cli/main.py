@@ -15,6 +15,7 @@ import typer
 from llmrec_peft import __version__
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
+    audit_answer,
     bench,
     compare,
     convert,
@@ -84,6 +85,7 @@ for command in (
     lineage,
     convert,
     parity,
+    audit_answer,
     bench,
     init,
     validate,
