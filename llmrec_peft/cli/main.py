@@ -15,6 +15,7 @@ import typer
 from llmrec_peft import __version__
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
+    audit_answer,
     bench,
     compare,
     convert,
@@ -90,6 +91,7 @@ for command in (
     convert,
     parity,
     serve,
+    audit_answer,
     bench,
     init,
     validate,
