@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from gate_calls import Answered, Guarded, call, parts
 from hostile_texts import BODIES
 from starlette.responses import Response
 
-from llmrec_peft.serving.http.bodies import BodyError, StrictRoute, require_within
+from llmrec_peft.serving.http.bodies import BodyError, StrictRoute, require_within, wrong_field
 from llmrec_peft.serving.http.refusal_answers import problem
 from llmrec_peft.serving.http.schemas import EventsIn, ExplainIn, ItemsIn, RecommendIn, ScoreIn
 from llmrec_peft.serving.http.settings import BodyLimits
@@ -39,6 +40,10 @@ def small_app() -> FastAPI:
     @app.exception_handler(BodyError)
     async def refused(_: Request, error: BodyError) -> Response:
         return problem(error.status, "bad_request", error)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(request: Request, error: RequestValidationError) -> Response:
+        return await refused(request, wrong_field(error))
 
     return app
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import statistics
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -175,6 +177,22 @@ def test_an_odd_address_is_no_failure(served: Running, target: str) -> None:
             connection.sendall(head(target, served.admin_key, method, Connection="close", Content_Length="0"))
             found = read_to_end(connection)
         assert found.split(b" ")[1][:1] in (b"2", b"4"), found[:200]
+
+
+def test_a_foreign_tenant_and_one_that_nobody_has_get_the_same_bytes_in_the_same_time(served: Running) -> None:
+    seconds: dict[str, list[float]] = {"b": [], "nobody": []}
+    answers = set()
+    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {served.new_key('a', 'ask')}"}) as client:
+        for _ in range(300):
+            for tenant, found in seconds.items():
+                began = time.perf_counter()
+                answer = client.post("/v1/recommend", json={"tenant": tenant, "user_id": "1"})
+                found.append(time.perf_counter() - began)
+                answers.add((answer.status_code, answer.content, tuple(answer.headers)))
+    assert len(answers) == 1
+    assert answers.pop()[0] == 403
+    foreign, unknown = map(statistics.median, seconds.values())
+    assert 0.7 < foreign / unknown < 1.4
 
 
 def test_ids_that_look_alike_are_other_ids(clients: dict[str, httpx.Client]) -> None:
