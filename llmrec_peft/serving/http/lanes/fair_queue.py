@@ -15,6 +15,10 @@ from llmrec_peft.serving.refusals import ServingError
 
 SOONEST_S, LATEST_S = 0.1, 60.0
 """Bounds of what is said about when to come again."""
+AHEAD = 8
+"""Rounds that a tenant may be ahead of others whose entries, of known cost, are being computed meanwhile."""
+HELD_S = 1.0
+"""Seconds for which it waits for one of them, at most: what never ends holds up nobody."""
 _UNKNOWN_S = 1.0
 """Seconds in which a tenant's place becomes free, as long as nothing was measured."""
 
@@ -32,6 +36,11 @@ class FairQueue(Generic[E]):
     comes. So each call takes O(log tenants). What a tenant has used of its quantum, or owes, outlives its last entry
     until the rounds have passed that make up for it, or one entry at a time would evade it; it ends when the queue is
     empty. A balance above a quantum is not saved up.
+
+    Where several are computed at once and their costs are known before, as those of texts in shared passes, a cost is
+    charged when its entry is taken, and a tenant that is `AHEAD` of those whose entries are being computed waits for
+    them, for `HELD_S` at most. Otherwise each would get the same part, whatever its weight, as long as there is room
+    for all at once.
 
     References:
         Shreedhar and Varghese, Efficient Fair Queuing Using Deficit Round-Robin, SIGCOMM 1995; Adiseshu, Parulkar and
@@ -56,6 +65,7 @@ class FairQueue(Generic[E]):
         self._order: list[tuple[int, int, Line[E]]] = []
         self._owing: list[tuple[int, int, Line[E]]] = []
         self._round = self._count = self._entries = self._tokens = 0
+        self._busy: dict[E, tuple[Line[E], float]] = {}
         self._pace, self._ended = Pace(), False
 
     def weigh(self, tenant: str, weight: float) -> None:
@@ -100,19 +110,20 @@ class FairQueue(Generic[E]):
                 entry = self._next()
                 if entry is not None:
                     return entry
-                self._changed.wait()
+                self._changed.wait(self._held_s())
             return None
 
     def done(self, entry: E, cost: float) -> None:
-        """Charge what an entry cost that was taken, and let its tenant's next one come."""
+        """Charge what an entry cost that was taken, unless that was known before; its tenant's next one may come."""
         with self._changed:
             line = self._lines[entry.tenant]
             line.running.discard(entry)
             now = self._clock()
             line.pace.note(1, now)
             self._pace.note(entry.tokens, now)
-            self._charge(line, cost)
+            self._charge(line, cost if entry.cost is None else 0.0)
             self._forget(line, entry)
+            self._follow(entry)
 
     def park(self, entry: E, cost: float) -> None:
         """Let an entry that was taken wait for something else, until `back`; it still counts against the bounds."""
@@ -120,8 +131,9 @@ class FairQueue(Generic[E]):
             line = self._lines[entry.tenant]
             line.running.discard(entry)
             line.parked.add(entry)
-            self._charge(line, cost)
+            self._charge(line, cost if entry.cost is None else -entry.cost)
             self._place(line)
+            self._follow(entry)
 
     def back(self, entry: E) -> None:
         """Let an entry that was parked be the next of its tenant; one that was dropped stays away."""
@@ -219,14 +231,31 @@ class FairQueue(Generic[E]):
             heapq.heappush(self._order, (max(line.turn, self._round), self._count, line))
             self._changed.notify()
 
+    def _follow(self, entry: E) -> None:
+        """Let those take a look who waited since their tenants were ahead."""
+        if self._busy.pop(entry, None) is not None and self._order:
+            self._changed.notify()
+
+    def _slower(self) -> list[tuple[int, float]]:
+        """Return the next turns of tenants whose entries, of known cost, are being computed, and since when."""
+        begun = self._clock() - HELD_S
+        return [(line.turn, at - begun) for line, at in self._busy.values() if at > begun]
+
+    def _held_s(self) -> float | None:
+        """Return for how long the next tenant waits for slower ones, at most; None if it does not."""
+        if not self._order:
+            return None
+        first = self._order[0][0] - AHEAD
+        return max((left for turn, left in self._slower() if turn < first), default=None)
+
     def _next(self) -> E | None:
-        while self._order:
+        while self._order and self._held_s() is None:
             turn, _, line = heapq.heappop(self._order)
             line.ordered = False
             if not line.waiting or len(line.running) >= self._at_once:
                 continue
-            self._round = max(self._round, turn)
-            line.pay(self._round)
+            line.pay(turn)
+            self._round = max(self._round, min([turn, *(other for other, _ in self._slower())]))
             if line.balance <= 0:  # charged, or given another weight, since its turn was set
                 self._place(line)
                 continue
@@ -236,6 +265,9 @@ class FairQueue(Generic[E]):
                 self._forget(line, entry)
                 continue
             line.running.add(entry)
+            if entry.cost is not None:
+                line.balance -= entry.cost
+                self._busy[entry] = line, self._clock()
             self._place(line)
             return entry
         return None

@@ -99,6 +99,12 @@ class Fetching:
             self._ended = True
             self._changed.notify_all()
 
+    def join(self, seconds: float) -> None:
+        """Wait for the threads after `end`, for some seconds at most."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
     def _work(self) -> None:
         while (wanted := self._next()) is not None:
             while self._fetched(wanted):
