@@ -17,11 +17,13 @@ import cost_tables
 import mixing_tables
 import recipe_tables
 import replay_tables
+import server_tables
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 TABLES: Mapping[str, Callable[[], list[str]]] = {
     "recipes": recipe_tables.recipes,
+    "server-settings": server_tables.settings,
     "replay": replay_tables.replay,
     "replay-months": replay_tables.replay_months,
     "six-rows": accuracy_tables.six_rows,

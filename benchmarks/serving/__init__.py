@@ -1,1 +1,1 @@
-"""Measurements of serving many tenants on one base, one part a file; `benchmarks/tenants.py` runs them."""
+"""Measurements of serving many tenants on one base, one part a file; `tenants.py` and `server.py` run them."""

@@ -22,10 +22,15 @@ def private_mb() -> float:
     It is ``Private_Dirty`` of the kernel's summary: mapped files cost none of it as long as nobody writes into them.
     """
     gc.collect()
-    text = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
-    found = _DIRTY.search(text)
+    return private_mb_of("self")
+
+
+def private_mb_of(process: int | str) -> float:
+    """Return the private memory of a process, by its number or as ``self``, in MB."""
+    place = Path(f"/proc/{process}/smaps_rollup")
+    found = _DIRTY.search(place.read_text(encoding="utf-8"))
     if found is None:
-        raise RuntimeError("/proc/self/smaps_rollup names no Private_Dirty")
+        raise RuntimeError(f"{place} names no Private_Dirty")
     return int(found[1]) * 1024 / 1e6
 
 

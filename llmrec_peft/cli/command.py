@@ -12,7 +12,7 @@ from llmrec_peft.printable import say
 
 TRAIN = "Train"
 USE = "Use a run"
-SERVE = "Serve"
+SERVE = "Serve runs"
 COMPARE = "Measure and compare"
 LOOK = "Look around"
 RECIPES = "Recipes and data"

@@ -132,6 +132,13 @@ class Recommender(AttachedRuns):
         recommender._begin(tenant, tenant.manifest.digest[:12])
         return recommender
 
+    @classmethod
+    def of(cls, tenant: Tenant) -> Self:
+        """Return a recommender that answers with a run that is in memory already, and shares its parts."""
+        recommender = cls.__new__(cls)
+        recommender._begin(replace(tenant, notes=()), "in memory")  # whoever loaded it has its notes
+        return recommender
+
     def with_vectors(self, vectors: Tensor) -> Recommender:
         """Return the same run with other vectors of its items' texts, [items of the catalogue, width]."""
         attached, other = self._attached, type(self).__new__(type(self))

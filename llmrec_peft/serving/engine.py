@@ -10,16 +10,18 @@ import torch
 
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.errors import InputError
-from llmrec_peft.run.ids import checked_count, checked_histories, text_ids
+from llmrec_peft.explanation.explainer import WordMethod
+from llmrec_peft.run.ids import checked_count, checked_histories, text_id, text_ids
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving import computing
 from llmrec_peft.serving.answers import Answer, Audit, Basis, Scores
 from llmrec_peft.serving.auditing import Auditor
 from llmrec_peft.serving.encoding import ItemEncoder
+from llmrec_peft.serving.explaining import Explained, explained
 from llmrec_peft.serving.hosted import HostedVersions
 from llmrec_peft.serving.journal import Journal
 from llmrec_peft.serving.refusals import about
-from llmrec_peft.serving.result_cache import Kept, ResultCache, key_of
+from llmrec_peft.serving.result_cache import Cached, Kept, ResultCache, key_of
 from llmrec_peft.serving.sealed_store import SealedStore
 from llmrec_peft.serving.shared_passes import ADAPTER_BYTES
 from llmrec_peft.serving.versions import Identity, Placed
@@ -91,7 +93,9 @@ class Engine(HostedVersions):
         self._cache = ResultCache(cache_bytes)
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)
 
-    def ask(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer]:
+    def ask(
+        self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False, wait_s: float | None = None
+    ) -> list[Answer]:
         """Return the best items of each user.
 
         Args:
@@ -99,6 +103,7 @@ class Engine(HostedVersions):
             users: User ids; unknown ones get the popular items.
             k: Items per user.
             seen: Whether items of the user's history may be recommended again.
+            wait_s: Seconds to wait for a version that is not in memory; by default those of the engine.
 
         Raises:
             ServingError: If no tenant has the name, or the version cannot answer this.
@@ -108,33 +113,53 @@ class Engine(HostedVersions):
         route = self._tenants.route(tenant)
         with about(tenant):
             for placed, places in route.by_version(users):
-                kept = self._lists(placed, [users[at] for at in places], k, bool(seen))
+                kept = self._lists(placed, [users[at] for at in places], k, bool(seen), wait_s)
                 for at in places:
-                    one = kept[users[at]]
-                    found[at] = Answer(
-                        tenant,
-                        users[at],
-                        placed.identity,
-                        one.found.basis,
-                        one.found.items,
-                        k,
-                        bool(seen),
-                        one.together,
-                    )
+                    found[at] = _answer(tenant, users[at], placed, kept[users[at]], k, bool(seen))
         return [answer for answer in found if answer is not None]
 
-    def _lists(self, placed: Placed, users: Sequence[str], k: int, seen: bool) -> dict[str, Kept]:
+    def kept(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer] | None:
+        """Return the best items of each user if all lists are kept; else None, and nothing is computed or loaded.
+
+        Args:
+            tenant: Whom to ask.
+            users: User ids.
+            k: Items per user.
+            seen: Whether items of the user's history may be recommended again.
+
+        Raises:
+            ServingError: If no tenant has the name.
+        """
+        users, k, seen = text_ids(users, "user"), checked_count(k), bool(seen)
+        route = self._tenants.route(tenant)
+        found = list[Answer]()
+        for user in users:
+            placed = route.of(user)
+            one = self._cache.get(key_of(placed.identity, user, k, seen))
+            if one is None:
+                return None
+            found.append(_answer(tenant, user, placed, one, k, seen))
+        self._cache.count(len(found), len(found))
+        return found
+
+    def cached(self) -> Cached:
+        """Return what lists are kept, and how often one was of use."""
+        return self._cache.figures()
+
+    def _lists(self, placed: Placed, users: Sequence[str], k: int, seen: bool, wait_s: float | None) -> dict[str, Kept]:
         """Return the lists of users by their ids; those that were not kept are computed in one pass."""
         identity = placed.identity
         keys = {user: key_of(identity, user, k, seen) for user in users}
         kept = {user: one for user, key in keys.items() if (one := self._cache.get(key)) is not None}
         together = tuple(user for user in keys if user not in kept)
+        hits = len(kept)
         if together:
-            with self._tier.leased(placed) as snapshot:
+            with self._tier.leased(placed, wait_s=wait_s) as snapshot:
                 found = computing.lists(snapshot, together, k, seen)
             for user, new in zip(together, found, strict=True):
                 kept[user] = Kept(new, together)
                 self._cache.put(keys[user], kept[user])
+        self._cache.count(len(keys), hits)
         return kept
 
     def score(
@@ -143,6 +168,7 @@ class Engine(HostedVersions):
         users: Sequence[str],
         items: Sequence[str],
         histories: Sequence[Sequence[tuple[str, float]]] | None = None,
+        wait_s: float | None = None,
     ) -> Scores:
         """Predict labels of pairs.
 
@@ -151,6 +177,7 @@ class Engine(HostedVersions):
             users: User ids, [n]; an unknown one is scored as the average user.
             items: Item ids, [n], of the run or added by `add_items`.
             histories: Item ids and labels of each user's history, see `Recommender.score`.
+            wait_s: Seconds to wait for a version that is not in memory; by default those of the engine.
 
         Raises:
             ServingError: If no tenant has the name, or an item is unknown.
@@ -169,7 +196,7 @@ class Engine(HostedVersions):
             for placed, places in route.by_version(users):
                 own = [users[at] for at in places]
                 given = None if told is None else [told[at] for at in places]
-                with self._tier.leased(placed) as snapshot:
+                with self._tier.leased(placed, wait_s=wait_s) as snapshot:
                     values[places] = computing.scores(snapshot, own, [items[at] for at in places], given)
                     known = computing.bases(snapshot, own)
                 for at, one in zip(places, known, strict=True):
@@ -183,6 +210,33 @@ class Engine(HostedVersions):
             tuple(basis),
             None if told is None else tuple(tuple(history) for history in told),
         )
+
+    def explain(
+        self,
+        tenant: str,
+        user: str,
+        item: str,
+        top: int = 5,
+        words: WordMethod = "leave-one-out",
+        wait_s: float | None = None,
+    ) -> Explained:
+        """Return the evidence of one score, as ``llmrec explain --json`` has it, without the deletion test.
+
+        Args:
+            tenant: Whom to ask.
+            user: User id that the run knows.
+            item: Item id, of the run or added by `add_items`.
+            top: Pieces of each kind at most.
+            words: How contributions of words are computed; ``none`` needs no language model.
+            wait_s: Seconds to wait for a version that is not in memory; by default those of the engine.
+
+        Raises:
+            ServingError: If no tenant has the name, or the user or the item is unknown.
+        """
+        user, item, top = text_id(user, "user"), text_id(item, "item"), checked_count(top)
+        placed = self._tenants.route(tenant).of(user)
+        with about(tenant), self._tier.leased(placed, wait_s=wait_s) as snapshot:
+            return explained(snapshot, user, item, top, words)
 
     def audit(self, answer: Answer | Scores, tolerance: float | None = None) -> Audit:
         """Compute an answer again from the sealed version and the events of its state, and compare.
@@ -198,3 +252,8 @@ class Engine(HostedVersions):
         """
         with about(answer.tenant), allowing(self._trust_remote_code):
             return self._auditor.audit(answer, tolerance)
+
+
+def _answer(tenant: str, user: str, placed: Placed, kept: Kept, k: int, seen: bool) -> Answer:
+    found = kept.found
+    return Answer(tenant, user, placed.identity, found.basis, found.items, k, seen, kept.together)

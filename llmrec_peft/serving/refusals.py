@@ -39,12 +39,13 @@ class UnavailableError(ServingError):
 
     Attributes:
         retry_s: Seconds after which another ask may find it; None if none will.
+        late: Whether nothing but time was missing: somebody who waits longer gets the version.
     """
 
-    def __init__(self, tenant: str, reason: object, retry_s: float | None) -> None:
-        """Say whom it is about, why, and when to come again."""
+    def __init__(self, tenant: str, reason: object, retry_s: float | None, late: bool = False) -> None:
+        """Say whom it is about, why, when to come again, and whether only time was missing."""
         super().__init__(tenant, reason)
-        self.retry_s = retry_s
+        self.retry_s, self.late = retry_s, late
 
 
 class NotInMemoryError(InputError):
@@ -52,12 +53,13 @@ class NotInMemoryError(InputError):
 
     Attributes:
         retry_s: See `UnavailableError`.
+        late: See `UnavailableError`.
     """
 
-    def __init__(self, reason: object, retry_s: float | None) -> None:
-        """Say why, and when to come again."""
+    def __init__(self, reason: object, retry_s: float | None, late: bool = False) -> None:
+        """Say why, when to come again, and whether only time was missing."""
         super().__init__(reason)
-        self.retry_s = retry_s
+        self.retry_s, self.late = retry_s, late
 
 
 @contextlib.contextmanager
@@ -68,7 +70,7 @@ def about(tenant: str) -> Iterator[None]:
     except ServingError:
         raise
     except NotInMemoryError as error:
-        raise UnavailableError(tenant, error, error.retry_s) from error
+        raise UnavailableError(tenant, error, error.retry_s, error.late) from error
     except InputError as error:
         raise ServingError(tenant, error) from error
 

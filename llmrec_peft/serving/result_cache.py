@@ -33,6 +33,25 @@ class Kept:
     together: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Cached:
+    """What a cache of lists keeps.
+
+    Attributes:
+        budget: Bytes that lists may take.
+        nbytes: Bytes that they take, by an estimate.
+        lists: How many there are.
+        hits: Lists that were asked for and found.
+        misses: Lists that had to be computed.
+    """
+
+    budget: int
+    nbytes: int
+    lists: int
+    hits: int
+    misses: int
+
+
 class ResultCache:
     """Keeps the latest lists within a number of bytes; the one that was asked for longest ago goes first."""
 
@@ -46,6 +65,7 @@ class ResultCache:
         self._bytes = 0
         self._kept: OrderedDict[Key, tuple[Kept, int]] = OrderedDict()
         self._lock = threading.Lock()
+        self._asked, self._found = 0, 0
 
     @property
     def nbytes(self) -> int:
@@ -54,6 +74,16 @@ class ResultCache:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def count(self, asked: int, found: int) -> None:
+        """Count lists that somebody asked for, and those of them that were kept."""
+        with self._lock:
+            self._asked, self._found = self._asked + asked, self._found + found
+
+    def figures(self) -> Cached:
+        """Return what is kept, and how often it was of use."""
+        with self._lock:
+            return Cached(self._most, self._bytes, len(self._kept), self._found, self._asked - self._found)
 
     def get(self, key: Key) -> Kept | None:
         """Return a list; None if it is not there."""

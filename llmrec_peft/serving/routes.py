@@ -45,6 +45,12 @@ class Route:
             return self.main
         return self.trial
 
+    def answering_of(self, users: Sequence[str] | None) -> tuple[Placed, ...]:
+        """Return the versions that answer some users, each once; of all users for None."""
+        if users is None or self.trial is None:
+            return self.answering
+        return tuple(placed for placed, _ in self.by_version(users))
+
     def by_version(self, users: Sequence[str]) -> list[tuple[Placed, list[int]]]:
         """Divide users among the versions that answer them.
 

@@ -90,6 +90,7 @@ class SealedStore:
         """
         self.folder = Path(folder).absolute()
         self._wait_s = wait_s
+        self._counted: tuple[float, int] | None = None
         try:
             self.folder.mkdir(mode=_STORE_MODE, parents=True, exist_ok=True)
             names = [entry.name for entry in os.scandir(self.folder) if _PARTIAL.fullmatch(entry.name)]
@@ -134,12 +135,20 @@ class SealedStore:
         """Return the names of the folders in the store, sorted."""
         return sorted(entry.name for entry in os.scandir(self.folder) if _SEALED.fullmatch(entry.name))
 
-    def nbytes(self) -> int:
-        """Return the bytes of all runs in the store."""
+    def nbytes(self, age_s: float = 0.0) -> int:
+        """Return the bytes of all runs in the store.
+
+        Args:
+            age_s: Seconds for which a number that was counted before is good enough: counting looks at every file.
+        """
+        counted = self._counted
+        if counted is not None and time.monotonic() - counted[0] < age_s:
+            return counted[1]
         total = 0
         for name in self.runs():
             with contextlib.suppress(OSError):  # it is being replaced
                 total += sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(self.folder / name))
+        self._counted = time.monotonic(), total
         return total
 
     def _tidy(self, name: str) -> None:

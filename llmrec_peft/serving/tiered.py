@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -33,6 +34,20 @@ from llmrec_peft.serving.versions import Version
 _CYCLES = 64
 """Adapters whose modules were freed between two collections of cycles, of which they are full; the rest of a version
 has none."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether what answers some users of a tenant can answer now.
+
+    Attributes:
+        absent: Digests of the versions among these that are not in memory.
+        encodes: Whether the language model reads a text for each score of one of them; known of versions that were in
+            memory once.
+    """
+
+    absent: frozenset[str]
+    encodes: bool
 
 
 class TieredVersions:
@@ -127,8 +142,51 @@ class TieredVersions:
             version = self._tier.in_memory(main)
         return standing if version is None else replace(standing, notes=standing.notes + self._encoder.notes(version))
 
-    def memory(self) -> Memory:
-        """Return what versions take, tier by tier, and what became of asks for them."""
+    def readiness(self, tenant: str, users: Sequence[str] | None = None) -> Readiness:
+        """Return whether the versions that answer some users are in memory; loads and waits for nothing.
+
+        Args:
+            tenant: Whose users they are.
+            users: User ids; None for all.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+        """
+        places = self._tenants.route(tenant).answering_of(users)
+        with self._tier.lock:
+            known = [(placed.sealed, self._tier.find(placed.sealed)) for placed in places]
+            absent = frozenset(sealed.digest for sealed, one in known if one is None or one.version is None)
+            return Readiness(absent, any(one is not None and one.encodes for _, one in known))
+
+    @contextlib.contextmanager
+    def in_use(self, tenant: str, users: Sequence[str] | None = None, wait_s: float | None = None) -> Iterator[None]:
+        """Keep the versions that answer some users in memory for the block; those that are not there are loaded first.
+
+        Where two versions answer, both have to fit into memory together.
+
+        Args:
+            tenant: Whose users they are.
+            users: User ids; None for all.
+            wait_s: Seconds to wait, for all of them together; by default those that an ask waits for each.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+            UnavailableError: If a version was not loaded in time, its load failed, or there is no room for it.
+        """
+        until = None if wait_s is None else time.monotonic() + wait_s
+        with contextlib.ExitStack() as stack:
+            with about(tenant):
+                for placed in self._tenants.route(tenant).answering_of(users):
+                    left = None if until is None else max(0.0, until - time.monotonic())
+                    stack.enter_context(self._tier.leased(placed, wait_s=left))
+            yield
+
+    def memory(self, disk_age_s: float = 0.0) -> Memory:
+        """Return what versions take, tier by tier, and what became of asks for them.
+
+        Args:
+            disk_age_s: Seconds for which the bytes on the disk that were counted before are good enough.
+        """
         with self._tier.lock:
             found = self._tier.memory()
         adapters = self._encoder.adapter_memory()
@@ -139,7 +197,7 @@ class TieredVersions:
             adapter_bytes=adapters.used,
             adapter_host_budget=adapters.host_budget,
             adapter_host_bytes=adapters.host_used,
-            disk_bytes=self.store.nbytes(),
+            disk_bytes=self.store.nbytes(disk_age_s),
         )
 
     def pin(self, tenant: str) -> Standing:

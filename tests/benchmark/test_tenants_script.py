@@ -85,7 +85,7 @@ def test_tables_and_plots_are_written_beside_the_figures(rooms: dict[str, Module
     }
     out = tmp_path / "tenants.json"
     out.write_text(json.dumps(found), encoding="utf-8")
-    rooms["tenants"].drawn(found, out)
+    rooms["tenants"].BENCHMARK.draw(found, out)
     text = out.with_suffix(".md").read_text(encoding="utf-8")
     assert "| 2 | 1,000 | 0.900 (0.890 to 0.910) |" in text
     assert "2026-01-01; a processor, 2 cores" in text

@@ -32,7 +32,7 @@ class MadeUp:
     """A version that knows whether it was dropped."""
 
     sealed: SealedRun
-    tenant: Any = field(default_factory=lambda: SimpleNamespace(notes=()))
+    tenant: Any = field(default_factory=lambda: SimpleNamespace(notes=(), encodes_to_score=False))
     dropped: int = 0
 
     def at(self, placed: Placed) -> Snapshot:

@@ -334,11 +334,11 @@ def test_ask_that_began_before_a_change_gets_its_state_back_from_the_disk(
     known = engine.ask("shop 0", USERS, 400)
     looked_up, changed, leased = threading.Event(), threading.Event(), engine._tier.leased
 
-    def waiting(placed: Placed, beside: str | None = None) -> Any:
+    def waiting(placed: Placed, beside: str | None = None, wait_s: float | None = None) -> Any:
         if beside is None and not changed.is_set():
             looked_up.set()
             assert changed.wait(60)
-        return leased(placed, beside)
+        return leased(placed, beside, wait_s)
 
     monkeypatch.setattr(engine._tier, "leased", waiting)
     thread, found = in_thread(lambda: engine.ask("shop 0", USERS, 400))

@@ -289,6 +289,15 @@ class KeyIn(Message):
     label: Annotated[str, Field(max_length=100)] = ""
 
 
+class AdminKeyIn(Message):
+    """A further admin key."""
+
+    expires_s: Annotated[
+        float | None, Field(gt=0, le=3.2e9, description="Seconds until it ends; by default never.")
+    ] = None
+    label: Annotated[str, Field(max_length=100)] = ""
+
+
 class KeyOut(Message):
     """What is known of a key."""
 
@@ -310,6 +319,12 @@ class KeysOut(Message):
     """Keys of a tenant."""
 
     keys: list[KeyOut]
+
+
+class HealthOut(Message):
+    """That all is well."""
+
+    status: Literal["ok"]
 
 
 class ProblemOut(Message):

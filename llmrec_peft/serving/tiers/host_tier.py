@@ -74,18 +74,20 @@ class HostTier(Room):
             self._hire(first)
 
     @contextlib.contextmanager
-    def leased(self, placed: Placed, beside: str | None = None) -> Iterator[Snapshot]:
+    def leased(self, placed: Placed, beside: str | None = None, wait_s: float | None = None) -> Iterator[Snapshot]:
         """Keep a version in memory for the block; if it is not there, wait until it is.
 
         Args:
             placed: The version, in the state that is wanted.
             beside: Tenant whose change needs it; a failed load is tried again at once then. None for asks.
+            wait_s: Seconds that an ask waits; by default those of the tier. With 0 it gets the version if it is in
+                memory or can be made again in this thread; else its load begins if a loader is free.
 
         Raises:
             NotInMemoryError: If it was not loaded in time, its load failed, or there is no room for it.
             InputError: For a change, what its load raised.
         """
-        resident = self._acquired(placed.sealed, beside)
+        resident = self._acquired(placed.sealed, beside, self.wait_s if wait_s is None else wait_s)
         try:
             yield self._snapshot(resident, placed)
         finally:
@@ -118,7 +120,7 @@ class HostTier(Room):
             if resident is not None and here:
                 self._give_back(resident)
 
-    def _acquired(self, sealed: SealedRun, beside: str | None) -> Resident:
+    def _acquired(self, sealed: SealedRun, beside: str | None, wait_s: float) -> Resident:
         with self.lock:
             resident = self.known(sealed)
             self._clock += ticks(len(self._here))
@@ -146,18 +148,20 @@ class HostTier(Room):
             if here:
                 self._load_here(resident)
             self.settle()
-            waiter.done.wait(self.wait_s if beside is None else None)
+            waiter.done.wait(wait_s if beside is None else None)
         except BaseException:
             self._give_up(resident, waiter)
             raise
         with self.lock:
             if waiter.granted:
                 return resident
-            self.counts["refusals"] += beside is None
+            looked = beside is None and not wait_s and waiter.error is None  # whoever wants it comes again and waits
+            self.counts["waits"] -= looked
+            self.counts["refusals"] += beside is None and not looked
         error = waiter.error
         if error is None:
             reason = self._give_up(resident, waiter)
-            raise NotInMemoryError(f"its version was not in memory within {self.wait_s:g} s{reason}", AGAIN_S)
+            raise NotInMemoryError(f"its version was not in memory within {wait_s:g} s{reason}", AGAIN_S, late=True)
         if beside is not None or isinstance(error, NotInMemoryError):
             raise error
         failure = resident.failure
@@ -288,6 +292,7 @@ class HostTier(Room):
         count = Count.of(resident, version, snapshots)
         with self.lock:
             resident.notes, resident.failure, resident.checked = version.tenant.notes, None, True
+            resident.encodes = version.tenant.encodes_to_score
             self.put(resident, version, snapshots)
             self.note(resident, count)
             self.counts["loads"] += 1

@@ -63,6 +63,7 @@ class Resident:
         notes: See `Tenant.notes`.
         failure: Why it could not be loaded; kept until a load succeeds.
         checked: Whether it has been in memory once, so that its adapter fits.
+        encodes: Whether the language model reads a text for each of its scores; False until it was in memory once.
     """
 
     sealed: SealedRun
@@ -82,6 +83,7 @@ class Resident:
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
     checked: bool = False
+    encodes: bool = False
 
     @property
     def evictable(self) -> bool:

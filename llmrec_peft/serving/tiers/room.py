@@ -103,9 +103,13 @@ class Room:
         """Return all that is known of versions."""
         return list(self._residents.values())
 
+    def find(self, sealed: SealedRun) -> Resident | None:
+        """Return what is known of a run; None if nobody knows of it."""
+        return self._residents.get(sealed)
+
     def in_memory(self, sealed: SealedRun) -> Version | None:
         """Return a version; None if it is not in memory."""
-        found = self._residents.get(sealed)
+        found = self.find(sealed)
         return None if found is None else found.version
 
     def uses(self) -> dict[str, int]:

@@ -106,6 +106,17 @@ def test_states_that_no_route_names_keep_their_events_and_lose_their_vectors(reg
     assert same(stored.route.main, first), "its vectors are written again"
 
 
+def test_vectors_that_answer_now_take_the_place_of_those_of_another_pass(registry: Registry, state: Path) -> None:
+    one, other = (with_items(version(state / "store", "a"), ["x"]) for _ in range(2))
+    assert one.identity == other.identity
+    assert not same(one, other), "a text was encoded twice, and not alike"
+    registry.begin("shop", Route(one))
+    registry.replace("shop", Route(other).followed_by(version(state / "store", "b")))
+    (stored,) = registry.tenants()
+    assert same(stored.route.former, other)
+    assert rows(state, "states WHERE number = 1") == 1
+
+
 def test_number_of_past_states_is_bounded(registry: Registry, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenant_rows, "PAST", 3)
     places = [version(state / "store", f"{number}") for number in range(6)]

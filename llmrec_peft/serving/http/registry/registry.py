@@ -33,7 +33,7 @@ class Registry:
 
     What changes returns when it is on the disk. One thread writes; readers have connections of their own and wait for
     nobody. It is the `Journal` of an `Engine`. Two tenants who gave one version the same events share its state, with
-    the vectors that were written first.
+    the vectors that were written last.
 
     Attributes:
         refused: Tenants whose routes the last call of `tenants` could not make again, with the reason; their events and

@@ -26,6 +26,9 @@ _NAMED = "(SELECT 1 FROM tenants WHERE main = :id OR trial = :id OR former = :id
 def write_state(connection: sqlite3.Connection, placed: Placed) -> int:
     """Write a version's state, with those before it that are missing.
 
+    Texts that are encoded twice may give vectors that differ in their last bits; those of the state itself are the ones
+    that answer from now on, so they take the place of others.
+
     Args:
         connection: Connection inside a transaction.
         placed: The version in the state.
@@ -38,10 +41,8 @@ def write_state(connection: sqlite3.Connection, placed: Placed) -> int:
     added = placed.added
     before: int | None = None
     while state is not None:
-        row = connection.execute(
-            "SELECT id, number = 0 OR added IS NOT NULL FROM states WHERE digest = ?", (state.digest,)
-        ).fetchone()
-        if row is not None and row[1]:
+        row = connection.execute("SELECT id, added FROM states WHERE digest = ?", (state.digest,)).fetchone()
+        if row is not None and _has(row[1], added, compare=not missing):
             before = row[0]
             break
         missing.append((state, added))
@@ -50,6 +51,13 @@ def write_state(connection: sqlite3.Connection, placed: Placed) -> int:
         before = _write(connection, placed.sealed, one, None if its is None else its.addition, before)
     assert before is not None  # noqa: S101 - a state has a row now
     return before
+
+
+def _has(kept: str | None, added: Added | None, compare: bool) -> bool:
+    """Return whether a row has what scoring takes, and if it is to be compared, this very one."""
+    if added is None or not compare:
+        return added is None or kept is not None
+    return kept == json.dumps(_beside(added.addition))
 
 
 def _write(

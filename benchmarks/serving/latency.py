@@ -1,0 +1,89 @@
+"""Latency: `/v1/recommend` over 20,825 items at 50 requests a second, beside `Engine.ask` on the same run.
+
+The engine is asked in a process of its own while no server runs. Every user is another one, so that no list is kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from serving.gauges import load_of_machine, quantiles
+from serving.loading import RUNS, SIZES, SMALL, _run
+from serving.open_loop import open_loop, rows_of, said
+from serving.served import Served
+
+RATE, SECONDS, WARM_S = 50.0, 60.0, 5.0
+P99_MS, TIMES = 20.0, 5.0
+"""The goals: the 99th centile, and how much longer than the engine's the median may be."""
+K = 10
+
+
+def measure(small: bool) -> dict[str, Any]:
+    """Measure the engine, the server over loopback, and the server again with lists that are kept."""
+    import torch
+
+    torch.set_num_threads(1)
+    items, users = (SMALL if small else SIZES)[1]
+    seconds = 2.0 if small else SECONDS
+    RUNS.mkdir(parents=True, exist_ok=True)
+    run = _run(RUNS, items, users)
+    with tempfile.TemporaryDirectory(prefix="llmrec-server-") as work:
+        known, engine_s = _engine(run, Path(work) / "engine", int(RATE * seconds))
+        with Served(Path(work) / "state", ["--tenant", f"shop={run}"], quotas__requests="100000/second") as served:
+            key = served.key_file.read_text(encoding="ascii").strip()
+
+            def request(number: int) -> tuple[str, dict[str, Any]]:
+                user = known[number * 7919 % len(known)]
+                return "/v1/recommend", {"tenant": "shop", "user_id": user, "k": K}
+
+            open_loop(served.url, key, lambda number: request(number + 1_000_003), RATE, WARM_S)
+            began = load_of_machine()
+            computed = open_loop(served.url, key, request, RATE, seconds)
+            kept = open_loop(served.url, key, request, RATE, seconds / 4)
+    figures = {"engine": quantiles(engine_s), "http": computed.figures(), "http, kept lists": kept.figures()}
+    ratio = figures["http"]["median_ms"] / figures["engine"]["median_ms"]
+    return {
+        "items": items,
+        "rate": RATE,
+        "rows": figures,
+        "ratio": round(ratio, 2),
+        "goals": {"p99_ms": P99_MS, "times": TIMES},
+        "machine_load": [began, load_of_machine()],
+    }
+
+
+def _engine(run: Path, store: Path, asks: int) -> tuple[list[str], list[float]]:
+    from llmrec_peft.run.recommender import Recommender
+    from llmrec_peft.serving.engine import Engine
+
+    known = list(Recommender.from_pretrained(run, device="cpu").vocabulary.users)
+    took: list[float] = []
+    with Engine(store, device="cpu", cache_bytes=0) as engine:
+        engine.register("shop", run)
+        for number in range(asks + 100):
+            began = time.perf_counter()
+            engine.ask("shop", [known[number * 7919 % len(known)]], K)
+            took.append(time.perf_counter() - began)
+    return known, took[100:]
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return a row for the engine and one for each way to ask the server."""
+    goals = found["goals"]
+    lines = [
+        f"Lists of ten of {found['items']:,} items at {found['rate']:.0f} requests a second, open loop: each is timed"
+        " from when it was due. Client and server share the machine.",
+        "",
+        *rows_of(found["rows"]),
+    ]
+    p99 = found["rows"]["http"]["p99_ms"]
+    lines += [
+        "",
+        f"The median over HTTP is {found['ratio']:.2f} times the engine's (goal {goals['times']:.0f}:"
+        f" {said(found['ratio'] <= goals['times'])}); its 99th centile is {p99:.1f} ms (goal {goals['p99_ms']:.0f}:"
+        f" {said(p99 <= goals['p99_ms'])}).",
+    ]
+    return "\n".join(lines)

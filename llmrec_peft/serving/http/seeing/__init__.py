@@ -1,0 +1,1 @@
+"""Seeing: metrics, logs and traces of the server, without ids of users and without texts."""
