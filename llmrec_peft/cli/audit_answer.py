@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmrec_peft.cli import parameters
-from llmrec_peft.cli.command import LOOK, Command
+from llmrec_peft.cli.command import SERVE, Command
 from llmrec_peft.cli.output import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ def _print(audited: Sequence[Audited]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("audit-answer", cls=Command, rich_help_panel=LOOK)(audit_answer)
+    app.command("audit-answer", cls=Command, rich_help_panel=SERVE)(audit_answer)
