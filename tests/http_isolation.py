@@ -46,6 +46,11 @@ class HttpCounts:
     wrong: list[str] = field(default_factory=list)
 
 
+def roots_of(runs: Sequence[Path]) -> list[Path]:
+    """Folders below which runs lie."""
+    return [run.parent for run in runs]
+
+
 def swapped_over_http(
     served: Running,
     runs: Sequence[Path],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,17 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(state: Path, runs: Mapping[str, Path], **settings: Any) -> Iterator[Running]:
+def running(state: Path, runs: Mapping[str, Path], roots: Sequence[Path] = (), **settings: Any) -> Iterator[Running]:
     """Serve runs by tenant until the block ends.
 
     Args:
         state: State folder.
-        runs: Run folders by tenant; registered over HTTP, from below their own folders.
+        runs: Run folders by tenant; registered over HTTP, each from below the folder that it lies in.
+        roots: Further roots.
         settings: Further settings.
     """
-    roots = tuple(dict.fromkeys([*settings.pop("roots", ()), *(run.parent for run in runs.values())]))
-    host = Host(settings_of(state=state, port=0, device="cpu", roots=roots, **settings))
+    below = tuple(dict.fromkeys([*roots, *(run.parent for run in runs.values())]))
+    host = Host(settings_of(state=state, port=0, device="cpu", roots=below, **settings))
     config = uvicorn.Config(
         make_app(host), port=0, log_config=None, access_log=False, lifespan="off", http=BoundedProtocol, ws="none"
     )

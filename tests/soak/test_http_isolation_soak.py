@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from http_isolation import swapped_over_http
+from http_isolation import roots_of, swapped_over_http
 from isolation import OTHER, SHOP, Truth
 from running_server import running
 from tiered_engines import room_for_two, sizes
@@ -28,7 +28,8 @@ def test_no_answer_over_http_is_wrong(five_rivals: list[Path], tmp_path: Path) -
     room = room_for_two(sizes(five_rivals, tmp_path / "sizes"))
     quotas = {"requests": "100000/second"}
     runs = {SHOP: rivals[0], OTHER: other}
-    with running(tmp_path / "state", runs, cache_bytes=0, host_bytes=room, loaders=2, quotas=quotas) as served:
+    memory = {"cache_bytes": 0, "host_bytes": room, "loaders": 2}
+    with running(tmp_path / "state", runs, roots_of(five_rivals), quotas=quotas, **memory) as served:
         counts = swapped_over_http(served, rivals, truth, ASKS, SWAPS, CONNECTIONS)
     assert counts.wrong == []
     assert counts.asks >= ASKS

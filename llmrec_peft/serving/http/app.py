@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,27 +11,28 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from llmrec_peft.errors import InputError
+from llmrec_peft.identity import __version__
 from llmrec_peft.serving.http.bodies import wrong_field
 from llmrec_peft.serving.http.endpoints import asking, growing, health, keys, tenants
 from llmrec_peft.serving.http.gate import Gate
 from llmrec_peft.serving.http.host import Host
-from llmrec_peft.serving.http.observing import Observed
 from llmrec_peft.serving.http.page.router import page_router
 from llmrec_peft.serving.http.problems import problem_of
 from llmrec_peft.serving.http.refusal_answers import problem
+from llmrec_peft.serving.http.seeing.logs import event
+from llmrec_peft.serving.http.seeing.seen import Seen
 
-_LOG = logging.getLogger("llmrec.serve")
 _CODES = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "not_allowed", 409: "refused"}
 
 
 def make_app(host: Host) -> ASGIApp:
     """Return the ASGI application of a server.
 
-    A request passes `Observed`, which measures it; `Gate`, which looks at its key before its body; and then FastAPI.
+    A request passes `Seen`, which measures it; `Gate`, which looks at its key before its body; and then FastAPI.
     """
     app = FastAPI(
         title="llmrec-peft",
-        version=version("llmrec-peft"),
+        version=__version__,
         description="Recommendations of many tenants' runs on one frozen language model.",
         docs_url=None,
         redoc_url=None,
@@ -45,7 +45,8 @@ def make_app(host: Host) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _wrong)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)
-    return Observed(Gate(app, host.ring, host.rates, host.settings.bodies, host.metrics.refused), host)
+    gate = Gate(app, host.ring, host.rates, host.settings.bodies, host.metrics.refused)
+    return Seen(gate, host.metrics, host.tracing)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -65,6 +66,5 @@ async def _http(_: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    route = getattr(request.scope.get("route"), "path", "unknown")
-    _LOG.error("a request failed", extra={"route": route}, exc_info=error)
+    event("a request failed", logging.ERROR, route=str(getattr(request.scope.get("route"), "path", None)), error=error)
     return problem(500, "internal", "the server failed; its log says why")

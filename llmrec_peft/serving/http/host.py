@@ -26,8 +26,10 @@ from llmrec_peft.serving.http.schemas import (
     TenantIn,
     TenantOut,
 )
+from llmrec_peft.serving.http.seeing.logs import DIGEST, event
 from llmrec_peft.serving.http.seeing.metrics import Metrics
 from llmrec_peft.serving.http.seeing.recent import Figures
+from llmrec_peft.serving.http.seeing.tracing import Tracing
 from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.http.sources import run_folder
 from llmrec_peft.serving.http.views import lists_of, tenant_of
@@ -49,6 +51,7 @@ class Host:
         ring: Keys.
         rates: What tenants may ask for.
         metrics: What was measured.
+        tracing: Where spans of requests go; None for nowhere.
         lanes: Where requests wait for their turn.
         refused: Tenants of the registry that could not be restored, and why.
         admin_key: File that holds the first admin key.
@@ -80,6 +83,7 @@ class Host:
                 journal=self.registry,
             )
             self.metrics = Metrics(settings.named_tenants)
+            self.tracing = None if settings.otlp is None else Tracing.to(settings.otlp)
             self.ring, self.rates = KeyRing(), Rates(settings.quotas)
             self.lanes = Lanes(self.engine, settings, self.metrics)
             self.metrics.watch(self.engine.memory, self.engine.cached, self.lanes.waiting, self.registry.trouble)
@@ -113,6 +117,8 @@ class Host:
         """End; everything that was acknowledged is on disk."""
         self.engine.close()
         self.registry.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
     @property
     def trouble(self) -> str | None:
@@ -213,7 +219,8 @@ class Host:
 
         if wanted.share < 1 and name not in self.engine.tenants:
             raise InputError(f"tenant {quoted(name)} is new: its first run answers all users, so share is 1")
-        standing, new = await self.lanes.change(put)
+        standing, new = await self.lanes.change(put, name)
+        self._note("register" if new else "swap", name, standing)
         if wanted.queue_weight is not None or new:
             weight = 1.0 if wanted.queue_weight is None else wanted.queue_weight
             await self.lanes.change(lambda: self.registry.set_queue_weight(name, weight))
@@ -224,19 +231,19 @@ class Host:
     async def pin(self, name: str, pinned: bool) -> TenantOut:
         """Keep a tenant's versions in memory, or no longer."""
         do = self.engine.pin if pinned else self.engine.unpin
-        return await self._changed(lambda: do(name))
+        return await self._changed("pin" if pinned else "unpin", name, lambda: do(name))
 
     async def weight(self, name: str, version: str, share: float) -> TenantOut:
         """Let the version on trial answer another share of the users."""
-        return await self._changed(lambda: self.engine.weight(name, version, share))
+        return await self._changed("weight", name, lambda: self.engine.weight(name, version, share))
 
     async def rollback(self, name: str, keep_items: bool = True) -> TenantOut:
         """End a trial; without one, go back to the former version."""
-        return await self._changed(lambda: self.engine.rollback(name, keep_items))
+        return await self._changed("rollback", name, lambda: self.engine.rollback(name, keep_items))
 
     async def reload(self, name: str) -> TenantOut:
         """Load a tenant's versions, whatever failed before."""
-        return await self._changed(lambda: self.engine.reload(name))
+        return await self._changed("reload", name, lambda: self.engine.reload(name))
 
     async def remove(self, name: str) -> None:
         """Forget a tenant, its keys and its events; what is under way is answered.
@@ -244,7 +251,8 @@ class Host:
         Raises:
             UnknownTenantError: If no tenant has the name.
         """
-        await self.lanes.change(lambda: self.engine.unregister(name))
+        await self.lanes.change(lambda: self.engine.unregister(name), name)
+        self._note("remove", name)
         self._weights.pop(name, None)
         for key in self.ring.of(name):
             self.ring.end(key.key_id, 0.0)
@@ -285,8 +293,17 @@ class Host:
         await self.lanes.change(lambda: self.registry.end_key(key.key_id, when))
         self.ring.end(key.key_id, when)
 
-    async def _changed(self, do: Callable[[], Standing]) -> TenantOut:
-        return self._view(await self.lanes.change(do))
+    async def _changed(self, kind: str, name: str, do: Callable[[], Standing]) -> TenantOut:
+        standing = await self.lanes.change(do, name)
+        self._note(kind, name, standing)
+        return self._view(standing)
+
+    def _note(self, kind: str, name: str, standing: Standing | None = None) -> None:
+        """Count and log a change."""
+        self.metrics.changed(kind)
+        identity = None if standing is None else standing.main
+        version = None if identity is None else identity.version[:DIGEST]
+        event(kind, tenant=name, version=version, state=None if identity is None else identity.state)
 
 
 def _traffic(figures: Figures) -> Traffic:

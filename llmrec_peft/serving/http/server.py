@@ -18,6 +18,7 @@ from llmrec_peft.serving.http.app import make_app
 from llmrec_peft.serving.http.connections import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.schemas import TenantIn
+from llmrec_peft.serving.http.seeing.logs import log_config
 from llmrec_peft.serving.http.settings import Settings
 
 _MOST_CONNECTIONS, _BACKLOG = 2_048, 2_048
@@ -79,7 +80,7 @@ async def _served(host: Host, runs: Mapping[str, Path], listening: socket.socket
         make_app(host),
         http=BoundedProtocol,
         ws="none",
-        log_config=None,
+        log_config=log_config(),
         access_log=False,
         server_header=False,
         lifespan="off",

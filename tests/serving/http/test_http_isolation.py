@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_isolation import swapped_over_http
+from http_isolation import roots_of, swapped_over_http
 from isolation import OTHER, SHOP, Truth
 from running_server import running
 from tiered_engines import room_for_two, sizes
@@ -31,7 +31,8 @@ def test_no_answer_is_wrong_while_runs_are_swapped_evicted_and_keys_rotated(
 ) -> None:
     *rivals, other = five_rivals
     room = room_for_two(sizes(five_rivals, tmp_path / "sizes"))
-    with running(tmp_path / "state", {SHOP: rivals[0], OTHER: other}, cache_bytes=0, host_bytes=room) as served:
+    runs = {SHOP: rivals[0], OTHER: other}
+    with running(tmp_path / "state", runs, roots_of(five_rivals), cache_bytes=0, host_bytes=room) as served:
         counts = swapped_over_http(served, rivals, truth_over_http, asks=600, swaps=30)
         assert counts.wrong == []
         assert counts.asks >= 600
@@ -43,8 +44,11 @@ def test_no_answer_is_wrong_while_runs_are_swapped_evicted_and_keys_rotated(
 class ResolvesPerUser(Engine):
     """A mutation: the tenant's name is looked up anew for each user of an ask."""
 
-    def ask(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer]:
-        return [answer for user in users for answer in super(ResolvesPerUser, self).ask(tenant, [user], k, seen)]
+    def ask(
+        self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False, wait_s: float | None = None
+    ) -> list[Answer]:
+        ask = super().ask
+        return [answer for user in users for answer in ask(tenant, [user], k, seen, wait_s)]
 
 
 def test_a_name_that_is_looked_up_for_each_user_is_found(
@@ -52,7 +56,8 @@ def test_a_name_that_is_looked_up_for_each_user_is_found(
 ) -> None:
     monkeypatch.setattr(host_module, "Engine", ResolvesPerUser)
     *rivals, other = five_rivals
-    with running(tmp_path / "state", {SHOP: rivals[0], OTHER: other}, cache_bytes=0) as served:
+    runs = {SHOP: rivals[0], OTHER: other}
+    with running(tmp_path / "state", runs, roots_of(five_rivals), cache_bytes=0) as served:
         counts = swapped_over_http(served, rivals, truth_over_http, asks=10**9, swaps=2000)
     assert any("answered by 2 versions" in wrong for wrong in counts.wrong), counts.wrong
 
@@ -65,6 +70,7 @@ def test_lists_that_are_kept_by_user_alone_are_found(
 
     monkeypatch.setattr(engine_module, "key_of", careless)
     *rivals, other = five_rivals
-    with running(tmp_path / "state", {SHOP: rivals[0], OTHER: other}) as served:
+    runs = {SHOP: rivals[0], OTHER: other}
+    with running(tmp_path / "state", runs, roots_of(five_rivals)) as served:
         counts = swapped_over_http(served, rivals, truth_over_http, asks=10**9, swaps=2000)
     assert counts.wrong, "nothing was noticed"

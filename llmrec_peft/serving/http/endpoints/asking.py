@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from llmrec_peft.serving.http.bodies import StrictRoute, require_within
-from llmrec_peft.serving.http.endpoints.callers import allow, answered
+from llmrec_peft.serving.http.endpoints.callers import allow
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
 from llmrec_peft.serving.http.schemas import ExplainIn, ExplainOut, RecommendIn, RecommendOut, ScoreIn, ScoreOut
-from llmrec_peft.serving.http.views import lists_of, scores_of
+from llmrec_peft.serving.http.views import headers_of, lists_of, scores_of
 from llmrec_peft.serving.versions import Identity
 
 router = APIRouter(route_class=StrictRoute, tags=["asking"], responses=ERRORS)
@@ -23,7 +23,7 @@ async def recommend(request: Request, body: RecommendIn) -> Any:
     host = allow(request, body.tenant, "ask")
     require_within(body, host.settings.bodies)
     answers = await host.lanes.ask(body.tenant, body.users, body.k, body.seen)
-    headers = answered(request, (one.identity for one in answers))
+    headers = headers_of(one.identity for one in answers)
     return JSONResponse(lists_of(body.tenant, body.k, body.seen, answers), headers=headers)
 
 
@@ -33,7 +33,7 @@ async def score(request: Request, body: ScoreIn) -> Any:
     host = allow(request, body.tenant, "ask")
     require_within(body, host.settings.bodies)
     scores = await host.lanes.score(body.tenant, body.user_ids, body.item_ids)
-    return JSONResponse(scores_of(scores), headers=answered(request, scores.identities))
+    return JSONResponse(scores_of(scores), headers=headers_of(scores.identities))
 
 
 @router.post("/v1/explain", response_model=ExplainOut)
@@ -43,4 +43,4 @@ async def explain(request: Request, body: ExplainIn) -> Any:
     require_within(body, host.settings.bodies)
     found = await host.explain(body)
     identity = Identity(found.version, found.state, found.state_digest)
-    return JSONResponse(found.model_dump(mode="json"), headers=answered(request, [identity]))
+    return JSONResponse(found.model_dump(mode="json"), headers=headers_of([identity]))

@@ -1,9 +1,8 @@
-"""Callers: who asks, what he may, and whom the request is about, as logs and metrics see it."""
+"""Callers: who asks, and what he may."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 from starlette.requests import Request
 
@@ -11,8 +10,6 @@ from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.keyring import Caller
 from llmrec_peft.serving.http.keys import Scope
 from llmrec_peft.serving.http.problems import EndingError, ForbiddenError
-from llmrec_peft.serving.http.views import headers_of
-from llmrec_peft.serving.versions import Identity
 
 
 def host_of(request: Request) -> Host:
@@ -34,7 +31,6 @@ def allow(request: Request, tenant: str, scope: Scope) -> Host:
     """
     if not caller_of(request).may(tenant, scope):
         raise ForbiddenError
-    request.scope["state"]["tenant"] = tenant
     return running(request)
 
 
@@ -60,11 +56,3 @@ def running(request: Request) -> Host:
     if host.draining:
         raise EndingError("the server ends; another one answers, or this one after its restart")
     return host
-
-
-def answered(request: Request, identities: Iterable[Identity]) -> Mapping[str, Any]:
-    """Return the headers of an answer, and let logs know what answered."""
-    found = list(identities)
-    if found:
-        request.scope["state"]["identity"] = found[0]
-    return headers_of(found)

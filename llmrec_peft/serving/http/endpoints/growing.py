@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from llmrec_peft.serving.http.bodies import StrictRoute, require_within
-from llmrec_peft.serving.http.endpoints.callers import allow, answered
+from llmrec_peft.serving.http.endpoints.callers import allow
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
 from llmrec_peft.serving.http.schemas import (
     EventsIn,
@@ -20,6 +20,7 @@ from llmrec_peft.serving.http.schemas import (
     TenantName,
     TenantOut,
 )
+from llmrec_peft.serving.http.views import headers_of
 from llmrec_peft.serving.versions import Identity
 
 router = APIRouter(route_class=StrictRoute, tags=["growing"], responses=ERRORS)
@@ -31,7 +32,7 @@ async def add_items(request: Request, body: ItemsIn) -> Any:
     host = allow(request, body.tenant, "write")
     require_within(body, host.settings.bodies)
     found = await host.add_items(body)
-    headers = answered(request, [Identity(**found.main.model_dump())])
+    headers = headers_of([Identity(**found.main.model_dump())])
     return JSONResponse(found.model_dump(mode="json"), headers=headers)
 
 

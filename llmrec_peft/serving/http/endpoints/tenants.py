@@ -49,7 +49,6 @@ async def list_tenants(request: Request) -> Any:
 async def put_tenant(request: Request, tenant: Name, body: TenantIn) -> Any:
     """Register a tenant with a run, or swap its run; asks that are under way end on the former one."""
     host = allow_admin(request)
-    request.scope["state"]["tenant"] = tenant
     found, new = await host.put_tenant(tenant, body)
     return JSONResponse(found.model_dump(mode="json"), 201 if new else 200)
 
@@ -64,7 +63,6 @@ async def get_tenant(request: Request, tenant: Name) -> Any:
 async def remove_tenant(request: Request, tenant: Name) -> Response:
     """Forget a tenant and end its keys."""
     host = allow_admin(request)
-    request.scope["state"]["tenant"] = tenant
     await host.remove(tenant)
     return Response(status_code=204)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from llmrec_peft.serving.http.lanes.calls import Call
 from llmrec_peft.serving.http.lanes.fair_queue import FairQueue
@@ -95,9 +96,10 @@ class Lane:
             self._compute(call)
 
     def _compute(self, call: Call) -> None:
-        """Compute a call whose turn it is, park it, or let another lane have it."""
+        """Compute a call whose turn it is, park it, or let another lane have it; charge it, then tell its caller."""
+        value: Any = None
+        error: BaseException | None = None
         began = time.monotonic()
-        parked = False
         try:
             moved = None if call.over.is_set() else self._elsewhere(call)
             if moved is not None:
@@ -105,23 +107,24 @@ class Lane:
             elif not call.over.is_set():
                 call.began_at = began
                 value = call.do()
-                call.ended_at = time.monotonic()
-                call.answer(value)
-        except UnavailableError as error:
-            parked = error.late
-            if not parked:
-                self._end(call, error)
-        except BaseException as error:  # noqa: BLE001 - it is the caller's, and the next call has its turn
-            self._end(call, error)
-        spent = (time.monotonic() - began) * self._per_second()
-        if parked:
+        except BaseException as found:  # noqa: BLE001 - it is the caller's, and the next call has its turn
+            error = found
+        ended = time.monotonic()
+        spent = (ended - began) * self._per_second()
+        if isinstance(error, UnavailableError) and error.late:
             call.began_at = None
             self.queue.park(call, spent if call.cost is None else 0.0)
             self._absent(call)
             return
         self.queue.done(call, spent if call.cost is None else call.cost)
-        if call.queue is self.queue:
-            call.over.set()
+        if call.queue is not self.queue:
+            return
+        call.ended_at = ended
+        if error is None:
+            call.answer(value)
+        else:
+            call.fail(error)
+        call.over.set()
 
     def _move(self, call: Call, moved: Moved) -> None:
         call.deadline = call.put_at + moved.seconds
@@ -130,7 +133,3 @@ class Lane:
         except BaseException:
             call.lane, call.queue = self.name, self.queue
             raise
-
-    def _end(self, call: Call, error: BaseException) -> None:
-        call.ended_at = time.monotonic()
-        call.fail(error)
