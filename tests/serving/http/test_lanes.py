@@ -11,6 +11,7 @@ import pytest
 from lane_clients import MadeUpEngine, lanes_of, repeated
 
 from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, LateError
+from llmrec_peft.serving.http.lanes.leaving import CallerLeftError, unless_left
 from llmrec_peft.serving.refusals import UnavailableError, UnknownTenantError
 
 pytestmark = pytest.mark.anyio
@@ -169,6 +170,30 @@ async def test_caller_who_leaves_takes_waiting_work_back() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         assert lanes.waiting_of("shop")["known"] == 0
         assert len(engine.order) == 1
+
+
+async def test_caller_whose_connection_closes_takes_waiting_work_back() -> None:
+    engine = MadeUpEngine(seconds={"shop": 0.2})
+    closed = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await closed.wait()
+        return {"type": "http.disconnect"}
+
+    async with lanes_of(engine) as lanes:
+        first = asyncio.create_task(lanes.ask("shop", ["1"]))
+        await until(lambda: lanes.waiting()["known"].running == 1)
+        second = asyncio.create_task(outcome(unless_left(receive, lanes.ask("shop", ["1"]))))
+        await until(lambda: lanes.waiting()["known"].waiting == 1)
+        closed.set()
+        assert isinstance(await second, CallerLeftError)
+        await until(lambda: lanes.waiting()["known"].waiting == 0)
+        await first
+        closed.clear()
+        assert len(await unless_left(receive, lanes.ask("shop", ["1"]))) == 1
+        with pytest.raises(UnknownTenantError):
+            await unless_left(receive, lanes.ask("unknown", ["1"]))
+    assert len(engine.order) == 2
 
 
 async def test_bounds_refuse_with_the_time_to_come_again() -> None:

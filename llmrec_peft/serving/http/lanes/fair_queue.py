@@ -103,12 +103,16 @@ class FairQueue(Generic[E]):
             self._pace.begin(now)
             self._place(line)
 
-    def take(self) -> E | None:
-        """Wait for the entry whose turn it is; `done` or `park` has to follow. None once the queue has ended."""
+    def take(self, wait: bool = True) -> E | None:
+        """Return the entry whose turn it is; `done` or `park` has to follow.
+
+        Args:
+            wait: Whether to wait for one, in which case None says that the queue has ended.
+        """
         with self._changed:
             while not self._ended:
                 entry = self._next()
-                if entry is not None:
+                if entry is not None or not wait:
                     return entry
                 self._changed.wait(self._held_s())
             return None
