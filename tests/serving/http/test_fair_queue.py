@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, FullError
 from llmrec_peft.serving.http.lanes.fair_queue import FairQueue
 from llmrec_peft.serving.http.lanes.lines import Bounds, Entry
 from llmrec_peft.serving.refusals import ServingError
@@ -251,7 +251,7 @@ def test_bounds_of_tokens_leave_every_tenant_its_part() -> None:
                 break
     assert server.queue.figures().tokens >= 1000
     server.queue.put(job("late comer", tokens=50))
-    with pytest.raises(BusyError, match="too much text of all tenants"):
+    with pytest.raises(FullError, match="too much text of all tenants"):
         server.queue.put(job("c", tokens=50))
     with pytest.raises(BusyError):
         while True:
