@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, FullError
 from llmrec_peft.serving.http.lanes.fair_queue import FairQueue
 from llmrec_peft.serving.http.lanes.lines import Bounds, Entry
 from llmrec_peft.serving.refusals import ServingError
@@ -172,7 +172,7 @@ def test_entries_that_are_computed_together_share_by_weight_where_their_cost_is_
             queue.put(Job(tenant, 1e9, cost=5.0 + at % 7))
     left, served = dict[Job, float](), Counter[str]()
     while sum(served.values()) < 8000:
-        while (taken := queue._next()) is not None:
+        while (taken := queue.take(wait=False)) is not None:
             assert taken.cost is not None
             left[taken] = taken.cost
         assert left, "the server is never without work"
@@ -192,15 +192,15 @@ def test_entry_of_known_cost_that_never_ends_holds_up_the_others_for_a_moment_on
     clock = Clock()
     queue = FairQueue[Job](Bounds(1000), 1.0, clock=clock)
     queue.put(Job("hangs", 1e9, cost=0.1))
-    assert queue._next() is not None
+    assert queue.take(wait=False) is not None
     for _ in range(200):
         queue.put(Job("shop", 1e9, cost=1.0))
     taken = 0
     for _ in range(200):
-        entry = queue._next()
+        entry = queue.take(wait=False)
         if entry is None:
             clock.now += 1.0
-            entry = queue._next()
+            entry = queue.take(wait=False)
         assert entry is not None
         queue.done(entry, 0.0)
         taken += 1
@@ -251,7 +251,7 @@ def test_bounds_of_tokens_leave_every_tenant_its_part() -> None:
                 break
     assert server.queue.figures().tokens >= 1000
     server.queue.put(job("late comer", tokens=50))
-    with pytest.raises(BusyError, match="too much text of all tenants"):
+    with pytest.raises(FullError, match="too much text of all tenants"):
         server.queue.put(job("c", tokens=50))
     with pytest.raises(BusyError):
         while True:
@@ -299,7 +299,7 @@ def test_only_one_entry_of_a_tenant_is_taken_at_a_time() -> None:
     assert one is not None
     assert two is not None
     assert [one.tenant, two.tenant] == ["a", "b"]
-    assert server.queue._next() is None
+    assert server.queue.take(wait=False) is None
     server.queue.done(one, 1.0)
     three = server.queue.take()
     assert three is not None

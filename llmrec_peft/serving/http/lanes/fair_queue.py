@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Generic
 
-from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, FullError
 from llmrec_peft.serving.http.lanes.lines import Bounds, E, Line, QueueFigures
 from llmrec_peft.serving.http.lanes.pace import Pace
 from llmrec_peft.serving.refusals import ServingError
@@ -103,12 +103,16 @@ class FairQueue(Generic[E]):
             self._pace.begin(now)
             self._place(line)
 
-    def take(self) -> E | None:
-        """Wait for the entry whose turn it is; `done` or `park` has to follow. None once the queue has ended."""
+    def take(self, wait: bool = True) -> E | None:
+        """Return the entry whose turn it is; `done` or `park` has to follow.
+
+        Args:
+            wait: Whether to wait for one, in which case None says that the queue has ended.
+        """
         with self._changed:
             while not self._ended:
                 entry = self._next()
-                if entry is not None:
+                if entry is not None or not wait:
                     return entry
                 self._changed.wait(self._held_s())
             return None
@@ -213,7 +217,7 @@ class FairQueue(Generic[E]):
         if bounds.tokens is not None and self._tokens + entry.tokens > bounds.tokens:
             everybody = sum(one.weight for one in self._lines.values() if one.entries or one is line)
             if tokens > bounds.tokens * line.weight / everybody:
-                raise BusyError(line.tenant, "too much text of all tenants waits", self._all_drained())
+                raise FullError(line.tenant, "too much text of all tenants waits", self._all_drained())
 
     def _drained(self, line: Line[E]) -> float:
         pace = line.pace.per_second

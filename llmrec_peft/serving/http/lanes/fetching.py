@@ -106,9 +106,15 @@ class Fetching:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while (wanted := self._next()) is not None:
-            while self._fetched(wanted):
-                pass
+        while self._worked():
+            pass
+
+    def _worked(self) -> bool:
+        """Wait for the next versions; False once there is nothing more to do."""
+        wanted = self._next()
+        while wanted is not None and self._fetched(wanted):
+            pass
+        return wanted is not None
 
     def _next(self) -> _Wanted | None:
         with self._changed:

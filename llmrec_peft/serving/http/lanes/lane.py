@@ -94,13 +94,21 @@ class Lane:
                 self._threads.append(thread)
 
     def _work(self) -> None:
-        while (call := self.queue.take()) is not None:
-            with self._starting:
-                self._busy += 1
-            self._start()
-            self._compute(call)
-            with self._starting:
-                self._busy -= 1
+        while self._worked():
+            pass
+
+    def _worked(self) -> bool:
+        """Compute the next call; False once the lane has ended."""
+        call = self.queue.take()
+        if call is None:
+            return False
+        with self._starting:
+            self._busy += 1
+        self._start()
+        self._compute(call)
+        with self._starting:
+            self._busy -= 1
+        return True
 
     def _compute(self, call: Call) -> None:
         """Compute a call whose turn it is, park it, or let another lane have it; charge it, then tell its caller."""
