@@ -224,3 +224,8 @@ class MadeUpHost:
         if one.trial is not None:
             return self._changed(name, trial=None, share=0.0)
         return self._changed(name, main=one.former, former=one.main)
+
+    async def reload(self, name: str) -> TenantOut:
+        """Load again what failed."""
+        self._note("reload", name)
+        return self._changed(name)

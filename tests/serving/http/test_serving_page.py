@@ -121,7 +121,9 @@ def test_tenants_key_sees_its_own_tenant_and_figures_alone(client: TestClient, h
 
 
 @pytest.mark.parametrize("tenant", ["books", "nobody"])
-@pytest.mark.parametrize("what", ["", "/versions", "/try", "/explain", "/swap", "/weight", "/rollback", "/pin"])
+@pytest.mark.parametrize(
+    "what", ["", "/versions", "/try", "/explain", "/swap", "/weight", "/rollback", "/pin", "/reload"]
+)
 def test_foreign_and_unknown_tenants_are_refused_alike(
     client: TestClient, host: MadeUpHost, tenant: str, what: str
 ) -> None:
@@ -210,6 +212,16 @@ def test_changes_pass_what_was_typed_and_show_what_answers_now(change: Callable[
     assert host.tenant("films").trial is None
     change("pin", expected=seen(host), pinned="true")
     assert host.asked[-1] == ("pin", "films", True)
+
+
+def test_reload_is_offered_where_a_load_failed(client: TestClient, host: MadeUpHost) -> None:
+    assert 'id="reload"' not in client.get("/page/tenants/films", headers=key(host)).text
+    assert 'id="reload"' in client.get("/page/tenants/books", headers=key(host)).text
+    data = {"expected": versions_of(host.tenant("books"))}
+    answer = client.post("/page/tenants/books/reload", data=data, headers=key(host))
+    assert host.asked == [("reload", "books")]
+    assert "The versions of books were loaded." in answer.text
+    assert 'id="reload"' not in answer.text
 
 
 def test_change_is_refused_if_the_versions_are_not_those_that_were_shown(

@@ -168,6 +168,22 @@ def test_try_and_its_evidence_show_titles_as_texts(opened: Callable[..., Any], h
     assert host.asked == [("recommend", "films", ["7"], 3, False), ("explain", "films", "7", f"0&{EVIL}")]
 
 
+def test_script_inside_the_page_does_not_run(opened: Callable[..., Any], host: MadeUpHost, seen: Seen) -> None:
+    page = enter(opened(), host)
+    page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+          document.body.insertAdjacentHTML("beforeend", "<img src=data:, onerror='window.ran = true'>");
+        }"""
+    )
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.ran") is None
+    assert len([text for text in seen.complaints if "Content Security Policy" in text]) == 2
+    seen.complaints.clear()
+
+
 def test_swap_trial_and_rollback_ask_for_confirmation(opened: Callable[..., Any], host: MadeUpHost) -> None:
     page = open_tenant(enter(opened(), host))
     page.get_by_label("Run folder").fill("runs/second")

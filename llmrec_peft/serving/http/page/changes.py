@@ -1,4 +1,4 @@
-"""Changes: swap, trial, rollback and pinning on the page, each only of the versions that the person saw."""
+"""Changes: swap, trial, rollback, pinning and reloads on the page, each only of the versions that the person saw."""
 
 from __future__ import annotations
 
@@ -62,6 +62,14 @@ async def pin(request: Request, tenant: str) -> Response:
     standing = await host.pin(tenant, given.pinned)
     kept = "stay in memory" if standing.pinned else "may leave memory"
     return tenant_part(caller_of(request), standing, f"The versions of {tenant} {kept}.")
+
+
+@router.post("/page/tenants/{tenant}/reload")
+async def reload(request: Request, tenant: str) -> Response:
+    """Load a tenant's versions, whatever failed before."""
+    host, _ = await _asked(request, tenant, ChangeForm)
+    standing = await host.reload(tenant)
+    return tenant_part(caller_of(request), standing, f"The versions of {tenant} were loaded.")
 
 
 async def _asked(request: Request, tenant: str, form: type[Change]) -> tuple[Host, Change]:

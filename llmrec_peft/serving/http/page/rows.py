@@ -30,6 +30,11 @@ class VersionRow:
     identity: IdentityOut
     condition: ConditionOut | None
 
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be loaded."""
+        return self.condition is not None and self.condition.failure is not None
+
 
 @dataclass(frozen=True)
 class TenantRow:
@@ -55,7 +60,7 @@ class TenantRow:
     @property
     def failures(self) -> list[VersionRow]:
         """Versions that could not be loaded."""
-        return [row for row in self.versions if row.condition is not None and row.condition.failure is not None]
+        return [row for row in self.versions if row.failed]
 
 
 @dataclass(frozen=True)
