@@ -15,15 +15,16 @@ from llmrec_peft.cli.output import print_json, print_line, print_table
 if TYPE_CHECKING:
     from llmrec_peft.workflows.audit_answer import Audited
 
+STATE = Path("serve-state")
+"""State folder of a server that was given no other."""
+
 
 def audit_answer(
     answer: Annotated[
         Path,
         typer.Argument(metavar="FILE|-", help="JSON that /v1/recommend or /v1/score answered; - for stdin."),
     ],
-    state: Annotated[Path, typer.Option("--state", metavar="DIR", help="State folder of the server.")] = Path(
-        "serve-state"
-    ),
+    state: Annotated[Path, typer.Option("--state", metavar="DIR", help="State folder of the server.")] = STATE,
     as_json: parameters.Json = False,
 ) -> None:
     """Compute an answer of a server again, and say whether it is the same.
@@ -34,7 +35,7 @@ def audit_answer(
 
     Examples:
       llmrec audit-answer answer.json
-      llmrec audit-answer - --state /srv/serve-state --json
+      llmrec audit-answer - --state /srv/llmrec --json
     """
     from llmrec_peft.workflows.audit_answer import all_same
     from llmrec_peft.workflows.audit_answer import audit_answer as audit

@@ -20,12 +20,12 @@ from kills import _started
 from resealed import resealed
 
 from llmrec_peft.artifact import sealed as sealed_module
-from llmrec_peft.artifact.manifest import read_manifest
+from llmrec_peft.artifact.manifest import HISTORIES, read_manifest
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving import sealed_store
-from llmrec_peft.serving.sealed_store import SealedStore
+from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
 
 
 @pytest.fixture
@@ -266,3 +266,25 @@ def test_killed_copy_leaves_a_store_that_goes_on(tiny_run: Path, tmp_path: Path)
         assert left_in(store) == [manifest.digest]
         moment += 3
     assert killed >= 8
+
+
+DIGEST = "a" * 64
+
+
+def test_sealed_run_is_known_by_the_name_of_its_folder(run: Path, tmp_path: Path) -> None:
+    store = SealedStore(tmp_path / "store")
+    for _ in range(2):
+        sealed = store.add(run)
+        assert SealedRun.named(store.folder, sealed.folder.name) == sealed
+        (run / "seen.safetensors").unlink(missing_ok=True)
+    assert sealed.withheld == ("seen.safetensors",)
+    both = SealedRun.named(store.folder, f"{sealed.digest}-no-seen-no-users")
+    assert (both.digest, both.withheld) == (sealed.digest, HISTORIES)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", DIGEST[1:], DIGEST.upper(), f"{DIGEST}-no-items", f"../{DIGEST}", f"{DIGEST}\n"]
+)
+def test_other_names_are_those_of_no_sealed_run(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no name of a run in a store"):
+        SealedRun.named(tmp_path, name)

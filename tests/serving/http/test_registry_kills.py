@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from registry_kills import kill_and_restart
 
-pytestmark = pytest.mark.trains
+pytestmark = [pytest.mark.trains, pytest.mark.slow]
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(rivals: list[Path], tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from llmrec_peft.serving.versions import Added, Event, Placed, State
 from llmrec_peft.strict_json import parse_json
 
 _TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_NAMED = "(SELECT 1 FROM tenants WHERE main = :id OR trial = :id OR former = :id)"
 
 
 def write_state(connection: sqlite3.Connection, placed: Placed) -> int:
@@ -96,7 +95,8 @@ def release(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
     while waiting:
         one = {"id": waiting.pop()}
         row = connection.execute(
-            f"SELECT before, version, EXISTS {_NAMED},"  # noqa: S608 - no text of others
+            "SELECT before, version,"
+            " EXISTS (SELECT 1 FROM tenants WHERE main = :id OR trial = :id OR former = :id),"
             " EXISTS (SELECT 1 FROM states WHERE before = :id AND added IS NOT NULL),"
             " EXISTS (SELECT 1 FROM past WHERE state = :id), EXISTS (SELECT 1 FROM states WHERE before = :id)"
             " FROM states WHERE id = :id",
