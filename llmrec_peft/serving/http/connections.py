@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+import logging
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _FRAME = 16
 """Bytes around one piece of a body that is sent in pieces."""
+_LOG = logging.getLogger("uvicorn.error.connections")
+# uvicorn warns of each request that is none, and a flood of them would fill the log. A level would not stay: dictConfig
+# takes it from loggers below those that it configures.
+_LOG.addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -27,6 +32,11 @@ class BoundedProtocol(HttpToolsProtocol):
     head_s: ClassVar[float] = 10.0
     _unread = 0
     _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take uvicorn's own arguments."""
+        super().__init__(*args, **kwargs)
+        self.logger = _LOG
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""

@@ -130,6 +130,14 @@ def test_a_head_that_is_too_large_or_none_is_answered_400(port: int, start: byte
         assert read_to_end(connection).startswith(b"HTTP/1.1 400 ")
 
 
+def test_a_flood_of_what_is_no_request_writes_nothing_into_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        with connected(port) as connection:
+            connection.sendall(b"\x16\x03\x01\x02\x00")
+            read_to_end(connection)
+    assert caplog.records == []
+
+
 def test_what_follows_a_body_in_pieces_is_bounded_as_well(port: int, guarded: Guarded) -> None:
     with connected(port) as connection:
         connection.sendall(head(key=guarded.keys["a"], Transfer_Encoding="chunked"))
