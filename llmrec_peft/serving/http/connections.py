@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+import logging
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _FRAME = 16
 """Bytes around one piece of a body that is sent in pieces."""
+_LOG = logging.getLogger("uvicorn.error.connections")
+# uvicorn warns of each request that is none, and a flood of them would fill the log. A level would not stay: dictConfig
+# takes it from loggers below those that it configures.
+_LOG.addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -20,7 +25,8 @@ class BoundedProtocol(HttpToolsProtocol):
     Attributes:
         head_bytes: Bytes that may arrive before a head is complete; one that comes in a single read (256 KiB) may have
             more. The same holds for headers after a body in pieces.
-        head_s: Seconds from the opening of a connection, or from the last answer, until the next head is there.
+        head_s: Seconds from the opening of a connection until the first head is there. After an answer the next one has
+            as many more as a connection may be idle.
     """
 
     head_bytes: ClassVar[int] = 32_768
@@ -28,10 +34,15 @@ class BoundedProtocol(HttpToolsProtocol):
     _unread = 0
     _late: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take uvicorn's own arguments."""
+        super().__init__(*args, **kwargs)
+        self.logger = _LOG
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
-        self._wait()
+        self._wait(self.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -64,12 +75,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next head, unless it came before the answer."""
         if not self.pipeline:
-            self._wait()
+            self._wait(self.timeout_keep_alive + self.head_s)
         super().on_response_complete()
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         self._wait_no_more()
-        self._late = self.loop.call_later(self.head_s, self.transport.close)
+        self._late = self.loop.call_later(seconds, self.transport.close)
 
     def _wait_no_more(self) -> None:
         if self._late is not None:

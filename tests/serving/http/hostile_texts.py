@@ -76,3 +76,19 @@ PATHS = (
     "a%2ejson",
 )
 """What stands in a path where a tenant's name belongs."""
+
+FORMS = (
+    b"",
+    b"x",
+    b"\xff",
+    b"&" * 5_000,
+    b"user_id=%ff",
+    b"user_id=%ED%A0%80",
+    b"user_id=1&user_id=2",
+    b"user_id=1&k=NaN",
+    b"user_id=1&k=1e999",
+    b"user_id=1&other=2",
+    b"user_id=" + b"x" * 5_000,
+    b"expected=x&version=y&percent=inf",
+)
+"""None of them is a form of the page."""

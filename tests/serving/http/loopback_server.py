@@ -15,10 +15,18 @@ from llmrec_peft.serving.http.connections import BoundedProtocol
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp, protocol: type[BoundedProtocol] = BoundedProtocol) -> Iterator[int]:
+def served(app: ASGIApp, protocol: type[BoundedProtocol] = BoundedProtocol, idle_s: int = 5) -> Iterator[int]:
     """Serve an application on a free port of 127.0.0.1; gives the port."""
     config = uvicorn.Config(
-        app, "127.0.0.1", 0, http=protocol, ws="none", server_header=False, access_log=False, log_config=None
+        app,
+        "127.0.0.1",
+        0,
+        http=protocol,
+        ws="none",
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=idle_s,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

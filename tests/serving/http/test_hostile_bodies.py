@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from hostile_texts import BODIES, LIKENESSES, PATHS
+from hostile_texts import BODIES, FORMS, LIKENESSES, PATHS
 from loopback_server import connected, head, read_to_end
 from running_server import Running, running
 
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MANY = {"requests": "1000000/second", "texts": "1000000/second", "explanations": "1000000/second"}
 CALLERS = ("admin", "a")
 
@@ -302,3 +303,29 @@ def test_hostile_events_are_refused_and_none_of_their_batch_is_kept(clients: dic
     for one in wrong:
         refusal(clients["a"].post("/v1/events", json={"tenant": "a", "events": [good, one]}))
     assert clients["a"].get("/v1/events?tenant=a").json()["events"] == []
+
+
+def test_the_page_refuses_hostile_forms(clients: dict[str, httpx.Client]) -> None:
+    for part in ("try", "explain", "swap", "weight", "rollback", "pin", "reload"):
+        for form in FORMS:
+            refusal(clients["admin"].post(f"/page/tenants/a/{part}", content=form, headers=FORM))
+        refusal(clients["admin"].post(f"/page/tenants/a/{part}", content=BODIES["an array"], headers=JSON))
+    refusal(clients["admin"].get("/page/tenant?tenant=%ff"))
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_trick_in_a_path_of_the_page_finds_no_tenant(clients: dict[str, httpx.Client], caller: str) -> None:
+    for trick in PATHS:
+        for path, form in (("try", b"user_id=1"), ("explain", b"user_id=1&item_id=1"), ("pin", b"expected=x&pinned=1")):
+            found = clients[caller].post(f"/page/tenants/x{trick}/{path}", content=form, headers=FORM)
+            assert 400 <= found.status_code < 500, (path, trick, found.status_code)
+        for path in ("", "/versions"):
+            found = clients[caller].get(f"/page/tenants/x{trick}{path}")
+            assert 400 <= found.status_code < 500, (path, trick, found.status_code)
+
+
+def test_a_tenants_key_changes_no_more_on_the_page_than_over_the_interface(clients: dict[str, httpx.Client]) -> None:
+    assert clients["a"].put("/v1/tenants/a", json={"run": "x"}).status_code == 403
+    assert clients["a"].post("/v1/tenants/a/pin", json={}).status_code == 403
+    for part, form in (("swap", b"expected=x&run=x"), ("pin", b"expected=x&pinned=1")):
+        assert clients["a"].post(f"/page/tenants/a/{part}", content=form, headers=FORM).status_code == 403

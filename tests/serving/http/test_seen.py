@@ -72,6 +72,10 @@ def application() -> FastAPI:
         request.scope["state"] = {"caller": Key()}
         raise HTTPException(429)
 
+    @app.get("/keyless")
+    async def keyless() -> None:
+        raise HTTPException(401)
+
     @app.get("/broken")
     async def broken() -> None:
         raise ValueError(f"{SECRET} has no history")
@@ -101,6 +105,15 @@ async def test_line_of_a_request_has_what_answered_and_nothing_of_the_user(lines
     assert (refused["status"], refused["tenant"]) == (429, "shop"), "that of the key"
     for said in (SECRET, "text", "nowhere", "?"):
         assert said not in lines.getvalue()
+
+
+async def test_a_flood_without_keys_is_counted_and_writes_no_line(lines: io.StringIO) -> None:
+    metrics = Metrics()
+    async with client(Seen(application(), metrics)) as http:
+        for _ in range(3):
+            assert (await http.get("/keyless")).status_code == 401
+    assert lines.getvalue() == ""
+    assert b'llmrec_requests_total{route="/keyless",status="401",tenant="-"} 3.0' in metrics.render()
 
 
 async def test_error_is_told_by_type_and_place_and_not_by_its_message(lines: io.StringIO) -> None:

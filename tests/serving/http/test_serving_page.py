@@ -145,7 +145,22 @@ def test_keys_without_a_scope_get_neither_its_form_nor_its_action(
     assert 'id="try"' not in writer
     assert change("rollback", "films-key", expected=seen(host)).status_code == 403
     assert change("try", "films-writer", user_id="7").status_code == 403
-    assert 'id="swap"' in client.get("/page/tenants/films", headers=key(host, "films-manager")).text
+
+
+def test_a_tenants_own_key_names_no_run_and_pins_nothing(
+    client: TestClient, host: MadeUpHost, change: Callable[..., Any]
+) -> None:
+    change("swap", expected=seen(host), run="runs/second", percent="100")
+    shown = {by: client.get("/page/tenants/films", headers=key(host, by)).text for by in ("admin-key", "films-manager")}
+    for form in ("swap", "pin"):
+        assert f'id="{form}"' in shown["admin-key"]
+        assert f'id="{form}"' not in shown["films-manager"]
+    assert 'id="rollback"' in shown["films-manager"]
+    asked = len(host.asked)
+    assert change("swap", "films-manager", expected=seen(host), run="runs/third", percent="100").status_code == 403
+    assert change("pin", "films-manager", expected=seen(host), pinned="true").status_code == 403
+    assert len(host.asked) == asked
+    assert change("rollback", "films-manager", expected=seen(host)).status_code == 200
 
 
 @pytest.mark.parametrize(

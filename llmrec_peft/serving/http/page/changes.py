@@ -7,7 +7,7 @@ from typing import TypeVar
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from llmrec_peft.serving.http.endpoints.callers import allow, caller_of
+from llmrec_peft.serving.http.endpoints.callers import allow, allow_admin, caller_of
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.page.forms import (
     ChangeForm,
@@ -30,7 +30,8 @@ Change = TypeVar("Change", bound=ChangeForm)
 
 @router.post("/page/tenants/{tenant}/swap")
 async def swap(request: Request, tenant: str) -> Response:
-    """Let another run answer all users, or some of them on trial."""
+    """Let another run answer all users, or some of them; for admins, as a run below the roots may be anybody's."""
+    allow_admin(request)
     host, given = await _asked(request, tenant, SwapForm)
     wanted = checked(
         TenantIn, run=given.run, digest=given.digest, share=given.percent / 100, keep_items=given.keep_items
@@ -57,7 +58,8 @@ async def rollback(request: Request, tenant: str) -> Response:
 
 @router.post("/page/tenants/{tenant}/pin")
 async def pin(request: Request, tenant: str) -> Response:
-    """Keep a tenant's versions in memory, or no longer."""
+    """Keep a tenant's versions in memory, or no longer; for admins, as others' versions have to leave for it."""
+    allow_admin(request)
     host, given = await _asked(request, tenant, PinForm)
     standing = await host.pin(tenant, given.pinned)
     kept = "stay in memory" if standing.pinned else "may leave memory"

@@ -27,6 +27,7 @@ def tenant_part(caller: Caller, standing: TenantOut, said: str = "") -> Response
         expected=versions_of(standing),
         may_ask=caller.may(standing.tenant, "ask"),
         may_manage=caller.may(standing.tenant, "manage"),
+        is_admin=caller.admin,
         most=MOST_SHOWN,
         said=said,
     )

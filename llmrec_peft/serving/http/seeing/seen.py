@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmrec_peft.serving.http.seeing import trail as trails
@@ -28,7 +29,7 @@ class _Caller(Protocol):
 
 
 class Seen:
-    """Counts, logs and traces requests; it stands outside everything else.
+    """Counts, logs and traces requests; it stands outside everything else. Requests without a key are counted alone.
 
     It reads the template of the route, never the path or the query, and what the trail and the caller's key tell.
     """
@@ -75,6 +76,8 @@ class Seen:
             trail.tenant = trail.tenant or caller.tenant
         route, method = _route(scope), str(scope["method"])
         self._metrics.request(route, trail.tenant, status, seconds)
+        if caller is None and status == HTTPStatus.UNAUTHORIZED:  # a flood without keys is counted and fills no log
+            return
         trace_id = None
         if self._tracing is not None:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
