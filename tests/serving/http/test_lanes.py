@@ -58,7 +58,7 @@ async def test_one_thread_answers_for_known_items_and_each_kind_has_its_own() ->
 
 
 async def test_flood_of_one_tenant_comes_between_others_asks_once_and_not_eighty_times() -> None:
-    """One tenant has eighty callers, each for several users; what is computed before a quiet tenant's ask is counted."""
+    """One tenant has eighty callers, each for several users; what goes before a quiet tenant's ask is counted."""
     engine = MadeUpEngine(seconds={f"shop {at}": 0.002 for at in range(4)} | {"flood": 0.002})
     async with lanes_of(engine) as lanes:
         stop = asyncio.Event()
