@@ -216,13 +216,14 @@ async def test_change_holds_up_nothing_and_its_error_is_the_callers() -> None:
     engine = MadeUpEngine()
     go = threading.Event()
     async with lanes_of(engine) as lanes:
-        hanging = asyncio.create_task(lanes.change(lambda: go.wait(20)))
-        assert await lanes.change(lambda: 7) == 7
+        hanging = [asyncio.create_task(lanes.change(lambda: go.wait(20), "shop")) for _ in range(8)]
+        assert await lanes.change(lambda: 7, "other") == 7
+        assert await lanes.record(lambda: 8, "shop") == 8
         with pytest.raises(ZeroDivisionError):
-            await lanes.change(lambda: 1 / 0)
+            await lanes.change(lambda: 1 / 0, "other")
         await lanes.ask("shop", ["1"])
         go.set()
-        assert await hanging
+        assert await asyncio.gather(*hanging) == [True] * 8
 
 
 async def test_weight_is_a_tenants_part_beside_others() -> None:
