@@ -208,6 +208,24 @@ def test_entry_of_known_cost_that_never_ends_holds_up_the_others_for_a_moment_on
     assert taken == 200
 
 
+def test_rounds_that_pass_while_a_tenant_waits_for_something_else_are_not_saved_up() -> None:
+    server = served(quantum=1.0)
+    server.queue.put(parked := job("cold"))
+    assert server.queue.take() is parked
+    server.queue.park(parked, 0.0)
+    for _ in range(400):
+        server.queue.put(job("steady"))
+    for _ in range(200):
+        server.one()
+    for _ in range(50):
+        server.queue.put(job("cold"))
+    server.queue.back(parked)
+    del server.order[:]
+    for _ in range(40):
+        server.one()
+    assert 18 <= server.order.count("cold") <= 23
+
+
 def test_parked_entry_of_known_cost_is_charged_when_it_is_done() -> None:
     server = served(quantum=1.0)
     server.queue.put(parked := Job("a", 1e9, cost=500.0))

@@ -58,7 +58,7 @@ async def test_one_thread_answers_for_known_items_and_each_kind_has_its_own() ->
 
 
 async def test_flood_of_one_tenant_comes_between_others_asks_once_and_not_eighty_times() -> None:
-    """One tenant has eighty callers with several users each; what is computed before a quiet tenant's ask is counted."""
+    """One tenant has eighty callers, each for several users; what goes before a quiet tenant's ask is counted."""
     engine = MadeUpEngine(seconds={f"shop {at}": 0.002 for at in range(4)} | {"flood": 0.002})
     async with lanes_of(engine) as lanes:
         stop = asyncio.Event()
@@ -216,13 +216,14 @@ async def test_change_holds_up_nothing_and_its_error_is_the_callers() -> None:
     engine = MadeUpEngine()
     go = threading.Event()
     async with lanes_of(engine) as lanes:
-        hanging = asyncio.create_task(lanes.change(lambda: go.wait(20)))
-        assert await lanes.change(lambda: 7) == 7
+        hanging = [asyncio.create_task(lanes.change(lambda: go.wait(20), "shop")) for _ in range(8)]
+        assert await lanes.change(lambda: 7, "other") == 7
+        assert await lanes.record(lambda: 8, "shop") == 8
         with pytest.raises(ZeroDivisionError):
-            await lanes.change(lambda: 1 / 0)
+            await lanes.change(lambda: 1 / 0, "other")
         await lanes.ask("shop", ["1"])
         go.set()
-        assert await hanging
+        assert await asyncio.gather(*hanging) == [True] * 8
 
 
 async def test_weight_is_a_tenants_part_beside_others() -> None:

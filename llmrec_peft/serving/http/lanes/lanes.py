@@ -34,8 +34,10 @@ TEXT_THREADS = 32
 TOKENS_PER_S = 2000.0
 """What a second of a version that encodes to score is taken for in tokens, until the lane's own pace is known."""
 WAITING_EXPLANATIONS, WAITING_CHANGES = 32, 64
-"""Explanations of one tenant that wait, and changes of all tenants, at most."""
-CHANGE_THREADS = 4
+"""Explanations and changes of one tenant that wait, at most."""
+CHANGE_THREADS, RECORD_THREADS = 4, 2
+RECORDED_S = 0.01
+"""Seconds of recording that a tenant of weight 1 gets in a round."""
 AT_EXIT_S = 5.0
 """Seconds that the process waits for threads when it ends without `close`."""
 
@@ -46,7 +48,7 @@ class Lanes:
     Known items have one thread, which drives the model and waits for nothing: a version that is not in memory is
     waited for elsewhere (`Fetching`), and one that reads a text for each score belongs to the texts' lane. Texts of
     several tenants are given to the engine at once, which encodes them in shared passes, and those of one tenant one
-    call after the other. Explanations have threads of their own, and so have changes. In each lane tenants take turns
+    call after the other. Explanations, changes and records have threads of their own. In each lane tenants take turns
     by cost, see `FairQueue`.
 
     What is asked for raises what the engine raises, and `BusyError`, `LateError` and `DrainingError`.
@@ -74,13 +76,15 @@ class Lanes:
         self._known = Lane("known", FairQueue(Bounds(quotas.waiting_requests), KNOWN_S), 1, absent, self._if_encodes)
         few = Bounds(min(WAITING_EXPLANATIONS, quotas.waiting_requests))
         self._explanations = Lane("explanations", FairQueue(few, EXPLAINED_S), settings.explainers, absent)
-        changes = FairQueue[Call](Bounds(WAITING_CHANGES), 1.0, CHANGE_THREADS)
+        changes = FairQueue[Call](Bounds(WAITING_CHANGES), 1.0)
         self._changes = Lane("changes", changes, CHANGE_THREADS, absent)
+        records = FairQueue[Call](Bounds(quotas.waiting_requests), RECORDED_S)
+        self._records = Lane("records", records, RECORD_THREADS, absent)
         _open.add(self)
 
     @property
     def _lanes(self) -> tuple[Lane, ...]:
-        return self._known, self._texts, self._explanations, self._changes
+        return self._known, self._texts, self._explanations, self._changes, self._records
 
     async def ask(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer]:
         """Return the best items of each user, see `Engine.ask`; lists that are kept wait for nothing."""
@@ -143,14 +147,24 @@ class Lanes:
 
         Args:
             do: What to do.
-            tenant: Whom an error is about.
+            tenant: Whose change it is; those of one tenant follow each other.
         """
         call = Call(tenant=tenant, deadline=float("inf"), do=do, lasts=True)
         return cast(T, await self._waited(call, self._changes))
 
+    async def record(self, do: Callable[[], T], tenant: str = "") -> T:
+        """Read or write something short on the disk, such as events, on threads that wait for no swap.
+
+        Args:
+            do: What to do.
+            tenant: Whose it is; tenants take turns.
+        """
+        call = Call(tenant=tenant, deadline=self._until(self._quotas.deadline_s), do=do, lasts=True)
+        return cast(T, await self._waited(call, self._records))
+
     def set_weight(self, tenant: str, weight: float) -> None:
         """Give a tenant another part of each lane beside others' 1."""
-        for lane in (self._known, self._texts, self._explanations):
+        for lane in self._lanes:
             lane.queue.weigh(tenant, weight)
 
     def waiting(self) -> dict[str, QueueFigures]:
@@ -159,7 +173,7 @@ class Lanes:
 
     def waiting_of(self, tenant: str) -> dict[str, int]:
         """Return how many calls of a tenant are in each lane, by its name."""
-        return {lane.name: lane.queue.of(tenant) for lane in self._lanes if lane is not self._changes}
+        return {lane.name: lane.queue.of(tenant) for lane in self._lanes}
 
     async def close(self, drain_s: float) -> None:
         """End: what waits gets a `DrainingError`, and so does what is still being computed after some seconds.
