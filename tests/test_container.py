@@ -54,6 +54,15 @@ def test_nothing_is_published_beyond_this_machine() -> None:
     assert all("network_mode" not in service for service in COMPOSE["services"].values())
 
 
+def test_the_command_and_its_options_exist() -> None:
+    [entry] = [json.loads(rest) for name, rest in LAST_STAGE if name == "ENTRYPOINT"]
+    [command] = [json.loads(rest) for name, rest in LAST_STAGE if name == "CMD"]
+    assert entry == ["llmrec"]
+    context = GROUP.commands[command[0]].make_context(command[0], command[1:])
+    assert (str(context.params["state"]), context.params["port"]) == ("/state", 8765)
+    assert [str(root) for root in context.params["roots"]] == ["/runs"]
+
+
 def test_commands_in_comments_are_taken_by_the_parser() -> None:
     [line] = re.findall(r"docker compose exec llmrec llmrec (tenants .*)", COMPOSE_TEXT)
     words = shlex.split(line)

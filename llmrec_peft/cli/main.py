@@ -15,6 +15,7 @@ import typer
 from llmrec_peft import __version__
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
+    audit_answer,
     bench,
     compare,
     convert,
@@ -81,15 +82,16 @@ for command in (
     explain,
     export_vectors,
     encode,
+    report,
+    serve,
     tenants,
     loadtest,
-    report,
+    audit_answer,
     evaluate,
     compare,
     lineage,
     convert,
     parity,
-    serve,
     bench,
     init,
     validate,

@@ -102,7 +102,7 @@ def test_flags_name_no_value(help_of: Any) -> None:
 
 def test_commands_stand_in_groups_and_the_old_name_is_hidden(help_of: Any) -> None:
     out = help_of()
-    for panel in ("Train", "Use a run", "Serve", "Measure and compare", "Recipes and data", "Look around"):
+    for panel in ("Train", "Use a run", "Serve runs", "Measure and compare", "Recipes and data", "Look around"):
         assert f"─ {panel} ─" in out
     assert "─ Commands ─" not in out
     listed = {line.split()[1] for line in out.splitlines() if re.match(r"│ [a-z]", line)}
