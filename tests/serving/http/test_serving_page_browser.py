@@ -284,6 +284,7 @@ def test_keyboard_alone_reaches_a_recommendation_and_a_change(opened: Callable[.
     tab_to("open-films")
     page.keyboard.press("Enter")
     page.locator("#tenant-title:focus").wait_for()
+    page.locator("#said:empty").wait_for(state="attached")
     tab_to("try-user")
     page.keyboard.type("7")
     page.keyboard.press("Enter")
