@@ -254,6 +254,7 @@ def test_table_stays_while_somebody_stands_in_it(opened: Callable[..., Any], hos
 def test_hidden_page_asks_for_nothing(opened: Callable[..., Any], host: MadeUpHost, seen: Seen) -> None:
     page = opened()
     page.clock.install()
+    page.reload()
     enter(page, host)
     page.evaluate("Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})")
     before = len(seen.requests)
