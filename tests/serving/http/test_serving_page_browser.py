@@ -254,6 +254,7 @@ def test_table_stays_while_somebody_stands_in_it(opened: Callable[..., Any], hos
 def test_hidden_page_asks_for_nothing(opened: Callable[..., Any], host: MadeUpHost, seen: Seen) -> None:
     page = opened()
     page.clock.install()
+    page.reload()
     enter(page, host)
     page.evaluate("Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})")
     before = len(seen.requests)
@@ -284,6 +285,7 @@ def test_keyboard_alone_reaches_a_recommendation_and_a_change(opened: Callable[.
     tab_to("open-films")
     page.keyboard.press("Enter")
     page.locator("#tenant-title:focus").wait_for()
+    page.locator("#said:empty").wait_for(state="attached")
     tab_to("try-user")
     page.keyboard.type("7")
     page.keyboard.press("Enter")

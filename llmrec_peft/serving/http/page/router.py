@@ -15,7 +15,7 @@ from llmrec_peft.serving.http.page.rendering import HEADERS, rendered
 from llmrec_peft.serving.http.page.rows import memory_rows, tenant_rows, version_rows
 from llmrec_peft.serving.http.page.static_files import static_files
 from llmrec_peft.serving.http.page.tenant_part import tenant_part
-from llmrec_peft.serving.http.page.views import Traffic
+from llmrec_peft.serving.http.page.views import Overview, Traffic
 from llmrec_peft.serving.http.problems import ForbiddenError, NotFoundError
 from llmrec_peft.serving.http.schemas import TenantOut
 
@@ -47,15 +47,17 @@ def page_router(host: Host) -> APIRouter:
 
     @router.get("/page/board")
     def board(request: Request) -> Response:
-        return rendered("board", **_figures(host, caller_of(request)))
+        caller, overview = caller_of(request), host.overview()
+        parts = _figures(overview, caller) | _tenants(host, overview, caller)
+        return rendered("board", find=caller.admin, **parts)
 
     @router.get("/page/figures")
     def figures(request: Request) -> Response:
-        return rendered("figures", **_figures(host, caller_of(request)))
+        return rendered("figures", **_figures(host.overview(), caller_of(request)))
 
     @router.get("/page/tenants")
     def tenants(request: Request) -> Response:
-        return rendered("tenants", **_figures(host, caller_of(request)))
+        return rendered("tenants", **_tenants(host, host.overview(), caller_of(request)))
 
     @router.get("/page/tenant")
     def found(request: Request, tenant: str = "") -> Response:
@@ -83,19 +85,20 @@ def _seen(host: Host, request: Request, tenant: str) -> TenantOut:
     return host.tenant(tenant)
 
 
-def _figures(host: Host, caller: Caller) -> dict[str, Any]:
-    """Return the figures that a caller may see: an admin those of all, another one those of his tenant."""
-    overview = host.overview()
+def _figures(overview: Overview, caller: Caller) -> dict[str, Any]:
+    """Return the figures that a caller may see: an admin those of the server, another one those of his tenant."""
     own = caller.tenant
-    standings = host.tenants() if own is None else [host.tenant(own)]
-    rows = tenant_rows(standings, overview)
     return {
         "overview": overview,
         "traffic": overview.total if own is None else overview.tenants.get(own, Traffic()),
         "waiting": overview.queue.waiting if own is None else overview.queue.requests.get(own, 0),
         "memory": memory_rows(overview) if caller.admin else [],
-        "rows": rows,
-        "hidden": len(standings) - len(rows),
-        "find": caller.admin,
         "now": f"{datetime.now(UTC):%H:%M:%S}",
     }
+
+
+def _tenants(host: Host, overview: Overview, caller: Caller) -> dict[str, Any]:
+    """Return the rows of the tenants that a caller may see, and how many there is no room for."""
+    standings = host.tenants() if caller.tenant is None else [host.tenant(caller.tenant)]
+    rows = tenant_rows(standings, overview)
+    return {"rows": rows, "hidden": len(standings) - len(rows)}

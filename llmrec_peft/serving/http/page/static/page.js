@@ -2,6 +2,7 @@
 /* The key is held in this closure alone: no storage, no cookie, no address ever has it. */
 (() => {
   const EVERY_MS = 5000;
+  const WORKING = "Working …";
   let key = null;
   let pollFailed = false;
 
@@ -27,7 +28,6 @@
     part("key").value = "";
     if (!/^[\x21-\x7e]+$/.test(given)) return close("A key holds ASCII letters, digits and signs alone.");
     key = given;
-    say("Opening …");
     htmx.ajax("GET", "/page/board", { source: "#board", target: "#board" });
   });
 
@@ -40,6 +40,10 @@
   document.addEventListener("htmx:configRequest", (event) => {
     if (key === null) event.preventDefault();
     else event.detail.headers["Authorization"] = `Bearer ${key}`;
+  });
+
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (!isPoll(event.detail)) say(WORKING);
   });
 
   document.addEventListener("htmx:beforeSwap", (event) => {
@@ -61,6 +65,7 @@
   });
 
   document.addEventListener("htmx:afterRequest", (event) => {
+    if (!isPoll(event.detail) && part("said").textContent === WORKING) say("");
     if (event.detail.successful && isPoll(event.detail) && pollFailed) {
       pollFailed = false;
       say("");
