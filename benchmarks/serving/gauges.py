@@ -34,10 +34,14 @@ def private_mb_of(process: int | str) -> float:
     return int(found[1]) * 1024 / 1e6
 
 
-def quantiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return the median, the 95th and 99th centile and the largest of some times, in milliseconds."""
-    values = 1000 * np.quantile(np.asarray(seconds), (0.5, 0.95, 0.99, 1.0))
-    return dict(zip(("median_ms", "p95_ms", "p99_ms", "max_ms"), np.round(values, 3).tolist(), strict=True))
+def quantiles(
+    seconds: Sequence[float],
+    names: Sequence[str] = ("median_ms", "p95_ms", "p99_ms", "max_ms"),
+    shares: Sequence[float] = (0.5, 0.95, 0.99, 1.0),
+) -> dict[str, float]:
+    """Return quantiles of some times in milliseconds; by default the median, the 95th and 99th centile, the largest."""
+    values = 1000 * np.quantile(np.asarray(seconds), shares)
+    return dict(zip(names, np.round(values, 3).tolist(), strict=True))
 
 
 def ratio(ours: Sequence[float], base: Sequence[float], seed: int = 0) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from serving.crowd import crowd
 from serving.gauges import load_of_machine
-from serving.open_loop import said
+from serving.lists_over_http import said
 from serving.served import Served, registered, state_of
 
 SIZES = (1, 1024)
@@ -26,7 +26,7 @@ def measure(small: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="llmrec-server-") as work:
         states = {size: state_of(Path(work) / f"state-{size}", everyone.store) for size in sizes}
         for size, state in states.items():
-            with Served(state, ["--root", str(everyone.store)], quotas__requests="100000/second") as served:
+            with Served(state, ["--root", str(everyone.store)]) as served:
                 names = registered(served, everyone.runs[:size])
                 before = {name: served.client.recommend(name, everyone.users[0]) for name in (names[0], names[-1])}
         wrong = 0

@@ -25,6 +25,7 @@ class Served:
     Attributes:
         url: Its address.
         key_file: File of its admin key.
+        key: That key.
         started_s: Seconds from its start until `/readyz` said 200.
         process: The process.
     """
@@ -65,6 +66,7 @@ class Served:
             raise SystemExit("the server did not start: " + " | ".join(self.lines))
         threading.Thread(target=self._read, daemon=True).start()
         self.key_file = state / "admin.key"
+        self.key = self.key_file.read_text(encoding="ascii").strip()
         self.client = self._client()
         while not self.client.ready():
             if self.process.poll() is not None or time.monotonic() - began > READY_S:

@@ -31,9 +31,8 @@ def measure(small: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="llmrec-server-") as work:
         state = state_of(Path(work) / "state", everyone.store)
         options = ["--root", str(everyone.store)]
-        with Served(state, options, cache_bytes=0, quotas__requests="100000/second") as served:
+        with Served(state, options, cache_bytes=0) as served:
             names = registered(served, everyone.runs[: sizes[-1]])
-            key = served.key_file.read_text(encoding="ascii").strip()
             for name in names:
                 served.client.recommend(name, everyone.users[0])
             labels = [str(size) for size in sizes] + ["1 again"]
@@ -46,7 +45,7 @@ def measure(small: bool) -> dict[str, Any]:
                         user = everyone.users[one * 31 % len(everyone.users)]
                         return "/v1/recommend", {"tenant": names[next(draws[label])], "user_id": user, "k": 10}
 
-                    outcome = closed_loop(served.url, key, request, CALLERS, seconds)
+                    outcome = closed_loop(served, request, CALLERS, seconds)
                     if number:
                         found[label].append(outcome)
             private = served.private_mb()

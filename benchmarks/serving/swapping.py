@@ -11,7 +11,7 @@ import numpy as np
 
 from serving.crowd import crowd
 from serving.gauges import load_of_machine, slope
-from serving.open_loop import open_loop, rows_of, said
+from serving.lists_over_http import lists, rows_of, said
 from serving.served import Served, registered, state_of
 
 RATE, SECONDS, TIMES = 50.0, 60.0, 2.0
@@ -28,17 +28,10 @@ def measure(small: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="llmrec-server-") as work:
         state = state_of(Path(work) / "state", everyone.store)
         options = ["--root", str(everyone.store)]
-        with Served(state, options, cache_bytes=0, quotas__requests="100000/second") as served:
+        with Served(state, options, cache_bytes=0) as served:
             names = registered(served, everyone.runs[:TENANTS])
-            key = served.key_file.read_text(encoding="ascii").strip()
             runs = everyone.runs[TENANTS:]
-
-            def request(number: int) -> tuple[str, dict[str, Any]]:
-                user = everyone.users[number * 31 % len(everyone.users)]
-                return "/v1/recommend", {"tenant": names[number % len(names)], "user_id": user, "k": 10}
-
-            open_loop(served.url, key, request, RATE, 2.0)
-            calm = open_loop(served.url, key, request, RATE, seconds)
+            calm = lists(served, names, everyone.users, RATE, seconds)
             done, count = threading.Event(), [0]
 
             def swap() -> None:
@@ -48,7 +41,7 @@ def measure(small: bool) -> dict[str, Any]:
 
             thread = threading.Thread(target=swap)
             thread.start()
-            busy = open_loop(served.url, key, request, RATE, seconds)
+            busy = lists(served, names, everyone.users, RATE, seconds)
             done.set()
             thread.join()
             memory = [served.private_mb()]
@@ -60,9 +53,9 @@ def measure(small: bool) -> dict[str, Any]:
     skipped = len(memory) // 5
     return {
         "rate": RATE,
-        "rows": {"without swaps": calm.figures(), "with swaps": busy.figures()},
+        "rows": {"without swaps": calm, "with swaps": busy},
         "swaps_meanwhile": count[0],
-        "ratio": round(busy.figures()["p99_ms"] / calm.figures()["p99_ms"], 2),
+        "ratio": round(busy["p99"] / calm["p99"], 2),
         "goal": TIMES,
         "long": {
             "swaps": swaps,

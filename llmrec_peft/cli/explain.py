@@ -13,6 +13,7 @@ from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import USE, Command
 from llmrec_peft.cli.output import print_json, print_line, print_table
 from llmrec_peft.errors import InputError
+from llmrec_peft.explanation.wording import TITLES, described
 
 
 class Words(StrEnum):
@@ -98,17 +99,6 @@ def explain(
         _print(report)
 
 
-TITLES = {
-    "signal": "signals",
-    "history": "items of the user's history",
-    "word": "words of the item's text",
-    "path": "connections in the graph",
-}
-"""Headings of the kinds of evidence."""
-_OPINIONS = ("stars", "log-odds")
-"""Units of runs whose labels are opinions of users; in rankings a label says only that the user chose the item."""
-
-
 def _print(report: dict[str, Any]) -> None:
     unit = report["unit"]
     print_line(f"{report['title'] or report['item']} for user {report['user']}: {report['score']:.3f}")
@@ -132,15 +122,7 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _rows(pieces: list[dict[str, Any]], unit: str) -> list[list[str]]:
-    return [[f"{piece['contribution']:+.4f}", _described(piece, unit), piece["method"]] for piece in pieces]
-
-
-def _described(piece: Mapping[str, Any], unit: str) -> str:
-    """Return a piece in words; an item of the history with the user's opinion of it."""
-    if "label" not in piece or unit not in _OPINIONS:
-        return str(piece["what"])
-    opinion = f"rated {piece['label']:g}" if unit == "stars" else "liked" if piece["label"] > 0 else "not liked"
-    return f"{piece['what']} ({opinion})"
+    return [[f"{piece['contribution']:+.4f}", described(piece, unit), piece["method"]] for piece in pieces]
 
 
 def _print_faithfulness(faithfulness: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ import typer
 from llmrec_peft import __version__
 from llmrec_peft.backbone.remote_code import allowing
 from llmrec_peft.cli import (
+    audit_answer,
     bench,
     compare,
     convert,
@@ -85,6 +86,7 @@ for command in (
     serve,
     tenants,
     loadtest,
+    audit_answer,
     evaluate,
     compare,
     lineage,

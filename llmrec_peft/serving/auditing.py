@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from llmrec_peft.serving import computing
 from llmrec_peft.serving.answers import Answer, Audit, Scores, compared
 from llmrec_peft.serving.encoding import ItemEncoder
 from llmrec_peft.serving.loading import Loading
-from llmrec_peft.serving.tenants import Tenants
+from llmrec_peft.serving.tenants import Past
 from llmrec_peft.serving.versions import Identity, Snapshot
 
 _NOTHING = float("inf")
@@ -22,12 +23,23 @@ class _NotTheirsError(Exception):
     """An identity that the tenant never had."""
 
 
+class KnownStates(Protocol):
+    """Knows in which states versions of a tenant were."""
+
+    def past(self, tenant: str, state_digest: str) -> Past | None:
+        """Return a state in which one of the tenant's versions was; None if none of them was.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+        """
+
+
 class Auditor:
     """Says whether an answer is what its identity gives."""
 
-    def __init__(self, tenants: Tenants, loading: Loading, encoder: ItemEncoder) -> None:
+    def __init__(self, known: KnownStates, loading: Loading, encoder: ItemEncoder) -> None:
         """Set where states are looked up and how versions are loaded."""
-        self._tenants, self._loading, self._encoder = tenants, loading, encoder
+        self._known, self._loading, self._encoder = known, loading, encoder
 
     def audit(self, answer: Answer | Scores, tolerance: float | None) -> Audit:
         """Compute an answer again and compare; nothing that is in memory for asks is used.
@@ -40,19 +52,38 @@ class Auditor:
         Raises:
             InputError: If the version cannot be loaded, or the tenant is not registered.
         """
+        if isinstance(answer, Answer):
+            return self.audit_lists([answer], tolerance)[0]
         try:
-            if isinstance(answer, Answer):
-                return self._list(answer, tolerance)
             return self._scores(answer, tolerance)
         except _NotTheirsError as error:
             return Audit(False, _NOTHING, str(error))
 
-    def _list(self, answer: Answer, tolerance: float | None) -> Audit:
+    def audit_lists(self, answers: Sequence[Answer], tolerance: float | None) -> list[Audit]:
+        """Compute several lists again and compare; a version is loaded once for all answers of one state.
+
+        Args:
+            answers: The answers.
+            tolerance: See `audit`.
+
+        Raises:
+            InputError: As `audit`.
+        """
+        audits = dict[int, Audit]()
+        for tenant, identity in dict.fromkeys((answer.tenant, answer.identity) for answer in answers):
+            places = [at for at, one in enumerate(answers) if (one.tenant, one.identity) == (tenant, identity)]
+            try:
+                with self._again(tenant, identity) as snapshot:
+                    audits |= {at: self._list(snapshot, answers[at], tolerance) for at in places}
+            except _NotTheirsError as error:
+                audits |= {at: Audit(False, _NOTHING, str(error)) for at in places}
+        return [audits[at] for at in range(len(answers))]
+
+    def _list(self, snapshot: Snapshot, answer: Answer, tolerance: float | None) -> Audit:
         if answer.user_id not in answer.together:
             return Audit(False, _NOTHING, "its user is not among those of its pass")
-        with self._again(answer.tenant, answer.identity) as snapshot:
-            users = list(answer.together)
-            found = computing.lists(snapshot, users, answer.k, answer.seen)[users.index(answer.user_id)]
+        users = list(answer.together)
+        found = computing.lists(snapshot, users, answer.k, answer.seen)[users.index(answer.user_id)]
         if found.basis != answer.basis:
             return Audit(False, _NOTHING, f"its basis is {answer.basis}, and {found.basis} was computed")
         return compared(answer.items, found.items, self._allowed(answer.identity, tolerance))
@@ -94,7 +125,7 @@ class Auditor:
             _NotTheirsError: If the tenant had no version in such a state.
             InputError: If the version cannot be loaded.
         """
-        past = self._tenants.past(tenant, identity.state_digest)
+        past = self._known.past(tenant, identity.state_digest)
         if past is None:
             raise _NotTheirsError(f"no version of this tenant was in a state {identity.state_digest[:12]}")
         if (past.sealed.digest, past.state.number) != (identity.version, identity.state):

@@ -15,7 +15,6 @@ from llmrec_peft.serving.answers import Standing
 from llmrec_peft.serving.loading import KnownScores
 from llmrec_peft.serving.refusals import ServingError, about, refusing
 from llmrec_peft.serving.routes import Route
-from llmrec_peft.serving.tenants import Past
 from llmrec_peft.serving.tiered import TieredVersions
 from llmrec_peft.serving.versions import Placed, Snapshot
 
@@ -50,7 +49,7 @@ class HostedVersions(TieredVersions):
                 self._tenants.begin(tenant, Route(first.placed))
             return self.standing(tenant)
 
-    def restore(self, tenant: str, route: Route, pinned: bool = False, past: Sequence[Past] = ()) -> None:
+    def restore(self, tenant: str, route: Route, pinned: bool = False) -> None:
         """Register a tenant with the route that a journal has; no run is read now.
 
         The first ask loads a version, with the checks of a first load. Those of a pinned tenant are loaded in the
@@ -60,14 +59,13 @@ class HostedVersions(TieredVersions):
             tenant: The tenant's name.
             route: Versions of the store, each in a state.
             pinned: Whether the versions that answer stay in memory.
-            past: States in which the tenant's versions were, oldest first, for `Engine.audit`.
 
         Raises:
             ServingError: If the name is taken.
         """
         text_id(tenant, "tenant")
         with self._tenants.changed(tenant):
-            self._tenants.restore(tenant, route, pinned, past)
+            self._tenants.restore(tenant, route, pinned)
             if pinned:
                 self._tier.begin_loads(route.answering, tenant)
 

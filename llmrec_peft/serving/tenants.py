@@ -145,19 +145,18 @@ class Tenants:
             self._journal.begin(tenant, route)
         self._enter(tenant, _Entry(route))
 
-    def restore(self, tenant: str, route: Route, pinned: bool, past: Sequence[Past]) -> None:
+    def restore(self, tenant: str, route: Route, pinned: bool) -> None:
         """Give a tenant the route that a journal has; the journal is not told again.
 
         Args:
             tenant: The tenant's name.
             route: Its route.
             pinned: Whether the versions that answer stay in memory, once they are there.
-            past: States in which its versions were, oldest first.
 
         Raises:
             ServingError: If the name is taken.
         """
-        self._enter(tenant, _Entry(route, pinned, OrderedDict((one.state.digest, one) for one in past)))
+        self._enter(tenant, _Entry(route, pinned))
 
     def replace(self, tenant: str, route: Route, snapshots: Sequence[Snapshot] = ()) -> None:
         """Put another route in the place of a tenant's own: the next ask takes it, those under way end on the old one.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiered_engines import evict, in_thread
 
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.serving.engine import Engine
@@ -70,3 +72,40 @@ def test_what_cannot_be_explained_is_refused_in_one_line(engine: Engine, rivals:
     with pytest.raises(ServingError, match="unknown user 'nobody'") as said:
         engine.explain("shop", "nobody", "2")
     assert "known are" not in str(said.value), "ids of other users are not told"
+
+
+def test_version_that_came_back_from_its_skeleton_is_explained_as_before(tmp_path: Path, rivals: list[Path]) -> None:
+    with Engine(tmp_path / "store", device="cpu", host_bytes=1 << 30) as engine:
+        engine.register("shop", rivals[0])
+        known = engine.explain("shop", "1", "2")
+        while not engine._skeletons.nbytes:  # a folder that was written just now leaves none
+            engine._loading.load(engine._tenants.route("shop").main.sealed)
+        evict(engine, "shop")
+        assert engine.explain("shop", "1", "2", wait_s=0.0) == known
+
+
+def test_explanations_beside_texts_of_other_tenants_stay_the_same(engine: Engine, rivals: list[Path]) -> None:
+    """Both use one base: explanations with an adapter inside it, texts in shared passes."""
+    for at, run in enumerate(rivals):
+        engine.register(f"shop {at}", run)
+    known = {name: engine.explain(name, "1", "2").plain for name in engine.tenants}
+    done = threading.Event()
+
+    def add() -> int:
+        number = 0
+        while not done.is_set():
+            for name in engine.tenants:
+                engine.add_items(name, [FILM | {"item_id": f"new {number}"}])
+            number += 1
+        return number
+
+    adding, added = in_thread(add)
+    try:
+        for _ in range(6):
+            for name, plain in known.items():
+                assert engine.explain(name, "1", "2").plain == plain
+    finally:
+        done.set()
+        adding.join(60)
+    assert added[0] >= 1
+    assert engine.audit(engine.score("shop 0", ["1"], ["new 0"])).same

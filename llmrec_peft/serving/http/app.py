@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import __version__
+from llmrec_peft.serving.http.bodies import wrong_field
 from llmrec_peft.serving.http.endpoints import asking, growing, health, keys, tenants
 from llmrec_peft.serving.http.gate import Gate
 from llmrec_peft.serving.http.host import Host
@@ -40,6 +42,7 @@ def make_app(host: Host) -> ASGIApp:
         app.include_router(one.router)
     app.include_router(page_router(host))
     app.add_exception_handler(InputError, _refused)
+    app.add_exception_handler(RequestValidationError, _wrong)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)
     gate = Gate(app, host.ring, host.rates, host.settings.bodies, host.metrics.refused)
@@ -50,6 +53,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, InputError)  # noqa: S101 - registered for it
     caller = request.scope["state"].get("caller")
     return problem_of(error, caller is not None and caller.admin)
+
+
+async def _wrong(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    return problem_of(wrong_field(error), False)
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from llmrec_peft.strict_json import parse_json
 
 _UNWRITTEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line ends and halves of characters, which no id holds."""
-_FIELD = re.compile(r"[a-z_]{1,40}")
+_FIELD = re.compile(r"[a-z_]{1,40}|[0-9]{1,9}")
 _LONGEST_NAME = 60
 
 
@@ -40,25 +40,21 @@ class BodyError(InputError):
 class StrictRoute(APIRoute):
     """A route whose body is read by `strict_json.parse_json`, as deep as ``scope["state"]["limits"]`` allows.
 
-    FastAPI's own way takes repeated names and NaN, and tells the sender of a wrong body all that he sent, in as many
-    errors as it has values. Here the first error is told, in one line.
+    FastAPI's own way takes repeated names and NaN.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request.
 
         Raises:
-            BodyError: When it is called, if the body, the path or the query is wrong.
+            BodyError: When it is called, if the body is no JSON that is read here.
         """
         answer = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
             parsed = _ParsedRequest(request.scope, request.receive)
             await parsed.parse(request.state.limits.depth)
-            try:
-                return await answer(parsed)
-            except RequestValidationError as error:
-                raise BodyError(422, _first(error)) from None
+            return await answer(parsed)
 
         return strict
 
@@ -79,6 +75,22 @@ class _ParsedRequest(Request):
 
     async def json(self) -> Any:
         return self._values
+
+
+def wrong_field(error: RequestValidationError) -> BodyError:
+    """Return the first of the errors in a body, a path or a query, in one line that names the field.
+
+    FastAPI's own answer tells the sender all that he sent, in as many errors as it has values.
+
+    Args:
+        error: What FastAPI raised; the names of fields in it may be the sender's.
+    """
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]]
+    where = ".".join(
+        part if _FIELD.fullmatch(part) or part.isdigit() else quoted(part, _LONGEST_NAME) for part in parts
+    )
+    return BodyError(422, f"{where}: {first['msg'].removeprefix('Value error, ')}")
 
 
 def require_within(message: RecommendIn | ScoreIn | ExplainIn | ItemsIn | EventsIn, limits: BodyLimits) -> None:
@@ -121,16 +133,6 @@ def _require_json(types: list[str]) -> None:
     media, *options = [part.strip().lower() for part in types[0].split(";")] if len(types) == 1 else [""]
     if media != "application/json" or any(option not in ("charset=utf-8", 'charset="utf-8"', "") for option in options):
         raise BodyError(415, "a body is application/json in UTF-8, and its Content-Type says so")
-
-
-def _first(error: RequestValidationError) -> str:
-    """Return the first of the errors; names of fields may be the sender's."""
-    first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    where = ".".join(
-        part if _FIELD.fullmatch(part) or part.isdigit() else quoted(part, _LONGEST_NAME) for part in parts
-    )
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _require_most(field: str, count: int, most: int) -> None:

@@ -35,8 +35,9 @@ def run_folder(text: str, roots: Sequence[Path]) -> Path:
     for root in roots:
         real = Path(os.path.realpath(root))
         found = Path(os.path.realpath(real / text))
-        if real in found.parents and found.is_dir():
+        if real in found.parents and os.path.isdir(found):  # noqa: PTH112 - `is_dir` raises for a name that is too long
             return found
-    if _HUB.fullmatch(text) and "@" in text and not _COMMIT.search(text):
-        raise InputError(f"run: {quoted(text)} names a branch or a tag, which moves: name a commit")
+    if _HUB.fullmatch(text) and "@" in text:
+        reason = "download it below a root first" if _COMMIT.search(text) else "that moves: name a commit"
+        raise InputError(f"run: {quoted(text)} names a revision on the Hub; {reason}")
     raise InputError(f"run: {quoted(text)} is no run folder below a root of this server")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from unittest.mock import Mock
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.page.router import page_router
+from llmrec_peft.serving.http.keyring import KeyRing
+from llmrec_peft.serving.http.keys import Scope, new_key
 from llmrec_peft.serving.http.page.views import ListCache, Overview, Queue, Traffic
+from llmrec_peft.serving.http.rates import Rates
 from llmrec_peft.serving.http.schemas import (
     ConditionOut,
     ExplainIn,
@@ -27,6 +24,7 @@ from llmrec_peft.serving.http.schemas import (
     TenantIn,
     TenantOut,
 )
+from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.refusals import UnknownTenantError
 from llmrec_peft.serving.tiers.memory import Memory
 
@@ -38,30 +36,14 @@ FIRST, SECOND, THIRD = (digit * 64 for digit in "1ab")
 RUNS = {"runs/first": FIRST, "runs/second": SECOND, "runs/third": THIRD}
 
 
-@dataclass(frozen=True)
-class MadeUpCaller:
-    """Whose key a request has."""
-
-    tenant: str | None
-    scopes: frozenset[str] = frozenset()
-
-    @property
-    def admin(self) -> bool:
-        """Whether it is an admin's."""
-        return self.tenant is None
-
-    def may(self, tenant: str, scope: str) -> bool:
-        """Say whether the key is for that."""
-        return self.admin or (tenant == self.tenant and scope in self.scopes)
-
-
-KEYS = {
-    "admin-key": MadeUpCaller(None),
-    "films-key": MadeUpCaller("films", frozenset(("ask",))),
-    "films-manager": MadeUpCaller("films", frozenset(("ask", "manage"))),
-    "films-writer": MadeUpCaller("films", frozenset(("write",))),
-    "books-key": MadeUpCaller("books", frozenset(("ask",))),
+KEYS: dict[str, tuple[str | None, tuple[Scope, ...]]] = {
+    "admin-key": (None, ()),
+    "films-key": ("films", ("ask",)),
+    "films-manager": ("films", ("ask", "manage")),
+    "films-writer": ("films", ("write",)),
+    "books-key": ("books", ("ask",)),
 }
+"""Whose keys there are, and what for."""
 
 
 def identity(digest: str, state: int = 0) -> IdentityOut:
@@ -114,6 +96,7 @@ class MadeUpHost:
         figures: What `overview` returns.
         asked: Calls that changed something or asked, in their order.
         refusal: Raised by the next calls that ask or change; None to answer.
+        keys: Texts of the keys of `KEYS`.
     """
 
     known: dict[str, TenantOut] = field(
@@ -136,6 +119,19 @@ class MadeUpHost:
     )
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     refusal: Exception | None = None
+    keys: dict[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    ring: KeyRing = field(default_factory=KeyRing)
+    metrics: Mock = field(default_factory=Mock)
+    tracing: None = None
+    draining: bool = False
+
+    def __post_init__(self) -> None:
+        """Make `KEYS`."""
+        self.rates = Rates(self.settings.quotas)
+        for name, (tenant, scopes) in KEYS.items():
+            self.keys[name], stored = new_key(tenant, scopes)
+            self.ring.put(stored)
 
     def _note(self, *call: Any) -> None:
         if self.refusal is not None:
@@ -229,34 +225,7 @@ class MadeUpHost:
             return self._changed(name, trial=None, share=0.0)
         return self._changed(name, main=one.former, former=one.main)
 
-
-def page_app(host: MadeUpHost) -> ASGIApp:
-    """Return the page of a host behind a gate that knows `KEYS`."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(page_router(host))
-
-    async def refused(_: Request, error: Exception) -> JSONResponse:
-        status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 409)
-        retry_s = getattr(error, "retry_s", None)
-        message = error.detail if isinstance(error, HTTPException) else str(error)
-        return JSONResponse({"error": {"code": "", "message": message, "retry_after_s": retry_s}}, status)
-
-    app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(InputError, refused)
-    return gated(app)
-
-
-def gated(app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> ASGIApp:
-    """Let requests for fragments through with a known key only."""
-
-    async def gate(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/page/"):
-            given = dict(scope["headers"]).get(b"authorization", b"").decode()
-            caller = KEYS.get(given.removeprefix("Bearer "))
-            if caller is None:
-                await JSONResponse({"error": {"code": "no_key", "message": "no key"}}, 401)(scope, receive, send)
-                return
-            scope.setdefault("state", {})["caller"] = caller
-        await app(scope, receive, send)
-
-    return gate
+    async def reload(self, name: str) -> TenantOut:
+        """Load again what failed."""
+        self._note("reload", name)
+        return self._changed(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, FullError
 from llmrec_peft.serving.http.lanes.fair_queue import FairQueue
 from llmrec_peft.serving.http.lanes.lines import Bounds, Entry
 from llmrec_peft.serving.refusals import ServingError
@@ -26,9 +26,9 @@ class Clock:
 
 @dataclass(eq=False)
 class Job(Entry):
-    """An entry whose cost is known to the test alone."""
+    """An entry whose cost the queue learns when it is done."""
 
-    cost: float = 1.0
+    costs: float = 1.0
     was_late: bool = False
 
     def late(self) -> None:
@@ -59,10 +59,10 @@ class Served:
         job = self.queue.take()
         assert job is not None
         self.waits.setdefault(job.tenant, []).append(self.clock.now - job.put_at)
-        self.clock.now += job.cost
-        self.cost[job.tenant] += job.cost  # type: ignore[assignment]
+        self.clock.now += job.costs
+        self.cost[job.tenant] += job.costs  # type: ignore[assignment]
         self.order.append(job.tenant)
-        self.queue.done(job, job.cost)
+        self.queue.done(job, job.costs)
         return job
 
 
@@ -72,7 +72,7 @@ def served(entries: int = 100_000, quantum: float = 1.0, **bounds: int) -> Serve
 
 
 def job(tenant: str, cost: float = 1.0, deadline: float = 1e9, tokens: int = 0) -> Job:
-    return Job(tenant, deadline, tokens, cost=cost)
+    return Job(tenant, deadline, tokens, costs=cost)
 
 
 def test_each_tenant_gets_its_weights_part_of_the_cost_however_unlike_the_entries_are() -> None:
@@ -161,6 +161,64 @@ def test_weight_changes_while_entries_wait() -> None:
     assert server.cost["a"] - before["a"] <= 10
 
 
+def test_entries_that_are_computed_together_share_by_weight_where_their_cost_is_known() -> None:
+    """A server that gives all that it computes the same part, as shared passes do, and has room for every tenant."""
+    clock = Clock()
+    queue = FairQueue[Job](Bounds(100_000), 10.0, clock=clock)
+    weights = {"large": 4.0, "middle": 1.0, "small": 0.5}
+    for tenant, weight in weights.items():
+        queue.weigh(tenant, weight)
+        for at in range(3000):
+            queue.put(Job(tenant, 1e9, cost=5.0 + at % 7))
+    left, served = dict[Job, float](), Counter[str]()
+    while sum(served.values()) < 8000:
+        while (taken := queue.take(wait=False)) is not None:
+            assert taken.cost is not None
+            left[taken] = taken.cost
+        assert left, "the server is never without work"
+        clock.now += 0.01
+        for one in list(left):
+            left[one] -= 1.0
+            served[one.tenant] += 1
+            if left[one] <= 0:
+                del left[one]
+                queue.done(one, 0.0)
+    whole = sum(weights.values())
+    for tenant, weight in weights.items():
+        assert served[tenant] / 8000 == pytest.approx(weight / whole, rel=0.15)
+
+
+def test_entry_of_known_cost_that_never_ends_holds_up_the_others_for_a_moment_only() -> None:
+    clock = Clock()
+    queue = FairQueue[Job](Bounds(1000), 1.0, clock=clock)
+    queue.put(Job("hangs", 1e9, cost=0.1))
+    assert queue.take(wait=False) is not None
+    for _ in range(200):
+        queue.put(Job("shop", 1e9, cost=1.0))
+    taken = 0
+    for _ in range(200):
+        entry = queue.take(wait=False)
+        if entry is None:
+            clock.now += 1.0
+            entry = queue.take(wait=False)
+        assert entry is not None
+        queue.done(entry, 0.0)
+        taken += 1
+    assert clock.now == 1.0
+    assert taken == 200
+
+
+def test_parked_entry_of_known_cost_is_charged_when_it_is_done() -> None:
+    server = served(quantum=1.0)
+    server.queue.put(parked := Job("a", 1e9, cost=500.0))
+    assert server.queue.take() is parked
+    server.queue.park(parked, 3.0)
+    assert server.queue._lines["a"].balance == 1.0
+    server.queue.back(parked)
+    assert server.queue.take() is parked
+    assert server.queue._lines["a"].balance == -499.0
+
+
 def test_bound_of_a_tenant_says_when_to_come_again_by_its_pace() -> None:
     server = served(entries=8)
     for _ in range(8):
@@ -193,7 +251,7 @@ def test_bounds_of_tokens_leave_every_tenant_its_part() -> None:
                 break
     assert server.queue.figures().tokens >= 1000
     server.queue.put(job("late comer", tokens=50))
-    with pytest.raises(BusyError, match="too much text of all tenants"):
+    with pytest.raises(FullError, match="too much text of all tenants"):
         server.queue.put(job("c", tokens=50))
     with pytest.raises(BusyError):
         while True:
@@ -241,7 +299,7 @@ def test_only_one_entry_of_a_tenant_is_taken_at_a_time() -> None:
     assert one is not None
     assert two is not None
     assert [one.tenant, two.tenant] == ["a", "b"]
-    assert server.queue._next() is None
+    assert server.queue.take(wait=False) is None
     server.queue.done(one, 1.0)
     three = server.queue.take()
     assert three is not None

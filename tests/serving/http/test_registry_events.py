@@ -56,7 +56,9 @@ def test_events_are_read_in_parts(shops: Registry) -> None:
     shops.add_events("shop", [event(str(number)) for number in range(7)])
     assert [one.sequence for one in shops.events("shop", after=2, limit=3)] == [3, 4, 5]
     assert [one.sequence for one in shops.events("shop", after=5)] == [6, 7]
-    assert shops.events("shop", after=7) == []
+    assert shops.events("shop", after=7) == shops.events("shop", after=10**30) == []
+    assert shops.events("shop", limit=-1) == []
+    assert len(shops.events("shop", after=-(10**3), limit=10**30)) == 7
 
 
 def test_clock_that_jumps_back_changes_no_order(shops: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

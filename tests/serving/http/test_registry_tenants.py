@@ -12,6 +12,7 @@ from made_up_routes import same, same_route, version, with_items
 
 from llmrec_peft.serving.http.registry import tenant_rows
 from llmrec_peft.serving.http.registry.database import reading
+from llmrec_peft.serving.http.registry.past_states import PastStates
 from llmrec_peft.serving.http.registry.registry import FILE, Registry
 from llmrec_peft.serving.refusals import UnknownTenantError
 from llmrec_peft.serving.routes import Route
@@ -36,8 +37,8 @@ def change(state: Path, statement: str) -> None:
 
 def past(state: Path, tenant: str, *places: Placed) -> list[Past]:
     """States of a tenant that the registry remembers among some."""
-    with reading(state / FILE, 1.0) as connection:
-        return tenant_rows.read_past(connection, state / "store", tenant, [one.state.digest for one in places])
+    known = PastStates(state / FILE, state / "store")
+    return [found for one in places if (found := known.past(tenant, one.state.digest)) is not None]
 
 
 def test_restart_finds_the_same_tenants_in_their_order(opened: Opened, state: Path) -> None:

@@ -18,6 +18,10 @@ class BusyError(ServingError):
         self.retry_s = retry_s
 
 
+class FullError(BusyError):
+    """What all tenants have waiting takes the room, and not what this one has."""
+
+
 class DrainingError(BusyError):
     """The server is ending: what waits is not computed any more, and another process may do it."""
 

@@ -26,7 +26,6 @@ class Call(Entry):
     Attributes:
         do: Computes it.
         users: Users of the tenant whom it is about; None for all.
-        cost: What it is charged, in the unit of its lane; None for the seconds that it takes.
         lasts: Whether it changes something, so that a caller is told what became of it, however late it is.
         lane: Name of the lane in which it is.
         queue: Where it waits there; None before.
@@ -37,7 +36,6 @@ class Call(Entry):
 
     do: Callable[[], Any]
     users: Sequence[str] | None = None
-    cost: float | None = None
     lasts: bool = False
     lane: str = ""
     queue: FairQueue[Call] | None = None

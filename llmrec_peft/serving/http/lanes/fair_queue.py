@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable
 from typing import Generic
 
-from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, FullError
 from llmrec_peft.serving.http.lanes.lines import Bounds, E, Line, QueueFigures
 from llmrec_peft.serving.http.lanes.pace import Pace
 from llmrec_peft.serving.refusals import ServingError
 
 SOONEST_S, LATEST_S = 0.1, 60.0
 """Bounds of what is said about when to come again."""
+AHEAD = 8
+"""Rounds that a tenant may be ahead of others whose entries, of known cost, are being computed meanwhile."""
+HELD_S = 1.0
+"""Seconds for which it waits for one of them, at most: what never ends holds up nobody."""
 _UNKNOWN_S = 1.0
 """Seconds in which a tenant's place becomes free, as long as nothing was measured."""
 
@@ -32,6 +36,11 @@ class FairQueue(Generic[E]):
     comes. So each call takes O(log tenants). What a tenant has used of its quantum, or owes, outlives its last entry
     until the rounds have passed that make up for it, or one entry at a time would evade it; it ends when the queue is
     empty. A balance above a quantum is not saved up.
+
+    Where several are computed at once and their costs are known before, as those of texts in shared passes, a cost is
+    charged when its entry is taken, and a tenant that is `AHEAD` of those whose entries are being computed waits for
+    them, for `HELD_S` at most. Otherwise each would get the same part, whatever its weight, as long as there is room
+    for all at once.
 
     References:
         Shreedhar and Varghese, Efficient Fair Queuing Using Deficit Round-Robin, SIGCOMM 1995; Adiseshu, Parulkar and
@@ -56,6 +65,7 @@ class FairQueue(Generic[E]):
         self._order: list[tuple[int, int, Line[E]]] = []
         self._owing: list[tuple[int, int, Line[E]]] = []
         self._round = self._count = self._entries = self._tokens = 0
+        self._busy: dict[E, tuple[Line[E], float]] = {}
         self._pace, self._ended = Pace(), False
 
     def weigh(self, tenant: str, weight: float) -> None:
@@ -93,26 +103,31 @@ class FairQueue(Generic[E]):
             self._pace.begin(now)
             self._place(line)
 
-    def take(self) -> E | None:
-        """Wait for the entry whose turn it is; `done` or `park` has to follow. None once the queue has ended."""
+    def take(self, wait: bool = True) -> E | None:
+        """Return the entry whose turn it is; `done` or `park` has to follow.
+
+        Args:
+            wait: Whether to wait for one, in which case None says that the queue has ended.
+        """
         with self._changed:
             while not self._ended:
                 entry = self._next()
-                if entry is not None:
+                if entry is not None or not wait:
                     return entry
-                self._changed.wait()
+                self._changed.wait(self._held_s())
             return None
 
     def done(self, entry: E, cost: float) -> None:
-        """Charge what an entry cost that was taken, and let its tenant's next one come."""
+        """Charge what an entry cost that was taken, unless that was known before; its tenant's next one may come."""
         with self._changed:
             line = self._lines[entry.tenant]
             line.running.discard(entry)
             now = self._clock()
             line.pace.note(1, now)
             self._pace.note(entry.tokens, now)
-            self._charge(line, cost)
+            self._charge(line, cost if entry.cost is None else 0.0)
             self._forget(line, entry)
+            self._follow(entry)
 
     def park(self, entry: E, cost: float) -> None:
         """Let an entry that was taken wait for something else, until `back`; it still counts against the bounds."""
@@ -120,8 +135,9 @@ class FairQueue(Generic[E]):
             line = self._lines[entry.tenant]
             line.running.discard(entry)
             line.parked.add(entry)
-            self._charge(line, cost)
+            self._charge(line, cost if entry.cost is None else -entry.cost)
             self._place(line)
+            self._follow(entry)
 
     def back(self, entry: E) -> None:
         """Let an entry that was parked be the next of its tenant; one that was dropped stays away."""
@@ -201,7 +217,7 @@ class FairQueue(Generic[E]):
         if bounds.tokens is not None and self._tokens + entry.tokens > bounds.tokens:
             everybody = sum(one.weight for one in self._lines.values() if one.entries or one is line)
             if tokens > bounds.tokens * line.weight / everybody:
-                raise BusyError(line.tenant, "too much text of all tenants waits", self._all_drained())
+                raise FullError(line.tenant, "too much text of all tenants waits", self._all_drained())
 
     def _drained(self, line: Line[E]) -> float:
         pace = line.pace.per_second
@@ -219,14 +235,31 @@ class FairQueue(Generic[E]):
             heapq.heappush(self._order, (max(line.turn, self._round), self._count, line))
             self._changed.notify()
 
+    def _follow(self, entry: E) -> None:
+        """Let those take a look who waited since their tenants were ahead."""
+        if self._busy.pop(entry, None) is not None and self._order:
+            self._changed.notify()
+
+    def _slower(self) -> list[tuple[int, float]]:
+        """Return the next turns of tenants whose entries, of known cost, are being computed, and since when."""
+        begun = self._clock() - HELD_S
+        return [(line.turn, at - begun) for line, at in self._busy.values() if at > begun]
+
+    def _held_s(self) -> float | None:
+        """Return for how long the next tenant waits for slower ones, at most; None if it does not."""
+        if not self._order:
+            return None
+        first = self._order[0][0] - AHEAD
+        return max((left for turn, left in self._slower() if turn < first), default=None)
+
     def _next(self) -> E | None:
-        while self._order:
+        while self._order and self._held_s() is None:
             turn, _, line = heapq.heappop(self._order)
             line.ordered = False
             if not line.waiting or len(line.running) >= self._at_once:
                 continue
-            self._round = max(self._round, turn)
-            line.pay(self._round)
+            line.pay(turn)
+            self._round = max(self._round, min([turn, *(other for other, _ in self._slower())]))
             if line.balance <= 0:  # charged, or given another weight, since its turn was set
                 self._place(line)
                 continue
@@ -236,6 +269,9 @@ class FairQueue(Generic[E]):
                 self._forget(line, entry)
                 continue
             line.running.add(entry)
+            if entry.cost is not None:
+                line.balance -= entry.cost
+                self._busy[entry] = line, self._clock()
             self._place(line)
             return entry
         return None

@@ -99,10 +99,22 @@ class Fetching:
             self._ended = True
             self._changed.notify_all()
 
+    def join(self, seconds: float) -> None:
+        """Wait for the threads after `end`, for some seconds at most."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
     def _work(self) -> None:
-        while (wanted := self._next()) is not None:
-            while self._fetched(wanted):
-                pass
+        while self._worked():
+            pass
+
+    def _worked(self) -> bool:
+        """Wait for the next versions; False once there is nothing more to do."""
+        wanted = self._next()
+        while wanted is not None and self._fetched(wanted):
+            pass
+        return wanted is not None
 
     def _next(self) -> _Wanted | None:
         with self._changed:

@@ -25,7 +25,8 @@ class Lane:
     """A queue and its threads.
 
     A call whose version is not in memory is parked: it leaves its thread and its turn to others, and comes back when
-    the version is there. Threads begin with the first call, and are daemons: one that never ends holds no process.
+    the version is there. A thread begins whenever all others are busy, and is a daemon: one that never ends holds no
+    process.
 
     Attributes:
         name: What metrics call it.
@@ -55,6 +56,7 @@ class Lane:
         self._absent, self._elsewhere, self._per_second = absent, elsewhere, per_second
         self._most = threads
         self._threads: list[threading.Thread] = []
+        self._busy = 0
         self._starting = threading.Lock()
         self._ended = False
 
@@ -66,7 +68,7 @@ class Lane:
         """
         call.lane, call.queue = self.name, self.queue
         self.queue.put(call)
-        if len(self._threads) < self._most:
+        if not self._threads:
             self._start()
 
     def end(self) -> None:
@@ -77,23 +79,36 @@ class Lane:
             call.drained()
             call.over.set()
 
-    def join(self, seconds: float) -> bool:
-        """Wait for the threads of a lane that has ended; return whether all have."""
+    def join(self, seconds: float) -> None:
+        """Wait for the threads of a lane that has ended, for some seconds at most."""
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
 
     def _start(self) -> None:
+        """Begin a thread if all are busy, so that there is one for the next call."""
         with self._starting:
-            if len(self._threads) < self._most and not self._ended:
+            if self._busy == len(self._threads) < self._most and not self._ended:
                 thread = threading.Thread(target=self._work, name=f"llmrec-{self.name}", daemon=True)
                 thread.start()
                 self._threads.append(thread)
 
     def _work(self) -> None:
-        while (call := self.queue.take()) is not None:
-            self._compute(call)
+        while self._worked():
+            pass
+
+    def _worked(self) -> bool:
+        """Compute the next call; False once the lane has ended."""
+        call = self.queue.take()
+        if call is None:
+            return False
+        with self._starting:
+            self._busy += 1
+        self._start()
+        self._compute(call)
+        with self._starting:
+            self._busy -= 1
+        return True
 
     def _compute(self, call: Call) -> None:
         """Compute a call whose turn it is, park it, or let another lane have it; charge it, then tell its caller."""
@@ -110,13 +125,13 @@ class Lane:
         except BaseException as found:  # noqa: BLE001 - it is the caller's, and the next call has its turn
             error = found
         ended = time.monotonic()
-        spent = (ended - began) * self._per_second()
+        spent = (ended - began) * self._per_second()  # charged unless the cost was known before
         if isinstance(error, UnavailableError) and error.late:
             call.began_at = None
-            self.queue.park(call, spent if call.cost is None else 0.0)
+            self.queue.park(call, spent)
             self._absent(call)
             return
-        self.queue.done(call, spent if call.cost is None else call.cost)
+        self.queue.done(call, spent)
         if call.queue is not self.queue:
             return
         call.ended_at = ended

@@ -29,7 +29,7 @@ KEPT_USERS = 16
 """Users of an ask whose lists are looked for in the event loop: each takes microseconds there."""
 KNOWN_S, TEXT_TOKENS, EXPLAINED_S = 0.002, 128, 0.05
 """What a tenant of weight 1 gets in a round: seconds of the known items' lane, tokens, seconds of explaining."""
-TEXT_THREADS = 8
+TEXT_THREADS = 32
 """Tenants whose texts are encoded at the same time, in shared passes."""
 TOKENS_PER_S = 2000.0
 """What a second of a version that encodes to score is taken for in tokens, until the lane's own pace is known."""
@@ -130,8 +130,8 @@ class Lanes:
             tenant=tenant,
             deadline=self._until(self._quotas.text_deadline_s),
             tokens=tokens,
-            do=do,
             cost=tokens,
+            do=do,
             lasts=True,
         )
         found = cast(Standing, await self._answered(call, self._texts))
@@ -185,6 +185,7 @@ class Lanes:
         until = time.monotonic() + seconds
         for lane in self._lanes:
             lane.join(max(0.0, until - time.monotonic()))
+        self._fetching.join(max(0.0, until - time.monotonic()))
 
     async def _scored(self, tenant: str, users: Sequence[str], do: Callable[[], T]) -> T:
         """Compute scores in the lane to which they belong, as far as that is known before the version is in memory."""

@@ -18,12 +18,14 @@ class Entry:
         tenant: Whose it is.
         deadline: When it leaves the queue if it still waits, by the queue's clock.
         tokens: Tokens of text that it has, by an estimate; they count against the queue's bounds.
+        cost: What it costs, where that is known before; it is charged when it is taken. None for what `done` says.
         put_at: When it began to wait.
     """
 
     tenant: str
     deadline: float
     tokens: int = 0
+    cost: float | None = None
     put_at: float = 0.0
 
     def late(self) -> None:
@@ -122,6 +124,6 @@ class Line(Generic[E]):
 
     def pay(self, round_: int) -> None:
         """Give it its part of the rounds that have passed; more than that of one round is not saved up."""
-        passed = round_ - self.round
+        passed = max(0, round_ - self.round)
         self.balance = min(self.balance + passed * self.part, max(self.part, self.balance))
-        self.round = round_
+        self.round += passed

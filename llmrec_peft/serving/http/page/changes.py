@@ -1,64 +1,84 @@
-"""Changes: swap, trial, rollback and pinning on the page, each only of the versions that the person saw."""
+"""Changes: swap, trial, rollback, pinning and reloads on the page, each only of the versions that the person saw."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from typing import TypeVar
+
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from llmrec_peft.serving.http.endpoints.callers import allow, caller_of
+from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.page.forms import (
     ChangeForm,
-    Given,
     PinForm,
     RollbackForm,
     SwapForm,
     WeightForm,
+    checked,
     read_form,
     versions_of,
 )
 from llmrec_peft.serving.http.page.numbers import percent, short
-from llmrec_peft.serving.http.page.permission import require_scope
 from llmrec_peft.serving.http.page.tenant_part import tenant_part
-from llmrec_peft.serving.http.page.views import PageCaller, PageHost
 from llmrec_peft.serving.http.schemas import TenantIn, TenantOut
+from llmrec_peft.serving.refusals import ServingError
+
+router = APIRouter(include_in_schema=False)
+Change = TypeVar("Change", bound=ChangeForm)
 
 
-def add_changes(router: APIRouter, host: PageHost) -> None:
-    """Add the routes that change versions; a browser asks the person to confirm before it sends one."""
+@router.post("/page/tenants/{tenant}/swap")
+async def swap(request: Request, tenant: str) -> Response:
+    """Let another run answer all users, or some of them on trial."""
+    host, given = await _asked(request, tenant, SwapForm)
+    wanted = checked(
+        TenantIn, run=given.run, digest=given.digest, share=given.percent / 100, keep_items=given.keep_items
+    )
+    standing, _ = await host.put_tenant(tenant, wanted)
+    return tenant_part(caller_of(request), standing, _said(standing))
 
-    async def asked(request: Request, tenant: str, form: type[Given]) -> tuple[PageCaller, Given]:
-        """Return who asks for a change, and what he gave, if the versions are still those that he saw."""
-        caller = require_scope(request, tenant, "manage")
-        given = await read_form(request, form)
-        standing = await run_in_threadpool(host.tenant, tenant)
-        if isinstance(given, ChangeForm) and given.expected != versions_of(standing):
-            raise HTTPException(409, "the versions have changed since this page showed them; open the tenant again")
-        return caller, given
 
-    @router.post("/page/tenants/{tenant}/swap")
-    async def swap(request: Request, tenant: str) -> Response:
-        caller, given = await asked(request, tenant, SwapForm)
-        wanted = TenantIn(run=given.run, digest=given.digest, share=given.percent / 100, keep_items=given.keep_items)
-        standing, _ = await host.put_tenant(tenant, wanted)
-        return tenant_part(caller, standing, _said(standing))
+@router.post("/page/tenants/{tenant}/weight")
+async def weight(request: Request, tenant: str) -> Response:
+    """Let the version on trial answer another share of the users."""
+    host, given = await _asked(request, tenant, WeightForm)
+    standing = await host.weight(tenant, given.version, given.percent / 100)
+    return tenant_part(caller_of(request), standing, _said(standing))
 
-    @router.post("/page/tenants/{tenant}/weight")
-    async def weight(request: Request, tenant: str) -> Response:
-        caller, given = await asked(request, tenant, WeightForm)
-        standing = await host.weight(tenant, given.version, given.percent / 100)
-        return tenant_part(caller, standing, _said(standing))
 
-    @router.post("/page/tenants/{tenant}/rollback")
-    async def rollback(request: Request, tenant: str) -> Response:
-        caller, given = await asked(request, tenant, RollbackForm)
-        standing = await host.rollback(tenant, given.keep_items)
-        return tenant_part(caller, standing, _said(standing))
+@router.post("/page/tenants/{tenant}/rollback")
+async def rollback(request: Request, tenant: str) -> Response:
+    """End a trial, or let the former version answer again."""
+    host, given = await _asked(request, tenant, RollbackForm)
+    standing = await host.rollback(tenant, given.keep_items)
+    return tenant_part(caller_of(request), standing, _said(standing))
 
-    @router.post("/page/tenants/{tenant}/pin")
-    async def pin(request: Request, tenant: str) -> Response:
-        caller, given = await asked(request, tenant, PinForm)
-        standing = await host.pin(tenant, given.pinned)
-        kept = "stay in memory" if standing.pinned else "may leave memory"
-        return tenant_part(caller, standing, f"The versions of {tenant} {kept}.")
+
+@router.post("/page/tenants/{tenant}/pin")
+async def pin(request: Request, tenant: str) -> Response:
+    """Keep a tenant's versions in memory, or no longer."""
+    host, given = await _asked(request, tenant, PinForm)
+    standing = await host.pin(tenant, given.pinned)
+    kept = "stay in memory" if standing.pinned else "may leave memory"
+    return tenant_part(caller_of(request), standing, f"The versions of {tenant} {kept}.")
+
+
+@router.post("/page/tenants/{tenant}/reload")
+async def reload(request: Request, tenant: str) -> Response:
+    """Load a tenant's versions, whatever failed before."""
+    host, _ = await _asked(request, tenant, ChangeForm)
+    standing = await host.reload(tenant)
+    return tenant_part(caller_of(request), standing, f"The versions of {tenant} were loaded.")
+
+
+async def _asked(request: Request, tenant: str, form: type[Change]) -> tuple[Host, Change]:
+    """Return the server and what was given, if the caller may change the tenant and saw its present versions."""
+    host = allow(request, tenant, "manage")
+    given = await read_form(request, form)
+    if given.expected != versions_of(await run_in_threadpool(host.tenant, tenant)):
+        raise ServingError(tenant, "its versions have changed since this page showed them; open the tenant again")
+    return host, given
 
 
 def _said(standing: TenantOut) -> str:

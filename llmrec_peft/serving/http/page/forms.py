@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llmrec_peft.printable import one_line
+from llmrec_peft.printable import one_line, quoted
+from llmrec_peft.serving.http.bodies import BodyError
 from llmrec_peft.serving.http.schemas import Digest, Id, TenantOut
 
 _TYPE = "application/x-www-form-urlencoded"
@@ -76,7 +77,7 @@ class PinForm(ChangeForm):
     pinned: bool
 
 
-Given = TypeVar("Given", bound=Form)
+Given = TypeVar("Given", bound=BaseModel)
 
 
 async def read_form(request: Request, form: type[Given]) -> Given:
@@ -85,30 +86,35 @@ async def read_form(request: Request, form: type[Given]) -> Given:
     The gate has bounded the body's length and time.
 
     Raises:
-        HTTPException: 415 for another type of body, 400 for one that is no form, 422 for a field that is wrong.
+        BodyError: If the body is no form, or a field is unknown, given twice, or wrong.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
-        raise HTTPException(415, f"a form of this page comes as {_TYPE}")
+        raise BodyError(415, f"a form of this page comes as {_TYPE}")
     body = await request.body()
     try:
+        text = body.decode("ascii")
         pairs = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            strict_parsing=bool(body),
-            errors="strict",
-            max_num_fields=_FIELDS,
+            text, keep_blank_values=True, strict_parsing=bool(text), errors="strict", max_num_fields=_FIELDS
         )
     except ValueError:
-        raise HTTPException(400, "the body is no form that is read here") from None
-    fields = {name: value for name, value in pairs if value}
+        raise BodyError(400, "the body is no form that is read here") from None
     if len({name for name, _ in pairs}) < len(pairs):
-        raise HTTPException(400, "the form has a field twice")
+        raise BodyError(400, "the form has a field twice")
+    return checked(form, **{name: value for name, value in pairs if value})
+
+
+def checked(kind: type[Given], **fields: Any) -> Given:
+    """Return a message with these fields.
+
+    Raises:
+        BodyError: If one is wrong, which it names.
+    """
     try:
-        return form.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise HTTPException(422, f"{one_line(where)}: {one_line(first['msg'])}") from None
+        raise BodyError(422, f"{quoted(where)}: {one_line(first['msg'])}") from None
 
 
 def versions_of(tenant: TenantOut) -> str:

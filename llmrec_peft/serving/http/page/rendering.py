@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,13 @@ def _environment() -> Environment:
 _TEMPLATES = _environment()
 
 
-def rendered(template: str, changed: bool = False, **values: Any) -> HTMLResponse:
+def rendered(template: str, headers: Mapping[str, str] = {}, /, **values: Any) -> HTMLResponse:
     """Return a template's text as an answer.
 
     Args:
         template: Its name without the ending.
-        changed: Whether a tenant was changed, so that the tables are to be read again.
+        headers: Headers beside `HEADERS`.
         values: What it shows; each is escaped where it is printed.
     """
     text = _TEMPLATES.get_template(f"{template}.html.jinja").render(values)
-    return HTMLResponse(text, headers=HEADERS | ({"HX-Trigger": "refresh"} if changed else {}))
+    return HTMLResponse(text, headers={**HEADERS, **headers})

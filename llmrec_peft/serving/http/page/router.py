@@ -5,25 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from llmrec_peft.serving.http.page.changes import add_changes
-from llmrec_peft.serving.http.page.permission import caller_of, require_sight
+from llmrec_peft.serving.http.endpoints.callers import caller_of
+from llmrec_peft.serving.http.host import Host
+from llmrec_peft.serving.http.keyring import Caller
+from llmrec_peft.serving.http.page import changes, tries
 from llmrec_peft.serving.http.page.rendering import HEADERS, rendered
 from llmrec_peft.serving.http.page.rows import memory_rows, tenant_rows, version_rows
 from llmrec_peft.serving.http.page.static_files import static_files
 from llmrec_peft.serving.http.page.tenant_part import tenant_part
-from llmrec_peft.serving.http.page.tries import add_tries
-from llmrec_peft.serving.http.page.views import PageCaller, PageHost, Traffic
+from llmrec_peft.serving.http.page.views import Traffic
+from llmrec_peft.serving.http.problems import ForbiddenError, NotFoundError
+from llmrec_peft.serving.http.schemas import TenantOut
 
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
 
-def page_router(host: PageHost) -> APIRouter:
+def page_router(host: Host) -> APIRouter:
     """Return the routes of the page.
 
-    ``/`` and ``/static/`` hold nothing of any tenant and need no key. Everything below ``/page/`` expects the caller
-    whom the gate found in ``request.state.caller``.
+    ``/`` and ``/static/`` hold nothing of any tenant and need no key. What lies below ``/page/`` needs one: an admin's
+    shows all tenants, another one its own.
 
     Args:
         host: The server that it shows.
@@ -38,7 +41,7 @@ def page_router(host: PageHost) -> APIRouter:
     def static(name: str, v: str = "") -> Response:
         found = static_files().get(name)
         if found is None:
-            raise HTTPException(404, "there is no such file")
+            raise NotFoundError("there is no such file")
         kept = _FOR_GOOD if v == found.digest else "no-cache"
         return Response(found.content, headers=HEADERS | {"Cache-Control": kept}, media_type=found.media_type)
 
@@ -55,28 +58,35 @@ def page_router(host: PageHost) -> APIRouter:
         return rendered("tenants", **_figures(host, caller_of(request)))
 
     @router.get("/page/tenant")
-    def found(request: Request, tenant: str) -> Response:
-        return tenant_part(require_sight(request, tenant), host.tenant(tenant))
+    def found(request: Request, tenant: str = "") -> Response:
+        return tenant_part(caller_of(request), _seen(host, request, tenant))
 
     @router.get("/page/tenants/{tenant}")
     def tenant(request: Request, tenant: str) -> Response:
-        return tenant_part(require_sight(request, tenant), host.tenant(tenant))
+        return tenant_part(caller_of(request), _seen(host, request, tenant))
 
     @router.get("/page/tenants/{tenant}/versions")
     def versions(request: Request, tenant: str) -> Response:
-        require_sight(request, tenant)
-        standing = host.tenant(tenant)
+        standing = _seen(host, request, tenant)
         return rendered("versions", standing=standing, versions=version_rows(standing))
 
-    add_tries(router, host)
-    add_changes(router, host)
+    router.include_router(tries.router)
+    router.include_router(changes.router)
     return router
 
 
-def _figures(host: PageHost, caller: PageCaller) -> dict[str, Any]:
+def _seen(host: Host, request: Request, tenant: str) -> TenantOut:
+    """Return a tenant, if the caller may see it; a name that is not his is not looked up."""
+    caller = caller_of(request)
+    if caller.tenant not in (None, tenant):
+        raise ForbiddenError
+    return host.tenant(tenant)
+
+
+def _figures(host: Host, caller: Caller) -> dict[str, Any]:
     """Return the figures that a caller may see: an admin those of all, another one those of his tenant."""
     overview = host.overview()
-    own = None if caller.admin else caller.tenant
+    own = caller.tenant
     standings = host.tenants() if own is None else [host.tenant(own)]
     rows = tenant_rows(standings, overview)
     return {

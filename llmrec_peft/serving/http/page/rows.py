@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmrec_peft.explanation.wording import TITLES, described
 from llmrec_peft.serving.http.page.views import Overview, Traffic
 from llmrec_peft.serving.http.schemas import ConditionOut, IdentityOut, TenantOut
 
+_MIDDLE = 50.0
+"""Where a bar of evidence begins, of 100."""
 MOST_TENANTS = 100
 """Rows of the table of tenants, which is read again every few seconds."""
-_KINDS = {
-    "signal": "Signals",
-    "history": "Items of the user's history",
-    "word": "Words of the item's text",
-    "path": "Connections in the graph",
-}
-"""Captions of the kinds of evidence."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,11 @@ class VersionRow:
     role: str
     identity: IdentityOut
     condition: ConditionOut | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be loaded."""
+        return self.condition is not None and self.condition.failure is not None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class TenantRow:
     @property
     def failures(self) -> list[VersionRow]:
         """Versions that could not be loaded."""
-        return [row for row in self.versions if row.condition is not None and row.condition.failure is not None]
+        return [row for row in self.versions if row.failed]
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class EvidenceRow:
         what: The piece in words.
         contribution: What it added to the score.
         method: How that was computed.
-        start: Where its bar begins, 0 to 100; 50 is no contribution.
-        width: Its bar's width, 0 to 50.
+        start: Where its bar begins, 0 to 100; at 50 if it speaks for the item, and left of it otherwise.
+        width: Its bar's width, 0 to 50; 0 for what the head adds to every score.
     """
 
     what: str
@@ -147,25 +148,17 @@ def evidence_tables(explanation: Mapping[str, Any]) -> list[tuple[str, list[Evid
     Args:
         explanation: An explanation as plain values, see `Explanation.plain`.
     """
-    pieces = list(explanation["evidence"])
-    exact = any(piece["kind"] == "signal" and piece["method"] == "exact" for piece in pieces)
-    if exact:  # then signals and what the head adds are a sum
+    pieces, unit = explanation["evidence"], str(explanation["unit"])
+    largest = max((abs(float(piece["contribution"])) for piece in pieces), default=0.0) or 1.0
+    tables = {kind: [_row(piece, unit, largest) for piece in pieces if piece["kind"] == kind] for kind in TITLES}
+    if any(row.method == "exact" for row in tables["signal"]):  # then signals and what the head adds are a sum
         constants = explanation["base"].items()
-        pieces = [
-            *(
-                {"kind": "signal", "what": name, "contribution": value, "method": "constant"}
-                for name, value in constants
-            ),
-            *pieces,
-        ]
-    largest = max((abs(piece["contribution"]) for piece in pieces), default=0.0) or 1.0
-    return [(caption, rows) for kind, caption in _KINDS.items() if (rows := list(_evidence(pieces, kind, largest)))]
+        tables["signal"][:0] = [EvidenceRow(name, value, "constant", _MIDDLE, 0.0) for name, value in constants]
+    return [(TITLES[kind].capitalize(), rows) for kind, rows in tables.items() if rows]
 
 
-def _evidence(pieces: Sequence[Mapping[str, Any]], kind: str, largest: float) -> Iterator[EvidenceRow]:
-    for piece in pieces:
-        if piece["kind"] == kind:
-            value = float(piece["contribution"])
-            width = round(50 * abs(value) / largest, 2)
-            what = f"{piece['what']} (label {piece['label']:g})" if "label" in piece else str(piece["what"])
-            yield EvidenceRow(what, value, str(piece["method"]), 50 - width if value < 0 else 50.0, width)
+def _row(piece: Mapping[str, Any], unit: str, largest: float) -> EvidenceRow:
+    value = float(piece["contribution"])
+    width = round(_MIDDLE * abs(value) / largest, 2)
+    start = _MIDDLE - width if value < 0 else _MIDDLE
+    return EvidenceRow(described(piece, unit), value, str(piece["method"]), start, width)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import Response
 
+from llmrec_peft.serving.http.keyring import Caller
 from llmrec_peft.serving.http.page.forms import MOST_SHOWN, versions_of
 from llmrec_peft.serving.http.page.rendering import rendered
 from llmrec_peft.serving.http.page.rows import version_rows
-from llmrec_peft.serving.http.page.views import PageCaller
 from llmrec_peft.serving.http.schemas import TenantOut
 
 
-def tenant_part(caller: PageCaller, standing: TenantOut, said: str = "") -> Response:
+def tenant_part(caller: Caller, standing: TenantOut, said: str = "") -> Response:
     """Return the part of one tenant.
 
     Args:
@@ -21,7 +21,7 @@ def tenant_part(caller: PageCaller, standing: TenantOut, said: str = "") -> Resp
     """
     return rendered(
         "tenant",
-        changed=bool(said),
+        {"HX-Trigger": "refresh"} if said else {},
         standing=standing,
         versions=version_rows(standing),
         expected=versions_of(standing),

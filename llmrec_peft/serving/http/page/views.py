@@ -1,20 +1,10 @@
-"""Views: the figures that the page shows, and the server that it shows them of."""
+"""Views: figures of a whole server, as its page shows them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from llmrec_peft.serving.http.schemas import (
-    ExplainIn,
-    ExplainOut,
-    RecommendIn,
-    RecommendOut,
-    ScopeName,
-    TenantIn,
-    TenantOut,
-)
 from llmrec_peft.serving.tiers.memory import Memory
 
 
@@ -97,49 +87,3 @@ class Overview:
     queue: Queue
     memory: Memory
     cache: ListCache
-
-
-class PageCaller(Protocol):
-    """Whose key a request has."""
-
-    @property
-    def admin(self) -> bool:
-        """Whether the key may do everything."""
-
-    @property
-    def tenant(self) -> str | None:
-        """Whose key it is; None for an admin's."""
-
-    def may(self, tenant: str, scope: ScopeName) -> bool:
-        """Say whether the key lets its holder do something for a tenant."""
-
-
-class PageHost(Protocol):
-    """What the page asks of a server; each call raises what the HTTP interface turns into a refusal."""
-
-    def tenants(self) -> list[TenantOut]:
-        """Return all tenants."""
-
-    def tenant(self, name: str) -> TenantOut:
-        """Return one tenant."""
-
-    def overview(self) -> Overview:
-        """Return the figures of the moment."""
-
-    async def recommend(self, asked: RecommendIn) -> RecommendOut:
-        """Answer as POST /v1/recommend does."""
-
-    async def explain(self, asked: ExplainIn) -> ExplainOut:
-        """Answer as POST /v1/explain does."""
-
-    async def put_tenant(self, name: str, given: TenantIn) -> tuple[TenantOut, bool]:
-        """Give a tenant another run."""
-
-    async def pin(self, name: str, pinned: bool) -> TenantOut:
-        """Keep a tenant's versions in memory, or no longer."""
-
-    async def weight(self, name: str, version: str, share: float) -> TenantOut:
-        """Let the version on trial answer another share of the users."""
-
-    async def rollback(self, name: str, keep_items: bool) -> TenantOut:
-        """End a trial, or go back to the former version."""

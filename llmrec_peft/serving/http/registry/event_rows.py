@@ -10,6 +10,9 @@ from typing import NamedTuple
 from llmrec_peft.serving.http.registry.tenant_rows import tenant_id
 from llmrec_peft.serving.http.schemas import EventIn
 
+MOST = 2**63 - 1
+"""Largest number that SQLite has."""
+
 
 class EventsReceipt(NamedTuple):
     """What became of events.
@@ -89,7 +92,7 @@ def read(connection: sqlite3.Connection, name: str, after: int, limit: int) -> l
         connection: Connection inside a transaction.
         name: The tenant.
         after: Number after which they begin.
-        limit: How many, at most.
+        limit: How many, at most; below 0 is 0.
 
     Raises:
         UnknownTenantError: If no tenant has the name.
@@ -97,6 +100,6 @@ def read(connection: sqlite3.Connection, name: str, after: int, limit: int) -> l
     rows = connection.execute(
         "SELECT sequence, user_id, item_id, label, timestamp, event_id, received FROM events"
         " WHERE tenant = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        (tenant_id(connection, name), after, limit),
+        (tenant_id(connection, name), min(after, MOST), min(max(limit, 0), MOST)),
     )
     return [StoredEvent(*row) for row in rows]

@@ -128,8 +128,8 @@ def read_tenants(connection: sqlite3.Connection, store: Path) -> tuple[list[Stor
     return found, refused
 
 
-def read_past(connection: sqlite3.Connection, store: Path, name: str, digests: Sequence[str]) -> list[Past]:
-    """Return those states of some digests in which one of a tenant's versions was.
+def read_past(connection: sqlite3.Connection, store: Path, name: str, digest: str) -> Past | None:
+    """Return the state of a digest in which one of a tenant's versions was; None if none of them was.
 
     Known are the last `PAST` states that its routes named, and all through which these went.
 
@@ -137,17 +137,13 @@ def read_past(connection: sqlite3.Connection, store: Path, name: str, digests: S
         UnknownTenantError: If no tenant has the name.
         InputError: If a row is not what was written.
     """
-    tenant, states, found = tenant_id(connection, name), States(connection, store), []
-    known = (
+    row = connection.execute(
         "WITH RECURSIVE known (id) AS (SELECT state FROM past WHERE tenant = :tenant"
         " UNION SELECT before FROM states JOIN known USING (id))"
-        " SELECT id FROM states WHERE digest = :digest AND id IN known"
-    )
-    for digest in dict.fromkeys(digests):
-        row = connection.execute(known, {"tenant": tenant, "digest": digest}).fetchone()
-        if row is not None:
-            found.append(Past(*states.state(row[0])))
-    return found
+        " SELECT id FROM states WHERE digest = :digest AND id IN known",
+        {"tenant": tenant_id(connection, name), "digest": digest},
+    ).fetchone()
+    return None if row is None else Past(*States(connection, store).state(row[0]))
 
 
 def _note(connection: sqlite3.Connection, tenant: int, places: Sequence[int]) -> list[int]:

@@ -132,7 +132,9 @@ class Metrics:
             return self._recent.figures()
 
     def _remove(self, tenant: str) -> None:
-        """Remove the series of a tenant that is named no more; the lock is held."""
-        for route, status in self._outcomes.pop(tenant, ()):
+        """Remove the series of a tenant that is named no more, if it has any; the lock is held."""
+        outcomes = self._outcomes.pop(tenant, set())
+        for route, status in outcomes:
             self._requests.remove(route, status, tenant)
-        self._tenant_seconds.remove(tenant)
+        if outcomes:
+            self._tenant_seconds.remove(tenant)

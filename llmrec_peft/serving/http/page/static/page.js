@@ -31,6 +31,9 @@
     htmx.ajax("GET", "/page/board", { source: "#board", target: "#board" });
   });
 
+  /* A browser may keep a page that was left, to show it again. */
+  addEventListener("pagehide", () => close(""));
+
   /* Reloading ends requests that are under way, and leaves nothing of what was shown. */
   part("forget").addEventListener("click", () => location.reload());
 
