@@ -135,12 +135,18 @@ def app_of(stand_in: StandIn, names: list[str]) -> FastAPI:
             return {**key, "tenant": name, "key": KEY}
         return standing(name, pinned=change == "pin")
 
+    @app.post("/v1/keys", status_code=201)
+    async def admin_key(body: schemas.AdminKeyIn) -> dict[str, Any]:
+        return {**key, "tenant": None, "label": body.label, "key": KEY}
+
+    @app.get("/v1/keys")
     @app.get("/v1/tenants/{name}/keys")
-    async def keys(name: str) -> dict[str, Any]:
+    async def keys(name: str | None = None) -> dict[str, Any]:
         return {"keys": [{**key, "tenant": name}]}
 
+    @app.delete("/v1/keys/{key_id}", status_code=204)
     @app.delete("/v1/tenants/{name}/keys/{key_id}", status_code=204)
-    async def end_key(name: str, key_id: str) -> None:
+    async def end_key(key_id: str, name: str | None = None) -> None:
         return None
 
     @app.get("/v1/overview")

@@ -199,7 +199,7 @@ def started(state: Path, replicas: int = 2, host_bytes: int | None = None) -> It
     state.mkdir(parents=True, exist_ok=True)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_importable())
+        stack.enter_context(importable())
         with within(LIMIT_S, "Ray to start"):
             stack.enter_context(running(ray, replicas))
         stack.callback(serve.shutdown)
@@ -207,7 +207,7 @@ def started(state: Path, replicas: int = 2, host_bytes: int | None = None) -> It
 
 
 @contextlib.contextmanager
-def _importable() -> Iterator[None]:
+def importable() -> Iterator[None]:
     """Let Ray's workers on this machine import these modules by name; a cluster needs them in its environment."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))

@@ -148,6 +148,18 @@ def test_a_key_that_could_not_be_written_is_ended(stand_in: StandIn) -> None:
     ]
 
 
+def test_admins_have_keys_of_their_own(stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("key", "--admin", "--label", "night") == 0
+    assert capsys.readouterr().out == f"{KEY}\n"
+    assert run("keys", "--admin") == 0
+    assert run("key-end", "--admin", "00000001", "--after", "1h") == 0
+    assert asked(stand_in) == [
+        ("POST", "/v1/keys", {"label": "night"}),
+        ("GET", "/v1/keys", None),
+        ("DELETE", "/v1/keys/00000001?after_s=3600", None),
+    ]
+
+
 def test_keys_are_listed_without_their_texts(stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("keys", "films") == 0
     out = capsys.readouterr().out
@@ -185,6 +197,11 @@ def test_events_become_interactions(stand_in: StandIn, tmp_path: Path, capsys: p
         (("key", "films", "--expires", "soon"), "--expires: 'soon' is no duration; write it as 30d"),
         (("key", "films", "--scope", "aks"), "did you mean 'ask'?"),
         (("key-end", "films", "zz"), "is no id of a key"),
+        (("key-end", "films", "00000001", "00000002"), "the id of one key"),
+        (("key-end", "00000001"), "name the tenant, or give --admin"),
+        (("key",), "name the tenant, or give --admin"),
+        (("keys", "films", "--admin"), "name the tenant, or give --admin"),
+        (("key", "--admin", "--scope", "write"), "may do everything: leave out --scope"),
         (("add", "films", "run", "--digest", "abc"), "digest: String should match"),
         (("list", "--url", "nowhere"), "is no address"),
     ],

@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from llmrec_peft.serving.http.schemas import ScopeName
 
 
+ASK = "ask"
+Whose = Annotated[
+    str | None, typer.Argument(help="Name of the tenant; none with --admin.", metavar="[NAME]", show_default=False)
+]
+_NAME_AND_KEY = 2
+Admin = Annotated[bool, typer.Option("--admin", help="An admin's, which may do everything, not a tenant's.")]
+
+
 def key(
-    name: server.Name,
+    name: Whose = None,
+    admin: Admin = False,
     scope: Annotated[
         str, typer.Option("--scope", metavar="LIST", help="What it may do: ask, write, manage, or several.")
-    ] = "ask",
+    ] = ASK,
     expires: Annotated[
         str | None,
         typer.Option("--expires", metavar="TIME", help="When it ends, such as 30d or 12h.", show_default="never"),
@@ -38,23 +47,30 @@ def key(
     key_file: server.KeyFile = None,
     as_json: parameters.Json = False,
 ) -> None:
-    """Make a key for a tenant.
+    """Make a key for a tenant, or for an admin.
 
     The server keeps only a digest of it, so this is the one time that it is seen.
 
     Examples:
       llmrec tenants key films --out films.key
       llmrec tenants key films --scope ask,write --expires 30d --label shop
+      llmrec tenants key --admin --out second-admin.key
     """
     if as_json and out is not None:
         raise InputError("--json prints the key on stdout and --out writes a file: give one of them")
     if out is not None and occupied(out):
         raise InputError(f"{shown(out)} exists already: name another file")
+    _require_one(name, admin)
+    if admin and scope != ASK:
+        raise InputError("an admin's key may do everything: leave out --scope")
     expires_s = None if expires is None else server.seconds_of(expires, "--expires")
     with server.client_of(url, key_file) as client:
         from llmrec_peft.serving.http.key_files import write_key_file
 
-        made = client.new_key(name, _scopes(scope), expires_s, label or "")
+        if name is None:
+            made = client.new_admin_key(expires_s, label or "")
+        else:
+            made = client.new_key(name, _scopes(scope), expires_s, label or "")
         if as_json:
             print_json(made.model_dump(mode="json"))
         elif out is None:
@@ -66,20 +82,24 @@ def key(
                 client.end_key(name, made.key_id)  # nobody has it
                 raise
     where = "" if out is None else f" in {shown(out)}"
-    print_note(f"key {made.key_id} of {name}{where}; llmrec tenants key-end {name} {made.key_id} ends it")
+    whose = name or "an admin"
+    print_note(f"key {made.key_id} of {whose}{where}; llmrec tenants key-end {name or '--admin'} {made.key_id} ends it")
 
 
 def keys(
-    name: server.Name,
+    name: Whose = None,
+    admin: Admin = False,
     url: server.Url = server.URL,
     key_file: server.KeyFile = None,
     as_json: parameters.Json = False,
 ) -> None:
-    """List the keys of a tenant.
+    """List the keys of a tenant, or those of admins.
 
     Examples:
       llmrec tenants keys films
+      llmrec tenants keys --admin
     """
+    _require_one(name, admin)
     with server.client_of(url, key_file) as client:
         found = client.keys(name)
     if as_json:
@@ -99,8 +119,14 @@ def keys(
 
 
 def key_end(
-    name: server.Name,
-    key_id: Annotated[str, typer.Argument(help="Id of the key, as llmrec tenants keys shows it.", metavar="KEY_ID")],
+    which: Annotated[
+        list[str],
+        typer.Argument(
+            help="Name of the tenant, none with --admin; and id of the key, as llmrec tenants keys shows it.",
+            metavar="[NAME] KEY_ID",
+        ),
+    ],
+    admin: Admin = False,
     after: Annotated[
         str | None,
         typer.Option(
@@ -115,11 +141,26 @@ def key_end(
     Examples:
       llmrec tenants key-end films 1a2b3c4d
       llmrec tenants key-end films 1a2b3c4d --after 10m
+      llmrec tenants key-end --admin 1a2b3c4d
     """
+    name, key_id = (None, which[0]) if len(which) == 1 else (which[0], which[1])
+    if len(which) > _NAME_AND_KEY:
+        raise InputError("give the name of a tenant and the id of one key")
+    _require_one(name, admin)
     after_s = 0.0 if after is None else server.seconds_of(after, "--after")
     with server.client_of(url, key_file) as client:
         client.end_key(name, key_id, after_s)
     print_note(f"key {key_id} ends {'now' if after is None else f'in {after}'}")
+
+
+def _require_one(name: str | None, admin: bool) -> None:
+    """Refuse neither and both of a tenant's name and --admin.
+
+    Raises:
+        InputError: Saying so.
+    """
+    if (name is None) != admin:
+        raise InputError("name the tenant, or give --admin for an admin's key; one of them")
 
 
 def _scopes(text: str) -> list[ScopeName]:

@@ -145,19 +145,29 @@ def new_key(
 ) -> Call[schemas.NewKeyOut]:
     """Make a key for a tenant."""
     body = _checked(schemas.KeyIn, scopes=list(scopes), expires_s=expires_s, label=label)
-    return Call("POST", f"{_of(name)}/keys", schemas.NewKeyOut, body, repeatable=False)
+    return Call("POST", _keys(name), schemas.NewKeyOut, body, repeatable=False)
 
 
-def keys(name: str) -> Call[schemas.KeysOut]:
-    """Ask for what is known of a tenant's keys."""
-    return Call("GET", f"{_of(name)}/keys", schemas.KeysOut)
+def new_admin_key(expires_s: float | None = None, label: str = "") -> Call[schemas.NewKeyOut]:
+    """Make a further admin key."""
+    body = _checked(schemas.AdminKeyIn, expires_s=expires_s, label=label)
+    return Call("POST", _keys(None), schemas.NewKeyOut, body, repeatable=False)
 
 
-def end_key(name: str, key_id: str, after_s: float = 0.0) -> Call[BaseModel]:
-    """End a key, now or in some seconds."""
+def keys(name: str | None) -> Call[schemas.KeysOut]:
+    """Ask for what is known of a tenant's keys, or of the admins' for None."""
+    return Call("GET", _keys(name), schemas.KeysOut)
+
+
+def end_key(name: str | None, key_id: str, after_s: float = 0.0) -> Call[BaseModel]:
+    """End a key of a tenant, or of an admin for None, now or in some seconds."""
     if _KEY_ID.fullmatch(key_id) is None:
         raise InputError(f"{quoted(key_id)} is no id of a key: it has eight hexadecimal digits")
-    return Call("DELETE", f"{_of(name)}/keys/{key_id}", None, query={"after_s": f"{after_s:g}"} if after_s else None)
+    return Call("DELETE", f"{_keys(name)}/{key_id}", None, query={"after_s": f"{after_s:g}"} if after_s else None)
+
+
+def _keys(name: str | None) -> str:
+    return "/v1/keys" if name is None else f"{_of(name)}/keys"
 
 
 def _of(name: str) -> str:

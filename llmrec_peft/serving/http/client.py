@@ -153,12 +153,16 @@ class Client(Connection):
         """Make a key for a tenant; its text is in this answer and nowhere else."""
         return self.send(calls.new_key(name, scopes, expires_s, label))
 
-    def keys(self, name: str) -> list[schemas.KeyOut]:
-        """Return what is known of a tenant's keys."""
+    def new_admin_key(self, expires_s: float | None = None, label: str = "") -> schemas.NewKeyOut:
+        """Make a further admin key; its text is in this answer and nowhere else."""
+        return self.send(calls.new_admin_key(expires_s, label))
+
+    def keys(self, name: str | None) -> list[schemas.KeyOut]:
+        """Return what is known of a tenant's keys, or of the admins' for None."""
         return self.send(calls.keys(name)).keys
 
-    def end_key(self, name: str, key_id: str, after_s: float = 0.0) -> None:
-        """End a key, now or in some seconds."""
+    def end_key(self, name: str | None, key_id: str, after_s: float = 0.0) -> None:
+        """End a key of a tenant, or of an admin for None, now or in some seconds."""
         self.send(calls.end_key(name, key_id, after_s))
 
     def overview(self) -> dict[str, Any]:
