@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from llmrec_peft.cli.output import print_note
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "limits", "pydantic_settings")
 
 
@@ -93,6 +95,10 @@ def _runs(tenants: list[str]) -> dict[str, Path]:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             raise InputError(f"--tenant {quoted(text)}: write NAME=RUN, such as films=runs/movies")
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"--tenant {quoted(name)}: a name has up to 64 letters, digits, dots, hyphens and underscores"
+            )
         if name in runs:
             raise InputError(f"--tenant {quoted(name)} is given twice")
         if not (Path(folder) / "manifest.json").is_file():

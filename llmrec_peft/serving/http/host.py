@@ -223,7 +223,7 @@ class Host:
         self._note("register" if new else "swap", name, standing)
         if wanted.queue_weight is not None or new:
             weight = 1.0 if wanted.queue_weight is None else wanted.queue_weight
-            await self.lanes.change(lambda: self.registry.set_queue_weight(name, weight))
+            await self.lanes.record(lambda: self.registry.set_queue_weight(name, weight), name)
             self._weigh(name, weight)
         self.refused.pop(name, None)
         return self._view(standing), new
@@ -284,13 +284,13 @@ class Host:
         if tenant is not None:
             self.engine.standing(tenant)
         text, key = new_key(tenant, scopes, expires, label)
-        await self.lanes.change(lambda: self.registry.put_key(key))
+        await self.lanes.record(lambda: self.registry.put_key(key), tenant or "")
         self.ring.put(key)
         return text, key
 
     async def end_key(self, key: StoredKey, when: float) -> None:
         """Let a key end at a time, in seconds since 1970; earlier than now is now."""
-        await self.lanes.change(lambda: self.registry.end_key(key.key_id, when))
+        await self.lanes.record(lambda: self.registry.end_key(key.key_id, when))
         self.ring.end(key.key_id, when)
 
     async def _changed(self, kind: str, name: str, do: Callable[[], Standing]) -> TenantOut:

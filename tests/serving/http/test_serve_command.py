@@ -152,6 +152,7 @@ def test_while_it_drains_what_runs_is_answered(tmp_path: Path, tiny_run: Path, s
     ("options", "said"),
     [
         (["--tenant", "a"], "write NAME=RUN"),
+        (["--tenant", "../a=x"], "a name has"),
         (["--tenant", "a=nowhere"], "no run folder"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--port", "70000"], "port"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
+from llmrec_peft.serving.answers import Answer, Scores
 from llmrec_peft.serving.http.bodies import StrictRoute, require_within
 from llmrec_peft.serving.http.endpoints.callers import allow
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
@@ -22,9 +23,12 @@ async def recommend(request: Request, body: RecommendIn) -> Any:
     """Return the best items of one user or of several."""
     host = allow(request, body.tenant, "ask")
     require_within(body, host.settings.bodies)
-    answers = await host.lanes.ask(body.tenant, body.users, body.k, body.seen)
-    headers = headers_of(one.identity for one in answers)
-    return JSONResponse(lists_of(body.tenant, body.k, body.seen, answers), headers=headers)
+
+    def shape(answers: list[Answer]) -> Response:
+        headers = headers_of(one.identity for one in answers)
+        return JSONResponse(lists_of(body.tenant, body.k, body.seen, answers), headers=headers)
+
+    return await host.lanes.shaped_ask(body.tenant, body.users, body.k, body.seen, shape)
 
 
 @router.post("/v1/score", response_model=ScoreOut)
@@ -32,8 +36,11 @@ async def score(request: Request, body: ScoreIn) -> Any:
     """Predict labels of pairs of users and items."""
     host = allow(request, body.tenant, "ask")
     require_within(body, host.settings.bodies)
-    scores = await host.lanes.score(body.tenant, body.user_ids, body.item_ids)
-    return JSONResponse(scores_of(scores), headers=headers_of(scores.identities))
+
+    def shape(scores: Scores) -> Response:
+        return JSONResponse(scores_of(scores), headers=headers_of(scores.identities))
+
+    return await host.lanes.shaped_score(body.tenant, body.user_ids, body.item_ids, shape)
 
 
 @router.post("/v1/explain", response_model=ExplainOut)

@@ -42,7 +42,7 @@ async def send_events(request: Request, body: EventsIn) -> Any:
     host = allow(request, body.tenant, "write")
     require_within(body, host.settings.bodies)
     host.engine.standing(body.tenant)
-    found = await host.lanes.change(lambda: host.registry.add_events(body.tenant, body.events))
+    found = await host.lanes.record(lambda: host.registry.add_events(body.tenant, body.events), body.tenant)
     return EventsOut(tenant=body.tenant, stored=found.stored, repeated=found.repeated, last=found.last)
 
 
@@ -56,5 +56,5 @@ async def read_events(
     """Return events in their order."""
     host = allow(request, tenant, "write")
     host.engine.standing(tenant)
-    found = await host.lanes.change(lambda: host.registry.events(tenant, after, limit))
+    found = await host.lanes.record(lambda: host.registry.events(tenant, after, limit), tenant)
     return StoredEventsOut(tenant=tenant, events=[StoredEventOut(**asdict(one)) for one in found])

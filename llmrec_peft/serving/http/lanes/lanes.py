@@ -23,6 +23,7 @@ from llmrec_peft.serving.http.seeing import trail
 from llmrec_peft.serving.http.seeing.metrics import Metrics
 from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.refusals import UnavailableError
+from llmrec_peft.serving.versions import Identity
 
 T = TypeVar("T")
 KEPT_USERS = 16
@@ -88,20 +89,46 @@ class Lanes:
 
     async def ask(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer]:
         """Return the best items of each user, see `Engine.ask`; lists that are kept wait for nothing."""
+        return await self.shaped_ask(tenant, users, k, seen, lambda answers: answers)
+
+    async def shaped_ask(
+        self, tenant: str, users: Sequence[str], k: int, seen: bool, shape: Callable[[list[Answer]], T]
+    ) -> T:
+        """Return the best items of each user in another form, such as bytes.
+
+        The form is made where lists are computed, so that its time is the tenant's, too, and many users in one request
+        do not hold the event loop.
+        """
         if len(users) <= KEPT_USERS:
             kept = self._engine.kept(tenant, users, k, seen)
             if kept is not None:
                 trail.current().tenant = tenant
                 trail.current().answered(answer.identity for answer in kept)
-                return kept
-        found = await self._scored(tenant, users, lambda: self._engine.ask(tenant, users, k, seen, wait_s=0.0))
-        trail.current().answered(answer.identity for answer in found)
+                return shape(kept)
+
+        def do() -> tuple[Identity, T]:
+            answers = self._engine.ask(tenant, users, k, seen, wait_s=0.0)
+            return answers[0].identity, shape(answers)
+
+        identity, found = await self._scored(tenant, users, do)
+        trail.current().answered([identity])
         return found
 
     async def score(self, tenant: str, users: Sequence[str], items: Sequence[str]) -> Scores:
         """Predict labels of pairs, see `Engine.score`."""
-        found = await self._scored(tenant, users, lambda: self._engine.score(tenant, users, items, wait_s=0.0))
-        trail.current().answered(found.identities)
+        return await self.shaped_score(tenant, users, items, lambda scores: scores)
+
+    async def shaped_score(
+        self, tenant: str, users: Sequence[str], items: Sequence[str], shape: Callable[[Scores], T]
+    ) -> T:
+        """Predict labels of pairs in another form, see `shaped_ask`."""
+
+        def do() -> tuple[Identity, T]:
+            scores = self._engine.score(tenant, users, items, wait_s=0.0)
+            return scores.identities[0], shape(scores)
+
+        identity, found = await self._scored(tenant, users, do)
+        trail.current().answered([identity])
         return found
 
     async def explain(

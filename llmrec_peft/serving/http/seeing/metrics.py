@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from llmrec_peft.serving.tiers.memory import Memory
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+ASKING = ("/v1/recommend", "/v1/score", "/v1/explain", "/v1/items", "/page/tenants/{tenant}/try")
+"""Routes whose requests are figures of the page: machines that look after the server and the page itself are none."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -90,7 +92,8 @@ class Metrics:
             self._requests.labels(route, str(status), label).inc()
             self._seconds.labels(route).observe(seconds)
             self._tenant_seconds.labels(label).observe(seconds)
-            self._recent.add(tenant, seconds, status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+            if route in ASKING:
+                self._recent.add(tenant, seconds, status >= HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def waited(self, lane: str, queue_s: float, engine_s: float) -> None:
         """Count a call of a lane, with the seconds in its queue and those of computing."""
