@@ -58,10 +58,10 @@ def test_an_option_that_is_unknown_does_not_parse() -> None:
 
 
 def test_targets_of_make_that_are_shown_are_there() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     shown = {(page.name, words[1]) for page in pages for words in commands(page) if words[0] == "make"}
-    shown |= {(page.name, name) for page in pages for name in re.findall(r"`make ([a-z]+)", page.read_text("utf-8"))}
+    shown |= {(page.name, name) for page in pages for name in re.findall(r"`make ([a-z-]+)", page.read_text("utf-8"))}
     assert {("README.md", "demo"), ("README.md", "test")} <= shown
     assert [(page, target) for page, target in sorted(shown) if target not in targets] == []
 

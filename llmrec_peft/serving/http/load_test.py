@@ -179,6 +179,8 @@ class _Run:
         connection = LoadConnection(self._ended, self._closed)
         async with asyncio.timeout(self._plan.timeout_s):
             await self._loop.create_connection(lambda: connection, **self._requests.place)
+        if connection.lost:
+            raise ConnectionResetError("the server ended the connection at once")
         self._open.add(connection)
         self._idle.append(connection)
 
