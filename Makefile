@@ -75,9 +75,9 @@ bench: setup  ## speed and memory against plain peft, with and without its k-bit
 	$(BIN)/python benchmarks/kbit_memory.py
 	$(BIN)/python benchmarks/footprint.py
 
-soak: setup  ## hostile inputs, kills, swaps and evictions under load; an hour; writes results/{soak,isolation,eviction,tenants}.json
+soak: setup  ## hostile inputs, kills, swaps and evictions under load, over HTTP too; two hours; writes into results/
 	cd tests && ../$(BIN)/python -m fuzz --out ../benchmarks/results/soak.json
-	LLMREC_SOAK=1 $(PYTEST) tests/soak
+	LLMREC_SOAK=1 $(PYTEST) tests/soak tests/serving/http/test_schema_fuzz.py
 	$(BIN)/python benchmarks/tenants.py --part swaps
 
 methods: setup  ## the table of all adapter methods, about an hour; goes on where it stopped

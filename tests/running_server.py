@@ -13,8 +13,8 @@ from typing import Any
 import uvicorn
 
 from llmrec_peft.serving.http.app import make_app
-from llmrec_peft.serving.http.client import Client
-from llmrec_peft.serving.http.connections import BoundedProtocol
+from llmrec_peft.serving.http.client.client import Client
+from llmrec_peft.serving.http.gate.connections import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.settings import settings_of
 

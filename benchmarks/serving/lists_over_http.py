@@ -17,8 +17,8 @@ def lists(served: Served, tenants: Sequence[str], users: Sequence[str], rate: fl
     Returns:
         Milliseconds from when a request was due to its answer, and the number of answers by status.
     """
-    from llmrec_peft.serving.http.load_plan import LoadPlan
-    from llmrec_peft.serving.http.load_test import load_test
+    from llmrec_peft.serving.http.load_test.load_plan import LoadPlan
+    from llmrec_peft.serving.http.load_test.load_test import load_test
 
     plan = LoadPlan(served.url, tenants, users, rate, seconds, warm_up_s=min(WARM_S, seconds), zipf=0.0)
     report = load_test(plan, served.key)

@@ -80,7 +80,7 @@ class Served:
                 self.lines.append(line.rstrip())
 
     def _client(self) -> Any:
-        from llmrec_peft.serving.http.client import Client
+        from llmrec_peft.serving.http.client.client import Client
 
         return Client(self.url, key_file=self.key_file, timeout=600.0)
 

@@ -16,7 +16,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.printable import for_json, quoted
 
 if TYPE_CHECKING:
-    from llmrec_peft.serving.http.load_report import LoadReport, Waits
+    from llmrec_peft.serving.http.load_test.load_report import LoadReport, Waits
 
 ERRORS, INTERRUPTED = 1, 130
 """Exit codes where requests had errors, and after Ctrl-C."""
@@ -91,8 +91,8 @@ def loadtest(
     asked = _users(users, user_range)
     key = server.key_of(key_file)
 
-    from llmrec_peft.serving.http.load_plan import LoadPlan, require_near
-    from llmrec_peft.serving.http.load_test import load_test
+    from llmrec_peft.serving.http.load_test.load_plan import LoadPlan, require_near
+    from llmrec_peft.serving.http.load_test.load_test import load_test
 
     require_near(url, remote)
     if tenants == "all":
@@ -121,7 +121,7 @@ def loadtest(
         with whole_file(out) as partial:
             partial.write_text(for_json(report.plain()) + "\n", encoding="utf-8")
     if plot is not None:
-        from llmrec_peft.serving.http.load_plot import draw
+        from llmrec_peft.serving.http.load_test.load_plot import draw
 
         draw(report, plot)
     if as_json:

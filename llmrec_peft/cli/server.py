@@ -12,7 +12,7 @@ from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import quoted
 
 if TYPE_CHECKING:
-    from llmrec_peft.serving.http.client import Client
+    from llmrec_peft.serving.http.client.client import Client
 
 URL = "http://127.0.0.1:8765"
 """Where `llmrec serve` listens by default; named here as well, since httpx is imported when it is needed."""
@@ -40,7 +40,7 @@ def key_of(key_file: Path | None) -> str:
     try:
         import httpx  # noqa: F401 - one line instead of a traceback
 
-        from llmrec_peft.serving.http.key_files import ADMIN_KEY, VARIABLE, found_key
+        from llmrec_peft.serving.http.client.key_files import ADMIN_KEY, VARIABLE, found_key
     except ImportError as error:
         raise InputError(f"{reason_of(error)}: pip install 'llmrec-peft[serving]'") from None
     key = found_key(key_file)
@@ -57,7 +57,7 @@ def client_of(url: str, key_file: Path | None) -> Client:
     """
     key = key_of(key_file)
 
-    from llmrec_peft.serving.http.client import Client
+    from llmrec_peft.serving.http.client.client import Client
 
     return Client(url, key)
 

@@ -15,7 +15,7 @@ from stand_in import DIGEST, KEY, StandIn, begun, standing
 
 from llmrec_peft.cli import server
 from llmrec_peft.cli.main import main
-from llmrec_peft.serving.http import connection
+from llmrec_peft.serving.http.client import connection
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from running_server import Running, running
 
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.cli.main import main
-from llmrec_peft.serving.http.client import Client
-from llmrec_peft.serving.http.connection import ServerError
+from llmrec_peft.serving.http.client.client import Client
+from llmrec_peft.serving.http.client.connection import ServerError
 
 pytestmark = pytest.mark.trains
 

@@ -65,7 +65,7 @@ def key(
         raise InputError("an admin's key may do everything: leave out --scope")
     expires_s = None if expires is None else server.seconds_of(expires, "--expires")
     with server.client_of(url, key_file) as client:
-        from llmrec_peft.serving.http.key_files import write_key_file
+        from llmrec_peft.serving.http.client.key_files import write_key_file
 
         if name is None:
             made = client.new_admin_key(expires_s, label or "")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
-from llmrec_peft.serving.http.keyring import KeyRing
-from llmrec_peft.serving.http.keys import new_key
+from llmrec_peft.serving.http.gate.keyring import KeyRing
+from llmrec_peft.serving.http.gate.keys import new_key
 from llmrec_peft.serving.http.registry.registry import Registry
 
 FILE = "admin.key"

@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import __version__
-from llmrec_peft.serving.http.bodies import wrong_field
 from llmrec_peft.serving.http.endpoints import asking, growing, health, keys, tenants
-from llmrec_peft.serving.http.gate import Gate
+from llmrec_peft.serving.http.gate.bodies import wrong_field
+from llmrec_peft.serving.http.gate.gate import Gate
+from llmrec_peft.serving.http.gate.refusal_answers import problem
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.page.router import page_router
 from llmrec_peft.serving.http.problems import problem_of
-from llmrec_peft.serving.http.refusal_answers import problem
 from llmrec_peft.serving.http.seeing.logs import event
 from llmrec_peft.serving.http.seeing.seen import Seen
 

@@ -10,12 +10,12 @@ from llmrec_peft.printable import quoted
 from llmrec_peft.serving.answers import Standing
 from llmrec_peft.serving.engine import Engine
 from llmrec_peft.serving.http.admin_key import require_admin_key
-from llmrec_peft.serving.http.keyring import KeyRing
-from llmrec_peft.serving.http.keys import Scope, StoredKey, new_key
+from llmrec_peft.serving.http.gate.keyring import KeyRing
+from llmrec_peft.serving.http.gate.keys import Scope, StoredKey, new_key
+from llmrec_peft.serving.http.gate.rates import Kind, Rates
 from llmrec_peft.serving.http.lanes.lanes import Lanes
 from llmrec_peft.serving.http.page.views import ListCache, Overview, Queue, Traffic
 from llmrec_peft.serving.http.problems import RateError
-from llmrec_peft.serving.http.rates import Kind, Rates
 from llmrec_peft.serving.http.registry.registry import FILE, Registry
 from llmrec_peft.serving.http.schemas import (
     ExplainIn,

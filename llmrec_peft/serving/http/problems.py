@@ -7,9 +7,9 @@ from http import HTTPStatus
 from starlette.responses import JSONResponse
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.bodies import BodyError
+from llmrec_peft.serving.http.gate.bodies import BodyError
+from llmrec_peft.serving.http.gate.refusal_answers import forbidden, problem
 from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, LateError
-from llmrec_peft.serving.http.refusal_answers import forbidden, problem
 from llmrec_peft.serving.http.registry.database import RegistryError
 from llmrec_peft.serving.refusals import ServingError, UnavailableError, UnknownTenantError
 

@@ -15,7 +15,7 @@ import uvicorn
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.serving.http.app import make_app
-from llmrec_peft.serving.http.connections import BoundedProtocol
+from llmrec_peft.serving.http.gate.connections import BoundedProtocol
 from llmrec_peft.serving.http.host import Host
 from llmrec_peft.serving.http.schemas import TenantIn
 from llmrec_peft.serving.http.seeing.logs import log_config

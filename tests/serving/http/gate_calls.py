@@ -10,10 +10,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmrec_peft.serving.http.gate import Gate
-from llmrec_peft.serving.http.keyring import KeyRing
-from llmrec_peft.serving.http.keys import new_key
-from llmrec_peft.serving.http.rates import Rates
+from llmrec_peft.serving.http.gate.gate import Gate
+from llmrec_peft.serving.http.gate.keyring import KeyRing
+from llmrec_peft.serving.http.gate.keys import new_key
+from llmrec_peft.serving.http.gate.rates import Rates
 from llmrec_peft.serving.http.settings import BodyLimits, Quotas
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from llmrec_peft.serving.http.connections import BoundedProtocol
+from llmrec_peft.serving.http.gate.connections import BoundedProtocol
 
 
 @contextlib.contextmanager

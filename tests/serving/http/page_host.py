@@ -7,10 +7,10 @@ from typing import Any
 from unittest.mock import Mock
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.keyring import KeyRing
-from llmrec_peft.serving.http.keys import Scope, new_key
+from llmrec_peft.serving.http.gate.keyring import KeyRing
+from llmrec_peft.serving.http.gate.keys import Scope, new_key
+from llmrec_peft.serving.http.gate.rates import Rates
 from llmrec_peft.serving.http.page.views import ListCache, Overview, Queue, Traffic
-from llmrec_peft.serving.http.rates import Rates
 from llmrec_peft.serving.http.schemas import (
     ConditionOut,
     ExplainIn,

@@ -12,8 +12,8 @@ from gate_calls import Answered, Guarded, call, parts
 from hostile_texts import BODIES
 from starlette.responses import Response
 
-from llmrec_peft.serving.http.bodies import BodyError, StrictRoute, require_within, wrong_field
-from llmrec_peft.serving.http.refusal_answers import problem
+from llmrec_peft.serving.http.gate.bodies import BodyError, StrictRoute, require_within, wrong_field
+from llmrec_peft.serving.http.gate.refusal_answers import problem
 from llmrec_peft.serving.http.schemas import EventsIn, ExplainIn, ItemsIn, RecommendIn, ScoreIn
 from llmrec_peft.serving.http.settings import BodyLimits
 

@@ -13,9 +13,10 @@ import pytest
 from stand_in import DIGEST, KEY, StandIn, begun
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http import calls, schemas
-from llmrec_peft.serving.http.client import AsyncClient, Client
-from llmrec_peft.serving.http.connection import ServerError
+from llmrec_peft.serving.http import schemas
+from llmrec_peft.serving.http.client import calls
+from llmrec_peft.serving.http.client.client import AsyncClient, Client
+from llmrec_peft.serving.http.client.connection import ServerError
 
 EVENT = {"user_id": "1", "item_id": "50", "label": 4.0}
 

@@ -12,8 +12,8 @@ import pytest
 from gate_calls import Guarded, Reached
 from loopback_server import connected, head, read_answer, read_to_end, served
 
-from llmrec_peft.serving.http.connections import BoundedProtocol
-from llmrec_peft.serving.http.refusal_answers import forbidden
+from llmrec_peft.serving.http.gate.connections import BoundedProtocol
+from llmrec_peft.serving.http.gate.refusal_answers import forbidden
 from llmrec_peft.serving.http.settings import BodyLimits, Quotas
 
 

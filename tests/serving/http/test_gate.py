@@ -10,8 +10,8 @@ import pytest
 from gate_calls import Answered, Guarded, Reached, call, parts
 from starlette.types import Message
 
-from llmrec_peft.serving.http.gate import ARRIVING, OPEN
-from llmrec_peft.serving.http.keys import new_key
+from llmrec_peft.serving.http.gate.gate import ARRIVING, OPEN
+from llmrec_peft.serving.http.gate.keys import new_key
 from llmrec_peft.serving.http.settings import BodyLimits, Quotas
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.key_files import found_key, read_key_file, write_key_file
+from llmrec_peft.serving.http.client.key_files import found_key, read_key_file, write_key_file
 
 ONE, TWO, THREE = (f"llmrec_0000000{number}_{letter * 43}" for number, letter in ((1, "a"), (2, "b"), (3, "c")))
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from llmrec_peft.serving.http.load_schedule import Schedule
+from llmrec_peft.serving.http.load_test.load_schedule import Schedule
 
 
 def test_the_same_seed_gives_the_same_requests() -> None:

@@ -16,8 +16,8 @@ import pytest
 from stand_in import KEY, StandIn, begun, served
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.load_plan import LoadPlan
-from llmrec_peft.serving.http.load_test import load_test
+from llmrec_peft.serving.http.load_test.load_plan import LoadPlan
+from llmrec_peft.serving.http.load_test.load_test import load_test
 from llmrec_peft.serving.http.schemas import RecommendIn
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]

@@ -10,7 +10,7 @@ import pytest
 from made_up_routes import version
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.keys import new_key
+from llmrec_peft.serving.http.gate.keys import new_key
 from llmrec_peft.serving.http.registry.registry import FILE, Registry
 from llmrec_peft.serving.routes import Route
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llmrec_peft.serving.http.client import Client
+from llmrec_peft.serving.http.client.client import Client
 
 pytestmark = [pytest.mark.trains, pytest.mark.timeout(240)]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -12,8 +12,8 @@ from running_server import Running, running
 from tiered_engines import evict
 
 from llmrec_peft.artifact.manifest import read_manifest
-from llmrec_peft.serving.http.client import Client
-from llmrec_peft.serving.http.connection import ServerError
+from llmrec_peft.serving.http.client.client import Client
+from llmrec_peft.serving.http.client.connection import ServerError
 
 pytestmark = pytest.mark.trains
 FILM = {"item_id": "new", "title": "Brass Lanterns", "year": 1995, "genres": ["Crime"], "description": "A film."}

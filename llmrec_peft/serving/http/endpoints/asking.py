@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from llmrec_peft.serving.answers import Answer, Scores
-from llmrec_peft.serving.http.bodies import StrictRoute, require_within
 from llmrec_peft.serving.http.endpoints.callers import allow
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
+from llmrec_peft.serving.http.gate.bodies import StrictRoute, require_within
 from llmrec_peft.serving.http.schemas import ExplainIn, ExplainOut, RecommendIn, RecommendOut, ScoreIn, ScoreOut
 from llmrec_peft.serving.http.views import headers_of, lists_of, scores_of
 from llmrec_peft.serving.versions import Identity

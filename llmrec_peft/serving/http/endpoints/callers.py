@@ -6,9 +6,9 @@ from typing import cast
 
 from starlette.requests import Request
 
+from llmrec_peft.serving.http.gate.keyring import Caller
+from llmrec_peft.serving.http.gate.keys import Scope
 from llmrec_peft.serving.http.host import Host
-from llmrec_peft.serving.http.keyring import Caller
-from llmrec_peft.serving.http.keys import Scope
 from llmrec_peft.serving.http.problems import EndingError, ForbiddenError
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
-from llmrec_peft.serving.http.bodies import StrictRoute, require_within
 from llmrec_peft.serving.http.endpoints.callers import allow
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
+from llmrec_peft.serving.http.gate.bodies import StrictRoute, require_within
 from llmrec_peft.serving.http.schemas import (
     EventsIn,
     EventsOut,

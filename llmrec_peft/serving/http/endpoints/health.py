@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
 from llmrec_peft.serving.http.endpoints.callers import host_of
-from llmrec_peft.serving.http.refusal_answers import problem
+from llmrec_peft.serving.http.gate.refusal_answers import problem
 from llmrec_peft.serving.http.schemas import ErrorOut, HealthOut
 
 router = APIRouter(tags=["health"])

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from llmrec_peft.serving.http.bodies import StrictRoute
 from llmrec_peft.serving.http.endpoints.callers import allow_admin
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
 from llmrec_peft.serving.http.endpoints.tenants import Name
+from llmrec_peft.serving.http.gate.bodies import StrictRoute
+from llmrec_peft.serving.http.gate.keys import StoredKey
 from llmrec_peft.serving.http.host import Host
-from llmrec_peft.serving.http.keys import StoredKey
 from llmrec_peft.serving.http.problems import NotFoundError
 from llmrec_peft.serving.http.schemas import AdminKeyIn, KeyIn, KeyOut, KeysOut, NewKeyOut
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response
 
-from llmrec_peft.serving.http.bodies import StrictRoute
 from llmrec_peft.serving.http.endpoints.callers import allow, allow_admin, caller_of, running
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
+from llmrec_peft.serving.http.gate.bodies import StrictRoute
 from llmrec_peft.serving.http.schemas import (
     PinIn,
     RollbackIn,

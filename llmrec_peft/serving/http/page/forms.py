@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmrec_peft.printable import one_line, quoted
-from llmrec_peft.serving.http.bodies import BodyError
+from llmrec_peft.serving.http.gate.bodies import BodyError
 from llmrec_peft.serving.http.schemas import Digest, Id, TenantOut
 
 _TYPE = "application/x-www-form-urlencoded"

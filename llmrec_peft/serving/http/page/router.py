@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from llmrec_peft.serving.http.endpoints.callers import caller_of
+from llmrec_peft.serving.http.gate.keyring import Caller
 from llmrec_peft.serving.http.host import Host
-from llmrec_peft.serving.http.keyring import Caller
 from llmrec_peft.serving.http.page import changes, tries
 from llmrec_peft.serving.http.page.rendering import HEADERS, rendered
 from llmrec_peft.serving.http.page.rows import memory_rows, tenant_rows, version_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Response
 
-from llmrec_peft.serving.http.keyring import Caller
+from llmrec_peft.serving.http.gate.keyring import Caller
 from llmrec_peft.serving.http.page.forms import MOST_SHOWN, versions_of
 from llmrec_peft.serving.http.page.rendering import rendered
 from llmrec_peft.serving.http.page.rows import version_rows

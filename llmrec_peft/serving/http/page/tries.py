@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from llmrec_peft.serving.http.bodies import require_within
 from llmrec_peft.serving.http.endpoints.callers import allow
+from llmrec_peft.serving.http.gate.bodies import require_within
 from llmrec_peft.serving.http.page.forms import TryForm, WhyForm, checked, read_form
 from llmrec_peft.serving.http.page.rendering import rendered
 from llmrec_peft.serving.http.page.rows import evidence_tables

@@ -7,7 +7,7 @@ from typing import get_args
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
-from llmrec_peft.serving.http.keys import Scope, StoredKey
+from llmrec_peft.serving.http.gate.keys import Scope, StoredKey
 
 
 def put(connection: sqlite3.Connection, key: StoredKey) -> None:

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 from llmrec_peft.artifact.lock import Lock
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
-from llmrec_peft.serving.http.keys import StoredKey
+from llmrec_peft.serving.http.gate.keys import StoredKey
 from llmrec_peft.serving.http.registry import event_rows, key_rows, tenant_rows
 from llmrec_peft.serving.http.registry.database import RegistryError, open_for_writing, reading
 from llmrec_peft.serving.http.registry.event_rows import EventsReceipt, StoredEvent

@@ -12,8 +12,8 @@ from typing import Any
 
 import httptools
 
-from llmrec_peft.serving.http.load_report import LOST
-from llmrec_peft.serving.http.load_schedule import Due
+from llmrec_peft.serving.http.load_test.load_report import LOST
+from llmrec_peft.serving.http.load_test.load_schedule import Due
 
 
 class LoadConnection(asyncio.Protocol):

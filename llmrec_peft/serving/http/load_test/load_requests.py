@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from llmrec_peft.serving.http.load_plan import LoadPlan
-from llmrec_peft.serving.http.load_schedule import Due
+from llmrec_peft.serving.http.load_test.load_plan import LoadPlan
+from llmrec_peft.serving.http.load_test.load_schedule import Due
 
 
 class LoadRequests:

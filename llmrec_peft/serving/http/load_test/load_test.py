@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.progress import Bar, bar
-from llmrec_peft.serving.http.load_connection import LoadConnection
-from llmrec_peft.serving.http.load_plan import LoadPlan
-from llmrec_peft.serving.http.load_report import LOST, OPEN, TIMEOUT, UNSENT, LoadReport, Outcomes
-from llmrec_peft.serving.http.load_requests import LoadRequests
-from llmrec_peft.serving.http.load_schedule import Due, Schedule
+from llmrec_peft.serving.http.load_test.load_connection import LoadConnection
+from llmrec_peft.serving.http.load_test.load_plan import LoadPlan
+from llmrec_peft.serving.http.load_test.load_report import LOST, OPEN, TIMEOUT, UNSENT, LoadReport, Outcomes
+from llmrec_peft.serving.http.load_test.load_requests import LoadRequests
+from llmrec_peft.serving.http.load_test.load_schedule import Due, Schedule
 
 _LOOK_S = 0.1
 """Seconds between two looks at requests that wait for an answer."""

@@ -11,9 +11,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmrec_peft.serving.http.keyring import Caller, KeyRing
-from llmrec_peft.serving.http.rates import Rates
-from llmrec_peft.serving.http.refusal_answers import problem
+from llmrec_peft.serving.http.gate.keyring import Caller, KeyRing
+from llmrec_peft.serving.http.gate.rates import Rates
+from llmrec_peft.serving.http.gate.refusal_answers import problem
 from llmrec_peft.serving.http.settings import BodyLimits
 
 OPEN = frozenset(("/", "/healthz", "/readyz", "/metrics", "/openapi.json"))

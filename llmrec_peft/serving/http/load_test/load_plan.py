@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted
-from llmrec_peft.serving.http.connection import checked_url, is_loopback
-from llmrec_peft.serving.http.load_schedule import Schedule
+from llmrec_peft.serving.http.client.connection import checked_url, is_loopback
+from llmrec_peft.serving.http.load_test.load_schedule import Schedule
 
 MOST_REQUESTS, MOST_SECONDS, MOST_CONNECTIONS, MOST_TENANTS = 1_000_000, 3_600.0, 2_048, 65_535
 

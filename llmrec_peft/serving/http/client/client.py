@@ -11,9 +11,10 @@ from typing import Any, Literal, Self
 import httpx
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http import calls, schemas
-from llmrec_peft.serving.http.calls import Answer, Call
-from llmrec_peft.serving.http.connection import Connection, ServerError, problem
+from llmrec_peft.serving.http import schemas
+from llmrec_peft.serving.http.client import calls
+from llmrec_peft.serving.http.client.calls import Answer, Call
+from llmrec_peft.serving.http.client.connection import Connection, ServerError, problem
 from llmrec_peft.strict_json import parse_json
 
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import quoted
 from llmrec_peft.serving.http import schemas
-from llmrec_peft.serving.http.calls import Answer, Call
-from llmrec_peft.serving.http.key_files import checked_key, read_key_file
+from llmrec_peft.serving.http.client.calls import Answer, Call
+from llmrec_peft.serving.http.client.key_files import checked_key, read_key_file
 
 URL = "http://127.0.0.1:8765"
 """Where `llmrec serve` listens by default."""

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http.keys import Scope, StoredKey, digest_of, key_id_of
+from llmrec_peft.serving.http.gate.keys import Scope, StoredKey, digest_of, key_id_of
 
 _NOBODYS = bytes(32)
 """Stands for the digest of a key that is not there: an unknown key is hashed and compared like a known one."""

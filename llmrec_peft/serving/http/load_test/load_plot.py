@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.errors import InputError, reason_of
-from llmrec_peft.serving.http.load_report import LoadReport
+from llmrec_peft.serving.http.load_test.load_report import LoadReport
 
 _LAST = 0.9999
 """Shares above it are drawn at its place: the axis of 1 / (1 - share) has no end."""

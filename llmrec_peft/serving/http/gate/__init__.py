@@ -1,0 +1,1 @@
+"""What stands before everything else: keys, rates, and bodies that are bounded and strictly read."""
