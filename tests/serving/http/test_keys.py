@@ -9,7 +9,7 @@ import time
 import pytest
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http import keyring as keyring_module
+from llmrec_peft.serving.http.gate import keyring as keyring_module
 from llmrec_peft.serving.http.gate.keyring import Caller, KeyRing
 from llmrec_peft.serving.http.gate.keys import StoredKey, key_id_of, new_key
 

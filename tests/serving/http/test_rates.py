@@ -10,7 +10,7 @@ import pytest
 from limits.storage import memory
 
 from llmrec_peft.errors import InputError
-from llmrec_peft.serving.http import rates as rates_module
+from llmrec_peft.serving.http.gate import rates as rates_module
 from llmrec_peft.serving.http.gate.rates import Rates
 from llmrec_peft.serving.http.settings import Quotas
 
