@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from llmrec_peft.errors import InputError
 from llmrec_peft.serving.http.gate.bodies import BodyError
 from llmrec_peft.serving.http.gate.refusal_answers import forbidden, problem
-from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, LateError
+from llmrec_peft.serving.http.lanes.busy import BusyError, DrainingError, FullError, LateError
 from llmrec_peft.serving.http.registry.database import RegistryError
 from llmrec_peft.serving.refusals import ServingError, UnavailableError, UnknownTenantError
 
@@ -49,6 +49,7 @@ _KINDS: tuple[tuple[type[InputError], int, str], ...] = (
     (UnknownTenantError, 404, "not_found"),
     (RateError, 429, "too_many"),
     (DrainingError, 503, "draining"),
+    (FullError, 503, "unavailable"),
     (BusyError, 429, "too_many"),
     (LateError, 503, "unavailable"),
     (UnavailableError, 503, "unavailable"),

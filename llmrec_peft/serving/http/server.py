@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from llmrec_peft.serving.http.settings import Settings
 
 _MOST_CONNECTIONS, _BACKLOG = 2_048, 2_048
 _KEEP_ALIVE_S = 30
+_THREADS_S = 5.0
 NOTICE_S = 0.5
 """Seconds after SIGTERM in which load balancers can see that the server ends, even if nothing runs."""
 
@@ -73,6 +76,20 @@ def serve(settings: Settings, runs: Mapping[str, Path], told: Callable[[str], No
         asyncio.Runner(loop_factory=_loop_factory()) as runner,
     ):
         runner.run(_served(host, runs, listening, told))
+    _leave(told)
+
+
+def _leave(told: Callable[[str], None]) -> None:
+    """End the process even if a thread does not, such as one that loads a run from a disk that does not answer."""
+    until = time.monotonic() + _THREADS_S
+    mine = threading.current_thread()
+    waited = [one for one in threading.enumerate() if not (one.daemon or one is mine)]
+    for one in waited:
+        one.join(max(0.0, until - time.monotonic()))
+    left = [one.name for one in waited if one.is_alive()]
+    if left:
+        told(f"the process ends although {left[0]} does not")
+        os._exit(0)
 
 
 async def _served(host: Host, runs: Mapping[str, Path], listening: socket.socket, told: Callable[[str], None]) -> None:

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     cache_bytes: Annotated[int, Field(ge=0)] = 64 << 20
     """Bytes of lists that are kept."""
     wait_s: Seconds = 30.0
-    """Seconds that a request waits for a version that is not in memory."""
+    """Seconds that texts and explanations wait for a version on the disk; lists wait `quotas.deadline_s` at most."""
     loaders: Annotated[int, Field(ge=1)] = 1
     """Versions that are loaded at the same time."""
     explainers: Annotated[int, Field(ge=1)] = 1

@@ -11,6 +11,7 @@ from llmrec_peft.serving.answers import Answer, Scores
 from llmrec_peft.serving.http.endpoints.callers import allow
 from llmrec_peft.serving.http.endpoints.documented import ERRORS
 from llmrec_peft.serving.http.gate.bodies import StrictRoute, require_within
+from llmrec_peft.serving.http.lanes.leaving import unless_left
 from llmrec_peft.serving.http.schemas import ExplainIn, ExplainOut, RecommendIn, RecommendOut, ScoreIn, ScoreOut
 from llmrec_peft.serving.http.views import headers_of, lists_of, scores_of
 from llmrec_peft.serving.versions import Identity
@@ -28,7 +29,7 @@ async def recommend(request: Request, body: RecommendIn) -> Any:
         headers = headers_of(one.identity for one in answers)
         return JSONResponse(lists_of(body.tenant, body.k, body.seen, answers), headers=headers)
 
-    return await host.lanes.shaped_ask(body.tenant, body.users, body.k, body.seen, shape)
+    return await unless_left(request.receive, host.lanes.shaped_ask(body.tenant, body.users, body.k, body.seen, shape))
 
 
 @router.post("/v1/score", response_model=ScoreOut)
@@ -40,7 +41,7 @@ async def score(request: Request, body: ScoreIn) -> Any:
     def shape(scores: Scores) -> Response:
         return JSONResponse(scores_of(scores), headers=headers_of(scores.identities))
 
-    return await host.lanes.shaped_score(body.tenant, body.user_ids, body.item_ids, shape)
+    return await unless_left(request.receive, host.lanes.shaped_score(body.tenant, body.user_ids, body.item_ids, shape))
 
 
 @router.post("/v1/explain", response_model=ExplainOut)
@@ -48,6 +49,6 @@ async def explain(request: Request, body: ExplainIn) -> Any:
     """Return the evidence of one score."""
     host = allow(request, body.tenant, "ask")
     require_within(body, host.settings.bodies)
-    found = await host.explain(body)
+    found = await unless_left(request.receive, host.explain(body))
     identity = Identity(found.version, found.state, found.state_digest)
     return JSONResponse(found.model_dump(mode="json"), headers=headers_of([identity]))
