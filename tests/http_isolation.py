@@ -19,6 +19,8 @@ from llmrec_peft.serving.http.schemas import RecommendOut
 
 BY_DESIGN = (429, 503)
 """Statuses of requests that come again later."""
+ASKS_A_SWAP = 8
+"""Asks that are answered before the next swap, at most; others are under way meanwhile."""
 
 
 @dataclass
@@ -92,13 +94,13 @@ class _Crowd:
             httpx.AsyncClient(base_url=self._served.url, limits=limits, timeout=60, trust_env=False) as client,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(self._swap(client, swaps))
+            group.create_task(self._swap(client, swaps, min(ASKS_A_SWAP, asks / swaps)))
             for number in range(connections):
                 group.create_task(self._ask(client, asks, 5 * number))
         self._counts.evictions = self._served.host.engine.memory().evictions
         return self._counts
 
-    async def _swap(self, client: httpx.AsyncClient, swaps: int) -> None:
+    async def _swap(self, client: httpx.AsyncClient, swaps: int, pace: float) -> None:
         counts, admin = self._counts, {"Authorization": f"Bearer {self._served.admin_key}"}
         for number in range(1, swaps + 1):
             if counts.wrong:
@@ -109,6 +111,8 @@ class _Crowd:
                 counts.wrong.append(f"swap: {answer.status_code} {answer.text}")
                 break
             counts.swaps += 1
+            while counts.asks < number * pace and not counts.wrong:  # each run is asked before the next one comes
+                await asyncio.sleep(0.002)
             if number % 3 == 0:
                 await self._rotate(client, admin)
         self._done = True

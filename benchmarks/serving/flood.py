@@ -12,6 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from serving.crowd import crowd
 from serving.gauges import load_of_machine
 from serving.lists_over_http import lists, rows_of, said

@@ -11,8 +11,18 @@ from serving.served import Served
 WARM_S = 3.0
 
 
-def lists(served: Served, tenants: Sequence[str], users: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
-    """Ask for lists of ten in an open loop with exponential gaps; all tenants and users are equally likely.
+def lists(
+    served: Served, tenants: Sequence[str], users: Sequence[str], rate: float, seconds: float, even: bool = False
+) -> dict[str, Any]:
+    """Ask for lists of ten in an open loop; all tenants and users are equally likely.
+
+    Args:
+        served: The server.
+        tenants: Whom to ask.
+        users: Whom for.
+        rate: Requests per second.
+        seconds: For how long.
+        even: Whether gaps are equal; else they are exponential, as those of many independent callers.
 
     Returns:
         Milliseconds from when a request was due to its answer, and the number of answers by status.
@@ -20,7 +30,7 @@ def lists(served: Served, tenants: Sequence[str], users: Sequence[str], rate: fl
     from llmrec_peft.serving.http.load_test.load_plan import LoadPlan
     from llmrec_peft.serving.http.load_test.load_test import load_test
 
-    plan = LoadPlan(served.url, tenants, users, rate, seconds, warm_up_s=min(WARM_S, seconds), zipf=0.0)
+    plan = LoadPlan(served.url, tenants, users, rate, seconds, warm_up_s=min(WARM_S, seconds), zipf=0.0, even=even)
     report = load_test(plan, served.key)
     waited = report.waited
     times = {} if waited is None else {name: getattr(waited, name) for name in ("p50", "p90", "p99", "max")}

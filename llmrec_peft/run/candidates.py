@@ -17,7 +17,7 @@ from llmrec_peft.run.best_items import BestItems, Ranked
 from llmrec_peft.run.catalogue import Catalogue
 
 CHUNK = 4096
-"""Items per chunk, which bounds the memory of terms of users and items together."""
+"""Items per chunk, at least; of few users there are more in one, since each costs a signal the same small steps."""
 CELLS = 2**22
 """Size limit of a tensor over users, their histories and items: 16 MiB in fp32."""
 
@@ -76,8 +76,9 @@ class Candidates:
     @torch.no_grad()
     def _chunks(self, batch: Batch) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield finite scores of the primary head for one chunk of items after the other."""
-        for at, scores in self._scores.pieces(batch, step=CHUNK):
-            if scores.shape != (len(batch), min(CHUNK, self.count - at)):
+        step = max(CHUNK, CELLS // (len(batch) * (self._model.plan.history_length or 1)))
+        for at, scores in self._scores.pieces(batch, step=step):
+            if scores.shape != (len(batch), min(step, self.count - at)):
                 name = next(iter(self._model.heads))
                 raise InputError(
                     f"head {name} does not score candidates: prove it by `python -m llmrec_peft.testing {name}`"

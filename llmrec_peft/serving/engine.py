@@ -22,6 +22,7 @@ from llmrec_peft.serving.hosted import HostedVersions
 from llmrec_peft.serving.journal import Journal
 from llmrec_peft.serving.refusals import about
 from llmrec_peft.serving.result_cache import Cached, Kept, ResultCache, key_of
+from llmrec_peft.serving.routes import Route
 from llmrec_peft.serving.sealed_store import SealedStore
 from llmrec_peft.serving.shared_passes import ADAPTER_BYTES
 from llmrec_peft.serving.versions import Identity, Placed
@@ -94,7 +95,13 @@ class Engine(HostedVersions):
         self._auditor = Auditor(self._tenants, self._loading, self._encoder)
 
     def ask(
-        self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False, wait_s: float | None = None
+        self,
+        tenant: str,
+        users: Sequence[str],
+        k: int = 10,
+        seen: bool = False,
+        wait_s: float | None = None,
+        route: Route | None = None,
     ) -> list[Answer]:
         """Return the best items of each user.
 
@@ -104,19 +111,29 @@ class Engine(HostedVersions):
             k: Items per user.
             seen: Whether items of the user's history may be recommended again.
             wait_s: Seconds to wait for a version that is not in memory; by default those of the engine.
+            route: What `route` returned for the tenant, so that several asks are answered by the same versions,
+                whatever is swapped meanwhile; by default what answers now.
 
         Raises:
             ServingError: If no tenant has the name, or the version cannot answer this.
         """
         users, k = text_ids(users, "user"), checked_count(k)
         found: list[Answer | None] = [None] * len(users)
-        route = self._tenants.route(tenant)
+        route = self.route(tenant) if route is None else route
         with about(tenant):
             for placed, places in route.by_version(users):
                 kept = self._lists(placed, [users[at] for at in places], k, bool(seen), wait_s)
                 for at in places:
                     found[at] = _answer(tenant, users[at], placed, kept[users[at]], k, bool(seen))
         return [answer for answer in found if answer is not None]
+
+    def route(self, tenant: str) -> Route:
+        """Return what answers a tenant's users now; it never changes, and keeps no version in memory.
+
+        Raises:
+            UnknownTenantError: If no tenant has the name.
+        """
+        return self._tenants.route(tenant)
 
     def kept(self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False) -> list[Answer] | None:
         """Return the best items of each user if all lists are kept; else None, and nothing is computed or loaded.

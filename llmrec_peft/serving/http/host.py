@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from llmrec_peft.errors import InputError
@@ -244,6 +246,12 @@ class Host:
     async def reload(self, name: str) -> TenantOut:
         """Load a tenant's versions, whatever failed before."""
         return await self._changed("reload", name, lambda: self.engine.reload(name))
+
+    async def warm(self) -> None:
+        """Load the first tenant's version, and with it the base, so that the first request need not wait for it."""
+        for name in self.engine.tenants[:1]:
+            with contextlib.suppress(InputError):  # its state says why
+                await self.lanes.change(partial(self.engine.reload, name), name)
 
     async def remove(self, name: str) -> None:
         """Forget a tenant, its keys and its events; what is under way is answered.

@@ -130,6 +130,7 @@ async def _registered(host: Host, runs: Mapping[str, Path], told: Callable[[str]
         found, _ = await host.put_run(name, folder, TenantIn(run=str(folder)))
         told(f"tenant {name} is answered by version {found.main.version[:12]}")
     host.starting = False
+    await host.warm()
 
 
 def _stop_if_refused(done: asyncio.Task[None], server: uvicorn.Server) -> None:

@@ -71,7 +71,11 @@ class MadeUpEngine:
             self.absent.discard(tenant)
         yield
 
-    def ask(self, tenant: str, users: Sequence[str], k: int, seen: bool, wait_s: float) -> list[Answered]:
+    def route(self, tenant: str) -> None:
+        """Look a tenant up."""
+        self.readiness(tenant)
+
+    def ask(self, tenant: str, users: Sequence[str], k: int, seen: bool, wait_s: float, route: None) -> list[Answered]:
         """Answer, or say that the version is absent."""
         return [self._work("ask", tenant, len(users)) for _ in users[:1]]
 

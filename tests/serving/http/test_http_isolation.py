@@ -44,11 +44,9 @@ def test_no_answer_is_wrong_while_runs_are_swapped_evicted_and_keys_rotated(
 class ResolvesPerUser(Engine):
     """A mutation: the tenant's name is looked up anew for each user of an ask."""
 
-    def ask(
-        self, tenant: str, users: Sequence[str], k: int = 10, seen: bool = False, wait_s: float | None = None
-    ) -> list[Answer]:
+    def ask(self, tenant: str, users: Sequence[str], *given: Any, **named: Any) -> list[Answer]:
         ask = super().ask
-        return [answer for user in users for answer in ask(tenant, [user], k, seen, wait_s)]
+        return [answer for user in users for answer in ask(tenant, [user], *given[:3])]
 
 
 def test_a_name_that_is_looked_up_for_each_user_is_found(

@@ -7,6 +7,7 @@ import atexit
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from llmrec_peft.explanation.explainer import WordMethod
@@ -26,6 +27,8 @@ from llmrec_peft.serving.refusals import UnavailableError
 from llmrec_peft.serving.versions import Identity
 
 T = TypeVar("T")
+SLICE = 8
+"""Users whose lists are computed in one turn."""
 KEPT_USERS = 16
 """Users of an ask whose lists are looked for in the event loop: each takes microseconds there."""
 KNOWN_S, TEXT_TOKENS, EXPLAINED_S = 0.002, 128, 0.05
@@ -96,8 +99,9 @@ class Lanes:
     ) -> T:
         """Return the best items of each user in another form, such as bytes.
 
-        The form is made where lists are computed, so that its time is the tenant's, too, and many users in one request
-        do not hold the event loop.
+        Lists of many users are computed `SLICE` at a time, each slice in a turn of its own, so that one request does
+        not hold the lane; what the name meant at the beginning answers all of them. The form is made in the lane, too,
+        so that its time is the tenant's.
         """
         if len(users) <= KEPT_USERS:
             kept = self._engine.kept(tenant, users, k, seen)
@@ -106,13 +110,21 @@ class Lanes:
                 trail.current().answered(answer.identity for answer in kept)
                 return shape(kept)
 
-        def do() -> tuple[Identity, T]:
-            answers = self._engine.ask(tenant, users, k, seen, wait_s=0.0)
-            return answers[0].identity, shape(answers)
+        route, found, since = self._engine.route(tenant), list[Answer](), time.monotonic()
+        *parts, last = [users[at : at + SLICE] for at in range(0, len(users), SLICE)]
 
-        identity, found = await self._scored(tenant, users, do)
-        trail.current().answered([identity])
-        return found
+        def ask(some: Sequence[str]) -> None:
+            found.extend(self._engine.ask(tenant, some, k, seen, 0.0, route))
+
+        def end() -> T:
+            ask(last)
+            return shape(found)
+
+        for part in parts:
+            await self._scored(tenant, part, partial(ask, part), since)
+        shaped = await self._scored(tenant, last, end, since)
+        trail.current().answered(answer.identity for answer in found)
+        return shaped
 
     async def score(self, tenant: str, users: Sequence[str], items: Sequence[str]) -> Scores:
         """Predict labels of pairs, see `Engine.score`."""
@@ -228,13 +240,20 @@ class Lanes:
             lane.join(max(0.0, until - time.monotonic()))
         self._fetching.join(max(0.0, until - time.monotonic()))
 
-    async def _scored(self, tenant: str, users: Sequence[str], do: Callable[[], T]) -> T:
-        """Compute scores in the lane to which they belong, as far as that is known before the version is in memory."""
+    async def _scored(self, tenant: str, users: Sequence[str], do: Callable[[], T], since: float | None = None) -> T:
+        """Compute scores in the lane to which they belong, as far as that is known before the version is in memory.
+
+        Args:
+            tenant: Whose scores they are.
+            users: Users whom they are about.
+            do: Computes them.
+            since: From when their deadline counts, in seconds of `time.monotonic`; by default from now.
+        """
         encodes = self._engine.readiness(tenant, users).encodes
         lane = self._texts if encodes else self._known
         seconds = self._quotas.text_deadline_s if encodes else self._quotas.deadline_s
-        call = Call(tenant=tenant, deadline=self._until(seconds), do=do, users=users)
-        return cast(T, await self._answered(call, lane))
+        deadline = (time.monotonic() if since is None else since) + seconds
+        return cast(T, await self._answered(Call(tenant=tenant, deadline=deadline, do=do, users=users), lane))
 
     def _if_encodes(self, call: Call) -> Moved | None:
         """Return the texts' lane for a call whose version turns out to read a text for each score."""
