@@ -100,7 +100,7 @@ def table(found: dict[str, Any]) -> str:
             "",
             *rows_of(found["rows"]),
             "",
-            f"p99 beside that without swaps (goal at most {found['goal']:.0f}): {ratios}. Over {long['swaps']:,} swaps the"
+            f"p99 beside that without swaps (goal at most {goal:.0f}): {ratios}. Over {long['swaps']:,} swaps the"
             f" server's private memory changed by {long['line']['slope']:+.3f} MB per 1,000 swaps ({low:+.3f} to"
             f" {high:+.3f}), from {long['memory_mb'][0]:.0f} to {long['memory_mb'][-1]:.0f} MB.",
         ]
