@@ -88,10 +88,8 @@ class _Swaps:
 def table(found: dict[str, Any]) -> str:
     """Return latency without and with swaps, and the memory's slope."""
     counts = ", ".join(f"{count:,} times ({name})" for name, count in found["swaps_meanwhile"].items())
-    ratios = ", ".join(
-        f"{name} {ratio:.2f} ({said(ratio <= found['goal'])})" for name, ratio in found["ratios"].items()
-    )
-    long = found["long"]
+    goal, long = found["goal"], found["long"]
+    ratios = ", ".join(f"{name} {ratio:.2f} ({said(ratio <= goal)})" for name, ratio in found["ratios"].items())
     low, high = long["line"]["interval"]
     return "\n".join(
         [
