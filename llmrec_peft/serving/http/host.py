@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -62,8 +61,12 @@ class Host:
         draining: Whether the server ends.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, loaded: Callable[[], None] = lambda: None) -> None:
         """Open the state folder, restore its tenants without loading a run, and begin to answer.
+
+        Args:
+            settings: What the operator decided.
+            loaded: Is called once, when a first run and with it the base was loaded by a change.
 
         Raises:
             InputError: If the folder cannot be had, or another server holds it.
@@ -99,7 +102,8 @@ class Host:
         except BaseException:
             self.registry.close()
             raise
-        self.starting = self.draining = self._spared = False
+        self.starting = self.draining = False
+        self._loaded: Callable[[], None] | None = loaded
 
     def _restore(self) -> None:
         for one in self.registry.tenants():
@@ -223,7 +227,7 @@ class Host:
         if wanted.share < 1 and name not in self.engine.tenants:
             raise InputError(f"tenant {quoted(name)} is new: its first run answers all users, so share is 1")
         standing, new = await self.lanes.change(put, name)
-        self._spare_collections()
+        self._note_loaded()
         self._note("register" if new else "swap", name, standing)
         if wanted.queue_weight is not None or new:
             weight = 1.0 if wanted.queue_weight is None else wanted.queue_weight
@@ -254,14 +258,12 @@ class Host:
         for name in self.engine.tenants[:1]:
             with contextlib.suppress(InputError):  # its state says why
                 await self.lanes.change(partial(self.engine.reload, name), name)
-                self._spare_collections()
+                self._note_loaded()
 
-    def _spare_collections(self) -> None:
-        """Let collections of cycles, which follow swaps, leave out libraries and the base: they took 0.3 s; once."""
-        if not self._spared:
-            gc.collect()
-            gc.freeze()
-            self._spared = True
+    def _note_loaded(self) -> None:
+        if self._loaded is not None:
+            self._loaded()
+            self._loaded = None
 
     async def remove(self, name: str) -> None:
         """Forget a tenant, its keys and its events; what is under way is answered.
