@@ -154,8 +154,8 @@ def test_runs_come_from_below_roots_alone(two: Running, rivals: list[Path], tmp_
             said = set()
             for run in (outside, tmp_path / "nowhere", link, Path("/etc"), rivals[0].parent / ".." / "x", Path("..")):
                 error = refused(lambda run=run: client.put_tenant("c", str(run)))
-                said.add((error.status, str(error).replace(str(run), "")))
-            assert len(said) == 1, "the same words whatever is there"
+                said.add((error.status, str(error).rpartition("'")[2]))
+            assert said == {(400, " is no run folder below a root of this server (400 bad_request)")}
             assert "commit" in str(refused(lambda: client.put_tenant("c", "somebody/films@main")))
     finally:
         link.unlink()
