@@ -19,7 +19,7 @@ from llmrec_peft.serving.http.schemas import RecommendOut
 
 BY_DESIGN = (429, 503)
 """Statuses of requests that come again later."""
-ASKS_A_SWAP = 8
+ASKS_A_SWAP = 100
 """Asks that are answered before the next swap, at most; others are under way meanwhile."""
 
 
