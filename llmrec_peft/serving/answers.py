@@ -87,6 +87,22 @@ class Scores:
     basis: tuple[Basis, ...]
     histories: tuple[tuple[tuple[str, float], ...], ...] | None = field(default=None, repr=False)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """Return scores of pairs that were computed one part after the other, without given histories.
+
+        Args:
+            parts: At least one, of the same tenant.
+        """
+        return cls(
+            parts[0].tenant,
+            tuple(user for part in parts for user in part.users),
+            tuple(item for part in parts for item in part.items),
+            np.concatenate([part.values for part in parts]),
+            tuple(identity for part in parts for identity in part.identities),
+            tuple(basis for part in parts for basis in part.basis),
+        )
+
 
 @dataclass(frozen=True)
 class Standing:

@@ -186,6 +186,7 @@ class Engine(HostedVersions):
         items: Sequence[str],
         histories: Sequence[Sequence[tuple[str, float]]] | None = None,
         wait_s: float | None = None,
+        route: Route | None = None,
     ) -> Scores:
         """Predict labels of pairs.
 
@@ -195,6 +196,7 @@ class Engine(HostedVersions):
             items: Item ids, [n], of the run or added by `add_items`.
             histories: Item ids and labels of each user's history, see `Recommender.score`.
             wait_s: Seconds to wait for a version that is not in memory; by default those of the engine.
+            route: See `ask`.
 
         Raises:
             ServingError: If no tenant has the name, or an item is unknown.
@@ -208,7 +210,7 @@ class Engine(HostedVersions):
         values = np.empty(len(users), np.float32)
         identities: list[Identity | None] = [None] * len(users)
         basis: list[Basis] = ["personal"] * len(users)
-        route = self._tenants.route(tenant)
+        route = self.route(tenant) if route is None else route
         with about(tenant):
             for placed, places in route.by_version(users):
                 own = [users[at] for at in places]

@@ -22,6 +22,7 @@ from llmrec_peft.serving.encoding import ItemEncoder
 from llmrec_peft.serving.journal import Journal
 from llmrec_peft.serving.loading import Loading
 from llmrec_peft.serving.refusals import about
+from llmrec_peft.serving.routes import Route
 from llmrec_peft.serving.sealed_store import SealedRun, SealedStore
 from llmrec_peft.serving.shared_passes import ADAPTER_BYTES, SharedPasses
 from llmrec_peft.serving.skeletons import Skeletons
@@ -159,7 +160,13 @@ class TieredVersions:
             return Readiness(absent, any(one is not None and one.encodes for _, one in known))
 
     @contextlib.contextmanager
-    def in_use(self, tenant: str, users: Sequence[str] | None = None, wait_s: float | None = None) -> Iterator[None]:
+    def in_use(
+        self,
+        tenant: str,
+        users: Sequence[str] | None = None,
+        wait_s: float | None = None,
+        route: Route | None = None,
+    ) -> Iterator[None]:
         """Keep the versions that answer some users in memory for the block; those that are not there are loaded first.
 
         Where two versions answer, both have to fit into memory together.
@@ -168,6 +175,7 @@ class TieredVersions:
             tenant: Whose users they are.
             users: User ids; None for all.
             wait_s: Seconds to wait, for all of them together; by default those that an ask waits for each.
+            route: What answers them; by default what answers now.
 
         Raises:
             UnknownTenantError: If no tenant has the name.
@@ -176,7 +184,7 @@ class TieredVersions:
         until = None if wait_s is None else time.monotonic() + wait_s
         with contextlib.ExitStack() as stack:
             with about(tenant):
-                for placed in self._tenants.route(tenant).answering_of(users):
+                for placed in (self._tenants.route(tenant) if route is None else route).answering_of(users):
                     left = None if until is None else max(0.0, until - time.monotonic())
                     stack.enter_context(self._tier.leased(placed, wait_s=left))
             yield

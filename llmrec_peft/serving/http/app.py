@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from llmrec_peft.errors import InputError
 from llmrec_peft.identity import __version__
 from llmrec_peft.serving.http.endpoints import asking, growing, health, keys, tenants
+from llmrec_peft.serving.http.endpoints.callers import host_of
 from llmrec_peft.serving.http.gate.bodies import wrong_field
 from llmrec_peft.serving.http.gate.gate import Gate
 from llmrec_peft.serving.http.gate.refusal_answers import problem
@@ -52,7 +53,7 @@ def make_app(host: Host) -> ASGIApp:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, InputError)  # noqa: S101 - registered for it
     caller = request.scope["state"].get("caller")
-    return problem_of(error, caller is not None and caller.admin)
+    return problem_of(host_of(request).known_reason(error), caller is not None and caller.admin)
 
 
 async def _wrong(_: Request, error: Exception) -> Response:

@@ -35,7 +35,7 @@ from llmrec_peft.serving.http.seeing.tracing import Tracing
 from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.http.sources import run_folder
 from llmrec_peft.serving.http.views import lists_of, tenant_of
-from llmrec_peft.serving.refusals import UnknownTenantError
+from llmrec_peft.serving.refusals import UnavailableError, UnknownTenantError
 from llmrec_peft.serving.sealed_store import SealedStore
 
 STORE = "store"
@@ -136,6 +136,18 @@ class Host:
             return "tenants are being registered"
         return self.registry.trouble()
 
+    @property
+    def losses(self) -> str | None:
+        """Which tenants of the registry could not be restored, for the page; the others answer."""
+        refused = "; ".join(f"{name} ({reason})" for name, reason in list(self.refused.items()))
+        return f"not restored: {refused}" if refused else None
+
+    def known_reason(self, error: InputError) -> InputError:
+        """Return an error, or, for a tenant of the registry that could not be restored, why it is unavailable."""
+        if isinstance(error, UnknownTenantError) and error.tenant in self.refused:
+            return UnavailableError(error.tenant, f"it was not restored: {self.refused[error.tenant]}", None)
+        return error
+
     def tenants(self) -> list[TenantOut]:
         """Return all tenants, in the order in which they were registered."""
         found = []
@@ -164,7 +176,7 @@ class Host:
         texts = self.lanes.waiting()["texts"].tokens
         return Overview(
             ready=trouble is None,
-            trouble=trouble,
+            trouble=trouble or self.losses,
             window_s=recent.window_s,
             total=_traffic(recent.all),
             tenants={name: _traffic(figures) for name, figures in recent.tenants.items()},
@@ -229,10 +241,9 @@ class Host:
         standing, new = await self.lanes.change(put, name)
         self._note_loaded()
         self._note("register" if new else "swap", name, standing)
-        if wanted.queue_weight is not None or new:
-            weight = 1.0 if wanted.queue_weight is None else wanted.queue_weight
-            await self.lanes.record(lambda: self.registry.set_queue_weight(name, weight), name)
-            self._weigh(name, weight)
+        if wanted.queue_weight is not None:
+            await self.lanes.record(partial(self.registry.set_queue_weight, name, wanted.queue_weight), name)
+            self._weigh(name, wanted.queue_weight)
         self.refused.pop(name, None)
         return self._view(standing), new
 
@@ -271,11 +282,16 @@ class Host:
         Raises:
             UnknownTenantError: If no tenant has the name.
         """
-        await self.lanes.change(lambda: self.engine.unregister(name), name)
-        self._note("remove", name)
+
+        def forget() -> None:
+            self.engine.unregister(name)
+            for key in self.ring.of(name):
+                self.ring.end(key.key_id, 0.0)
+
+        await self.lanes.change(forget, name)
         self._weights.pop(name, None)
-        for key in self.ring.of(name):
-            self.ring.end(key.key_id, 0.0)
+        self.lanes.set_weight(name, 1.0)  # whoever gets the name next begins like all others
+        self._note("remove", name)
 
     async def add_items(self, asked: ItemsIn) -> TenantOut:
         """Make new items scorable by their texts.
@@ -301,11 +317,15 @@ class Host:
         Raises:
             UnknownTenantError: If no tenant has the name.
         """
-        if tenant is not None:
-            self.engine.standing(tenant)
         text, key = new_key(tenant, scopes, expires, label)
-        await self.lanes.record(lambda: self.registry.put_key(key), tenant or "")
-        self.ring.put(key)
+
+        def put() -> None:
+            if tenant is not None:
+                self.engine.route(tenant)
+            self.registry.put_key(key)
+            self.ring.put(key)
+
+        await self.lanes.change(put, tenant or "")  # in turn with `remove`: no key outlives its tenant
         return text, key
 
     async def end_key(self, key: StoredKey, when: float) -> None:

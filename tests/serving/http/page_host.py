@@ -152,6 +152,10 @@ class MadeUpHost:
             raise UnknownTenantError(name)
         return self.known[name]
 
+    def known_reason(self, error: InputError) -> InputError:
+        """Return the error: every tenant was restored."""
+        return error
+
     def overview(self) -> Overview:
         """Return the figures, with another number at each call."""
         self.figures = replace(self.figures, total=replace(self.figures.total, per_s=self.figures.total.per_s + 1))

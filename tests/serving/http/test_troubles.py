@@ -159,3 +159,48 @@ def test_runs_come_from_below_roots_alone(two: Running, rivals: list[Path], tmp_
             assert "commit" in str(refused(lambda: client.put_tenant("c", "somebody/films@main")))
     finally:
         link.unlink()
+
+
+def test_a_tenant_that_cannot_be_restored_is_a_503_with_its_reason_and_the_others_answer(
+    tmp_path: Path, rivals: list[Path]
+) -> None:
+    state, runs = tmp_path / "state", {"a": rivals[0], "b": rivals[1]}
+    with running(state, runs, cache_bytes=0) as served, served.client() as client:
+        key = client.new_key("a").key
+        client.add_items("a", [FILM])
+        before = client.recommend("b", "1")
+    with sqlite3.connect(state / "registry.sqlite") as harmed:
+        harmed.execute("UPDATE states SET rows = replace(rows, '1995', '1996')")
+    harmed.close()
+    with running(state, {"b": rivals[1]}, [rivals[0].parent], cache_bytes=0) as served, served.client() as admin:
+        with Client(served.url, key, retries=0) as client:
+            error = refused(lambda: client.recommend("a", "1"))
+        assert (error.status, error.code) == (503, "unavailable")
+        assert "not restored" in str(error)
+        assert error.retry_after_s is not None
+        assert "not restored: a" in admin.overview()["trouble"]
+        assert admin.recommend("b", "1") == before
+        assert ready(served).status_code == 200, "the others are answered"
+        admin.put_tenant("a", str(rivals[0]))
+        assert admin.overview()["trouble"] is None
+        with Client(served.url, key, retries=0) as client:
+            assert client.recommend("a", "1").answers[0].state == 0
+
+
+def test_who_gets_a_name_again_has_no_key_and_no_weight_of_the_former_one(two: Running, rivals: list[Path]) -> None:
+    with two.client() as admin:
+        key = admin.new_key("a").key
+        assert admin.put_tenant("a", str(rivals[0]), queue_weight=5.0).queue_weight == 5.0
+        admin.remove_tenant("a")
+        assert admin.put_tenant("a", str(rivals[0])).queue_weight == 1.0
+        with Client(two.url, key, retries=0) as client:
+            assert refused(lambda: client.recommend("a", "1")).status == 401
+
+
+def test_the_last_admin_key_without_an_end_stays(two: Running) -> None:
+    with two.client() as admin:
+        first = two.admin_key.split("_")[1]
+        short = admin.new_admin_key(3_600.0, "for an hour")
+        assert refused(lambda: admin.end_key(None, first)).status == 404
+        admin.end_key(None, short.key_id)
+        assert admin.tenants(), "the first one is valid"

@@ -18,17 +18,18 @@ from llmrec_peft.serving.http.lanes.calls import Call
 from llmrec_peft.serving.http.lanes.estimate import estimated_tokens
 from llmrec_peft.serving.http.lanes.fair_queue import FairQueue
 from llmrec_peft.serving.http.lanes.fetching import Fetching
+from llmrec_peft.serving.http.lanes.holding import Holding
 from llmrec_peft.serving.http.lanes.lane import Lane, Moved
 from llmrec_peft.serving.http.lanes.lines import Bounds, QueueFigures
 from llmrec_peft.serving.http.seeing import trail
 from llmrec_peft.serving.http.seeing.metrics import Metrics
 from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.refusals import UnavailableError
-from llmrec_peft.serving.versions import Identity
+from llmrec_peft.serving.routes import Route
 
 T = TypeVar("T")
-SLICE = 8
-"""Users whose lists are computed in one turn."""
+SLICE, PAIRS = 8, 1_000
+"""Users whose lists are computed in one turn, and pairs that are scored in one."""
 KEPT_USERS = 16
 """Users of an ask whose lists are looked for in the event loop: each takes microseconds there."""
 KNOWN_S, TEXT_TOKENS, EXPLAINED_S = 0.002, 128, 0.05
@@ -100,8 +101,8 @@ class Lanes:
         """Return the best items of each user in another form, such as bytes.
 
         Lists of many users are computed `SLICE` at a time, each slice in a turn of its own, so that one request does
-        not hold the lane; what the name meant at the beginning answers all of them. The form is made in the lane, too,
-        so that its time is the tenant's.
+        not hold the lane; what the name meant in the turn of the first one answers all of them. The form is made in the
+        lane, too, so that its time is the tenant's.
         """
         if len(users) <= KEPT_USERS:
             kept = self._engine.kept(tenant, users, k, seen)
@@ -110,19 +111,12 @@ class Lanes:
                 trail.current().answered(answer.identity for answer in kept)
                 return shape(kept)
 
-        route, found, since = self._engine.route(tenant), list[Answer](), time.monotonic()
-        *parts, last = [users[at : at + SLICE] for at in range(0, len(users), SLICE)]
+        found = list[Answer]()
 
-        def ask(some: Sequence[str]) -> None:
-            found.extend(self._engine.ask(tenant, some, k, seen, 0.0, route))
+        def ask(part: slice, route: Route | None) -> None:
+            found.extend(self._engine.ask(tenant, users[part], k, seen, 0.0, route))
 
-        def end() -> T:
-            ask(last)
-            return shape(found)
-
-        for part in parts:
-            await self._scored(tenant, part, partial(ask, part), since)
-        shaped = await self._scored(tenant, last, end, since)
+        shaped = await self._in_slices(tenant, users, SLICE, ask, lambda: shape(found))
         trail.current().answered(answer.identity for answer in found)
         return shaped
 
@@ -133,15 +127,51 @@ class Lanes:
     async def shaped_score(
         self, tenant: str, users: Sequence[str], items: Sequence[str], shape: Callable[[Scores], T]
     ) -> T:
-        """Predict labels of pairs in another form, see `shaped_ask`."""
+        """Predict labels of pairs in another form, `PAIRS` in a turn, see `shaped_ask`."""
+        found = list[Scores]()
 
-        def do() -> tuple[Identity, T]:
-            scores = self._engine.score(tenant, users, items, wait_s=0.0)
-            return scores.identities[0], shape(scores)
+        def score(part: slice, route: Route | None) -> None:
+            found.append(self._engine.score(tenant, users[part], items[part], wait_s=0.0, route=route))
 
-        identity, found = await self._scored(tenant, users, do)
-        trail.current().answered([identity])
-        return found
+        shaped = await self._in_slices(tenant, users, PAIRS, score, lambda: shape(Scores.joined(found)))
+        trail.current().answered(found[0].identities)
+        return shaped
+
+    async def _in_slices(
+        self,
+        tenant: str,
+        users: Sequence[str],
+        size: int,
+        compute: Callable[[slice, Route | None], None],
+        end: Callable[[], T],
+    ) -> T:
+        """Compute what is asked for some users at a time, each slice in a turn of its own, and return what ends it.
+
+        Args:
+            tenant: Whom to ask.
+            users: All users.
+            size: Users of a slice.
+            compute: Computes a slice, on the route that answers all of them; None for what answers in its turn.
+            end: Makes the result, in the turn of the last slice.
+        """
+        since = time.monotonic()
+        *parts, last = [slice(at, at + size) for at in range(0, len(users), size)]
+        held = Holding(self._engine, tenant, users) if parts else None
+
+        def do(part: slice) -> None:
+            compute(part, None if held is None else held.route())
+
+        def do_last() -> T:
+            do(last)
+            return end()
+
+        try:
+            for part in parts:
+                await self._scored(tenant, users[part], partial(do, part), since)
+            return await self._scored(tenant, users[last], do_last, since)
+        finally:
+            if held is not None:
+                held.close()
 
     async def explain(
         self, tenant: str, user: str, item: str, top: int = 5, words: WordMethod = "leave-one-out"
