@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,9 +27,6 @@ from llmrec_peft.serving.http.settings import Settings
 _MOST_CONNECTIONS, _BACKLOG = 2_048, 2_048
 _KEEP_ALIVE_S = 30
 _THREADS_S = 5.0
-SWITCH_S = 2e-4
-"""Seconds that a thread keeps the interpreter while others want it. Torch gives it up at each operation, and with
-Python's 5 ms a list of a few milliseconds would wait for a load dozens of times."""
 NOTICE_S = 0.5
 """Seconds after SIGTERM in which load balancers can see that the server ends, even if nothing runs."""
 
@@ -75,7 +71,6 @@ def serve(settings: Settings, runs: Mapping[str, Path], told: Callable[[str], No
     Raises:
         InputError: If the address is taken, the state folder cannot be had, or a run is refused.
     """
-    sys.setswitchinterval(SWITCH_S)
     with (
         contextlib.closing(_listening(settings)) as listening,
         contextlib.closing(Host(settings, _spare_collections)) as host,
