@@ -77,15 +77,15 @@ def kill_and_restart(runs: list[Path], kills: int, seed: int, place: Path) -> Co
     counts, rng = Counts(), random.Random(seed)
     _ended(_started(_begin, place))
     for number in range(kills):
-        before = len(lines(place))
+        before = _end(place)
         process = _started(partial(live, runs, f"{seed} {number}"), place)
         if rng.random() >= STARTING:
             _wait_until_ready(place, before)
         process.join(rng.uniform(0.0, MOST_S))
-        assert process.is_alive(), "it ended by itself"
+        assert process.is_alive(), f"kill {number}: it ended by itself with {process.exitcode}: {_printed(place)}"
         process.kill()
         process.join()
-        said = lines(place)[before:]
+        said = lines(place, before)
         counts.kills += 1
         counts.before_a_change += not any(line["kind"] == "done" for line in said)
         counts.changes += sum(line["kind"] == "done" for line in said)
@@ -104,15 +104,27 @@ def kill_and_restart(runs: list[Path], kills: int, seed: int, place: Path) -> Co
 
 def _wait_until_ready(place: Path, before: int) -> None:
     until = time.monotonic() + SECONDS
-    while not any(line["kind"] == "ready" for line in lines(place)[before:]):
+    while not any(line["kind"] == "ready" for line in lines(place, before)):
         assert time.monotonic() < until, "it does not begin"
         time.sleep(0.02)
 
 
-def lines(place: Path) -> list[dict[str, Any]]:
-    """What processes said so far; half a line, within which one was killed, says nothing."""
+def _end(place: Path) -> int:
+    """Bytes that processes said so far."""
+    path = place / LOG
+    return path.stat().st_size if path.exists() else 0
+
+
+def _printed(place: Path) -> str:
+    """The last of what processes printed."""
+    return (place / ".printed").read_text(encoding="utf-8", errors="replace")[-2000:]
+
+
+def lines(place: Path, start: int = 0) -> list[dict[str, Any]]:
+    """What processes said from a byte of the file on; half a line, within which one was killed, says nothing."""
     path, found = place / LOG, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    text = path.read_bytes()[start:].decode("utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             found.append(json.loads(line))
     return found

@@ -200,9 +200,9 @@ def test_markup_is_taken_out(text: str, plain: str) -> None:
 
 @pytest.mark.parametrize("piece", ["<a ", "<a b=", "<script>", "<!--", "&", "< ", '="', "<a href='" * 2])
 def test_hostile_markup_takes_no_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()  # of the processor: others use the machine, too
     whole_title(piece * 200_000)
-    assert time.perf_counter() - start < 1.0
+    assert time.thread_time() - start < 1.0
 
 
 def review(**changes: Any) -> Callable[[Path], Path]:
