@@ -24,6 +24,9 @@ def bench(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure finished cells again.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Do not try failed cells again.")] = False,
+    keep_stale: Annotated[
+        bool, typer.Option("--keep-stale", help="Take cells that other code measured; the report marks them.")
+    ] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Leave the run folders of the cells.")] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", min=1, help="Cells at a time; they disturb each other's times.")
@@ -61,7 +64,7 @@ def bench(
         raise InputError("give a matrix and --out FOLDER; or --table RESULTS.json for the tables of earlier results")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder")
-    choices = Choices(overwrite, keep_failed, keep_runs, jobs=jobs, show=not quiet)
+    choices = Choices(overwrite, keep_failed, keep_stale, keep_runs, jobs=jobs, show=not quiet)
     if dry_run:
         _, cells, _ = benchmark.selected(matrix, data, only)
         planned = plan(cells, out, choices)

@@ -48,6 +48,8 @@ class FitResult:
         history: Validation figure after each epoch.
         seconds: Fitting time, over all interruptions.
         peak_rss_mb: Highest resident memory, over all interruptions.
+        epoch_seconds: Fitting time when each epoch ended, its validation included.
+        epoch_tokens: Tokens of texts that the adapter had been trained on by then.
     """
 
     best_epoch: int
@@ -55,6 +57,8 @@ class FitResult:
     history: tuple[float, ...]
     seconds: float
     peak_rss_mb: float
+    epoch_seconds: tuple[float, ...] = ()
+    epoch_tokens: tuple[int, ...] = ()
 
 
 def fit(
@@ -160,6 +164,8 @@ class _Run:
             history=tuple(self.stopping.history),
             seconds=self.state.seconds,
             peak_rss_mb=self.state.peak_rss_mb,
+            epoch_seconds=tuple(self.state.epoch_seconds),
+            epoch_tokens=tuple(self.state.epoch_tokens),
         )
 
     def _epoch(self, optimizer: Any, shown: Bar) -> None:
@@ -185,6 +191,7 @@ class _Run:
             self.accelerator.backward(loss * share / section.accumulate)
             if self.model.encoded is not None:
                 self.model.encoded.finish_backward()
+                state.tokens += self.model.encoded.taken_tokens()
             value = self.together.add_loss(loss, share)
             self.divergence.see_loss(value, state.epoch + 1, state.batch, first=state.step == 0)
             state.loss += value
@@ -261,6 +268,8 @@ class _Run:
         shown.advance(0, text=f"loss {mean_loss:.4f}{self._figure()}")
         self.accelerator.log(logged, step=state.step)
         state.seconds += time.monotonic() - started
+        state.epoch_seconds.append(round(state.seconds, 3))
+        state.epoch_tokens.append(state.tokens)
         if self._save_is_due():
             self._save()
 

@@ -24,7 +24,7 @@ def matrix(tmp_path: Path, tiny_backbone: Path, tiny_data: Path) -> Path:
         "adapters": [{"method": "lora", "rank": 2, "layers": "top-1", "label": "thin"}, "none"],
         "precisions": ["fp32"],
         "set": {"training.epochs": 1, "training.refit": False, "signals.graph": False},
-        "timing": {"texts": 4, "repeats": 5, "seconds": 5, "pairs": 7},
+        "timing": {"texts": 4, "repeats": 5, "calls": 6, "seconds": 5, "candidates": 7},
     }
     path = tmp_path / "matrix.yaml"
     path.write_text(dump_yaml(plain), encoding="utf-8")
@@ -55,9 +55,21 @@ def test_a_matrix_becomes_rows_and_a_report_and_is_not_measured_twice(
     assert set(accuracy["test"]) == {"after", "before", "blend", *accuracy["baselines"]}
     assert accuracy["baselines"] == ["global_mean", "user_mean", "item_mean", "bias", "biased_mf"]
     assert set(accuracy["test"]["after"]) >= {"rmse", "mae"}
-    assert thin["answers"]["pairs"] == 7
-    assert thin["answers"]["new_text"]["p95_ms"] >= thin["answers"]["new_text"]["p50_ms"] > 0
-    assert 50 < thin["peak_memory_mb"]["rss"] < 20_000
+    latency = thin["latency_ms"]
+    assert latency["candidates"] == 7
+    for kind in ("score_1", "score_32", "new_item_1", "new_item_32", "recommend_1", "recommend_32"):
+        assert latency[kind]["p99"] >= latency[kind]["p95"] >= latency[kind]["p50"] > 0
+        assert latency[kind]["n"] == 6
+    assert thin["throughput"]["users_per_s"] > 0
+    assert thin["throughput"]["items_per_s"] > 0
+    assert thin["tokens_per_s"] > 0
+    assert none["tokens_per_s"] is None, "no text was trained on"
+    assert 0 < thin["seconds"]["best"] == thin["seconds"]["epoch"], "one epoch"
+    memory = thin["peak_memory_mb"]
+    assert set(memory["phases"]) == {"train", "answer", "steps"}
+    assert memory["rss"] == max(one["rss"] for one in memory["phases"].values())
+    assert 50 < memory["phases"]["train"]["rss"] <= memory["rss"] < 20_000
+    assert {len(thin["code"]), len(thin["data"]["fingerprint"])} == {64}
     shown = {path.name for path in out.iterdir() if path.name != ".bench.lock"}
     assert shown == {"cells", "results.csv", "results.md", "results.json"}
     assert len(list((out / "cells").iterdir())) == 2
