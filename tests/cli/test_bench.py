@@ -36,9 +36,9 @@ def test_a_matrix_becomes_rows_and_a_report_and_is_not_measured_twice(
 ) -> None:
     out = tmp_path / "out"
     command = ["bench", matrix, "--data", tiny_data.parent, "--out", out]
-    dry = llmrec(*command, "--dry-run", "--json")
+    dry = llmrec(*command, "--dry-run", "--no-probe", "--json")
     assert dry.returncode == 0, dry.stderr
-    assert [one["would"] for one in json.loads(dry.stdout)] == ["run", "run"]
+    assert [one["would"] for one in json.loads(dry.stdout)["cells"]] == ["run", "run"]
     assert not out.exists()
 
     done = llmrec(*command, "--json")
@@ -118,8 +118,8 @@ def test_groups_are_measured_and_compared_and_their_predictions_kept(
     assert "published: IGMC" in text
 
     (out / "cells" / next((out / "cells").glob("*thin*.json")).name).unlink()
-    dry = llmrec(*command, "--dry-run", "--json")
-    assert [one["would"] for one in json.loads(dry.stdout)] == ["run", "finished"], "only what is missing"
+    dry = llmrec(*command, "--dry-run", "--no-probe", "--json")
+    assert [one["would"] for one in json.loads(dry.stdout)["cells"]] == ["run", "finished"], "only what is missing"
 
 
 def test_neither_matrix_nor_results_is_refused(llmrec: Command, tmp_path: Path) -> None:
