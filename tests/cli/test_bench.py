@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmrec_peft.benchmark.cells import load_matrix
+from llmrec_peft.benchmark.rows import bare_row, write_json
 from llmrec_peft.recipe.yaml_file import dump_yaml, parse_yaml
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -122,6 +125,31 @@ def test_groups_are_measured_and_compared_and_their_predictions_kept(
     assert [one["would"] for one in json.loads(dry.stdout)["cells"]] == ["run", "finished"], "only what is missing"
 
 
+def test_a_dry_run_says_what_cells_would_take_from_those_that_are_finished(
+    matrix: Path, tiny_data: Path, tmp_path: Path, llmrec: Command
+) -> None:
+    out = tmp_path / "out"
+    _, (thin, none) = load_matrix(matrix, tiny_data.parent)
+    other = replace(none, code="that of last week")
+    (out / "cells").mkdir(parents=True)
+    write_json(out / "cells" / none.file, {**bare_row(other, "ok", ""), "seconds": {"cell": 61.0}})
+    command = ["bench", matrix, "--data", tiny_data.parent, "--out", out, "--dry-run", "--no-probe"]
+    dry = llmrec(*command)
+    assert dry.returncode == 0, dry.stderr
+    rows = [line.split("  ") for line in dry.stdout.splitlines() if line.startswith("films ")]
+    words = [[word.strip() for word in row if word.strip()] for row in rows]
+    assert [row[0] for row in words] == [thin.title, none.title]
+    assert [row[1] for row in words] == ["run", "run: measured by other code"]
+    assert words[0][2].endswith(" MiB")
+    assert words[0][3:] == ["–", "no finished cell of this kind"]
+    assert words[1][3:] == ["1 min 1 s", "1 finished"]
+    assert "2 cells would run: 1 min 1 s of work, and 1 cells of unknown time, 1 at a time;" in dry.stdout
+    kept = json.loads(llmrec(*command, "--keep-stale", "--json").stdout)
+    assert [one["would"] for one in kept["cells"]] == ["run", "finished by other code"]
+    assert kept["total"]["cells"] == 1
+    assert kept["total"]["memory_mb"] > 1
+
+
 def test_neither_matrix_nor_results_is_refused(llmrec: Command, tmp_path: Path) -> None:
     for arguments in ([], ["m.yaml"], ["--table", tmp_path / "absent.json"]):
         done = llmrec("bench", *arguments)
@@ -146,6 +174,7 @@ def test_a_cell_whose_data_is_missing_says_so_in_its_row(matrix: Path, tmp_path:
         (("seeds", "seeds"), ["--only", "nothing"], ["--only 'nothing'"]),
         (("name: tiny", "name: [tiny"), [], ["matrix.yaml, line", "unreadable YAML"]),
         (("seeds", "seeds"), ["--jobs", "0"], ["--jobs"]),
+        (("seeds", "seeds"), ["--no-probe"], ["--no-probe is for --dry-run"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
