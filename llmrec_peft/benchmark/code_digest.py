@@ -11,6 +11,8 @@ from llmrec_peft.identity import file_digest, files_digest, values_digest
 from llmrec_peft.recipe import Recipe
 
 _ROOT = Path(__file__).parents[1]
+_OWN = "llmrec-peft"
+"""Name of this distribution."""
 BESIDE = frozenset(
     "benchmark cli cluster explanation footprint hub overview page retrieval serving testing workflows".split()
 )
@@ -25,9 +27,9 @@ MEASURING = (
 def code_digest(recipe: Recipe) -> str:
     """Return one digest of the code that trains and measures a recipe.
 
-    It covers the Python files of this package that compute, and of each package whose plugins the recipe names: its
-    adapter, heads, signals and reader, with the package's version. What a comment says counts, too: a digest cannot
-    tell which change matters.
+    It covers the Python files of this distribution that compute, its adapters and recipes included, and those of each
+    further package whose adapter, heads, signals or reader the recipe names, with that package's version. What a
+    comment says counts, too: a digest cannot tell which change matters.
 
     Args:
         recipe: Resolved recipe.
@@ -38,10 +40,10 @@ def code_digest(recipe: Recipe) -> str:
         *(("heads", name) for name in recipe.reads.heads),
         *(("signals", name) for name in recipe.signals.active),
     ]
-    packages = {"llmrec_peft": _own()}
+    packages = _own_packages()  # all of them, so that cells that name no stranger's plugin share one digest
     for kind, name in named:
         plugin = registry.plugins(kind)[name]
-        package = plugin.entry_point.module.partition(".")[0]
+        package = _top(plugin)
         if package not in packages:
             packages[package] = values_digest([plugin.package, _of_package(package)])
     return values_digest(packages)
@@ -52,8 +54,19 @@ def counts(path: Path) -> bool:
     return path.parts[0] not in BESIDE or path.as_posix() in MEASURING
 
 
+def _own_packages() -> dict[str, str]:
+    """Return the digests of the packages of this distribution, by name."""
+    every = (plugin for kind in registry.KINDS for plugin in registry.plugins(kind).values())
+    own = {_top(one) for one in every if one.entry_point.dist is not None and one.entry_point.dist.name == _OWN}
+    return {name: _core() if name == _ROOT.name else _of_package(name) for name in sorted(own | {_ROOT.name})}
+
+
+def _top(plugin: registry.Plugin) -> str:
+    return plugin.entry_point.module.partition(".")[0]
+
+
 @functools.cache
-def _own() -> str:
+def _core() -> str:
     paths = (path.relative_to(_ROOT) for path in _ROOT.rglob("*.py"))
     return files_digest({path.as_posix(): file_digest(_ROOT / path) for path in paths if counts(path)})
 

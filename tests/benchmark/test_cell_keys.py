@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from llmrec_peft import registry
 from llmrec_peft.benchmark import code_digest as code
 from llmrec_peft.benchmark import fingerprint
 from llmrec_peft.benchmark.cell import measure
@@ -132,16 +134,37 @@ def test_cells_of_other_code_are_run_again_unless_they_are_to_be_kept(
 def test_the_code_digest_covers_this_package_and_those_of_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("movies")
     digest = code.code_digest(recipe)
-    assert code.code_digest(recipe.changed({"adapter.method": "ia3"})) == digest, "of the same packages"
-    asked = []
-    monkeypatch.setattr(code, "_of_package", lambda name: asked.append(name) or "digest")
+    assert code.code_digest(recipe.changed({"adapter.method": "ia3"})) == digest, "cells of one run share a digest"
+    asked = set[str]()
+
+    def other(name: str) -> str:
+        asked.add(name)
+        return "digest"
+
+    monkeypatch.setattr(code, "_of_package", other)
     assert code.code_digest(recipe) != digest
-    assert sorted(asked) == ["llmrec_adapters", "llmrec_recipes"]
+    assert asked == {"llmrec_adapters", "llmrec_recipes"}
     assert code.counts(Path("training/loop.py"))
     assert code.counts(Path("a_new_room/file.py"))
     assert code.counts(Path("benchmark/latency.py"))
     assert not code.counts(Path("benchmark/report.py"))
     assert not code.counts(Path("cli/bench.py"))
+
+
+def test_a_strangers_plugin_counts_where_a_recipe_names_it_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("movies")
+    digest = code.code_digest(recipe)
+    known = dict(registry.plugins("adapters"))
+    dist = SimpleNamespace(name="foreign", version="1.0")
+    entry = SimpleNamespace(module="a_foreign_package.lora", dist=dist)
+    foreign = {**known, "lora": replace(known["lora"], entry_point=entry)}
+    real = registry.plugins
+    monkeypatch.setattr(registry, "plugins", lambda kind: foreign if kind == "adapters" else real(kind))
+    first = code.code_digest(recipe)
+    assert first != digest
+    dist.version = "1.1"
+    assert code.code_digest(recipe) not in (first, digest)
+    assert code.code_digest(recipe.changed({"adapter.method": "ia3"})) == digest, "it names no plugin of the stranger's"
 
 
 def test_a_module_that_stands_alone_and_one_that_is_missing_have_digests(
