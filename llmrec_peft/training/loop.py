@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +18,7 @@ from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.divergence import Divergence, require_figure
 from llmrec_peft.training.early_stopping import EarlyStopping
 from llmrec_peft.training.epoch_orders import EpochOrders, Examples
+from llmrec_peft.training.fit_result import FitResult
 from llmrec_peft.training.lazy_tables import LazyTables, clip, total_norm
 from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
@@ -36,29 +36,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = "texts as last encoded"
 """Name of the texts' most recent vectors in a checkpoint."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """Result of a fit.
-
-    Attributes:
-        best_epoch: Epochs trained when validation was best; all of them without validation.
-        best: Validation figure then; None without validation.
-        history: Validation figure after each epoch.
-        seconds: Fitting time, over all interruptions.
-        peak_rss_mb: Highest resident memory, over all interruptions.
-        epoch_seconds: Fitting time when each epoch ended, its validation included.
-        epoch_tokens: Tokens of texts that the adapter had been trained on by then.
-    """
-
-    best_epoch: int
-    best: float | None
-    history: tuple[float, ...]
-    seconds: float
-    peak_rss_mb: float
-    epoch_seconds: tuple[float, ...] = ()
-    epoch_tokens: tuple[int, ...] = ()
 
 
 def fit(
