@@ -29,9 +29,9 @@ from llmrec_peft.benchmark.matrix import Matrix
 RESULTS = Path(__file__).parent / "results" / "outside_measures.json"
 TIME = Path("/usr/bin/time")
 ADAPTERS = ("lora", "ia3")
-ROUNDS = 7
-CALLS = 200
-WARM = 20
+ROUNDS = 5
+CALLS = 60
+WARM = 5
 
 
 def cells() -> list[Cell]:

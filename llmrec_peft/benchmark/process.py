@@ -33,7 +33,7 @@ class Places:
         row: Its row.
         spec: Input of its process.
         log: Output of its process.
-        run: The run folder that it writes.
+        run: The run folder that it writes, another one for other code: a training is never taken up by other code.
         kept: Files of that folder that comparisons read.
     """
 
@@ -52,9 +52,15 @@ class Places:
             row,
             row.with_name(f".{name}.spec"),
             row.with_name(f"{name}.log"),
-            out / "runs" / name,
+            out / "runs" / f"{name}-{cell.code[:8]}",
             out / "predictions" / name,
         )
+
+    def remove_interrupted(self) -> None:
+        """Remove what trainings of the same cell by other code left when they were interrupted; whole runs stay."""
+        for left in self.run.parent.glob(f".{self.row.stem}-????????.*"):
+            if not left.name.startswith(f".{self.run.name}."):
+                shutil.rmtree(left, ignore_errors=True)
 
     def remove_run(self) -> None:
         """Remove the run folder and its temporary files."""
@@ -97,6 +103,7 @@ class Process:
         places.row.unlink(missing_ok=True)
         if afresh or cell.timing is not None:
             places.remove_run()
+        places.remove_interrupted()
         places.run.parent.mkdir(parents=True, exist_ok=True)
         places.spec.write_text(json.dumps(cell.spec()), encoding="utf-8")
         self._stderr: IO[bytes] = places.log.open("wb")

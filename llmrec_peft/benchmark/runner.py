@@ -164,7 +164,7 @@ def _note_stale(cells: Sequence[Cell], out: Path) -> None:
     """Say how many cells are measured again because the code is another one."""
     count = sum(read_stale(out / "cells" / cell.file, cell) is not None for cell in cells)
     if count:
-        note(f"{count} cells were measured by other code and are measured again; --keep-stale takes them as they are")
+        note(f"measured by other code, and measured again: {count} cells (--keep-stale takes them as they are)")
 
 
 def _settled(cell: Cell, out: Path, choices: Choices) -> Row | None:

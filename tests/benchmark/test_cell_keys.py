@@ -128,7 +128,7 @@ def test_cells_of_other_code_are_run_again_unless_they_are_to_be_kept(
     assert json.loads((tmp_path / "cells" / cell.file).read_text(encoding="utf-8")) == former
     (row,) = run_cells([cell], tmp_path, Choices(command=(sys.executable, "-c", "raise SystemExit('gone')")))
     assert (row["status"], row["reason"], row["code"]) == ("failed", "gone", cell.code)
-    assert "1 cells were measured by other code and are measured again" in capsys.readouterr().err
+    assert "measured by other code, and measured again: 1 cells" in capsys.readouterr().err
 
 
 def test_the_code_digest_covers_this_package_and_those_of_the_plugins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,3 +248,16 @@ def test_what_an_interrupted_cell_left_is_taken_up_unless_it_is_timed(tmp_path: 
         (row,) = run_cells([cell], out, choices(code))
         assert row["status"] == status, row["reason"]
         assert not (out / "runs").exists()
+
+
+def test_a_training_that_other_code_began_is_not_taken_up(tmp_path: Path) -> None:
+    (cell,) = (replace(one, timing=None) for one in cells())
+    other = Places.of(replace(cell, code="b" * 64), tmp_path).run
+    for left in (other, other.with_name(f".{other.name}.training")):
+        left.mkdir(parents=True)
+        (left / "kept").touch()
+    code = GOOD + "\nassert list(pathlib.Path(sys.argv[3]).parent.glob('.*')) == [], 'its checkpoints are there'"
+    (row,) = run_cells([cell], tmp_path, choices(code))
+    assert row["status"] == "ok", row["reason"]
+    assert (other / "kept").exists(), "a whole run was asked to be kept"
+    assert not other.with_name(f".{other.name}.training").exists()
