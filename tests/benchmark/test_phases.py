@@ -148,3 +148,40 @@ def test_a_gpu_is_asked_by_its_own_number(monkeypatch: pytest.MonkeyPatch) -> No
     assert gpu_joules() == 12.5
     device.uuid = "other"
     assert gpu_joules() is None
+
+
+@pytest.mark.trains
+def test_gpu_peaks_are_counted_anew_in_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = {"allocated": 0, "reserved": 0}
+    peak = dict(live)
+
+    def take(allocated: int, reserved: int) -> None:
+        live.update(allocated=allocated * MB, reserved=reserved * MB)
+        peak.update({name: max(peak[name], size) for name, size in live.items()})
+
+    def give_back() -> None:
+        live["reserved"] = live["allocated"]
+
+    fake = {
+        "is_available": lambda: True,
+        "max_memory_allocated": lambda: peak["allocated"],
+        "max_memory_reserved": lambda: peak["reserved"],
+        "empty_cache": give_back,
+        "reset_peak_memory_stats": lambda: peak.update(live),
+    }
+    for name, function in fake.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    readings = iter([1000.0, 1250.5, 1300.0, 1310.0])
+    monkeypatch.setattr("llmrec_peft.benchmark.phases.gpu_joules", lambda: next(readings))
+    with Phases() as phases:
+        with phases.phase("train"):
+            take(800, 1200)
+            take(100, 1200)
+        with phases.phase("answer"):
+            take(150, 300)
+    memory = phases.memory()
+    train, answer = (memory["phases"][name] for name in ("train", "answer"))
+    assert (train["cuda"], train["cuda_reserved"]) == (800, 1200)
+    assert (answer["cuda"], answer["cuda_reserved"]) == (150, 300)
+    assert (memory["cuda"], memory["cuda_reserved"]) == (800, 1200)
+    assert phases.joules("train") == pytest.approx(250.5)
