@@ -80,6 +80,7 @@ class EncodedTexts:
         self._row_of = tokens.row_of
         self._folder = folder
         self._pool = pool
+        self._trained_tokens = 0
 
     def __call__(self, keys: Tensor) -> Tensor:
         """Return vectors of keys.
@@ -105,9 +106,15 @@ class EncodedTexts:
         trains = self.encoder.training and torch.is_grad_enabled()
         if trains:
             self._kept = None
+            self._trained_tokens += int(self.tokens.lengths(rows).sum())
         if self.mixed is not None and trains:
             return self.mixed.encode(self.encoder, self.tokens, rows, self._trunk)
         return self.encoder.encode(self.tokens, rows, self._trunk)
+
+    def taken_tokens(self) -> int:
+        """Return how many tokens of texts were encoded for training since the last call, padding not counted."""
+        taken, self._trained_tokens = self._trained_tokens, 0
+        return taken
 
     def finish_backward(self) -> None:
         """Hand gradients on to the adapter after a backward pass, where passes are shared with other trainings."""
@@ -122,6 +129,8 @@ class EncodedTexts:
             inserted: Vectors of the model's token width, float32 [n, k, hidden].
         """
         rows = self.tokens.row_of[keys.cpu().numpy()]
+        if self.encoder.training and torch.is_grad_enabled() and not self.frozen:
+            self._trained_tokens += int(self.tokens.lengths(rows).sum())
         return self.encoder.with_inserted(self.tokens, rows, inserted, frozen=self.frozen)
 
     def store_trunk(self, limit_mb: float, pool: RowPool | None = None) -> bool:

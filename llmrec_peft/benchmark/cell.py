@@ -13,16 +13,21 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.backbone.remote_code import allowing
+from llmrec_peft.benchmark.code_digest import code_digest
+from llmrec_peft.benchmark.fingerprint import Fingerprints
 from llmrec_peft.benchmark.sections import Timing
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import say
 from llmrec_peft.recipe import Recipe
 
-_KEPT = ("parameters", "training", "base", "data", "hardware", "versions")
+if TYPE_CHECKING:
+    from llmrec_peft.benchmark.phases import Phases
+
+_KEPT = ("parameters", "training", "base", "hardware", "versions")
 
 
 def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
@@ -40,15 +45,18 @@ def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
     Raises:
         InputError: If the recipe cannot be run.
     """
-    from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
+    from llmrec_peft.benchmark.phases import Phases
     from llmrec_peft.workflows.train import train
 
     started = time.monotonic()
     recipe = Recipe.from_plain(spec["recipe"])
-    timed = spec["timing"] is not None
-    metrics = train(recipe, run, resume=not timed, overwrite=timed, show=False)
-    memory = {"rss": round(peak_rss_mb(), 1), "cuda": peak_cuda_mb()}  # before the models that are only timed
-    latencies = _latencies(recipe, run, Timing.model_validate(spec["timing"])) if timed else {}
+    _require_unchanged(spec, recipe)
+    timing = None if spec["timing"] is None else Timing.model_validate(spec["timing"])
+    timed = timing is not None
+    with Phases() as phases:
+        with phases.phase("train"):
+            metrics = train(recipe, run, resume=not timed, overwrite=timed, show=False)
+        latencies = {} if timing is None else _latencies(recipe, run, timing, phases)
     return {
         "axes": spec["axes"],
         "key": spec["key"],
@@ -58,9 +66,17 @@ def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
         "accuracy": accuracy(metrics, spec["slice"]),
         "adapter_bytes": _bytes(run / "adapter_model.safetensors"),
         **latencies,
-        "peak_memory_mb": memory if timed else metrics["peak_memory_mb"],
-        "seconds": {**metrics["seconds"], "cell": round(time.monotonic() - started, 3)},
+        "tokens_per_s": tokens_per_s(metrics["training"]),
+        "energy_j": phases.joules("train"),
+        "peak_memory_mb": _with_earlier(phases.memory(), metrics["peak_memory_mb"]),
+        "seconds": {
+            **metrics["seconds"],
+            **epoch_seconds(metrics["training"]),
+            "cell": round(time.monotonic() - started, 3),
+        },
         **{key: metrics[key] for key in _KEPT},
+        "data": {**metrics["data"], "fingerprint": spec["fingerprint"]},
+        "code": spec["code"],
         "recipe": spec["recipe"],
     }
 
@@ -107,6 +123,43 @@ def by_model(part: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {**named, **part.get("baselines", {}), **part.get("ablations", {})}
 
 
+def epoch_seconds(training: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return what an epoch of the tuned model's fit took on average, and how long it took until the best one's end.
+
+    Args:
+        training: ``training`` of a run's metrics: ``seconds`` of the fit at each epoch's end, validation included.
+
+    >>> epoch_seconds({"epochs": 2, "seconds": [2.0, 3.5, 6.0]})
+    {'epoch': 2.0, 'best': 3.5}
+    >>> epoch_seconds({"epochs": 0, "seconds": []})
+    {'epoch': None, 'best': None}
+    """
+    ends, best = training["seconds"], training["epochs"]
+    return {
+        "epoch": round(ends[-1] / len(ends), 3) if ends else None,
+        "best": ends[best - 1] if 0 < best <= len(ends) else None,
+    }
+
+
+def tokens_per_s(training: Mapping[str, Any]) -> float | None:
+    """Return the tokens of texts that the adapter was trained on, for each second of the epochs in which it was.
+
+    Args:
+        training: ``training`` of a run's metrics: ``seconds`` and ``tokens`` at each epoch's end, from the beginning.
+
+    Returns:
+        Tokens a second, padding not counted and validation included in the time; None where nothing was tuned.
+
+    >>> tokens_per_s({"seconds": [2.0, 4.0, 4.5], "tokens": [500, 1000, 1000]})  # frozen after two epochs
+    250.0
+    """
+    ends, tokens = training["seconds"], training["tokens"]
+    if not tokens or not tokens[-1] or not ends:
+        return None
+    seconds = ends[tokens.index(tokens[-1])]
+    return round(tokens[-1] / seconds, 1) if seconds else None
+
+
 def main(arguments: list[str]) -> int:
     """Measure the cell of a spec file; return 2, with one line on stderr, if its input is wrong."""
     spec, out, run = (Path(argument) for argument in arguments)
@@ -123,18 +176,48 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _latencies(recipe: Recipe, run: Path, timing: Timing) -> dict[str, Any]:
-    """Measure training steps and answers on texts of medium length, independent of their order in the file."""
-    from llmrec_peft.benchmark.latency import answer_latency, step_latency
+def _latencies(recipe: Recipe, run: Path, timing: Timing, phases: Phases) -> dict[str, Any]:
+    """Measure answers and training steps on texts of medium length, independent of their order in the file."""
+    from llmrec_peft.benchmark.answers import Answers, throughput
+    from llmrec_peft.benchmark.step_latency import step_latency
     from llmrec_peft.run.recommender import Recommender
 
-    recommender = Recommender.from_pretrained(run)
-    texts = sorted(recommender.items.texts, key=lambda text: (len(text), text))
-    start = max(0, (len(texts) - timing.texts) // 2)
-    sample = texts[start : start + timing.texts]
-    answers = answer_latency(recommender, sample, timing)
-    del recommender
-    return {"steps": step_latency(recipe, sample, timing), "answers": answers}
+    with phases.phase("answer"):
+        recommender = Recommender.from_pretrained(run)
+        texts = sorted(recommender.items.texts, key=lambda text: (len(text), text))
+        start = max(0, (len(texts) - timing.texts) // 2)
+        sample = texts[start : start + timing.texts]
+        answers = Answers(recommender, sample, timing)
+        answers.once()
+    latency = answers.latency_ms()
+    del recommender, answers
+    measured = {"latency_ms": latency, "throughput": throughput(latency), "answers": _for_cost_table(latency)}
+    if timing.steps:
+        with phases.phase("steps"):
+            measured["steps"] = step_latency(recipe, sample, timing)
+    return measured
+
+
+def _for_cost_table(latency: Mapping[str, Any]) -> dict[str, Any]:
+    """Return latencies in the form of former rows, which the cost table reads."""
+    named = {"known_pairs": latency["score_1"], "new_text": latency["new_item_1"]}
+    former = {name: {"p50_ms": one["p50"], "p95_ms": one["p95"], "n": one["n"]} for name, one in named.items() if one}
+    return {"pairs": latency["candidates"], **former}
+
+
+def _require_unchanged(spec: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse to measure other code or data than those under whose digests the row would be kept."""
+    if code_digest(recipe) != spec["code"]:
+        raise InputError("the code was changed while the benchmark was running: start it again")
+    if Fingerprints().of_data(recipe) != spec["fingerprint"]:
+        raise InputError("the data were changed while the benchmark was running: start it again")
+
+
+def _with_earlier(memory: dict[str, Any], of_run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the peaks with those of an interrupted process whose training this one went on with."""
+    train = memory["phases"]["train"]
+    train["rss"] = max(train["rss"], of_run["rss"])
+    return {**memory, "rss": max(memory["rss"], train["rss"])}
 
 
 def _end_with(runner: int) -> None:

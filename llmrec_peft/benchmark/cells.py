@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft import __version__, registry
+from llmrec_peft import registry
 from llmrec_peft.backbone.remote_code import is_allowed
+from llmrec_peft.benchmark.code_digest import code_digest
+from llmrec_peft.benchmark.fingerprint import Fingerprints
 from llmrec_peft.benchmark.matrix import Matrix, is_repeat
 from llmrec_peft.benchmark.sections import AXES, AdapterChoice, Limits, RecipeChoice, Rule, Timing
 from llmrec_peft.errors import InputError, nearest
@@ -31,12 +34,14 @@ class Cell:
 
     Attributes:
         axes: Values in which it differs from other cells: recipe, backbone, adapter, precision and group if given,
-            dotted
-            fields, seeds last.
+            dotted fields, seeds last.
         recipe: Resolved recipe.
         slice: Items whose accuracy is reported; None for all of the test part.
         limits: Limits after which it is stopped.
         timing: How latencies are measured; None if they are not.
+        fingerprint: Digest of the data's files.
+        base: Digest of the base model's files; None for an alias or a commit, which name them already.
+        code: Digest of the code that computes.
     """
 
     axes: dict[str, Any]
@@ -44,23 +49,42 @@ class Cell:
     slice: str | None
     limits: Limits
     timing: Timing | None
+    fingerprint: str
+    base: str | None
+    code: str
 
     @property
     def title(self) -> str:
         """Name for people: ``movies minilm lora bf16 seed 1``."""
         return titled(self.axes)
 
+    @functools.cached_property
+    def subject(self) -> str:
+        """Digest of what is measured, whatever code measures it: axes, settings, and contents of all files, not places.
+
+        Limits are not part of it.
+        """
+        timing = None if self.timing is None else self.timing.model_dump(mode="json")
+        recipe = self.recipe.plain()
+        recipe["data"] = {**recipe["data"], "path": self.fingerprint, "graph": None}
+        if self.base is not None:
+            recipe["backbone"] = {**recipe["backbone"], "name": self.base}
+        return values_digest([self.axes, recipe, self.slice, timing])
+
     @property
     def key(self) -> str:
-        """Digest of everything that determines the result, including the package's version, without limits."""
-        timing = None if self.timing is None else self.timing.model_dump(mode="json")
-        return values_digest([self.axes, self.recipe.plain(), self.slice, timing, __version__])[:16]
+        """Digest of everything that determines the result: what is measured, and the code that does it."""
+        return self.key_under(self.code)
+
+    def key_under(self, code: str) -> str:
+        """Return the key that the cell has where another code measures it."""
+        return values_digest([self.subject, code])[:16]
 
     @property
     def file(self) -> str:
-        """Name of the cell's JSON file."""
+        """Name of the cell's JSON file, the same whatever code measures it."""
         plain = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in self.title)
-        return f"{plain[-120:].strip('-.')}-{self.key[:8]}.json"
+        return f"{plain[-120:].strip('-.')}-{self.subject[:8]}.json"
 
     def spec(self) -> dict[str, Any]:
         """Return what the cell's process needs, as plain values."""
@@ -68,6 +92,8 @@ class Cell:
             "axes": self.axes,
             "key": self.key,
             "recipe": self.recipe.plain(),
+            "fingerprint": self.fingerprint,
+            "code": self.code,
             "slice": self.slice,
             "timing": None if self.timing is None else self.timing.model_dump(mode="json"),
             "trust_remote_code": is_allowed(),  # what the person said who started the benchmark
@@ -116,7 +142,7 @@ def expand(matrix: Matrix, path: Path, data: Path | None = None) -> list[Cell]:
     Raises:
         InputError: If a setting does not fit a recipe, a condition matches nothing, or no cell is left.
     """
-    cells, used = [], set[int]()
+    cells, used, fingerprints = [], set[int](), Fingerprints()
     conditions = [*(rule.when for rule in matrix.rules), *matrix.exclude]
     for choice, adapter, axes in _combinations(matrix):
         matching = {at for at, condition in enumerate(conditions) if matches(condition, axes, adapter)}
@@ -125,7 +151,7 @@ def expand(matrix: Matrix, path: Path, data: Path | None = None) -> list[Cell]:
         excluded = any(at >= len(matrix.rules) for at in matching)
         if excluded or any(rule.seeds is not None and axes["seed"] not in rule.seeds for rule in rules):
             continue
-        cells.append(_cell(matrix, path, data, choice, adapter, axes, rules))
+        cells.append(_cell(matrix, path, data, choice, adapter, axes, rules, fingerprints))
     for at, condition in enumerate(conditions):
         if at not in used:
             block = f"rules.{at}.when" if at < len(matrix.rules) else f"exclude.{at - len(matrix.rules)}"
@@ -214,6 +240,7 @@ def _cell(
     adapter: AdapterChoice | None,
     axes: dict[str, Any],
     rules: list[Rule],
+    fingerprints: Fingerprints,
 ) -> Cell:
     """Resolve one cell's recipe and limits; later settings win."""
     groups = matrix.groups if choice.groups is None else choice.groups
@@ -227,7 +254,8 @@ def _cell(
         raise InputError(f"{path}: cell {titled(axes)}: {error}") from None
     limits = next((rule.limits for rule in reversed(rules) if rule.limits is not None), matrix.limits)
     timing = next((rule.timing for rule in reversed(rules) if rule.timing is not None), matrix.timing)
-    return Cell(axes, recipe, choice.slice, limits, timing)
+    found = (fingerprints.of_data(recipe), fingerprints.of_base(recipe), code_digest(recipe))
+    return Cell(axes, recipe, choice.slice, limits, timing, *found)
 
 
 def _folders(choice: RecipeChoice, data: Path | None) -> dict[str, str]:

@@ -1,172 +1,62 @@
-"""Latency: training steps alternating with the frozen forward pass, and times of a trained run's answers."""
+"""Latency: how long a call takes, called again and again in a loop of its own, and what is said of many calls."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-
-from llmrec_peft import registry
-from llmrec_peft.backbone.encoded_texts import EncodedTexts
-from llmrec_peft.backbone.load import load_backbone
-from llmrec_peft.backbone.precision import best_device
-from llmrec_peft.data.tokens import TokenTable
-
-if TYPE_CHECKING:
-    from llmrec_peft.backbone.adapter import AdapterMethod
-    from llmrec_peft.benchmark.sections import Timing
-    from llmrec_peft.recipe import Recipe
-    from llmrec_peft.run.recommender import Recommender
 
 LEAST = 5
-"""Repetitions that are always made, however long they take."""
-WARM_UP = 2
-"""Repetitions that are not counted, since the first ones fill caches and allocate optimizer states."""
+"""Repetitions that are always made, unless already the first call takes all of the time."""
+WARM_UP = 3
+"""Calls that are not counted: the first ones fill caches and allocate memory."""
 
 
-def in_turns(parts: dict[str, Callable[[], object]], timing: Timing) -> dict[str, list[float]]:
-    """Measure several functions in turns (A B C A B C), in milliseconds, so that all see the same machine state."""
-    taken: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(WARM_UP):
-        for work in parts.values():
-            work()
-    began = time.monotonic()
-    for done in range(timing.repeats):
-        if done >= LEAST and time.monotonic() - began > timing.seconds:
-            break
-        for name, work in parts.items():
-            _finish_queue()
-            started = time.perf_counter()
-            work()
-            _finish_queue()
-            taken[name].append(1000.0 * (time.perf_counter() - started))
+def repeated(
+    work: Callable[[], object], most: int, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Call a function again and again and return how long each call took, in milliseconds.
+
+    Args:
+        work: The function; it waits until its result is there.
+        most: Calls at most, those of the warm-up not counted.
+        seconds: Time after which no further call begins; five calls are made all the same. Where the first call alone
+            takes longer, it is the only one.
+        clock: Seconds on a clock that never goes back.
+    """
+    began = clock()
+    work()
+    first = clock() - began
+    if first > seconds:
+        return [1000.0 * first]
+    for _ in range(WARM_UP - 1):
+        work()
+    taken: list[float] = []
+    began = clock()
+    while len(taken) < most and (len(taken) < LEAST or clock() - began <= seconds):
+        started = clock()
+        work()
+        taken.append(1000.0 * (clock() - started))
     return taken
 
 
-def summary(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Return median, 95th percentile and number of measurements."""
-    return {
-        "p50_ms": round(statistics.median(milliseconds), 3),
-        "p95_ms": round(float(np.percentile(milliseconds, 95)), 3),
-        "n": len(milliseconds),
-    }
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Return ``p50``, ``p95`` and ``p99`` of some calls in milliseconds, and their number ``n``.
 
+    Between two calls the percentile is interpolated, so that ``p99`` of few calls is close to the slowest one.
 
-def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[str, Any]:
-    """Time optimizer steps of an adapter against the frozen forward pass over the same texts.
-
-    A step is that of training: encode, a squared error, backward, clip, AdamW, the method's own work. `with_trunk`
-    computes only the layers above the stored states.
-
-    Args:
-        recipe: Backbone, adapter, lengths and rates.
-        texts: Texts of one step.
-        timing: Repetitions.
-
-    Returns:
-        ``forward``, ``step`` and ``step_with_trunk`` as `summary` returns them, and the medians of the ratios of each
-        step
-        to the forward pass just before it; steps are None if the method trains nothing.
+    >>> percentiles([4.0, 1.0, 3.0, 2.0, 5.0])
+    {'p50': 3.0, 'p95': 4.8, 'p99': 4.96, 'n': 5}
     """
-    device = best_device()
-    frozen = load_backbone(recipe.backbone, device)
-    reader = frozen.reads(recipe.backbone)
-    tokens = reader.tokenized(texts, recipe.views.item.max_length)
-    keys = torch.arange(len(texts), device=device)
-    bare = EncodedTexts(reader.encoder(frozen.model, list(frozen.model.modules())).eval(), tokens)
-
-    def forward() -> None:
-        with torch.no_grad():
-            bare(keys)
-
-    parts: dict[str, Callable[[], object]] = {"forward": forward}
-    method: AdapterMethod[Any] = registry.get("adapters", recipe.adapter.method)(recipe.adapter.config)
-    if method.lowest_layer(frozen) is not None:
-        step, step_with_trunk = _steps(recipe, method, tokens, keys, timing)
-        parts["step"] = step
-        if step_with_trunk is not None:
-            parts["step_with_trunk"] = step_with_trunk
-    taken = in_turns(parts, timing)
-    report: dict[str, Any] = {"texts": len(texts), "tokens": len(tokens.ids)}
-    for name in ("forward", "step", "step_with_trunk"):
-        report[name] = summary(taken[name]) if name in taken else None
-    for name in ("step", "step_with_trunk"):
-        ratios = [own / base for own, base in zip(taken.get(name, []), taken["forward"], strict=False)]
-        report[f"{name}_over_forward"] = round(statistics.median(ratios), 3) if ratios else None
-    return report
+    found = np.percentile(milliseconds, [50, 95, 99])
+    named = {name: round(float(value), 3) for name, value in zip(("p50", "p95", "p99"), found, strict=True)}
+    return {**named, "n": len(milliseconds)}
 
 
-def _steps(
-    recipe: Recipe, method: AdapterMethod[Any], tokens: TokenTable, keys: torch.Tensor, timing: Timing
-) -> tuple[Callable[[], None], Callable[[], None] | None]:
-    """Return steps without and with stored states, in a model of their own: the bare one stays bare."""
-    section = recipe.backbone
-    backbone = load_backbone(section, keys.device)
-    modules = list(backbone.model.modules())
-    torch.manual_seed(recipe.seed)
-    model = method.attach(backbone)
-    lowest = method.lowest_layer(backbone)
-    reader = backbone.reads(section)
-    encoders = [reader.encoder(model, modules).to(keys.device).eval() for _ in range(2)]
-    encoded = [EncodedTexts(encoder, tokens, lowest) for encoder in encoders]
-    stored = encoded[1].store_trunk(recipe.training.trunk_mb)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-5, foreach=True)
-    wanted = torch.randn(len(keys), reader.width, device=keys.device)
-    # AdaLoRA plans its budget over all steps: more than are made, or its schedule would end during the measurement
-    total = 2 * (timing.repeats + WARM_UP) + 1
-    done = 0
-
-    def step(texts: EncodedTexts) -> None:
-        nonlocal done
-        texts.encoder.train()
-        loss = (texts(keys).float() - wanted).pow(2).mean()
-        penalty = method.regularization(model)
-        loss = loss if penalty is None else loss + penalty
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.training.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(trained, recipe.training.clip_norm)
-        optimizer.step()
-        done += 1
-        method.after_step(model, done, total)
-        optimizer.zero_grad()
-
-    return (lambda: step(encoded[0])), (lambda: step(encoded[1])) if stored else None
-
-
-def answer_latency(recommender: Recommender, texts: Sequence[str], timing: Timing) -> dict[str, Any]:
-    """Time the answers of a trained run.
-
-    Args:
-        recommender: Trained run, loaded.
-        texts: Texts used as new ones, in turn.
-        timing: Repetitions and pairs.
-
-    Returns:
-        ``new_text``: one text encoded and one pair scored; ``known_pairs``: that many pairs of known items.
-    """
-    users = [recommender.vocabulary.users[at % len(recommender.vocabulary.users)] for at in range(timing.pairs)]
-    items = [recommender.vocabulary.items[at % len(recommender.vocabulary.items)] for at in range(timing.pairs)]
-    turn = 0
-
-    def new_text() -> None:
-        nonlocal turn
-        recommender.encode([texts[turn % len(texts)]])
-        recommender.score(users[:1], items[:1])
-        turn += 1
-
-    parts: dict[str, Callable[[], object]] = {"known_pairs": lambda: recommender.score(users, items)}
-    if recommender.catalogue.vectors is not None:
-        parts["new_text"] = new_text
-    taken = in_turns(parts, timing)
-    return {"pairs": timing.pairs, **{name: summary(milliseconds) for name, milliseconds in taken.items()}}
-
-
-def _finish_queue() -> None:
+def finish_queue() -> None:
     """Wait for the accelerator, which computes asynchronously."""
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from llmrec_peft.artifact.folder import partials_of
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.benchmark.cells import Cell
+from llmrec_peft.benchmark.family import Family
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
 from llmrec_peft.errors import disk_is_full
 
@@ -34,7 +33,7 @@ class Places:
         row: Its row.
         spec: Input of its process.
         log: Output of its process.
-        run: The run folder that it writes.
+        run: The run folder that it writes, another one for other code: a training is never taken up by other code.
         kept: Files of that folder that comparisons read.
     """
 
@@ -53,9 +52,15 @@ class Places:
             row,
             row.with_name(f".{name}.spec"),
             row.with_name(f"{name}.log"),
-            out / "runs" / name,
+            out / "runs" / f"{name}-{cell.code[:8]}",
             out / "predictions" / name,
         )
+
+    def remove_interrupted(self) -> None:
+        """Remove what trainings of the same cell by other code left when they were interrupted; whole runs stay."""
+        for left in self.run.parent.glob(f".{self.row.stem}-????????.*"):
+            if not left.name.startswith(f".{self.run.name}."):
+                shutil.rmtree(left, ignore_errors=True)
 
     def remove_run(self) -> None:
         """Remove the run folder and its temporary files."""
@@ -75,7 +80,7 @@ class Places:
 
 
 class Process:
-    """A cell that is being measured.
+    """A cell that is being measured; `seconds` and `peak` (bytes) say what it has taken when it was last looked at.
 
     Args:
         cell: Cell to measure.
@@ -94,10 +99,11 @@ class Process:
         self.seconds = 0.0
         self._keep_run = keep_run
         self._keep_predictions = keep_predictions
-        self._peak = 0
+        self.peak = 0
         places.row.unlink(missing_ok=True)
         if afresh or cell.timing is not None:
             places.remove_run()
+        places.remove_interrupted()
         places.run.parent.mkdir(parents=True, exist_ok=True)
         places.spec.write_text(json.dumps(cell.spec()), encoding="utf-8")
         self._stderr: IO[bytes] = places.log.open("wb")
@@ -109,6 +115,7 @@ class Process:
             stderr=self._stderr,
             start_new_session=True,  # so that a limit ends its children with it
         )
+        self._family = Family(self._popen.pid)
 
     def poll(self) -> Row | None:
         """Return the cell's row once it is finished; stop it if it exceeds a limit."""
@@ -116,8 +123,8 @@ class Process:
         limits = self.cell.limits
         code = self._popen.poll()
         if code is None:
-            used = _resident(self._popen.pid)
-            self._peak = max(self._peak, used)
+            used = self._family.resident()
+            self.peak = max(self.peak, used)
             if self.seconds > limits.seconds:
                 self.stop()
                 return self._failed(f"over {limits.seconds:g} s")
@@ -179,24 +186,10 @@ class Process:
         row = {
             **bare_row(self.cell, "failed", reason),
             "seconds": {"cell": round(self.seconds, 3)},
-            "peak_memory_mb": {"rss": round(self._peak / 2**20, 1), "cuda": None},
+            "peak_memory_mb": {"rss": round(self.peak / 2**20, 1), "cuda": None},
         }
         self._tidy()
         if not self._keep_run:
             self.places.remove_run()
         write_json(self.places.row, row)
         return row
-
-
-def _resident(pid: int) -> int:
-    """Return the resident memory of a process and its descendants, in bytes."""
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    total = 0
-    for member in family:
-        with contextlib.suppress(psutil.Error):
-            total += member.memory_info().rss
-    return total

@@ -21,16 +21,31 @@ def bare_row(cell: Cell, status: str, reason: str) -> Row:
         "status": status,
         "reason": reason,
         "recipe": cell.recipe.plain(),
+        "code": cell.code,
     }
 
 
 def read_row(path: Path, cell: Cell) -> Row | None:
     """Return a cell's row, if it exists, is complete, and belongs to this very cell."""
+    row = _row(path)
+    return row if row is not None and row.get("key") == cell.key else None
+
+
+def read_stale(path: Path, cell: Cell) -> Row | None:
+    """Return a cell's row that was measured by other code, marked by ``stale``; None if there is no such row."""
+    row = _row(path)
+    code = None if row is None else row.get("code")
+    if row is None or not isinstance(code, str) or code == cell.code or row.get("key") != cell.key_under(code):
+        return None
+    return {**row, "stale": True}
+
+
+def _row(path: Path) -> Row | None:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and row.get("key") == cell.key and "status" in row else None
+    return row if isinstance(row, dict) and "status" in row else None
 
 
 def write_json(path: Path, values: Any) -> None:

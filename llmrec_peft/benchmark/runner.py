@@ -14,12 +14,13 @@ from llmrec_peft.artifact.lock import Lock
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.backbone.preflight import known_facts, refusal
 from llmrec_peft.backbone.remote_code import decided
+from llmrec_peft.benchmark.board import Board
 from llmrec_peft.benchmark.cells import Cell
 from llmrec_peft.benchmark.process import Places, Process
-from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
+from llmrec_peft.benchmark.rows import Row, bare_row, read_row, read_stale, write_json
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
-from llmrec_peft.progress import Bar, bar, note
+from llmrec_peft.progress import note
 
 COMMAND = (sys.executable, "-m", "llmrec_peft.benchmark.cell")
 """Command that measures a cell, called with the paths of its spec, of the JSON file to write, and of a run folder."""
@@ -36,6 +37,7 @@ class Choices:
     Attributes:
         overwrite: Whether finished cells are measured again.
         keep_failed: Whether failed cells are not measured again.
+        keep_stale: Whether cells that other code measured are not measured again.
         keep_runs: Whether the cells' run folders are kept.
         keep_predictions: Whether the files that comparisons read are kept.
         jobs: Cells at a time; several disturb each other's latencies.
@@ -45,6 +47,7 @@ class Choices:
 
     overwrite: bool = False
     keep_failed: bool = False
+    keep_stale: bool = False
     keep_runs: bool = False
     keep_predictions: bool = False
     jobs: int = 1
@@ -96,20 +99,23 @@ def run_cells(cells: Sequence[Cell], out: Path, choices: Choices) -> list[Row]:
     except OSError as error:
         raise InputError(f"{out}: {reason_of(error)}") from None
     rows = {cell.key: _settled(cell, out, choices) for cell in cells}
+    if choices.show and not choices.keep_stale:
+        _note_stale(cells, out)
     waiting = deque(cell for cell in cells if rows[cell.key] is None)
     running: list[Process] = []
     try:
-        with bar("cells", len(cells), len(cells) - len(waiting), choices.show) as shown:
+        with Board(len(cells), len(cells) - len(waiting), choices.show) as board:
             while waiting or running:
                 while waiting and len(running) < choices.jobs:
                     running.append(_start(waiting.popleft(), out, choices))
-                    shown.advance(0, text=", ".join(one.cell.title for one in running))
+                    board.started(running[-1])
                 for process in [*running]:
                     row = process.poll()
                     if row is not None:
                         running.remove(process)
                         rows[process.cell.key] = row
-                        _report(process, row, running, shown, choices.show)
+                        board.finished(process, row)
+                board.update(running)
                 if running:
                     time.sleep(_POLL_SECONDS)
     finally:
@@ -119,14 +125,23 @@ def run_cells(cells: Sequence[Cell], out: Path, choices: Choices) -> list[Row]:
 
 
 def plan(cells: Sequence[Cell], out: Path, choices: Choices) -> list[tuple[Cell, str]]:
-    """Return what `run_cells` would do with each cell: ``run``, ``finished``, ``failed`` (kept) or ``refused: why``."""
+    """Return what `run_cells` would do with each cell.
+
+    Returns:
+        Each cell with ``run``, ``run: measured by other code``, ``finished``, ``finished by other code``, ``failed``
+        (and kept) or ``refused: why``.
+    """
     planned = []
     for cell in cells:
-        why = _refusal(cell)
-        row = read_row(out / "cells" / cell.file, cell)
-        kept = row is not None and _stands(row, choices)
-        state = "finished" if kept and row is not None and row["status"] == "ok" else "failed" if kept else "run"
-        planned.append((cell, f"refused: {why}" if why else state))
+        why, path = _refusal(cell), out / "cells" / cell.file
+        kept = _kept(cell, path, choices)
+        if why:
+            state = f"refused: {why}"
+        elif kept is not None:
+            state = "failed" if kept["status"] != "ok" else "finished by other code" if "stale" in kept else "finished"
+        else:
+            state = "run" if read_stale(path, cell) is None else "run: measured by other code"
+        planned.append((cell, state))
     return planned
 
 
@@ -145,12 +160,11 @@ def _await_orphan(places: Places) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _report(process: Process, row: Row, running: Sequence[Process], shown: Bar, show: bool) -> None:
-    """Report that a cell is finished, and which ones still run."""
-    shown.advance(text=", ".join(one.cell.title for one in running))
-    if show:
-        result = "done" if row["status"] == "ok" else f"{row['status']}: {row['reason']}"
-        note(f"{process.cell.title}: {result} ({process.seconds:.0f} s)")
+def _note_stale(cells: Sequence[Cell], out: Path) -> None:
+    """Say how many cells are measured again because the code is another one."""
+    count = sum(read_stale(out / "cells" / cell.file, cell) is not None for cell in cells)
+    if count:
+        note(f"measured by other code, and measured again: {count} cells (--keep-stale takes them as they are)")
 
 
 def _settled(cell: Cell, out: Path, choices: Choices) -> Row | None:
@@ -161,15 +175,19 @@ def _settled(cell: Cell, out: Path, choices: Choices) -> Row | None:
         row = bare_row(cell, "refused", why)
         write_json(path, row)
         return row
-    earlier = read_row(path, cell)
-    return earlier if earlier is not None and _stands(earlier, choices) else None
+    return _kept(cell, path, choices)
 
 
-def _stands(row: Row, choices: Choices) -> bool:
-    """Return whether an earlier row is used unchanged."""
+def _kept(cell: Cell, path: Path, choices: Choices) -> Row | None:
+    """Return the earlier row of a cell that is used as it is; None if there is none."""
     if choices.overwrite:
-        return False
-    return row["status"] == "ok" or (row["status"] == "failed" and choices.keep_failed)
+        return None
+    row = read_row(path, cell)
+    if row is None and choices.keep_stale:
+        row = read_stale(path, cell)
+    if row is None:
+        return None
+    return row if row["status"] == "ok" or (row["status"] == "failed" and choices.keep_failed) else None
 
 
 def _refusal(cell: Cell) -> str | None:

@@ -109,13 +109,17 @@ class Timing(Options):
     """How latencies are measured."""
 
     texts: int = Field(default=64, ge=1, le=4096)
-    """Texts per step."""
+    """Texts per step, and texts that stand for those of new items."""
+    steps: bool = True
+    """Whether optimizer steps are timed, too."""
     repeats: int = Field(default=20, ge=2, le=10_000)
-    """Repetitions at most."""
+    """Steps at most."""
+    calls: int = Field(default=200, ge=2, le=100_000)
+    """Calls of each kind of answer at most; the 99th percentile needs some hundred."""
+    candidates: int = Field(default=100, ge=1, le=100_000)
+    """Items that are scored for each user in one call."""
     seconds: float = Field(default=10.0, gt=0.0)
     """Time in seconds after which no further repetition of a measurement starts; five are always made."""
-    pairs: int = Field(default=1000, ge=1)
-    """Known pairs that are scored in one call."""
 
 
 class Rule(Options):

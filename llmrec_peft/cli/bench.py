@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,11 +24,19 @@ def bench(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure finished cells again.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Do not try failed cells again.")] = False,
+    keep_stale: Annotated[
+        bool, typer.Option("--keep-stale", help="Take cells that other code measured; the report marks them.")
+    ] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Leave the run folders of the cells.")] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", min=1, help="Cells at a time; they disturb each other's times.")
     ] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and what would be done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells with the memory and time they would take.")
+    ] = False,
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="With --dry-run: train nothing to find out how long it takes.")
+    ] = False,
     table: Annotated[
         Path | None,
         typer.Option("--table", metavar="RESULTS.json", help="Print the summary of earlier results; run nothing."),
@@ -40,15 +48,17 @@ def bench(
 
     A cell is trained, weighed and timed in a process of its own, under limits of time and memory. One that fails
     or cannot work becomes a row with its reason. The report is OUT/results.md, .csv and .json.
+    A cell is finished for the code and the data that it was measured with; with others it is measured again.
 
     Examples:
+      llmrec bench benchmarks/methods.yaml --data data --out runs/methods --dry-run
       llmrec bench benchmarks/methods.yaml --data data --out runs/methods
       llmrec bench benchmarks/methods.yaml --out runs/methods --only "*lora*"
       llmrec bench --table benchmarks/results/clicks-and-rankings.json
     """
     from llmrec_peft.benchmark import bench as benchmark
     from llmrec_peft.benchmark.report import read_report, summary_table
-    from llmrec_peft.benchmark.runner import Choices, plan
+    from llmrec_peft.benchmark.runner import Choices
 
     if table is not None:
         report = read_report(table)
@@ -61,14 +71,15 @@ def bench(
         raise InputError("give a matrix and --out FOLDER; or --table RESULTS.json for the tables of earlier results")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder")
-    choices = Choices(overwrite, keep_failed, keep_runs, jobs=jobs, show=not quiet)
+    choices = Choices(overwrite, keep_failed, keep_stale, keep_runs, jobs=jobs, show=not quiet)
+    if no_probe and not dry_run:
+        raise InputError("--no-probe is for --dry-run")
     if dry_run:
-        _, cells, _ = benchmark.selected(matrix, data, only)
-        planned = plan(cells, out, choices)
+        foreseen = benchmark.foreseen(matrix, data, out, only, choices, probe=not no_probe)
         if as_json:
-            print_json([{**cell.axes, "would": state} for cell, state in planned])
+            print_json(foreseen)
         else:
-            print_table(f"{len(cells)} cells", ["cell", "would"], [[cell.title, state] for cell, state in planned])
+            _print_foreseen(foreseen, jobs)
         return
     rows = benchmark.bench(matrix, data, out, only, choices)
     if as_json:
@@ -76,6 +87,37 @@ def bench(
         return
     counts = Counter(row["status"] for row in rows)
     print_line(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {out / 'results.md'}")
+
+
+def _print_foreseen(foreseen: dict[str, Any], jobs: int) -> None:
+    """Print what each cell would take, and their sum."""
+    from llmrec_peft.footprint.sizes import show_memory
+    from llmrec_peft.page.numbers import duration
+
+    def memory(megabytes: float | None) -> str:
+        return "–" if megabytes is None else show_memory(megabytes * 2**20)
+
+    cells, total = foreseen["cells"], foreseen["total"]
+    rows = [
+        [
+            one["cell"],
+            one["would"],
+            memory(one["memory_mb"]),
+            "–" if one["seconds"] is None else duration(one["seconds"]),
+            one["basis"] or "",
+        ]
+        for one in cells
+    ]
+    print_table(f"{len(cells)} cells", ["cell", "would", "memory", "time", "time from"], rows, [2, 3])
+    if not total["cells"]:
+        print_line("nothing is left to run")
+        return
+    time = "of unknown time" if total["seconds"] is None else f"{duration(total['seconds'])} of work"
+    unknown = f", and {total['unknown']} cells of unknown time" if total["unknown"] and total["seconds"] else ""
+    print_line(
+        f"{total['cells']} cells would run: {time}{unknown}, {jobs} at a time; the largest trains in"
+        f" {memory(total['memory_mb'])} beside Python and its libraries"
+    )
 
 
 def register(app: typer.Typer) -> None:

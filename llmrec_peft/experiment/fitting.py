@@ -26,7 +26,8 @@ from llmrec_peft.model.build import build_heads, build_model, build_signals
 from llmrec_peft.model.contexts import LanguageFacts, training_contexts
 from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.training.checkpoint import Checkpoint
-from llmrec_peft.training.loop import FitResult, fit
+from llmrec_peft.training.fit_result import FitResult
+from llmrec_peft.training.loop import fit
 
 if TYPE_CHECKING:
     from llmrec_peft.recipe import Recipe

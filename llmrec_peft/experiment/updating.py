@@ -27,7 +27,8 @@ from llmrec_peft.experiment.updated_share import as_it_was, counted_again
 from llmrec_peft.model.warm_start import Grown, begin_with
 from llmrec_peft.recipe.variants import served
 from llmrec_peft.training.checkpoint import Checkpoint
-from llmrec_peft.training.loop import FitResult, fit
+from llmrec_peft.training.fit_result import FitResult
+from llmrec_peft.training.loop import fit
 from llmrec_peft.training.memory import peak_rss_mb
 
 if TYPE_CHECKING:

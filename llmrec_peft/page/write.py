@@ -226,6 +226,8 @@ def _cost(report: RunReport) -> Iterator[tuple[str, str]]:
         if name not in ("total", "trainable"):
             yield f"parameters: {name}", count(value)
     called = {
+        "prepare": "reading data and base",
+        "encode": "reading texts untuned",
         "train": "tuning",
         "before": "the run before tuning",
         "ablations": "variants and ablations",

@@ -34,6 +34,9 @@ class FitState:
         seconds: Fitting time so far, over all interruptions.
         peak_rss_mb: Highest resident memory so far, over all interruptions.
         history: Validation figures so far.
+        epoch_seconds: Fitting time when each epoch ended, over all interruptions.
+        tokens: Tokens of texts that the adapter was trained on so far.
+        epoch_tokens: That number when each epoch ended.
         finished: Whether the fit is over.
     """
 
@@ -44,6 +47,9 @@ class FitState:
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
     history: list[float] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
+    tokens: int = 0
+    epoch_tokens: list[int] = field(default_factory=list)
     finished: bool = False
 
 

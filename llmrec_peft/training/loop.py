@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +18,7 @@ from llmrec_peft.training.checkpoint import Checkpoint, FitState
 from llmrec_peft.training.divergence import Divergence, require_figure
 from llmrec_peft.training.early_stopping import EarlyStopping
 from llmrec_peft.training.epoch_orders import EpochOrders, Examples
+from llmrec_peft.training.fit_result import FitResult
 from llmrec_peft.training.lazy_tables import LazyTables, clip, total_norm
 from llmrec_peft.training.memory import peak_rss_mb
 from llmrec_peft.training.optimizer import Average, build_optimizer, build_schedule
@@ -36,25 +36,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = "texts as last encoded"
 """Name of the texts' most recent vectors in a checkpoint."""
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """Result of a fit.
-
-    Attributes:
-        best_epoch: Epochs trained when validation was best; all of them without validation.
-        best: Validation figure then; None without validation.
-        history: Validation figure after each epoch.
-        seconds: Fitting time, over all interruptions.
-        peak_rss_mb: Highest resident memory, over all interruptions.
-    """
-
-    best_epoch: int
-    best: float | None
-    history: tuple[float, ...]
-    seconds: float
-    peak_rss_mb: float
 
 
 def fit(
@@ -160,6 +141,8 @@ class _Run:
             history=tuple(self.stopping.history),
             seconds=self.state.seconds,
             peak_rss_mb=self.state.peak_rss_mb,
+            epoch_seconds=tuple(self.state.epoch_seconds),
+            epoch_tokens=tuple(self.state.epoch_tokens),
         )
 
     def _epoch(self, optimizer: Any, shown: Bar) -> None:
@@ -185,6 +168,7 @@ class _Run:
             self.accelerator.backward(loss * share / section.accumulate)
             if self.model.encoded is not None:
                 self.model.encoded.finish_backward()
+                state.tokens += self.model.encoded.taken_tokens()
             value = self.together.add_loss(loss, share)
             self.divergence.see_loss(value, state.epoch + 1, state.batch, first=state.step == 0)
             state.loss += value
@@ -261,6 +245,8 @@ class _Run:
         shown.advance(0, text=f"loss {mean_loss:.4f}{self._figure()}")
         self.accelerator.log(logged, step=state.step)
         state.seconds += time.monotonic() - started
+        state.epoch_seconds.append(round(state.seconds, 3))
+        state.epoch_tokens.append(state.tokens)
         if self._save_is_due():
             self._save()
 

@@ -17,3 +17,22 @@ def peak_cuda_mb() -> float | None:
     import torch
 
     return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+
+
+def peak_cuda_reserved_mb() -> float | None:
+    """Return the most CUDA memory that torch took of the device so far, in MiB, with what it keeps for later tensors.
+
+    None without CUDA.
+    """
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 2**20 if torch.cuda.is_available() else None
+
+
+def forget_cuda_peaks() -> None:
+    """Give back CUDA memory that no tensor uses, and count the peaks anew from here; nothing without CUDA."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

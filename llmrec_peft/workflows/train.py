@@ -158,6 +158,7 @@ def _train(
     fits = _fit_all(experiment, texts)
     accelerator, base = experiment.accelerator, opened.backbone.identity.plain()
     metrics = _metrics(experiment.prepared, fits, encoding)
+    metrics["seconds"]["prepare"] = round(clock - opened.started, 3)
     metrics["data"]["notes"] += texts.notes
     metrics["seconds"]["total"] = round(opened.total_seconds, 3)
     metrics["base"] = base
@@ -276,8 +277,11 @@ def _metrics(prepared: Prepared, fits: _Fits, encoding: float) -> dict[str, Any]
             "epochs": after.search.best_epoch,
             "history": list(after.search.history),
             "refit": recipe.refits,
+            "seconds": list(after.search.epoch_seconds),
+            "tokens": list(after.search.epoch_tokens),
         },
         "seconds": {
+            "encode": round(encoding, 3),
             "train": round(encoding + after.seconds, 3),
             "before": 0.0 if fits.before is None else round(fits.before.seconds, 3),
             "ablations": round(sum(fitted.seconds for fitted in fits.variants.values()), 3),

@@ -29,7 +29,8 @@ from llmrec_peft.model.text_source import EncodedSource
 from llmrec_peft.progress import Progress
 from llmrec_peft.training.accelerator import end_training
 from llmrec_peft.training.checkpoint import Checkpoint
-from llmrec_peft.training.loop import FitResult, fit
+from llmrec_peft.training.fit_result import FitResult
+from llmrec_peft.training.loop import fit
 from llmrec_peft.training.memory import peak_cuda_mb, peak_rss_mb
 from llmrec_peft.writing.reviews import Reviews, read_reviews
 from llmrec_peft.writing.writer import Writer

@@ -163,13 +163,19 @@ def test_several_jobs_run_at_the_same_time_and_keep_the_order(tmp_path: Path) ->
     assert [(row["axes"]["seed"], row["status"]) for row in rows] == [(1, "ok"), (2, "ok")]
 
 
-def test_interruption_ends_the_running_cell_and_leaves_the_finished(tmp_path: Path) -> None:
-    marker = f"marker-{os.getpid()}-interrupted"
-    code = GOOD.replace("row =", "import time\nif spec['axes']['seed'] == 2: time.sleep(60)\nrow =") + f"# {marker}"
+@pytest.mark.parametrize("killed_by", [signal.SIGINT, signal.SIGKILL])
+def test_a_runner_that_is_killed_leaves_what_is_finished_and_the_next_runs_the_rest(
+    killed_by: signal.Signals, tmp_path: Path
+) -> None:
+    marker = f"marker-{os.getpid()}-{killed_by.name}"
+    watched = "import os, threading, time\nfrom llmrec_peft.benchmark import cell\n"
+    watched += "threading.Thread(target=cell._end_with, args=(os.getppid(),), daemon=True).start()\n"
+    code = watched + GOOD.replace("row =", "if spec['axes']['seed'] == 2: time.sleep(60)\nrow =") + f"# {marker}"
     driver = (  # SIGINT is ignored in what a shell without job control starts in the background
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_runner as t;"
-        "t.run_cells(t.cells((1, 2)), Path(sys.argv[2]), t.choices(sys.argv[3]))"
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_runner as t\n"
+        "with t.alone_in(Path(sys.argv[2])):\n"
+        "    t.run_cells(t.cells((1, 2, 3)), Path(sys.argv[2]), t.choices(sys.argv[3]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", driver, str(Path(__file__).parent), str(tmp_path), code], stderr=subprocess.DEVNULL
@@ -178,10 +184,16 @@ def test_interruption_ends_the_running_cell_and_leaves_the_finished(tmp_path: Pa
     while not (tmp_path / "calls").is_file() or len((tmp_path / "calls").read_text().split()) < 2:
         assert time.monotonic() < until
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(killed_by)
     assert process.wait(30) != 0
     assert gone(marker)
-    assert [state for _, state in plan(cells((1, 2)), tmp_path, choices(GOOD))] == ["finished", "run"]
+    wanted = cells((1, 2, 3))
+    assert [state for _, state in plan(wanted, tmp_path, choices(GOOD))] == ["finished", "run", "run"]
+    with alone_in(tmp_path):
+        again = GOOD.replace("mkdir(parents=True)", "mkdir(parents=True, exist_ok=True)")
+        rows = run_cells(wanted, tmp_path, choices(again))
+    assert [row["status"] for row in rows] == ["ok", "ok", "ok"]
+    assert (tmp_path / "calls").read_text(encoding="utf-8").split() == ["1", "2", "2", "3"], "only what is missing"
 
 
 def test_a_second_runner_is_kept_out_of_the_folder_until_the_first_is_gone(tmp_path: Path) -> None:
@@ -236,3 +248,16 @@ def test_what_an_interrupted_cell_left_is_taken_up_unless_it_is_timed(tmp_path: 
         (row,) = run_cells([cell], out, choices(code))
         assert row["status"] == status, row["reason"]
         assert not (out / "runs").exists()
+
+
+def test_a_training_that_other_code_began_is_not_taken_up(tmp_path: Path) -> None:
+    (cell,) = (replace(one, timing=None) for one in cells())
+    other = Places.of(replace(cell, code="b" * 64), tmp_path).run
+    for left in (other, other.with_name(f".{other.name}.training")):
+        left.mkdir(parents=True)
+        (left / "kept").touch()
+    code = GOOD + "\nassert list(pathlib.Path(sys.argv[3]).parent.glob('.*')) == [], 'its checkpoints are there'"
+    (row,) = run_cells([cell], tmp_path, choices(code))
+    assert row["status"] == "ok", row["reason"]
+    assert (other / "kept").exists(), "a whole run was asked to be kept"
+    assert not other.with_name(f".{other.name}.training").exists()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmrec_peft.benchmark.cells import load_matrix
+from llmrec_peft.benchmark.rows import bare_row, write_json
 from llmrec_peft.recipe.yaml_file import dump_yaml, parse_yaml
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -24,7 +27,7 @@ def matrix(tmp_path: Path, tiny_backbone: Path, tiny_data: Path) -> Path:
         "adapters": [{"method": "lora", "rank": 2, "layers": "top-1", "label": "thin"}, "none"],
         "precisions": ["fp32"],
         "set": {"training.epochs": 1, "training.refit": False, "signals.graph": False},
-        "timing": {"texts": 4, "repeats": 5, "seconds": 5, "pairs": 7},
+        "timing": {"texts": 4, "repeats": 5, "calls": 6, "seconds": 5, "candidates": 7},
     }
     path = tmp_path / "matrix.yaml"
     path.write_text(dump_yaml(plain), encoding="utf-8")
@@ -36,9 +39,9 @@ def test_a_matrix_becomes_rows_and_a_report_and_is_not_measured_twice(
 ) -> None:
     out = tmp_path / "out"
     command = ["bench", matrix, "--data", tiny_data.parent, "--out", out]
-    dry = llmrec(*command, "--dry-run", "--json")
+    dry = llmrec(*command, "--dry-run", "--no-probe", "--json")
     assert dry.returncode == 0, dry.stderr
-    assert [one["would"] for one in json.loads(dry.stdout)] == ["run", "run"]
+    assert [one["would"] for one in json.loads(dry.stdout)["cells"]] == ["run", "run"]
     assert not out.exists()
 
     done = llmrec(*command, "--json")
@@ -55,9 +58,21 @@ def test_a_matrix_becomes_rows_and_a_report_and_is_not_measured_twice(
     assert set(accuracy["test"]) == {"after", "before", "blend", *accuracy["baselines"]}
     assert accuracy["baselines"] == ["global_mean", "user_mean", "item_mean", "bias", "biased_mf"]
     assert set(accuracy["test"]["after"]) >= {"rmse", "mae"}
-    assert thin["answers"]["pairs"] == 7
-    assert thin["answers"]["new_text"]["p95_ms"] >= thin["answers"]["new_text"]["p50_ms"] > 0
-    assert 50 < thin["peak_memory_mb"]["rss"] < 20_000
+    latency = thin["latency_ms"]
+    assert latency["candidates"] == 7
+    for kind in ("score_1", "score_32", "new_item_1", "new_item_32", "recommend_1", "recommend_32"):
+        assert latency[kind]["p99"] >= latency[kind]["p95"] >= latency[kind]["p50"] > 0
+        assert latency[kind]["n"] == 6
+    assert thin["throughput"]["users_per_s"] > 0
+    assert thin["throughput"]["items_per_s"] > 0
+    assert thin["tokens_per_s"] > 0
+    assert none["tokens_per_s"] is None, "no text was trained on"
+    assert 0 < thin["seconds"]["best"] == thin["seconds"]["epoch"], "one epoch"
+    memory = thin["peak_memory_mb"]
+    assert set(memory["phases"]) == {"train", "answer", "steps"}
+    assert memory["rss"] == max(one["rss"] for one in memory["phases"].values())
+    assert 50 < memory["phases"]["train"]["rss"] <= memory["rss"] < 20_000
+    assert {len(thin["code"]), len(thin["data"]["fingerprint"])} == {64}
     shown = {path.name for path in out.iterdir() if path.name != ".bench.lock"}
     assert shown == {"cells", "results.csv", "results.md", "results.json"}
     assert len(list((out / "cells").iterdir())) == 2
@@ -106,8 +121,33 @@ def test_groups_are_measured_and_compared_and_their_predictions_kept(
     assert "published: IGMC" in text
 
     (out / "cells" / next((out / "cells").glob("*thin*.json")).name).unlink()
-    dry = llmrec(*command, "--dry-run", "--json")
-    assert [one["would"] for one in json.loads(dry.stdout)] == ["run", "finished"], "only what is missing"
+    dry = llmrec(*command, "--dry-run", "--no-probe", "--json")
+    assert [one["would"] for one in json.loads(dry.stdout)["cells"]] == ["run", "finished"], "only what is missing"
+
+
+def test_a_dry_run_says_what_cells_would_take_from_those_that_are_finished(
+    matrix: Path, tiny_data: Path, tmp_path: Path, llmrec: Command
+) -> None:
+    out = tmp_path / "out"
+    _, (thin, none) = load_matrix(matrix, tiny_data.parent)
+    other = replace(none, code="that of last week")
+    (out / "cells").mkdir(parents=True)
+    write_json(out / "cells" / none.file, {**bare_row(other, "ok", ""), "seconds": {"cell": 61.0}})
+    command = ["bench", matrix, "--data", tiny_data.parent, "--out", out, "--dry-run", "--no-probe"]
+    dry = llmrec(*command)
+    assert dry.returncode == 0, dry.stderr
+    rows = [line.split("  ") for line in dry.stdout.splitlines() if line.startswith("films ")]
+    words = [[word.strip() for word in row if word.strip()] for row in rows]
+    assert [row[0] for row in words] == [thin.title, none.title]
+    assert [row[1] for row in words] == ["run", "run: measured by other code"]
+    assert words[0][2].endswith(" MiB")
+    assert words[0][3:] == ["–", "no finished cell of this kind"]
+    assert words[1][3:] == ["1 min 1 s", "1 finished"]
+    assert "2 cells would run: 1 min 1 s of work, and 1 cells of unknown time, 1 at a time;" in dry.stdout
+    kept = json.loads(llmrec(*command, "--keep-stale", "--json").stdout)
+    assert [one["would"] for one in kept["cells"]] == ["run", "finished by other code"]
+    assert kept["total"]["cells"] == 1
+    assert kept["total"]["memory_mb"] > 1
 
 
 def test_neither_matrix_nor_results_is_refused(llmrec: Command, tmp_path: Path) -> None:
@@ -134,6 +174,7 @@ def test_a_cell_whose_data_is_missing_says_so_in_its_row(matrix: Path, tmp_path:
         (("seeds", "seeds"), ["--only", "nothing"], ["--only 'nothing'"]),
         (("name: tiny", "name: [tiny"), [], ["matrix.yaml, line", "unreadable YAML"]),
         (("seeds", "seeds"), ["--jobs", "0"], ["--jobs"]),
+        (("seeds", "seeds"), ["--no-probe"], ["--no-probe is for --dry-run"]),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

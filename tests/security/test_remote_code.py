@@ -117,8 +117,8 @@ def test_a_matrix_refuses_its_cells_that_ask(evil: Path, tmp_path: Path, llmrec:
     assert [row["status"] for row in json.loads(done.stdout)] == ["refused"]
     assert REFUSED in done.stdout
     assert not (tmp_path / "canary").exists()
-    planned = llmrec("bench", tmp_path / "m.yaml", "--out", tmp_path / "out", "--json", "--dry-run", FLAG)
-    assert [cell["would"] for cell in json.loads(planned.stdout)] == ["run"]
+    planned = llmrec("bench", tmp_path / "m.yaml", "--out", tmp_path / "out", "--json", "--dry-run", "--no-probe", FLAG)
+    assert [cell["would"] for cell in json.loads(planned.stdout)["cells"]] == ["run"]
 
 
 @pytest.fixture

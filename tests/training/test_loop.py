@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -185,6 +186,22 @@ def test_kept_weights_are_those_of_the_best_epoch(setting: Callable[..., Any], t
     valid = chosen.prepared.valid
     assert fitted.search.best_epoch < 5
     assert rmse(fitted.model.scores(valid), valid.label) == pytest.approx(fitted.search.best, abs=1e-6)
+
+
+def test_each_epoch_has_its_time_and_the_tokens_that_trained_the_adapter(
+    setting: Callable[..., Any], tmp_path: Path
+) -> None:
+    chosen = setting(training__epochs=3, training__adapter_epochs=2)
+    search = chosen.fit(tmp_path / "fit").search
+    assert len(search.epoch_seconds) == len(search.history) == 3
+    assert list(search.epoch_seconds) == sorted(search.epoch_seconds)
+    assert 0 < search.epoch_seconds[0] < search.epoch_seconds[-1] <= search.seconds
+    texts = chosen.texts()
+    read = np.unique(texts.tokens.row_of[np.unique(chosen.prepared.train.item)])
+    tokens = int(texts.tokens.lengths(read).sum())
+    assert search.epoch_tokens == (tokens, 2 * tokens, 2 * tokens), "an epoch by item reads each text once"
+    again = chosen.fit(tmp_path / "fit").search
+    assert (again.epoch_seconds, again.epoch_tokens) == (search.epoch_seconds, search.epoch_tokens)
 
 
 def test_adapter_stands_still_after_its_epochs(setting: Callable[..., Any], tmp_path: Path) -> None:
