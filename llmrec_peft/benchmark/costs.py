@@ -92,7 +92,7 @@ TRAINING = Cost("train_seconds", "training, s", ",.1f", lambda row: at(row, "sec
 
 PLOTTED = (TRAINABLE, CUDA, RSS, SCORE, PAIRS, NEW_ITEM, RECOMMEND)
 """Costs that accuracy is plotted against, where cells have them."""
-LISTED = (TOTAL, TRAINABLE, ADAPTER, ADAPTER_KIB, CUDA, RSS, SCORE, PAIRS, NEW_ITEM, RECOMMEND, TRAINING)
+LISTED = (TRAINABLE, ADAPTER, CUDA, RSS, SCORE, PAIRS, NEW_ITEM, RECOMMEND, TRAINING, ADAPTER_KIB, TOTAL)
 """Costs in the table."""
 
 

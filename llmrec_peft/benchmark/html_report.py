@@ -14,11 +14,11 @@ from markupsafe import Markup
 from llmrec_peft.benchmark.accuracy_tables import compared_lines
 from llmrec_peft.benchmark.advice import HOW
 from llmrec_peft.benchmark.grouping import groups_of
-from llmrec_peft.benchmark.html_tables import shown_task
 from llmrec_peft.benchmark.markdown import LOSES
 from llmrec_peft.benchmark.markdown_report import tasks, unmeasured
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.provenance import OTHER_CODE, current_code, provenance_of
+from llmrec_peft.benchmark.task_table import shown_task
 from llmrec_peft.identity import __version__
 from llmrec_peft.page import charts
 from llmrec_peft.printable import for_terminal

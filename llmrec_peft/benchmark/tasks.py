@@ -88,7 +88,9 @@ class Task:
         asked = [(BEST_BASELINE, "best baseline"), ("before", "before: frozen text")]
         without = self.collaborative_only
         if without is not None:
-            asked.insert(1, (without, f"collaborative only ({without.replace('_', ' ')})"))
+            label = "collaborative only"
+            named = without.replace("_", " ")
+            asked.insert(1, (without, label if named == label else f"{label} ({named})"))
         return [one for model, label in asked for one in self._reference(model, label)]
 
     def _reference(self, model: str, label: str) -> list[Reference]:

@@ -54,6 +54,7 @@ def scatter(
     title: str,
     spots: Sequence[Spot],
     cost_label: str,
+    value_label: str,
     lower_is_better: bool,
     line: float | None = None,
     line_label: str = "",
@@ -64,6 +65,7 @@ def scatter(
         title: What is drawn.
         spots: Figures with their costs.
         cost_label: What the cost is, with its unit.
+        value_label: What the figure is.
         lower_is_better: Whether a lower figure is better.
         line: Figure of a horizontal line to compare with.
         line_label: What the line is.
@@ -77,7 +79,7 @@ def scatter(
         return not_drawn(title)
     best = front(spots, lower_is_better)
     parts = _axes(across, up, logarithmic, cost_label)
-    parts.append(text_at(_LEFT, _TOP - 4, f"{'lower' if lower_is_better else 'higher'} is better"))
+    parts.append(text_at(_LEFT, _TOP - 4, f"{value_label}, {'lower' if lower_is_better else 'higher'} is better"))
     if line is not None:
         parts += _line(line, line_label, up) if near else _far(line, line_label, above=line > max(values))
     points = [(across.at(_place(spot.cost, logarithmic)), up.at(spot.value)) for spot in best]

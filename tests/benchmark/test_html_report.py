@@ -136,11 +136,12 @@ def test_the_front_has_what_nothing_else_beats_in_cost_and_figure() -> None:
 
 def test_plots_say_in_words_what_they_show_and_draw_what_can_be_drawn() -> None:
     spots = [Spot("a", 10, 0.5), Spot("b", 1e6, 0.4)]
-    drawn = scatter("Test RMSE against parameters", spots, "parameters", True, 0.55, "best baseline")
+    drawn = scatter("Test RMSE against parameters", spots, "parameters", "test RMSE", True, 0.55, "best baseline")
     assert "2 methods. On the front: a 0.5000 at 10; b 0.4000 at 1 M. Line: best baseline, 0.5500." in drawn
-    assert "best baseline 9.0000 ↑" in scatter("t", spots, "parameters", True, 9.0, "best baseline")
-    assert "too far apart" in scatter("t", [Spot("a", 1, 1e308), Spot("b", 2, -1e308)], "c", True)
-    assert "too far apart" in scatter("t", [], "c", True)
+    assert "test RMSE, lower is better" in drawn
+    assert "best baseline 9.0000 ↑" in scatter("t", spots, "parameters", "test RMSE", True, 9.0, "best baseline")
+    assert "too far apart" in scatter("t", [Spot("a", 1, 1e308), Spot("b", 2, -1e308)], "c", "v", True)
+    assert "too far apart" in scatter("t", [], "c", "v", True)
     shown = curves("RMSE by epoch", [Line(EVIL, (1.0, 0.9), "curve"), Line("b", (0.95,))])
     assert "&lt;img" in shown
     assert "<img" not in shown

@@ -1,4 +1,4 @@
-"""HTML tables: what the page of a report shows of a task: rows with values to sort by, plots, curves and advice."""
+"""Task table: a task as pages show it: rows with values to sort by, references, plots, curves and advice."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ShownTask:
-    """A task on the page.
+    """A task as pages show it.
 
     Attributes:
         title: Name for people.
@@ -88,7 +88,7 @@ class ShownTask:
 
 
 def shown_task(task: Task, records: Records, current_code: str | None) -> ShownTask:
-    """Return what the page shows of a task.
+    """Return what pages show of a task.
 
     Args:
         task: Task of a report.
@@ -98,13 +98,15 @@ def shown_task(task: Task, records: Records, current_code: str | None) -> ShownT
     metric = metric_name(task.metric)
     costs = [cost for cost in LISTED if any(cost.values(group) for group in task.groups)]
     others = [name for name in task.groups[0].accuracy["test"]["after"] if name != task.metric][:_MOST_METRICS]
-    headings = ["runs", f"valid {metric}", f"test {metric}", "minus best baseline"]
+    how = _shared_how(task, records)
+    against = f"minus best baseline {how}".rstrip()
+    headings = ["runs", f"valid {metric}", f"test {metric}", against]
     columns = (*headings, *(cost.label for cost in costs), *(f"test {metric_name(name)}" for name in others))
     rows = [_reference_row(one, len(columns)) for one in task.references()]
     for group in task.groups:
         figures = [_figures(group.values("test", "after", name)) for name in others]
         spent = [Cell(cost.written(group), cost.mean(group)) for cost in costs]
-        rows.append(_group_row(task, group, records, current_code, [*spent, *figures]))
+        rows.append(_group_row(task, group, records, current_code, how, [*spent, *figures]))
     at = headings.index(f"test {metric}")
     rows.sort(key=lambda row: _order(row.cells[at].value, task.lower_is_better))
     return ShownTask(
@@ -120,7 +122,9 @@ def shown_task(task: Task, records: Records, current_code: str | None) -> ShownT
     )
 
 
-def _group_row(task: Task, group: Group, records: Records, current_code: str | None, further: Sequence[Cell]) -> Row:
+def _group_row(
+    task: Task, group: Group, records: Records, current_code: str | None, how: str, further: Sequence[Cell]
+) -> Row:
     apart = against_best_baseline(group, task.metric, records)
     other = any(by_other_code(row, current_code) for row in group.rows)
     role = task.role(group)
@@ -133,7 +137,7 @@ def _group_row(task: Task, group: Group, records: Records, current_code: str | N
             Cell(str(len(group.rows)), len(group.rows)),
             _figures(group.values("valid", "after", task.metric)),
             _figures(group.values("test", "after", task.metric)),
-            _difference(apart),
+            _difference(apart, how),
             *further,
         ),
     )
@@ -158,11 +162,23 @@ def _figures(values: Sequence[float]) -> Cell:
     return Cell(spread(values), statistics.mean(values) if values else None)
 
 
-def _difference(apart: Difference | None) -> Cell:
+def _shared_how(task: Task, records: Records) -> str:
+    """Return how the intervals of all groups were computed; empty where they differ, or there are none."""
+    found = {
+        apart.how
+        for group in task.groups
+        if (apart := against_best_baseline(group, task.metric, records)) is not None and apart.low is not None
+    }
+    return found.pop() if len(found) == 1 else ""
+
+
+def _difference(apart: Difference | None, how: str) -> Cell:
     if apart is None:
         return Cell(NOTHING, None)
-    interval = "" if apart.low is None else f"[{apart.low:+.4f}, {apart.high:+.4f}] {apart.how}"
-    return Cell(f"{apart.value:+.4f}", apart.value, interval)
+    if apart.low is None:
+        return Cell(f"{apart.value:+.4f}", apart.value)
+    detail = f"[{apart.low:+.4f}, {apart.high:+.4f}] {'' if how else apart.how}".rstrip()
+    return Cell(f"{apart.value:+.4f}", apart.value, detail)
 
 
 def _order(value: float | None, lower_is_better: bool) -> tuple[bool, float]:
@@ -184,7 +200,8 @@ def _plots(task: Task) -> list[Markup]:
         ]
         if len({spot.cost for spot in spots}) > 1:
             title = f"Test {metric} against {cost.label}"
-            drawn.append(scatter(title, spots, cost.label, task.lower_is_better, line, "best baseline"))
+            labels = (cost.label, f"test {metric}")
+            drawn.append(scatter(title, spots, *labels, task.lower_is_better, line, "best baseline"))
     return drawn
 
 
