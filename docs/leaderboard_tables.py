@@ -11,11 +11,11 @@ from recipe_tables import ROOT, data_name, measured_recipes
 
 from llmrec_peft.benchmark.grouping import groups_of
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING
-from llmrec_peft.benchmark.markdown_report import tasks
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.provenance import current_code
 from llmrec_peft.benchmark.report import read_report
 from llmrec_peft.benchmark.task_table import Cell, Row, ShownTask, shown_task
+from llmrec_peft.benchmark.tasks import tasks_of
 from llmrec_peft.printable import for_markdown
 from llmrec_peft.recipe.measurements import ModelFigures
 
@@ -56,7 +56,7 @@ def benchmarks() -> list[str]:
         current = current_code([row for group in measured for row in group.rows])
         link = f"[results/{file.name}](../{file.relative_to(ROOT).as_posix()})"
         lines += [f"### {for_markdown(matrix.name)}", "", f"{report['date']}, {link}. {matrix.description}".strip(), ""]
-        for task in tasks(measured, matrix):
+        for task in tasks_of(measured, matrix):
             lines += _task(shown_task(task, records, current))
     return lines[:-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 from llmrec_peft.benchmark.against import Records, against_best_baseline, against_group
 from llmrec_peft.benchmark.costs import CUDA, NEW_ITEM, RSS, TRAINABLE, cheapness
@@ -34,7 +35,7 @@ def advice(task: Task, records: Records) -> list[str]:
     winners = [group for group in groups if not group.loses("after", metric)]
     if not winners:
         return _use_the_baseline(task, groups)
-    best = best_on_validation(Task(task.title, metric, tuple(winners), task.methods))
+    best = best_on_validation(replace(task, groups=tuple(winners)))
     alike = [group for group in winners if group is best or not _worse(group, best, metric, records)]
     chosen = min(alike, key=lambda group: (*cheapness(group), -_gain(group, metric)))
     role = {FROZEN: " (the language model stays frozen)", FULL: " (full tuning)"}.get(task.role(chosen) or "", "")

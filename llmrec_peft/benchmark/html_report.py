@@ -15,10 +15,11 @@ from llmrec_peft.benchmark.accuracy_tables import compared_lines
 from llmrec_peft.benchmark.advice import HOW
 from llmrec_peft.benchmark.grouping import groups_of
 from llmrec_peft.benchmark.markdown import LOSES
-from llmrec_peft.benchmark.markdown_report import tasks, unmeasured
+from llmrec_peft.benchmark.markdown_report import unmeasured
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.provenance import OTHER_CODE, current_code, provenance_of
 from llmrec_peft.benchmark.task_table import shown_task
+from llmrec_peft.benchmark.tasks import tasks_of
 from llmrec_peft.identity import __version__
 from llmrec_peft.page import charts
 from llmrec_peft.printable import for_terminal
@@ -36,7 +37,7 @@ def as_html(report: Mapping[str, Any]) -> str:
     matrix = Matrix.from_plain(report["matrix"], report["name"])
     records, rows = report.get("comparisons", ()), report["rows"]
     current = current_code([row for row in rows if row["status"] == "ok"])
-    shown = [shown_task(task, records, current) for task in tasks(groups_of(rows), matrix)]
+    shown = [shown_task(task, records, current) for task in tasks_of(groups_of(rows), matrix)]
     css = _text(Path(charts.__file__).with_name("page.css")) + _text(_HERE / "report.css")
     script = _text(_HERE / "report.js")
     environment = Environment(

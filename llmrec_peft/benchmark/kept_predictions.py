@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -34,7 +35,8 @@ class KeptPredictions:
         self._names: list[str] = []
         if self._folder.is_dir() and not self._folder.is_symlink():
             with os.scandir(self._folder) as entries:
-                self._names = sorted(entry.name for entry, _ in zip(entries, range(_MOST), strict=False))
+                some = itertools.islice(entries, _MOST)
+                self._names = sorted(entry.name for entry in some if entry.is_dir(follow_symlinks=False))
 
     def of(self, row: Row) -> Path | None:
         """Return the folder with a row's predictions; None where there is none.

@@ -32,7 +32,7 @@ def as_markdown(report: Report) -> str:
     if "note" in report:
         lines += [paragraph(for_markdown(report["note"])), ""]
     groups, timed = groups_of(rows), matrix.timing is not None
-    lines += _advice(tasks(groups, matrix), report.get("comparisons", ()))
+    lines += _advice(tasks_of(groups, matrix), report.get("comparisons", ()))
     lines += [paragraph(cost_table.LEGEND if timed else accuracy_tables.LEGEND), ""]
     if timed:
         lines += cost_table.cost_tables(rows)
@@ -52,11 +52,6 @@ def summary_table(report: Report) -> str:
         return "\n".join(cost_table.cost_tables(report["rows"]))
     groups = groups_of(report["rows"])
     return "\n".join(accuracy_tables.summary(groups, _choices(matrix), report.get("comparisons", ()))) + "\n"
-
-
-def tasks(groups: Sequence[Group], matrix: Matrix) -> list[Task]:
-    """Return the tasks of a report's groups."""
-    return tasks_of(groups, [(one.label, one.method) for one in matrix.adapters or ()])
 
 
 def unmeasured(rows: Sequence[Mapping[str, Any]]) -> list[str]:

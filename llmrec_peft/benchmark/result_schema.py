@@ -14,6 +14,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=5000)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
 Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
+_LONGEST_AXIS = 1000
+"""Characters of a value on an axis, which are part of a row's name."""
 Figures = Annotated[dict[Name, Annotated[dict[Name, float | None], Field(max_length=100)]], Field(max_length=200)]
 """Metrics by model; null where a metric is not defined."""
 
@@ -134,6 +136,8 @@ class CellResult(_Part):
             raise ValueError("a measured cell needs `accuracy`")
         if not isinstance(self.axes.get("recipe"), str):
             raise ValueError("axes name no `recipe`")
+        if any(len(str(value)) > _LONGEST_AXIS for value in self.axes.values()):
+            raise ValueError(f"a value of the axes has more than {_LONGEST_AXIS} characters")
         return self
 
 

@@ -20,6 +20,7 @@ from llmrec_peft.benchmark.tasks import FROZEN, FULL, Reference, Task, best_on_v
 from llmrec_peft.page.curves import Line, curves
 from llmrec_peft.page.scatter import Spot, scatter
 
+_BLEND = "blend"
 _MOST_METRICS = 6
 """Further metrics of the tuned model in the table."""
 _KINDS = {FROZEN: "before", FULL: "baseline"}
@@ -73,6 +74,7 @@ class ShownTask:
         rows: Rows, the best on test first.
         plots: Accuracy against each cost.
         curves: The metric on validation by epoch; None where no epochs are known.
+        missing: References that were not measured, in words.
         advice: Which method to use.
     """
 
@@ -84,6 +86,7 @@ class ShownTask:
     rows: tuple[Row, ...]
     plots: tuple[Markup, ...]
     curves: Markup | None
+    missing: tuple[str, ...]
     advice: tuple[str, ...]
 
 
@@ -101,12 +104,15 @@ def shown_task(task: Task, records: Records, current_code: str | None) -> ShownT
     how = _shared_how(task, records)
     against = f"minus best baseline {how}".rstrip()
     headings = ["runs", f"valid {metric}", f"test {metric}", against]
-    columns = (*headings, *(cost.label for cost in costs), *(f"test {metric_name(name)}" for name in others))
+    blended = any(group.values("test", _BLEND, task.metric) for group in task.groups)
+    blend = [f"test {metric} of the blend with the best baseline"] if blended else []
+    columns = (*headings, *blend, *(cost.label for cost in costs), *(f"test {metric_name(name)}" for name in others))
     rows = [_reference_row(one, len(columns)) for one in task.references()]
     for group in task.groups:
         figures = [_figures(group.values("test", "after", name)) for name in others]
+        mixed = [_figures(group.values("test", _BLEND, task.metric))] if blended else []
         spent = [Cell(cost.written(group), cost.mean(group)) for cost in costs]
-        rows.append(_group_row(task, group, records, current_code, how, [*spent, *figures]))
+        rows.append(_group_row(task, group, records, current_code, how, [*mixed, *spent, *figures]))
     at = headings.index(f"test {metric}")
     rows.sort(key=lambda row: _order(row.cells[at].value, task.lower_is_better))
     return ShownTask(
@@ -118,8 +124,17 @@ def shown_task(task: Task, records: Records, current_code: str | None) -> ShownT
         rows=tuple(rows),
         plots=tuple(_plots(task)),
         curves=_curves(task),
+        missing=tuple(_missing(task)),
         advice=tuple(advice(task, records)),
     )
+
+
+def _missing(task: Task) -> list[str]:
+    """Name the references that a reader would look for, and that were not measured."""
+    roles = {task.role(group) for group in task.groups}
+    missing = [role for role in (FULL,) if role not in roles]
+    frozen = FROZEN in roles or any(one.label.startswith("before") for one in task.references())
+    return [*([] if task.collaborative_only else ["collaborative only"]), *([] if frozen else [FROZEN]), *missing]
 
 
 def _group_row(
@@ -144,8 +159,9 @@ def _group_row(
 
 
 def _reference_row(reference: Reference, columns: int) -> Row:
+    runs = len(reference.test)
     cells = [
-        Cell(str(len(reference.test)), len(reference.test)),
+        Cell(NOTHING, None) if reference.published else Cell(str(runs), runs),
         _figures(reference.valid),
         _figures(reference.test),
     ]

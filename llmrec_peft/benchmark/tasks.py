@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.sections import BEST_BASELINE
+from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
 
 FROZEN, FULL = "frozen", "full tuning"
@@ -29,12 +31,14 @@ class Reference:
     Attributes:
         label: What it is.
         valid: Its validation figure in each run.
-        test: Its test figure in each run.
+        test: Its test figure in each run; the published one of a model that did not run here.
+        published: Whether others published it.
     """
 
     label: str
     valid: tuple[float, ...]
     test: tuple[float, ...]
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ class Task:
         metric: The primary metric.
         groups: The groups.
         methods: Adapter method by its name in the matrix.
+        published: What others published of this task.
     """
 
     title: str
     metric: str
     groups: tuple[Group, ...]
     methods: Mapping[str, str]
+    published: tuple[Reference, ...] = ()
 
     @property
     def lower_is_better(self) -> bool:
@@ -84,21 +90,21 @@ class Task:
         return next((name for name in COLLABORATIVE_ONLY if all(name in test for test in tests)), None)
 
     def references(self) -> list[Reference]:
-        """Return the best baseline, the model without texts, and the frozen model with heads and signals."""
+        """Return the best baseline, the model without texts, frozen text, and what others published."""
         asked = [(BEST_BASELINE, "best baseline"), ("before", "before: frozen text")]
         without = self.collaborative_only
         if without is not None:
             label = "collaborative only"
             named = without.replace("_", " ")
             asked.insert(1, (without, label if named == label else f"{label} ({named})"))
-        return [one for model, label in asked for one in self._reference(model, label)]
+        return [*(one for model, label in asked for one in self._reference(model, label)), *self.published]
 
     def _reference(self, model: str, label: str) -> list[Reference]:
         """Return a model's figures; a line for each backbone, or each group, where these have figures of their own."""
         for axes in ((), ("backbone",), None):
             parts: dict[str, list[Group]] = {}
             for group in self.groups:
-                key = group.title if axes is None else titled({a: group.axes[a] for a in axes if a in group.axes})
+                key = self.name(group) if axes is None else titled({a: group.axes[a] for a in axes if a in group.axes})
                 parts.setdefault(key, []).append(group)
             found = {key: _figures_of(groups, model, self.metric) for key, groups in parts.items()}
             if all(one is not None for one in found.values()):
@@ -108,19 +114,29 @@ class Task:
         return [Reference(f"{label}{best}{f', {key}' if key else ''}", *one) for key, one in named]
 
 
-def tasks_of(groups: Sequence[Group], adapters: Iterable[tuple[str, str]] = ()) -> list[Task]:
+def tasks_of(groups: Sequence[Group], matrix: Matrix) -> list[Task]:
     """Put groups together that share recipe, data settings and the part of the test data that is reported.
 
     Args:
         groups: Groups in the order of the report.
-        adapters: Names in the matrix and methods of the adapters.
+        matrix: Matrix that was measured.
     """
-    methods = dict(adapters)
+    methods = {one.label: one.method for one in matrix.adapters or ()}
+    published = {choice.label or Path(choice.recipe).stem: choice.published for choice in matrix.recipes}
     parts: dict[str, list[Group]] = {}
     for group in groups:
         parts.setdefault(_question(group), []).append(group)
     titles = Counter(titled(_of_task(own[0].axes)) for own in parts.values())
-    return [Task(_title(own, titles), own[0].accuracy["metric"], tuple(own), methods) for own in parts.values()]
+    return [
+        Task(
+            _title(own, titles),
+            own[0].accuracy["metric"],
+            tuple(own),
+            methods,
+            tuple(_published(published.get(str(own[0].axes["recipe"]), {}), own[0].accuracy["metric"])),
+        )
+        for own in parts.values()
+    ]
 
 
 def best_on_validation(task: Task) -> Group:
@@ -132,6 +148,14 @@ def best_on_validation(task: Task) -> Group:
         if better(task.metric, own, known):
             best = group
     return best
+
+
+def _published(models: Mapping[str, Published], metric: str) -> Iterator[Reference]:
+    """Yield what was published of a metric; figures without a metric are those of the primary one, which this is."""
+    for name, one in models.items():
+        figure = one.figures.get(metric, one.figures.get(PRIMARY))
+        if figure is not None:
+            yield Reference(f"published: {name}" + (f" ({one.source})" if one.source else ""), (), (figure,), True)
 
 
 def _question(group: Group) -> str:

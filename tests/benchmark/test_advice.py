@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_up_rows import made_up_row, rows_of
+from made_up_rows import MATRIX, made_up_row, rows_of
 
 from llmrec_peft.benchmark.advice import advice
 from llmrec_peft.benchmark.grouping import groups_of
 from llmrec_peft.benchmark.noise import over_runs
+from llmrec_peft.benchmark.sections import Published
 from llmrec_peft.benchmark.tasks import Task, tasks_of
 
 
 def the_task(rows: list[dict[str, Any]]) -> Task:
-    (task,) = tasks_of(groups_of(rows))
+    (task,) = tasks_of(groups_of(rows), MATRIX)
     return task
 
 
@@ -72,7 +73,7 @@ def test_rows_of_other_test_data_are_another_task() -> None:
     rows = rows_of({"none": [0.9], "lora": [0.9]})
     other = made_up_row("full", 1, 0.9)
     other["data"] = {**other["data"], "test": 50}
-    tasks = tasks_of(groups_of([*rows, other]))
+    tasks = tasks_of(groups_of([*rows, other]), MATRIX)
     assert [task.title for task in tasks] == ["films", "films full"]
     assert [tasks[0].name(group) for group in tasks[0].groups] == ["none", "lora"]
 
@@ -86,13 +87,29 @@ def test_references_are_the_best_baseline_the_model_without_texts_and_frozen_tex
     ]
 
 
+def test_published_figures_of_the_primary_metric_are_references() -> None:
+    choice = MATRIX.recipes[0].model_copy(
+        update={
+            "published": {
+                "IGMC": Published(figures={"primary": 0.905}),
+                "GHRS": Published(figures={"rmse": 0.887}, source="a paper"),
+                "Other": Published(figures={"mae": 0.7}),
+            }
+        }
+    )
+    matrix = MATRIX.model_copy(update={"recipes": (choice,)})
+    (task,) = tasks_of(groups_of(rows_of({"lora": [0.9]})), matrix)
+    found = [(one.label, one.test) for one in task.references() if one.published]
+    assert found == [("published: IGMC", (0.905,)), ("published: GHRS (a paper)", (0.887,))]
+
+
 def test_references_that_differ_by_group_have_a_line_for_each() -> None:
     rows = rows_of({"none": [0.9], "lora": [0.9]})
     rows[1]["accuracy"]["test"]["before"] = {"rmse": 0.97}
     found = the_task(rows).references()
     assert [(one.label, one.test) for one in found][2:] == [
-        ("before: frozen text, films none", (1.0,)),
-        ("before: frozen text, films lora", (0.97,)),
+        ("before: frozen text, none", (1.0,)),
+        ("before: frozen text, lora", (0.97,)),
     ]
 
 

@@ -88,6 +88,19 @@ def test_rows_stand_by_their_test_figure_beside_references_and_losers_are_marked
     assert body.count('class="reference"') == 3
 
 
+def test_references_that_were_not_measured_are_named_and_a_blend_has_a_column() -> None:
+    text = page_of(rows_of({"none": [0.9], "lora": [0.9]}))
+    assert "Not measured here: full tuning." in text
+    assert "blend" not in text
+    rows = rows_of({"full": [0.9]})
+    del rows[0]["accuracy"]["test"]["biased_mf"]
+    rows[0]["accuracy"]["test"]["blend"] = {"rmse": 0.8765}
+    text = page_of(rows)
+    assert "Not measured here: collaborative only." in text
+    assert "test RMSE of the blend" in text
+    assert 'data-value="0.8765"' in text
+
+
 def test_the_first_section_says_where_the_rows_come_from() -> None:
     rows = rows_of(FIGURES)
     rows[0]["code"] = "ef" * 32

@@ -1,4 +1,4 @@
-"""The leaderboard has every committed result of `llmrec bench` and every measured recipe; it is never written by hand."""
+"""The leaderboard has every committed result of `llmrec bench` and every measured recipe, as they are committed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def test_every_committed_report_is_there_with_its_tasks() -> None:
     reports = [
         (file, report)
         for file in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-        if isinstance(report := json.loads(file.read_text(encoding="utf-8")), dict) and {"matrix", "rows"} <= set(report)
+        if isinstance(report := json.loads(file.read_text(encoding="utf-8")), dict)
+        and {"matrix", "rows"} <= set(report)
     ]
     assert len(reports) >= 5
     headings = re.findall(r"^#### (.+)$", text, re.MULTILINE)
