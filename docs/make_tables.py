@@ -14,6 +14,7 @@ from pathlib import Path
 
 import accuracy_tables
 import cost_tables
+import leaderboard_tables
 import mixing_tables
 import recipe_tables
 import replay_tables
@@ -38,6 +39,8 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "new-items": accuracy_tables.new_items,
     "methods-minilm": lambda: accuracy_tables.adapter_methods("minilm"),
     "methods-smollm2": lambda: accuracy_tables.adapter_methods("smollm2"),
+    "leaderboard-recipes": leaderboard_tables.recipes,
+    "leaderboard-benchmarks": leaderboard_tables.benchmarks,
     "against-plain-peft": cost_tables.against_plain_peft,
     "epoch-cost": cost_tables.epoch_cost,
     "growth": cost_tables.growth,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,13 @@ def recipes() -> list[str]:
     return [*lines, "", f"{NOT_RUN}: {', '.join(others)}."] if others else lines
 
 
+def measured_recipes() -> Iterator[tuple[str, Measurement]]:
+    """Yield each measurement of ``figures.json`` that was run, with the name of its recipe."""
+    for name, plugin in registry.plugins("recipes").items():
+        if plugin.package.startswith("llmrec-peft "):
+            yield from ((name, one) for one in measurements_of(name) if one.result is not None)
+
+
 def _row(name: str, about: Mapping[str, Any], data: str, split: str, cells: Sequence[str]) -> str:
     """One line; `split` is empty where it is that of the recipe."""
     model = "none" if about["base"] is None else str(about["base"]).rpartition("/")[2]
@@ -72,13 +79,14 @@ def _figures(name: str) -> list[tuple[str, str, list[str]]]:
     """Data, split, and the cells from the metric on, of each measurement of a recipe; none if it was not run."""
     told = [one for one in measurements_of(name) if one.result is not None]
     if told:
-        return [(_data(one), one.result.split, _cells(one.result)) for one in told if one.result is not None]
+        return [(data_name(one), one.result.split, _cells(one.result)) for one in told if one.result is not None]
     if name in COMMITTED:
         return [_committed(*COMMITTED[name])]
     return []
 
 
-def _data(one: Measurement) -> str:
+def data_name(one: Measurement) -> str:
+    """The data that a recipe was measured on, with the settings that it was given."""
     settings = "".join(f", {field}={value}" for field, value in one.set.items())
     return f"`{one.data}`{settings}"
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from llmrec_peft.benchmark.against import Records, against_best_baseline
 from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.markdown import LOSES, NOTHING, difference, paragraph, short, spread, table
+from llmrec_peft.benchmark.markdown import (
+    LOSES,
+    NOTHING,
+    difference,
+    metric_name,
+    paragraph,
+    short,
+    spread,
+    table,
+)
 from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published, RecipeChoice
-from llmrec_peft.evaluation.intervals import wider
 from llmrec_peft.evaluation.measures import better
 from llmrec_peft.printable import for_markdown
 
-Records = Sequence[Mapping[str, Any]]
-"""Comparisons, as `compare_all` returns them."""
 LEGEND = (
     "Figures of the test part: mean ± standard deviation over seeds. Best baseline: of those that count or average, the"
     " one that is best on validation, chosen in each run. Blend: ours with the best baseline, the share chosen on"
@@ -98,34 +106,67 @@ def every_model(group: Group, choice: RecipeChoice) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True)
+class ComparedLine:
+    """An interval of a comparison.
+
+    Attributes:
+        named: What is compared.
+        metric: The metric.
+        unit: What was resampled.
+        difference: The difference with its interval.
+        excludes_zero: Whether the interval leaves out zero.
+    """
+
+    named: str
+    metric: str
+    unit: str
+    difference: str
+    excludes_zero: bool
+
+
+def compared_lines(records: Records) -> list[ComparedLine]:
+    """Return a line for each interval of the comparisons, by user and by item."""
+    return [
+        ComparedLine(
+            _named(record),
+            metric_name(record["metric"]),
+            unit.removeprefix("by_"),
+            difference(interval),
+            interval["excludes_zero"],
+        )
+        for record in records
+        if "left_out" not in record
+        for unit, interval in record["intervals"].items()
+    ]
+
+
 def compared(records: Records) -> list[str]:
-    """Make a table of all comparisons, one line per interval, by user and by item."""
-    body, notes = [], dict[str, None]()
-    left_out: dict[str, list[str]] = {}
+    """Make a table of all comparisons, and say which were left out and why."""
+    body = [
+        [
+            for_markdown(one.named),
+            one.metric,
+            one.unit,
+            f"**{one.difference}**" if one.excludes_zero else one.difference,
+        ]
+        for one in compared_lines(records)
+    ]
+    notes, left_out = dict[str, None](), dict[str, list[str]]()
     for record in records:
-        named = for_markdown(f"{titled(record['first'])}, {record['model']} − {_other(record)}")
-        metric = metric_name(record["metric"])
         if "left_out" in record:
-            left_out.setdefault(record["left_out"], []).append(f"{named}, {metric}")
-            continue
-        notes |= dict.fromkeys(record.get("notes", ()))
-        for unit, interval in record["intervals"].items():
-            shown = difference(interval)
-            shown = f"**{shown}**" if interval["excludes_zero"] else shown
-            body.append([named, metric, unit.removeprefix("by_"), shown])
+            named = f"{for_markdown(_named(record))}, {metric_name(record['metric'])}"
+            left_out.setdefault(record["left_out"], []).append(named)
+        else:
+            notes |= dict.fromkeys(record.get("notes", ()))
     lines = table(["first − second", "metric", "by", "difference, 95 %"], body, left=3) if body else []
     reasons = [f"Left out ({for_markdown(reason)}): {'; '.join(names)}." for reason, names in left_out.items()]
     told = [paragraph(one, bullet=True) for one in (*reasons, *map(for_markdown, notes))]
     return [*lines, *([""] if lines and told else []), *told]
 
 
-def metric_name(metric: str) -> str:
-    """Return the name of a metric for people.
-
-    >>> metric_name("log_loss"), metric_name("hr@10")
-    ('LOG-LOSS', 'HR@10')
-    """
-    return metric.upper().replace("_", "-")
+def _named(record: Mapping[str, Any]) -> str:
+    return f"{titled(record['first'])}, {record['model']} − {_other(record)}"
 
 
 def _other(record: Mapping[str, Any]) -> str:
@@ -178,13 +219,8 @@ def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
 
 def _against(group: Group, metric: str, records: Records) -> str:
     """Return the tuned model less the best baseline, with the wider of its intervals if it was compared."""
-    for record in records:
-        asked = (record["first"], record["against"], record["model"], record["metric"])
-        if asked == (dict(group.axes), BEST_BASELINE, "after", metric) and "left_out" not in record:
-            unit = wider(record["intervals"])
-            return f"{difference(record['intervals'][unit])} by {unit.removeprefix('by_')}"
-    own, best = (group.values("test", model, metric) for model in ("after", BEST_BASELINE))
-    return f"{statistics.mean(own) - statistics.mean(best):+.4f}" if own and best else ""
+    apart = against_best_baseline(group, metric, records)
+    return "" if apart is None else apart.written
 
 
 def _published_figure(group: Group, published: Published, metric: str) -> float | None:

@@ -8,12 +8,16 @@ from typing import Any
 
 from llmrec_peft.benchmark.accuracy_tables import SLICES
 from llmrec_peft.benchmark.cells import row_of, titled
+from llmrec_peft.benchmark.costs import ADAPTER, ADAPTER_KIB, CUDA, RSS, at, latency, pairs_latency
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.markdown import LOSES, spread, table
+from llmrec_peft.benchmark.markdown import LOSES, NOTHING, spread, table
+from llmrec_peft.benchmark.provenance import OTHER_CODE, by_other_code, current_code
 from llmrec_peft.benchmark.rows import Row
 from llmrec_peft.printable import for_markdown
 
 _OWN_TABLE = ("recipe", "backbone", "precision")
+_TIMED = {"score_1": "score one user", "new_item_1": "new item", "recommend_1": "recommend to one user"}
+"""Latencies in the table, of those that cells have."""
 LEGEND = (
     "Accuracy is the mean over seeds ± the standard deviation between them. A step is an optimizer step over the same"
     " texts as the frozen forward, timed in turns with it in one process; *stored* replays the states below the"
@@ -40,29 +44,18 @@ def _name(axes: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of one table."""
+    """Return the lines of one table, without columns that nothing fills."""
     good = [row for row in rows if row["status"] == "ok"]
     metric = good[0]["accuracy"]["metric"].upper() if good else "accuracy"
-    cuda = any(row["peak_memory_mb"]["cuda"] for row in good)
-    columns = [
-        "adapter",
-        "seeds",
-        "parameters",
-        "file, KiB",
-        "step, ms p50 (p95)",
-        "step ÷ frozen forward",
-        "… stored",
-        "new text, ms p50 (p95)",
-        f"{good[0]['answers']['pairs'] if good else 'known'} pairs, ms",
-        "peak, MiB",
-        *(["GPU peak, MiB"] if cuda else []),
-        f"valid {metric}",
-        f"test {metric}{_where(good[0]['accuracy']) if good else ''}",
-    ]
-    blanks = [""] * (len(columns) - 3)
+    pairs = next((row["answers"]["pairs"] for row in good if at(row, "answers", "pairs")), "known")
+    first = ["adapter", "seeds", "parameters"]
+    last = [f"valid {metric}", f"test {metric}{_where(good[0]['accuracy']) if good else ''}"]
+    measures = _measures(str(pairs))
+    blanks = [""] * (len(first) + len(measures) - 1)
     body: list[list[str]] = []
     missing = []
     reference = Group({}, tuple(_one_a_seed(good)))
+    current = current_code(good)
     for model in [*(good[0]["accuracy"]["baselines"] if good else []), *(["before"] if good else [])]:
         name = "before: frozen text, linear head" if model == "before" else model.replace("_", " ")
         best = " (best baseline)" if model in reference.best_baselines else ""
@@ -72,40 +65,70 @@ def _table(rows: Sequence[Row]) -> list[str]:
         own = [row for row in rows if _name(row["axes"]) == name]
         done = [row for row in own if row["status"] == "ok"]
         if done:
-            body.append([for_markdown(name), *_figures(done, cuda)])
+            other = f" {OTHER_CODE}" if any(by_other_code(row, current) for row in done) else ""
+            body.append([for_markdown(name) + other, *_figures(done, list(measures.values()))])
         reasons = dict.fromkeys((row["status"], row["reason"]) for row in own if row["status"] != "ok")
         for status, reason in reasons:
             seeds = [str(row["axes"]["seed"]) for row in own if (row["status"], row["reason"]) == (status, reason)]
             missing.append("- " + for_markdown(f"{name}, seed {', '.join(seeds)}: {status}: {reason}"))
-    return [*(table(columns, body) if body else []), *([""] if body and missing else []), *missing]
+    columns = [*first, *measures, *last]
+    kept = [place for place in range(len(columns)) if any(row[place] not in ("", NOTHING) for row in body)]
+    lines = table([columns[place] for place in kept], [[row[place] for place in kept] for row in body]) if body else []
+    return [*lines, *([""] if body and missing else []), *missing]
 
 
-def _figures(rows: Sequence[Row], cuda: bool) -> list[str]:
-    """Return the cells of an adapter's line after its name."""
-    first, group = rows[0], Group({}, tuple(rows))
-    metric = group.accuracy["metric"]
+def _measures(pairs: str) -> dict[str, Callable[[Sequence[Row]], str]]:
+    """Return the columns of a table between parameters and accuracy, each with what computes its cell."""
+    return {
+        "file, KiB": _mean(ADAPTER_KIB.of, ADAPTER_KIB.form),
+        "step, ms p50 (p95)": _latency(lambda row, part: at(row, "steps", "step", f"{part}_ms")),
+        "step ÷ frozen forward": _mean(lambda row: at(row, "steps", "step_over_forward"), ".2f"),
+        "… stored": _mean(lambda row: at(row, "steps", "step_with_trunk_over_forward"), ".2f"),
+        "new text, ms p50 (p95)": _latency(lambda row, part: at(row, "answers", "new_text", f"{part}_ms")),
+        f"{pairs} pairs, ms": _mean(lambda row: pairs_latency(row, "p50"), ".2f"),
+        **{
+            f"{words}, ms p50 (p95)": _latency(lambda row, part, asked=asked: latency(row, asked, part))  # type: ignore[misc]
+            for asked, words in _TIMED.items()
+        },
+        "users/s": _mean(lambda row: at(row, "throughput", "users_per_s"), ",.0f"),
+        "tokens/s": _mean(lambda row: at(row, "tokens_per_s"), ",.0f"),
+        "best epoch after, s": _mean(lambda row: at(row, "seconds", "best"), ",.1f"),
+        "peak, MiB": _mean(RSS.of, RSS.form),
+        "GPU peak, MiB": _mean(CUDA.of, CUDA.form),
+    }
 
-    def mean(of: Callable[[Row], float | None], form: str) -> str:
+
+def _mean(of: Callable[[Row], float | None], form: str) -> Callable[[Sequence[Row]], str]:
+    def written(rows: Sequence[Row]) -> str:
         values = [value for value in map(of, rows) if value is not None]
-        return format(statistics.mean(values), form) if values else "–"
+        return format(statistics.mean(values), form) if values else NOTHING
 
-    def latency(of: Callable[[Row], dict[str, float] | None]) -> str:
-        if any(of(row) is None for row in rows):
-            return "–"
-        p50, p95 = (mean(lambda row, k=key: (of(row) or {})[k], ".1f") for key in ("p50_ms", "p95_ms"))  # type: ignore[misc]
-        return f"{p50} ({p95})"
+    return written
 
+
+def _latency(of: Callable[[Row, str], float | None]) -> Callable[[Sequence[Row]], str]:
+    """Return what writes a median with its 95th percentile; a dash unless all runs have both."""
+
+    def written(rows: Sequence[Row]) -> str:
+        means = []
+        for part in ("p50", "p95"):
+            values = [value for row in rows if (value := of(row, part)) is not None]
+            if len(values) < len(rows):
+                return NOTHING
+            means.append(statistics.mean(values))
+        return f"{means[0]:.1f} ({means[1]:.1f})"
+
+    return written
+
+
+def _figures(rows: Sequence[Row], measures: Sequence[Callable[[Sequence[Row]], str]]) -> list[str]:
+    """Return the cells of an adapter's line after its name."""
+    group = Group({}, tuple(rows))
+    metric = group.accuracy["metric"]
     return [
         ", ".join(str(row["axes"]["seed"]) for row in rows),
-        f"{first['parameters']['adapter']:,}",
-        mean(lambda row: row["adapter_bytes"] and row["adapter_bytes"] / 1024, ",.1f"),
-        latency(lambda row: row["steps"]["step"]),
-        mean(lambda row: row["steps"]["step_over_forward"], ".2f"),
-        mean(lambda row: row["steps"]["step_with_trunk_over_forward"], ".2f"),
-        latency(lambda row: row["answers"].get("new_text")),
-        mean(lambda row: row["answers"]["known_pairs"]["p50_ms"], ".2f"),
-        mean(lambda row: row["peak_memory_mb"]["rss"], ",.0f"),
-        *([mean(lambda row: row["peak_memory_mb"]["cuda"], ",.0f")] if cuda else []),
+        ADAPTER.written(group),
+        *(written(rows) for written in measures),
         spread(group.values("valid", "after", metric)),
         spread(group.values("test", "after", metric)) + (f" {LOSES}" if group.loses("after", metric) else ""),
     ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmrec_peft.benchmark.cells import row_of, titled
+from llmrec_peft.benchmark.matrix import is_repeat
 from llmrec_peft.benchmark.rows import Row
 from llmrec_peft.benchmark.sections import BEST_BASELINE
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
@@ -41,6 +42,16 @@ class Group:
         """Names of the baselines that are best on validation, each once."""
         names = [row["accuracy"]["best_baseline"] for row in self.rows]
         return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def same_data(self) -> bool:
+        """Whether all rows were trained and tested on the same data: none of their seeds is that of a split."""
+        return not any(axis.startswith("data.") for row in self.rows for axis in row["axes"] if is_repeat(axis))
+
+    def by_run(self, part: str, model: str, metric: str) -> dict[str, float]:
+        """Return a model's figure in each row by the row's seeds; the arguments are those of `values`."""
+        names = [titled({a: v for a, v in row["axes"].items() if is_repeat(a)}) for row in self.rows]
+        return dict(zip(names, self.values(part, model, metric), strict=False))
 
     def values(self, part: str, model: str, metric: str, slice_name: str | None = None) -> list[float]:
         """Return a model's figure in each row that has it.

@@ -89,3 +89,12 @@ def short(figure: float) -> str:
 def difference(interval: dict[str, float]) -> str:
     """Return a difference with its 95 % interval."""
     return f"{interval['difference']:+.4f} [{interval['low']:+.4f}, {interval['high']:+.4f}]"
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric for people.
+
+    >>> metric_name("log_loss"), metric_name("hr@10")
+    ('LOG-LOSS', 'HR@10')
+    """
+    return metric.upper().replace("_", "-")

@@ -1,28 +1,30 @@
-"""Report: the rows of a benchmark, with hardware and versions, as JSON, as CSV, and as Markdown."""
+"""Report: the rows of a benchmark as ``results.json``, and everything that is written from it."""
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmrec_peft.artifact.folder import whole_file
-from llmrec_peft.benchmark import accuracy_tables, cost_table
-from llmrec_peft.benchmark.cells import row_of, titled
-from llmrec_peft.benchmark.grouping import Group, groups_of
-from llmrec_peft.benchmark.markdown import paragraph
+from llmrec_peft.benchmark.html_report import as_html
+from llmrec_peft.benchmark.markdown_report import Report, as_markdown
 from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.provenance import commit_here
+from llmrec_peft.benchmark.result_schema import checked_report
 from llmrec_peft.benchmark.rows import Row
-from llmrec_peft.benchmark.sections import RecipeChoice
-from llmrec_peft.errors import InputError
-from llmrec_peft.printable import for_markdown
+from llmrec_peft.benchmark.table_files import as_csv, as_parquet
+from llmrec_peft.benchmark.totals import totals
+from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.printable import for_json, quoted, shown
+from llmrec_peft.regular_files import is_folder
+from llmrec_peft.strict_json import read_object
 
-Report = Mapping[str, Any]
-"""Contents of ``results.json``."""
+FILE = "results.json"
+"""The report as data: what is committed, compared, checked and contributed."""
+LIMIT = 64 << 20
+"""Bytes that it can have."""
 _SHARED = ("hardware", "versions")
 """Values that most rows share: listed once, and referenced by number in each row."""
 
@@ -36,8 +38,9 @@ def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[
         comparisons: Comparisons of the rows.
 
     Returns:
-        ``name``, ``date`` (of the newest row), ``hardware`` and ``versions`` (lists; rows contain an index into them),
-        ``matrix``, ``rows`` and ``comparisons``.
+        ``name``, ``date`` (of the newest row), ``commit`` (of the checkout that writes this), ``hardware`` and
+        ``versions`` (lists; rows contain an index into them), ``matrix``, ``rows``, ``comparisons``, and ``totals``
+        (what follows from the rows: means, spreads, and which groups beat their best baseline).
     """
     shared = {key: _distinct(rows, key) for key in _SHARED}
     numbered = [
@@ -47,154 +50,90 @@ def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[
     return {
         "name": matrix.name,
         "date": max(dates, default=datetime.date.today().isoformat()),
+        "commit": commit_here(),
         **shared,
         "matrix": matrix.model_dump(mode="json", exclude_defaults=True),
         "rows": numbered,
         "comparisons": [dict(one) for one in comparisons],
+        "totals": totals(rows),
     }
 
 
-def write_report(report: Report, out: Path) -> None:
-    """Write ``results.json``, ``results.csv`` (one line per cell) and ``results.md`` (means over seeds).
+def write_report(report: Report, out: Path, with_json: bool = True) -> list[Path]:
+    """Write a report in all its forms.
+
+    ``results.json`` has everything, ``results.csv`` and ``results.parquet`` have one line per cell, ``report.md`` and
+    ``report.html`` are for people: means over seeds, plots, and which method to use.
+
+    Args:
+        report: Contents of ``results.json``.
+        out: Folder, which is there.
+        with_json: Whether ``results.json`` itself is written.
+
+    Returns:
+        The files.
 
     Raises:
         InputError: If they cannot be written.
     """
     contents = {
-        "results.csv": as_csv(report["rows"]),
-        "results.md": as_markdown(report),
-        "results.json": json.dumps(report, indent=2) + "\n",
+        "results.csv": as_csv(report["rows"]).encode(),
+        "results.parquet": as_parquet(report["rows"]),
+        "report.md": as_markdown(report).encode(),
+        "report.html": as_html(report).encode(),
     }
-    for name, text in contents.items():
+    if with_json:
+        contents[FILE] = f"{for_json(report)}\n".encode()
+    for name, content in contents.items():
         with whole_file(out / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(content)
+    return [out / name for name in contents]
+
+
+def rewrite_report(source: Path, out: Path) -> list[Path]:
+    """Write the tables and pages of earlier results, without measuring anything.
+
+    Args:
+        source: A ``results.json``, or the folder that holds it.
+        out: Folder to write into; it is made where it is missing.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: If `source` is no report, or the files cannot be written.
+    """
+    report = read_report(source)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{shown(out)}: {reason_of(error)}") from None
+    same = file_of(source).resolve() == (out / FILE).resolve()
+    return write_report(report, out, with_json=not same)
 
 
 def read_report(path: Path) -> dict[str, Any]:
     """Read a ``results.json``, or a committed copy of one.
 
+    Args:
+        path: The file, or the folder that holds it.
+
     Raises:
         InputError: If it is not such a file.
     """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: unreadable ({error})") from None
-    if not isinstance(report, dict) or not {"name", "matrix", "rows"} <= set(report):
-        raise InputError(f"{path}: not the results.json of a benchmark")
-    Matrix.from_plain(report["matrix"], str(path))
+    file = file_of(path)
+    report = checked_report(read_object(file, LIMIT), str(file))
+    matrix = Matrix.from_plain(report["matrix"], str(file))
+    known = {choice.label or Path(choice.recipe).stem for choice in matrix.recipes}
+    for row in report["rows"]:
+        if row["axes"]["recipe"] not in known:
+            raise InputError(f"{file}: the matrix has no recipe {quoted(row['axes']['recipe'])} of a row")
     return report
 
 
-def as_markdown(report: Report) -> str:
-    """Return the report as Markdown: hardware, tables, comparisons, and what was not measured."""
-    matrix = Matrix.from_plain(report["matrix"], report["name"])
-    rows = report["rows"]
-    lines = [f"# {for_markdown(matrix.name)}", ""]
-    if matrix.description:
-        lines += [paragraph(for_markdown(matrix.description)), ""]
-    lines += [*_computed_on(report), ""]
-    if "note" in report:
-        lines += [paragraph(for_markdown(report["note"])), ""]
-    timed = matrix.timing is not None
-    lines += [paragraph(cost_table.LEGEND if timed else accuracy_tables.LEGEND), ""]
-    if timed:
-        lines += cost_table.cost_tables(rows)
-    else:
-        lines += _accuracy(groups_of(rows), matrix, report.get("comparisons", ()))
-        lines += [
-            paragraph(for_markdown(f"{titled(row['axes'])}: {row['status']}: {row['reason']}"), True)
-            for row in rows
-            if row["status"] != "ok"
-        ]
-    if report.get("comparisons"):
-        lines += ["## Comparisons", "", paragraph("Bold: the interval excludes zero."), ""]
-        lines += [*accuracy_tables.compared(report["comparisons"]), ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def summary_table(report: Report) -> str:
-    """Return the summary alone, for a README: one line per row of the matrix; for a timed matrix, its tables."""
-    matrix = Matrix.from_plain(report["matrix"], report["name"])
-    if matrix.timing is not None:
-        return "\n".join(cost_table.cost_tables(report["rows"]))
-    groups = groups_of(report["rows"])
-    return "\n".join(accuracy_tables.summary(groups, _choices(matrix), report.get("comparisons", ()))) + "\n"
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Return one line per cell; missing figures are empty."""
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def _accuracy(groups: Sequence[Group], matrix: Matrix, comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not groups:
-        return []
-    choices = _choices(matrix)
-    lines = ["## Summary", "", *accuracy_tables.summary(groups, choices, comparisons), ""]
-    for group in groups:
-        seeds = ", ".join(
-            titled({a: v for a, v in row["axes"].items() if a not in row_of(row["axes"])}) for row in group.rows
-        )
-        lines += [f"## {for_markdown(group.title)}", "", paragraph(for_markdown(f"Runs: {seeds}.")), ""]
-        lines += accuracy_tables.every_model(group, choices[group.axes["recipe"]])
-    return lines
-
-
-def _choices(matrix: Matrix) -> dict[str, RecipeChoice]:
-    return {choice.label or Path(choice.recipe).stem: choice for choice in matrix.recipes}
-
-
-def _flat(row: Row) -> Row:
-    """Return a cell's row with one value per column."""
-    flat = {**row["axes"], "status": row["status"], "reason": row["reason"] or ""}
-    seconds, memory = row.get("seconds", {}), row.get("peak_memory_mb", {})
-    flat |= {"seconds_cell": seconds.get("cell", ""), "peak_rss_mb": memory.get("rss", "")}
-    if row["status"] != "ok":
-        return flat
-    accuracy, group = row["accuracy"], Group({}, (row,))
-    metric, best = accuracy["metric"], accuracy["best_baseline"]
-    flat |= {"peak_cuda_mb": memory["cuda"], "seconds_train": seconds["train"]}
-    flat |= {"adapter_parameters": row["parameters"]["adapter"], "trained_parameters": row["parameters"]["trainable"]}
-    flat |= {"adapter_bytes": row.get("adapter_bytes", ""), "metric": metric}
-    flat |= {"test_items": accuracy["slice"] or "all", "test_n": accuracy.get("n", "")}
-    for part in ("valid", "test"):
-        flat |= {f"{part}_{model}": figures[metric] for model, figures in accuracy[part].items() if metric in figures}
-    if best is not None:
-        flat |= {"best_baseline": best, "beats_best_baseline": not group.loses("after", metric)}
-        flat |= {"best_baseline_test": accuracy["test"][best][metric]}
-    steps, answers = row.get("steps", {}), row.get("answers", {})
-    for part in ("forward", "step", "step_with_trunk"):
-        flat |= {f"{part}_{key}": value for key, value in (steps.get(part) or {}).items()}
-    flat |= {name: steps[name] for name in ("step_over_forward", "step_with_trunk_over_forward") if name in steps}
-    for part in ("new_text", "known_pairs"):
-        flat |= {f"{part}_{key}": value for key, value in answers.get(part, {}).items()}
-    return flat
-
-
-def _computed_on(report: Report) -> list[str]:
-    """Return date, machines and versions; with several machines, the tasks measured on each."""
-    rows = report["rows"]
-    if not report["hardware"]:
-        return ["No cell was measured."]
-    lines = [paragraph(for_markdown(f"{report['date']}. {'; '.join(map(_packages, report['versions']))}.")), ""]
-    for at, one in enumerate(report["hardware"]):
-        threads = f"{one['threads']} thread{'' if one['threads'] == 1 else 's'}"
-        machine = f"{one['cuda'] or one['processor']}, {one['cores']} cores ({threads}), {one['memory_gb']} GB"
-        tasks = dict.fromkeys(str(row["axes"]["recipe"]) for row in rows if row.get("hardware") == at)
-        named = f": {', '.join(tasks)}" if tasks and len(report["hardware"]) > 1 else ""
-        lines.append(paragraph(for_markdown(machine + named), bullet=True))
-    return lines
-
-
-def _packages(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {versions[name]}" for name in ("llmrec-peft", "torch", "transformers", "peft"))
+def file_of(path: Path) -> Path:
+    """Return the ``results.json`` of a folder, or the file itself."""
+    return path / FILE if is_folder(path) else path
 
 
 def _distinct(rows: Sequence[Row], key: str) -> list[Any]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from llmrec_peft.cli.command import COMPARE, Command
+from llmrec_peft.cli import bench_check, bench_diff, bench_report
+from llmrec_peft.cli.command import COMPARE, Command, CommandsWithDefault
 from llmrec_peft.cli.output import print_json, print_line, print_table, print_text
 from llmrec_peft.errors import InputError
 
@@ -47,17 +48,19 @@ def bench(
     """Measure every cell of a matrix and report them in one table; finished cells are not run again.
 
     A cell is trained, weighed and timed in a process of its own, under limits of time and memory. One that fails
-    or cannot work becomes a row with its reason. The report is OUT/results.md, .csv and .json.
+    or cannot work becomes a row with its reason. The report is OUT/report.html and report.md,
+    results.csv and .parquet with a line for each cell, and results.json with everything.
     A cell is finished for the code and the data that it was measured with; with others it is measured again.
 
     Examples:
-      llmrec bench benchmarks/methods.yaml --data data --out runs/methods --dry-run
-      llmrec bench benchmarks/methods.yaml --data data --out runs/methods
-      llmrec bench benchmarks/methods.yaml --out runs/methods --only "*lora*"
-      llmrec bench --table benchmarks/results/clicks-and-rankings.json
+      llmrec bench run benchmarks/methods.yaml --data data --out runs/methods --dry-run
+      llmrec bench run benchmarks/methods.yaml --data data --out runs/methods
+      llmrec bench run benchmarks/methods.yaml --out runs/methods --only "*lora*"
+      llmrec bench run --table benchmarks/results/clicks-and-rankings.json
     """
     from llmrec_peft.benchmark import bench as benchmark
-    from llmrec_peft.benchmark.report import read_report, summary_table
+    from llmrec_peft.benchmark.markdown_report import summary_table
+    from llmrec_peft.benchmark.report import read_report
     from llmrec_peft.benchmark.runner import Choices
 
     if table is not None:
@@ -86,7 +89,7 @@ def bench(
         print_json(rows)
         return
     counts = Counter(row["status"] for row in rows)
-    print_line(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {out / 'results.md'}")
+    print_line(", ".join(f"{count} {status}" for status, count in counts.items()) + f": {out / 'report.html'}")
 
 
 def _print_foreseen(foreseen: dict[str, Any], jobs: int) -> None:
@@ -121,5 +124,16 @@ def _print_foreseen(foreseen: dict[str, Any], jobs: int) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("bench", cls=Command, rich_help_panel=COMPARE)(bench)
+    """Add the group: measuring, which needs no name of its own, and what is done with results."""
+    group = typer.Typer(
+        cls=CommandsWithDefault.of("run"),
+        help="Measure the cells of a matrix: llmrec bench MATRIX.yaml --out DIR is llmrec bench run. Compare, check and"
+        " render results.",
+        epilog="Start here: llmrec bench run --help",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    group.command("run", cls=Command)(bench)
+    for command in (bench_report, bench_diff, bench_check):
+        command.register(group)
+    app.add_typer(group, name="bench", rich_help_panel=COMPARE)

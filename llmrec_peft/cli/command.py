@@ -57,6 +57,23 @@ class Commands(TyperGroup):
         return _without_values_of_flags(super().get_params(ctx))
 
 
+class CommandsWithDefault(Commands):
+    """Commands together, one of which is meant where none is named, as ``llmrec bench MATRIX.yaml``."""
+
+    default = ""
+
+    @classmethod
+    def of(cls, name: str) -> type[CommandsWithDefault]:
+        """Return such a group whose default is the command of this name."""
+        return type("CommandsWithDefault", (cls,), {"default": name})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default's name before arguments that begin with neither a command nor a call for help."""
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
 class Renamed(Command):
     """The old name of a command: it still works, and says on stderr what the command is called now."""
 

@@ -11,9 +11,9 @@ from llmrec_peft.page.numbers import figure, signed
 from llmrec_peft.page.scale import Scale, scale_of
 from llmrec_peft.printable import for_terminal
 
-_WIDTH = 480
+WIDTH = 480
 """Units of a chart's width; a phone shows it at three quarters of its size."""
-_LEFT, _RIGHT, _ROW, _BOTTOM = 10.0, _WIDTH - 10.0, 42, 30
+_LEFT, RIGHT, _ROW, _BOTTOM = 10.0, WIDTH - 10.0, 42, 30
 _LONGEST = 46
 """Characters of a label."""
 _POINTS = 400
@@ -49,9 +49,9 @@ def dots(title: str, rows: Sequence[Dot], line: float | None = None, line_label:
         line_label: What the line is.
     """
     ends = [end for row in rows for end in (row.low, row.high) if end is not None]
-    scale = scale_of([*(row.value for row in rows), *ends, *([] if line is None else [line])], _LEFT, _RIGHT)
+    scale = scale_of([*(row.value for row in rows), *ends, *([] if line is None else [line])], _LEFT, RIGHT)
     if scale is None or not rows:
-        return _not_drawn(title)
+        return not_drawn(title)
     height = len(rows) * _ROW + _BOTTOM
     parts = [_axis(scale, height)]
     if line is not None:
@@ -59,33 +59,33 @@ def dots(title: str, rows: Sequence[Dot], line: float | None = None, line_label:
     for number, row in enumerate(rows):
         y = number * _ROW + 30
         with_sign = row.low is not None
-        parts += [_rule(y), _text(_LEFT, y - 13, row.label)]
-        parts.append(_text(_RIGHT, y - 13, signed(row.value) if with_sign else figure(row.value), "end"))
+        parts += [rule_at(y), text_at(_LEFT, y - 13, row.label)]
+        parts.append(text_at(RIGHT, y - 13, signed(row.value) if with_sign else figure(row.value), "end"))
         if row.low is not None and row.high is not None:
             parts.append(
                 Markup('<line class="interval" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
                     scale.at(row.low), y, scale.at(row.high), y
                 )
             )
-        parts.append(_mark(row.kind, scale.at(row.value), y))
+        parts.append(mark_at(row.kind, scale.at(row.value), y))
     said = "; ".join(_in_words(row) for row in rows)
     beside = "" if line is None else f" Line: {line_label}, {figure(line)}."
-    return _svg(title, f"{said}.{beside}", height, parts)
+    return svg(title, f"{said}.{beside}", height, parts)
 
 
 def groups(title: str, rows: Sequence[tuple[str, Sequence[Dot]]]) -> Markup:
     """Draw several figures a row on a common axis, such as three models on each slice."""
-    scale = scale_of([dot.value for _, some in rows for dot in some], _LEFT, _RIGHT)
+    scale = scale_of([dot.value for _, some in rows for dot in some], _LEFT, RIGHT)
     if scale is None or not rows:
-        return _not_drawn(title)
+        return not_drawn(title)
     height = len(rows) * _ROW + _BOTTOM
     parts = [_axis(scale, height)]
     for number, (label, some) in enumerate(rows):
         y = number * _ROW + 30
-        parts += [_rule(y), _text(_LEFT, y - 13, label)]
-        parts += [_mark(dot.kind, scale.at(dot.value), y) for dot in some]
+        parts += [rule_at(y), text_at(_LEFT, y - 13, label)]
+        parts += [mark_at(dot.kind, scale.at(dot.value), y) for dot in some]
     said = "; ".join(f"{label}: {', '.join(map(_in_words, some))}" for label, some in rows)
-    return _svg(title, f"{said}.", height, parts)
+    return svg(title, f"{said}.", height, parts)
 
 
 def curve(title: str, values: Sequence[float], chosen: int) -> Markup:
@@ -97,34 +97,39 @@ def curve(title: str, values: Sequence[float], chosen: int) -> Markup:
         chosen: The epoch, from 1; 0 or one beyond the values for none.
     """
     height, top = 210.0, 20.0
-    across = scale_of([1.0, float(max(2, len(values)))], 56.0, _RIGHT)
+    across = scale_of([1.0, float(max(2, len(values)))], 56.0, RIGHT)
     up = scale_of(values, height - 34.0, top)
     if across is None or up is None or not values:
-        return _not_drawn(title)
+        return not_drawn(title)
     step = max(1, -(-len(values) // _POINTS))
     places = sorted({*range(0, len(values), step), len(values) - 1})
     points = " ".join(f"{across.at(at + 1)},{up.at(values[at])}" for at in places)
     parts = [
-        Markup('<line class="rule" x1="56" y1="{0}" x2="{1}" y2="{0}"/>').format(up.at(mark), _RIGHT)
-        + _text(50, up.at(mark) + 4, f"{mark:.6g}", "end")
+        Markup('<line class="rule" x1="56" y1="{0}" x2="{1}" y2="{0}"/>').format(up.at(mark), RIGHT)
+        + text_at(50, up.at(mark) + 4, f"{mark:.6g}", "end")
         for mark in up.marks()
     ]
     parts.append(Markup('<polyline class="curve" points="{}"/>').format(points))
-    parts += [_text(across.at(1), height - 14, "epoch 1", "start"), _text(_RIGHT, height - 14, f"{len(values)}", "end")]
+    parts += [
+        text_at(across.at(1), height - 14, "epoch 1", "start"),
+        text_at(RIGHT, height - 14, f"{len(values)}", "end"),
+    ]
     said = f"{len(values)} epochs, from {figure(values[0])} to {figure(values[-1])}"
     if 0 < chosen <= len(values):
-        parts.append(_mark("ours", across.at(chosen), up.at(values[chosen - 1])))
+        parts.append(mark_at("ours", across.at(chosen), up.at(values[chosen - 1])))
         said += f"; epoch {chosen} was chosen: {figure(values[chosen - 1])}"
-    return _svg(title, f"{said}.", height, parts)
+    return svg(title, f"{said}.", height, parts)
 
 
-def _svg(title: str, description: str, height: float, parts: Sequence[Markup]) -> Markup:
+def svg(title: str, description: str, height: float, parts: Sequence[Markup]) -> Markup:
+    """Return a chart of its parts, with what it shows in words for those who do not see it."""
     return Markup(
         '<svg class="chart" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title><desc>{}</desc>{}</svg>'
-    ).format(_WIDTH, height, f"{title}. {description}", title, description, Markup("").join(parts))
+    ).format(WIDTH, height, f"{title}. {description}", title, description, Markup("").join(parts))
 
 
-def _not_drawn(title: str) -> Markup:
+def not_drawn(title: str) -> Markup:
+    """Return what stands in place of a chart whose figures have no common scale."""
     return Markup('<p class="note">{}: these figures are too far apart to be drawn.</p>').format(title)
 
 
@@ -132,27 +137,29 @@ def _axis(scale: Scale, height: float) -> Markup:
     """Draw the marks of a horizontal axis, and their numbers below."""
     drawn = (
         Markup('<line class="grid" x1="{0}" y1="14" x2="{0}" y2="{1}"/>').format(scale.at(mark), height - 20)
-        + _text(scale.at(mark), height - 6, f"{mark:.6g}", "middle")
+        + text_at(scale.at(mark), height - 6, f"{mark:.6g}", "middle")
         for mark in scale.marks()
     )
     return Markup("").join(drawn)
 
 
-def _rule(y: float) -> Markup:
-    return Markup('<line class="rule" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(_LEFT, y, _RIGHT, y)
+def rule_at(y: float, left: float = _LEFT) -> Markup:
+    """Draw a faint line across the chart."""
+    return Markup('<line class="rule" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(left, y, RIGHT, y)
 
 
 def _vertical(x: float, height: float) -> Markup:
     return Markup('<line class="bar" x1="{0}" y1="4" x2="{0}" y2="{1}"/>').format(x, height - 20)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> Markup:
+def text_at(x: float, y: float, text: str, anchor: str = "start") -> Markup:
+    """Write a text, shortened where it is too long."""
     plain = for_terminal(text)
     short = plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
     return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, y, anchor, short)
 
 
-def _mark(kind: str, x: float, y: float) -> Markup:
+def mark_at(kind: str, x: float, y: float) -> Markup:
     """Draw a mark that is known by its shape as well as by its colour."""
     if kind == "baseline":
         return Markup('<rect class="baseline" x="{}" y="{}" width="10" height="10"/>').format(x - 5, y - 5)

@@ -153,7 +153,7 @@ def compare(
     metric = ours[0].head(head).metric if metric is None else metric
     if metric not in METRICS[task]:
         raise InputError(f"metric {metric!r}: of {task} heads these can be compared: {', '.join(METRICS[task])}")
-    examples = _examples(ours[0].predictions, ours[0].head(head))
+    examples = examples_of(ours[0].predictions, ours[0].head(head))
     require_lists(metric, examples)
     measure = measure_of(task, lambda label: label, np.zeros(1, np.int64))
     sides = (
@@ -216,10 +216,7 @@ def _side(
         said, model = run.head(head), model_of(run)
         if model not in said.models:
             raise InputError(f"{run.folder} has no model {model!r}: {nearest(model, said.models)}")
-        outcome: Outcome = said.models[model]
-        if said.task == "ranking":
-            outcome = Ranks(said.models[model].astype(np.float64), np.zeros((len(examples), 0), np.int64))
-        figure = measure.weighted(metric, outcome, examples)
+        figure = measure.weighted(metric, outcome_of(said, model), examples)
         figures.append(figure)
         values.append(figure(np.ones(len(examples))))
         models.append(model)
@@ -227,8 +224,16 @@ def _side(
     return Side(name, tuple(str(run.folder) for run in runs), spoken, tuple(figures), tuple(values))
 
 
-def _examples(predictions: Predictions, said: HeadPredictions) -> Interactions:
-    """The test examples, numbered, with labels as the head's metrics want them."""
+def outcome_of(said: HeadPredictions, model: str) -> Outcome:
+    """Return a model's predictions as metrics want them: scores of pairs, or ranks in the catalogue."""
+    values = said.models[model]
+    if said.task != "ranking":
+        return values
+    return Ranks(values.astype(np.float64), np.zeros((len(values), 0), np.int64))
+
+
+def examples_of(predictions: Predictions, said: HeadPredictions) -> Interactions:
+    """Return the test examples, numbered, with labels as the head's metrics want them."""
     user, item = numbered(predictions.user), numbered(predictions.item)
     time = np.zeros(len(predictions), np.int64)
     label = said.observed.astype(np.float32)
@@ -271,7 +276,7 @@ def _notes(*groups: Sequence[Run]) -> list[str]:
     """What a reader of the figures should know of the groups."""
     notes = []
     for name, runs in zip(("first", "second"), groups, strict=False):
-        fields = sorted({field for run in runs for field in _differing(runs[0].recipe, run.recipe)})
+        fields = sorted({field for run in runs for field in differing(runs[0].recipe, run.recipe)})
         if fields:
             notes.append(f"the {name} group's recipes differ in more than their seeds: {', '.join(fields)}")
         seeds = [run.recipe.get("seed") for run in runs]
@@ -280,11 +285,11 @@ def _notes(*groups: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _differing(one: Any, other: Any, path: str = "") -> list[str]:
-    """Dotted fields in which two recipes differ, but for the seed and where the data lies."""
+def differing(one: Any, other: Any, path: str = "") -> list[str]:
+    """Return the dotted fields in which two recipes differ, but for the seed and where the data lies."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys = [*one, *(key for key in other if key not in one)]
-        return [found for key in keys for found in _differing(one.get(key), other.get(key), f"{path}.{key}".strip("."))]
+        return [found for key in keys for found in differing(one.get(key), other.get(key), f"{path}.{key}".strip("."))]
     return [] if one == other or path in ("seed", "data.path", "data.graph") else [path]
 
 

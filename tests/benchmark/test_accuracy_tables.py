@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmrec_peft.benchmark.markdown_report import as_markdown, summary_table
 from llmrec_peft.benchmark.matrix import Matrix
-from llmrec_peft.benchmark.report import as_markdown, assemble, summary_table
+from llmrec_peft.benchmark.report import assemble
 
 TASK = {
     "recipe": "movies",

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from llmrec_peft.benchmark.cells import chosen, expand, load_matrix
+from llmrec_peft.benchmark.markdown_report import as_markdown
 from llmrec_peft.benchmark.matrix import Matrix
-from llmrec_peft.benchmark.report import as_markdown, read_report
+from llmrec_peft.benchmark.report import read_report
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.recipe.yaml_file import dump_yaml

@@ -74,9 +74,9 @@ def test_a_matrix_becomes_rows_and_a_report_and_is_not_measured_twice(
     assert 50 < memory["phases"]["train"]["rss"] <= memory["rss"] < 20_000
     assert {len(thin["code"]), len(thin["data"]["fingerprint"])} == {64}
     shown = {path.name for path in out.iterdir() if path.name != ".bench.lock"}
-    assert shown == {"cells", "results.csv", "results.md", "results.json"}
+    assert shown == {"cells", "report.html", "report.md", "results.csv", "results.json", "results.parquet"}
     assert len(list((out / "cells").iterdir())) == 2
-    text = (out / "results.md").read_text(encoding="utf-8")
+    text = (out / "report.md").read_text(encoding="utf-8")
     assert "\n| thin " in text
 
     stamps = {path: path.stat().st_mtime_ns for path in (out / "cells").iterdir()}
@@ -116,7 +116,7 @@ def test_groups_are_measured_and_compared_and_their_predictions_kept(
     (compared,) = report["comparisons"]
     first, second = (row["accuracy"]["test"]["after"]["rmse"] for row in rows)
     assert compared["difference"] == pytest.approx(first - second, abs=1e-6)
-    text = (out / "results.md").read_text(encoding="utf-8")
+    text = (out / "report.md").read_text(encoding="utf-8")
     assert "after − bare" in text
     assert "published: IGMC" in text
 
@@ -164,7 +164,7 @@ def test_a_cell_whose_data_is_missing_says_so_in_its_row(matrix: Path, tmp_path:
     (row,) = json.loads(done.stdout)
     assert row["status"] == "failed"
     assert row["reason"].startswith("no data folder ")
-    assert "failed: no data folder" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    assert "failed: no data folder" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

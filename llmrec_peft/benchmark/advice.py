@@ -1,0 +1,118 @@
+"""Advice: which of a task's methods to use, in sentences computed from the figures of a report."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+
+from llmrec_peft.benchmark.against import Records, against_best_baseline, against_group
+from llmrec_peft.benchmark.costs import CUDA, NEW_ITEM, RSS, TRAINABLE, cheapness
+from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.markdown import metric_name, spread
+from llmrec_peft.benchmark.sections import BEST_BASELINE
+from llmrec_peft.benchmark.tasks import FROZEN, FULL, Task, best_on_validation
+from llmrec_peft.evaluation.measures import best_of, better
+
+HOW = (
+    "The advice follows from the figures: of the methods that beat the best baseline on test, the cheapest one that is"
+    " not worse than the best of them (on validation) beyond the noise. Cheapest: the smaller language model, then the"
+    " fewer trained parameters, then less memory. A group with one run has no known noise; it counts as not worse only"
+    " if its figure is not worse."
+)
+
+
+def advice(task: Task, records: Records) -> list[str]:
+    """Return sentences that say which method of a task to use, and why.
+
+    Args:
+        task: Task of a report.
+        records: Comparisons of the report.
+    """
+    metric = task.metric
+    groups = [group for group in task.groups if group.values("test", "after", metric)]
+    if not groups:
+        return ["No method was measured."]
+    winners = [group for group in groups if not group.loses("after", metric)]
+    if not winners:
+        return _use_the_baseline(task, groups)
+    best = best_on_validation(replace(task, groups=tuple(winners)))
+    alike = [group for group in winners if group is best or not _worse(group, best, metric, records)]
+    chosen = min(alike, key=lambda group: (*cheapness(group), -_gain(group, metric)))
+    role = {FROZEN: " (the language model stays frozen)", FULL: " (full tuning)"}.get(task.role(chosen) or "", "")
+    lines = [f"Use {task.name(chosen)}{role}: {metric_name(metric)} {_on_test(chosen, metric)}{_costs(chosen)}."]
+    if chosen is not best:
+        apart = against_group(chosen, best, metric, records).written
+        lines.append(
+            f"{task.name(best)} is best on validation and has {_on_test(best, metric)} on test; {task.name(chosen)}"
+            f" minus it is {apart}, so it is not worse beyond the noise."
+        )
+    elif len(groups) > 1:
+        lines.append("It is best on validation, and every cheaper one is worse beyond the noise or beats no baseline.")
+    return [*lines, *_beside_the_baseline(chosen, metric, records), *_without_texts(task, chosen)]
+
+
+def _use_the_baseline(task: Task, groups: list[Group]) -> list[str]:
+    means = {at: statistics.mean(group.values("test", "after", task.metric)) for at, group in enumerate(groups)}
+    nearest = groups[best_of(means, task.metric)]
+    return [
+        f"Nothing measured here beats the best baseline: use {_baselines(nearest)}, {metric_name(task.metric)}"
+        f" {spread(nearest.values('test', BEST_BASELINE, task.metric))} on test.",
+        f"The nearest is {task.name(nearest)} with {_on_test(nearest, task.metric)}.",
+    ]
+
+
+def _beside_the_baseline(chosen: Group, metric: str, records: Records) -> list[str]:
+    apart = against_best_baseline(chosen, metric, records)
+    if apart is None:
+        return ["There is no baseline to compare with."]
+    of_baseline = f"The best baseline, {_baselines(chosen)}, has {spread(chosen.values('test', BEST_BASELINE, metric))}"
+    if apart.low is None:
+        return [f"{of_baseline}; the difference is {apart.value:+.4f}, without an interval."]
+    proven = "" if apart.separated else ", which contains zero: the gain is not proven, and the baseline is cheaper"
+    return [f"{of_baseline}; the difference is {apart.written}{proven}."]
+
+
+def _without_texts(task: Task, chosen: Group) -> list[str]:
+    """Say so where the model without texts is no worse on the mean."""
+    model = task.collaborative_only
+    if model is None:
+        return []
+    figures = [statistics.mean(chosen.values("test", name, task.metric)) for name in (model, "after")]
+    if better(task.metric, figures[1], figures[0]):
+        return []
+    without = spread(chosen.values("test", model, task.metric))
+    return [f"Collaborative only, without texts, is no worse on the mean: {without}."]
+
+
+def _worse(group: Group, best: Group, metric: str, records: Records) -> bool:
+    """Return whether a group is worse than the best one beyond the noise, or at all where the noise is not known."""
+    apart = against_group(group, best, metric, records)
+    return better(metric, 0.0, apart.value) and (apart.separated or apart.low is None)
+
+
+def _gain(group: Group, metric: str) -> float:
+    mean = statistics.mean(group.values("test", "after", metric))
+    return -mean if better(metric, 0.0, 1.0) else mean
+
+
+def _on_test(group: Group, metric: str) -> str:
+    return spread(group.values("test", "after", metric))
+
+
+def _baselines(group: Group) -> str:
+    return " or ".join(name.replace("_", " ") for name in group.best_baselines)
+
+
+def _costs(group: Group) -> str:
+    """Return what a group takes, as far as it was measured."""
+    memory = CUDA if CUDA.mean(group) else RSS
+    parts = [
+        f"{cost.written(group)} {words}"
+        for cost, words in (
+            (TRAINABLE, "trained parameters"),
+            (memory, "MiB at the peak"),
+            (NEW_ITEM, "ms (p95) to encode a new item"),
+        )
+        if cost.mean(group) is not None
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
