@@ -79,7 +79,9 @@ class Licences:
         """
         said = []
         if self.base.terms == UNKNOWN:
-            said.append("The licence of the base model is not recorded here: read its own card.")
+            said.append(
+                "The licence of the base model is not recorded here: look for it where the base model comes from."
+            )
         elif self.base.limits:
             said.append(f"The base model is not free for every use ({', '.join(self.base.limits)}).")
         elif {_RESEARCH, _NO_COMMERCE} & set(self.data.limits):

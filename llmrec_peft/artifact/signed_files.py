@@ -19,9 +19,9 @@ CARD = "README.md"
 _CARD_BYTES = 1 << 20
 COVERED = (*PUBLISHED, *REPORTS, CARD, NAME)
 """Files that a signature covers, where they are there: all that is published, the card included."""
-_PASSED = ("logs", ".git", ".gitattributes", ".cache")
-"""What may lie beside them without being covered, because nothing reads it: tracker files, and what git and the Hub's
-client add to a copy."""
+_PASSED = ("logs", "hub.json", ".git", ".gitattributes", ".cache")
+"""What may lie beside them without being covered, because no answer reads it: tracker files, the commit that a run was
+pulled from, and what git and the Hub's client add to a copy."""
 
 
 def covered_files(folder: Path) -> list[str]:

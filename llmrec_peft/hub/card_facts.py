@@ -85,7 +85,7 @@ class CardHead:
     def of(cls, name: str, report: HeadReport) -> CardHead:
         """Lay out the figures of a head."""
         plain, ours, metric = report.model_dump(), answering(report), report.primary_metric
-        names = list(report.test.own.get(ours, {}))
+        names = metrics_of(report)
         rows = figure_rows(plain) if names else []
         found = {row.key: difference_of(report, ours, row.key) for row in rows}
         said = {key: "–" if one is None else f"{one}{'' if one.significant else ' ='}" for key, one in found.items()}
@@ -102,6 +102,12 @@ class CardHead:
             differences=said if any(one is not None for one in found.values()) else None,
             legend=legend(plain),
         )
+
+
+def metrics_of(report: HeadReport) -> list[str]:
+    """Return the metrics of the model that answers, the primary one first; what only counts examples is none."""
+    found = (name for name in report.test.own.get(answering(report), {}) if not name.endswith("_left_out"))
+    return sorted(found, key=lambda name: name != report.primary_metric)
 
 
 def heads_of(report: RunReport) -> list[CardHead]:

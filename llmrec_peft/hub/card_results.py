@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult
 
 from llmrec_peft.artifact.figures import marked, spelled
+from llmrec_peft.hub.card_facts import metrics_of
 from llmrec_peft.page.earned import answering, difference_of
 from llmrec_peft.page.run_report import HeadReport, RunReport
 from llmrec_peft.printable import for_terminal
@@ -47,8 +48,8 @@ def eval_results(report: RunReport, tasks: Mapping[str, str], digest: str | None
         identifier, called = TASKS[tasks[head]]
         data |= {"task_type": identifier, "task_name": called if len(heads) == 1 else f"{called}, head {head}"}
         found += [
-            EvalResult(**data, **_metric(figures, metric, value))
-            for metric, value in figures.test.own.get(answering(figures), {}).items()
+            EvalResult(**data, **_metric(figures, metric, figures.test.own[answering(figures)][metric]))
+            for metric in metrics_of(figures)
         ]
     return found
 

@@ -89,7 +89,7 @@ def hub_card(
         "made_up": recipe.data.path == DEMO,
         "users": includes_users,
         "items": includes_items,
-        "size": f"{published_bytes(folder) / 1e6:,.1f} MB",
+        "size": published_bytes(folder),
         "memory": _memory(report),
         "signed": signed,
         "no_adapter": NO_ADAPTER,
@@ -121,7 +121,7 @@ def _worse(names: Sequence[str], heads: int) -> str:
     """Say which heads are no better than their best baseline; empty where none is."""
     if not names:
         return ""
-    return "this model has" if heads == 1 else f"head {', '.join(names)} has"
+    return "This model is" if heads == 1 else f"By {', '.join(names)}, this model is"
 
 
 def _data(

@@ -81,7 +81,7 @@ def test_a_run_that_is_no_better_than_the_best_baseline_is_marked_everywhere(run
     card = hub_card(run, REPO)
     row = next(line for line in card.text.splitlines() if line.startswith("| after: tuned"))
     assert ("▼" in row) == worse
-    assert ("the baseline does the same for less" in card.text) == worse
+    assert ("- This model is no better than the best baseline (▼)" in card.text) == worse
     assert any("▼" in one.metric_name for one in card.data.eval_results) == worse
 
 
@@ -131,6 +131,8 @@ def test_other_tasks_have_cards_whose_blocks_run(
     for block in BLOCK.findall(card.text):
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102
     assert len({one.task_name for one in card.data.eval_results}) == (2 if task == "joint" else 1)
+    assert card.data.eval_results[0].metric_type == {"prompt": "auc", "ranking": "ndcg@10", "joint": "rmse"}[task]
+    assert "left_out" not in str(card).lower()
     assert "**The data are made up**" in card.text
 
 
@@ -219,6 +221,19 @@ def test_what_is_no_run_is_refused_in_one_line(run: Path, tmp_path: Path) -> Non
 def test_figures_that_a_run_lacks_are_one_line(run: Path) -> None:
     with pytest.raises(InputError, match=r"metrics\.json is not what a run writes"):
         hub_card(edited(run, lambda metrics: metrics["parameters"].pop("trainable")), REPO)
+
+
+def test_a_merged_run_without_figures_says_so(run: Path) -> None:
+    def change(metrics: dict[str, Any]) -> None:
+        metrics["merge"] = {"runs": ["0" * 64, "1" * 64], "how": "linear", "weights": [0.5, 0.5]}
+        metrics["test"] = {"after": {}, "baselines": {}}
+        metrics["valid"] = {"baselines": {}}
+        metrics |= {"best_baseline": None, "no_better_than_best_baseline": [], "before": "unmerged"}
+
+    card = hub_card(edited(run, change), REPO)
+    assert "No figures: the data were not there when the adapters were merged." in card.text
+    assert "The adapter was merged from those of 2 runs" in card.text
+    assert "model-index" not in card.data.to_dict()
 
 
 def test_a_head_that_is_not_published_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
