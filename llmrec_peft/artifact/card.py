@@ -11,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec_peft.artifact.figures import NO_ADAPTER, figure_rows, legend
 from llmrec_peft.artifact.licences import licences_of
-from llmrec_peft.printable import for_markdown
+from llmrec_peft.printable import for_markdown, for_terminal
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import dump_yaml
 
@@ -39,13 +39,17 @@ class Code(str):
         return cls(f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text and "\\'" not in text else text)
 
 
-def rendered(template: str, values: Mapping[str, Any], *folders: Path) -> str:
-    """Render a card's template; every value is shown as text, whatever markup it holds, except `Code`.
+def rendered(
+    template: str, recipe: Recipe, metrics: Mapping[str, Any], values: Mapping[str, Any], *folders: Path
+) -> str:
+    """Render the text of a card; every value is shown as text, whatever markup it holds, except `Code`.
 
     Args:
-        template: Name of the file.
-        values: What it names.
-        folders: Where it may lie, beside the folder of the shared parts.
+        template: Name of the template's file.
+        recipe: Resolved recipe of the run, in the template as ``recipe``.
+        metrics: Its ``metrics.json``, in the template as ``m``, and the name of its base as ``base``.
+        values: What else the template names.
+        folders: Where its file may lie, beside the folder of the shared parts.
 
     Raises:
         jinja2.TemplateError: If a value is missing.
@@ -57,27 +61,29 @@ def rendered(template: str, values: Mapping[str, Any], *folders: Path) -> str:
         keep_trailing_newline=True,
         finalize=lambda value: value if isinstance(value, Code) else for_markdown(value),
     )
-    return environment.get_template(template).render(values)
+    shared = {"recipe": recipe, "m": metrics, "base": metrics["base"]["name"], "no_adapter": NO_ADAPTER}
+    return environment.get_template(template).render({**shared, **values})
+
+
+def front_matter(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
+    """Return the metadata of a card of a folder here."""
+    tags = ["recommender-system", "llmrec-peft", recipe.adapter.method]
+    base = for_terminal(metrics["base"]["name"])  # one line: nothing in it can look like the end of the metadata
+    told = dump_yaml({"library_name": "peft", "base_model": base, "tags": tags})
+    return f"---\n{told}---\n\n"
 
 
 def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
     """Render the run folder's card from the resolved recipe and the run's ``metrics.json``."""
-    base = str(metrics["base"]["name"])
-    tags = ["recommender-system", "llmrec-peft", recipe.adapter.method]
-    front = dump_yaml({"library_name": "peft", "base_model": base, "tags": tags})
     licences = licences_of(recipe, metrics)
     values = {
-        "recipe": recipe,
-        "m": metrics,
-        "base": base,
         "signals": ", ".join(recipe.signals.active),
         "names": list(metrics["test"]["after"]),  # none of a merged run whose data were not there
         "rows": figure_rows(metrics),
         "legend": legend(metrics),
         "differences": None,
-        "no_adapter": NO_ADAPTER,
         "memory": None,
         "licences": licences,
         "licence_notes": licences.notes(items=True),
     }
-    return f"---\n{front}---\n\n" + rendered("run.md.jinja", values)
+    return front_matter(recipe, metrics) + rendered("run.md.jinja", recipe, metrics, values)

@@ -12,7 +12,6 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from jinja2 import TemplateError
 
 from llmrec_peft.artifact.card import Code, rendered
-from llmrec_peft.artifact.figures import NO_ADAPTER
 from llmrec_peft.artifact.licences import licences_of
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.errors import InputError
@@ -76,8 +75,6 @@ def hub_card(
         "title": repo.rpartition("/")[2],
         "repo": Code.literal(repo),
         "plain_repo": Code(repo),
-        "recipe": recipe,
-        "m": raw,
         "base": base,
         "digest": facts.digest,
         "signals": ", ".join(recipe.signals.active) or "none",
@@ -92,14 +89,13 @@ def hub_card(
         "size": published_bytes(folder),
         "memory": _memory(report),
         "signed": signed,
-        "no_adapter": NO_ADAPTER,
         "new_item": new_item(folder, recipe),
         "stock": stock,
         "licences": licences,
         "licence_notes": licences.notes(includes_items),
     }
     try:
-        body = rendered("hub.md.jinja", values, _HERE)
+        body = rendered("hub.md.jinja", recipe, raw, values, _HERE)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         raise InputError(f"{shown(folder)}: metrics.json is not what a run writes ({error})") from None
     data = _data(repo, recipe, report, base, raw["data"].get("digest"), stock is not None)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -183,6 +184,21 @@ def test_a_signature_that_was_changed_is_refused(run: Path, keys: Keys, spoil: C
 def test_what_is_no_signature_is_refused(run: Path, keys: Keys, content: bytes) -> None:
     (run / SIGNATURE).write_bytes(content)
     assert str(run / SIGNATURE) in refusal(run, keys.public)
+
+
+def test_a_signature_with_any_other_bytes_is_refused_or_the_same(run: Path, keys: Keys) -> None:
+    whole, random = (run / SIGNATURE).read_bytes(), Random(0)
+    refused = 0
+    for _ in range(150):
+        spoiled = bytearray(whole)
+        for _ in range(random.randint(1, 3)):
+            spoiled[random.randrange(len(spoiled))] = random.randrange(256)
+        (run / SIGNATURE).write_bytes(spoiled[: random.choice([None, None, random.randrange(len(spoiled))])])
+        try:
+            assert set(verify(run, keys.public).files) == SIGNED
+        except InputError:
+            refused += 1
+    assert refused > 140
 
 
 def test_a_signature_of_another_run_is_refused(run: Path, keys: Keys, tmp_path: Path) -> None:

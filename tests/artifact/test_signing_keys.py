@@ -10,7 +10,7 @@ from signed_runs import write_keys, write_pair, write_run
 from llmrec_peft.artifact.signature import verify
 from llmrec_peft.artifact.signing_keys import PASSWORD, require_private_key, require_public_key
 from llmrec_peft.errors import InputError
-from llmrec_peft.hub.signing import sign
+from llmrec_peft.hub.signing import Signer, sign
 
 WORDS = "correct horse"
 
@@ -48,6 +48,14 @@ def test_a_password_is_asked_for_only_where_the_key_has_one(tmp_path: Path) -> N
     sign(run, keys.private, ask=lambda: WORDS)
     assert verify(run, keys.public)
     sign(run, write_keys(tmp_path, "plain").private, ask=lambda: pytest.fail("asked"))
+
+
+def test_a_signer_does_not_show_its_password(tmp_path: Path) -> None:
+    keys, run = write_keys(tmp_path, password=WORDS.encode()), write_run(tmp_path / "run")
+    signer = Signer.of(keys.private, lambda: WORDS)
+    assert WORDS not in repr(signer)
+    signer.sign(run)
+    assert verify(run, keys.public)
 
 
 def test_a_password_that_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
