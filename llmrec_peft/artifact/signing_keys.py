@@ -83,6 +83,14 @@ def require_private_key(path: Path, ask: Callable[[], str] | None = None) -> byt
     return password
 
 
+def public_half(private_key: Path, password: bytes | None) -> bytes:
+    """Return the public key of a private one that `require_private_key` has taken, as PEM."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    key = load_pem_private_key(read_regular(private_key, _MOST_BYTES, follow_links=True), password)
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _password(path: Path, ask: Callable[[], str] | None) -> str:
     """Return the password from the environment, or ask for it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Self
 
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.artifact.manifest import SIGNATURE, read_manifest
+from llmrec_peft.artifact.signature import Verified, verify
 from llmrec_peft.artifact.signed_files import covered_files, digesting
-from llmrec_peft.artifact.signing_keys import INSTALL, require_private_key
+from llmrec_peft.artifact.signing_keys import INSTALL, public_half, require_private_key
 from llmrec_peft.errors import InputError
 
 
@@ -74,6 +76,17 @@ class Signer:
         with whole_file(folder / SIGNATURE if target is None else target) as partial:
             config.sign(folder, partial)
         return tuple(names)
+
+    def verify(self, folder: Path) -> Verified:
+        """Check that a run folder, such as one that was loaded again, is as this key has signed it.
+
+        Raises:
+            InputError: As `llmrec_peft.artifact.signature.verify`.
+        """
+        with tempfile.TemporaryDirectory() as own:
+            public = Path(own) / f"{self.private_key.name}.pub"
+            public.write_bytes(public_half(self.private_key, self.password))
+            return verify(folder, public)
 
 
 def sign(

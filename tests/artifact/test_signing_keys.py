@@ -55,7 +55,9 @@ def test_a_signer_does_not_show_its_password(tmp_path: Path) -> None:
     signer = Signer.of(keys.private, lambda: WORDS)
     assert WORDS not in repr(signer)
     signer.sign(run)
-    assert verify(run, keys.public)
+    assert signer.verify(run) == verify(run, keys.public)
+    with pytest.raises(InputError, match="was signed with another key"):
+        Signer.of(write_keys(tmp_path, "other").private).verify(run)
 
 
 def test_a_password_that_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
