@@ -1,98 +1,89 @@
-"""Model card: the run folder's README.md, readable on the Hugging Face Hub."""
+"""Model card: the run folder's README.md, and the parts that it shares with the card of a published run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined
+from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrec_peft.artifact.figures import NO_ADAPTER, figure_rows, legend
-from llmrec_peft.printable import for_markdown
+from llmrec_peft.artifact.licences import licences_of
+from llmrec_peft.printable import for_markdown, for_terminal
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.recipe.yaml_file import dump_yaml
 
-_CARD = """\
-# {{ recipe.name }}
-
-{{ recipe.description }}
-
-A frozen language model ({{ base }}, revision {{ m.base.revision or "local" }}, weights
-`{{ m.base.weights_sha256[:16] }}`, quantization {{ m.base.quantization }}, {{ m.base.compute }}) with a
-{{ recipe.adapter.method }} adapter, joined with the signals {{ signals }}
-under a {{ recipe.head.name }} head, trained by
-llmrec-peft {{ m.versions["llmrec-peft"] }}.{% if not m.parameters.adapter %} No adapter was trained
-({{ no_adapter }}).{% endif %}
+TEMPLATES = Path(__file__).parent / "cards"
 
 
-| parameters | number |
-| --- | ---: |
-| frozen and trained | {{ "{:,}".format(m.parameters.total) }} |
-| trained | {{ "{:,}".format(m.parameters.trainable) }} |
-| adapter | {{ "{:,}".format(m.parameters.adapter) }} |
+class Code(str):
+    """Text of ours that stands in a block of code, where Markdown has no escapes."""
 
-## Data
+    __slots__ = ()
 
-{{ m.data.name }}: {{ m.data.users }} users, {{ m["data"]["items"] }} items, {{ m.data.train }} training,
-{{ m.data.valid }} validation and {{ m.data.test }} test examples, {{ recipe.data.split }} split.
-{{ m.data.licence }}
+    @classmethod
+    def literal(cls, value: object) -> Code:
+        """Return a plain value of others as a Python literal in ASCII, on one line.
 
-{% if names %}
-## Figures on the test part
+        >>> print(Code.literal({"title": ["a\\n```", 1]}))
+        {"title": ["a\\n```", 1]}
+        """
+        if isinstance(value, Mapping):
+            pairs = (f"{cls.literal(key)}: {cls.literal(one)}" for key, one in value.items())
+            return cls(f"{{{', '.join(pairs)}}}")
+        if isinstance(value, list):
+            return cls(f"[{', '.join(cls.literal(one) for one in value)}]")
+        text = ascii(value)
+        return cls(f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text and "\\'" not in text else text)
 
-| model |{% for name in names %} {{ name.upper() }} |{% endfor %}
 
-| --- |{% for name in names %} ---: |{% endfor %}
+def rendered(
+    template: str, recipe: Recipe, metrics: Mapping[str, Any], values: Mapping[str, Any], *folders: Path
+) -> str:
+    """Render the text of a card; every value is shown as text, whatever markup it holds, except `Code`.
 
-{% for row in rows %}
-| {{ row.label }} |
-{%- for name in names %} {{ "%.4f"|format(row.test[name]) if name in row.test else "–" }} |{% endfor %}
+    Args:
+        template: Name of the template's file.
+        recipe: Resolved recipe of the run, in the template as ``recipe``.
+        metrics: Its ``metrics.json``, in the template as ``m``, and the name of its base as ``base``.
+        values: What else the template names.
+        folders: Where its file may lie, beside the folder of the shared parts.
 
-{% endfor %}
+    Raises:
+        jinja2.TemplateError: If a value is missing.
+    """
+    environment = ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Code) else for_markdown(value),
+    )
+    shared = {"recipe": recipe, "m": metrics, "base": metrics["base"]["name"], "no_adapter": NO_ADAPTER}
+    return environment.get_template(template).render({**shared, **values})
 
-{% for line in legend %}
-- {{ line }}
-{% endfor %}
-{% endif %}
 
-Seed {{ m.seed }}; {{ m.training.epochs }} epochs
-{%- if m.merge is defined %}. The adapter was merged from those of {{ m.merge.runs | length }} runs
-({{ m.merge.how }}, weights {{ m.merge.weights | join(", ") }}) without training; all else is from run
-`{{ m.merge.runs[0][:16] }}`
-{%- elif m.before is defined %} on newer data, from run `{{ m["update"]["parent"][:16] }}`; test is the newest window
-{%- else %}, chosen on validation{% endif %};
-{% if m.merge is defined %}merged{% else %}trained in {{ "%.0f"|format(m.seconds.train) }} s{% endif %}
-
-on {{ m.hardware.cuda or m.hardware.processor }}.
-
-## Use
-
-```python
-from llmrec_peft import Recommender
-
-recommender = Recommender.from_pretrained("RUN")
-recommender.recommend(["1"], k=10)
-```
-"""
+def front_matter(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
+    """Return the metadata of a card of a folder here."""
+    tags = ["recommender-system", "llmrec-peft", recipe.adapter.method]
+    base = for_terminal(metrics["base"]["name"])  # one line: nothing in it can look like the end of the metadata
+    told = dump_yaml({"library_name": "peft", "base_model": base, "tags": tags})
+    return f"---\n{told}---\n\n"
 
 
 def model_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
-    """Render the model card from the resolved recipe and the run's ``metrics.json``."""
-    base = str(metrics["base"]["name"])
-    tags = ["recommender-system", "llmrec-peft", recipe.adapter.method]
-    front = dump_yaml({"library_name": "peft", "base_model": base, "tags": tags})
-    # titles, paths and licences come from others
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, finalize=for_markdown
-    )
-    return f"---\n{front}---\n\n" + environment.from_string(_CARD).render(
-        recipe=recipe,
-        m=metrics,
-        base=base,
-        signals=", ".join(recipe.signals.active),
-        names=list(metrics["test"]["after"]),  # none of a merged run whose data were not there
-        rows=figure_rows(metrics),
-        legend=legend(metrics),
-        no_adapter=NO_ADAPTER,
-    )
+    """Render the run folder's card from the resolved recipe and the run's ``metrics.json``."""
+    licences = licences_of(recipe, metrics)
+    values = {
+        "signals": ", ".join(recipe.signals.active),
+        "names": list(metrics["test"]["after"]),  # none of a merged run whose data were not there
+        "rows": figure_rows(metrics),
+        "legend": legend(metrics),
+        "differences": None,
+        "memory": None,
+        "licences": licences,
+        "licence_notes": licences.notes(items=True),
+    }
+    return front_matter(recipe, metrics) + rendered("run.md.jinja", recipe, metrics, values)

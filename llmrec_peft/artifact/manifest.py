@@ -70,7 +70,9 @@ FORMER = Layout(
 """The version that ``llmrec convert`` turns into `FORMAT`."""
 REPORTS = ("metrics.json", "lineage.json")
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
-PROSE = ("README.md", NAME, "logs")
+SIGNATURE = "model.sig"
+"""Signature over what is published, see `llmrec_peft.artifact.signature`."""
+PROSE = ("README.md", NAME, SIGNATURE, "logs")
 """What else a run folder holds; no answer reads it."""
 LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensors": 32 << 30}
 """Bytes that a file of a run folder can have, by its ending."""

@@ -43,6 +43,7 @@ class BackboneAlias:
         facts: What its configuration says, if the package contains no ``config.json``.
         gguf: The GGUF file, if the package contains one. Its weights were rounded once more than the Hub's, so they are
             another base: an adapter trained on one does not load on the other.
+        licence: Licence of the weights by the Hub's identifier, such as ``apache-2.0``; empty if it is not known.
     """
 
     summary: str
@@ -55,6 +56,13 @@ class BackboneAlias:
     install: str = ""
     facts: BackboneFacts | None = None
     gguf: GgufFile | None = None
+    licence: str = ""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """SHA-256 of every weight file that goes by this name, the converted one included."""
+        converted = () if self.gguf is None else (self.gguf.converted_sha256,)
+        return frozenset((*self.weights.values(), *converted))
 
     def embedded(self) -> Path | None:
         """Return the folder of the files in the installed package, without importing it; None if not installed."""

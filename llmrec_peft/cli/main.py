@@ -38,12 +38,14 @@ from llmrec_peft.cli import (
     report,
     serve,
     show,
+    sign,
     tenants,
     train,
     train_tenants,
     tune,
     update,
     validate,
+    verify,
     watch,
 )
 from llmrec_peft.cli.command import Commands
@@ -92,6 +94,8 @@ for command in (
     lineage,
     convert,
     parity,
+    sign,
+    verify,
     bench,
     init,
     validate,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llmrec_peft.artifact.card import front_matter, rendered
+from llmrec_peft.artifact.licences import licences_of
 from llmrec_peft.data.finite import require_finite
 from llmrec_peft.evaluation.intervals import paired_interval
 from llmrec_peft.evaluation.weighted import Figure
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from llmrec_peft.writing.reviews import Reviews
     from llmrec_peft.writing.writer import Example, Writer
 
+_CARDS = Path(__file__).parent / "cards"
 BASELINE = "token_counts"
 """The baseline: how often each token stands in the training reviews, whatever the facts and the words before."""
 SMOOTHING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -128,36 +132,12 @@ def figures(
     }
 
 
-def writer_card(recipe: Recipe, metrics: dict[str, Any]) -> str:
-    """The folder's README."""
-
-    def row(part: Literal["valid", "test"]) -> str:
-        found = metrics[part]
-        figures = (found["baselines"][BASELINE], found["before"], found["after"])
-        return " | ".join(f"{one['perplexity']:.2f}" for one in figures)
-
-    base, data = metrics["base"], metrics["data"]
-    return f"""---
-library_name: peft
-base_model: {base["name"]}
-tags:
-- recommender-system
-- llmrec-peft
-- {recipe.adapter.method}
----
-
-# {recipe.name}: a writer of explanations
-
-A {recipe.adapter.method} adapter ({metrics["parameters"]["adapter"]:,} parameters) in the frozen {base["name"]}
-(weights `{str(base["weights_sha256"])[:16]}`, {base["compute"]}), trained on {data["train"]} reviews of
-{data["name"]} to write what people wrote, from facts alone.
-
-| perplexity | token counts | untuned | tuned |
-| --- | ---: | ---: | ---: |
-| validation | {row("valid")} |
-| test | {row("test")} |
-
-{data["licence"]}
-
-    llmrec explain RUN --user ID --item ID --generate --writer FOLDER
-"""
+def writer_card(recipe: Recipe, metrics: Mapping[str, Any]) -> str:
+    """Render the card of a writer's folder, its README.md, from its recipe and ``metrics.json``."""
+    rows = [
+        (called, [one["perplexity"] for one in (found["baselines"][BASELINE], found["before"], found["after"])])
+        for called, found in (("validation", metrics["valid"]), ("test", metrics["test"]))
+    ]
+    licences = licences_of(recipe, metrics)
+    shown = {"rows": rows, "licences": licences, "licence_notes": licences.notes(items=False)}
+    return front_matter(recipe, metrics) + rendered("writer.md.jinja", recipe, metrics, shown, _CARDS)

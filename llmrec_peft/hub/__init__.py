@@ -1,0 +1,1 @@
+"""Publishing runs: what is pushed to the Hugging Face Hub, its card and its signature."""
