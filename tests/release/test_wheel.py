@@ -80,6 +80,8 @@ def test_code_comes_from_the_wheel(environment: Path, tmp_path: Path) -> None:
     folders = [Path(line) for line in run(environment, tmp_path, "python", "-c", code).stdout.splitlines()]
     assert [folder.name for folder in folders] == list(names)
     assert all(folder.is_relative_to(environment) for folder in folders)
+    code = "from importlib.util import find_spec; print(find_spec('fastapi'), find_spec('pytest'))"
+    assert run(environment, tmp_path, "python", "-c", code).stdout.strip() == "None None", "extras are not there"
 
 
 def test_every_plugin_of_the_package_is_listed_and_none_is_broken(environment: Path, tmp_path: Path) -> None:
