@@ -12,6 +12,12 @@ from pathlib import Path
 import pytest
 
 
+def empty_environment(folder: Path) -> Path:
+    """Make a virtual environment without any package; return the folder that packages are installed in."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    return next((folder / "lib").glob("python*")) / "site-packages"
+
+
 def make_environment(folder: Path, package: Path, *editable: str) -> None:
     """Make a virtual environment in `folder` that sees this one's packages and install the package on top.
 
@@ -22,11 +28,9 @@ def make_environment(folder: Path, package: Path, *editable: str) -> None:
     """
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("the package is built with setuptools, which is not installed here")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
-    packages = next((folder / "lib").glob("python*")) / "site-packages"
     ours = [path for path in (*site.getsitepackages(), *sys.path) if path.endswith("site-packages")]
     lines = [f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(ours)]
-    (packages / "parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (empty_environment(folder) / "parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
     done = run_python(folder, package, "-m", "pip", "install", *options, *editable, package)
     assert done.returncode == 0, done.stderr

@@ -31,7 +31,7 @@ def run(environment: Path, *arguments: object, cwd: Path | None = None) -> subpr
 def test_listed_like_any_other(environment: Path) -> None:
     done = run(environment, "-m", "llmrec_peft.cli.main", "list", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)}
-    for name in ("hra", "bounded-rating", "item-mean"):
+    for name in ("hra", "bounded-rating", "item-mean", "shop"):
         assert (rows[name]["package"], rows[name]["error"]) == ("llmrec-example-plugin 0.1.0", None)
     assert str(environment) in run(environment, "-c", "import llmrec_example_plugin as p; print(p.__file__)").stdout
 
@@ -51,7 +51,7 @@ def test_its_own_tests_pass_by_the_pytest_plugin(environment: Path) -> None:
     tests = environment.parent / "source"
     done = run(environment, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tests)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    assert "11 passed" in done.stdout
 
 
 @pytest.mark.parametrize(("kind", "name"), [("head", "bounded-rating"), ("signal", "item-mean")])
@@ -62,8 +62,8 @@ def test_head_and_signal_pass_the_suite_by_the_command(environment: Path, kind: 
     assert {(row["plugin"], row["name"], row["status"]) for row in rows} == {(kind, name, "passed")}
 
 
-def test_method_head_and_signal_train_and_the_run_is_loaded(
-    environment: Path, tiny_data: Path, tiny_backbone: Path
+def test_method_head_and_signal_train_by_its_recipe_and_the_run_is_loaded(
+    environment: Path, tiny_backbone: Path
 ) -> None:
     out = environment.parent / "run"
     settings = {
@@ -76,9 +76,7 @@ def test_method_head_and_signal_train_and_the_run_is_loaded(
         "signals.item-mean": "true",
     }
     changes = [part for field, value in settings.items() for part in ("--set", f"{field}={value}")]
-    done = run(
-        environment, "-m", "llmrec_peft.cli.main", "train", "movies", "--data", tiny_data, "--out", out, *changes
-    )
+    done = run(environment, "-m", "llmrec_peft.cli.main", "train", "shop", "--data", "demo", "--out", out, *changes)
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "HRA"
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

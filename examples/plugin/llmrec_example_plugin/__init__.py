@@ -1,1 +1,1 @@
-"""An adapter method, a task head and a signal that llmrec-peft finds by their entry points."""
+"""An adapter method, a task head, a signal and a reader with its recipe, which llmrec-peft finds by entry points."""

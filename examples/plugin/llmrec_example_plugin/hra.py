@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
 from llmrec_peft.plugins import (
     BatchedForm,
     Capabilities,
@@ -19,12 +17,12 @@ from llmrec_peft.plugins import (
     saved_by_site,
     target_linears,
 )
+from pydantic import Field
 
 if TYPE_CHECKING:
+    from llmrec_peft.plugins import Backbone, ModelShapes
     from peft import PeftConfig
     from torch import Tensor
-
-    from llmrec_peft.plugins import Backbone, ModelShapes
 
 
 class HraOptions(TargetOptions):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
-
 from llmrec_peft.plugins import Batch, Options, Signal, SignalContext
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

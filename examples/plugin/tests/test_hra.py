@@ -1,4 +1,4 @@
-"""The conformance suite, by the fixture that llmrec-peft's pytest plugin brings."""
+"""The conformance suite of adapters, by the fixture that llmrec-peft's pytest plugin brings."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Stars of a shop's products: a reader and its recipe."""
