@@ -71,7 +71,8 @@ def _memory() -> dict[str, float]:
     return {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}
 
 
-def _recipe(data: Path, layers: str) -> Any:
+def recipe_of(data: Path, layers: str) -> Any:
+    """Return our recipe: films rated from texts, vectors and biases alone, two epochs."""
     from llmrec_peft.recipe import load_recipe
 
     overrides = [
@@ -99,7 +100,7 @@ def ours(data: Path, layers: str, steps: int) -> dict[str, float]:
     from llmrec_peft.training.checkpoint import Checkpoint
     from llmrec_peft.training.loop import fit
 
-    prepared = prepare(_recipe(data, layers))
+    prepared = prepare(recipe_of(data, layers))
     recipe = prepared.recipe
     accelerator = Accelerator()
     train = prepared.learned(True)
@@ -132,7 +133,7 @@ def ours(data: Path, layers: str, steps: int) -> dict[str, float]:
 
 def bare(data: Path, layers: str, steps: int) -> dict[str, float]:
     """One forward pass of the bare model over every film's text, in order of length, without gradient."""
-    tokenizer, model, texts = _base(data)
+    tokenizer, model, texts = base_of(data)
     ordered = sorted(texts, key=len)
     for _ in range(2):
         started = time.monotonic()
@@ -144,43 +145,9 @@ def bare(data: Path, layers: str, steps: int) -> dict[str, float]:
 
 def plain(data: Path, layers: str, steps: int) -> dict[str, float]:
     """Plain `peft` and `Trainer`: every rating encodes its own text."""
-    from peft import LoraConfig, get_peft_model
-    from torch import nn
     from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 
-    tokenizer, base, texts = _base(data)
-    depth = base.config.num_hidden_layers
-    restricted = {}
-    if layers != "all":
-        chosen = list(range(depth - int(layers.removeprefix("top-")), depth))
-        restricted = {"layers_to_transform": chosen, "layers_pattern": "layer"}
-    config = LoraConfig(task_type="FEATURE_EXTRACTION", r=8, target_modules=["query", "value"], **restricted)
-    encoder = get_peft_model(base, config)
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = encoder
-            self.users, self.items = nn.Embedding(944, 32), nn.Embedding(1683, 32)
-            self.user_bias, self.item_bias = nn.Embedding(944, 1), nn.Embedding(1683, 1)
-            self.text = nn.Linear(384, 32)
-
-        def forward(
-            self,
-            input_ids: torch.Tensor,
-            attention_mask: torch.Tensor,
-            user: torch.Tensor,
-            item: torch.Tensor,
-            labels: torch.Tensor,
-            **_: Any,
-        ) -> dict[str, torch.Tensor]:
-            states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            mask = attention_mask.unsqueeze(-1).float()
-            vector = self.items(item) + self.text((states * mask).sum(1) / mask.sum(1))
-            bias = self.user_bias(user) + self.item_bias(item)
-            predicted = 3.53 + bias.squeeze(-1) + (self.users(user) * vector).sum(-1)
-            return {"loss": (predicted - labels).pow(2).mean()}
-
+    tokenizer, base, texts = base_of(data)
     rows = []
     for line in (data / "u1.base").read_text(encoding="utf-8").splitlines()[: (steps + 5) * BATCH]:
         user, item, rating, _time = line.split("\t")
@@ -206,19 +173,73 @@ def plain(data: Path, layers: str, steps: int) -> dict[str, float]:
             remove_unused_columns=False,
         )
         collator = DataCollatorWithPadding(tokenizer)
-        Trainer(Model(), arguments, data_collator=collator, train_dataset=rows, callbacks=[clock]).train()
+        model = plain_model(base, layers, 3.53)
+        Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[clock]).train()
     seconds = (clock.marks[-1] - clock.marks[4]) / steps
     return {"seconds_per_epoch": seconds * EPOCH_RATINGS / BATCH, "timed_steps": steps}
 
 
-def _base(data: Path) -> tuple[Any, Any, list[str]]:
+def plain_model(base: torch.nn.Module, layers: str, mean: float) -> torch.nn.Module:
+    """Return what one writes with `peft` alone: LoRA on queries and values, vectors and biases of users and films.
+
+    Args:
+        base: The language model.
+        layers: Adapted layers: ``all``, or ``top-N``.
+        mean: Mean rating.
+    """
+    from peft import LoraConfig, get_peft_model
+    from torch import nn
+
+    depth = base.config.num_hidden_layers
+    restricted = {}
+    if layers != "all":
+        chosen = list(range(depth - int(layers.removeprefix("top-")), depth))
+        restricted = {"layers_to_transform": chosen, "layers_pattern": "layer"}
+    config = LoraConfig(task_type="FEATURE_EXTRACTION", r=8, target_modules=["query", "value"], **restricted)
+    encoder = get_peft_model(base, config)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+            self.users, self.items = nn.Embedding(944, 32), nn.Embedding(1683, 32)
+            self.user_bias, self.item_bias = nn.Embedding(944, 1), nn.Embedding(1683, 1)
+            self.text = nn.Linear(384, 32)
+
+        def forward(
+            self,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            user: torch.Tensor,
+            item: torch.Tensor,
+            labels: torch.Tensor,
+            **_: Any,
+        ) -> dict[str, torch.Tensor]:
+            predicted = self.rated(self.encoded(input_ids, attention_mask), user, item)
+            return {"loss": (predicted - labels).pow(2).mean()}
+
+        def encoded(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            mask = attention_mask.unsqueeze(-1).float()
+            return (states * mask).sum(1) / mask.sum(1)
+
+        def rated(self, text: torch.Tensor, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+            vector = self.items(item) + self.text(text)
+            bias = self.user_bias(user) + self.item_bias(item)
+            return mean + bias.squeeze(-1) + (self.users(user) * vector).sum(-1)
+
+    return Model()
+
+
+def base_of(data: Path) -> tuple[Any, Any, list[str]]:
+    """Return the tokenizer and the language model, and the text of each film."""
     from transformers import AutoModel, AutoTokenizer
 
     from llmrec_peft.backbone.locate import locate
     from llmrec_peft.experiment.prepare import prepare
 
     folder = locate("minilm").folder
-    prepared = prepare(_recipe(data, "all"))
+    prepared = prepare(recipe_of(data, "all"))
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
     return AutoTokenizer.from_pretrained(folder), model, list(prepared.texts[1:])
 
