@@ -13,10 +13,11 @@ OUTSIDE = (
     "benchmarks/*.md",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",
+    "examples/*.ipynb",
     "examples/*/README.md",
     "recipes/llmrec_recipes/**/README.md",
 )
-"""Pages and pictures of the site that lie outside docs/; each keeps the path that it has in the repository."""
+"""Files of the site that lie outside docs/; each keeps the path that it has in the repository."""
 CONTENTS = ("docs/README.md", "contents.md")
 """The list of all pages in the repository and in the site, which begins with the repository's own README.md."""
 _LABEL = r"(?:[^\[\]`]|`[^`]*`|\[[^\]]*\](?:\([^)]*\))?)*"

@@ -13,7 +13,6 @@ PLACES = {
     "README.md": "README.md",
     "docs/README.md": "contents.md",
     "docs/data.md": "data.md",
-    "docs/a.md": "a.md",
     "docs/lab/speed.md": "lab/speed.md",
     "docs/images/a.png": "images/a.png",
     "recipes/llmrec_recipes/movies/README.md": "recipes/llmrec_recipes/movies/README.md",
