@@ -1,4 +1,4 @@
-"""A browser: Chromium of the distribution, with all that it asked for and complained of."""
+"""A browser on a page of ours: Chromium of the distribution, with all that it asked for and complained of."""
 
 from __future__ import annotations
 
