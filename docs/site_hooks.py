@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from api_pages import api_pages
+from command_pages import command_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -16,7 +17,7 @@ from plugin_pages import plugin_pages, plugin_sources
 from pymdownx.slugs import slugify
 from site_places import ROOT, outside_places, place_of, relinked, source_of
 
-_GENERATED = {**plugin_pages(), **api_pages()}
+_GENERATED = {**command_pages(), **plugin_pages(), **api_pages()}
 _OUTSIDE = outside_places()
 _RECIPES = plugin_sources()
 

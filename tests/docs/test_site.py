@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,15 +18,19 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pytest
+import typer
+from markdown_it import MarkdownIt
 from page_browser import Seen, chromium
 
 import llmrec_peft
 from llmrec_peft import plugins, registry
+from llmrec_peft.cli.main import app
 
 pytestmark = pytest.mark.trains
 
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = "the site is not built: MkDocs is not installed (pip install 'llmrec-peft[docs]')"
+STRUCTURE = re.compile(r"<(?:h[1-6]|ul|li|table|tr|pre)\b")
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 """Elements that a browser fetches something for, with the attribute that says what."""
 
@@ -117,11 +122,32 @@ def test_every_plugin_has_a_page_with_its_options(site: Path, kind: str) -> None
         assert [option for option in options if f"<code>{option}</code>" not in page] == []
 
 
+def test_every_command_is_shown_with_its_help(site: Path) -> None:
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (site / "commands").glob("*.html"))
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    shown = [name for name, command in commands.items() if not command.hidden]
+    assert len(shown) > 20
+    assert [name for name in shown if f"Usage: llmrec {name} " not in pages] == []
+
+
 @pytest.mark.parametrize("module", [llmrec_peft, plugins], ids=lambda module: module.__name__)
 def test_every_promised_name_is_documented(site: Path, module: Any) -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
     names = [name for name in module.__all__ if not name.startswith("__")]
     assert [name for name in names if not re.search(rf'id="[\w.]+\.{name}"', pages)] == []
+
+
+def test_markdown_means_the_same_in_the_repository_and_in_the_site() -> None:
+    """The site's Markdown wants lists nested by four blanks, where the repository's takes two."""
+    markdown = pytest.importorskip("markdown", reason=MISSING)
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.md")]
+    differing = []
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        here = Counter(re.findall(STRUCTURE, MarkdownIt("commonmark").enable("table").render(text)))
+        there = Counter(re.findall(STRUCTURE, markdown.markdown(text, extensions=["tables", "pymdownx.superfences"])))
+        differing += [(page.name, here - there, there - here)] if here != there else []
+    assert differing == []
 
 
 def test_generators_are_no_part_of_the_site(site: Path) -> None:
