@@ -3,9 +3,9 @@
 from llmrec_peft.benchmark.markdown import escaped
 
 
-def table_header(*columns: str) -> list[str]:
-    """The two lines on top of a table: the first column is left-aligned, the others are right-aligned."""
-    return [table_row(*columns), "| --- |" + " ---: |" * (len(columns) - 1)]
+def table_header(*columns: str, texts: bool = False) -> list[str]:
+    """The two lines on top of a table: the first column is left-aligned; the others are right-aligned, or texts too."""
+    return [table_row(*columns), "| --- |" + (" --- |" if texts else " ---: |") * (len(columns) - 1)]
 
 
 def table_row(*cells: str) -> str:

@@ -36,7 +36,7 @@ def recipes() -> list[str]:
     for name, plugin in registry.plugins("recipes").items():
         if not plugin.package.startswith("llmrec-peft "):
             continue
-        told = _figures(name)
+        told = figures_of(name)
         lines += [_row(name, described(name), *one) for one in told]
         if not told:
             others.append(f"[{name}]({_page(name)})")
@@ -75,7 +75,7 @@ def _package_root() -> Path:
     return Path(llmrec_recipes.__file__).resolve().parents[2]
 
 
-def _figures(name: str) -> list[tuple[str, str, list[str]]]:
+def figures_of(name: str) -> list[tuple[str, str, list[str]]]:
     """Data, split, and the cells from the metric on, of each measurement of a recipe; none if it was not run."""
     told = [one for one in measurements_of(name) if one.result is not None]
     if told:

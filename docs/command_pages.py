@@ -1,0 +1,50 @@
+"""Pages of the site about `llmrec`: what its commands print for --help, one page for each group of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from llmrec_peft.cli import command as panels
+from llmrec_peft.cli.main import app
+
+GROUPS = {
+    "train": panels.TRAIN,
+    "use": panels.USE,
+    "serve": panels.SERVE,
+    "measure": panels.COMPARE,
+    "recipes": panels.RECIPES,
+    "look": panels.LOOK,
+}
+"""Names of the pages, and the panels of ``llmrec --help`` that they show."""
+_TERMINAL = {"COLUMNS": "84", "TERMINAL_WIDTH": "84", "NO_COLOR": "1", "TERM": "dumb"}
+"""A terminal as wide as a page of the site."""
+
+
+def command_pages() -> dict[str, str]:
+    """Return the pages by their place in the site: ``commands/GROUP.md``."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {f"commands/{name}.md": "\n".join(_group(panel, commands)) for name, panel in GROUPS.items()}
+
+
+def _group(panel: str, commands: dict[str, Any]) -> Iterator[str]:
+    yield from (f"# {panel}", "", "Commands of this group, with what `--help` prints.", "")
+    for name, command in commands.items():
+        if command.rich_help_panel == panel and not command.hidden:
+            for words in _commands([name], command):
+                yield from (f"## llmrec {' '.join(words)}", "", "```text", _help(words), "```", "")
+
+
+def _commands(words: list[str], command: Any) -> Iterator[list[str]]:
+    """Yield the words of a command, then of those in its group."""
+    yield words
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands([*words, name], inner)
+
+
+def _help(words: list[str]) -> str:
+    done = CliRunner().invoke(app, [*words, "--help"], env=_TERMINAL, catch_exceptions=False)
+    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
