@@ -72,6 +72,9 @@ REPORTS = ("metrics.json", "lineage.json")
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
 PROSE = ("README.md", NAME, "logs")
 """What else a run folder holds; no answer reads it."""
+MERGED_BASE = "base"
+"""Folder of the base model that ``llmrec merge`` makes of one run, inside the run that reads it; ``base`` in the
+manifest has the digests of its files."""
 LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensors": 32 << 30}
 """Bytes that a file of a run folder can have, by its ending."""
 MANIFEST_BYTES = 1 << 20
