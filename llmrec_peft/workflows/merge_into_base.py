@@ -13,7 +13,7 @@ from llmrec_peft import registry
 from llmrec_peft.artifact.folder import require_free, whole_folder
 from llmrec_peft.artifact.lineage import INTO_BASE, Merged
 from llmrec_peft.artifact.manifest import MERGED_BASE
-from llmrec_peft.backbone.base import BaseIdentity
+from llmrec_peft.backbone.base import BaseIdentity, public_name
 from llmrec_peft.backbone.locate import locate
 from llmrec_peft.backbone.model_folder import write_model_folder, write_reading
 from llmrec_peft.data.dataset import RecDataset
@@ -148,7 +148,7 @@ def _about(first: AdapterOfRun) -> str:
     held = "" if base.get("quantization") == "none" else f", dequantized from {for_markdown(base.get('quantization'))}"
     return (
         "# Merged language model\n\n"
-        f"{for_markdown(base.get('name'))}, revision {for_markdown(base.get('revision') or 'local')}, weights"
+        f"{for_markdown(public_name(base))}, revision {for_markdown(base.get('revision') or 'unknown')}, weights"
         f" `{str(base.get('weights_sha256'))[:16]}`{held}, with the {for_markdown(method)} adapter of run"
         f" `{first.manifest.digest[:16]}` in its weights.\n\n"
         "The licence of the model that it was made from holds for these weights too.\n"
