@@ -18,6 +18,8 @@ MOST_STEPS = 200
 MOST_MERGED = 256
 """Runs that are merged into one, or begun from, at most."""
 LINEAGE_BYTES = 4 << 20
+INTO_BASE = "into the base"
+"""How one run's adapter is merged."""
 Text = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -40,20 +42,20 @@ class Compared(Options):
 
 
 class Merged(Options):
-    """From which runs' adapters a run's adapter was combined, and how."""
+    """From which runs' adapters a run's adapter was combined, and how; or whose adapter its base's weights hold."""
 
-    runs: Annotated[tuple[Sha256, ...], Field(min_length=2, max_length=MOST_MERGED)]
+    runs: Annotated[tuple[Sha256, ...], Field(min_length=1, max_length=MOST_MERGED)]
     """Digests of the runs; head, signals, users and items are the first one's."""
-    weights: Annotated[tuple[float, ...], Field(min_length=2, max_length=MOST_MERGED)]
+    weights: Annotated[tuple[float, ...], Field(min_length=1, max_length=MOST_MERGED)]
     """Weight of each."""
     how: Annotated[str, Field(max_length=32)]
-    """How they were combined."""
+    """How they were combined; `INTO_BASE` where one adapter was folded into the base's weights."""
     density: float | None = None
     """Share of an update's numbers that was kept; null where all were."""
     seed: Count | None = None
     """Seed of what was dropped; null where nothing was at random."""
-    rank: Annotated[int, Field(ge=1)]
-    """Rank of the combined adapter."""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """Rank of the combined adapter; null where it is in the base's weights."""
 
 
 class Started(Options):

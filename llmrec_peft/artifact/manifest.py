@@ -74,6 +74,9 @@ SIGNATURE = "model.sig"
 """Signature over what is published, see `llmrec_peft.artifact.signature`."""
 PROSE = ("README.md", NAME, SIGNATURE, "logs")
 """What else a run folder holds; no answer reads it."""
+MERGED_BASE = "base"
+"""Folder of the base model that ``llmrec merge`` makes of one run, inside the run that reads it; ``base`` in the
+manifest has the digests of its files."""
 LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensors": 32 << 30}
 """Bytes that a file of a run folder can have, by its ending."""
 MANIFEST_BYTES = 1 << 20

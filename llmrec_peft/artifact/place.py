@@ -8,7 +8,8 @@ import re
 import stat
 from pathlib import Path
 
-from llmrec_peft.artifact.manifest import NAME, PUBLISHED, SIGNATURE
+from llmrec_peft.artifact.manifest import MERGED_BASE, NAME, PUBLISHED, SIGNATURE
+from llmrec_peft.backbone.base import FILE
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import shown
 from llmrec_peft.regular_files import is_folder
@@ -23,9 +24,12 @@ WRITTEN = frozenset(
         *(NAME, SIGNATURE),
         *("README.md", "metrics.json", "predictions.parquet", "seen.safetensors", "users.parquet", "logs"),
         *("vocabulary.parquet", "seen.parquet"),  # of format 3
+        MERGED_BASE,
     )
 )
 """Names that this package writes into a run folder, beside those that the run's manifest lists."""
+_OF_BASE = re.compile(r"README\.md|generation_config\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+"""Files of a merged base that a run's manifest does not name one by one."""
 _OF_SYSTEMS = frozenset((".DS_Store", "Thumbs.db", ".gitattributes"))
 """Files that file browsers and the Hub add of themselves."""
 
@@ -92,7 +96,7 @@ def _of_strangers(folder: Path, device: int) -> str | None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         return f"beside a run it holds {shown(foreign[0])}{more}, which no run writes; move that away first"
-    return _unlike(folder, device)
+    return _unlike(folder, device, files)
 
 
 def require_file(target: Path, overwrite: bool = True, option: str = "--out") -> None:
@@ -143,14 +147,18 @@ def _files_of(folder: Path) -> frozenset[str] | None:
     return frozenset(name for listed in values.values() if isinstance(listed, dict) for name in listed)
 
 
-def _unlike(folder: Path, device: int) -> str | None:
+def _unlike(folder: Path, device: int, files: frozenset[str]) -> str | None:
     """Say what in a run folder lies on another disk, or is a folder that no run has; None if nothing."""
     for entry in os.scandir(folder):
         if entry.is_symlink() or not entry.is_dir(follow_symlinks=False):
             continue
-        if entry.name != "logs":
+        if entry.name not in ("logs", MERGED_BASE):
             return f"beside a run it holds a folder {shown(entry.name)}, which no run writes; move that away first"
-        for inner, _, _ in os.walk(entry.path):
+        for inner, _, names in os.walk(entry.path):
             if os.lstat(inner).st_dev != device:
                 return f"{shown(inner)} is another disk"
+            for path in (Path(inner) / name for name in names if entry.name == MERGED_BASE):
+                name = path.relative_to(entry.path).as_posix()
+                if f"{FILE}{name}" not in files and not _OF_BASE.fullmatch(name):
+                    return f"it holds {shown(path)}, which is no file of the run's base; move that away first"
     return None

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from llmrec_peft.artifact.manifest import (
     HISTORIES,
+    MERGED_BASE,
     PRIVATE,
     PROSE,
     PUBLISHED,
@@ -181,7 +182,7 @@ class SealedFolder:
 
     def surplus(self) -> str | None:
         """Return a line that names files which no run folder holds; None if there are none."""
-        known = {*PUBLISHED, *PRIVATE, *REPORTS, *PROSE}
+        known = {*PUBLISHED, *PRIVATE, *REPORTS, *PROSE, MERGED_BASE}
         with os.scandir(self.folder) as entries:
             looked_at = itertools.islice(entries, _LOOKED_AT)
             strange = sorted(entry.name for entry in looked_at if entry.name not in known)

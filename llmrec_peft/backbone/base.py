@@ -55,6 +55,16 @@ def content_of(weights_sha256: str, files: Mapping[str, str]) -> dict[str, str |
     return {"weights_sha256": weights_sha256, "files_sha256": files_digest(files) if files else None, **named}
 
 
+def public_name(base: Mapping[str, str | None]) -> str:
+    """Return a recorded base's Hub id for a file that is passed on; a folder's path tells of the machine, so it is left
+    out.
+
+    >>> public_name({"name": "owner/name", "revision": "0" * 40}), public_name({"name": "/home/me/model"})
+    ('owner/name', 'a local folder')
+    """
+    return str(base.get("name")) if base.get("revision") else "a local folder"
+
+
 def base_differences(actual: Mapping[str, str | None], recorded: Mapping[str, str | None]) -> list[str]:
     """List the fields in which two identities differ, each as ``field is actual, not recorded``.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ _SETTINGS = tuple(
     f"sentence_{name}_config.json" for name in "bert roberta distilbert camembert albert xlm-roberta xlnet".split()
 )
 """Names under which the transformer's own settings are stored, the first that is there counts."""
-_POOLINGS = {
+POOLINGS = {
     "cls": "cls",
     "mean": "mean",
     "max": "max",
@@ -31,7 +30,7 @@ _POOLINGS = {
     "lasttoken": "last-token",
 }
 """Their names of pooling, and ours."""
-_FLAGS = {
+FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -105,13 +104,6 @@ def read_embedding_model(folder: Path) -> EmbeddingModel | None:
     return _Reader(folder).read()
 
 
-def copy_files(files: EmbeddingModel, source: Path, folder: Path) -> None:
-    """Copy an embedding model's own files beside other weights of the same transformer."""
-    for name in files.files:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, folder / name)
-
-
 class _Reader:
     """Reads one folder; every refusal names the file."""
 
@@ -171,15 +163,15 @@ class _Reader:
         config = self._config(path)
         modes = config.get("pooling_mode")
         if modes is None:
-            modes = [name for flag, name in _FLAGS.items() if self._flag(path, config, flag, False)] or ["mean"]
+            modes = [name for flag, name in FLAGS.items() if self._flag(path, config, flag, False)] or ["mean"]
         modes = [modes] if isinstance(modes, str) else modes
-        if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in list(_POOLINGS):
+        if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in list(POOLINGS):
             named = " + ".join(str(mode)[:40] for mode in modes) if isinstance(modes, list) else str(modes)[:40]
             raise InputError(
                 f"{self._at(path)}/config.json: pooling {named[:200]!r} cannot be run, only one of"
-                f" {', '.join(_POOLINGS)}"
+                f" {', '.join(POOLINGS)}"
             )
-        return _POOLINGS[modes[0]], self._flag(path, config, "include_prompt", True)
+        return POOLINGS[modes[0]], self._flag(path, config, "include_prompt", True)
 
     def _dense(self, path: str) -> DenseFacts:
         config = self._config(path)

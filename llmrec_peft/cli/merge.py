@@ -1,4 +1,4 @@
-"""`llmrec merge`: the adapters of several runs become one."""
+"""`llmrec merge`: one run's adapter goes into its base's weights, or the adapters of several runs become one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from llmrec_peft.artifact.figures import figure_rows
+from llmrec_peft.artifact.manifest import MERGED_BASE
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import TRAIN, Command
 from llmrec_peft.cli.output import print_json, print_line, print_table
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.intervals import no_difference, wider
 
+LINEAR = "linear"
 _METRICS = 3
 
 
 def merge(
     runs: Annotated[
-        list[Path], typer.Argument(help="Runs on one base with adapters of one low-rank method.", metavar="RUN RUN …")
+        list[Path],
+        typer.Argument(help="One run, or several on one base with adapters of one low-rank method.", metavar="RUN …"),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the merged run.")],
     weights: Annotated[
@@ -41,7 +44,7 @@ def merge(
             " mean of those with the sign that wins; dare-linear, dare-ties: numbers are dropped at random and the"
             " rest scaled up first.",
         ),
-    ] = "linear",
+    ] = LINEAR,
     density: Annotated[
         float, typer.Option("--density", metavar="D", help="Share of the numbers that ties and dare keep.")
     ] = 0.5,
@@ -55,31 +58,72 @@ def merge(
             show_default="the sum of the runs' ranks, with which linear is exact",
         ),
     ] = None,
+    precision: Annotated[
+        parameters.Precision | None,
+        typer.Option(
+            "--precision",
+            help="One run: number format of the merged weights.",
+            show_default="the one that the run computes in",
+        ),
+    ] = None,
     data: parameters.MovedData = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout.")] = False,
     quiet: parameters.Quiet = False,
 ) -> None:
-    """Combine the adapters of runs into one run, without training.
+    """Merge one run's adapter into its base, or the adapters of several runs into one. Nothing is trained.
 
-    Head, signals, users and items are those of the FIRST run; only its adapter is replaced, and its texts are encoded
-    anew. If its data are there, the test part is scored with the merged adapter and with each run's own. Weights
-    that are chosen by these figures make them too good.
+    ONE run: its adapter is folded into the language model's weights, which are dequantized first. DIR/base is the
+    merged model, a plain folder for any library, and DIR the run that reads it, without an adapter. What that changes
+    is measured: vectors of all items, scores, best items.
+
+    SEVERAL runs: head, signals, users and items are those of the FIRST run; only its adapter is replaced, and its texts
+    are encoded anew. Weights that are chosen by the figures make them too good.
+
+    If the (first) run's data are there, the test part is scored before and after.
 
     Examples:
+      llmrec merge runs/films --out runs/films-merged
       llmrec merge runs/books runs/films --out runs/both
       llmrec merge runs/books runs/films --weights 0.7,0.3 --out runs/both
       llmrec merge runs/a runs/b runs/c --how ties --density 0.3 --out runs/abc
     """
-    from llmrec_peft.workflows.merge import MergeAsked
-    from llmrec_peft.workflows.merge import merge as merge_runs
+    if len(runs) == 1:
+        _require_none(
+            {"--weights": weights is not None, "--how": how != LINEAR, "--rank": rank is not None},
+            "is for several runs: one run's adapter is merged into its base",
+        )
+        metrics = _into_base(runs[0], out, precision, data, overwrite, not quiet)
+    else:
+        _require_none({"--precision": precision is not None}, "is for one run: adapters of several are merged in fp32")
+        from llmrec_peft.workflows.merge import MergeAsked
+        from llmrec_peft.workflows.merge import merge as merge_runs
 
-    asked = MergeAsked(_numbers(weights), how, density, seed, rank, data, overwrite, not quiet)
-    metrics = merge_runs(runs, out, asked)
+        asked = MergeAsked(_numbers(weights), how, density, seed, rank, data, overwrite, not quiet)
+        metrics = merge_runs(runs, out, asked)
     if as_json:
         print_json(metrics)
     else:
         _print(metrics, runs, out)
+
+
+def _into_base(
+    run: Path, out: Path, precision: parameters.Precision | None, data: str | None, overwrite: bool, show: bool
+) -> dict[str, Any]:
+    from llmrec_peft.workflows.merge_into_base import IntoBase, merge_into_base
+
+    return merge_into_base(run, out, IntoBase(None if precision is None else precision.value, data, overwrite, show))
+
+
+def _require_none(given: Mapping[str, bool], said: str) -> None:
+    """Refuse the first option that was given.
+
+    Raises:
+        InputError: Naming it.
+    """
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"{option} {said}")
 
 
 def _numbers(weights: str | None) -> tuple[float, ...] | None:
@@ -117,8 +161,14 @@ def _print(metrics: Mapping[str, Any], runs: Sequence[Path], out: Path) -> None:
         ]
         title = f"head {head} of {runs[0]} on its test part"
         print_table(title, ["adapter", *shown, f"{primary}: merged minus it"], rows, range(1, len(shown) + 2))
-    weights = ", ".join(f"{weight:g}" for weight in told["weights"])
-    print_line(f"{told['how']} of {len(runs)} adapters with weights {weights}; rank {told['rank']}")
+    if "change" in metrics:
+        from llmrec_peft.workflows.merge_into_base import change_rows
+
+        print_table("what merging changed", ["change", "value"], change_rows(metrics["change"]), [1])
+        print_line(f"merged language model: {out / MERGED_BASE}")
+    else:
+        weights = ", ".join(f"{weight:g}" for weight in told["weights"])
+        print_line(f"{told['how']} of {len(runs)} adapters with weights {weights}; rank {told['rank']}")
     print_line(f"run folder: {out}")
 
 

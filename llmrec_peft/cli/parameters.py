@@ -17,6 +17,13 @@ class Unknown(StrEnum):
     skip = "skip"
 
 
+class Precision(StrEnum):
+    """Number format in which a model computes."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 Run = Annotated[Path, typer.Argument(help="Run folder, as llmrec train writes it.", metavar="RUN")]
 _RECIPE, _RECIPES = "RECIPE|FILE.yaml", "Registered recipe (llmrec list recipes), or a YAML file"
 Recipe = Annotated[str, typer.Argument(help=f"{_RECIPES}.", metavar=_RECIPE)]

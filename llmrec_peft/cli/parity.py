@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,13 +21,6 @@ class Quantization(StrEnum):
     nf4 = "nf4"
 
 
-class Precision(StrEnum):
-    """Number format in which the serving base computes."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
 _AS_TRAINED = "as in training"
 
 
@@ -38,12 +30,7 @@ def parity(
         Quantization | None, typer.Option(help="Quantization of the serving base.", show_default=_AS_TRAINED)
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Number format of the serving base.", show_default=_AS_TRAINED)
-    ] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Also merge the adapter into the weights.")] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for the merged model, written if it passes; with --merge."),
+        parameters.Precision | None, typer.Option(help="Number format of the serving base.", show_default=_AS_TRAINED)
     ] = None,
     data: parameters.MovedData = None,
     tolerance: Annotated[
@@ -68,25 +55,24 @@ def parity(
     ] = None,
     as_json: parameters.Json = False,
 ) -> None:
-    """Measure the drift between training precision, serving precision and merged weights.
+    """Measure the drift between training precision and serving precision.
 
-    Exit code 1 when any of them is beyond the tolerance.
+    Exit code 1 when it is beyond the tolerance. `llmrec merge RUN` folds the adapter into the weights, and says what
+    that changes.
 
     Examples:
       llmrec parity runs/movies-seed1 --quantization int8
-      llmrec parity runs/movies-seed1 --precision fp32 --merge --out merged
+      llmrec parity runs/movies-seed1 --precision fp32
     """
     from llmrec_peft.workflows.parity import Serving, Tolerance
     from llmrec_peft.workflows.parity import parity as measure
 
-    serving = Serving(quantization and quantization.value, precision and precision.value, merge, out)
+    serving = Serving(quantization and quantization.value, precision and precision.value)
     report = measure(run, serving, Tolerance(tolerance, metric_tolerance), data, limit)
     if as_json:
         print_json(report)
     else:
         _print(f"{run}: {report['texts']} texts, {report['pairs']['number']} pairs ({report['pairs']['from']})", report)
-        if out is not None:
-            print_line(f"merged model written to {out}")
     raise typer.Exit(0 if report["within"] else 1)
 
 

@@ -44,14 +44,17 @@ def lineage_of_run(run: AdapterOfRun) -> Lineage:
     return lineage_of(run.sealed, run.recipe.name, vocabulary, 0 if learned is None else len(learned))
 
 
-def write_with_adapter(folder: Path, first: AdapterOfRun, tenant: LoadedTenant, recipe: Recipe) -> LoadedTenant:
+def write_with_adapter(
+    folder: Path, first: AdapterOfRun, tenant: LoadedTenant, recipe: Recipe, base: dict[str, str | None]
+) -> LoadedTenant:
     """Write the first run's files around another adapter, which lies in the folder already.
 
     Args:
         folder: Folder with the adapter's two files.
         first: The first run.
-        tenant: The same run in memory.
+        tenant: The same run in memory, on the base that the adapter is for.
         recipe: Its whole recipe with the new adapter's options.
+        base: Identity of that base.
 
     Returns:
         The new run in memory; its vectors of texts are those that were written.
@@ -66,7 +69,7 @@ def write_with_adapter(folder: Path, first: AdapterOfRun, tenant: LoadedTenant, 
     for name in kept:
         sealed.copy(name, folder / name, limit_of(name))
     (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    sealed_now = make_manifest(folder, manifest.base, __version__)
+    sealed_now = make_manifest(folder, base, __version__)
     merged = replace(with_adapter(tenant, TenantAdapter(folder, sealed_now, served(recipe))), recipe=recipe)
     with evaluating(merged.model):
         merged = write_vectors(folder / VECTORS, merged)
@@ -80,6 +83,8 @@ def _write_trained(path: Path, first: AdapterOfRun, merged: LoadedTenant) -> Non
     if not is_there(first.folder / TRAINED) or TRAINED not in first.manifest.private:
         return
     tensors, names = read_trained(first.folder / TRAINED, first.sealed.content(TRAINED))
+    if merged.adapter.recipe.adapter.method == "none":  # the base has what the adapter learned
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(_INSIDE)}
     with merged.base.inside(merged.adapter) as (_, encoder):
         own = {f"{_INSIDE}{name}": tensor.detach().cpu() for name, tensor in encoder.named_parameters()}
         for name in tensors:

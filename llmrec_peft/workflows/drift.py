@@ -18,11 +18,10 @@ from llmrec_peft.evaluation.protocol import outcome_of
 from llmrec_peft.experiment.prepare import Prepared, prepare
 from llmrec_peft.recipe import DEMO
 from llmrec_peft.run.recommender import Recommender
+from llmrec_peft.workflows.answer_change import change_of_scores, change_of_vectors, share_kept
 
 RANKED_USERS = 100
 """Users whose lists are compared."""
-RANKED = 10
-"""Length of a list."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +102,10 @@ def pairs_of(recommender: Recommender, run: Path, data: str | None, limit: int |
 def drift(recommender: Recommender, pairs: Pairs, vectors: Tensor, reference: Tensor) -> dict[str, Any]:
     """Compare two sets of vectors of the drawn items, each float32 [items, width]."""
     now, before = (_scores(recommender, pairs, given) for given in (vectors, reference))
-    moved = np.abs(now[0] - before[0]).astype(np.float64)
-    cosine = torch.nn.functional.cosine_similarity(vectors, reference, dim=-1).double().cpu().numpy()
-    distance = np.maximum(0.0, 1.0 - cosine)
     return {
-        "vectors": {"cosine_distance_mean": float(distance.mean()), "cosine_distance_max": float(distance.max())},
-        "scores": {
-            "mean": float(moved.mean()),
-            "p95": float(np.quantile(moved, 0.95)),
-            "max": float(moved.max()),
-        },
-        "top_10_kept": _kept(now[1], before[1]),
+        "vectors": change_of_vectors(vectors, reference),
+        "scores": change_of_scores(now[0], before[0]),
+        "top_10_kept": share_kept(now[1], before[1]),
         "metric": _metric(recommender, pairs, vectors, reference),
     }
 
@@ -156,13 +148,6 @@ def _lists(recommender: Recommender, pairs: Pairs) -> NDArray[Any]:
     names, items = recommender.vocabulary.users, [recommender.catalogue.ids[row] for row in pairs.items]
     lists = recommender.score([names[user - 1] for user in pairs.ranked for _ in items], items * len(pairs.ranked))
     return lists.reshape(len(pairs.ranked), len(items))
-
-
-def _kept(now: NDArray[Any], before: NDArray[Any]) -> float:
-    """Mean share of each user's ten best items that are the same."""
-    k = min(RANKED, now.shape[1])
-    tops = zip(*(np.argsort(-scores, axis=1, kind="stable")[:, :k] for scores in (now, before)), strict=True)
-    return float(np.mean([len(np.intersect1d(one, other)) / k for one, other in tops]))
 
 
 def _metric(recommender: Recommender, pairs: Pairs, vectors: Tensor, reference: Tensor) -> dict[str, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrec_peft import registry
-from llmrec_peft.artifact.folder import require_place, whole_folder
-from llmrec_peft.artifact.manifest import write_json
 from llmrec_peft.backbone.base import require_base
-from llmrec_peft.backbone.complete import load_complete
-from llmrec_peft.backbone.embedding_model import copy_files
 from llmrec_peft.backbone.load import load_backbone
 from llmrec_peft.backbone.preflight import known_facts, require_method
-from llmrec_peft.backbone.quiet import quiet_transformers
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe.variants import served
 from llmrec_peft.run.language_model import load_adapter
@@ -44,14 +38,10 @@ class Serving:
     Attributes:
         quantization: How the serving base is held; None as in training.
         precision: How it computes; None as in training.
-        merge: Whether the adapter is also folded into its weights.
-        out: Folder for the merged model; None to measure only.
     """
 
     quantization: str | None = None
     precision: str | None = None
-    merge: bool = False
-    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +65,9 @@ def parity(
     limit: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Encode a run's item texts on the training base, the serving base and merged weights, and compare.
+    """Encode a run's item texts on the training base and on the serving base, and compare.
 
-    The training base is the control: it has to give the vectors that the run stored. The others are held against
+    The training base is the control: it has to give the vectors that the run stored. The serving base is held against
     the control. Validation pairs are scored with each set of vectors; where the data is gone, a sample of
     users takes their place and no metric is given. A run that was refit has seen its validation part: read the
     change of the metric, not its height.
@@ -94,8 +84,8 @@ def parity(
         A report of plain values; ``within`` says whether every way is within the tolerance.
 
     Raises:
-        InputError: When the folder is no run that reads texts, the base is not the recorded one, the method does
-            not work on the serving base or cannot be merged, or `out` was asked for and the drift is too large.
+        InputError: When the folder is no run that reads texts, the base is not the recorded one, or the method does
+            not work on the serving base.
     """
     serving, tolerance = serving or Serving(), tolerance or Tolerance()
     recommender = Recommender.from_pretrained(run)
@@ -133,15 +123,6 @@ def parity(
             _require_weights(base, recorded)
             vectors = _encode(base, _attached(recommender, base, run), recommender, pairs)
             add("serving", vectors, control, base.identity.plain())
-    if serving.merge:
-        with _loaded(section, recommender) as base:
-            _require_weights(base, recorded)
-            choice = served(recommender.recipe).adapter
-            method = registry.get("adapters", choice.method)(choice.config)
-            merged = method.merge(_attached(recommender, base, run), base)
-            add("merged", _encode(base, merged, recommender, pairs), control, base.identity.plain())
-            if serving.out is not None:
-                _write(serving.out, merged, base, report, lambda again: _encode(base, again, recommender, pairs))
     report["within"] = all(way["within"] for way in report["ways"].values())
     return report
 
@@ -164,18 +145,10 @@ def _served(recommender: Recommender) -> tuple[Tensor, Manifest]:
 def _serving_section(recommender: Recommender, manifest: Manifest, serving: Serving) -> BackboneSection:
     """The serving base's section, refused before anything is loaded where it cannot work."""
     recipe = served(recommender.recipe)
-    if serving.out is not None and not serving.merge:
-        raise InputError("--out is where merged weights go: give --merge too")
-    if serving.out is not None:
-        require_place(serving.out)
     changes: dict[str, Any] = {"precision": serving.precision or manifest.base.get("compute")}
     if serving.quantization is not None:
         changes["quantization"] = serving.quantization
     section = recipe.backbone.model_copy(update=changes)
-    able = registry.get("adapters", recipe.adapter.method).capabilities
-    if serving.merge and not able.merges(section.quantization):
-        hint = " in 8 or 4 bits; give --quantization none" if able.mergeable else ""
-        raise InputError(f"adapter {recipe.adapter.method!r} cannot be merged into the base's weights{hint}")
     facts = known_facts(section.name, section.revision)
     require_method(recipe.adapter.method, recipe.adapter.config, facts, section.quantization)
     return section
@@ -214,46 +187,3 @@ def _encode(base: Backbone, model: nn.Module, recommender: Recommender, pairs: P
         distinct = encoder.encode(table)
     rows: NDArray[np.int64] = table.row_of
     return distinct[torch.as_tensor(rows, device=distinct.device)].float()
-
-
-def _write(
-    out: Path, merged: Any, base: Backbone, report: dict[str, Any], encode: Callable[[nn.Module], Tensor]
-) -> None:
-    """Write merged weights as a plain transformers folder, if they passed and still answer the same when read again.
-
-    Raises:
-        InputError: When they did not; no folder is left then.
-    """
-    from transformers import AutoModel
-
-    way = report["ways"]["merged"]
-    if not way["within"]:
-        raise InputError(
-            f"{out} was not written: merged weights drift beyond the tolerance ({said(report, 'merged')});"
-            " serve the adapter unmerged, or merge with --quantization none --precision fp32"
-        )
-    before = encode(merged)
-    if base.kind == "decoder":
-        merged.config.use_cache = True  # switched off for training alone
-    with whole_folder(out) as partial:
-        with quiet_transformers():
-            merged.save_pretrained(partial)
-            base.tokenizer.save_pretrained(partial)
-            if base.embedding_model is not None and base.folder is not None:
-                copy_files(base.embedding_model, base.folder, partial)  # else its texts would be pooled by the mean
-            again = load_complete(AutoModel, partial, str(out), dtype=merged.dtype, use_safetensors=True).eval()
-        change = float((encode(again) - before).abs().max())
-        del again
-        way["change_when_read_again"] = change
-        if change > torch.finfo(merged.dtype).eps:
-            raise InputError(f"{out} was not written: read again, merged weights give other vectors (by {change:.2g})")
-        write_json(partial / "parity.json", report)
-
-
-def said(report: dict[str, Any], way: str) -> str:
-    """One way's drift in a few words."""
-    found = report["ways"][way]
-    words = f"scores move by {found['scores']['mean']:.4g} on average, {found['scores']['max']:.4g} at most"
-    if found["metric"] is not None:
-        words += f", validation {report['metric']} {found['metric']['reference']:.4f} → {found['metric']['value']:.4f}"
-    return words

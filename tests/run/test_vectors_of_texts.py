@@ -110,10 +110,10 @@ def test_words_of_a_prompt_are_not_explained(embedding_run: Path) -> None:
 def test_merged_weights_are_still_those_of_an_embedding_model(embedding_run: Path, tmp_path: Path) -> None:
     from llmrec_peft.backbone.load import load_backbone
     from llmrec_peft.recipe.sections import BackboneSection
-    from llmrec_peft.workflows.parity import Serving, Tolerance, parity
+    from llmrec_peft.workflows.merge_into_base import IntoBase, merge_into_base
 
-    out = tmp_path / "merged"
-    parity(embedding_run, Serving(precision="fp32", merge=True, out=out), Tolerance(1.0, 1.0))
+    merge_into_base(embedding_run, tmp_path / "merged", IntoBase(precision="fp32", show=False))
+    out = tmp_path / "merged" / "base"
     merged = load_backbone(BackboneSection(name=str(out), precision="fp32"), torch.device("cpu"))
     reader = merged.reads(BackboneSection())
     assert (reader.pooling, reader.width, reader.prompts["item"]) == ("cls", 48, "passage: ")

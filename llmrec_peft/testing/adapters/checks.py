@@ -32,7 +32,7 @@ MERGED_EXACT = 1e-4
 MERGED_COSINE = {"none": 0.999, "int8": 0.99, "nf4": 0.95}
 """Mean cosine of merged and unmerged states if the merged weights are rounded: to 8 bits of mantissa in bf16, to 256 or
 16 levels in int8 and nf4, whose grid for W + ΔW differs from that for W. Four bits cost LoRA 0.003 on MiniLM and
-0.04 on SmolLM2; `llmrec parity --merge` measures the effect on a run, and refuses."""
+0.04 on SmolLM2; so `llmrec merge` dequantizes a run's base first."""
 
 
 @dataclass
