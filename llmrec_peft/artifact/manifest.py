@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -70,7 +70,11 @@ FORMER = Layout(
 """The version that ``llmrec convert`` turns into `FORMAT`."""
 REPORTS = ("metrics.json", "lineage.json")
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
-PROSE = ("README.md", NAME, "logs")
+SIGNATURE = "model.sig"
+"""Who published the run says so in it; see docs/publish.md."""
+ORIGIN = "hub.json"
+"""From which repository and commit of the Hub a run was pulled."""
+PROSE = ("README.md", NAME, SIGNATURE, ORIGIN, "logs")
 """What else a run folder holds; no answer reads it."""
 LIMITS = {".json": 64 << 20, ".yaml": 1 << 20, ".parquet": 2 << 30, ".safetensors": 32 << 30}
 """Bytes that a file of a run folder can have, by its ending."""
@@ -108,7 +112,13 @@ class Manifest(Options):
         return self.files.get(name) or self.private.get(name) or self.reports.get(name)
 
 
-def make_manifest(folder: Path, base: dict[str, str | None], version: str, former: str | None = None) -> Manifest:
+def make_manifest(
+    folder: Path,
+    base: dict[str, str | None],
+    version: str,
+    former: str | None = None,
+    withheld: Mapping[str, str] | None = None,
+) -> Manifest:
     """Make the manifest from the digests of a folder's files.
 
     Args:
@@ -116,8 +126,10 @@ def make_manifest(folder: Path, base: dict[str, str | None], version: str, forme
         base: Identity of the base model.
         version: Version of the package that wrote the files.
         former: Digest that the run had in the former format, if it was converted.
+        withheld: Digests of private files that belong to the run and stay elsewhere.
     """
     files, private, reports = (_digests(folder, names) for names in (PUBLISHED, PRIVATE, REPORTS))
+    private = {**(withheld or {}), **private}
     digest = _digest(base, files, private)
     told: dict[str, Any] = {"files": files, "private": private, "reports": reports, "former": former}
     return Manifest(format=FORMAT, version=version, digest=digest, base=base, **told)

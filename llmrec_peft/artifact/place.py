@@ -8,7 +8,7 @@ import re
 import stat
 from pathlib import Path
 
-from llmrec_peft.artifact.manifest import NAME, PUBLISHED
+from llmrec_peft.artifact.manifest import NAME, ORIGIN, PUBLISHED, SIGNATURE
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import shown
 from llmrec_peft.regular_files import is_folder
@@ -20,7 +20,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 WRITTEN = frozenset(
     (
         *PUBLISHED,
-        NAME,
+        *(NAME, SIGNATURE, ORIGIN),
         *("README.md", "metrics.json", "predictions.parquet", "seen.safetensors", "users.parquet", "logs"),
         *("vocabulary.parquet", "seen.parquet"),  # of format 3
     )
