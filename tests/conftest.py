@@ -17,11 +17,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, b
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ("quick_runs", "small_writer")
+pytest_plugins = ("quick_runs", "small_writer", "hub_server", "people_run")
 TRAINING_FIXTURES = frozenset(
     (
         *("llmrec", "package", "environment"),  # a Python process
-        *("tiny_run", "task_runs", "quick_run", "trained", "minilm_run", "writer_folder", "two_sided"),
+        *("tiny_run", "task_runs", "quick_run", "trained", "minilm_run", "writer_folder", "two_sided", "people_run"),
         *("check_adapter_method", "check_task_head", "check_signal"),
     )
 )

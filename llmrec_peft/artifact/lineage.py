@@ -69,6 +69,17 @@ class Started(Options):
     """Mean cosine of each run's frozen item vectors with those of the training; null where all runs were taken."""
 
 
+class Published(Options):
+    """What a copy that was published has of its run."""
+
+    users: bool
+    """Whether it has the ids and tables of users."""
+    items: bool
+    """Whether it has titles, texts and columns of items."""
+    plugins: Annotated[dict[Text, Text], Field(max_length=64)] = Field(default_factory=dict)
+    """Packages, with versions, of the plugins that this package does not bring, by kind and name."""
+
+
 class Step(Options):
     """One run of a lineage."""
 
@@ -102,6 +113,8 @@ class Step(Options):
     """What its adapter was merged from; null where it was trained."""
     started: Started | None = None
     """What its adapter began with; null where that was a fresh one."""
+    published: Published | None = None
+    """What a published copy has of the run before; null where it is no such copy."""
 
 
 class Lineage(Options):

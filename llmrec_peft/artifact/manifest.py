@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -72,7 +72,9 @@ REPORTS = ("metrics.json", "lineage.json")
 """Files that a run is judged by; training times are in them, so they are no part of its version."""
 SIGNATURE = "model.sig"
 """Signature over what is published, see `llmrec_peft.artifact.signature`."""
-PROSE = ("README.md", NAME, SIGNATURE, "logs")
+ORIGIN = "hub.json"
+"""From which repository and commit of the Hub a run was pulled."""
+PROSE = ("README.md", NAME, SIGNATURE, ORIGIN, "logs")
 """What else a run folder holds; no answer reads it."""
 MERGED_BASE = "base"
 """Folder of the base model that ``llmrec merge`` makes of one run, inside the run that reads it; ``base`` in the
@@ -113,7 +115,13 @@ class Manifest(Options):
         return self.files.get(name) or self.private.get(name) or self.reports.get(name)
 
 
-def make_manifest(folder: Path, base: dict[str, str | None], version: str, former: str | None = None) -> Manifest:
+def make_manifest(
+    folder: Path,
+    base: dict[str, str | None],
+    version: str,
+    former: str | None = None,
+    withheld: Mapping[str, str] | None = None,
+) -> Manifest:
     """Make the manifest from the digests of a folder's files.
 
     Args:
@@ -121,8 +129,10 @@ def make_manifest(folder: Path, base: dict[str, str | None], version: str, forme
         base: Identity of the base model.
         version: Version of the package that wrote the files.
         former: Digest that the run had in the former format, if it was converted.
+        withheld: Digests of private files that belong to the run and stay elsewhere.
     """
     files, private, reports = (_digests(folder, names) for names in (PUBLISHED, PRIVATE, REPORTS))
+    private = {**(withheld or {}), **private}
     digest = _digest(base, files, private)
     told: dict[str, Any] = {"files": files, "private": private, "reports": reports, "former": former}
     return Manifest(format=FORMAT, version=version, digest=digest, base=base, **told)

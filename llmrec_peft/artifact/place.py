@@ -8,7 +8,7 @@ import re
 import stat
 from pathlib import Path
 
-from llmrec_peft.artifact.manifest import MERGED_BASE, NAME, PUBLISHED, SIGNATURE
+from llmrec_peft.artifact.manifest import MERGED_BASE, NAME, ORIGIN, PUBLISHED, SIGNATURE
 from llmrec_peft.backbone.base import FILE
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import shown
@@ -21,7 +21,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 WRITTEN = frozenset(
     (
         *PUBLISHED,
-        *(NAME, SIGNATURE),
+        *(NAME, SIGNATURE, ORIGIN),
         *("README.md", "metrics.json", "predictions.parquet", "seen.safetensors", "users.parquet", "logs"),
         *("vocabulary.parquet", "seen.parquet"),  # of format 3
         MERGED_BASE,

@@ -114,12 +114,8 @@ class SealedFolder:
             InputError: As `content`.
             OSError: If the copy cannot be written.
         """
-        path, sha = self.folder / name, hashlib.sha256()
-        with open_regular(path, min(limit, limit_of(name))) as (descriptor, found), target.open("wb") as copied:
-            for part in read_parts(descriptor, found.st_size):
-                sha.update(part)
-                copied.write(part)
-        require_digest(path, self.manifest, sha.hexdigest())
+        path = self.folder / name
+        require_digest(path, self.manifest, copied(path, target, min(limit, limit_of(name))))
 
     def verify(self, names: Iterable[str]) -> None:
         """Check files that are read later.
@@ -191,6 +187,30 @@ class SealedFolder:
         named = ", ".join(repr(name[:60]) for name in strange[:_NAMED])
         more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
         return f"{self.folder}: {named}{more} ignored: no file of a run"
+
+
+def copied(path: Path, target: Path, limit: int, follow_links: bool = False) -> str:
+    """Copy a regular file of at most `limit` bytes, some at a time.
+
+    Args:
+        path: The file.
+        target: Path of the copy.
+        limit: Bytes that it can have.
+        follow_links: Whether a link to such a file is one too, as in the Hub's cache, which consists of links.
+
+    Returns:
+        SHA-256 of the bytes that were copied.
+
+    Raises:
+        InputError: If it is missing, no regular file, or too large.
+        OSError: If the copy cannot be written.
+    """
+    sha = hashlib.sha256()
+    with open_regular(path, limit, follow_links) as (descriptor, found), target.open("wb") as copy:
+        for part in read_parts(descriptor, found.st_size):
+            sha.update(part)
+            copy.write(part)
+    return sha.hexdigest()
 
 
 def read_content(path: Path, limit: int) -> bytearray:

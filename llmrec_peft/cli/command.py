@@ -13,6 +13,7 @@ from llmrec_peft.printable import say
 TRAIN = "Train"
 USE = "Use a run"
 SERVE = "Serve runs"
+SHARE = "Share runs"
 COMPARE = "Measure and compare"
 LOOK = "Look around"
 RECIPES = "Recipes and data"

@@ -24,7 +24,21 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-Run = Annotated[Path, typer.Argument(help="Run folder, as llmrec train writes it.", metavar="RUN")]
+def _here(run: Path) -> Path:
+    """Return the folder of a run that is named: the folder itself, or that of a run of the Hub, which is fetched."""
+    if run.exists():
+        return run
+    from llmrec_peft.artifact.fetched import run_folder
+
+    return run_folder(run)
+
+
+Run = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder, as llmrec train writes it, or OWNER/NAME of the Hub.", metavar="RUN", callback=_here
+    ),
+]
 _RECIPE, _RECIPES = "RECIPE|FILE.yaml", "Registered recipe (llmrec list recipes), or a YAML file"
 Recipe = Annotated[str, typer.Argument(help=f"{_RECIPES}.", metavar=_RECIPE)]
 Data = Annotated[

@@ -1,1 +1,1 @@
-"""Publishing runs: what is pushed to the Hugging Face Hub, its card and its signature."""
+"""Publishing a run on the Hugging Face Hub: a copy without private data, uploaded, loaded again and compared."""

@@ -32,6 +32,7 @@ class ServedBaseline(Signal[Options]):
 
     summary: ClassVar[str] = "a simple rule's score, where validation or its folds gave it a share"
     Config: ClassVar[type[Options]] = Options
+    user_tables: ClassVar[tuple[str, ...]] = ("tables.user", "tables.user_offset")
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make tables of zeros, as wide as the saved ones."""

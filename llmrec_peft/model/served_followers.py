@@ -53,6 +53,7 @@ class ServedFollowers(Signal[FollowerOptions]):
 
     summary: ClassVar[str] = "what follows the last items and shares words with them, where validation gave it a share"
     Config: ClassVar[type[Options]] = FollowerOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_history: ClassVar[bool] = True
     width = 0
     """Width of its vectors: it has none."""

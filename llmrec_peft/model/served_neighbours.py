@@ -47,6 +47,7 @@ class ServedNeighbours(Signal[NeighbourOptions]):
 
     summary: ClassVar[str] = "which items follow which, where validation gave it a share"
     Config: ClassVar[type[Options]] = NeighbourOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_history: ClassVar[bool] = True
     width = 0
     """Width of its vectors: it has none."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from llmrec_peft.artifact.fetched import run_folder
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.tables import ItemTable
 from llmrec_peft.data.vocabulary import Vocabulary
@@ -98,7 +99,7 @@ class AttachedRuns:
         """Load a further run on the same base; `switch` makes it the current one.
 
         Args:
-            folder: Run folder.
+            folder: Run folder, or ``OWNER/NAME`` of the Hub, see `from_pretrained`.
             name: Name for it; by default the first 12 digits of its digest.
 
         Returns:
@@ -116,7 +117,7 @@ class AttachedRuns:
             base.require_code(recipe.backbone, str(folder))
             return base
 
-        tenant = read_tenant(Path(folder), self.device, shared)
+        tenant = read_tenant(run_folder(folder), self.device, shared)
         name = tenant.manifest.digest[:12] if name is None else name
         if self._is_attached(name, tenant):
             return name

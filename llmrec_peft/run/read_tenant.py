@@ -104,7 +104,7 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
         seen=read_seen(folder / SEEN, vocabulary, _if_there(sealed, SEEN)),
         users=read_users(folder / USERS, vocabulary.num_users, _if_there(sealed, USERS)),
         user_vectors=stored["user"].to(device) if "user" in stored else None,
-        notes=tuple(line for line in (sealed.lacking(), sealed.surplus()) if line is not None),
+        notes=_notes(sealed, vocabulary),
         folder=folder,
         manifest=sealed.manifest,
         adapter=TenantAdapter(folder, sealed.manifest, answering),
@@ -114,6 +114,14 @@ def _read(sealed: SealedFolder, device: torch.device, base: OpenBase) -> LoadedT
     if not is_known():  # the same bytes fit each other as they did the first time; it was a quarter of a load
         _require_answers(tenant, folder)
     return tenant
+
+
+def _notes(sealed: SealedFolder, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Return what whoever reads the answers should know, a line each."""
+    lacking = sealed.lacking()
+    if not vocabulary.users:
+        lacking = f"{sealed.folder} has no users: each one is answered as a new user"
+    return tuple(line for line in (lacking, sealed.surplus()) if line is not None)
 
 
 def _load_model(sealed: SealedFolder, recipe: Recipe, vocabulary: Vocabulary) -> RecModel:

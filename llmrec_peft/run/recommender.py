@@ -14,6 +14,7 @@ from torch import Tensor
 
 from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
 from llmrec_peft.artifact.catalogue_file import write_catalogue
+from llmrec_peft.artifact.fetched import run_folder
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.seen import Seen, write_seen
 from llmrec_peft.artifact.tables import ItemTable, write_items, write_users
@@ -99,20 +100,27 @@ class Recommender(AttachedRuns):
         device: str | torch.device | None = None,
         trust_remote_code: bool = False,
         base: Recommender | None = None,
+        *,
+        revision: str | None = None,
     ) -> Self:
         """Load a run folder after verifying every file that answers against its manifest.
 
+        ``from_pretrained("owner/name", revision="v1")`` pulls a run of the Hugging Face Hub into the user's cache
+        first; what lies here under the same name wins.
+
         Args:
-            folder: Run folder.
+            folder: Run folder, or ``OWNER/NAME`` or ``OWNER/NAME@REVISION`` of the Hub.
             device: Device of the computation; by default the first CUDA device, or the CPU.
             trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for
                 it. The recipe alone cannot allow it, since whoever shared the run wrote it: such a run is refused.
             base: Another recommender, on the same device, whose base model is shared.
+            revision: Branch, tag or commit on the Hub; by default the main branch.
 
         Raises:
-            InputError: If the folder is not a complete run of this version, or its base is not that of `base`.
+            InputError: If the folder is not a complete run of this version, its base is not that of `base`, or the Hub
+                cannot be asked.
         """
-        folder = Path(folder)
+        folder = run_folder(folder, revision)
 
         def open_base(manifest: Manifest, recipe: Recipe) -> LanguageModel:
             if base is not None:

@@ -68,6 +68,7 @@ class Collaborative(Signal[CollaborativeOptions]):
 
     summary: ClassVar[str] = "user and item matrices, biases and rating histories"
     Config: ClassVar[type[Options]] = CollaborativeOptions
+    user_tables: ClassVar[tuple[str, ...]] = ("folded.user", "folded.user_offset")
     learning_parts: ClassVar[tuple[str, ...]] = tuple(
         f"{side}{part}" for side in ("user", "item") for part in ("", "_bias", "_implicit", "_explicit", "_statistics")
     )

@@ -124,6 +124,11 @@ class Signal(ABC, Generic[C]):
     """Names of `parts` that no answer of a folded signal reads, only `remember` and `follow`. A run has their tensors
     in a file of its own, which is read for explanations and for scores in time order; in a run that answers they are
     neither in `SignalContext.saved` nor in `parts`."""
+    user_tables: ClassVar[tuple[str, ...] | None] = None
+    """Names of the folded signal's tensors that have a row for each user, the unknown one first, such as
+    ``folded.user``; empty for a signal without any. A run that is published without its users keeps the first row of
+    each. None where the signal does not say: then no run of it is published without its users if a tensor could be
+    about them."""
     tried_with: ClassVar[Mapping[str, Any]] = {}
     """Options with which the conformance suite tests it, if the defaults leave out what it needs."""
 

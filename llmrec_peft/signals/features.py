@@ -48,6 +48,7 @@ class Features(Signal[FeaturesOptions]):
 
     summary: ClassVar[str] = "categorical and numeric columns of users and items"
     Config: ClassVar[type[Options]] = FeaturesOptions
+    user_tables: ClassVar[tuple[str, ...]] = ("folded.vector", "folded.offset")
     tried_with: ClassVar[Mapping[str, Any]] = {"users": ("gender", "age"), "items": ("genres", "brand", "year")}
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:

@@ -75,6 +75,7 @@ class Graph(Signal[GraphOptions]):
 
     summary: ClassVar[str] = "relations and neighbours of an item in a knowledge graph"
     Config: ClassVar[type[Options]] = GraphOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_graph: ClassVar[bool] = True
 
     def build(self, context: SignalContext) -> nn.ModuleDict:

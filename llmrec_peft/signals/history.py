@@ -64,6 +64,7 @@ class History(Signal[HistoryOptions]):
 
     summary: ClassVar[str] = "the user's last items, by text or id, pooled by place, attention or GRU"
     Config: ClassVar[type[Options]] = HistoryOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_history: ClassVar[bool] = True
 
     def uses_text(self) -> bool:

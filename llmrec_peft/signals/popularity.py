@@ -34,6 +34,7 @@ class Popularity(Signal[PopularityOptions]):
 
     summary: ClassVar[str] = "how often users interacted with an item, as learnt weights by count"
     Config: ClassVar[type[Options]] = PopularityOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make the class weights, the slope and the frozen counts."""

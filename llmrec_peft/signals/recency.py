@@ -46,6 +46,7 @@ class Recency(Signal[RecencyOptions]):
 
     summary: ClassVar[str] = "how long ago an item appeared first, as learnt weights by age"
     Config: ClassVar[type[Options]] = RecencyOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     tried_with: ClassVar[Mapping[str, Any]] = {"column": "released"}
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:

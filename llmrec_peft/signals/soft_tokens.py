@@ -65,6 +65,7 @@ class SoftTokens(Signal[SoftTokensOptions]):
 
     summary: ClassVar[str] = "user and item vectors projected to tokens inside the language model's prompt"
     Config: ClassVar[type[Options]] = SoftTokensOptions
+    user_tables: ClassVar[tuple[str, ...]] = ("user.weight", "rows.user")
     inserts_tokens: ClassVar[bool] = True
 
     def refusal(self, users: Collection[str], items: Collection[str], reads_prompt: bool) -> str | None:

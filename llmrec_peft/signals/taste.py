@@ -75,6 +75,7 @@ class Taste(Signal[TasteOptions]):
 
     summary: ClassVar[str] = "a Gaussian process over a user's own outcomes"
     Config: ClassVar[type[Options]] = TasteOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_history: ClassVar[bool] = True
 
     def uses_text(self) -> bool:

@@ -37,6 +37,7 @@ class Text(Signal[TextOptions]):
 
     summary: ClassVar[str] = "the language model's vectors of items' texts, and of users' texts if there are any"
     Config: ClassVar[type[Options]] = TextOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_text: ClassVar[bool] = True
     reads_user_text: ClassVar[bool] = True
 

@@ -66,6 +66,7 @@ class Transitions(Signal[TransitionsOptions]):
 
     summary: ClassVar[str] = "which items follow which in sequences, by learnt weights of steps and places"
     Config: ClassVar[type[Options]] = TransitionsOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_history: ClassVar[bool] = True
     _sequences: Sequences | None = None
     _followed: FollowedCounts | None = None

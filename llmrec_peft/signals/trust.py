@@ -60,6 +60,7 @@ class Trust(Signal[TrustOptions]):
 
     summary: ClassVar[str] = "what those whom a user trusts, follows or is a friend of met, and how they rate"
     Config: ClassVar[type[Options]] = TrustOptions
+    user_tables: ClassVar[tuple[str, ...]] = ("folded.user", "folded.user_offset")
     reads_links: ClassVar[bool] = True
 
     def build(self, context: SignalContext) -> nn.ModuleDict:

@@ -50,6 +50,7 @@ class Words(Signal[WordsOptions]):
 
     summary: ClassVar[str] = "rare words that a candidate shares with the user's last items"
     Config: ClassVar[type[Options]] = WordsOptions
+    user_tables: ClassVar[tuple[str, ...]] = ()
     reads_history: ClassVar[bool] = True
     tried_with: ClassVar[Mapping[str, Any]] = {"columns": ("genres", "brand")}
 

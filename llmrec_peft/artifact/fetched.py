@@ -1,0 +1,263 @@
+"""Fetched: a run of the Hugging Face Hub, written as a run folder here; only a run's files, each verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrec_peft import registry
+from llmrec_peft.artifact.download_bar import bounded_bar
+from llmrec_peft.artifact.folder import require_free, whole_folder
+from llmrec_peft.artifact.hub_calls import hub, is_offline, telling, tried
+from llmrec_peft.artifact.hub_name import HubName, is_hub_name
+from llmrec_peft.artifact.lineage import FILE as LINEAGE
+from llmrec_peft.artifact.lineage import LINEAGE_BYTES, parse_lineage
+from llmrec_peft.artifact.manifest import (
+    NAME,
+    ORIGIN,
+    PRIVATE,
+    SIGNATURE,
+    Manifest,
+    limit_of,
+    read_manifest,
+    require_digest,
+    write_json,
+)
+from llmrec_peft.artifact.sealed import copied, read_content
+from llmrec_peft.backbone.remembered import cache_folder
+from llmrec_peft.errors import InputError
+from llmrec_peft.printable import quoted, shown
+from llmrec_peft.progress import warn
+from llmrec_peft.regular_files import is_folder
+
+CARD = "README.md"
+_LIMITS = {CARD: 1 << 20, SIGNATURE: 4 << 20}
+"""Bytes of the files that no manifest lists: the card and the signature."""
+_OF_THE_HUB = frozenset((".gitattributes", ".gitignore", "LICENSE", "LICENSE.md", "LICENSE.txt"))
+"""Files that a repository may have besides, and of which nothing is said."""
+_MOST_FILES = 10_000
+_NAMED = 3
+Verify = Callable[[Path], None]
+"""Looks at a folder that was fetched, before it gets its name, and raises `InputError` if it is not to be had."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A run that was fetched.
+
+    Attributes:
+        name: Repository and commit.
+        folder: Where it lies.
+        manifest: Its manifest.
+        notes: What whoever pulled it should know, a line each: files that were not fetched, plugins that are missing.
+    """
+
+    name: HubName
+    folder: Path
+    manifest: Manifest
+    notes: tuple[str, ...] = ()
+
+
+def run_folder(run: str | Path, revision: str | None = None) -> Path:
+    """Return the folder of a run that somebody named: a folder here, or a repository of the Hub, which is fetched.
+
+    What lies here wins. A name whose owner is a folder here is taken for a mistyped path, and the Hub is not asked.
+
+    Args:
+        run: Run folder, or ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
+        revision: Revision on the Hub.
+
+    Raises:
+        InputError: If a folder is given with a revision, or the repository cannot be fetched, or is no run.
+    """
+    path = Path(run)
+    if path.exists() or path.is_symlink() or not is_hub_name(str(run)) or is_folder(Path(str(run).partition("/")[0])):
+        if revision is not None:
+            raise InputError(
+                f"{shown(path)} is a path here, which has no revisions: leave {quoted(revision)} out, or call it from"
+                " elsewhere to mean the Hub's"
+            )
+        return path
+    found = fetched_once(HubName.parse(str(run), revision))
+    for line in found.notes:
+        warn(line)
+    return found.folder
+
+
+def fetched_once(name: HubName, verify: Verify | None = None) -> Fetched:
+    """Fetch a run into the user's cache, unless this commit of it is there already.
+
+    Args:
+        name: Repository; without a revision its main branch as it is now.
+        verify: Looks at the folder before it gets its name, and at one that was there.
+
+    Raises:
+        InputError: As `fetch`.
+    """
+    place = cache_folder() / "runs" / f"{name.owner}--{name.name}"
+    pinned = place / name.revision if name.is_pinned and name.revision is not None else None
+    if pinned is None or not is_folder(pinned):
+        source = _Source.of(name)
+        pinned = place / str(source.name.revision)
+        if not is_folder(pinned):
+            pinned.parent.mkdir(parents=True, exist_ok=True)
+            return source.write(pinned, False, verify)
+        name = source.name
+    if verify is not None:
+        verify(pinned)
+    return Fetched(name, pinned, read_manifest(pinned, verify=False))
+
+
+def fetch(
+    name: HubName, target: Path, overwrite: bool = False, verify: Verify | None = None, cache: Path | None = None
+) -> Fetched:
+    """Fetch a run of the Hub and write it whole.
+
+    A branch is resolved to its commit first, and all files are of that commit. Only the files that the run's manifest
+    lists are fetched, with the card and a signature; their sizes are bounded before and while they are loaded, and
+    each has to have the digest that the manifest says.
+
+    Args:
+        name: Repository; without a revision its main branch as it is now.
+        target: Folder to write.
+        overwrite: Whether a run, or an empty folder, may be replaced.
+        verify: Looks at the folder before it gets its name.
+        cache: Folder of the Hub's cache; by default that of the environment.
+
+    Raises:
+        InputError: If the folder is in the way, the Hub cannot be reached or knows no such repository, or what it has
+            is no run: nothing is written then. Files that were loaded completely stay in the cache.
+    """
+    require_free(target, overwrite)
+    return _Source.of(name, cache).write(target, overwrite, verify)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A commit of a repository.
+
+    Attributes:
+        name: Repository and commit.
+        sizes: Sizes of its files, as the Hub says; empty where it cannot be asked.
+        cache: Folder of the Hub's cache; None for that of the environment.
+    """
+
+    name: HubName
+    sizes: Mapping[str, int]
+    cache: Path | None = None
+
+    @classmethod
+    def of(cls, name: HubName, cache: Path | None = None) -> _Source:
+        """Resolve a revision to its commit, and list the commit's files.
+
+        Raises:
+            InputError: If the Hub cannot be asked and the cache has no such commit, or it lists too many files.
+        """
+        path = _loaded(name, NAME, cache)
+        name = name.at(path.parent.name)
+        if is_offline():
+            return cls(name, {}, cache)
+        with telling(f"{name} cannot be pulled"):
+            api = hub()
+            info = tried(lambda: api.model_info(name.repository, revision=name.revision, files_metadata=True))
+        siblings = info.siblings or []
+        if len(siblings) > _MOST_FILES:
+            raise InputError(f"{name}: has {len(siblings):,} files, more than the {_MOST_FILES:,} that are looked at")
+        return cls(name, {one.rfilename: one.size or 0 for one in siblings}, cache)
+
+    def write(self, target: Path, overwrite: bool, verify: Verify | None) -> Fetched:
+        """Fetch the files of the run and write its folder whole."""
+        with whole_folder(target, overwrite) as folder:
+            self._copy(NAME, folder)
+            try:
+                manifest = read_manifest(folder, verify=False)
+            except InputError as error:
+                raise InputError(f"{self.name} is no run that can be pulled: {_without(folder, error)}") from None
+            for file in (*manifest.files, *manifest.reports):
+                digest = self._copy(file, folder)
+                try:
+                    require_digest(folder / file, manifest, digest)
+                except InputError as error:
+                    raise InputError(f"{self.name}: {_without(folder, error)}; nothing was written") from None
+            for file in (CARD, SIGNATURE):
+                if file in self.sizes:
+                    self._copy(file, folder)
+            write_json(folder / ORIGIN, {"repository": self.name.repository, "commit": self.name.revision})
+            if verify is not None:
+                verify(folder)
+            notes = (*self._ignored(manifest), *_missing_plugins(self.name, folder, manifest))
+        return Fetched(self.name, target, manifest, notes)
+
+    def _copy(self, file: str, folder: Path) -> str:
+        """Load a file and copy it; returns its SHA-256."""
+        limit = _limit(file)
+        size = self.sizes.get(file, 0)
+        if size > limit:
+            raise InputError(
+                f"{self.name}: {file} has {size:,} bytes, more than the {limit:,} that such a file can have"
+            )
+        if self.sizes and file not in self.sizes:
+            raise InputError(f"{self.name}: {file} is missing, which its {NAME} lists")
+        return copied(_loaded(self.name, file, self.cache), folder / file, limit, follow_links=True)
+
+    def _ignored(self, manifest: Manifest) -> tuple[str, ...]:
+        """Return a line that names files which were not fetched, if there are any."""
+        known = {*manifest.files, *manifest.reports, CARD, NAME, SIGNATURE, *_OF_THE_HUB}
+        strange = sorted(self.sizes.keys() - known)
+        if not strange:
+            return ()
+        named = ", ".join(quoted(file, 60) for file in strange[:_NAMED])
+        more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+        private = any(file in PRIVATE for file in strange)
+        what = "no published file of a run" if private else "no file of a run"
+        return (f"{self.name}: {named}{more} not fetched: {what}",)
+
+
+def _limit(file: str) -> int:
+    return _LIMITS[file] if file in _LIMITS else limit_of(file)
+
+
+def _loaded(name: HubName, file: str, cache: Path | None) -> Path:
+    """Return the path of a file in the Hub's cache, where it is loaded if it is not there.
+
+    Raises:
+        InputError: If it cannot be loaded, is larger than it may be, or the Hub hands out another commit's.
+    """
+    from huggingface_hub import hf_hub_download
+
+    with telling(f"{name}: {file} cannot be pulled"):
+        path = Path(
+            hf_hub_download(
+                name.repository,
+                file,
+                revision=name.revision,
+                cache_dir=cache,
+                tqdm_class=bounded_bar(file, _limit(file)),
+                library_name="llmrec-peft",
+            )
+        )
+    if name.is_pinned and path.parent.name != name.revision:
+        raise InputError(f"{name}: the Hub hands out {file} of another commit, {quoted(path.parent.name)}")
+    return path
+
+
+def _missing_plugins(name: HubName, folder: Path, manifest: Manifest) -> list[str]:
+    """Return a line for each plugin that the run needs and no installed package provides; none is ever installed."""
+    if LINEAGE not in manifest.reports:
+        return []
+    told = parse_lineage(read_content(folder / LINEAGE, LINEAGE_BYTES), folder / LINEAGE).steps[-1].published
+    lines = []
+    for plugin, package in (told.plugins if told is not None else {}).items():
+        kind, _, own = plugin.partition(" ")
+        if kind in registry.KINDS and own not in registry.plugins(kind):
+            lines.append(
+                f"{name}: needs the {registry.KINDS[kind]} {quoted(own, 60)}, which no installed package provides; its"
+                f" publisher had it from {quoted(package, 80)}: read that package before you install it"
+            )
+    return lines
+
+
+def _without(folder: Path, error: InputError) -> str:
+    """Return what an error says, without the path of a folder that is gone when it is read."""
+    return str(error).replace(f"{folder}/", "").replace(str(folder), "it")
