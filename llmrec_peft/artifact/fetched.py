@@ -38,7 +38,7 @@ _OF_THE_HUB = frozenset((".gitattributes", ".gitignore", "LICENSE", "LICENSE.md"
 """Files that a repository may have besides, and of which nothing is said."""
 _MOST_FILES = 10_000
 _NAMED = 3
-Verify = Callable[[Path], None]
+Verify = Callable[[Path], object]
 """Looks at a folder that was fetched, before it gets its name, and raises `InputError` if it is not to be had."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.artifact.manifest import NAME, PRIVATE, PUBLISHED, REPORTS, SIGNATURE, is_there, limit_of
+from llmrec_peft.artifact.manifest import NAME, ORIGIN, PRIVATE, PUBLISHED, REPORTS, SIGNATURE, is_there, limit_of
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted, shown
 from llmrec_peft.regular_files import require_regular
@@ -19,7 +19,7 @@ CARD = "README.md"
 _CARD_BYTES = 1 << 20
 COVERED = (*PUBLISHED, *REPORTS, CARD, NAME)
 """Files that a signature covers, where they are there: all that is published, the card included."""
-_PASSED = ("logs", "hub.json", ".git", ".gitattributes", ".cache")
+_PASSED = ("logs", ORIGIN, ".git", ".gitattributes", ".cache")
 """What may lie beside them without being covered, because no answer reads it: tracker files, the commit that a run was
 pulled from, and what git and the Hub's client add to a copy."""
 

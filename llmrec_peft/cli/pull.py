@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,10 @@ def pull(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit, in place of @REVISION.", show_default="main")
     ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option("--verify", metavar="KEY", help="Refuse a run that the owner of this public key has not signed."),
+    ] = None,
     overwrite: parameters.Overwrite = False,
     as_json: parameters.Json = False,
 ) -> None:
@@ -36,14 +41,20 @@ def pull(
 
     Examples:
       llmrec pull ann/films --out runs/films
-      llmrec pull ann/films@v1.0 --out runs/films-1.0
+      llmrec pull ann/films@v1.0 --out runs/films-1.0 --verify ann.pub
       llmrec recommend ann/films --user nobody
     """
     from llmrec_peft.artifact.fetched import fetch, fetched_once
     from llmrec_peft.artifact.hub_name import HubName
+    from llmrec_peft.artifact.signature import verify as verified
+    from llmrec_peft.artifact.signing_keys import require_public_key
 
     name = HubName.parse(repository, revision)
-    found = fetched_once(name) if out is None else fetch(name, out, overwrite)
+    check = None
+    if verify is not None:
+        require_public_key(verify)  # before anything is loaded
+        check = partial(verified, public_key=verify)
+    found = fetched_once(name, check) if out is None else fetch(name, out, overwrite, check)
     for line in found.notes:
         print_note(line)
     told = {

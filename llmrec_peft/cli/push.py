@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from llmrec_peft.cli import parameters
 from llmrec_peft.cli.command import SHARE, Command
 from llmrec_peft.cli.output import print_json, print_line, print_table, print_text
+from llmrec_peft.cli.sign import ask_for_password
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import Progress
 
@@ -37,6 +39,10 @@ def push(
     revision: Annotated[
         str | None, typer.Option(metavar="BRANCH", help="Branch to push to.", show_default="main")
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", metavar="KEY", help="Sign what is uploaded with this private key, as llmrec sign does."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be uploaded, and what left out; send nothing.")
     ] = False,
@@ -51,15 +57,23 @@ def push(
 
     Examples:
       llmrec push runs/movies-seed1 ann/films --dry-run
-      llmrec push runs/movies-seed1 ann/films --private
+      llmrec push runs/movies-seed1 ann/films --private --sign key.pem
     """
     from llmrec_peft.artifact.hub_name import HubName
     from llmrec_peft.hub.push import Choice
     from llmrec_peft.hub.push import dry_run as tried
     from llmrec_peft.hub.push import push as pushed
+    from llmrec_peft.hub.signing import Signer
 
     name = HubName.parse(repository, revision)
-    choice = Choice(users=include_users, items=include_items, private=private)
+    signer = None if sign is None else Signer.of(sign, ask_for_password if sys.stdin.isatty() else None)
+    choice = Choice(
+        users=include_users,
+        items=include_items,
+        private=private,
+        sign=None if signer is None else signer.sign,
+        verify=None if signer is None else signer.verify,
+    )
     if dry_run:
         told = tried(run, name, choice)
         print_json(told) if as_json else _print(told)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from llmrec_peft.cli import parameters
-from llmrec_peft.cli.command import COMPARE, Command
+from llmrec_peft.cli.command import SHARE, Command
 from llmrec_peft.cli.output import print_json, print_line
 from llmrec_peft.printable import shown
 
@@ -40,4 +40,4 @@ def verify(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("verify", cls=Command, rich_help_panel=COMPARE)(verify)
+    app.command("verify", cls=Command, rich_help_panel=SHARE)(verify)

@@ -9,24 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmrec_peft.artifact.card import model_card
 from llmrec_peft.artifact.fetched import CARD, Verify, fetch
+from llmrec_peft.artifact.hub_calls import hub, is_offline
 from llmrec_peft.artifact.hub_name import HubName
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.errors import InputError
+from llmrec_peft.hub.base_licence import licence_on_hub
+from llmrec_peft.hub.card_facts import CardBase
+from llmrec_peft.hub.hub_card import hub_card
 from llmrec_peft.hub.published_copy import Shared, is_public, left_out, write_copy
 from llmrec_peft.hub.same_answers import Compared, require_same
 from llmrec_peft.hub.upload import upload
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import SILENT, Progress
-from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.language_model import LanguageModel
 from llmrec_peft.run.read_tenant import read_tenant
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tenant import LoadedTenant
 
-Sign = Callable[[Path], None]
+Sign = Callable[[Path], object]
 """Writes a signature of the files of a folder into it, as ``model.sig``."""
 
 
@@ -96,7 +98,7 @@ def dry_run(run: Path, name: HubName, choice: Choice) -> dict[str, Any]:
     Raises:
         InputError: As `push`, except for the network.
     """
-    with copied_run(run, name, choice) as copy:
+    with copied_run(run, name, choice, asks=False) as copy:
         return {"repository": name.repository, **copy.plain(), "card": copy.card}
 
 
@@ -134,8 +136,14 @@ def push(run: Path, name: HubName, choice: Choice, progress: Progress = SILENT) 
 
 
 @contextlib.contextmanager
-def copied_run(run: Path, name: HubName, choice: Choice) -> Iterator[Copy]:
+def copied_run(run: Path, name: HubName, choice: Choice, asks: bool = True) -> Iterator[Copy]:
     """Make a copy of a run that may be published, compared with the run; it is there inside the block.
+
+    Args:
+        run: Run folder.
+        name: Repository that its card names.
+        choice: What is published.
+        asks: Whether the Hub may be asked for the licence of the base model.
 
     Raises:
         InputError: If the folder is no run, cannot answer without what is left out, or the copy does not answer as it.
@@ -148,18 +156,18 @@ def copied_run(run: Path, name: HubName, choice: Choice) -> Iterator[Copy]:
         folder.mkdir()
         manifest = write_copy(tenant, folder, shared)
         lacking = left_out(tenant, shared)
-        (folder / CARD).write_text(_card(folder, name, lacking), encoding="utf-8")
+        (folder / CARD).write_text(_card(folder, name, shared, choice.sign is not None, asks), encoding="utf-8")
         if choice.sign is not None:
             choice.sign(folder)
         compared = require_same(tenant, _read(folder, tenant))
         yield Copy(folder, tenant, manifest, shared, lacking, compared)
 
 
-def _card(folder: Path, name: HubName, lacking: list[str]) -> str:
-    """Return the card of a copy: that of its run, with the repository's name and what was left out."""
-    sealed = SealedFolder.open(folder)
-    card = model_card(recipe_of(sealed), sealed.report()).replace('"RUN"', f'"{name.repository}"')
-    return card + "\n## Left out\n\n" + "".join(f"- {line}\n" for line in lacking)
+def _card(folder: Path, name: HubName, shared: Shared, signed: bool, asks: bool) -> str:
+    """Return the card of a copy."""
+    base = CardBase.of(SealedFolder.open(folder).report()["base"])
+    licence = licence_on_hub(base, hub()) if asks and not is_offline() else None
+    return str(hub_card(folder, name.repository, shared.users, shared.items, base_licence=licence, signed=signed))
 
 
 def _loaded_again(copy: Copy, name: HubName, verify: Verify | None) -> Compared:
