@@ -48,10 +48,8 @@ def bench(
 
     A cell is trained, weighed and timed in a process of its own, under limits of time and memory. One that fails
     or cannot work becomes a row with its reason. The report is OUT/results.md, .csv and .json.
-    A cell is finished for the code and the data that it was measured with; with others it is measured again.
 
     Examples:
-      llmrec bench benchmarks/methods.yaml --data data --out runs/methods --dry-run
       llmrec bench benchmarks/methods.yaml --data data --out runs/methods
       llmrec bench benchmarks/methods.yaml --out runs/methods --only "*lora*"
       llmrec bench --table benchmarks/results/clicks-and-rankings.json
