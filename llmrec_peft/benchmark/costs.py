@@ -10,6 +10,9 @@ from typing import Any
 from llmrec_peft.benchmark.grouping import Group
 from llmrec_peft.benchmark.rows import Row
 
+_MOST = 1e15
+"""Bytes, milliseconds or parameters that no cell has."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -43,11 +46,12 @@ class Cost:
 
 
 def at(row: Row, *path: str) -> float | None:
-    """Return the number at a path of names in a row; None where there is none."""
+    """Return the number at a path of names in a row; None where there is none, or one that nothing can measure."""
     found: Any = row
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+    number = isinstance(found, int | float) and not isinstance(found, bool)
+    return found if number and 0 <= found < _MOST else None
 
 
 def latency(row: Row, asked: str, quantile: str) -> float | None:

@@ -177,6 +177,9 @@ def _unlike(groups: Sequence[Group]) -> str | None:
         values = [sorted({str(row["accuracy"][name]) for row in group.rows}) for group in groups]
         if values[0] != values[1]:
             return f"{name} is {' or '.join(values[0])} there, {' or '.join(values[1])} here"
+    metric = groups[0].accuracy["metric"]
+    if not all(group.values("test", "after", metric) for group in groups):
+        return f"{metric} is not defined in every run"
     for name in ("fingerprint", "digest"):
         told = [{str((row.get("data") or {}).get(name)) for row in group.rows} for group in groups]
         if "None" not in told[0] | told[1]:

@@ -60,22 +60,25 @@ def _accuracy(row: Row) -> Row:
 def _speed(row: Row) -> Row:
     """Return latencies, throughput and energy; of earlier reports, steps and answers."""
     flat: Row = {}
-    for asked, measured in _mapping(row, "latency_ms").items():
-        flat |= {f"{asked}_{part}_ms": _number(at({"of": measured}, "of", part)) for part in _QUANTILES}
-    flat |= {name: _number(at(row, "throughput", name)) for name in _mapping(row, "throughput")}
+    for asked, measured in _inside(row, "latency_ms").items():
+        if measured is None or isinstance(measured, Mapping):
+            flat |= {f"{asked}_{part}_ms": _number(at(row, "latency_ms", asked, part)) for part in _QUANTILES}
+    flat["candidates"] = _whole(at(row, "latency_ms", "candidates"))
+    flat |= {name: _number(at(row, "throughput", name)) for name in _inside(row, "throughput")}
     flat |= {name: _number(at(row, name)) for name in ("tokens_per_s", "energy_j") if name in row}
-    steps, answers = _mapping(row, "steps"), _mapping(row, "answers")
+    steps, answers = _inside(row, "steps"), _inside(row, "answers")
     for part in ("forward", "step", "step_with_trunk"):
-        flat |= {f"{part}_{key}": _number(value) for key, value in (steps.get(part) or {}).items()}
+        flat |= {f"{part}_{key}": _number(value) for key, value in _inside(steps, part).items()}
     ratios = ("step_over_forward", "step_with_trunk_over_forward")
     flat |= {name: _number(steps[name]) for name in ratios if name in steps}
     for part in ("new_text", "known_pairs"):
-        flat |= {f"{part}_{key}": _number(value) for key, value in answers.get(part, {}).items()}
+        flat |= {f"{part}_{key}": _number(value) for key, value in _inside(answers, part).items()}
     return flat
 
 
-def _mapping(row: Row, name: str) -> Mapping[str, Any]:
-    found = row.get(name)
+def _inside(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a block of values; an empty one where there is none."""
+    found = values.get(name)
     return found if isinstance(found, Mapping) else {}
 
 

@@ -62,8 +62,12 @@ def provenance_of(report: Mapping[str, Any]) -> Provenance:
 
 
 def current_code(rows: Sequence[Row]) -> str | None:
-    """Return the digest of the code that measured the newest row; None if no row says it."""
-    dated = [(str(row.get("date", "")), str(row["code"])) for row in rows if row.get("code")]
+    """Return the digest of the code that measured the newest row; None if no row says it.
+
+    Rows that the runner marked as stale count only if there are no others.
+    """
+    fresh = [row for row in rows if not row.get("stale")]
+    dated = [(str(row.get("date", "")), str(row["code"])) for row in fresh or rows if row.get("code")]
     newest = max((date for date, _ in dated), default="")
     same_day = Counter(code for date, code in dated if date == newest)
     return same_day.most_common(1)[0][0] if same_day else None

@@ -131,11 +131,13 @@ class CellResult(_Part):
 
     @model_validator(mode="after")
     def _figures(self) -> Self:
-        """Refuse a measured cell without figures, and axes that name no recipe."""
+        """Refuse a cell with neither figures nor a reason, and axes without a recipe and a seed."""
         if self.status == "ok" and self.accuracy is None:
             raise ValueError("a measured cell needs `accuracy`")
-        if not isinstance(self.axes.get("recipe"), str):
-            raise ValueError("axes name no `recipe`")
+        if self.status != "ok" and self.reason is None:
+            raise ValueError("a cell that was not measured needs a `reason`")
+        if not isinstance(self.axes.get("recipe"), str) or not isinstance(self.axes.get("seed"), int):
+            raise ValueError("axes name no `recipe` and no `seed`")
         if any(len(str(value)) > _LONGEST_AXIS for value in self.axes.values()):
             raise ValueError(f"a value of the axes has more than {_LONGEST_AXIS} characters")
         return self

@@ -86,8 +86,14 @@ class Task:
     @property
     def collaborative_only(self) -> str | None:
         """The model that reads no text, by its name in the rows; None if not all groups have one."""
-        tests = [set(group.accuracy["test"]) for group in self.groups]
-        return next((name for name in COLLABORATIVE_ONLY if all(name in test for test in tests)), None)
+        return next(
+            (
+                name
+                for name in COLLABORATIVE_ONLY
+                if all(group.values("test", name, self.metric) for group in self.groups)
+            ),
+            None,
+        )
 
     def references(self) -> list[Reference]:
         """Return the best baseline, the model without texts, frozen text, and what others published."""

@@ -59,7 +59,12 @@ def made_up_row(adapter: str, seed: int, test: float, **changes: Any) -> dict[st
         "data": {"name": "Films", "fingerprint": "cd" * 32, "users": 10, "items": 20, "valid": 50, "test": 100},
         "training": {"epochs": 2, "history": [1.0, test - 0.01]},
         "peak_memory_mb": {"rss": 500.0 + trained / 1_000, "cuda": None, "cuda_reserved": None},
-        "latency_ms": {"score_1": latency, "new_item_1": {**latency, "p95": 2.2 + trained / 1e6}},
+        "latency_ms": {
+            "candidates": 100,
+            "recommend_32": None,
+            "score_1": latency,
+            "new_item_1": {**latency, "p95": 2.2 + trained / 1e6},
+        },
         "seconds": {"train": 3.0, "cell": 5.0},
         "hardware": MACHINE,
         "versions": VERSIONS,

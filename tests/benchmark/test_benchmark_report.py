@@ -191,9 +191,14 @@ def test_rows_of_other_code_are_marked_and_the_newest_code_is_named() -> None:
     assert "‡ Measured by other code: films minilm lora fp32 seed 1" in text
 
 
+def test_rows_that_the_runner_calls_stale_are_not_the_newest_code() -> None:
+    rows = [{**ROWS[0], "code": "ab" * 32, "stale": True, "date": "2026-02-01"}, {**ROWS[2], "code": "cd" * 32}]
+    assert "lora ‡" in {line[0] for line in lines(rows)}
+
+
 def test_a_table_has_the_latencies_that_its_cells_have() -> None:
     measured = {
-        "latency_ms": {"score_1": {"p50": 1.5, "p95": 2.5, "p99": 3.0, "n": 9}},
+        "latency_ms": {"candidates": 7, "score_1": {"p50": 1.5, "p95": 2.5, "p99": 3.0, "n": 9}, "score_32": None},
         "tokens_per_s": 4321.0,
         "seconds": {"train": 3.0, "cell": 5.0, "best": 1.25},
     }
@@ -205,6 +210,7 @@ def test_a_table_has_the_latencies_that_its_cells_have() -> None:
     assert "step, ms p50 (p95)" not in of, "a column that nothing fills is left out"
     read = next(iter(csv.DictReader(io.StringIO(as_csv([new])))))
     assert (read["score_1_p95_ms"], read["tokens_per_s"], read["seconds_best"]) == ("2.5", "4321.0", "1.25")
+    assert (read["candidates"], read["score_32_p95_ms"]) == ("7", "")
 
 
 def test_a_report_without_any_measured_cell_is_a_report() -> None:
@@ -220,11 +226,25 @@ def test_what_is_no_report_is_refused(text: str, tmp_path: Path) -> None:
         read_report(tmp_path / "r.json")
 
 
+@pytest.mark.parametrize("value", [None, True, -1, 1e308, "1", [], {"p50": 1}])
+@pytest.mark.parametrize("name", ["peak_memory_mb", "seconds", "latency_ms", "steps", "answers", "throughput"])
+def test_measures_that_are_no_numbers_are_not_shown(name: str, value: Any, tmp_path: Path) -> None:
+    blocks = {"peak_memory_mb": "rss", "seconds": "train", "latency_ms": "score_1", "throughput": "users_per_s"}
+    rows = json.loads(json.dumps(ROWS[:3]))
+    rows[0][name] = {blocks.get(name, "step"): value}
+    write_report(assemble(MATRIX, rows), tmp_path)
+    (tmp_path / "report.html").unlink()
+    write_report(read_report(tmp_path), tmp_path)
+    assert "lora" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
         (("rows", 0, "status"), "good", "rows.0.status"),
         (("rows", 0, "axes"), {}, "recipe"),
+        (("rows", 0, "axes", "seed"), [1], "seed"),
+        (("rows", 3, "reason"), None, "needs a `reason`"),
         (("rows", 0, "hardware"), 7, "hardware is 7"),
         (("rows", 0, "accuracy", "test"), {}, "test has no rmse of after"),
         (("rows", 0, "accuracy", "best_baseline"), "before", "not among the baselines"),

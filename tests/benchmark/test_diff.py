@@ -108,6 +108,11 @@ def test_other_data_are_not_compared(tmp_path: Path) -> None:
     assert found.notes == ("films lora: not compared: they were measured on other data",)
 
 
+def test_a_metric_that_is_not_defined_in_every_run_is_not_compared(tmp_path: Path) -> None:
+    rows = rows_of({"lora": [0.9, float("nan")]})
+    assert compared(rows, rows, tmp_path).notes == ("films lora: not compared: rmse is not defined in every run",)
+
+
 def test_rows_of_one_side_are_named_and_a_row_that_fails_now_is_a_regression(tmp_path: Path) -> None:
     before = rows_of({"lora": [0.9], "none": [0.9]})
     after = [{**before[0], "status": "failed", "reason": "over 5 s"}, made_up_row("full", 1, 0.9)]
