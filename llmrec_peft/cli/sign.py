@@ -21,7 +21,7 @@ def ask_for_password() -> str:
 
 
 def sign(
-    run: parameters.Run,
+    run: Annotated[Path, typer.Argument(help="Run folder, as llmrec train writes it.", metavar="RUN")],
     key: Annotated[
         Path, typer.Option("--key", metavar="FILE", help="Private key: elliptic curve (P-256, P-384, P-521), PEM.")
     ],
