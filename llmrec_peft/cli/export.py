@@ -27,7 +27,7 @@ def export(
         Format,
         typer.Option(
             "--format",
-            help="onnx: one graph from token ids to vectors, for encoders. safetensors: a folder for"
+            help="Kind of files. onnx: one graph from token ids to vectors, for encoders. safetensors: a folder for"
             " sentence-transformers, for methods that merge.",
         ),
     ],

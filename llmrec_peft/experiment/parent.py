@@ -24,6 +24,7 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.model.warm_start import FILE as TRAINED
 from llmrec_peft.model.warm_start import Names
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.read_tenant import read_baseline
 from llmrec_peft.run.signal_files import room_for
 from llmrec_peft.run.stored_items import stored_items
@@ -82,7 +83,7 @@ class Parent:
             InputError: If it is no run of a recommender, or came without a private file that is needed.
         """
         sealed = SealedFolder.open(folder)
-        recipe = Recipe.from_plain(sealed.recipe(), where=str(folder / "recipe.yaml"))
+        recipe = recipe_of(sealed)
         if registry.get("heads", recipe.head.name).task == "writing":
             raise InputError(f"{folder} holds a writer, not a recommender: train it anew with the newer data")
         private = {name: _needed(sealed, name) for name in _NEEDED if name != TRAINED}

@@ -46,6 +46,6 @@ def recipe_of(sealed: SealedFolder) -> Recipe:
 def _moved(recipe: Recipe, folder: Path) -> Recipe:
     """Return the recipe with the base inside the run's folder, if it names such a base where there is none any more."""
     named, inside = Path(recipe.backbone.name), folder / MERGED_BASE
-    if named.name != MERGED_BASE or not named.is_absolute() or named.exists() or not is_folder(inside):
+    if named.name != MERGED_BASE or not named.is_absolute() or is_folder(named) or not is_folder(inside):
         return recipe
     return recipe.changed({"backbone.name": str(inside.resolve())})

@@ -67,19 +67,17 @@ def require_own_code(section: BackboneSection) -> None:
         )
 
 
-def tuned_weights(
-    folder: Path, manifest: Manifest, recipe: Recipe, device: torch.device, precision: str
-) -> TunedWeights:
+def tuned_weights(folder: Path, manifest: Manifest, recipe: Recipe, precision: str) -> TunedWeights:
     """Load a run's base for this call alone, bring it to plain numbers, and fold the adapter into its weights.
 
     The base is taken as the run computed with it: quantized weights are dequantized, others rounded to the run's number
-    format. The sum of weights and adapter is made in fp32 and then brought to `precision`, so that it is rounded once.
+    format. The sum of weights and adapter is made in fp32 and then brought to `precision`, so that it is rounded once;
+    on the CPU, since a GPU that holds a model in 4 bits may not hold its eightfold.
 
     Args:
         folder: Run folder.
         manifest: Its manifest.
         recipe: The recipe of what answers.
-        device: Where to compute.
         precision: Number format of the result, ``fp32`` or ``bf16``.
 
     Raises:
@@ -89,7 +87,7 @@ def tuned_weights(
     method = registry.get("adapters", choice.method)
     computed = manifest.base.get("compute")
     section = recipe.backbone.model_copy(update={"precision": computed} if computed else {})
-    base = load_backbone(section, device)
+    base = load_backbone(section, torch.device("cpu"))
     require_base(base.identity.plain(), manifest.base, str(folder))
     plain = _unquantized(base)
     model = load_adapter(folder, manifest, recipe, plain)

@@ -29,6 +29,7 @@ from llmrec_peft.experiment.prepare import read_dataset
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import Progress
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.workflows.encode_worker import COLUMNS, FORMATS, VIEW, EncodeWorker
 
 PART_ROWS = 2048
@@ -150,7 +151,7 @@ def _recipe_of(run: Path | None, data: str | None) -> tuple[Recipe, str]:
     """
     assert run is not None  # noqa: S101 - asked before
     sealed = SealedFolder.open(run)
-    recipe = Recipe.from_plain(sealed.recipe(), where=str(run / "recipe.yaml"))
+    recipe = recipe_of(sealed)
     if _ADAPTER not in sealed.manifest.files:
         raise InputError(f"{shown(run)}: this run reads no texts, so it has no adapter to encode any with")
     return recipe if data is None else recipe.changed({"data.path": data}), sealed.manifest.digest

@@ -88,7 +88,7 @@ def export(run: Path, out: Path, kind: Format) -> dict[str, Any]:
         _require_encoder(known_facts(recipe.backbone.name, recipe.backbone.revision))
     else:
         require_mergeable(recipe)
-    tuned = tuned_weights(tenant.folder, tenant.manifest, recipe, torch.device("cpu"), "fp32")
+    tuned = tuned_weights(tenant.folder, tenant.manifest, recipe, "fp32")
     _require_encoder(tuned.backbone if kind == "onnx" else None)
     reader = tuned.backbone.reads(recipe.backbone)
     length = reader.length(recipe.views.item.max_length)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmrec_peft import registry
 from llmrec_peft.artifact.folder import require_free, whole_folder
@@ -35,9 +35,6 @@ from llmrec_peft.workflows.merged_report import (
     outcomes_of,
     write_report,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def merge_into_base(run: Path, out: Path, asked: IntoBase = PLAIN, dataset: RecD
     require_encodable(tenant)
     with whole_folder(out, asked.overwrite) as folder:
         place = folder / MERGED_BASE
-        section = _write_base(place, first, recommender.device, asked.precision)
+        section = _write_base(place, first, asked.precision)
         base = _identity(place, section, out)
         lasting = section.model_copy(update={"name": str(base["name"])}).model_dump(mode="json")
         recipe = tenant.recipe.changed({"adapter": {"method": "none"}, "backbone": lasting})
@@ -112,10 +109,10 @@ def merge_into_base(run: Path, out: Path, asked: IntoBase = PLAIN, dataset: RecD
     return metrics
 
 
-def _write_base(place: Path, first: AdapterOfRun, device: torch.device, precision: str | None) -> BackboneSection:
+def _write_base(place: Path, first: AdapterOfRun, precision: str | None) -> BackboneSection:
     """Write the merged language model, and return how a recipe reads texts by it as the run did."""
     asked = precision or ("bf16" if first.manifest.base.get("compute") == "bf16" else "fp32")
-    tuned = tuned_weights(first.folder, first.manifest, first.recipe, device, asked)
+    tuned = tuned_weights(first.folder, first.manifest, first.recipe, asked)
     backbone, reader = tuned.backbone, tuned.backbone.reads(first.recipe.backbone)
     place.mkdir()
     write_model_folder(place, tuned.model, backbone)

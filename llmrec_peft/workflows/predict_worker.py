@@ -16,7 +16,7 @@ from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.cluster.parts import INPUTS, RESULTS, read_part, write_result
 from llmrec_peft.data.views import ViewTemplate
 from llmrec_peft.errors import InputError
-from llmrec_peft.recipe import Recipe
+from llmrec_peft.run.known_recipes import recipe_of
 from llmrec_peft.run.language_model import LanguageModel, TenantAdapter, require_version
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tuned_model import TunedModel
@@ -56,7 +56,7 @@ class NewItemWorker:
         """Open the run's language model alone: its vectors and tables are not needed here."""
         sealed = SealedFolder.open(self._run)
         require_version(self._run, sealed.manifest, self._digest)
-        recipe = Recipe.from_plain(sealed.recipe(), where=str(self._run / "recipe.yaml"))
+        recipe = recipe_of(sealed)
         base = LanguageModel(recipe.backbone, sealed.manifest.base, best_device())
         adapter = TenantAdapter(self._run, sealed.manifest, recipe)
         nothing = ItemTable((), (), np.empty(0, np.int64))

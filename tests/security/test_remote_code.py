@@ -139,6 +139,7 @@ COMMANDS: dict[str, list[Any]] = {
     "evaluate": [],
     "parity": [],
     "export-vectors": ["--out", "vectors.arrow"],
+    "export": ["--format", "safetensors", "--out", "encoder"],
 }
 
 

@@ -19,6 +19,7 @@ from llmrec_peft import Recommender
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.cli.main import main
 from llmrec_peft.errors import InputError
+from llmrec_peft.experiment.parent import Parent
 from llmrec_peft.recipe import load_recipe
 from llmrec_peft.workflows.evaluate import evaluate
 from llmrec_peft.workflows.lineage import lineage
@@ -174,6 +175,7 @@ def test_moved_run_finds_the_base_inside(merged: Path, tmp_path: Path) -> None:
         recommender = Recommender.from_pretrained(away)
         assert recommender.add_items([NEW]) == ["new"]
         assert recommender.tenant.notes == ()
+        assert Parent.read(away).recipe.backbone.name == str((away / "base").resolve())
         change_tensors(away / "base" / "model.safetensors", lambda tensors: {n: 2.0 * t for n, t in tensors.items()})
         with pytest.raises(InputError, match="weights_sha256 is"):
             Recommender.from_pretrained(away).add_items([NEW])
