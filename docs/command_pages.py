@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import typer
-from typer.testing import CliRunner
 
 from llmrec_peft.cli import command as panels
 from llmrec_peft.cli.main import app
@@ -26,16 +29,17 @@ _TERMINAL = {"COLUMNS": "84", "TERMINAL_WIDTH": "84", "NO_COLOR": "1", "TERM": "
 
 def command_pages() -> dict[str, str]:
     """Return the pages by their place in the site: ``commands/GROUP.md``."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return {f"commands/{name}.md": "\n".join(_group(panel, commands)) for name, panel in GROUPS.items()}
+    program = typer.main.get_command(app)
+    with mock.patch.dict(os.environ, _TERMINAL):
+        return {f"commands/{name}.md": "\n".join(_group(panel, program)) for name, panel in GROUPS.items()}
 
 
-def _group(panel: str, commands: dict[str, Any]) -> Iterator[str]:
+def _group(panel: str, program: Any) -> Iterator[str]:
     yield from (f"# {panel}", "", "Commands of this group, with what `--help` prints.", "")
-    for name, command in commands.items():
+    for name, command in program.commands.items():
         if command.rich_help_panel == panel and not command.hidden:
             for words in _commands([name], command):
-                yield from (f"## llmrec {' '.join(words)}", "", "```text", _help(words), "```", "")
+                yield from (f"## llmrec {' '.join(words)}", "", "```text", _help(program, words), "```", "")
 
 
 def _commands(words: list[str], command: Any) -> Iterator[list[str]]:
@@ -45,6 +49,8 @@ def _commands(words: list[str], command: Any) -> Iterator[list[str]]:
         yield from _commands([*words, name], inner)
 
 
-def _help(words: list[str]) -> str:
-    done = CliRunner().invoke(app, [*words, "--help"], env=_TERMINAL, catch_exceptions=False)
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+def _help(program: Any, words: list[str]) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        program.main([*words, "--help"], prog_name="llmrec", standalone_mode=False)
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip("\n").splitlines())

@@ -59,7 +59,7 @@ def _default(row: Mapping[str, Any]) -> str:
 
 
 def _limits(limits: Mapping[str, float]) -> str:
-    said = [spelled.format(f"{limits[name]:g}") for name, spelled in _LIMITS.items() if name in limits]
+    said = [spelled.format(f"{limits[name]:,.10g}") for name, spelled in _LIMITS.items() if name in limits]
     return f", {' and '.join(said)}" if said else ""
 
 

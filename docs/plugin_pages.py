@@ -19,12 +19,12 @@ from llmrec_peft.testing.results import PRECISIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 READ_MORE: Mapping[str, tuple[str, str]] = {
-    "recipes": ("[Results](../../results.md)", "[getting started](../../getting-started.md)"),
-    "adapters": ("[Adapters](../../adapters.md)", "[which adapter?](../../choosing.md)"),
-    "heads": ("[Heads](../../heads.md)", "[which head?](../../choosing.md)"),
-    "signals": ("[Signals](../../signals.md)", "[which signal?](../../choosing.md)"),
-    "readers": ("[Data](../../data.md)", "[your own data](../../own-data.md)"),
-    "backbones": ("[Backbones](../../backbones.md)", "[which language model?](../../choosing.md)"),
+    "recipes": ("[Results](../../results.md)", "[Getting started](../../getting-started.md)"),
+    "adapters": ("[Adapters](../../adapters.md)", "[Which adapter?](../../choosing.md)"),
+    "heads": ("[Heads](../../heads.md)", "[Which head?](../../choosing.md)"),
+    "signals": ("[Signals](../../signals.md)", "[Which signal?](../../choosing.md)"),
+    "readers": ("[Data](../../data.md)", "[Your own data](../../own-data.md)"),
+    "backbones": ("[Backbones](../../backbones.md)", "[Which language model?](../../choosing.md)"),
 }
 """What else the documentation says of a kind of plugin."""
 USE: Mapping[str, str] = {
@@ -69,7 +69,7 @@ def _index(kind: str, plugins: Mapping[str, Any]) -> Iterator[str]:
         yield table_row(f"[{name}]({name}.md)", *told)
     if matrix:
         yield from ("", _LEGEND)
-    yield from ("", f"See also: {', '.join(READ_MORE[kind])}.")
+    yield from ("", "## Read more", "", *(f"- {link}" for link in READ_MORE[kind]))
 
 
 _LEGEND = """\
@@ -85,7 +85,7 @@ def _plugin(kind: str, name: str, plugin: Any) -> Iterator[str]:
         yield from _recipe(name, plugin)
     elif kind == "backbones":
         said = {name: value for name, value in dataclasses.asdict(plugin).items() if value and name != "summary"}
-        yield from (*(f"- {name}: `{value}`" for name, value in said.items()), "")
+        yield from (*(f"- {name}: {_plain(value)}" for name, value in said.items()), "")
     else:
         yield from ("## What it does", "", *_docstring(plugin))
         if table := options_of(kind, plugin):
@@ -94,7 +94,13 @@ def _plugin(kind: str, name: str, plugin: Any) -> Iterator[str]:
             yield from _where_it_works(name, plugin)
         if kind == "readers":
             yield from _data(name, plugin)
-    yield from ("## Read more", "", f"{', '.join(READ_MORE[kind])}.")
+    yield from ("## Read more", "", *(f"- {link}" for link in READ_MORE[kind]))
+
+
+def _plain(value: Any) -> str:
+    """Return a field of a backbone alias; of a block, its fields."""
+    fields = value.items() if isinstance(value, dict) else ()
+    return ", ".join(f"{name} `{inner}`" for name, inner in fields) or f"`{value}`"
 
 
 def _docstring(plugin: Any) -> Iterator[str]:
@@ -136,7 +142,7 @@ def _recipe(name: str, recipe: RegisteredRecipe) -> Iterator[str]:
         yield from _code("yaml", demo.read_text(encoding="utf-8").strip())
     readme = recipe.file.with_name("README.md")
     if readme.is_file():
-        yield from (f"[More of its data and its domain](../../../{_in_repository(readme)})", "")
+        yield from (f"[About its data and its domain](../../../{_in_repository(readme)})", "")
 
 
 def _figures(name: str) -> Sequence[str]:

@@ -9,8 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = (
-    "*.md",
-    "benchmarks/*.md",
+    "README.md",
+    "README.zh-CN.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "benchmarks/README.md",
     "benchmarks/results/*.md",
     "benchmarks/results/*.png",
     "examples/*.ipynb",
