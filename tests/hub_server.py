@@ -104,7 +104,7 @@ class Hub:
 
     def asked(self, method: str, pattern: str) -> list[str]:
         """Return requests of a method whose path contains a pattern."""
-        return [one for one in self.requests if one.startswith(method) and re.search(pattern, one)]
+        return [one for one in self.requests if re.match(method, one) and re.search(pattern, one)]
 
 
 class _RefusedError(Exception):
@@ -426,6 +426,9 @@ def use_hub(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
+    from llmrec_peft.artifact import hub_calls
+    from llmrec_peft.hub import upload
+
     told = {
         "ENDPOINT": endpoint,
         "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
@@ -436,7 +439,7 @@ def use_hub(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name, value in told.items():
         monkeypatch.setattr(constants, name, value)
     hurried = SimpleNamespace(sleep=lambda seconds: None)
-    for module in (_http, file_download):
+    for module in (_http, file_download, hub_calls, upload):
         monkeypatch.setattr(module, "time", hurried)
 
 

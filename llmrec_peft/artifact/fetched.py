@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmrec_peft import registry
-from llmrec_peft.artifact.download_bar import bounded_bar
 from llmrec_peft.artifact.folder import require_free, whole_folder
-from llmrec_peft.artifact.hub_calls import hub, is_offline, telling, tried
+from llmrec_peft.artifact.hub_commit import HubCommit
 from llmrec_peft.artifact.hub_name import HubName, is_hub_name
 from llmrec_peft.artifact.lineage import FILE as LINEAGE
 from llmrec_peft.artifact.lineage import LINEAGE_BYTES, parse_lineage
@@ -36,7 +36,6 @@ _LIMITS = {CARD: 1 << 20, SIGNATURE: 4 << 20}
 """Bytes of the files that no manifest lists: the card and the signature."""
 _OF_THE_HUB = frozenset((".gitattributes", ".gitignore", "LICENSE", "LICENSE.md", "LICENSE.txt"))
 """Files that a repository may have besides, and of which nothing is said."""
-_MOST_FILES = 10_000
 _NAMED = 3
 Verify = Callable[[Path], object]
 """Looks at a folder that was fetched, before it gets its name, and raises `InputError` if it is not to be had."""
@@ -72,14 +71,15 @@ def run_folder(run: str | Path, revision: str | None = None) -> Path:
         InputError: If a folder is given with a revision, or the repository cannot be fetched, or is no run.
     """
     path = Path(run)
-    if path.exists() or path.is_symlink() or not is_hub_name(str(run)) or is_folder(Path(str(run).partition("/")[0])):
+    named = str(run)
+    if os.path.lexists(path) or not is_hub_name(named) or is_folder(Path(named.partition("/")[0])):
         if revision is not None:
             raise InputError(
                 f"{shown(path)} is a path here, which has no revisions: leave {quoted(revision)} out, or call it from"
                 " elsewhere to mean the Hub's"
             )
         return path
-    found = fetched_once(HubName.parse(str(run), revision))
+    found = fetched_once(HubName.parse(named, revision))
     for line in found.notes:
         warn(line)
     return found.folder
@@ -98,11 +98,11 @@ def fetched_once(name: HubName, verify: Verify | None = None) -> Fetched:
     place = cache_folder() / "runs" / f"{name.owner}--{name.name}"
     pinned = place / name.revision if name.is_pinned and name.revision is not None else None
     if pinned is None or not is_folder(pinned):
-        source = _Source.of(name)
+        source = HubCommit.of(name, NAME, limit_of(NAME))
         pinned = place / str(source.name.revision)
         if not is_folder(pinned):
             pinned.parent.mkdir(parents=True, exist_ok=True)
-            return source.write(pinned, False, verify)
+            return _written(source, pinned, False, verify)
         name = source.name
     if verify is not None:
         verify(pinned)
@@ -130,116 +130,53 @@ def fetch(
             is no run: nothing is written then. Files that were loaded completely stay in the cache.
     """
     require_free(target, overwrite)
-    return _Source.of(name, cache).write(target, overwrite, verify)
+    return _written(HubCommit.of(name, NAME, limit_of(NAME), cache), target, overwrite, verify)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A commit of a repository.
-
-    Attributes:
-        name: Repository and commit.
-        sizes: Sizes of its files, as the Hub says; empty where it cannot be asked.
-        cache: Folder of the Hub's cache; None for that of the environment.
-    """
-
-    name: HubName
-    sizes: Mapping[str, int]
-    cache: Path | None = None
-
-    @classmethod
-    def of(cls, name: HubName, cache: Path | None = None) -> _Source:
-        """Resolve a revision to its commit, and list the commit's files.
-
-        Raises:
-            InputError: If the Hub cannot be asked and the cache has no such commit, or it lists too many files.
-        """
-        path = _loaded(name, NAME, cache)
-        name = name.at(path.parent.name)
-        if is_offline():
-            return cls(name, {}, cache)
-        with telling(f"{name} cannot be pulled"):
-            api = hub()
-            info = tried(lambda: api.model_info(name.repository, revision=name.revision, files_metadata=True))
-        siblings = info.siblings or []
-        if len(siblings) > _MOST_FILES:
-            raise InputError(f"{name}: has {len(siblings):,} files, more than the {_MOST_FILES:,} that are looked at")
-        return cls(name, {one.rfilename: one.size or 0 for one in siblings}, cache)
-
-    def write(self, target: Path, overwrite: bool, verify: Verify | None) -> Fetched:
-        """Fetch the files of the run and write its folder whole."""
-        with whole_folder(target, overwrite) as folder:
-            self._copy(NAME, folder)
+def _written(source: HubCommit, target: Path, overwrite: bool, verify: Verify | None) -> Fetched:
+    """Fetch the files of the run and write its folder whole."""
+    with whole_folder(target, overwrite) as folder:
+        _copy(source, NAME, folder)
+        try:
+            manifest = read_manifest(folder, verify=False)
+        except InputError as error:
+            raise InputError(f"{source.name} is no run that can be pulled: {_without(folder, error)}") from None
+        for file in (*manifest.files, *manifest.reports):
+            digest = _copy(source, file, folder)
             try:
-                manifest = read_manifest(folder, verify=False)
+                require_digest(folder / file, manifest, digest)
             except InputError as error:
-                raise InputError(f"{self.name} is no run that can be pulled: {_without(folder, error)}") from None
-            for file in (*manifest.files, *manifest.reports):
-                digest = self._copy(file, folder)
-                try:
-                    require_digest(folder / file, manifest, digest)
-                except InputError as error:
-                    raise InputError(f"{self.name}: {_without(folder, error)}; nothing was written") from None
-            for file in (CARD, SIGNATURE):
-                if file in self.sizes:
-                    self._copy(file, folder)
-            write_json(folder / ORIGIN, {"repository": self.name.repository, "commit": self.name.revision})
-            if verify is not None:
-                verify(folder)
-            notes = (*self._ignored(manifest), *_missing_plugins(self.name, folder, manifest))
-        return Fetched(self.name, target, manifest, notes)
+                raise InputError(f"{source.name}: {_without(folder, error)}; nothing was written") from None
+        for file in (CARD, SIGNATURE):
+            if source.has(file, _limit(file)):
+                _copy(source, file, folder)
+        write_json(folder / ORIGIN, {"repository": source.name.repository, "commit": source.name.revision})
+        if verify is not None:
+            verify(folder)
+        notes = (*_ignored(source, manifest), *_missing_plugins(source.name, folder, manifest))
+    return Fetched(source.name, target, manifest, notes)
 
-    def _copy(self, file: str, folder: Path) -> str:
-        """Load a file and copy it; returns its SHA-256."""
-        limit = _limit(file)
-        size = self.sizes.get(file, 0)
-        if size > limit:
-            raise InputError(
-                f"{self.name}: {file} has {size:,} bytes, more than the {limit:,} that such a file can have"
-            )
-        if self.sizes and file not in self.sizes:
-            raise InputError(f"{self.name}: {file} is missing, which its {NAME} lists")
-        return copied(_loaded(self.name, file, self.cache), folder / file, limit, follow_links=True)
 
-    def _ignored(self, manifest: Manifest) -> tuple[str, ...]:
-        """Return a line that names files which were not fetched, if there are any."""
-        known = {*manifest.files, *manifest.reports, CARD, NAME, SIGNATURE, *_OF_THE_HUB}
-        strange = sorted(self.sizes.keys() - known)
-        if not strange:
-            return ()
-        named = ", ".join(quoted(file, 60) for file in strange[:_NAMED])
-        more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
-        private = any(file in PRIVATE for file in strange)
-        what = "no published file of a run" if private else "no file of a run"
-        return (f"{self.name}: {named}{more} not fetched: {what}",)
+def _copy(source: HubCommit, file: str, folder: Path) -> str:
+    """Load a file and copy it; returns its SHA-256."""
+    return copied(source.path(file, _limit(file)), folder / file, _limit(file), follow_links=True)
+
+
+def _ignored(source: HubCommit, manifest: Manifest) -> tuple[str, ...]:
+    """Return a line that names files which were not fetched, if there are any."""
+    known = {*manifest.files, *manifest.reports, CARD, NAME, SIGNATURE, *_OF_THE_HUB}
+    strange = sorted(source.sizes.keys() - known)
+    if not strange:
+        return ()
+    named = ", ".join(quoted(file, 60) for file in strange[:_NAMED])
+    more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+    private = any(file in PRIVATE for file in strange)
+    what = "no published file of a run" if private else "no file of a run"
+    return (f"{source.name}: {named}{more} not fetched: {what}",)
 
 
 def _limit(file: str) -> int:
     return _LIMITS[file] if file in _LIMITS else limit_of(file)
-
-
-def _loaded(name: HubName, file: str, cache: Path | None) -> Path:
-    """Return the path of a file in the Hub's cache, where it is loaded if it is not there.
-
-    Raises:
-        InputError: If it cannot be loaded, is larger than it may be, or the Hub hands out another commit's.
-    """
-    from huggingface_hub import hf_hub_download
-
-    with telling(f"{name}: {file} cannot be pulled"):
-        path = Path(
-            hf_hub_download(
-                name.repository,
-                file,
-                revision=name.revision,
-                cache_dir=cache,
-                tqdm_class=bounded_bar(file, _limit(file)),
-                library_name="llmrec-peft",
-            )
-        )
-    if name.is_pinned and path.parent.name != name.revision:
-        raise InputError(f"{name}: the Hub hands out {file} of another commit, {quoted(path.parent.name)}")
-    return path
 
 
 def _missing_plugins(name: HubName, folder: Path, manifest: Manifest) -> list[str]:

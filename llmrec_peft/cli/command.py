@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
+from llmrec_peft.cli.parameters import NamedRun
 from llmrec_peft.printable import say
 
 TRAIN = "Train"
@@ -42,6 +45,13 @@ class Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters; flags take no value, so none is named behind them."""
         return _without_values_of_flags(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command with the folders of the runs that were named; those of the Hub are fetched first."""
+        for name, value in ctx.params.items():
+            if isinstance(value, NamedRun):
+                ctx.params[name] = _folder(value)
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help, and leave the examples to be printed after it."""
@@ -84,6 +94,15 @@ class Renamed(Command):
         """Say the new name, then do the command's work."""
         say(f"llmrec {self.name} is now llmrec {self.new_name}; the old name goes in a later release")
         return super().invoke(ctx)
+
+
+def _folder(run: NamedRun) -> Path:
+    """Return the folder of a run; the client of the Hub is imported for what is no path here alone."""
+    if os.path.lexists(run):
+        return Path(run)
+    from llmrec_peft.artifact.fetched import run_folder
+
+    return run_folder(run)
 
 
 def _without_values_of_flags(parameters: list[Any]) -> list[Any]:

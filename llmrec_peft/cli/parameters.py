@@ -24,19 +24,14 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-def _here(run: Path) -> Path:
-    """Return the folder of a run that is named: the folder itself, or that of a run of the Hub, which is fetched."""
-    if run.exists():
-        return run
-    from llmrec_peft.artifact.fetched import run_folder
-
-    return run_folder(run)
+class NamedRun(type(Path())):  # type: ignore[misc]
+    """A run as it was typed: a folder, or a repository of the Hub, which is fetched when the command begins."""
 
 
 Run = Annotated[
     Path,
     typer.Argument(
-        help="Run folder, as llmrec train writes it, or OWNER/NAME of the Hub.", metavar="RUN", callback=_here
+        help="Run folder, as llmrec train writes it, or OWNER/NAME of the Hub.", metavar="RUN", parser=NamedRun
     ),
 ]
 _RECIPE, _RECIPES = "RECIPE|FILE.yaml", "Registered recipe (llmrec list recipes), or a YAML file"

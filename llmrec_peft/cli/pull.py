@@ -21,7 +21,7 @@ def pull(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Folder to write.", show_default="a folder in the cache, which every command finds"
+            metavar="DIR", help="Folder to write.", show_default="a folder in the cache, which every command finds"
         ),
     ] = None,
     revision: Annotated[
@@ -34,15 +34,17 @@ def pull(
     overwrite: parameters.Overwrite = False,
     as_json: parameters.Json = False,
 ) -> None:
-    """Pull a run of the Hugging Face Hub; every file is verified, and none but a run's is loaded.
+    """Pull a run of the Hugging Face Hub and verify it.
 
-    A branch is resolved to its commit first, and hub.json in the folder names it. Private repositories take the token
-    of `hf auth login` or of HF_TOKEN.
+    Only the files of a run are loaded, and each has to have the digest that the run's manifest says.
+
+    Every command that takes a RUN takes OWNER/NAME too, and pulls it. A branch is resolved to its commit first, and
+    hub.json in the folder names it. Private repositories take the token of `hf auth login` or of HF_TOKEN.
 
     Examples:
       llmrec pull ann/films --out runs/films
       llmrec pull ann/films@v1.0 --out runs/films-1.0 --verify ann.pub
-      llmrec recommend ann/films --user nobody
+      llmrec pull ann/films
     """
     from llmrec_peft.artifact.fetched import fetch, fetched_once
     from llmrec_peft.artifact.hub_name import HubName
