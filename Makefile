@@ -87,10 +87,11 @@ conformance: setup  ## prove heads, signals, and every adapter method on every b
 	$(BIN)/python -m llmrec_peft.testing --all --kind head --kind signal
 	HF_HUB_OFFLINE=1 $(BIN)/python -m llmrec_peft.testing --all --kind adapter --out adapters/llmrec_adapters/conformance.json
 
-docs: setup  ## write the plugin reference, the tables of results and the plots
+docs: setup  ## write the plugin reference, the tables of results and the plots, and build the site into site/
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_tables.py
 	$(BIN)/python benchmarks/plot.py
+	$(BIN)/python -m mkdocs build --quiet
 
 clean:  ## remove the environment, caches and demo run
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .demo site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
