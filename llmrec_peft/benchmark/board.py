@@ -38,12 +38,12 @@ class Board:
             TextColumn("cells"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
         self._task: TaskID = self._bar.add_task("", total=total, completed=done)
-        self._live = Live(console=console, refresh_per_second=_A_SECOND, transient=True) if show else None
-        self._drawn = show and console.is_terminal
+        drawn = show and console.is_terminal
+        self._live = Live(console=console, refresh_per_second=_A_SECOND, transient=True) if drawn else None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._drawn and self._live is not None:
+        if self._live is not None:
             self._stack.enter_context(self._live)
             self.update(())
         return self
@@ -53,7 +53,7 @@ class Board:
 
     def started(self, process: Process) -> None:
         """Say that a cell begins."""
-        if self._show and not self._drawn:
+        if self._show and self._live is None:
             progress.note(f"{process.cell.title}: started ({self._done} of {self._total} cells are done)")
 
     def finished(self, process: Process, row: Row) -> None:
@@ -66,7 +66,7 @@ class Board:
 
     def update(self, running: Sequence[Process]) -> None:
         """Draw what is running now."""
-        if not self._drawn or self._live is None:
+        if self._live is None:
             return
         lines = Table.grid(padding=(0, 2))
         for one in running:
