@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Group:
         return dict(zip(names, self.values(part, model, metric), strict=False))
 
     def values(self, part: str, model: str, metric: str, slice_name: str | None = None) -> list[float]:
-        """Return a model's figure in each row that has it.
+        """Return a model's figure in each row; nothing if a row has none, or one that is not finite.
 
         Args:
             part: ``valid`` or ``test``.
@@ -68,7 +69,7 @@ class Group:
             models = accuracy[part] if slice_name is None else accuracy["slices"].get(slice_name, {}).get(part, {})
             name = accuracy["best_baseline"] if model == BEST_BASELINE else model
             figures.append(models.get(name, {}).get(metric))
-        return [] if None in figures else figures
+        return figures if all(figure is not None and math.isfinite(figure) for figure in figures) else []
 
     def loses(self, model: str, metric: str) -> bool:
         """Return whether the mean test figure of a model is no better than that of the best baselines."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -227,7 +228,7 @@ def _curves(task: Task) -> Markup | None:
     lines = []
     for group in task.groups:
         histories = [row.get("training", {}).get("history", ()) for row in group.rows]
-        whole = [one for one in histories if one and all(value is not None for value in one)]
+        whole = [one for one in histories if one and all(value is not None and math.isfinite(value) for value in one)]
         epochs = min(map(len, whole), default=0)
         if epochs == 0:
             continue

@@ -13,7 +13,7 @@ from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published
-from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
+from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, best_of
 
 FROZEN, FULL = "frozen", "full tuning"
 """Roles of groups that others are read by: nothing inside the language model is trained, or everything."""
@@ -146,14 +146,16 @@ def tasks_of(groups: Sequence[Group], matrix: Matrix) -> list[Task]:
 
 
 def best_on_validation(task: Task) -> Group:
-    """Return the group whose tuned model has the best mean on validation, or on test where validation is not known."""
-    part = "valid" if all(group.values("valid", "after", task.metric) for group in task.groups) else "test"
-    best = task.groups[0]
-    for group in task.groups[1:]:
-        own, known = (statistics.mean(one.values(part, "after", task.metric)) for one in (group, best))
-        if better(task.metric, own, known):
-            best = group
-    return best
+    """Return the group whose tuned model has the best mean on validation, or on test where none is known there."""
+    for part in ("valid", "test"):
+        means = {
+            at: statistics.mean(values)
+            for at, group in enumerate(task.groups)
+            if (values := group.values(part, "after", task.metric))
+        }
+        if means:
+            return task.groups[best_of(means, task.metric)]
+    return task.groups[0]
 
 
 def _published(models: Mapping[str, Published], metric: str) -> Iterator[Reference]:
