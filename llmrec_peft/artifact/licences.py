@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CODE = "apache-2.0"
 """Licence of this package."""
 UNKNOWN = "unknown"
-_OWN_DATA = ("files", "frames")
+OWN_DATA = ("files", "frames")
 """Readers of a user's own data, of which no licence is recorded."""
 _FREE = frozenset(
     ("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense", "isc")
@@ -146,7 +146,7 @@ def _of_data(recipe: Recipe, terms: str) -> Licence:
     part, source = "training data", f"reader {recipe.data.reader}"
     if recipe.data.path == DEMO:
         return Licence(part, terms, source, free=True)
-    if recipe.data.reader in _OWN_DATA or not terms.strip():
+    if recipe.data.reader in OWN_DATA or not terms.strip():
         return Licence(part, UNKNOWN, "not recorded: data of the publisher's own")
     limits = limits_of(terms)
     return Licence(part, terms, source, limits, not limits and bool(_FREE_WORDS.search(terms)))

@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from jinja2 import TemplateError
 
 from llmrec_peft.artifact.card import Code, rendered
-from llmrec_peft.artifact.licences import licences_of
+from llmrec_peft.artifact.licences import OWN_DATA, licences_of
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.errors import InputError
 from llmrec_peft.hub.card_facts import CardBase, heads_of, new_item, published_bytes, stock_class
@@ -84,6 +84,7 @@ def hub_card(
         "heads": heads,
         "worse": _worse([head.name for head in heads if head.worse], len(heads)),
         "made_up": recipe.data.path == DEMO,
+        "own_data": recipe.data.reader in OWN_DATA,
         "users": includes_users,
         "items": includes_items,
         "size": published_bytes(folder),
