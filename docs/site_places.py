@@ -53,7 +53,7 @@ def relinked(text: str, source: str, places: Mapping[str, str], repository: str 
     """Rewrite the relative links of a page so that they lead to the same files from its place in the site.
 
     A link to a file that is no part of the site leads to the repository; where that has no address, its words stay
-    and the link goes. Code is left alone.
+    and the link goes. Code is left alone, and so are links to files that do not exist, which MkDocs then refuses.
 
     Args:
         text: The page in Markdown, as it stands in the repository.
@@ -69,14 +69,15 @@ def relinked(text: str, source: str, places: Mapping[str, str], repository: str 
         if _ELSEWHERE.match(found["target"]):
             return f"{opened}{label}]({found['target']})"
         path, hash_sign, heading = found["target"].partition("#")
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        target = target if target in places else posixpath.join(target, "README.md")
+        named = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        target = named if named in places else posixpath.join(named, "README.md")
         if target in places:
             here = posixpath.dirname(places[source])
             return f"{opened}{label}]({posixpath.relpath(places[target], here or '.')}{hash_sign}{heading})"
+        if not (ROOT / named).exists():
+            return f"{opened}{label}]({found['target']})"
         if repository is None:
             return label
-        address = f"{repository.rstrip('/')}/blob/HEAD/{target.removesuffix('/README.md')}"
-        return f"{opened}{label}]({address}{hash_sign}{heading})"
+        return f"{opened}{label}]({repository.rstrip('/')}/blob/HEAD/{named}{hash_sign}{heading})"
 
     return _CODE_OR_LINK.sub(link, text)

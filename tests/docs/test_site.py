@@ -62,7 +62,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(MISSING)
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "--site-dir",
+            folder,
+        ],  # with --quiet nothing is strict
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "REPOSITORY_URL": "", "SITE_URL": ""},
         capture_output=True,
@@ -70,7 +78,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=240,
         check=False,
     )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "WARNING" not in said
+    assert "Documentation built" in said
     return folder
 
 

@@ -62,7 +62,14 @@ def test_a_link_to_a_file_that_is_no_page_leads_to_the_repository(site_places: M
 
 
 def test_without_a_repository_the_words_of_such_a_link_stay(site_places: ModuleType) -> None:
-    assert site_places.relinked("see [the `code`](../x.py), yes", "docs/data.md", PLACES, None) == "see the `code`, yes"
+    link = "see [the `code`](../llmrec_peft/identity.py), yes"
+    assert site_places.relinked(link, "docs/data.md", PLACES, None) == "see the `code`, yes"
+
+
+@pytest.mark.parametrize("repository", [None, REPOSITORY])
+def test_a_broken_link_stays_to_be_refused(site_places: ModuleType, repository: str | None) -> None:
+    link = "see [this](../llmrec_peft/gone.py) and [that](gone.md#there)"
+    assert site_places.relinked(link, "docs/data.md", PLACES, repository) == link
 
 
 def test_every_page_has_a_place_of_its_own_and_its_source_is_found_again(site_places: ModuleType) -> None:
