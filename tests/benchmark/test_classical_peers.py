@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,17 @@ def test_factors_of_ratings_beat_the_mean(rooms: Rooms) -> None:
     mean = float(arena.final.interactions.label.mean())
     even = arena.figures(arena.outcome(lambda part: np.full(len(part), mean), test), test)
     assert arena.figures(arena.outcome(scores, test), test)["rmse"] < even["rmse"]
+
+
+@pytest.mark.trains
+def test_a_run_speaks_for_us_with_its_own_figures_on_the_same_examples(
+    rooms: Rooms, task_runs: Callable[[str], Path]
+) -> None:
+    arena = arena_of(rooms, "amazon-scientific")
+    ours = rooms.ours.Ours.among([task_runs("click"), task_runs("ranking")], arena)
+    assert ours is not None
+    report = json.loads((task_runs("ranking") / "metrics.json").read_text(encoding="utf-8"))
+    told = ours.plain(arena)
+    assert told["model"] == ("recommended" if "recommended" in report["test"] else "after")
+    assert told["test"]["ndcg@10"] == [pytest.approx(report["test"][told["model"]]["ndcg@10"])]
+    assert rooms.ours.Ours.among([task_runs("click")], arena) is None
