@@ -37,7 +37,7 @@ _LIMITS = {CARD: 1 << 20, SIGNATURE: 4 << 20}
 _OF_THE_HUB = frozenset((".gitattributes", ".gitignore", "LICENSE", "LICENSE.md", "LICENSE.txt"))
 """Files that a repository may have besides, and of which nothing is said."""
 _NAMED = 3
-Verify = Callable[[Path], None]
+Verify = Callable[[Path], object]
 """Looks at a folder that was fetched, before it gets its name, and raises `InputError` if it is not to be had."""
 
 

@@ -26,7 +26,7 @@ from llmrec_peft.run.read_tenant import read_tenant
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tenant import LoadedTenant
 
-Sign = Callable[[Path], None]
+Sign = Callable[[Path], object]
 """Writes a signature of the files of a folder into it, as ``model.sig``."""
 
 

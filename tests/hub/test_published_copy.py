@@ -120,3 +120,20 @@ def test_copy_that_answers_otherwise_is_told(people_run: Path, tiny_run: Path, t
         require_same(tenant, copy.with_vectors(changed))
     with pytest.raises(InputError, match=r"other items"):
         require_same(tenant_of(tiny_run), copy)
+
+
+def test_copy_of_a_run_that_reads_who_trusts_whom_has_nobody_in_it(
+    quick_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    tenant = tenant_of(quick_run("social", {"training.epochs": 3}))
+    copy = copied(tenant, tmp_path / "copy", users=False, items=True)
+    require_same(tenant, copy)
+    tables = read_tensors(tmp_path / "copy" / "signals.safetensors")
+    assert len(tables["trust.folded.user"]) == len(tables["collaborative.folded.user_offset"]) == 1
+
+
+def test_run_whose_items_are_people_is_published_with_users_alone(
+    quick_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"its items are people.*--include-users"):
+        copied(tenant_of(quick_run("social-people", {})), tmp_path / "copy", users=False, items=True)
