@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from people_run import ITEMS, PLACES, USERS
@@ -74,6 +75,15 @@ def test_copy_with_users_answers_each_as_the_run_without_interactions(people_run
     assert copy.notes, "that histories are missing is said"
     assert copy.canary is not None
     copy.canary.require(copy)
+
+
+def test_new_user_who_tells_a_history_gets_personal_scores_from_a_copy(people_run: Path, tmp_path: Path) -> None:
+    tenant = tenant_of(people_run)
+    copy = Recommender.of(copied(tenant, tmp_path / "copy", users=False, items=False))
+    history = [[(ITEMS[3], 5.0), (ITEMS[9], 1.0)]] * 4
+    told = copy.score(["somebody"] * 4, ITEMS[:4], histories=history)
+    np.testing.assert_array_equal(told, Recommender.of(tenant).score(["nobody"] * 4, ITEMS[:4], histories=history))
+    assert not np.array_equal(told, copy.score(["somebody"] * 4, ITEMS[:4]))
 
 
 def test_copy_says_what_it_was_made_of(people_run: Path, tmp_path: Path) -> None:
