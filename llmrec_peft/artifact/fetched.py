@@ -79,7 +79,10 @@ def run_folder(run: str | Path, revision: str | None = None) -> Path:
                 " elsewhere to mean the Hub's"
             )
         return path
-    found = fetched_once(HubName.parse(named, revision))
+    try:
+        found = fetched_once(HubName.parse(named, revision))
+    except InputError as error:
+        raise InputError(f"there is no folder {named} here, and {error}") from error
     for line in found.notes:
         warn(line)
     return found.folder

@@ -123,7 +123,8 @@ def _needed(sealed: SealedFolder, name: str, limit: int | None = None) -> bytear
     """
     if name not in sealed.manifest.private:
         raise InputError(
-            f"{sealed.folder} was trained by a version without updates ({name} is missing): train it again"
+            f"{sealed.folder} has no {name}, {_NEEDED[name]}: it is a published copy, which is updated where it was"
+            " trained, or was trained by a version without updates: train it again"
         )
     if not (sealed.folder / name).exists():
         raise InputError(

@@ -302,6 +302,9 @@ def test_path_that_is_there_wins_and_a_mistyped_one_asks_nobody(
     assert run_folder("ann/films") == Path("ann/films")
     assert run_folder("ann/fimls") == Path("ann/fimls")
     assert run_folder("x" * 5000) == Path("x" * 5000)
+    with pytest.raises(InputError, match=r"there is no folder bob/films here, and bob/films cannot be pulled"):
+        run_folder("bob/films")
+    asked = len(hub.requests)
     with pytest.raises(InputError, match=r"ann/films is a path here, which has no revisions"):
         run_folder("ann/films", "v1")
     with pytest.raises(InputError, match=r"no run folder ann/fimls"):

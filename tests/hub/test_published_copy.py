@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from people_run import ITEMS, PLACES, USERS
@@ -76,6 +77,15 @@ def test_copy_with_users_answers_each_as_the_run_without_interactions(people_run
     copy.canary.require(copy)
 
 
+def test_new_user_who_tells_a_history_gets_personal_scores_from_a_copy(people_run: Path, tmp_path: Path) -> None:
+    tenant = tenant_of(people_run)
+    copy = Recommender.of(copied(tenant, tmp_path / "copy", users=False, items=False))
+    history = [[(ITEMS[3], 5.0), (ITEMS[9], 1.0)]] * 4
+    told = copy.score(["somebody"] * 4, ITEMS[:4], histories=history)
+    np.testing.assert_array_equal(told, Recommender.of(tenant).score(["nobody"] * 4, ITEMS[:4], histories=history))
+    assert not np.array_equal(told, copy.score(["somebody"] * 4, ITEMS[:4]))
+
+
 def test_copy_says_what_it_was_made_of(people_run: Path, tmp_path: Path) -> None:
     tenant = tenant_of(people_run)
     copy = copied(tenant, tmp_path / "copy", users=False, items=False)
@@ -120,3 +130,20 @@ def test_copy_that_answers_otherwise_is_told(people_run: Path, tiny_run: Path, t
         require_same(tenant, copy.with_vectors(changed))
     with pytest.raises(InputError, match=r"other items"):
         require_same(tenant_of(tiny_run), copy)
+
+
+def test_copy_of_a_run_that_reads_who_trusts_whom_has_nobody_in_it(
+    quick_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    tenant = tenant_of(quick_run("social", {"training.epochs": 3}))
+    copy = copied(tenant, tmp_path / "copy", users=False, items=True)
+    require_same(tenant, copy)
+    tables = read_tensors(tmp_path / "copy" / "signals.safetensors")
+    assert len(tables["trust.folded.user"]) == len(tables["collaborative.folded.user_offset"]) == 1
+
+
+def test_run_whose_items_are_people_is_published_with_users_alone(
+    quick_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"its items are people.*--include-users"):
+        copied(tenant_of(quick_run("social-people", {})), tmp_path / "copy", users=False, items=True)

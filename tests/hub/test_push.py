@@ -232,3 +232,18 @@ def test_signature_is_made_before_the_upload_and_verified_after_it(hub: Hub, peo
     seen: list[str] = []
     push(people_run, FILMS, Choice(items=True, sign=sign, verify=verify))
     assert seen == [hub.files("ann/films")["model.sig"].decode()]
+
+
+def test_pulled_run_finds_its_base_by_name_and_refuses_another(
+    hub: Hub, people_run: Path, tiny_run: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(people_run, FILMS, Choice(items=True))
+    monkeypatch.chdir(tmp_path)
+    pulled = Recommender.from_pretrained("ann/films", revision="main")
+    with pytest.raises(InputError, match=r"is no alias, no folder and no Hub id"):
+        pulled.encode(["a lamp"])
+    (tmp_path / tiny_backbone.name).symlink_to(tiny_backbone)
+    vectors = Recommender.from_pretrained("ann/films").encode(["a lamp"])
+    assert vectors.equal(Recommender.from_pretrained(people_run).encode(["a lamp"]))
+    with pytest.raises(InputError, match=r"compute is bf16, not fp32"):
+        Recommender.from_pretrained("ann/films", base=Recommender.from_pretrained(tiny_run))
