@@ -155,7 +155,10 @@ def _written(source: HubCommit, target: Path, overwrite: bool, verify: Verify | 
                 _copy(source, file, folder)
         write_json(folder / ORIGIN, {"repository": source.name.repository, "commit": source.name.revision})
         if verify is not None:
-            verify(folder)
+            try:
+                verify(folder)
+            except InputError as error:
+                raise InputError(f"{source.name}: {_without(folder, error)}; nothing was written") from None
         notes = (*_ignored(source, manifest), *_missing_plugins(source.name, folder, manifest))
     return Fetched(source.name, target, manifest, notes)
 

@@ -43,7 +43,8 @@ def pull(
 
     Examples:
       llmrec pull ann/films --out runs/films
-      llmrec pull ann/films@v1.0 --out runs/films-1.0 --verify ann.pub
+      llmrec pull ann/films@v1.0 --out runs/films-1.0
+      llmrec pull ann/films --out runs/films --verify key.pub
       llmrec pull ann/films
     """
     from llmrec_peft.artifact.fetched import fetch, fetched_once
@@ -52,10 +53,9 @@ def pull(
     from llmrec_peft.artifact.signing_keys import require_public_key
 
     name = HubName.parse(repository, revision)
-    check = None
     if verify is not None:
         require_public_key(verify)  # before anything is loaded
-        check = partial(verified, public_key=verify)
+    check = None if verify is None else partial(verified, public_key=verify)
     found = fetched_once(name, check) if out is None else fetch(name, out, overwrite, check)
     for line in found.notes:
         print_note(line)

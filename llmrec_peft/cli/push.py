@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from llmrec_peft.cli.output import print_json, print_line, print_table, print_te
 from llmrec_peft.cli.sign import ask_for_password
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import Progress
+
+if TYPE_CHECKING:
+    from llmrec_peft.hub.signing import Signer
 
 
 def push(
@@ -36,12 +39,21 @@ def push(
             show_default="items are published whose data everybody can have",
         ),
     ] = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="Branch to push to.", show_default="main")
-    ] = None,
     sign: Annotated[
         Path | None,
         typer.Option("--sign", metavar="KEY", help="Sign what is uploaded with this private key, as llmrec sign does."),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence",
+            metavar="ID",
+            help="Licence of what is published, by the Hub's identifier.",
+            show_default="what follows from the base model and the data",
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="BRANCH", help="Branch to push to.", show_default="main")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be uploaded, and what left out; send nothing.")
@@ -57,20 +69,21 @@ def push(
 
     Examples:
       llmrec push runs/movies-seed1 ann/films --dry-run
-      llmrec push runs/movies-seed1 ann/films --private --sign key.pem
+      llmrec push runs/movies-seed1 ann/films --private
+      llmrec push runs/movies-seed1 ann/films --sign key.pem
     """
     from llmrec_peft.artifact.hub_name import HubName
     from llmrec_peft.hub.push import Choice
     from llmrec_peft.hub.push import dry_run as tried
     from llmrec_peft.hub.push import push as pushed
-    from llmrec_peft.hub.signing import Signer
 
     name = HubName.parse(repository, revision)
-    signer = None if sign is None else Signer.of(sign, ask_for_password if sys.stdin.isatty() else None)
+    signer = None if sign is None else _signer(sign)
     choice = Choice(
         users=include_users,
         items=include_items,
         private=private,
+        licence=licence,
         sign=None if signer is None else signer.sign,
         verify=None if signer is None else signer.verify,
     )
@@ -85,6 +98,17 @@ def push(
         print_json(told)
         return
     print_line(f"{told['url']} at {told['commit']}: {len(told['files'])} files, {told['bytes']:,} bytes")
+
+
+def _signer(key: Path) -> Signer:
+    """Return a key that can sign, before anything is made that it signs.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    from llmrec_peft.hub.signing import Signer
+
+    return Signer.of(key, ask_for_password if sys.stdin.isatty() else None)
 
 
 def _ask(repository: str) -> None:

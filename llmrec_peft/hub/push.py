@@ -13,7 +13,6 @@ from llmrec_peft.artifact.fetched import CARD, Verify, fetch
 from llmrec_peft.artifact.hub_calls import hub, is_offline
 from llmrec_peft.artifact.hub_name import HubName
 from llmrec_peft.artifact.manifest import Manifest
-from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.errors import InputError
 from llmrec_peft.hub.base_licence import licence_on_hub
 from llmrec_peft.hub.card_facts import CardBase
@@ -41,6 +40,7 @@ class Choice:
         items: Whether titles, texts and columns of items are; None where that follows from the data: they are if
             everybody can have it.
         private: Whether the repository has to be private.
+        licence: Licence of what is published, by the Hub's identifier; None where it follows from base and data.
         sign: Signs what is uploaded.
         verify: Verifies the signature of what was loaded again.
     """
@@ -48,6 +48,7 @@ class Choice:
     users: bool = False
     items: bool | None = None
     private: bool = False
+    licence: str | None = None
     sign: Sign | None = None
     verify: Verify | None = None
 
@@ -93,12 +94,14 @@ class Copy:
 
 
 def dry_run(run: Path, name: HubName, choice: Choice) -> dict[str, Any]:
-    """Return what `push` would upload, and its card; nothing is sent.
+    """Return what `push` would upload, and its card; nothing is sent or asked.
+
+    The card names the licence of the base model where it is known here; `push` asks the Hub.
 
     Raises:
         InputError: As `push`, except for the network.
     """
-    with copied_run(run, name, choice, asks=False) as copy:
+    with copied_run(run, name, choice, online=False) as copy:
         return {"repository": name.repository, **copy.plain(), "card": copy.card}
 
 
@@ -136,14 +139,14 @@ def push(run: Path, name: HubName, choice: Choice, progress: Progress = SILENT) 
 
 
 @contextlib.contextmanager
-def copied_run(run: Path, name: HubName, choice: Choice, asks: bool = True) -> Iterator[Copy]:
+def copied_run(run: Path, name: HubName, choice: Choice, online: bool = True) -> Iterator[Copy]:
     """Make a copy of a run that may be published, compared with the run; it is there inside the block.
 
     Args:
         run: Run folder.
-        name: Repository that its card names.
+        name: Repository.
         choice: What is published.
-        asks: Whether the Hub may be asked for the licence of the base model.
+        online: Whether the Hub may be asked for the licence of the base model.
 
     Raises:
         InputError: If the folder is no run, cannot answer without what is left out, or the copy does not answer as it.
@@ -156,18 +159,20 @@ def copied_run(run: Path, name: HubName, choice: Choice, asks: bool = True) -> I
         folder.mkdir()
         manifest = write_copy(tenant, folder, shared)
         lacking = left_out(tenant, shared)
-        (folder / CARD).write_text(_card(folder, name, shared, choice.sign is not None, asks), encoding="utf-8")
+        (folder / CARD).write_text(_card(folder, name, manifest, shared, choice, online), encoding="utf-8")
         if choice.sign is not None:
             choice.sign(folder)
         compared = require_same(tenant, _read(folder, tenant))
         yield Copy(folder, tenant, manifest, shared, lacking, compared)
 
 
-def _card(folder: Path, name: HubName, shared: Shared, signed: bool, asks: bool) -> str:
+def _card(folder: Path, name: HubName, manifest: Manifest, shared: Shared, choice: Choice, online: bool) -> str:
     """Return the card of a copy."""
-    base = CardBase.of(SealedFolder.open(folder).report()["base"])
-    licence = licence_on_hub(base, hub()) if asks and not is_offline() else None
-    return str(hub_card(folder, name.repository, shared.users, shared.items, base_licence=licence, signed=signed))
+    asked = online and not is_offline()
+    base_licence = licence_on_hub(CardBase.of(manifest.base), hub()) if asked else None
+    signed = choice.sign is not None
+    card = hub_card(folder, name.repository, shared.users, shared.items, choice.licence, base_licence, signed)
+    return str(card)
 
 
 def _loaded_again(copy: Copy, name: HubName, verify: Verify | None) -> Compared:

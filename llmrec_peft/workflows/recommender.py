@@ -135,6 +135,40 @@ class Recommender(RunRecommender):
         """
         return self._explainer.explain(user, item).top(top)
 
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        include_users: bool = False,
+        include_items: bool | None = None,
+    ) -> dict[str, Any]:
+        """Publish the current run on the Hugging Face Hub, load it again and compare it with the run.
+
+        ``recommender.push_to_hub("ann/films", private=True)["commit"]``. Items that were added since the run was loaded
+        are not part of it.
+
+        Args:
+            repository: ``OWNER/NAME``; made if it is not there.
+            private: Whether the repository has to be private.
+            revision: Branch; by default the main branch.
+            include_users: Whether ids and tables of users are published. Interactions never are.
+            include_items: Whether titles, texts and columns of items are; by default if everybody can have the data.
+
+        Returns:
+            As `llmrec_peft.hub.push.push`: ``repository``, ``commit``, ``url``, ``digest``, ``files``, ``left_out``.
+
+        Raises:
+            InputError: If the recommender was not loaded from a run folder, the run cannot be published so, or the Hub
+                cannot be reached or refuses.
+        """
+        from llmrec_peft.artifact.hub_name import HubName
+        from llmrec_peft.hub.push import Choice, push
+
+        choice = Choice(users=include_users, items=include_items, private=private)
+        return push(self.loaded.folder, HubName.parse(repository, revision), choice)
+
     @property
     def _explainer(self) -> Explainer:
         """Explains the current run as it is now, items added since included."""

@@ -247,3 +247,13 @@ def test_pulled_run_finds_its_base_by_name_and_refuses_another(
     assert vectors.equal(Recommender.from_pretrained(people_run).encode(["a lamp"]))
     with pytest.raises(InputError, match=r"compute is bf16, not fp32"):
         Recommender.from_pretrained("ann/films", base=Recommender.from_pretrained(tiny_run))
+
+
+def test_recommender_pushes_itself_and_comes_back_by_its_name(hub: Hub, people_run: Path) -> None:
+    from llmrec_peft import Recommender as Promised
+
+    told = Promised.from_pretrained(people_run).push_to_hub("ann/films", private=True, include_items=True)
+    assert hub.repositories["ann/films"].private
+    pulled = Promised.from_pretrained("ann/films", revision=told["commit"])
+    assert pulled.manifest is not None
+    assert pulled.manifest.digest == told["digest"]
