@@ -55,7 +55,12 @@ def benchmarks() -> list[str]:
         records = report.get("comparisons", ())
         current = current_code([row for group in measured for row in group.rows])
         link = f"[results/{file.name}](../{file.relative_to(ROOT).as_posix()})"
-        lines += [f"### {for_markdown(matrix.name)}", "", f"{report['date']}, {link}. {matrix.description}".strip(), ""]
+        lines += [
+            f"### {for_markdown(matrix.name)}",
+            "",
+            f"{report['date']}, {link}. {for_markdown(matrix.description)}".strip(),
+            "",
+        ]
         for task in tasks_of(measured, matrix):
             lines += _task(shown_task(task, records, current))
     return lines[:-1]

@@ -10,6 +10,7 @@ from typing import Any
 from llmrec_peft.benchmark.against import Records, against_best_baseline
 from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.item_slices import SLICES, on_slice
 from llmrec_peft.benchmark.markdown import (
     LOSES,
     NOTHING,
@@ -29,11 +30,6 @@ LEGEND = (
     " one that is best on validation, chosen in each run. Blend: ours with the best baseline, the share chosen on"
     f" validation. {LOSES}: no better than the best baseline. Intervals: paired bootstrap, 95 %."
 )
-SLICES = {
-    "items_with_0_ratings": "items never seen in training",
-    "items_with_1_to_5_ratings": "items with 1 to 5 training examples",
-    "items_with_over_5_ratings": "items with over 5 training examples",
-}
 _SUMMARY = (
     "benchmark",
     "metric",
@@ -195,25 +191,16 @@ def _figures(group: Group, model: str, metrics: Sequence[str]) -> str:
 
 def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
     """Return the line of some items, with the baseline that is best on them."""
-    n = group.accuracy["slices"].get(slice_name, {}).get("n", 0)
-    strongest = group.strongest_on(slice_name, metric)
-    best = group.values("test", strongest, metric, slice_name) if strongest else []
-    cells = {}
-    for model in ("collaborative_only", "after", "blend"):
-        values = group.values("test", model, metric, slice_name)
-        loses = values and best and not better(metric, statistics.mean(values), statistics.mean(best))
-        cells[model] = spread(values) + (f" {LOSES}" if loses and model != "collaborative_only" else "")
-    named = f"{spread(best)} ({strongest.replace('_', ' ')})" if strongest else NOTHING
-    title = f"{for_markdown(group.title)}, {SLICES[slice_name]} (n {n:,})"
+    found = on_slice(group, slice_name, metric)
     return [
-        title,
+        f"{for_markdown(group.title)}, {found.items} (n {found.n:,})",
         metric_name(metric),
-        named,
-        cells["collaborative_only"],
+        found.best_written,
+        found.written("collaborative_only"),
         NOTHING,
-        cells["after"],
+        found.written("after"),
         NOTHING,
-        cells["blend"],
+        found.written("blend"),
     ]
 
 

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from llmrec_peft.benchmark.accuracy_tables import SLICES
 from llmrec_peft.benchmark.cells import row_of, titled
 from llmrec_peft.benchmark.costs import ADAPTER, ADAPTER_KIB, CUDA, RSS, at, latency, pairs_latency
 from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.item_slices import SLICES
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING, spread, table
 from llmrec_peft.benchmark.provenance import OTHER_CODE, by_other_code, current_code
 from llmrec_peft.benchmark.rows import Row

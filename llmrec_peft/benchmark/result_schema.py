@@ -11,12 +11,14 @@ from llmrec_peft.errors import InputError
 from llmrec_peft.options import one_line
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Plain = Annotated[str, StringConstraints(pattern=r"^[\w@.:+-]{1,96}$")]
+"""A model's or a metric's name: letters, digits and a few signs, none of which Markdown or HTML reads."""
 Text = Annotated[str, StringConstraints(max_length=5000)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
 Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
 _LONGEST_AXIS = 1000
 """Characters of a value on an axis, which are part of a row's name."""
-Figures = Annotated[dict[Name, Annotated[dict[Name, float | None], Field(max_length=100)]], Field(max_length=200)]
+Figures = Annotated[dict[Plain, Annotated[dict[Plain, float | None], Field(max_length=100)]], Field(max_length=200)]
 """Metrics by model; null where a metric is not defined."""
 
 
@@ -35,7 +37,7 @@ class Interval(_Part):
     excludes_zero: bool
 
 
-Intervals = Annotated[dict[Name, Interval], Field(max_length=8)]
+Intervals = Annotated[dict[Plain, Interval], Field(max_length=8)]
 """Intervals by what was resampled."""
 
 
@@ -49,16 +51,16 @@ class SliceFigures(_Part):
 class Accuracy(_Part):
     """Figures of a cell's models."""
 
-    metric: Name
+    metric: Plain
     lower_is_better: bool
     slice: Slice | None
     n: int = Field(ge=0)
-    baselines: Annotated[list[Name], Field(max_length=200)]
-    best_baseline: Name | None
+    baselines: Annotated[list[Plain], Field(max_length=200)]
+    best_baseline: Plain | None
     valid: Figures
     test: Figures
-    slices: Annotated[dict[Name, SliceFigures], Field(max_length=200)] = Field(default_factory=dict)
-    comparisons: Annotated[dict[Name, Intervals], Field(max_length=1000)] = Field(default_factory=dict)
+    slices: Annotated[dict[Plain, SliceFigures], Field(max_length=200)] = Field(default_factory=dict)
+    comparisons: Annotated[dict[Plain, Intervals], Field(max_length=1000)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _models(self) -> Self:
@@ -147,9 +149,9 @@ class ComparisonResult(_Part):
     """A comparison of rows, or the reason why there is none."""
 
     first: dict[Name, Any]
-    against: dict[Name, Any] | Name
-    model: Name
-    metric: Name
+    against: dict[Name, Any] | Plain
+    model: Plain
+    metric: Plain
     left_out: Text | None = None
     difference: float | None = None
     intervals: Intervals = Field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -13,6 +13,7 @@ from llmrec_peft.benchmark.advice import advice
 from llmrec_peft.benchmark.against import Records, against_best_baseline
 from llmrec_peft.benchmark.costs import LISTED, PLOTTED
 from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.item_slices import all_slices
 from llmrec_peft.benchmark.markdown import NOTHING, metric_name, spread
 from llmrec_peft.benchmark.noise import Difference
 from llmrec_peft.benchmark.provenance import OTHER_CODE, by_other_code
@@ -74,6 +75,7 @@ class ShownTask:
         sorted_by: Number of the column by which the rows are sorted, from 0.
         rows: Rows, the best on test first.
         plots: Accuracy against each cost.
+        slices: Figures on some of the test items: name, items, examples, best baseline, collaborative only, tuned.
         curves: The metric on validation by epoch; None where no epochs are known.
         missing: References that were not measured, in words.
         advice: Which method to use.
@@ -86,6 +88,7 @@ class ShownTask:
     sorted_by: int
     rows: tuple[Row, ...]
     plots: tuple[Markup, ...]
+    slices: tuple[tuple[str, ...], ...]
     curves: Markup | None
     missing: tuple[str, ...]
     advice: tuple[str, ...]
@@ -124,10 +127,19 @@ def shown_task(task: Task, records: Records, current_code: str | None) -> ShownT
         sorted_by=at,
         rows=tuple(rows),
         plots=tuple(_plots(task)),
+        slices=tuple(_slices(task)),
         curves=_curves(task),
         missing=tuple(_missing(task)),
         advice=tuple(advice(task, records)),
     )
+
+
+def _slices(task: Task) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each group and slice of its test items."""
+    for group in task.groups:
+        for one in all_slices(group, task.metric):
+            figures = (one.written(model) for model in ("collaborative_only", "after"))
+            yield (task.name(group), one.items, f"{one.n:,}", one.best_written, *figures)
 
 
 def _missing(task: Task) -> list[str]:

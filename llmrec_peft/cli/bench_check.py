@@ -64,13 +64,19 @@ def _print(found: Checked) -> None:
         print_line(f"wrong: {line}")
     for line in found.notes:
         print_note(line)
-    count = f"{len(found.wrong)} things are wrong" if found.wrong else "nothing is wrong"
-    print_line(
-        f"{found.file}: {count}; {found.measured} of {found.cells} cells are measured, the figures of"
-        f" {found.recomputed} follow from their predictions"
-        if not found.wrong
-        else f"{found.file}: {count}"
+    print_line(f"{found.file}: {_verdict(found)}")
+
+
+def _verdict(found: Checked) -> str:
+    """Return what a check comes to, in words."""
+    if found.wrong:
+        return f"{len(found.wrong)} {'thing is' if len(found.wrong) == 1 else 'things are'} wrong"
+    figures = (
+        f"the figures of {found.recomputed} of {found.measured} cells follow from their predictions"
+        if found.recomputed
+        else "figures are taken on trust, since no predictions lie beside them"
     )
+    return f"nothing is wrong; {found.measured} of {found.cells} cells are measured, and {figures}"
 
 
 def _titled(axes: dict[str, Any]) -> str:

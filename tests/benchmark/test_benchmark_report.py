@@ -244,6 +244,8 @@ def test_measures_that_are_no_numbers_are_not_shown(name: str, value: Any, tmp_p
         (("rows", 0, "status"), "good", "rows.0.status"),
         (("rows", 0, "axes"), {}, "recipe"),
         (("rows", 0, "axes", "seed"), [1], "seed"),
+        (("rows", 0, "accuracy", "metric"), "<b>", "rows.0.accuracy.metric"),
+        (("rows", 0, "accuracy", "test", "a | b"), {"rmse": 1.0}, "rows.0.accuracy.test"),
         (("rows", 3, "reason"), None, "needs a `reason`"),
         (("rows", 0, "hardware"), 7, "hardware is 7"),
         (("rows", 0, "accuracy", "test"), {}, "test has no rmse of after"),

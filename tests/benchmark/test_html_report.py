@@ -101,6 +101,20 @@ def test_references_that_were_not_measured_are_named_and_a_blend_has_a_column() 
     assert 'data-value="0.8765"' in text
 
 
+def test_figures_on_some_items_stand_beside_the_baseline_that_is_best_on_them() -> None:
+    rows = rows_of({"lora": [0.9]})
+    on_few = {"after": {"rmse": 0.98}, "bias": {"rmse": 1.0}, "user_mean": {"rmse": 0.97}}
+    rows[0]["accuracy"]["slices"] = {
+        "items_with_0_ratings": {"n": 30, "test": on_few},
+        "items_with_1_to_5_ratings": {"n": 0, "test": {}},
+        "items_with_over_5_ratings": {"n": 100, "test": on_few},
+    }
+    part = page_of(rows).split("Figures on some of the test items")[1].split("</details>")[0]
+    cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", part.split("<tbody>")[1])
+    assert cells == ["lora", "items never seen in training", "30", "0.9700 (user mean)", "–", "0.9800 ▼"]
+    assert "Figures on some" not in page_of(rows_of({"lora": [0.9]}))
+
+
 def test_the_first_section_says_where_the_rows_come_from() -> None:
     rows = rows_of(FIGURES)
     rows[0]["code"] = "ef" * 32
