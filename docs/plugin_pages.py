@@ -94,7 +94,8 @@ def _plugin(kind: str, name: str, plugin: Any) -> Iterator[str]:
             yield from _where_it_works(name, plugin)
         if kind == "readers":
             yield from _data(name, plugin)
-    yield from ("## Read more", "", *(f"- {link}" for link in READ_MORE[kind]))
+    paper = [f"[The paper]({plugin.paper})"] if getattr(plugin, "paper", "") else []
+    yield from ("## Read more", "", *(f"- {link}" for link in (*READ_MORE[kind], *paper)))
 
 
 def _plain(value: Any) -> str:
