@@ -14,7 +14,7 @@ from llmrec_peft.data.interactions import Interactions
 from llmrec_peft.data.order import in_time
 
 ONES, TOLD, BM25 = "ones", "told", "bm25"
-"""Weights of a user's items: all the same; how often or how long, as the data tell; those told, by BM25."""
+"""Weights of a user's items: all the same; 1 + how often or how long, as the data tell; those told, by BM25."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Learned:
     @cached_property
     def _told(self) -> sparse.csr_matrix:
         known = self.interactions
-        weight = np.ones(len(known), np.float32) if known.confidence is None else known.confidence
-        summed = sparse.csr_matrix((weight, (known.user, known.item)), (self.num_users, self.num_items), np.float32)
-        summed.eliminate_zeros()
-        return summed
+        weight = np.ones(len(known), np.float32)
+        if known.confidence is not None:
+            weight += known.confidence  # it may be 0: a game that was bought and never played counts, too
+        return sparse.csr_matrix((weight, (known.user, known.item)), (self.num_users, self.num_items), np.float32)
 
     @property
     def tells_weights(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from llmrec_peft.recipe.measurements import measurements_of
 from llmrec_peft.workflows.compare import Run
 from peers.tasks import Arena, Task
 
+RESULTS = Path(__file__).parents[1] / "results"
 RESAMPLES = 2000
 """Resamples of each interval."""
 
@@ -81,12 +83,18 @@ class Ours:
 
 
 def committed(task: Task, metric: str) -> dict[str, Any] | None:
-    """Return the primary metric of what a recipe's committed figures say of a task; None where they say nothing."""
+    """Return what the recipe's ``figures.json``, or a committed report, says of a task; None where both are silent."""
     for one in measurements_of(task.recipe):
         if one.data == task.data and dict(one.set) == dict(task.set) and one.result is not None:
             served = one.result.test.served
             return {"model": served.name, "seeds": list(one.result.seeds), "test": {metric: list(served.figures)}}
-    return None
+    if task.report is None:
+        return None
+    file, label = task.report
+    rows = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))["rows"]
+    own = [row for row in rows if row["axes"]["recipe"] == label and row["status"] == "ok"]
+    figures = [row["accuracy"]["test"]["after"][metric] for row in own]
+    return {"model": "after", "seeds": [row["axes"]["seed"] for row in own], "test": {metric: figures}}
 
 
 def ahead(metric: str, ours: Sequence[float], peer: Sequence[float]) -> bool:

@@ -35,6 +35,7 @@ class Task:
         set: Further settings of the recipe.
         timed: Whether the data tell the order of interactions; where they do not, the reader draws one.
         published: What the literature reports on this split, in words.
+        report: Committed report of `llmrec bench` and its row that hold our figures, where ``figures.json`` does not.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     set: Mapping[str, Any] = field(default_factory=dict)
     timed: bool = True
     published: str = ""
+    report: tuple[str, str] | None = None
 
     def opened(self, data: Path) -> Arena:
         """Read and divide the data as a training of the recipe does."""
@@ -69,8 +71,13 @@ TASKS = (
     Task("next game, Steam", "games", "steam-200k", timed=False),
     Task("next artist, Last.fm", "music", "lastfm-hetrec", timed=False),
     Task("next film, MovieLens-100K", "movies-ranking", "ml-100k"),
-    Task("next purchase, Scientific", "amazon-scientific", "iisan-scientific"),
-    Task("stars, MovieLens-100K u1", "movies", "ml-100k"),
+    Task(
+        "next purchase, Scientific",
+        "amazon-scientific",
+        "iisan-scientific",
+        report=("clicks-and-rankings", "scientific"),
+    ),
+    Task("stars, MovieLens-100K u1", "movies", "ml-100k", report=("movies-u1", "movies-u1")),
     Task("stars, FilmTrust", "social", "filmtrust"),
 )
 

@@ -61,16 +61,20 @@ def test_a_profile_is_the_history_where_the_owner_gives_one(given: Any) -> None:
     assert set(np.unique(profiles)) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize("recipe", ["music", "games"])
 @pytest.mark.parametrize("weights", ["ones", "told"])
-def test_a_profile_is_what_was_learned_of_the_user_elsewhere(left_out: Any, weights: str) -> None:
+def test_a_profile_is_what_was_learned_of_the_user_elsewhere(rooms: Rooms, recipe: str, weights: str) -> None:
+    left_out = arena_of(rooms, recipe)
     part, known = left_out.prepared.test, left_out.final.interactions
     profiles = left_out.final.profiles(part, weights).toarray()
     assert not profiles[np.arange(len(part)), part.item].any(), "the item that is asked for is in no profile"
     for row in range(len(part)):
         own = known.user == part.user[row]
         expected = np.zeros(profiles.shape[1])
-        np.add.at(expected, known.item[own], known.confidence[own] if weights == "told" else 1.0)
+        np.add.at(expected, known.item[own], 1.0 + known.confidence[own] if weights == "told" else 1.0)
         assert np.allclose(profiles[row], expected if weights == "told" else expected > 0)
+    if recipe == "games":
+        assert (known.confidence == 0).any(), "a game that was bought and never played is in profiles, too"
 
 
 @pytest.mark.parametrize("name", ["given", "left_out"])
@@ -244,3 +248,9 @@ def test_a_run_speaks_for_us_with_its_own_figures_on_the_same_examples(
     assert told["model"] == ("recommended" if "recommended" in report["test"] else "after")
     assert told["test"]["ndcg@10"] == [pytest.approx(report["test"][told["model"]]["ndcg@10"])]
     assert rooms.ours.Ours.among([task_runs("click")], arena) is None
+
+
+def test_our_committed_figures_are_found_in_a_recipe_s_file_or_in_a_report(rooms: Rooms) -> None:
+    tasks = rooms.tasks.TASKS
+    found = [rooms.ours.committed(task, "rmse" if task.name.startswith("stars") else "ndcg@10") for task in tasks]
+    assert all(one is not None and len(one["seeds"]) == 3 for one in found)

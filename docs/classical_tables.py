@@ -1,0 +1,46 @@
+"""The table of collaborative peers from other packages beside our recipes, from classical_peers.json."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import committed_results as results
+from markdown_table import table_header, table_row
+
+AHEAD = "▲"
+"""Behind a peer whose mean figure is better than ours."""
+LOWER_IS_BETTER = ("rmse",)
+
+
+def classical_peers() -> list[str]:
+    """A row a task: the test figure of each peer and of this package."""
+    tasks = results.load("classical_peers.json")["tasks"]
+    models = list(dict.fromkeys(row["model"] for task in tasks for row in task["peers"]))
+    lines = table_header("task", "metric", *models, "**this package**")
+    for task in tasks:
+        metric, rows = task["metric"], {row["model"]: row for row in task["peers"]}
+        ours = None if task["ours"] is None else task["ours"]["test"][metric]
+        cells = [_cell(rows.get(model), metric, ours) for model in models]
+        arrow = "↓" if metric in LOWER_IS_BETTER else "↑"
+        own = "–" if ours is None else f"**{_spread(ours)}**"
+        lines.append(table_row(task["task"], f"{metric.upper()} {arrow}", *cells, own))
+    return lines
+
+
+def _cell(row: Mapping[str, Any] | None, metric: str, ours: Sequence[float] | None) -> str:
+    """One peer's mean and spread over seeds; a dash where it was left out or not measured."""
+    if row is None or row["status"] != "ok":
+        return "–"
+    figures = row["test"][metric]
+    return _spread(figures) + (f" {AHEAD}" if ours is not None and _ahead(metric, ours, figures) else "")
+
+
+def _ahead(metric: str, ours: Sequence[float], peer: Sequence[float]) -> bool:
+    first, second = statistics.mean(ours), statistics.mean(peer)
+    return second < first if metric in LOWER_IS_BETTER else second > first
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
