@@ -91,7 +91,7 @@ docs: setup  ## write the plugin reference, the tables of results and the plots,
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_tables.py
 	$(BIN)/python benchmarks/plot.py
-	$(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:  ## remove the environment, caches and demo run
 	rm -rf $(VENV) .demo site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

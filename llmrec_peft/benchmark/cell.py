@@ -118,8 +118,8 @@ def accuracy(metrics: Mapping[str, Any], slice_name: str | None) -> dict[str, An
 
 
 def by_model(part: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return figures of one part of ``metrics.json`` by model: `before`, `after`, `blend`, baselines and ablations."""
-    named = {name: part[name] for name in ("before", "after", "blend") if name in part}
+    """Return figures of one part of ``metrics.json`` by model: `before`, `after`, `blend`, `recommended`, baselines and ablations."""
+    named = {name: part[name] for name in ("before", "after", "blend", "recommended") if name in part}
     return {**named, **part.get("baselines", {}), **part.get("ablations", {})}
 
 
@@ -191,18 +191,11 @@ def _latencies(recipe: Recipe, run: Path, timing: Timing, phases: Phases) -> dic
         answers.once()
     latency = answers.latency_ms()
     del recommender, answers
-    measured = {"latency_ms": latency, "throughput": throughput(latency), "answers": _for_cost_table(latency)}
+    measured = {"latency_ms": latency, "throughput": throughput(latency)}
     if timing.steps:
         with phases.phase("steps"):
             measured["steps"] = step_latency(recipe, sample, timing)
     return measured
-
-
-def _for_cost_table(latency: Mapping[str, Any]) -> dict[str, Any]:
-    """Return latencies in the form of former rows, which the cost table reads."""
-    named = {"known_pairs": latency["score_1"], "new_text": latency["new_item_1"]}
-    former = {name: {"p50_ms": one["p50"], "p95_ms": one["p95"], "n": one["n"]} for name, one in named.items() if one}
-    return {"pairs": latency["candidates"], **former}
 
 
 def _require_unchanged(spec: Mapping[str, Any], recipe: Recipe) -> None:
