@@ -118,7 +118,7 @@ def accuracy(metrics: Mapping[str, Any], slice_name: str | None) -> dict[str, An
 
 
 def by_model(part: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return figures of one part of ``metrics.json`` by model: `before`, `after`, `blend`, `recommended`, baselines and ablations."""
+    """Return figures of one part of ``metrics.json`` by model: the run's own models, baselines and ablations."""
     named = {name: part[name] for name in ("before", "after", "blend", "recommended") if name in part}
     return {**named, **part.get("baselines", {}), **part.get("ablations", {})}
 
