@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-_LOOK_AGAIN = 10
+_LOOK_AGAIN = 20
 """Readings after which new descendants are looked for: to find them, all processes of the machine are listed."""
 
 
