@@ -43,6 +43,8 @@ def test_it_imports_the_public_face_alone() -> None:
 
 
 @pytest.mark.trains
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
     missing = "the notebook is not run: {} is not installed"
     nbclient = pytest.importorskip("nbclient", reason=missing.format("nbclient"))
@@ -54,7 +56,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
     nbformat.validate(notebook)
     notebook.cells.append(nbformat.v4.new_code_cell(SAID))
     where = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(notebook, timeout=240, kernel_name="python3", resources=where).execute()
+    nbclient.NotebookClient(notebook, timeout=500, kernel_name="python3", resources=where).execute()
     assert (tmp_path / "runs" / "quickstart" / "adapter_model.safetensors").is_file()
     outputs = [output.output_type for cell in notebook.cells for output in cell.get("outputs", ())]
     assert "error" not in outputs
