@@ -29,6 +29,7 @@ from peers.tasks import TASKS, Arena
 
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.artifact.hardware import hardware, versions
+from llmrec_peft.benchmark.runner import alone_in
 
 RESULTS = Path(__file__).parent / "results" / "classical_peers.json"
 PEERS: tuple[Peer, ...] = (
@@ -60,6 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--again", action="store_true", help="also what is measured already")
     parser.add_argument("--out", type=Path, default=RESULTS, help="result to write")
     given = parser.parse_args(arguments)
+    with alone_in(given.kept):  # a second process would write its result over this one's
+        _run(given)
+
+
+def _run(given: argparse.Namespace) -> None:
+    """Measure the tasks that were asked for."""
     report = _report(given.out)
     for task in TASKS:
         if given.task not in task.name or not (given.data / task.data).is_dir():
