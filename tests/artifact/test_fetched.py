@@ -78,6 +78,8 @@ def test_run_moves_on_and_a_pinned_commit_stays(hub: Hub, run: Path, tmp_path: P
     publish(hub, write_run(tmp_path / "second" / "run", size=9000))
     assert fetch(FILMS, tmp_path / "new").manifest.digest != read_manifest(run).digest
     assert fetch(FILMS.at(first), tmp_path / "old").manifest.digest == read_manifest(run).digest
+    fetch(FILMS, tmp_path / "old", overwrite=True)
+    assert read_manifest(tmp_path / "old").digest == read_manifest(tmp_path / "new").digest
 
 
 @pytest.mark.parametrize("name", ["evil.pkl", "run.py", "adapter_model.bin", "seen.safetensors", "logs/../x.txt"])

@@ -15,8 +15,10 @@ from llmrec_peft.artifact.lineage import parse_lineage
 from llmrec_peft.artifact.manifest import PRIVATE, read_manifest
 from llmrec_peft.backbone.tensor_files import read_tensors
 from llmrec_peft.errors import InputError
-from llmrec_peft.hub.published_copy import Shared, write_copy
+from llmrec_peft.hub.published_copy import Shared, is_public, write_copy
 from llmrec_peft.hub.same_answers import require_same
+from llmrec_peft.hub.without_paths import local_paths, plain, published_recipe
+from llmrec_peft.recipe import load_recipe
 from llmrec_peft.run.read_tenant import read_tenant
 from llmrec_peft.run.recommender import Recommender
 from llmrec_peft.run.tenant import LoadedTenant
@@ -147,3 +149,25 @@ def test_run_whose_items_are_people_is_published_with_users_alone(
 ) -> None:
     with pytest.raises(InputError, match=r"its items are people.*--include-users"):
         copied(tenant_of(quick_run("social-people", {})), tmp_path / "copy", users=False, items=True)
+
+
+def test_catalogue_is_public_where_everybody_can_have_the_data() -> None:
+    assert is_public(load_recipe("movies", (), {"data.path": "/home/ann/ml-100k"}))
+    assert is_public(load_recipe("ecommerce", (), {"data.path": "demo"}))
+    assert not is_public(load_recipe("movies", (), {"data.reader": "frames"}))
+    assert not is_public(load_recipe("movies", (), {"data.reader": "files", "data.path": "films"}))
+
+
+def test_recipe_and_figures_lose_every_path_and_keep_the_rest(people_run: Path) -> None:
+    tenant = tenant_of(people_run)
+    recipe = tenant.recipe.changed({"data.path": "/home/ann/shop", "data.graph": "~/graph"})
+    told = published_recipe(recipe, tenant.manifest)
+    assert (told.data.path, told.data.graph) == (None, None)
+    assert told.backbone.name == Path(recipe.backbone.name).name
+    assert told.views == recipe.views
+    assert told.adapter == recipe.adapter
+    figures = {"notes": ["read /home/ann/shop/a.csv", "../b"], "deep": {"base": recipe.backbone.name, "n": 1.5}}
+    kept = plain(figures, local_paths(recipe, tenant.manifest))
+    assert kept == {"notes": ["read shop/a.csv", "b"], "deep": {"base": Path(recipe.backbone.name).name, "n": 1.5}}
+    hub_base = tenant.manifest.model_copy(update={"base": {**tenant.manifest.base, "revision": "0" * 40}})
+    assert published_recipe(recipe, hub_base).backbone.name == recipe.backbone.name
