@@ -84,7 +84,7 @@ def hub_card(
         "heads": heads,
         "worse": _worse([head.name for head in heads if head.worse], len(heads)),
         "made_up": recipe.data.path == DEMO,
-        "own_data": recipe.data.reader in OWN_DATA,
+        "repeatable": recipe.data.reader not in OWN_DATA and report.before not in ("run", "unmerged"),
         "users": includes_users,
         "items": includes_items,
         "size": published_bytes(folder),

@@ -153,6 +153,7 @@ def test_no_path_of_the_publisher_is_in_the_card(run: Path, tiny_backbone: Path)
     assert str(tiny_backbone) not in card
     assert str(run.parents[2]) not in card
     assert "base_model" not in card
+    assert "repeats it" in card
     assert "not on the Hub" in card
 
 
@@ -233,6 +234,7 @@ def test_a_merged_run_without_figures_says_so(run: Path) -> None:
     card = hub_card(edited(run, change), REPO)
     assert "No figures: the data were not there when the adapters were merged." in card.text
     assert "The adapter was merged from those of 2 runs" in card.text
+    assert "repeats it" not in card.text
     assert "model-index" not in card.data.to_dict()
 
 
