@@ -85,11 +85,13 @@ def export(run: Path, out: Path, kind: Format) -> dict[str, Any]:
     require_own_code(recipe.backbone)
     if kind == "onnx":
         require_onnx()
-        _require_encoder(known_facts(recipe.backbone.name, recipe.backbone.revision))
+        facts = known_facts(recipe.backbone.name, recipe.backbone.revision)  # None before a base is downloaded
+        _require_encoder(None if facts is None else facts.kind)
     else:
         require_mergeable(recipe)
     tuned = tuned_weights(tenant.folder, tenant.manifest, recipe, "fp32")
-    _require_encoder(tuned.backbone if kind == "onnx" else None)
+    if kind == "onnx":
+        _require_encoder(tuned.backbone.kind)
     reader = tuned.backbone.reads(recipe.backbone)
     length = reader.length(recipe.views.item.max_length)
     check = _check(tenant, tuned, reader, length)
@@ -112,13 +114,13 @@ def export(run: Path, out: Path, kind: Format) -> dict[str, Any]:
     return about
 
 
-def _require_encoder(model: Any) -> None:
-    """Refuse a decoder, by its facts or loaded.
+def _require_encoder(kind: str | None) -> None:
+    """Refuse a decoder.
 
     Raises:
         InputError: With what to do instead.
     """
-    if model is not None and model.kind == "decoder":
+    if kind == "decoder":
         raise InputError(
             "--format onnx is for encoders, and the base is a decoder: most are larger than one ONNX file can hold, and"
             " no graph of one was checked; --format safetensors writes it for sentence-transformers"
@@ -132,7 +134,7 @@ def _check(tenant: LoadedTenant, tuned: TunedWeights, reader: TextReader, length
     longest = max(range(len(items)), key=lambda row: len(items[row]))
     rows = sorted({*rows, longest})
     texts = [items[row] for row in rows]
-    texts += ["", " ".join([texts[0] or "text"] * (length + 1))]
+    texts += ["", "text " * (length + 1)]  # each word is a token at least, so that the end is cut
     return _Check(rows, texts, _encoded(reader, tuned.model, tuned.backbone, texts, length))
 
 
