@@ -53,7 +53,7 @@ def bench(
     A cell is finished for the code and the data that it was measured with; with others it is measured again.
 
     Examples:
-      llmrec bench run benchmarks/methods.yaml --data data --out runs/methods --dry-run
+      llmrec bench run benchmarks/quick.yaml --out runs/quick --dry-run
       llmrec bench run benchmarks/methods.yaml --data data --out runs/methods
       llmrec bench run benchmarks/methods.yaml --out runs/methods --only "*lora*"
       llmrec bench run --table benchmarks/results/clicks-and-rankings.json
