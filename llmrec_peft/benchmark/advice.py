@@ -58,6 +58,7 @@ def _use_the_baseline(task: Task, groups: list[Group]) -> list[str]:
         f"Nothing measured here beats the best baseline: use {_baselines(nearest)}, {metric_name(task.metric)}"
         f" {spread(nearest.values('test', BEST_BASELINE, task.metric))} on test.",
         f"The nearest is {task.name(nearest)} with {_on_test(nearest, task.metric)}.",
+        *_without_texts(task, nearest),
     ]
 
 

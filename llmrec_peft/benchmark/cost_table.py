@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmrec_peft.benchmark.cells import row_of, titled
-from llmrec_peft.benchmark.costs import ADAPTER, ADAPTER_KIB, CUDA, RSS, at, latency, pairs_latency
+from llmrec_peft.benchmark.costs import ADAPTER, ADAPTER_KIB, CUDA, RSS, at, earlier_latency, latency
 from llmrec_peft.benchmark.grouping import Group
 from llmrec_peft.benchmark.item_slices import SLICES
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING, spread, table
@@ -84,8 +84,8 @@ def _measures(pairs: str) -> dict[str, Callable[[Sequence[Row]], str]]:
         "step, ms p50 (p95)": _latency(lambda row, part: at(row, "steps", "step", f"{part}_ms")),
         "step ÷ frozen forward": _mean(lambda row: at(row, "steps", "step_over_forward"), ".2f"),
         "… stored": _mean(lambda row: at(row, "steps", "step_with_trunk_over_forward"), ".2f"),
-        "new text, ms p50 (p95)": _latency(lambda row, part: at(row, "answers", "new_text", f"{part}_ms")),
-        f"{pairs} pairs, ms": _mean(lambda row: pairs_latency(row, "p50"), ".2f"),
+        "new text, ms p50 (p95)": _latency(lambda row, part: earlier_latency(row, "new_text", part)),
+        f"{pairs} pairs, ms": _mean(lambda row: earlier_latency(row, "known_pairs", "p50"), ".2f"),
         **{
             f"{words}, ms p50 (p95)": _latency(lambda row, part, asked=asked: latency(row, asked, part))  # type: ignore[misc]
             for asked, words in _TIMED.items()

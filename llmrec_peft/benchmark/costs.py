@@ -65,14 +65,20 @@ def latency(row: Row, asked: str, quantile: str) -> float | None:
     return at(row, "latency_ms", asked, quantile)
 
 
-def pairs_latency(row: Row, quantile: str) -> float | None:
-    """Return the milliseconds of scoring known pairs, which reports had before `latency`."""
-    return at(row, "answers", "known_pairs", f"{quantile}_ms")
+def earlier_latency(row: Row, asked: str, quantile: str) -> float | None:
+    """Return a latency of a report from before `latency`; None of a row that has those.
+
+    Args:
+        row: A cell's row.
+        asked: ``known_pairs`` or ``new_text``.
+        quantile: ``p50`` or ``p95``.
+    """
+    return None if row.get("latency_ms") else at(row, "answers", asked, f"{quantile}_ms")
 
 
 def _new_item(row: Row) -> float | None:
     found = latency(row, "new_item_1", "p95")
-    return at(row, "answers", "new_text", "p95_ms") if found is None else found
+    return earlier_latency(row, "new_text", "p95") if found is None else found
 
 
 TRAINABLE = Cost("trainable", "trained parameters", ",.0f", lambda row: at(row, "parameters", "trainable"))
@@ -87,7 +93,9 @@ ADAPTER_KIB = Cost(
 RSS = Cost("rss", "peak memory, MiB", ",.0f", lambda row: at(row, "peak_memory_mb", "rss"))
 CUDA = Cost("cuda", "peak GPU memory, MiB", ",.0f", lambda row: at(row, "peak_memory_mb", "cuda"))
 SCORE = Cost("score_1_p95", "score one user, ms p95", ",.2f", lambda row: latency(row, "score_1", "p95"))
-PAIRS = Cost("known_pairs_p95", "score known pairs, ms p95", ",.2f", lambda row: pairs_latency(row, "p95"))
+PAIRS = Cost(
+    "known_pairs_p95", "score known pairs, ms p95", ",.2f", lambda row: earlier_latency(row, "known_pairs", "p95")
+)
 NEW_ITEM = Cost("new_item_1_p95", "encode one new item, ms p95", ",.2f", _new_item)
 RECOMMEND = Cost(
     "recommend_1_p95", "recommend to one user, ms p95", ",.2f", lambda row: latency(row, "recommend_1", "p95")

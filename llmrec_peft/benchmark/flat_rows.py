@@ -66,7 +66,8 @@ def _speed(row: Row) -> Row:
     flat["candidates"] = _whole(at(row, "latency_ms", "candidates"))
     flat |= {name: _number(at(row, "throughput", name)) for name in _inside(row, "throughput")}
     flat |= {name: _number(at(row, name)) for name in ("tokens_per_s", "energy_j") if name in row}
-    steps, answers = _inside(row, "steps"), _inside(row, "answers")
+    steps = _inside(row, "steps")
+    answers = {} if row.get("latency_ms") else _inside(row, "answers")
     for part in ("forward", "step", "step_with_trunk"):
         flat |= {f"{part}_{key}": _number(value) for key, value in _inside(steps, part).items()}
     ratios = ("step_over_forward", "step_with_trunk_over_forward")

@@ -81,7 +81,8 @@ def scatter(
     parts = _axes(across, up, logarithmic, cost_label)
     parts.append(text_at(_LEFT, _TOP - 4, f"{value_label}, {'lower' if lower_is_better else 'higher'} is better"))
     if line is not None:
-        parts += _line(line, line_label, up) if near else _far(line, line_label, above=line > max(values))
+        places = [(across.at(_place(spot.cost, logarithmic)), up.at(spot.value)) for spot in spots]
+        parts += _line(up.at(line), line_label, places) if near else _far(line, line_label, line > max(values))
     points = [(across.at(_place(spot.cost, logarithmic)), up.at(spot.value)) for spot in best]
     parts.append(
         Markup('<polyline class="front" points="{}"/>').format(" ".join(f"{x},{y}" for x, y in points))
@@ -119,10 +120,12 @@ def _near(line: float, values: Sequence[float]) -> bool:
     return low - (high - low) <= line <= high + (high - low)
 
 
-def _line(line: float, label: str, up: Scale) -> list[Markup]:
-    y = up.at(line)
+def _line(y: float, label: str, places: Sequence[tuple[float, float]]) -> list[Markup]:
+    """Draw a horizontal line, its label at the end where fewer spots are near it."""
     drawn = Markup('<line class="bar" x1="{0}" y1="{2}" x2="{1}" y2="{2}"/>').format(_LEFT, RIGHT, y)
-    return [drawn, text_at(RIGHT, y - 5, label, "end")]
+    near = [x > (_LEFT + RIGHT) / 2 for x, at in places if abs(at - y) < 2 * _LINE]
+    right = near.count(True) <= near.count(False)
+    return [drawn, text_at(RIGHT if right else _LEFT, y - 5, label, "end" if right else "start")]
 
 
 def _far(line: float, label: str, above: bool) -> list[Markup]:

@@ -39,6 +39,7 @@ def test_the_best_baseline_is_advised_where_nothing_beats_it() -> None:
     text = advised({"none": [0.99, 0.98], "lora": [0.96, 0.97]})
     assert text.startswith("Nothing measured here beats the best baseline: use bias, RMSE 0.9500 ± 0.0000 on test.")
     assert "The nearest is lora with 0.9650 ± 0.0071." in text
+    assert "Collaborative only, without texts, is no worse on the mean: 0.9300" in text
 
 
 def test_one_run_counts_as_no_worse_only_if_its_figure_is_no_worse() -> None:
