@@ -126,7 +126,7 @@ def evaluate(
     ``evaluate("runs/movies")["repeats"]`` is true where all figures agree within 1e-4.
 
     Args:
-        run: Run folder.
+        run: Run folder, or ``OWNER/NAME`` of the Hub.
         data: Where the data lies now, by default where the training found it; or the data itself, if it is in memory.
         trust_remote_code: Whether Python code that comes with the base model may run, if the run's recipe asks for it.
 
@@ -138,13 +138,14 @@ def evaluate(
         InputError: In one line, where the folder is no run or the data is not what the run was trained on.
     """
     _let_threads_sleep()
+    from llmrec_peft.artifact.fetched import run_folder
     from llmrec_peft.backbone.remote_code import allowing
     from llmrec_peft.workflows.evaluate import evaluate as evaluate_run
 
     with allowing(trust_remote_code):
         if data is None or isinstance(data, str | Path):
-            return evaluate_run(Path(run), None if data is None else str(data))
-        return evaluate_run(Path(run), None, _dataset(data, "evaluate(run, folder)"))
+            return evaluate_run(run_folder(run), None if data is None else str(data))
+        return evaluate_run(run_folder(run), None, _dataset(data, "evaluate(run, folder)"))
 
 
 def _dataset(data: Dataset, otherwise: str) -> RecDataset:

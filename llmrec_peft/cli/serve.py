@@ -90,6 +90,9 @@ def serve(
 
 
 def _runs(tenants: list[str]) -> dict[str, Path]:
+    """Return the folders of runs by the names of their tenants; runs of the Hub are fetched."""
+    from llmrec_peft.artifact.fetched import run_folder
+
     runs: dict[str, Path] = {}
     for text in tenants:
         name, equals, folder = text.partition("=")
@@ -101,9 +104,10 @@ def _runs(tenants: list[str]) -> dict[str, Path]:
             )
         if name in runs:
             raise InputError(f"--tenant {quoted(name)} is given twice")
-        if not (Path(folder) / "manifest.json").is_file():
+        run = run_folder(folder)
+        if not (run / "manifest.json").is_file():
             raise InputError(f"--tenant {quoted(text)}: there is no run folder")
-        runs[name] = Path(folder)
+        runs[name] = run
     return runs
 
 

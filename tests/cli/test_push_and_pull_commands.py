@@ -12,6 +12,7 @@ from people_run import USERS
 
 from llmrec_peft.artifact.manifest import read_manifest
 from llmrec_peft.cli.main import main
+from llmrec_peft.cli.serve import _runs
 
 
 @pytest.fixture
@@ -71,6 +72,13 @@ def test_pushed_run_is_pulled_and_used_by_its_name(
     assert json.loads(by_name) == json.loads(by_folder)
     assert json.loads(by_name)["basis"] == "popularity"
     assert run("lineage", "ann/films")[0] == 0
+
+
+def test_tenant_of_a_server_is_named_by_its_repository(hub: Hub, people_run: Path, run: Any) -> None:
+    assert run("push", people_run, "ann/films", "--quiet")[0] == 0
+    runs = _runs(["films=ann/films", f"shop={people_run}"])
+    assert read_manifest(runs["films"]).digest != read_manifest(people_run).digest
+    assert runs["shop"] == people_run
 
 
 @pytest.mark.parametrize("name", ["films", "ann/films/more", "../films", "ann/fi--lms"])
