@@ -29,8 +29,8 @@ STEADY, GUEST = ("books", "films"), "guest"
 """Tenants who stay, and one who is registered and forgotten again and again."""
 LOG, FOUND = "told.jsonl", "found.json"
 USERS = ["1", "2", "nobody"]
-MOST_S = 2.5
-"""Seconds after which a process is killed at the latest, most often counted from when it begins to change tenants."""
+MOST_S, CHANGES = 2.5, 4
+"""Seconds after which a process is killed at the latest, counted from when fewer than `CHANGES` changes are done."""
 STARTING = 0.2
 """Share of the kills whose seconds count from the start of the process."""
 State = dict[str, Any] | None
@@ -80,7 +80,7 @@ def kill_and_restart(runs: list[Path], kills: int, seed: int, place: Path) -> Co
         before = _end(place)
         process = _started(partial(live, runs, f"{seed} {number}"), place)
         if rng.random() >= STARTING:
-            _wait_until_ready(place, before)
+            _wait_until_changed(place, before, rng.randrange(CHANGES))
         process.join(rng.uniform(0.0, MOST_S))
         assert process.is_alive(), f"kill {number}: it ended by itself with {process.exitcode}: {_printed(place)}"
         process.kill()
@@ -102,9 +102,13 @@ def kill_and_restart(runs: list[Path], kills: int, seed: int, place: Path) -> Co
     return counts
 
 
-def _wait_until_ready(place: Path, before: int) -> None:
+def _wait_until_changed(place: Path, before: int, changes: int) -> None:
+    """Wait until a process has begun, and some changes are done: on a slow machine, too, most kills come after one."""
     until = time.monotonic() + SECONDS
-    while not any(line["kind"] == "ready" for line in lines(place, before)):
+    while True:
+        kinds = Counter(line["kind"] for line in lines(place, before))
+        if kinds["ready"] and kinds["done"] >= changes:
+            return
         assert time.monotonic() < until, "it does not begin"
         time.sleep(0.02)
 
@@ -214,7 +218,7 @@ def live(runs: list[Path], seed: str) -> None:
                 time.sleep(0.001)
             sending = partial(send, registry, log, tenant, itertools.count(), seed)
             threading.Thread(target=work, args=(sending, f"events of {tenant}"), daemon=True).start()
-        time.sleep(60)
+        time.sleep(2 * SECONDS)
 
 
 def _linger(registry: Registry, rng: random.Random) -> None:
