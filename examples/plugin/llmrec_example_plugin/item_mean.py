@@ -23,6 +23,7 @@ class ItemMean(Signal[ItemMeanOptions]):
 
     summary: ClassVar[str] = "how an item was rated on average"
     Config: ClassVar[type[Options]] = ItemMeanOptions
+    user_tables: ClassVar[tuple[str, ...] | None] = ()
 
     def build(self, context: SignalContext) -> nn.ModuleDict:
         """Make w, each item's mean, and, where it is about to be trained, the sums that a rating is taken out of."""
