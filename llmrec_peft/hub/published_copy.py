@@ -13,7 +13,7 @@ from llmrec_peft.artifact.catalogue_file import FILE as CATALOGUE
 from llmrec_peft.artifact.catalogue_file import write_catalogue
 from llmrec_peft.artifact.lineage import FILE as LINEAGE
 from llmrec_peft.artifact.lineage import Published, Step, write_lineage
-from llmrec_peft.artifact.manifest import HISTORIES, NAME, Manifest, limit_of, make_manifest, write_json
+from llmrec_peft.artifact.manifest import HISTORIES, MERGED_BASE, NAME, Manifest, limit_of, make_manifest, write_json
 from llmrec_peft.artifact.tables import ItemTable, write_items
 from llmrec_peft.backbone.tensor_bytes import tensors_in
 from llmrec_peft.backbone.tensor_files import write_tensors
@@ -25,6 +25,7 @@ from llmrec_peft.hub.cold_tables import user_tables, without_users
 from llmrec_peft.hub.without_paths import DEMO, local_paths, plain, published_base, published_recipe
 from llmrec_peft.identity import __version__
 from llmrec_peft.recipe import Recipe
+from llmrec_peft.regular_files import is_folder
 from llmrec_peft.run.canary import FILE as CANARY
 from llmrec_peft.run.read_tenant import VECTORS
 from llmrec_peft.run.signal_files import LEARNING, SIGNALS
@@ -115,6 +116,11 @@ def foreign_plugins(recipe: Recipe) -> dict[str, str]:
 
 def _require_answers(tenant: LoadedTenant, shared: Shared) -> None:
     """Refuse to leave out what every answer of the run reads."""
+    if is_folder(tenant.folder / MERGED_BASE):
+        raise InputError(
+            f"{tenant.folder}: its language model is merged and lies in {MERGED_BASE}/, which is not published with it:"
+            f" push the run that was merged, or publish {MERGED_BASE}/ as a model of its own"
+        )
     plan = tenant.model.plan
     if not shared.items and (plan.tells_items or plan.prompt is not None):
         raise InputError(

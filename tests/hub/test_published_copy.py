@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_copy_has_no_user_no_interaction_and_no_path(people_run: Path, tmp_path:
         assert len(tables[name]) == len(USERS) + 1
         assert not [row for row in tables[name][1:] if row.numpy().tobytes() in raw], name
     assert require_same(tenant, copy).users == 0
+
+
+def test_run_whose_base_is_merged_is_not_published_without_it(people_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(people_run, tmp_path / "merged")
+    (run / "base").mkdir()
+    with pytest.raises(InputError, match=r"lies in base/.* push the run that was merged"):
+        write_copy(tenant_of(run), tmp_path / "copy", Shared(False, True))
+    assert not (tmp_path / "copy").exists()
 
 
 def test_copy_without_items_has_ids_and_vectors_and_no_text(people_run: Path, tmp_path: Path) -> None:
