@@ -5,7 +5,8 @@
 Each cell is measured as `llmrec bench` does it, under ``/usr/bin/time -v``. Compared are the peak of main memory with
 what ``time`` says of the cell's process; the adapter's parameters with the count of stock `peft`, which loads the
 adapter into a model of `transformers`; and the median latency of each kind of answer with a loop that is written here.
-For latency, our own measurement and that loop take turns in one process: both see the same state of the machine.
+For latency, our own measurement and that loop take turns in one process: both see the same state of the machine, and
+the ratio is the median over the turns.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,9 @@ from llmrec_peft.benchmark.matrix import Matrix
 RESULTS = Path(__file__).parent / "results" / "outside_measures.json"
 TIME = Path("/usr/bin/time")
 ADAPTERS = ("lora", "ia3")
-ROUNDS = 5
-CALLS = 40
-WARM = 5
+ROUNDS = 11
+CALLS = 20
+WARM = 3
 
 
 def cells() -> list[Cell]:
@@ -108,7 +110,7 @@ def latencies(run: Path, timing: Any) -> dict[str, dict[str, float]]:
         name: {
             "ours_p50_ms": round(statistics.median(ours[name]), 3),
             "by_hand_p50_ms": round(statistics.median(hand[name]), 3),
-            "ours_over_by_hand": round(statistics.median(ours[name]) / statistics.median(hand[name]), 3),
+            "ours_over_by_hand": round(statistics.median(map(truediv, ours[name], hand[name])), 3),
         }
         for name in loops
     }
@@ -116,6 +118,7 @@ def latencies(run: Path, timing: Any) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure every cell and write the comparison."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is imported
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
     out = parser.parse_args().out
