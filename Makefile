@@ -16,7 +16,7 @@ ROOMS := $(sort $(foreach file,$(wildcard tests/*/test_*.py),$(word 2,$(subst /,
 EXAMPLES := $(strip $(wildcard llmrec_peft/$(ROOM)) $(filter $(ROOM),$(DOCUMENTED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve-demo check test lint bench soak methods conformance docs clean
+.PHONY: help setup demo serve-demo check test lint bench soak methods conformance docs release clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -92,6 +92,10 @@ docs: setup  ## write the plugin reference, the tables of results and the plots,
 	$(BIN)/python docs/make_tables.py
 	$(BIN)/python benchmarks/plot.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+release: setup  ## check, build, try and tag a version: make release VERSION=0.2.0; DRY=--dry-run leaves nothing behind
+	@test -n "$(VERSION)" || { echo "say which version: make release VERSION=0.2.0" >&2; exit 1; }
+	$(BIN)/python .ci/release.py "$(VERSION)" $(DRY)
 
 clean:  ## remove the environment, caches and demo run
 	rm -rf $(VENV) .demo site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
