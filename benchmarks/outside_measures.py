@@ -5,8 +5,8 @@
 Each cell is measured as `llmrec bench` does it, under ``/usr/bin/time -v``. Compared are the peak of main memory with
 what ``time`` says of the cell's process; the adapter's parameters with the count of stock `peft`, which loads the
 adapter into a model of `transformers`; and the median latency of each kind of answer with a loop that is written here.
-For latency, our own measurement and that loop take turns in one process: both see the same state of the machine, and
-the ratio is the median over the turns.
+For latency, our own measurement and that loop take turns in one process: both see the same state of the machine.
+Each figure is the median over the turns, so that turns in which the machine was busy elsewhere count little.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from operator import truediv
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,7 @@ def latencies(run: Path, timing: Any) -> dict[str, dict[str, float]]:
         name: {
             "ours_p50_ms": round(statistics.median(ours[name]), 3),
             "by_hand_p50_ms": round(statistics.median(hand[name]), 3),
-            "ours_over_by_hand": round(statistics.median(map(truediv, ours[name], hand[name])), 3),
+            "ours_over_by_hand": round(statistics.median(ours[name]) / statistics.median(hand[name]), 3),
         }
         for name in loops
     }
