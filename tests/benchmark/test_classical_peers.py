@@ -254,3 +254,14 @@ def test_our_committed_figures_are_found_in_a_recipe_s_file_or_in_a_report(rooms
     tasks = rooms.tasks.TASKS
     found = [rooms.ours.committed(task, "rmse" if task.name.startswith("stars") else "ndcg@10") for task in tasks]
     assert all(one is not None and len(one["seeds"]) == 3 for one in found)
+
+
+def test_the_committed_table_is_the_committed_result_s(rooms: Rooms) -> None:
+    report = json.loads((FOLDER / "results" / "classical_peers.json").read_text(encoding="utf-8"))
+    known = {task.name: task for task in rooms.tasks.TASKS}
+    assert [entry["task"] for entry in report["tasks"]] == list(known)
+    for entry in report["tasks"]:
+        assert (entry["recipe"], entry["data"]) == (known[entry["task"]].recipe, known[entry["task"]].data)
+        assert any(row["status"] == "ok" for row in entry["peers"])
+        assert entry["ours"]["test"][entry["metric"]]
+    assert (FOLDER / "results" / "classical_peers.md").read_text(encoding="utf-8") == rooms.report.as_markdown(report)

@@ -50,15 +50,6 @@ def test_quick_needs_no_data_and_has_its_references() -> None:
     assert all(cell.recipe.evaluation.collaborative_only for cell in cells)
 
 
-def test_methods_has_every_shipped_adapter_on_films_and_on_a_task_where_text_decides() -> None:
-    of_recipe: dict[str, set[str]] = {}
-    for cell in cells_of("methods"):
-        if cell.axes["backbone"] == "minilm":
-            of_recipe.setdefault(cell.axes["recipe"], set()).add(cell.recipe.adapter.method)
-    assert set(of_recipe) == {"Scientific cold products", "MovieLens-100K cold films"}
-    assert all(methods == shipped("adapters") for methods in of_recipe.values())
-
-
 def test_precision_has_four_formats_of_both_backbones() -> None:
     cells = {(cell.axes["backbone"], cell.axes["precision"]) for cell in cells_of("precision")}
     assert cells == {(base, form) for base in ("minilm", "smollm2") for form in ("fp32", "bf16", "int8", "nf4")}
