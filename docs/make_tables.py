@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import accuracy_tables
+import classical_tables
 import cost_tables
 import leaderboard_tables
 import mixing_tables
@@ -31,6 +32,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "ratings-u1": accuracy_tables.ratings_u1,
     "classical-sentence": accuracy_tables.classical_sentence,
     "classical": accuracy_tables.classical,
+    "classical-peers": classical_tables.classical_peers,
     "ratings-u1-differences": accuracy_tables.ratings_u1_differences,
     "ratings-cold-items": accuracy_tables.ratings_cold_items,
     "ratings-cold-items-difference": accuracy_tables.ratings_cold_items_difference,
