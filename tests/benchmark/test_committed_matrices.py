@@ -50,6 +50,10 @@ def test_quick_needs_no_data_and_has_its_references() -> None:
     assert all(cell.recipe.evaluation.collaborative_only for cell in cells)
 
 
+def test_cold_products_have_every_shipped_method() -> None:
+    assert {cell.recipe.adapter.method for cell in cells_of("methods-cold-products")} == shipped("adapters")
+
+
 def test_precision_has_four_formats_of_both_backbones() -> None:
     cells = {(cell.axes["backbone"], cell.axes["precision"]) for cell in cells_of("precision")}
     assert cells == {(base, form) for base in ("minilm", "smollm2") for form in ("fp32", "bf16", "int8", "nf4")}
