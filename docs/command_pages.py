@@ -18,6 +18,7 @@ GROUPS = {
     "train": panels.TRAIN,
     "use": panels.USE,
     "serve": panels.SERVE,
+    "share": panels.SHARE,
     "measure": panels.COMPARE,
     "recipes": panels.RECIPES,
     "look": panels.LOOK,

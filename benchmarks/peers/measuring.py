@@ -80,10 +80,11 @@ def measured(peer: Peer, arena: Arena, seeds: Sequence[int]) -> tuple[dict[str, 
     Returns:
         The peer's row as plain values, and its outcomes on test.
     """
-    named = {"model": peer.name, "package": peer.package, "version": version(peer.package)}
+    named = {"model": peer.name, "package": peer.package}
     why = peer.refusal(arena.final)
     if why is not None:
         return {**named, "status": "left out", "reason": why}, []
+    named["version"] = version(peer.package)
     used = list(seeds) if peer.seeded else list(seeds)[:1]
     choice = chosen(peer, arena, used[0])
     found = [tested(peer, arena, choice, seed) for seed in used]

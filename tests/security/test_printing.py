@@ -214,7 +214,10 @@ def test_a_user_id_of_markup_is_shown(tiny_run: Path, capsys: pytest.CaptureFixt
     assert harmless(printed.out + printed.err)
 
 
-PRINTERS = {"printable.py", "progress.py", "cli/output.py", "testing/tables.py"}
+PRINTERS = {
+    *("printable.py", "progress.py", "cli/output.py", "testing/tables.py"),
+    *("benchmark/board.py", "benchmark/sampler.py"),  # draws with `progress.console`; tells numbers to its parent
+}
 """The only modules that write to a stream; all others call them."""
 OWN_TEXTS = {"cli/command.py"}
 """Uses the library of the terminal for our own help texts."""

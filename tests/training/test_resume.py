@@ -170,6 +170,7 @@ def _killed_past(process: subprocess.Popen[bytes], work: Path, steps: int, delay
 
 def _figures(run: Path) -> dict[str, Any]:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["training"].pop("seconds")
     return {name: metrics[name] for name in ("test", "valid", "slices", "comparisons", "training")}
 
 

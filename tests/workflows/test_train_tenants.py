@@ -70,6 +70,7 @@ def told(run: Path) -> dict[str, Any]:
     """What a run's report says of the tenant, besides time, memory and the machine."""
     parts = ("test", "valid", "training", "weights", "parameters", "data", "recommended")
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics["training"].pop("seconds")
     return {name: metrics[name] for name in parts}
 
 
