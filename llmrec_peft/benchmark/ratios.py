@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llmrec_peft.benchmark.costs import at
+from llmrec_peft.benchmark.costs import CUDA, RSS, at, training_peak
 from llmrec_peft.benchmark.grouping import Group
 from llmrec_peft.benchmark.noise import over_runs
 from llmrec_peft.benchmark.rows import Row
@@ -16,6 +16,7 @@ LATENCY_FLOOR, MEMORY_FLOOR = 0.10, 0.05
 """Relative differences below which nothing counts: two processes on the same machine differ by as much."""
 _EARLIER = {"new_text": "new text", "known_pairs": "known pairs"}
 """Latencies of reports from before ``latency_ms``."""
+_MEMORY = "peak_memory_mb"
 _NORMAL_95 = 1.96
 _MEDIAN_OVER_MEAN = 1.2533
 """Standard error of a median over that of a mean, of normal values."""
@@ -56,9 +57,9 @@ class Ratio:
 def ratios(first: Group, second: Group) -> Iterator[Ratio]:
     """Yield the ratio of each latency and peak that both groups have."""
     for path, what in _costs([*first.rows, *second.rows]):
-        values = [[value for row in group.rows if (value := at(row, *path))] for group in (first, second)]
+        values = [[value for row in group.rows if (value := _read(row, path))] for group in (first, second)]
         if all(values):
-            floor = MEMORY_FLOOR if path[0] == "peak_memory_mb" else LATENCY_FLOOR
+            floor = MEMORY_FLOOR if path[0] == _MEMORY else LATENCY_FLOOR
             errors = [[_error(row, path) for row in group.rows] for group in (first, second)]
             bound, how = _bound(values, errors, floor)
             yield Ratio(what, statistics.mean(values[0]), statistics.mean(values[1]), bound, how)
@@ -71,9 +72,14 @@ def _costs(rows: Sequence[Row]) -> list[tuple[tuple[str, ...], str]]:
         *((("latency_ms", asked, "p50"), f"{asked}, ms p50") for asked in timed),
         *((("answers", asked, "p50_ms"), f"{words}, ms p50") for asked, words in _EARLIER.items() if not timed),
         (("steps", "step", "p50_ms"), "training step, ms p50"),
-        (("peak_memory_mb", "rss"), "peak memory, MiB"),
-        (("peak_memory_mb", "cuda"), "peak GPU memory, MiB"),
+        ((_MEMORY, "rss"), RSS.label),
+        ((_MEMORY, "cuda"), CUDA.label),
     ]
+
+
+def _read(row: Row, path: Sequence[str]) -> float | None:
+    """Return a cost at its place; of memory that of training, which rows of all versions have."""
+    return training_peak(row, path[1]) if path[0] == _MEMORY else at(row, *path)
 
 
 def _bound(values: Sequence[Sequence[float]], errors: Sequence[Sequence[float]], floor: float) -> tuple[float, str]:
@@ -93,6 +99,6 @@ def _error(row: Row, path: tuple[str, ...]) -> float:
     """Return the relative standard error of a median, from its distance to the 95th percentile; 0 for a peak."""
     unit = path[-1].removeprefix("p50")
     median, high, n = (at(row, *path[:-1], name) for name in (path[-1], f"p95{unit}", "n"))
-    if path[0] == "peak_memory_mb" or not median or high is None or not n:
+    if path[0] == _MEMORY or not median or high is None or not n:
         return 0.0
     return _MEDIAN_OVER_MEAN * max(0.0, high - median) / _P95_IN_DEVIATIONS / median / math.sqrt(n)

@@ -92,6 +92,14 @@ def test_memory_has_a_narrower_bound(tmp_path: Path) -> None:
     assert of(compared(rows, more, tmp_path), "peak memory, MiB").verdict == "regression"
 
 
+def test_memory_of_what_is_only_timed_is_no_regression_of_training(tmp_path: Path) -> None:
+    earlier = rows_of({"lora": SEEDS})
+    peak = earlier[0]["peak_memory_mb"]["rss"]
+    phases = {"train": {"rss": peak, "cuda": None}, "answer": {"rss": 2 * peak, "cuda": None}}
+    now = [{**row, "peak_memory_mb": {"rss": 2 * peak, "cuda": None, "phases": phases}} for row in earlier]
+    assert of(compared(earlier, now, tmp_path), "peak memory, MiB").verdict == "noise"
+
+
 def test_costs_of_other_machines_are_not_compared(tmp_path: Path) -> None:
     rows = rows_of({"lora": SEEDS})
     other = [{**row, "hardware": {**MACHINE, "processor": "Another chip"}} for row in slower(rows, 3.0)]
