@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import replace
 
 from llmrec_peft.benchmark.against import Records, against_best_baseline, against_group
 from llmrec_peft.benchmark.costs import CUDA, NEW_ITEM, RSS, TRAINABLE, cheapness
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.markdown import metric_name, spread
+from llmrec_peft.benchmark.markdown import LOSES, metric_name, spread
+from llmrec_peft.benchmark.noise import over_runs
 from llmrec_peft.benchmark.sections import BEST_BASELINE
 from llmrec_peft.benchmark.tasks import FROZEN, FULL, Task, best_on_validation
-from llmrec_peft.evaluation.measures import best_of, better
+from llmrec_peft.evaluation.measures import better
 
 HOW = (
-    "The advice follows from the figures: of the methods that beat the best baseline on test, the cheapest one that is"
-    " not worse than the best of them (on validation) beyond the noise. Cheapest: the smaller language model, then the"
-    " fewer trained parameters, then less memory. A group with one run has no known noise; it counts as not worse only"
-    " if its figure is not worse."
+    "The advice is chosen on validation: of the methods that beat the best baseline there, the cheapest one that is not"
+    " worse than the best of them beyond the noise. Cheapest: the smaller language model, then the fewer trained"
+    " parameters, then less memory. A group with one run has no known noise; it counts as not worse only if its figure"
+    " is not worse. Test figures choose nothing; they say how good the choice is."
 )
 
 
@@ -32,11 +32,14 @@ def advice(task: Task, records: Records) -> list[str]:
     groups = [group for group in task.groups if group.values("test", "after", metric)]
     if not groups:
         return ["No method was measured."]
-    winners = [group for group in groups if not group.loses("after", metric)]
+    known = [group for group in groups if group.values("valid", "after", metric)]
+    winners = [group for group in known if not group.loses("after", metric, "valid")]
+    best = best_on_validation(winners or known, metric)
+    if best is None:
+        return ["There are no figures on validation, and test figures are not to choose by: nothing is advised."]
     if not winners:
-        return _use_the_baseline(task, groups)
-    best = best_on_validation(replace(task, groups=tuple(winners)))
-    alike = [group for group in winners if group is best or not _worse(group, best, metric, records)]
+        return _use_the_baseline(task, best)
+    alike = [group for group in winners if group is best or not _worse(group, best, metric)]
     chosen = min(alike, key=lambda group: (*cheapness(group), -_gain(group, metric)))
     role = {FROZEN: " (the language model stays frozen)", FULL: " (full tuning)"}.get(task.role(chosen) or "", "")
     lines = [f"Use {task.name(chosen)}{role}: {metric_name(metric)} {_on_test(chosen, metric)}{_costs(chosen)}."]
@@ -44,16 +47,16 @@ def advice(task: Task, records: Records) -> list[str]:
         apart = against_group(chosen, best, metric, records).written
         lines.append(
             f"{task.name(best)} is best on validation and has {_on_test(best, metric)} on test; {task.name(chosen)}"
-            f" minus it is {apart}, so it is not worse beyond the noise."
+            f" minus it is {apart}. On validation it is not worse beyond the noise."
         )
     elif len(groups) > 1:
-        lines.append("It is best on validation, and every cheaper one is worse beyond the noise or beats no baseline.")
+        lines.append(
+            "It is best on validation, where every cheaper one is worse beyond the noise or beats no baseline."
+        )
     return [*lines, *_beside_the_baseline(chosen, metric, records), *_without_texts(task, chosen)]
 
 
-def _use_the_baseline(task: Task, groups: list[Group]) -> list[str]:
-    means = {at: statistics.mean(group.values("test", "after", task.metric)) for at, group in enumerate(groups)}
-    nearest = groups[best_of(means, task.metric)]
+def _use_the_baseline(task: Task, nearest: Group) -> list[str]:
     return [
         f"Nothing measured here beats the best baseline: use {_baselines(nearest)}, {metric_name(task.metric)}"
         f" {spread(nearest.values('test', BEST_BASELINE, task.metric))} on test.",
@@ -69,6 +72,8 @@ def _beside_the_baseline(chosen: Group, metric: str, records: Records) -> list[s
     of_baseline = f"The best baseline, {_baselines(chosen)}, has {spread(chosen.values('test', BEST_BASELINE, metric))}"
     if apart.low is None:
         return [f"{of_baseline}; the difference is {apart.value:+.4f}, without an interval."]
+    if chosen.loses("after", metric):
+        return [f"{of_baseline}: on test the choice does not beat it {LOSES}, by {apart.written}."]
     proven = "" if apart.separated else ", which contains zero: the gain is not proven, and the baseline is cheaper"
     return [f"{of_baseline}; the difference is {apart.written}{proven}."]
 
@@ -85,14 +90,15 @@ def _without_texts(task: Task, chosen: Group) -> list[str]:
     return [f"Collaborative only, without texts, is no worse on the mean: {without}."]
 
 
-def _worse(group: Group, best: Group, metric: str, records: Records) -> bool:
-    """Return whether a group is worse than the best one beyond the noise, or at all where the noise is not known."""
-    apart = against_group(group, best, metric, records)
+def _worse(group: Group, best: Group, metric: str) -> bool:
+    """Return whether a group is worse on validation beyond the noise, or at all where the noise is not known."""
+    sides = [one.by_run("valid", "after", metric) for one in (group, best)]
+    apart = over_runs(sides[0], sides[1], group.same_data and best.same_data)
     return better(metric, 0.0, apart.value) and (apart.separated or apart.low is None)
 
 
 def _gain(group: Group, metric: str) -> float:
-    mean = statistics.mean(group.values("test", "after", metric))
+    mean = statistics.mean(group.values("valid", "after", metric))
     return -mean if better(metric, 0.0, 1.0) else mean
 
 

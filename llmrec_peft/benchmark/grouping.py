@@ -71,9 +71,9 @@ class Group:
             figures.append(models.get(name, {}).get(metric))
         return figures if all(figure is not None and math.isfinite(figure) for figure in figures) else []
 
-    def loses(self, model: str, metric: str) -> bool:
-        """Return whether the mean test figure of a model is no better than that of the best baselines."""
-        own, best = (self.values("test", name, metric) for name in (model, BEST_BASELINE))
+    def loses(self, model: str, metric: str, part: str = "test") -> bool:
+        """Return whether the mean figure of a model on a part is no better than that of the best baselines."""
+        own, best = (self.values(part, name, metric) for name in (model, BEST_BASELINE))
         return bool(own and best) and not better(metric, statistics.mean(own), statistics.mean(best))
 
     def strongest_on(self, slice_name: str, metric: str) -> str | None:

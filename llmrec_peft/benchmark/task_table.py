@@ -236,7 +236,7 @@ def _plots(task: Task) -> list[Markup]:
 
 def _curves(task: Task) -> Markup | None:
     """Draw the metric on validation by epoch, means over runs; the best method by name, frozen text dashed."""
-    best = best_on_validation(task)
+    best = best_on_validation(task.groups, task.metric)
     lines = []
     for group in task.groups:
         histories = [row.get("training", {}).get("history", ()) for row in group.rows]

@@ -145,17 +145,14 @@ def tasks_of(groups: Sequence[Group], matrix: Matrix) -> list[Task]:
     ]
 
 
-def best_on_validation(task: Task) -> Group:
-    """Return the group whose tuned model has the best mean on validation, or on test where none is known there."""
-    for part in ("valid", "test"):
-        means = {
-            at: statistics.mean(values)
-            for at, group in enumerate(task.groups)
-            if (values := group.values(part, "after", task.metric))
-        }
-        if means:
-            return task.groups[best_of(means, task.metric)]
-    return task.groups[0]
+def best_on_validation(groups: Sequence[Group], metric: str) -> Group | None:
+    """Return the group whose tuned model has the best mean on validation; None if none is known there."""
+    means = {
+        at: statistics.mean(values)
+        for at, group in enumerate(groups)
+        if (values := group.values("valid", "after", metric))
+    }
+    return groups[best_of(means, metric)] if means else None
 
 
 def _published(models: Mapping[str, Published], metric: str) -> Iterator[Reference]:

@@ -47,7 +47,7 @@ def test_one_run_counts_as_no_worse_only_if_its_figure_is_no_worse() -> None:
     assert advised({"none": [0.87], "lora": [0.87]}).startswith("Use none")
 
 
-def test_a_comparison_of_the_report_decides_before_the_spread_over_seeds() -> None:
+def test_a_comparison_on_test_is_told_before_the_spread_over_seeds_and_chooses_nothing() -> None:
     figures = {"none": [0.90, 0.86], "lora": [0.87, 0.88]}
     rows = rows_of(figures)
     of_group = {group.axes["adapter"]: dict(group.axes) for group in groups_of(rows)}
@@ -60,9 +60,25 @@ def test_a_comparison_of_the_report_decides_before_the_spread_over_seeds() -> No
     }
     swapped = {**record, "first": record["against"], "against": record["first"]}
     swapped["intervals"] = {"by_user": {"difference": -0.005, "low": -0.009, "high": -0.001, "excludes_zero": True}}
-    assert "Use none" in " ".join(advice(the_task(rows), ()))
+    assert "Welch over seeds" in " ".join(advice(the_task(rows), ()))
     for one in (record, swapped):
-        assert "Use lora" in " ".join(advice(the_task(rows), [one]))
+        text = " ".join(advice(the_task(rows), [one]))
+        assert text.startswith("Use none")
+        assert "none minus it is +0.0050 [+0.0010, +0.0090] by user" in text
+
+
+def test_test_figures_choose_nothing() -> None:
+    rows = rows_of({"none": [0.90, 0.901], "lora": [0.88, 0.881], "full": [0.86, 0.861]})
+    chosen = " ".join(advice(the_task(rows), ()))
+    for row, figure in zip(rows, (0.80, 0.80, 0.97, 0.97, 0.99, 0.991), strict=True):
+        row["accuracy"]["test"]["after"]["rmse"] = figure
+    turned = " ".join(advice(the_task(rows), ()))
+    assert chosen.startswith("Use full")
+    assert turned.startswith("Use full")
+    assert "0.9500 ± 0.0000: on test the choice does not beat it ▼, by +0.0405 [" in turned
+    for row in rows:
+        del row["accuracy"]["valid"]["after"]
+    assert "nothing is advised" in " ".join(advice(the_task(rows), ()))
 
 
 def test_a_model_without_texts_that_is_no_worse_is_named() -> None:
