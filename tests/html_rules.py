@@ -11,13 +11,35 @@ FORBIDDEN = frozenset(
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-class Page(HTMLParser):
+class Elements(HTMLParser):
+    """Which elements are open, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.broken: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element that has to be closed."""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at an element that is closed at once."""
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Hold what is closed against what is open."""
+        if tag not in VOID and (not self.open or self.open.pop() != tag):
+            self.broken.append(f"</{tag}> closes another element")
+
+
+class Page(Elements):
     """A page that was parsed, with the rules that it breaks."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open: list[str] = []
-        self.broken: list[str] = []
         self.ids: list[str] = []
         self.targets: list[str] = []
         self.tags: dict[str, int] = {}
@@ -51,20 +73,7 @@ class Page(HTMLParser):
             self.broken.append("chart without a description")
         if given.get("http-equiv") == "Content-Security-Policy":
             self.policy = given["content"]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Look at an element of SVG that is closed at once."""
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Hold what is closed against what is open."""
-        if tag in VOID:
-            return
-        if not self.open or self.open.pop() != tag:
-            self.broken.append(f"</{tag}> closes another element")
+        super().handle_starttag(tag, attrs)
 
     def handle_data(self, data: str) -> None:
         """Keep what is read."""

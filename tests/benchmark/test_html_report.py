@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from html_rules import VOID
+from html_rules import Elements
 from made_up_rows import MATRIX, made_up_row, rows_of
 
 from llmrec_peft.benchmark.html_report import as_html
@@ -24,13 +23,11 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-class Parsed(HTMLParser):
+class Parsed(Elements):
     """A page: whether its elements are closed, what it would ask for, and its tables."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.open: list[str] = []
-        self.broken: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
         self.close()
@@ -44,18 +41,7 @@ class Parsed(HTMLParser):
                 self.broken.append(f"{name}={value} on {tag}")
             if name == "href" and not (value or "").startswith("#"):
                 self.broken.append(f"href={value}")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element that is closed at once."""
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Hold what is closed against what is open."""
-        if tag not in VOID and (not self.open or self.open.pop() != tag):
-            self.broken.append(f"</{tag}>")
+        super().handle_starttag(tag, attrs)
 
 
 def page_of(rows: list[dict[str, Any]], matrix: Matrix = MATRIX) -> str:

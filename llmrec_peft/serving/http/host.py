@@ -30,7 +30,6 @@ from llmrec_peft.serving.http.schemas import (
 )
 from llmrec_peft.serving.http.seeing.logs import DIGEST, event
 from llmrec_peft.serving.http.seeing.metrics import Metrics
-from llmrec_peft.serving.http.seeing.recent import Figures
 from llmrec_peft.serving.http.seeing.tracing import Tracing
 from llmrec_peft.serving.http.settings import Settings
 from llmrec_peft.serving.http.sources import run_folder
@@ -178,8 +177,8 @@ class Host:
             ready=trouble is None,
             trouble=trouble or self.losses,
             window_s=recent.window_s,
-            total=_traffic(recent.all),
-            tenants={name: _traffic(figures) for name, figures in recent.tenants.items()},
+            total=Traffic.of(recent.all),
+            tenants={name: Traffic.of(figures) for name, figures in recent.tenants.items()},
             queue=Queue(waiting, texts, self.settings.quotas.waiting_tokens),
             memory=self.engine.memory(DISK_S),
             cache=ListCache(lists.hits, lists.misses, lists.nbytes, self.settings.cache_bytes),
@@ -344,14 +343,3 @@ class Host:
         identity = None if standing is None else standing.main
         version = None if identity is None else identity.version[:DIGEST]
         event(kind, tenant=name, version=version, state=None if identity is None else identity.state)
-
-
-def _traffic(figures: Figures) -> Traffic:
-    none = not figures.requests
-    return Traffic(
-        per_s=figures.per_second,
-        failed_per_s=figures.failed_per_second,
-        p50_s=None if none else figures.p50_s,
-        p95_s=None if none else figures.p95_s,
-        p99_s=None if none else figures.p99_s,
-    )

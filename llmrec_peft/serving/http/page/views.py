@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
+from llmrec_peft.serving.http.seeing.recent import Figures
 from llmrec_peft.serving.tiers.memory import Memory
 
 
@@ -25,6 +27,12 @@ class Traffic:
     p50_s: float | None = None
     p95_s: float | None = None
     p99_s: float | None = None
+
+    @classmethod
+    def of(cls, figures: Figures) -> Self:
+        """Return what was counted; without requests there are no quantiles."""
+        times = (figures.p50_s, figures.p95_s, figures.p99_s) if figures.requests else (None, None, None)
+        return cls(figures.per_second, figures.failed_per_second, *times)
 
 
 @dataclass(frozen=True)
