@@ -28,7 +28,7 @@ from llmrec_peft.artifact.sealed import copied, read_content
 from llmrec_peft.backbone.remembered import cache_folder
 from llmrec_peft.errors import InputError
 from llmrec_peft.printable import quoted, shown
-from llmrec_peft.progress import warn
+from llmrec_peft.progress import note, warn
 from llmrec_peft.regular_files import is_folder
 
 CARD = "README.md"
@@ -83,6 +83,7 @@ def run_folder(run: str | Path, revision: str | None = None) -> Path:
         found = fetched_once(HubName.parse(named, revision))
     except InputError as error:
         raise InputError(f"there is no folder {named} here, and {error}") from error
+    note(f"there is no folder {named} here: the run is that of the Hub, {found.name}")  # it may be a mistyped path
     for line in found.notes:
         warn(line)
     return found.folder

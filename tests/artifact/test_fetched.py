@@ -295,10 +295,14 @@ def test_target_that_is_there_is_refused_before_anything_is_asked(hub: Hub, run:
 
 
 def test_path_that_is_there_wins_and_a_mistyped_one_asks_nobody(
-    hub: Hub, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_folder("ann/films").parent.name == "ann--films"
+    for _ in range(2):  # also where it is in the cache already
+        folder = run_folder("ann/films")
+        assert folder.parent.name == "ann--films"
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"there is no folder ann/films here: the run is that of the Hub, ann/films@{folder.name}" in told
     (tmp_path / "ann" / "films").mkdir(parents=True)
     asked = len(hub.requests)
     assert run_folder("ann/films") == Path("ann/films")
