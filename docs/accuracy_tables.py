@@ -190,38 +190,75 @@ def _published(row: Benchmark, metric: str) -> str:
     return ", ".join(cells) or "–"
 
 
-def adapter_methods(backbone: str) -> list[str]:
+def methods_on_films(backbone: str) -> list[str]:
     """All adapter methods on one backbone: costs, and accuracy on films that training never saw."""
-    rows = results.adapter_methods(backbone)
+    return _methods("methods.json", backbone, "rmse", timed=("step ÷ LoRA's", "… stored"))
+
+
+def methods_on_products() -> list[str]:
+    """All adapter methods on MiniLM: accuracy on products that training never saw."""
+    return _methods("methods-cold-products.json", "minilm", "ndcg@10")
+
+
+def _methods(name: str, backbone: str, metric: str, timed: Sequence[str] = ()) -> list[str]:
+    rows = results.adapter_methods(name, backbone)
+    apart = results.minus_frozen(name, backbone)
     done = [row for row in rows if row["status"] == "ok"]
-    columns = ("adapter", "parameters", "file, KiB", "step ÷ frozen forward", "… stored", "peak, MiB")
-    lines = table_header(*columns, "validation RMSE", "test RMSE")
+    columns = ("adapter", "parameters", "file, KiB", *timed, "peak, MiB")
+    label = METRICS[metric].split()[0]
+    lines = table_header(*columns, f"validation {label}", f"test {label}", "minus `none`")
     first = {row["axes"]["seed"]: row for row in reversed(done)}
     for model in (*done[0]["accuracy"]["baselines"], "before"):
-        label = "before: frozen text, linear head" if model == "before" else MODELS[model].split(" (")[0]
-        seeds = [first[seed]["accuracy"] for seed in sorted(first)]
-        figures = [_spread([one[part][model]["rmse"] for one in seeds]) for part in ("valid", "test")]
-        lines.append(table_row(f"*{label}*", "", "", "", "", "", *figures))
+        own = [first[seed]["accuracy"] for seed in sorted(first)]
+        figures = [_spread([one[part][model][metric] for one in own]) for part in ("valid", "test")]
+        lines.append(table_row(f"*{_reference(model)}*", *[""] * (len(columns) - 1), *figures, ""))
     for method in dict.fromkeys(row["axes"]["adapter"] for row in rows):
-        own = [row for row in done if row["axes"]["adapter"] == method]
-        reasons = [row["reason"] for row in rows if row["axes"]["adapter"] == method and row["status"] != "ok"]
-        lines.append(table_row(method, *_costs(own)) if own else table_row(method, f"refused: {reasons[0]}", *[""] * 6))
+        cells = [row for row in done if row["axes"]["adapter"] == method]
+        if not cells:
+            reasons = [row["reason"] for row in rows if row["axes"]["adapter"] == method]
+            lines.append(table_row(method, f"refused: {reasons[0]}", *[""] * (len(columns) + 1)))
+            continue
+        steps = _steps(cells, [row for row in done if row["axes"]["adapter"] == "lora"]) if timed else ()
+        difference = _interval(apart[method]) if method in apart else ""
+        lines.append(table_row(method, *_costs(cells, steps), *_figures(cells, metric), difference))
     return lines
 
 
-def _costs(rows: list[Any]) -> list[str]:
+def _reference(model: str) -> str:
+    if model == "before":
+        return "before: frozen text"
+    return MODELS[model].split(" (")[0] if model in MODELS else model.replace("_", " ")
+
+
+def _costs(rows: list[Any], steps: Sequence[str]) -> list[str]:
+    size = statistics.mean(row["adapter_bytes"] for row in rows) / 1024
+    peak = _mean([row["peak_memory_mb"]["rss"] for row in rows], ",.0f")
+    return [f"{rows[0]['parameters']['adapter']:,}", f"{size:,.1f}", *steps, peak]
+
+
+def _steps(rows: list[Any], lora: list[Any]) -> list[str]:
+    """An optimizer step, whole and above stored states, over a whole one of LoRA.
+
+    Both were timed in turns with a frozen forward pass, so that what the machine did at the time cancels out.
+    """
+    reference = statistics.mean(row["steps"]["step_over_forward"] for row in lora)
+    ratios = ("step_over_forward", "step_with_trunk_over_forward")
+    return [_mean([row["steps"][name] and row["steps"][name] / reference for row in rows], ".2f") for name in ratios]
+
+
+def _figures(rows: list[Any], metric: str) -> list[str]:
+    """Validation and test figures, the latter with `MARK` where their mean does not beat the best baseline's."""
     accuracy = [row["accuracy"] for row in rows]
-    best = statistics.mean(min(one["test"][name]["rmse"] for name in one["baselines"]) for one in accuracy)
-    tests = [one["test"]["after"]["rmse"] for one in accuracy]
-    return [
-        f"{rows[0]['parameters']['adapter']:,}",
-        f"{statistics.mean(row['adapter_bytes'] for row in rows) / 1024:,.1f}",
-        _mean([row["steps"]["step_over_forward"] for row in rows], ".2f"),
-        _mean([row["steps"]["step_with_trunk_over_forward"] for row in rows], ".2f"),
-        _mean([row["peak_memory_mb"]["rss"] for row in rows], ",.0f"),
-        _spread([one["valid"]["after"]["rmse"] for one in accuracy]),
-        _spread(tests) + ("" if statistics.mean(tests) < best else f" {MARK}"),
-    ]
+    tests = [one["test"]["after"][metric] for one in accuracy]
+    own, best = (statistics.mean(values) for values in (tests, [_of_best_baseline(one, metric) for one in accuracy]))
+    beats = own < best if metric in results.LOWER_IS_BETTER else own > best
+    valid = _spread([one["valid"]["after"][metric] for one in accuracy])
+    return [valid, _spread(tests) + ("" if beats else f" {MARK}")]
+
+
+def _of_best_baseline(accuracy: Any, metric: str) -> float:
+    """Return the test figure of the baseline that was chosen on validation."""
+    return float(accuracy["test"][accuracy["best_baseline"]][metric])
 
 
 def _mean(values: Sequence[float | None], form: str) -> str:

@@ -172,9 +172,21 @@ def tuned_minus_frozen() -> Difference:
     return _difference(pooled["intervals"])
 
 
-def adapter_methods(backbone: str) -> list[Any]:
-    """methods.json: the measured cells of one backbone, in the order of the matrix."""
-    return [row for row in load("methods.json")["rows"] if row["axes"]["backbone"] == backbone]
+def adapter_methods(name: str, backbone: str) -> list[Any]:
+    """The measured cells of one backbone in a report, in the order of its matrix."""
+    return [row for row in load(name)["rows"] if row["axes"]["backbone"] == backbone]
+
+
+def minus_frozen(name: str, backbone: str) -> dict[str, Difference]:
+    """Each adapter's test figure minus that of the row without an adapter, over all seeds, by adapter."""
+    return {
+        one["first"]["adapter"]: _difference(one["intervals"])
+        for one in load(name)["comparisons"]
+        if one["model"] == "after"
+        and one["first"].get("backbone", backbone) == backbone
+        and isinstance(one["against"], dict)
+        and "intervals" in one
+    }
 
 
 def memory_cells() -> list[Any]:

@@ -42,6 +42,20 @@ def epoch_cost() -> list[str]:
     ]
 
 
+def outside_measures() -> list[str]:
+    """Figures of benchmark cells over those of a measure that knows nothing of the benchmark."""
+    cells = results.load("outside_measures.json")["cells"]
+    lines = table_header("figure", "outside measure", *(one["cell"] for one in cells))
+    peaks = (f"{one['peak_memory_mb']['ours_over_time']:.4f}" for one in cells)
+    lines.append(table_row("peak memory", "`/usr/bin/time -v`", *peaks))
+    counts = (f"{one['adapter_parameters']['ours'] / one['adapter_parameters']['peft']:.4f}" for one in cells)
+    lines.append(table_row("adapter parameters", "stock `peft`", *counts))
+    for kind in cells[0]["latency"]:
+        ratios = (f"{one['latency'][kind]['ours_over_by_hand']:.3f}" for one in cells)
+        lines.append(table_row(f"median latency of `{kind}`", "a loop by hand", *ratios))
+    return lines
+
+
 STAGES = {
     "read": "read files",
     "prepare": "split, check for leaks",

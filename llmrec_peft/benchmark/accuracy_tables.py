@@ -10,7 +10,7 @@ from typing import Any
 from llmrec_peft.benchmark.against import Records, against_best_baseline
 from llmrec_peft.benchmark.cells import titled
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.item_slices import SLICES, on_slice
+from llmrec_peft.benchmark.item_slices import COLLABORATIVE, SLICES, on_slice
 from llmrec_peft.benchmark.markdown import (
     LOSES,
     NOTHING,
@@ -61,7 +61,7 @@ def summary(groups: Sequence[Group], choices: Mapping[str, RecipeChoice], record
                 for_markdown(group.title),
                 " / ".join(metric_name(metric) for metric in metrics),
                 _figures(group, BEST_BASELINE, metrics),
-                _figures(group, "collaborative_only", metrics),
+                _figures(group, group.collaborative_only(metrics[0]), metrics),
                 _published(group, choice, metrics),
                 _figures(group, "after", metrics),
                 " / ".join(against) if any(against) else NOTHING,
@@ -179,8 +179,10 @@ def shown_metrics(group: Group, choice: RecipeChoice) -> list[str]:
     return [primary if metric == PRIMARY else metric for metric in choice.metrics] or [primary]
 
 
-def _figures(group: Group, model: str, metrics: Sequence[str]) -> str:
+def _figures(group: Group, model: str | None, metrics: Sequence[str]) -> str:
     """Return a model's figures on test, with a mark if they are no better than the best baseline's."""
+    if model is None:
+        return NOTHING
     shown = []
     for metric in metrics:
         values = group.values("test", model, metric)
@@ -196,7 +198,7 @@ def _slice_line(group: Group, slice_name: str, metric: str) -> list[str]:
         f"{for_markdown(group.title)}, {found.items} (n {found.n:,})",
         metric_name(metric),
         found.best_written,
-        found.written("collaborative_only"),
+        found.written(COLLABORATIVE),
         NOTHING,
         found.written("after"),
         NOTHING,
@@ -243,6 +245,8 @@ def _aims(group: Group, choice: RecipeChoice, metric: str) -> list[list[str]]:
 def _model(group: Group, name: str) -> str:
     """Return a model's name for people, with a remark at the best baseline."""
     plain = _NAMES.get(name, for_markdown(name.replace("_", " ")))
+    if name == group.collaborative_only(group.accuracy["metric"]) and plain != COLLABORATIVE:
+        plain += f" ({COLLABORATIVE})"
     if name not in group.best_baselines:
         return f"*{plain}*" if name in group.accuracy["baselines"] else plain
     times = sum(row["accuracy"]["best_baseline"] == name for row in group.rows)

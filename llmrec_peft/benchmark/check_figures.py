@@ -11,9 +11,9 @@ from typing import Any
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.benchmark.cell import accuracy as accuracy_of
 from llmrec_peft.benchmark.costs import at
+from llmrec_peft.benchmark.grouping import COLLABORATIVE_ONLY
 from llmrec_peft.benchmark.kept_predictions import primary, recomputed
 from llmrec_peft.benchmark.rows import Row
-from llmrec_peft.benchmark.tasks import COLLABORATIVE_ONLY
 from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
 from llmrec_peft.workflows.compare import Run, differing

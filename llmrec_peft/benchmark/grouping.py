@@ -14,6 +14,9 @@ from llmrec_peft.benchmark.rows import Row
 from llmrec_peft.benchmark.sections import BEST_BASELINE
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, better
 
+COLLABORATIVE_ONLY = ("collaborative_only", "biased_mf", "without_text")
+"""Models that read no text, by their names in rows: of clicks and rankings, of ratings, and the ablation."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -43,6 +46,10 @@ class Group:
         """Names of the baselines that are best on validation, each once."""
         names = [row["accuracy"]["best_baseline"] for row in self.rows]
         return tuple(dict.fromkeys(name for name in names if name is not None))
+
+    def collaborative_only(self, metric: str) -> str | None:
+        """Return the name of the model that reads no text, in these rows; None if they have none."""
+        return next((name for name in COLLABORATIVE_ONLY if self.values("test", name, metric)), None)
 
     @property
     def same_data(self) -> bool:

@@ -16,7 +16,9 @@ SLICES = {
     "items_with_over_5_ratings": "items with over 5 training examples",
 }
 """Slices that every run has, in words; further ones are named by the owners of data."""
-_MODELS = ("collaborative_only", "after", "blend")
+COLLABORATIVE = "collaborative only"
+"""Key of the figures of the model that reads no text, whatever its name in rows is."""
+_MODELS = ("after", "blend")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class OnSlice:
         items: Which items, in words.
         n: Test examples of the first run.
         best: Name of the baseline with the best mean figure on them, the strictest choice; None if there is none.
-        figures: Figures of each run by model: ``collaborative_only``, ``after``, ``blend``, and the best baseline's.
+        figures: Figures of each run by model: ``after``, ``blend``, the best baseline, and `COLLABORATIVE`.
         metric: The metric.
     """
 
@@ -41,7 +43,7 @@ class OnSlice:
         """Return a model's figures for people, with a mark where they are no better than those of the best baseline."""
         own, best = (self.figures.get(name or "", ()) for name in (model, self.best))
         loses = own and best and not better(self.metric, statistics.mean(own), statistics.mean(best))
-        return spread(own) + (f" {LOSES}" if loses and model not in ("collaborative_only", self.best) else "")
+        return spread(own) + (f" {LOSES}" if loses and model not in (COLLABORATIVE, self.best) else "")
 
     @property
     def best_written(self) -> str:
@@ -54,6 +56,8 @@ def on_slice(group: Group, name: str, metric: str) -> OnSlice:
     best = group.strongest_on(name, metric)
     models = [*_MODELS, *([best] if best else [])]
     figures = {model: group.values("test", model, metric, name) for model in models}
+    without_texts = group.collaborative_only(metric)
+    figures[COLLABORATIVE] = group.values("test", without_texts, metric, name) if without_texts else []
     n = group.accuracy["slices"].get(name, {}).get("n", 0)
     return OnSlice(SLICES.get(name, name.replace("_", " ")), n, best, figures, metric)
 

@@ -17,6 +17,7 @@ from llmrec_peft.benchmark.rows import Row
 from llmrec_peft.benchmark.table_files import as_csv, as_parquet
 from llmrec_peft.benchmark.totals import totals
 from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.hub.without_paths import last_name
 from llmrec_peft.printable import for_json, quoted, shown
 from llmrec_peft.regular_files import is_folder
 from llmrec_peft.strict_json import read_object
@@ -44,7 +45,8 @@ def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[
     """
     shared = {key: _distinct(rows, key) for key in _SHARED}
     numbered = [
-        {key: shared[key].index(value) if key in _SHARED else value for key, value in row.items()} for row in rows
+        {key: shared[key].index(value) if key in _SHARED else value for key, value in _without_folders(row).items()}
+        for row in rows
     ]
     dates = [row["date"] for row in rows if "date" in row]
     return {
@@ -57,6 +59,18 @@ def assemble(matrix: Matrix, rows: Sequence[Row], comparisons: Sequence[Mapping[
         "comparisons": [dict(one) for one in comparisons],
         "totals": totals(rows),
     }
+
+
+def _without_folders(row: Row) -> Row:
+    """Return a row as others may read it: its recipe names folders of data by their last names alone."""
+    recipe = row.get("recipe", {})
+    if "data" not in recipe:
+        return row
+    data = dict(recipe["data"])
+    for field in ("path", "graph"):
+        if data.get(field) is not None:
+            data[field] = last_name(data[field])
+    return {**row, "recipe": {**recipe, "data": data}}
 
 
 def write_report(report: Report, out: Path, with_json: bool = True) -> list[Path]:

@@ -74,7 +74,8 @@ def step_latency(recipe: Recipe, texts: Sequence[str], timing: Timing) -> dict[s
     reader = frozen.reads(recipe.backbone)
     tokens = reader.tokenized(texts, recipe.views.item.max_length)
     keys = torch.arange(len(texts), device=device)
-    bare = EncodedTexts(reader.encoder(frozen.model, list(frozen.model.modules())).eval(), tokens)
+    # as in training, texts pass as they come: for answers in half precision a pass is filled to a fixed shape
+    bare = EncodedTexts(reader.encoder(frozen.model, list(frozen.model.modules())).train(), tokens)
 
     def forward() -> None:
         with torch.no_grad():

@@ -13,7 +13,7 @@ from llmrec_peft.benchmark.advice import advice
 from llmrec_peft.benchmark.against import Records, against_best_baseline
 from llmrec_peft.benchmark.costs import LISTED, PLOTTED
 from llmrec_peft.benchmark.grouping import Group
-from llmrec_peft.benchmark.item_slices import all_slices
+from llmrec_peft.benchmark.item_slices import COLLABORATIVE, all_slices
 from llmrec_peft.benchmark.markdown import NOTHING, metric_name, spread
 from llmrec_peft.benchmark.noise import Difference
 from llmrec_peft.benchmark.provenance import OTHER_CODE, by_other_code
@@ -138,7 +138,7 @@ def _slices(task: Task) -> Iterator[tuple[str, ...]]:
     """Yield a line for each group and slice of its test items."""
     for group in task.groups:
         for one in all_slices(group, task.metric):
-            figures = (one.written(model) for model in ("collaborative_only", "after"))
+            figures = (one.written(model) for model in (COLLABORATIVE, "after"))
             yield (task.name(group), one.items, f"{one.n:,}", one.best_written, *figures)
 
 

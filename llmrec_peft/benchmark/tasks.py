@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.benchmark.cells import titled
-from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.grouping import COLLABORATIVE_ONLY, Group
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, best_of
@@ -20,8 +20,6 @@ FROZEN, FULL = "frozen", "full tuning"
 _ROLES = {"none": FROZEN, "full": FULL}
 _SIZES = ("name", "items", "valid", "test")
 """What of the data decides which figures can be set beside each other; recipes differ in what they learn from."""
-COLLABORATIVE_ONLY = ("collaborative_only", "biased_mf", "without_text")
-"""Models that read no text, by their names in rows: of clicks and rankings, of ratings, and the ablation."""
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,25 @@ def test_the_summary_puts_ours_beside_the_best_baseline_and_published_figures() 
     assert of["ours"] == "0.9300 ± 0.0000 ▼"
 
 
+def test_the_model_without_texts_is_shown_whatever_a_task_calls_it() -> None:
+    for name, shown in (
+        ("collaborative_only", "collaborative only"),
+        ("biased_mf", "biased mf (collaborative only)"),
+        ("without_text", "without text (collaborative only)"),
+    ):
+        rows = [row("tuned", seed, 0.85) for seed in (1, 2)]
+        for one in rows:
+            accuracy = one["accuracy"]
+            for figures in (accuracy["valid"], accuracy["test"], accuracy["slices"]["items_with_0_ratings"]["test"]):
+                figures[name] = {"rmse": 0.91}
+        report = assemble(MATRIX, rows)
+        header, _, tuned, unseen = cells(summary_table(report))
+        for line in (tuned, unseen):
+            assert dict(zip(header, line, strict=True))["collaborative only"] == "0.9100 ± 0.0000"
+        models = [line[0] for line in cells(as_markdown(report).split("## films tuned")[1])]
+        assert shown in models
+
+
 def test_every_model_has_a_line_and_aims_say_whether_they_were_reached() -> None:
     text = as_markdown(assemble(MATRIX, ROWS, RECORDS))
     of = {line[0]: line[1:] for line in cells(text.split("## films tuned")[1].split("## films frozen")[0])}

@@ -274,3 +274,15 @@ def test_a_report_of_another_form_is_refused_in_one_line(
     with pytest.raises(InputError, match=r"r\.json: .*") as refused:
         read_report(tmp_path / "r.json")
     assert words in str(refused.value)
+
+
+def test_folders_of_data_are_named_by_their_last_names_alone() -> None:
+    rows = [row("lora", 1, 0.9), row("lora", 2, 0.9)]
+    paths = ({"path": "/home/ann/secret/films", "graph": "C:\\ann\\graph"}, {"path": "demo", "graph": None})
+    for one, data in zip(rows, paths, strict=True):
+        one["recipe"]["data"] = {**data, "reader": "movielens"}
+    report = assemble(MATRIX, rows)
+    written = [one["recipe"]["data"] for one in report["rows"]]
+    assert written[0] == {"path": "films", "graph": "graph", "reader": "movielens"}
+    assert written[1] == {"path": "demo", "graph": None, "reader": "movielens"}
+    assert rows[0]["recipe"]["data"]["path"] == "/home/ann/secret/films", "the rows themselves stay as they are"
