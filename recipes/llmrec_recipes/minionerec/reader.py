@@ -66,7 +66,8 @@ class MiniOneRec(Reader):
             add(row.user, row.item, start + number, part, row.history)
         if not {"train", "valid", "test"} <= set(columns["part"]):
             raise InputError(f"{path}: {category} has no rows to learn from, to validate on, and to test on")
-        unknown = [item for item in dict.fromkeys(columns["item_id"]) if item not in set(items.ids)]
+        described_ids = set(items.ids)
+        unknown = [item for item in dict.fromkeys(columns["item_id"]) if item not in described_ids]
         return RecDataset(
             name=f"MiniOneRec {category.replace('_', ' ')}",
             interactions=interactions_table(rating=[1.0] * len(columns["user_id"]), **columns),
