@@ -10,6 +10,8 @@ import committed_results as results
 from committed_results import BEST, Benchmark, Difference
 from markdown_table import table_header, table_row
 
+from llmrec_peft.evaluation.measures import better
+
 MARK = "▼"
 """Behind a figure that is no better than the best baseline's."""
 NONE = "="
@@ -202,7 +204,7 @@ def methods_on_products() -> list[str]:
 
 def _methods(name: str, backbone: str, metric: str, timed: Sequence[str] = ()) -> list[str]:
     rows = results.adapter_methods(name, backbone)
-    apart = results.minus_frozen(name, backbone)
+    apart = results.minus_frozen(name, backbone, metric)
     done = [row for row in rows if row["status"] == "ok"]
     columns = ("adapter", "parameters", "file, KiB", *timed, "peak, MiB")
     label = METRICS[metric].split()[0]
@@ -211,7 +213,8 @@ def _methods(name: str, backbone: str, metric: str, timed: Sequence[str] = ()) -
     for model in (*done[0]["accuracy"]["baselines"], "before"):
         own = [first[seed]["accuracy"] for seed in sorted(first)]
         figures = [_spread([one[part][model][metric] for one in own]) for part in ("valid", "test")]
-        lines.append(table_row(f"*{_reference(model)}*", *[""] * (len(columns) - 1), *figures, ""))
+        best = " (best baseline)" if all(one["best_baseline"] == model for one in own) else ""
+        lines.append(table_row(f"*{_reference(model)}*{best}", *[""] * (len(columns) - 1), *figures, ""))
     for method in dict.fromkeys(row["axes"]["adapter"] for row in rows):
         cells = [row for row in done if row["axes"]["adapter"] == method]
         if not cells:
@@ -227,7 +230,7 @@ def _methods(name: str, backbone: str, metric: str, timed: Sequence[str] = ()) -
 def _reference(model: str) -> str:
     if model == "before":
         return "before: frozen text"
-    return MODELS[model].split(" (")[0] if model in MODELS else model.replace("_", " ")
+    return MODELS.get(model, model.replace("_", " "))
 
 
 def _costs(rows: list[Any], steps: Sequence[str]) -> list[str]:
@@ -250,15 +253,10 @@ def _figures(rows: list[Any], metric: str) -> list[str]:
     """Validation and test figures, the latter with `MARK` where their mean does not beat the best baseline's."""
     accuracy = [row["accuracy"] for row in rows]
     tests = [one["test"]["after"][metric] for one in accuracy]
-    own, best = (statistics.mean(values) for values in (tests, [_of_best_baseline(one, metric) for one in accuracy]))
-    beats = own < best if metric in results.LOWER_IS_BETTER else own > best
+    best = statistics.mean(one["test"][one["best_baseline"]][metric] for one in accuracy)
+    beats = better(metric, statistics.mean(tests), best)
     valid = _spread([one["valid"]["after"][metric] for one in accuracy])
     return [valid, _spread(tests) + ("" if beats else f" {MARK}")]
-
-
-def _of_best_baseline(accuracy: Any, metric: str) -> float:
-    """Return the test figure of the baseline that was chosen on validation."""
-    return float(accuracy["test"][accuracy["best_baseline"]][metric])
 
 
 def _mean(values: Sequence[float | None], form: str) -> str:

@@ -177,12 +177,12 @@ def adapter_methods(name: str, backbone: str) -> list[Any]:
     return [row for row in load(name)["rows"] if row["axes"]["backbone"] == backbone]
 
 
-def minus_frozen(name: str, backbone: str) -> dict[str, Difference]:
+def minus_frozen(name: str, backbone: str, metric: str) -> dict[str, Difference]:
     """Each adapter's test figure minus that of the row without an adapter, over all seeds, by adapter."""
     return {
         one["first"]["adapter"]: _difference(one["intervals"])
         for one in load(name)["comparisons"]
-        if one["model"] == "after"
+        if (one["model"], one["metric"]) == ("after", metric)
         and one["first"].get("backbone", backbone) == backbone
         and isinstance(one["against"], dict)
         and "intervals" in one

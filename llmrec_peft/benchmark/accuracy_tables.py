@@ -9,7 +9,7 @@ from typing import Any
 
 from llmrec_peft.benchmark.against import Records, against_best_baseline
 from llmrec_peft.benchmark.cells import titled
-from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.grouping import Group, collaborative_only
 from llmrec_peft.benchmark.item_slices import COLLABORATIVE, SLICES, on_slice
 from llmrec_peft.benchmark.markdown import (
     LOSES,
@@ -61,7 +61,7 @@ def summary(groups: Sequence[Group], choices: Mapping[str, RecipeChoice], record
                 for_markdown(group.title),
                 " / ".join(metric_name(metric) for metric in metrics),
                 _figures(group, BEST_BASELINE, metrics),
-                _figures(group, group.collaborative_only(metrics[0]), metrics),
+                _figures(group, collaborative_only([group], metrics[0]), metrics),
                 _published(group, choice, metrics),
                 _figures(group, "after", metrics),
                 " / ".join(against) if any(against) else NOTHING,
@@ -245,7 +245,7 @@ def _aims(group: Group, choice: RecipeChoice, metric: str) -> list[list[str]]:
 def _model(group: Group, name: str) -> str:
     """Return a model's name for people, with a remark at the best baseline."""
     plain = _NAMES.get(name, for_markdown(name.replace("_", " ")))
-    if name == group.collaborative_only(group.accuracy["metric"]) and plain != COLLABORATIVE:
+    if name == collaborative_only([group], group.accuracy["metric"]) and plain != COLLABORATIVE:
         plain += f" ({COLLABORATIVE})"
     if name not in group.best_baselines:
         return f"*{plain}*" if name in group.accuracy["baselines"] else plain

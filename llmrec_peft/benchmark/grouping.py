@@ -47,10 +47,6 @@ class Group:
         names = [row["accuracy"]["best_baseline"] for row in self.rows]
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
-    def collaborative_only(self, metric: str) -> str | None:
-        """Return the name of the model that reads no text, in these rows; None if they have none."""
-        return next((name for name in COLLABORATIVE_ONLY if self.values("test", name, metric)), None)
-
     @property
     def same_data(self) -> bool:
         """Whether all rows were trained and tested on the same data: none of their seeds is that of a split."""
@@ -91,6 +87,11 @@ class Group:
             if name != "collaborative_only" and (values := self.values("test", name, metric, slice_name))
         }
         return (min if metric in LOWER_IS_BETTER else max)(means, key=lambda name: means[name]) if means else None
+
+
+def collaborative_only(groups: Sequence[Group], metric: str) -> str | None:
+    """Return the name of the model that reads no text, in the rows of all groups; None if not all have one."""
+    return next((name for name in COLLABORATIVE_ONLY if all(one.values("test", name, metric) for one in groups)), None)
 
 
 def groups_of(rows: Sequence[Row]) -> list[Group]:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from llmrec_peft.benchmark.grouping import Group
+from llmrec_peft.benchmark.grouping import Group, collaborative_only
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING, spread
 from llmrec_peft.evaluation.measures import better
 
@@ -56,7 +56,7 @@ def on_slice(group: Group, name: str, metric: str) -> OnSlice:
     best = group.strongest_on(name, metric)
     models = [*_MODELS, *([best] if best else [])]
     figures = {model: group.values("test", model, metric, name) for model in models}
-    without_texts = group.collaborative_only(metric)
+    without_texts = collaborative_only([group], metric)
     figures[COLLABORATIVE] = group.values("test", without_texts, metric, name) if without_texts else []
     n = group.accuracy["slices"].get(name, {}).get("n", 0)
     return OnSlice(SLICES.get(name, name.replace("_", " ")), n, best, figures, metric)

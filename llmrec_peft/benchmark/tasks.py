@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.benchmark.cells import titled
-from llmrec_peft.benchmark.grouping import COLLABORATIVE_ONLY, Group
+from llmrec_peft.benchmark.grouping import Group, collaborative_only
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.sections import BEST_BASELINE, PRIMARY, Published
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER, best_of
@@ -84,14 +84,7 @@ class Task:
     @property
     def collaborative_only(self) -> str | None:
         """The model that reads no text, by its name in the rows; None if not all groups have one."""
-        return next(
-            (
-                name
-                for name in COLLABORATIVE_ONLY
-                if all(group.values("test", name, self.metric) for group in self.groups)
-            ),
-            None,
-        )
+        return collaborative_only(self.groups, self.metric)
 
     def references(self) -> list[Reference]:
         """Return the best baseline, the model without texts, frozen text, and what others published."""
