@@ -1,35 +1,13 @@
-"""Tables of accuracy: ratings, clicks, rankings, adapter methods."""
+"""Tables of accuracy: ratings, clicks, rankings."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from typing import Any
 
 import committed_results as results
-from committed_results import BEST, Benchmark, Difference
+from committed_results import BEST, Benchmark
+from figure_text import MARK, METRICS, MODELS, interval, spread
 from markdown_table import table_header, table_row
-
-from llmrec_peft.evaluation.measures import better
-
-MARK = "▼"
-"""Behind a figure that is no better than the best baseline's."""
-NONE = "="
-"""Behind a difference of which an interval contains zero: no difference."""
-MODELS = {
-    "global_mean": "global mean",
-    "user_mean": "user mean",
-    "item_mean": "item mean",
-    "bias": "bias model",
-    "biased_mf": "biased matrix factorization (collaborative only)",
-    "before": "before: frozen text and biases",
-    "without_collaborative": "tuned, without collaborative",
-    "without_text": "tuned, without text",
-    "without_graph": "tuned, without graph",
-    "without_adapter": "tuned, without adapter",
-    "after": "**after: tuned**",
-}
-METRICS = {"rmse": "RMSE ↓", "auc": "AUC ↑", "uauc": "uAUC ↑", "hr@10": "HR@10 ↑", "ndcg@10": "NDCG@10 ↑"}
 
 
 def six_rows() -> list[str]:
@@ -55,9 +33,9 @@ def six_rows() -> list[str]:
                 f"[{name}]({page}#{anchor})",
                 METRICS[metric],
                 f"{row.mean(BEST, metric):.4f}",
-                _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–",
-                f"**{_spread(row.test['after'][metric])}**" + ("" if better else f" {MARK}"),
-                _interval(row.minus_best_baseline(metric)),
+                spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–",
+                f"**{spread(row.test['after'][metric])}**" + ("" if better else f" {MARK}"),
+                interval(row.minus_best_baseline(metric)),
                 f"{row.adapter_parameters:,}",
                 answer,
             )
@@ -76,9 +54,9 @@ def classical() -> list[str]:
     rows = results.load("classical.json")["rows"]
     lines = table_header("model, MovieLens-100K u1", "test RMSE")
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        lines.append(table_row(f"myFM, {variant}", _spread([row["rmse"] for row in rows if row["variant"] == variant])))
+        lines.append(table_row(f"myFM, {variant}", spread([row["rmse"] for row in rows if row["variant"] == variant])))
     ours = results.benchmarks("movies-u1")["movies-u1"].test["after"]["rmse"]
-    return [*lines, table_row("**this package, tuned**", _spread(ours))]
+    return [*lines, table_row("**this package, tuned**", spread(ours))]
 
 
 def classical_sentence() -> list[str]:
@@ -86,12 +64,12 @@ def classical_sentence() -> list[str]:
     by_variant: dict[str, list[float]] = {}
     for row in results.load("classical.json")["rows"]:
         by_variant.setdefault(row["variant"], []).append(row["rmse"])
-    spelled = [f"{_spread(values)} ({variant})" for variant, values in by_variant.items()]
+    spelled = [f"{spread(values)} ({variant})" for variant, values in by_variant.items()]
     ours = results.benchmarks("movies-u1")["movies-u1"].test["after"]["rmse"]
     return [
         "A strong classical model that reads no text, a Bayesian factorization machine (myFM), is about as good on",
         f"MovieLens-100K: RMSE {'; '.join(spelled)};",
-        f"this model {_spread(ours)}. No paired interval was computed.",
+        f"this model {spread(ours)}. No paired interval was computed.",
     ]
 
 
@@ -101,7 +79,7 @@ def ratings_u1_differences() -> list[str]:
     names = ("without_adapter", "without_text", "without_graph", "biased_mf")
     lines = table_header("tuned minus …", *(f"seed {at + 1}" for at in range(len(row.comparisons["bias"]))))
     for name in names:
-        cells = (_interval(one) for one in row.comparisons[name])
+        cells = (interval(one) for one in row.comparisons[name])
         lines.append(table_row(MODELS[name].removeprefix("tuned, "), *cells))
     return lines
 
@@ -119,7 +97,7 @@ def ratings_cold_items() -> list[str]:
 def ratings_cold_items_difference() -> list[str]:
     """Tuned minus frozen over all splits."""
     lines = table_header("", "difference [95 % interval]")
-    return [*lines, table_row("tuned minus frozen", _interval(results.tuned_minus_frozen()))]
+    return [*lines, table_row("tuned minus frozen", interval(results.tuned_minus_frozen()))]
 
 
 def _ratings(row: Benchmark, names: dict[str, str]) -> list[str]:
@@ -128,7 +106,7 @@ def _ratings(row: Benchmark, names: dict[str, str]) -> list[str]:
     for name in shown:
         mark = _mark(row, "rmse", name) if name in ("before", "after") or name.startswith("without") else ""
         valid = f"{statistics.mean(row.valid[name]['rmse']):.4f}"
-        lines.append(table_row(names[name], valid, _spread(row.test[name]["rmse"]) + mark))
+        lines.append(table_row(names[name], valid, spread(row.test[name]["rmse"]) + mark))
     return lines
 
 
@@ -138,10 +116,10 @@ def clicks_and_rankings() -> list[str]:
     lines = table_header(*columns, "minus best baseline", "blended with it", "adapter")
     for name, row in results.benchmarks("clicks-and-rankings").items():
         for metric in (metric for metric in METRICS if metric in row.test["after"]):
-            best = _spread(row.test[BEST][metric])
-            without_text = _spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–"
-            after, blend = (_spread(row.test[one][metric]) + _mark(row, metric, one) for one in ("after", "blend"))
-            apart = _interval(row.against["after", metric])
+            best = spread(row.test[BEST][metric])
+            without_text = spread(row.test[row.collaborative_only][metric]) if row.collaborative_only else "–"
+            after, blend = (spread(row.test[one][metric]) + _mark(row, metric, one) for one in ("after", "blend"))
+            apart = interval(row.against["after", metric])
             cells = [name, METRICS[metric], best, without_text, _published(row, metric), f"**{after}**", apart, blend]
             lines.append(table_row(*cells, f"{row.adapter_parameters:,}"))
     return lines
@@ -156,7 +134,7 @@ def taste_settings() -> list[str]:
     shipped = statistics.mean(by_setting["shipped"])
     for setting, values in by_setting.items():
         difference = "" if setting == "shipped" else f"{statistics.mean(values) - shipped:+.4f}"
-        lines.append(table_row(setting, _spread(values), difference))
+        lines.append(table_row(setting, spread(values), difference))
     return lines
 
 
@@ -176,7 +154,7 @@ def new_items() -> list[str]:
                 cells.append("–")
                 continue
             loses = model in ("after", "blend") and statistics.mean(own) <= frozen
-            cells.append(_spread(own) + (f" {MARK}" if loses else ""))
+            cells.append(spread(own) + (f" {MARK}" if loses else ""))
         lines.append(table_row(name, f"{row.new_items_count:,}", *cells))
     return lines
 
@@ -192,88 +170,5 @@ def _published(row: Benchmark, metric: str) -> str:
     return ", ".join(cells) or "–"
 
 
-def methods_on_films(backbone: str) -> list[str]:
-    """All adapter methods on one backbone: costs, and accuracy on films that training never saw."""
-    return _methods("methods.json", backbone, "rmse", timed=("step ÷ LoRA's", "… stored"))
-
-
-def methods_on_products() -> list[str]:
-    """All adapter methods on MiniLM: accuracy on products that training never saw."""
-    return _methods("methods-cold-products.json", "minilm", "ndcg@10")
-
-
-def _methods(name: str, backbone: str, metric: str, timed: Sequence[str] = ()) -> list[str]:
-    rows = results.adapter_methods(name, backbone)
-    apart = results.minus_frozen(name, backbone, metric)
-    done = [row for row in rows if row["status"] == "ok"]
-    columns = ("adapter", "parameters", "file, KiB", *timed, "peak, MiB")
-    label = METRICS[metric].split()[0]
-    lines = table_header(*columns, f"validation {label}", f"test {label}", "minus `none`")
-    first = {row["axes"]["seed"]: row for row in reversed(done)}
-    for model in (*done[0]["accuracy"]["baselines"], "before"):
-        own = [first[seed]["accuracy"] for seed in sorted(first)]
-        figures = [_spread([one[part][model][metric] for one in own]) for part in ("valid", "test")]
-        best = " (best baseline)" if all(one["best_baseline"] == model for one in own) else ""
-        lines.append(table_row(f"*{_reference(model)}*{best}", *[""] * (len(columns) - 1), *figures, ""))
-    for method in dict.fromkeys(row["axes"]["adapter"] for row in rows):
-        cells = [row for row in done if row["axes"]["adapter"] == method]
-        if not cells:
-            reasons = [row["reason"] for row in rows if row["axes"]["adapter"] == method]
-            lines.append(table_row(method, f"refused: {reasons[0]}", *[""] * (len(columns) + 1)))
-            continue
-        steps = _steps(cells, [row for row in done if row["axes"]["adapter"] == "lora"]) if timed else ()
-        difference = _interval(apart[method]) if method in apart else ""
-        lines.append(table_row(method, *_costs(cells, steps), *_figures(cells, metric), difference))
-    return lines
-
-
-def _reference(model: str) -> str:
-    if model == "before":
-        return "before: frozen text"
-    return MODELS.get(model, model.replace("_", " "))
-
-
-def _costs(rows: list[Any], steps: Sequence[str]) -> list[str]:
-    size = statistics.mean(row["adapter_bytes"] for row in rows) / 1024
-    peak = _mean([row["peak_memory_mb"]["rss"] for row in rows], ",.0f")
-    return [f"{rows[0]['parameters']['adapter']:,}", f"{size:,.1f}", *steps, peak]
-
-
-def _steps(rows: list[Any], lora: list[Any]) -> list[str]:
-    """An optimizer step, whole and above stored states, over a whole one of LoRA.
-
-    Both were timed in turns with a frozen forward pass, so that what the machine did at the time cancels out.
-    """
-    reference = statistics.mean(row["steps"]["step_over_forward"] for row in lora)
-    ratios = ("step_over_forward", "step_with_trunk_over_forward")
-    return [_mean([row["steps"][name] and row["steps"][name] / reference for row in rows], ".2f") for name in ratios]
-
-
-def _figures(rows: list[Any], metric: str) -> list[str]:
-    """Validation and test figures, the latter with `MARK` where their mean does not beat the best baseline's."""
-    accuracy = [row["accuracy"] for row in rows]
-    tests = [one["test"]["after"][metric] for one in accuracy]
-    best = statistics.mean(one["test"][one["best_baseline"]][metric] for one in accuracy)
-    beats = better(metric, statistics.mean(tests), best)
-    valid = _spread([one["valid"]["after"][metric] for one in accuracy])
-    return [valid, _spread(tests) + ("" if beats else f" {MARK}")]
-
-
-def _mean(values: Sequence[float | None], form: str) -> str:
-    there = [value for value in values if value is not None]
-    return format(statistics.mean(there), form) if there else "–"
-
-
 def _mark(row: Benchmark, metric: str, model: str) -> str:
     return "" if row.beats_best_baseline(metric, model) else f" {MARK}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation over seeds."""
-    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
-
-
-def _interval(one: Difference) -> str:
-    """The difference with the wider of its intervals and what was resampled; `NONE` where any of them contains zero."""
-    text = f"{one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}] by {one.unit}"
-    return text if one.proven else f"{text} {NONE}"

@@ -177,10 +177,10 @@ def adapter_methods(name: str, backbone: str) -> list[Any]:
     return [row for row in load(name)["rows"] if row["axes"]["backbone"] == backbone]
 
 
-def minus_frozen(name: str, backbone: str, metric: str) -> dict[str, Difference]:
-    """Each adapter's test figure minus that of the row without an adapter, over all seeds, by adapter."""
+def minus(name: str, axis: str, backbone: str, metric: str) -> dict[str, Difference]:
+    """What each value of an axis gains on test over the one that the matrix compares with, over all seeds."""
     return {
-        one["first"]["adapter"]: _difference(one["intervals"])
+        one["first"][axis]: _difference(one["intervals"])
         for one in load(name)["comparisons"]
         if (one["model"], one["metric"]) == ("after", metric)
         and one["first"].get("backbone", backbone) == backbone

@@ -16,6 +16,7 @@ import accuracy_tables
 import classical_tables
 import cost_tables
 import leaderboard_tables
+import method_tables
 import mixing_tables
 import recipe_tables
 import replay_tables
@@ -39,9 +40,10 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "clicks-and-rankings": accuracy_tables.clicks_and_rankings,
     "taste-settings": accuracy_tables.taste_settings,
     "new-items": accuracy_tables.new_items,
-    "methods-minilm": lambda: accuracy_tables.methods_on_films("minilm"),
-    "methods-smollm2": lambda: accuracy_tables.methods_on_films("smollm2"),
-    "methods-products": accuracy_tables.methods_on_products,
+    "methods-minilm": lambda: method_tables.methods_on_films("minilm"),
+    "methods-smollm2": lambda: method_tables.methods_on_films("smollm2"),
+    "methods-products": method_tables.methods_on_products,
+    "number-formats": method_tables.number_formats,
     "leaderboard-recipes": leaderboard_tables.recipes,
     "leaderboard-benchmarks": leaderboard_tables.benchmarks,
     "against-plain-peft": cost_tables.against_plain_peft,

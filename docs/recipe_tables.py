@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import committed_results as results
-from accuracy_tables import METRICS
 from committed_results import BEST
+from figure_text import METRICS
 from markdown_table import table_header, table_row
 
 from llmrec_peft import registry

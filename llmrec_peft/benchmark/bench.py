@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from llmrec_peft.benchmark.cells import Cell, chosen, load_matrix
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.comparison import compare_all, pairs
 from llmrec_peft.benchmark.forecast import forecasts
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.report import assemble, write_report
 from llmrec_peft.benchmark.rows import Row
-from llmrec_peft.benchmark.runner import Choices, alone_in, plan, run_cells
+from llmrec_peft.benchmark.runner import alone_in, plan, run_cells
 
 
 def selected(path: Path, data: Path, only: str | None) -> tuple[Matrix, list[Cell], list[Cell]]:

@@ -36,7 +36,7 @@ def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
     A cell that is not timed resumes from what an interrupted process of the same cell left.
 
     Args:
-        spec: Result of `Cell.spec`.
+        spec: Result of `Cell.spec`, and how many cells run ``at_a_time``.
         run: Run folder to write; it is not removed.
 
     Returns:
@@ -63,6 +63,7 @@ def measure(spec: dict[str, Any], run: Path) -> dict[str, Any]:
         "status": "ok",
         "reason": None,
         "date": datetime.date.today().isoformat(),
+        "at_a_time": spec.get("at_a_time", 1),
         "accuracy": accuracy(metrics, spec["slice"]),
         "adapter_bytes": _bytes(run / "adapter_model.safetensors"),
         **latencies,

@@ -12,6 +12,7 @@ from llmrec_peft.benchmark.grouping import Group, groups_of
 from llmrec_peft.benchmark.kept_predictions import KeptPredictions
 from llmrec_peft.benchmark.noise import Difference, over_runs, to_quote
 from llmrec_peft.benchmark.pooled import pooled_comparison
+from llmrec_peft.benchmark.provenance import at_a_time
 from llmrec_peft.benchmark.ratios import Ratio, ratios
 from llmrec_peft.benchmark.report import file_of, read_report
 from llmrec_peft.errors import InputError
@@ -98,7 +99,7 @@ def diff(first: Path, second: Path, resamples: int = 2000) -> Compared:
     """Compare two results row by row, matched by their axes.
 
     Accuracy is compared by a paired bootstrap where both sides have kept predictions, else by Welch's interval over
-    seeds; latencies and memory by their ratio, where the machines are the same.
+    seeds; latencies and memory by their ratio, where the machines and the number of cells at a time are the same.
 
     Args:
         first: The earlier ``results.json``, or its folder.
@@ -123,10 +124,11 @@ def diff(first: Path, second: Path, resamples: int = 2000) -> Compared:
         accuracy, note = _accuracy(title, sides, groups, resamples)
         changes.append(accuracy)
         notes += [note] if note else []
-        if sides[0].machines(groups[0]) == sides[1].machines(groups[1]):
+        why = _costs_unlike(sides, groups)
+        if why is None:
             changes += [_cost(title, one) for one in ratios(*groups)]
         else:
-            notes.append(f"{title}: latencies and memory are not compared: other machines")
+            notes.append(f"{title}: latencies and memory are not compared: {why}")
     return Compared(tuple(changes), tuple(notes), tuple(failed))
 
 
@@ -185,6 +187,14 @@ def _unlike(groups: Sequence[Group]) -> str | None:
         if "None" not in told[0] | told[1]:
             return None if told[0] == told[1] else "they were measured on other data"
     return None
+
+
+def _costs_unlike(sides: tuple[_Side, _Side], groups: tuple[Group, Group]) -> str | None:
+    """Return why latencies and memory of two groups cannot be compared; None if they can."""
+    if sides[0].machines(groups[0]) != sides[1].machines(groups[1]):
+        return "other machines"
+    beside = [{at_a_time(row) for row in group.rows} for group in groups]
+    return None if beside[0] == beside[1] else "another number of cells ran at a time (--jobs)"
 
 
 def _missing(sides: tuple[_Side, _Side]) -> list[str]:

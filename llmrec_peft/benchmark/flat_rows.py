@@ -38,6 +38,7 @@ def _sizes(row: Row) -> Row:
         "adapter_bytes": _whole(at(row, "adapter_bytes")),
         "data_fingerprint": data.get("fingerprint", data.get("digest")),
         "code": row.get("code"),
+        "at_a_time": _whole(at(row, "at_a_time")),
     }
 
 

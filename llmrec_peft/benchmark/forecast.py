@@ -11,8 +11,9 @@ from typing import Any
 
 from llmrec_peft.benchmark.answers import BATCHES
 from llmrec_peft.benchmark.cells import Cell, row_of, titled
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.rows import Row, read_row, read_stale
-from llmrec_peft.benchmark.runner import Choices, run_cells
+from llmrec_peft.benchmark.runner import run_cells
 from llmrec_peft.errors import InputError
 from llmrec_peft.progress import note
 

@@ -94,7 +94,7 @@ def _computed_on(report: Report) -> list[str]:
         return ["No cell was measured."]
     found = provenance_of(report)
     lines = [paragraph(for_markdown(f"{report['date']}. {'; '.join(found.versions)}.")), ""]
-    lines += [paragraph(for_markdown(one), True) for one in found.machines]
+    lines += [paragraph(for_markdown(one), True) for one in (*found.machines, *found.side_by_side)]
     lines += [paragraph(for_markdown(f"Runs: {one}"), True) for one in found.seeds]
     lines += [paragraph(for_markdown(f"Data: {one}"), True) for one in found.data]
     if found.commit is not None:

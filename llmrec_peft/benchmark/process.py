@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,6 +16,7 @@ from typing import IO
 from llmrec_peft.artifact.folder import partials_of
 from llmrec_peft.artifact.workspace import Workspace
 from llmrec_peft.benchmark.cells import Cell
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.family import Family
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, write_json
 from llmrec_peft.errors import disk_is_full
@@ -85,31 +85,26 @@ class Process:
     Args:
         cell: Cell to measure.
         places: Paths of its files.
-        command: Command that measures it, called with the paths of its spec, its row and its run folder.
-        afresh: Whether to delete what an interrupted process of the same cell left.
-        keep_run: Whether its run folder is kept.
-        keep_predictions: Whether the files that comparisons read are kept.
+        choices: Command that measures it, what is kept, how many run at a time; with `overwrite`, what an interrupted
+            process of the same cell left is deleted.
     """
 
-    def __init__(
-        self, cell: Cell, places: Places, command: Sequence[str], afresh: bool, keep_run: bool, keep_predictions: bool
-    ) -> None:
+    def __init__(self, cell: Cell, places: Places, choices: Choices) -> None:
         self.cell = cell
         self.places = places
         self.seconds = 0.0
-        self._keep_run = keep_run
-        self._keep_predictions = keep_predictions
         self.peak = 0
+        self._choices = choices
         places.row.unlink(missing_ok=True)
-        if afresh or cell.timing is not None:
+        if choices.overwrite or cell.timing is not None:
             places.remove_run()
         places.remove_interrupted()
         places.run.parent.mkdir(parents=True, exist_ok=True)
-        places.spec.write_text(json.dumps(cell.spec()), encoding="utf-8")
+        places.spec.write_text(json.dumps({**cell.spec(), "at_a_time": choices.jobs}), encoding="utf-8")
         self._stderr: IO[bytes] = places.log.open("wb")
         self._started = time.monotonic()
         self._popen = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [*command, str(places.spec), str(places.row), str(places.run)],
+            [*choices.command, str(places.spec), str(places.row), str(places.run)],
             stdin=subprocess.DEVNULL,
             stdout=self._stderr,
             stderr=self._stderr,
@@ -161,14 +156,14 @@ class Process:
     def _finished(self, row: Row) -> Row:
         self._tidy()
         self.places.log.unlink(missing_ok=True)
-        if self._keep_predictions:
+        if self._choices.keep_predictions:
             try:
                 self.places.keep_predictions()
             except OSError as error:
                 shutil.rmtree(self.places.kept, ignore_errors=True)
                 if not disk_is_full(error):
                     raise
-        if not self._keep_run:
+        if not self._choices.keep_runs:
             self.places.remove_run()
         return row
 
@@ -189,7 +184,7 @@ class Process:
             "peak_memory_mb": {"rss": round(self.peak / 2**20, 1), "cuda": None},
         }
         self._tidy()
-        if not self._keep_run:
+        if not self._choices.keep_runs:
             self.places.remove_run()
         write_json(self.places.row, row)
         return row

@@ -29,6 +29,7 @@ class Provenance:
 
     Attributes:
         machines: Each machine in words, with the tasks that were measured on it, where there are several.
+        side_by_side: How many cells ran at a time, where there were several, with their tasks if others ran alone.
         versions: Versions of the packages, one line for each set.
         commit: Commit of the checkout that wrote the report; None where that is no checkout, or is not known.
         codes: Digests of the code that measured rows, with the numbers of their rows; the newest row's first.
@@ -37,6 +38,7 @@ class Provenance:
     """
 
     machines: tuple[str, ...]
+    side_by_side: tuple[str, ...]
     versions: tuple[str, ...]
     commit: str | None
     codes: tuple[tuple[str, int], ...]
@@ -53,6 +55,7 @@ def provenance_of(report: Mapping[str, Any]) -> Provenance:
     commit = report.get("commit")
     return Provenance(
         machines=tuple(_machines(report)),
+        side_by_side=tuple(_side_by_side(rows)),
         versions=tuple(packages(one) for one in report.get("versions", ())),
         commit=commit if isinstance(commit, str) else None,
         codes=tuple(codes),
@@ -76,6 +79,11 @@ def current_code(rows: Sequence[Row]) -> str | None:
 def by_other_code(row: Row, current: str | None) -> bool:
     """Return whether a row was measured by other code than the newest one; rows that do not say count as other."""
     return current is not None and row.get("code") != current
+
+
+def at_a_time(row: Row) -> int:
+    """Return how many cells could run while a row was measured; 1 for rows of earlier versions, which do not say."""
+    return int(row.get("at_a_time") or 1)
 
 
 def packages(versions: Mapping[str, str]) -> str:
@@ -120,6 +128,17 @@ def _machines(report: Mapping[str, Any]) -> list[str]:
         machine = f"{one['cuda'] or one['processor']}, {one['cores']} cores ({threads}), {one['memory_gb']} GB"
         tasks = dict.fromkeys(str(row["axes"]["recipe"]) for row in report["rows"] if row.get("hardware") == at)
         lines.append(machine + (f": {', '.join(tasks)}" if tasks and len(machines) > 1 else ""))
+    return lines
+
+
+def _side_by_side(rows: Sequence[Row]) -> list[str]:
+    """Say which rows were measured several at a time."""
+    lines = []
+    for count in sorted({at_a_time(row) for row in rows} - {1}):
+        own = [row for row in rows if at_a_time(row) == count]
+        tasks = ", ".join(dict.fromkeys(str(row["axes"]["recipe"]) for row in own))
+        where = "" if len(own) == len(rows) else f": {tasks}"
+        lines.append(f"{count} cells at a time, which disturb each other's times{where}")
     return lines
 
 

@@ -116,6 +116,7 @@ class CellResult(_Part):
     reason: Text | None = None
     date: Day | None = None
     code: Digest | None = None
+    at_a_time: int | None = Field(default=None, ge=1)
     recipe: dict[str, Any] | None = None
     accuracy: Accuracy | None = None
     parameters: Annotated[dict[Name, Annotated[int, Field(ge=0)]], Field(max_length=64)] = Field(default_factory=dict)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmrec_peft.artifact.lock import Lock
@@ -16,43 +14,17 @@ from llmrec_peft.backbone.preflight import known_facts, refusal
 from llmrec_peft.backbone.remote_code import decided
 from llmrec_peft.benchmark.board import Board
 from llmrec_peft.benchmark.cells import Cell
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.process import Places, Process
 from llmrec_peft.benchmark.rows import Row, bare_row, read_row, read_stale, write_json
 from llmrec_peft.errors import InputError, reason_of
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import note
 
-COMMAND = (sys.executable, "-m", "llmrec_peft.benchmark.cell")
-"""Command that measures a cell, called with the paths of its spec, of the JSON file to write, and of a run folder."""
 LOCK = ".bench.lock"
 """File in a benchmark's folder that one runner at a time locks."""
 _POLL_SECONDS = 0.1
 _ORPHAN_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Choices:
-    """Settings of a benchmark run.
-
-    Attributes:
-        overwrite: Whether finished cells are measured again.
-        keep_failed: Whether failed cells are not measured again.
-        keep_stale: Whether cells that other code measured are not measured again.
-        keep_runs: Whether the cells' run folders are kept.
-        keep_predictions: Whether the files that comparisons read are kept.
-        jobs: Cells at a time; several disturb each other's latencies.
-        show: Whether to show a progress bar and notes.
-        command: Command that measures a cell.
-    """
-
-    overwrite: bool = False
-    keep_failed: bool = False
-    keep_stale: bool = False
-    keep_runs: bool = False
-    keep_predictions: bool = False
-    jobs: int = 1
-    show: bool = True
-    command: Sequence[str] = field(default=COMMAND)
 
 
 @contextlib.contextmanager
@@ -148,7 +120,7 @@ def plan(cells: Sequence[Cell], out: Path, choices: Choices) -> list[tuple[Cell,
 def _start(cell: Cell, out: Path, choices: Choices) -> Process:
     places = Places.of(cell, out)
     _await_orphan(places)
-    return Process(cell, places, choices.command, choices.overwrite, choices.keep_runs, choices.keep_predictions)
+    return Process(cell, places, choices)
 
 
 def _await_orphan(places: Places) -> None:

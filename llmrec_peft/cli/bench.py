@@ -59,9 +59,9 @@ def bench(
       llmrec bench run --table benchmarks/results/clicks-and-rankings.json
     """
     from llmrec_peft.benchmark import bench as benchmark
+    from llmrec_peft.benchmark.choices import Choices
     from llmrec_peft.benchmark.markdown_report import summary_table
     from llmrec_peft.benchmark.report import read_report
-    from llmrec_peft.benchmark.runner import Choices
 
     if table is not None:
         report = read_report(table)

@@ -19,10 +19,11 @@ from llmrec_peft.benchmark import code_digest as code
 from llmrec_peft.benchmark import fingerprint
 from llmrec_peft.benchmark.cell import measure
 from llmrec_peft.benchmark.cells import Cell, expand
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.fingerprint import Fingerprints
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.rows import bare_row, read_row, read_stale, write_json
-from llmrec_peft.benchmark.runner import Choices, plan, run_cells
+from llmrec_peft.benchmark.runner import plan, run_cells
 from llmrec_peft.errors import InputError
 from llmrec_peft.recipe import load_recipe
 

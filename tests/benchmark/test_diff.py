@@ -108,6 +108,17 @@ def test_costs_of_other_machines_are_not_compared(tmp_path: Path) -> None:
     assert found.notes == ("films lora: latencies and memory are not compared: other machines",)
 
 
+def test_costs_of_cells_that_ran_beside_others_are_not_compared_with_those_of_cells_that_ran_alone(
+    tmp_path: Path,
+) -> None:
+    rows = rows_of({"lora": SEEDS})
+    beside = [{**row, "at_a_time": 2} for row in slower(rows, 3.0)]
+    found = compared([{**row, "at_a_time": 1} for row in rows], beside, tmp_path)
+    assert [one.what for one in found.changes] == ["rmse"]
+    (note,) = found.notes
+    assert note.endswith("not compared: another number of cells ran at a time (--jobs)")
+
+
 def test_other_data_are_not_compared(tmp_path: Path) -> None:
     rows = rows_of({"lora": SEEDS})
     other = [{**row, "data": {**row["data"], "fingerprint": "ee" * 32}} for row in rows_of({"lora": [0.99] * 3})]

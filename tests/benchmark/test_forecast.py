@@ -12,10 +12,10 @@ import pytest
 
 from llmrec_peft.benchmark.bench import foreseen
 from llmrec_peft.benchmark.cells import Cell, expand, load_matrix
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.forecast import forecasts, upper_bound
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.rows import bare_row, write_json
-from llmrec_peft.benchmark.runner import Choices
 from llmrec_peft.benchmark.sections import Limits, Timing
 from llmrec_peft.footprint.check import footprint_of
 from llmrec_peft.recipe.yaml_file import dump_yaml

@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from llmrec_peft.benchmark.cells import Cell, expand
+from llmrec_peft.benchmark.choices import Choices
 from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.process import Places
-from llmrec_peft.benchmark.runner import Choices, alone_in, plan, run_cells
+from llmrec_peft.benchmark.runner import alone_in, plan, run_cells
 from llmrec_peft.benchmark.sections import Limits, Timing
 from llmrec_peft.errors import InputError
 
@@ -30,7 +31,7 @@ spec = json.loads(pathlib.Path(sys.argv[1]).read_text())
 pathlib.Path(sys.argv[3]).mkdir(parents=True)
 with (pathlib.Path(sys.argv[2]).parent.parent / "calls").open("a") as calls:
     calls.write(f"{spec['axes']['seed']}\\n")
-row = {"axes": spec["axes"], "key": spec["key"], "status": "ok", "reason": None}
+row = {name: spec[name] for name in ("axes", "key", "at_a_time")} | {"status": "ok", "reason": None}
 pathlib.Path(sys.argv[2]).write_text(json.dumps(row))
 """
 CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
@@ -160,7 +161,7 @@ def test_several_jobs_run_at_the_same_time_and_keep_the_order(tmp_path: Path) ->
         "while len(list(place.glob('met*'))) < 2:\n    assert time.time() < until\n    time.sleep(0.05)\n"
     )
     rows = run_cells(cells((1, 2)), tmp_path, choices(meet, jobs=2))
-    assert [(row["axes"]["seed"], row["status"]) for row in rows] == [(1, "ok"), (2, "ok")]
+    assert [(row["axes"]["seed"], row["status"], row["at_a_time"]) for row in rows] == [(1, "ok", 2), (2, "ok", 2)]
 
 
 @pytest.mark.parametrize("killed_by", [signal.SIGINT, signal.SIGKILL])
