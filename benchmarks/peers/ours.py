@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from llmrec_peft.artifact.predictions import numbered
 from llmrec_peft.evaluation.intervals import group_interval, no_difference, wider
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
@@ -41,10 +42,12 @@ class Ours:
     def among(cls, folders: Sequence[Path], arena: Arena) -> Ours | None:
         """Return the runs of a task's recipe that were tested on its very examples; None where there are none."""
         users, items = arena.prepared.ids(arena.prepared.test)
+        order = np.lexsort((arena.prepared.test.label, numbered(items), numbered(users)))  # that of predictions
+        asked = [(users[row], items[row]) for row in order.tolist()]
         runs = []
         for folder in folders:
             run = Run.read(folder)
-            alike = list(run.predictions.user) == users and list(run.predictions.item) == items
+            alike = list(zip(run.predictions.user, run.predictions.item, strict=True)) == asked
             if run.recipe["name"] == arena.prepared.recipe.name and alike:
                 runs.append(run)
         if not runs:
@@ -52,7 +55,8 @@ class Ours:
         told = [run.head(None).models for run in runs]
         model = "recommended" if all("recommended" in models for models in told) else "after"
         seeds = tuple(int(run.recipe["seed"]) for run in runs)
-        return cls(model, seeds, tuple(_outcome(arena, models[model]) for models in told))
+        place = np.argsort(order)
+        return cls(model, seeds, tuple(_outcome(arena, models[model][place]) for models in told))
 
     def plain(self, arena: Arena) -> dict[str, Any]:
         """Return the figures as plain values."""

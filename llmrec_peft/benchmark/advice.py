@@ -58,9 +58,9 @@ def advice(task: Task, records: Records) -> list[str]:
 
 def _use_the_baseline(task: Task, nearest: Group) -> list[str]:
     return [
-        f"Nothing measured here beats the best baseline: use {_baselines(nearest)}, {metric_name(task.metric)}"
-        f" {spread(nearest.values('test', BEST_BASELINE, task.metric))} on test.",
-        f"The nearest is {task.name(nearest)} with {_on_test(nearest, task.metric)}.",
+        f"Nothing measured here beats the best baseline on validation: use {_baselines(nearest)},"
+        f" {metric_name(task.metric)} {spread(nearest.values('test', BEST_BASELINE, task.metric))} on test.",
+        f"The nearest on validation is {task.name(nearest)}, with {_on_test(nearest, task.metric)} on test.",
         *_without_texts(task, nearest),
     ]
 

@@ -37,8 +37,9 @@ def test_a_cheaper_method_that_is_worse_beyond_the_noise_is_not_advised() -> Non
 
 def test_the_best_baseline_is_advised_where_nothing_beats_it() -> None:
     text = advised({"none": [0.99, 0.98], "lora": [0.96, 0.97]})
-    assert text.startswith("Nothing measured here beats the best baseline: use bias, RMSE 0.9500 ± 0.0000 on test.")
-    assert "The nearest is lora with 0.9650 ± 0.0071." in text
+    said = "Nothing measured here beats the best baseline on validation: use bias, RMSE 0.9500 ± 0.0000 on test."
+    assert text.startswith(said)
+    assert "The nearest on validation is lora, with 0.9650 ± 0.0071 on test." in text
     assert "Collaborative only, without texts, is no worse on the mean: 0.9300" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,12 @@ def test_a_run_speaks_for_us_with_its_own_figures_on_the_same_examples(
     assert told["model"] == ("recommended" if "recommended" in report["test"] else "after")
     assert told["test"]["ndcg@10"] == [pytest.approx(report["test"][told["model"]]["ndcg@10"])]
     assert rooms.ours.Ours.among([task_runs("click")], arena) is None
+    split = arena.prepared.split
+    backwards = replace(split, test=split.test[::-1].copy())
+    turned = rooms.tasks.Arena(arena.task, replace(arena.prepared, split=backwards))
+    again = rooms.ours.Ours.among([task_runs("ranking")], turned)
+    assert again is not None, "predictions are kept in an order of their own"
+    assert np.array_equal(again.outcomes[0].rank, ours.outcomes[0].rank[::-1])
 
 
 def test_our_committed_figures_are_found_in_a_recipe_s_file_or_in_a_report(rooms: Rooms) -> None:

@@ -172,8 +172,7 @@ def test_a_runner_that_is_killed_leaves_what_is_finished_and_the_next_runs_the_r
     watched = "import os, threading, time\nfrom llmrec_peft.benchmark import cell\n"
     watched += "threading.Thread(target=cell._end_with, args=(os.getppid(),), daemon=True).start()\n"
     code = watched + GOOD.replace("row =", "if spec['axes']['seed'] == 2: time.sleep(60)\nrow =") + f"# {marker}"
-    driver = (  # SIGINT is ignored in what a shell without job control starts in the background
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    driver = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_runner as t\n"
         "with t.alone_in(Path(sys.argv[2])):\n"
         "    t.run_cells(t.cells((1, 2, 3)), Path(sys.argv[2]), t.choices(sys.argv[3]))"
