@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,16 @@ class Verified:
     digest: str
     files: tuple[str, ...]
     private: tuple[str, ...]
+
+
+def signed_by(public_key: Path) -> Callable[[Path], Verified]:
+    """Return what refuses a run folder that the owner of a key has not signed.
+
+    Raises:
+        InputError: If the key cannot be read, or is no public key that signatures are verified with.
+    """
+    require_public_key(public_key)  # before anything is fetched
+    return partial(verify, public_key=public_key)
 
 
 def verify(folder: Path, public_key: Path) -> Verified:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -49,13 +48,10 @@ def pull(
     """
     from llmrec_peft.artifact.fetched import fetch, fetched_once
     from llmrec_peft.artifact.hub_name import HubName
-    from llmrec_peft.artifact.signature import verify as verified
-    from llmrec_peft.artifact.signing_keys import require_public_key
+    from llmrec_peft.artifact.signature import signed_by
 
     name = HubName.parse(repository, revision)
-    if verify is not None:
-        require_public_key(verify)  # before anything is loaded
-    check = None if verify is None else partial(verified, public_key=verify)
+    check = None if verify is None else signed_by(verify)
     found = fetched_once(name, check) if out is None else fetch(name, out, overwrite, check)
     for line in found.notes:
         print_note(line)

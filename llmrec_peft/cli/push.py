@@ -79,14 +79,8 @@ def push(
 
     name = HubName.parse(repository, revision)
     signer = None if sign is None else _signer(sign)
-    choice = Choice(
-        users=include_users,
-        items=include_items,
-        private=private,
-        licence=licence,
-        sign=None if signer is None else signer.sign,
-        verify=None if signer is None else signer.verify,
-    )
+    choice = Choice(users=include_users, items=include_items, private=private, licence=licence)
+    choice = choice if signer is None else choice.signed_by(signer)
     if dry_run:
         told = tried(run, name, choice)
         print_json(told) if as_json else _print(told)

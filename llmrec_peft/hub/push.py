@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from llmrec_peft.artifact.fetched import CARD, Verify, fetch
 from llmrec_peft.artifact.hub_calls import hub, is_offline
@@ -19,6 +19,7 @@ from llmrec_peft.hub.card_facts import CardBase
 from llmrec_peft.hub.hub_card import hub_card
 from llmrec_peft.hub.published_copy import Shared, is_public, left_out, write_copy
 from llmrec_peft.hub.same_answers import Compared, require_same
+from llmrec_peft.hub.signing import Signer
 from llmrec_peft.hub.upload import upload
 from llmrec_peft.printable import shown
 from llmrec_peft.progress import SILENT, Progress
@@ -51,6 +52,10 @@ class Choice:
     licence: str | None = None
     sign: Sign | None = None
     verify: Verify | None = None
+
+    def signed_by(self, signer: Signer) -> Self:
+        """Return the same choice with what is uploaded signed by a key."""
+        return replace(self, sign=signer.sign, verify=signer.verify)
 
 
 @dataclass(frozen=True)

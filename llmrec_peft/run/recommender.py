@@ -17,6 +17,7 @@ from llmrec_peft.artifact.catalogue_file import write_catalogue
 from llmrec_peft.artifact.fetched import run_folder
 from llmrec_peft.artifact.manifest import Manifest
 from llmrec_peft.artifact.seen import Seen, write_seen
+from llmrec_peft.artifact.signature import signed_by
 from llmrec_peft.artifact.tables import ItemTable, write_items, write_users
 from llmrec_peft.backbone.precision import best_device
 from llmrec_peft.backbone.remote_code import allowing
@@ -102,6 +103,7 @@ class Recommender(AttachedRuns):
         base: Recommender | None = None,
         *,
         revision: str | None = None,
+        verify: str | Path | None = None,
     ) -> Self:
         """Load a run folder after verifying every file that answers against its manifest.
 
@@ -115,12 +117,13 @@ class Recommender(AttachedRuns):
                 it. The recipe alone cannot allow it, since whoever shared the run wrote it: such a run is refused.
             base: Another recommender, on the same device, whose base model is shared.
             revision: Branch, tag or commit on the Hub; by default the main branch.
+            verify: PEM file of a public key; a run that its owner has not signed is refused.
 
         Raises:
-            InputError: If the folder is not a complete run of this version, its base is not that of `base`, or the Hub
-                cannot be asked.
+            InputError: If the folder is not a complete run of this version, its base is not that of `base`, the Hub
+                cannot be asked, or the signature is missing or another one.
         """
-        folder = run_folder(folder, revision)
+        folder = run_folder(folder, revision, None if verify is None else signed_by(Path(verify)))
 
         def open_base(manifest: Manifest, recipe: Recipe) -> LanguageModel:
             if base is not None:

@@ -143,6 +143,8 @@ class Recommender(RunRecommender):
         revision: str | None = None,
         include_users: bool = False,
         include_items: bool | None = None,
+        licence: str | None = None,
+        sign: str | Path | None = None,
     ) -> dict[str, Any]:
         """Publish the current run on the Hugging Face Hub, load it again and compare it with the run.
 
@@ -155,18 +157,22 @@ class Recommender(RunRecommender):
             revision: Branch; by default the main branch.
             include_users: Whether ids and tables of users are published. Interactions never are.
             include_items: Whether titles, texts and columns of items are; by default if everybody can have the data.
+            licence: Licence of what is published, by the Hub's identifier; by default it follows from base and data.
+            sign: PEM file of a private key, which signs what is uploaded; ``LLMREC_KEY_PASSWORD`` opens it if need be.
 
         Returns:
             As `llmrec_peft.hub.push.push`: ``repository``, ``commit``, ``url``, ``digest``, ``files``, ``left_out``.
 
         Raises:
             InputError: If the recommender was not loaded from a run folder, the run cannot be published so, or the Hub
-                cannot be reached or refuses.
+                cannot be reached or refuses, or the key cannot sign.
         """
         from llmrec_peft.artifact.hub_name import HubName
         from llmrec_peft.hub.push import Choice, push
+        from llmrec_peft.hub.signing import Signer
 
-        choice = Choice(users=include_users, items=include_items, private=private)
+        choice = Choice(users=include_users, items=include_items, private=private, licence=licence)
+        choice = choice if sign is None else choice.signed_by(Signer.of(Path(sign)))
         return push(self.loaded.folder, HubName.parse(repository, revision), choice)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from signed_runs import Keys, write_keys
 
 from llmrec_peft.artifact.fetched import fetch
 from llmrec_peft.artifact.hub_name import HubName
-from llmrec_peft.artifact.signature import verify
+from llmrec_peft.artifact.signature import signed_by, verify
 from llmrec_peft.errors import InputError
 from llmrec_peft.hub.push import Choice, push
 from llmrec_peft.hub.signing import Signer
@@ -27,12 +26,12 @@ def keys(tmp_path: Path) -> Keys:
 
 def signed(run: Path, keys: Keys) -> None:
     signer = Signer.of(keys.private)
-    push(run, FILMS, Choice(items=True, sign=signer.sign, verify=signer.verify))
+    push(run, FILMS, Choice(items=True).signed_by(signer))
 
 
 def refusal(target: Path, key: Path) -> str:
     with pytest.raises(InputError) as refused:
-        fetch(FILMS, target, verify=partial(verify, public_key=key))
+        fetch(FILMS, target, verify=signed_by(key))
     assert not target.exists()
     return str(refused.value)
 
@@ -41,7 +40,7 @@ def test_a_signed_run_is_pulled_verified_and_verified_again(
     hub: Hub, people_run: Path, keys: Keys, tmp_path: Path
 ) -> None:
     signed(people_run, keys)
-    found = fetch(FILMS, tmp_path / "run", verify=partial(verify, public_key=keys.public))
+    found = fetch(FILMS, tmp_path / "run", verify=signed_by(keys.public))
     assert set(verify(found.folder, keys.public).files) == hub.files("ann/films").keys() - {
         "model.sig",
         ".gitattributes",
@@ -69,7 +68,7 @@ def test_a_run_of_another_signer_is_refused(hub: Hub, people_run: Path, keys: Ke
 def test_an_extra_pickle_is_never_loaded(hub: Hub, people_run: Path, keys: Keys, tmp_path: Path) -> None:
     signed(people_run, keys)
     hub.change("ann/films", pytorch_model__bin=b"\x80\x04.")
-    found = fetch(FILMS, tmp_path / "run", verify=partial(verify, public_key=keys.public))
+    found = fetch(FILMS, tmp_path / "run", verify=signed_by(keys.public))
     assert not (found.folder / "pytorch_model.bin").exists()
     assert any("pytorch_model.bin" in line for line in found.notes)
 
@@ -81,3 +80,24 @@ def test_the_published_card_is_one_of_the_hub(hub: Hub, people_run: Path, keys: 
     assert card.data.license == "unknown"
     assert "--verify KEY" in card.text
     assert str(people_run.parent) not in str(card)
+
+
+def test_a_recommender_signs_what_it_pushes_and_verifies_what_it_loads(
+    hub: Hub, people_run: Path, keys: Keys, tmp_path: Path
+) -> None:
+    from llmrec_peft import Recommender
+
+    own = Recommender.from_pretrained(people_run)
+    told = own.push_to_hub("ann/films", include_items=True, licence="mit", sign=keys.private)
+    assert ModelCard(hub.files("ann/films")["README.md"].decode()).data.license == "mit"
+    pulled = Recommender.from_pretrained("ann/films", verify=str(keys.public))
+    assert pulled.manifest is not None
+    assert pulled.manifest.digest == told["digest"]
+    (tmp_path / "other").mkdir()
+    others = write_keys(tmp_path / "other")
+    with pytest.raises(InputError, match="other key"):
+        Recommender.from_pretrained("ann/films", verify=others.public)
+    with pytest.raises(InputError, match="is not signed"):
+        Recommender.from_pretrained(people_run, verify=keys.public)
+    with pytest.raises(InputError, match="PEM"):
+        Recommender.from_pretrained("ann/films", verify=people_run / "recipe.yaml")
