@@ -9,6 +9,8 @@ from committed_results import BEST, Benchmark
 from figure_text import MARK, METRICS, MODELS, interval, spread
 from markdown_table import table_header, table_row
 
+from llmrec_peft.benchmark.noise import paired_over_runs
+
 
 def six_rows() -> list[str]:
     """The README's table: a row a data set."""
@@ -82,6 +84,24 @@ def ratings_u1_differences() -> list[str]:
         cells = (interval(one) for one in row.comparisons[name])
         lines.append(table_row(MODELS[name].removeprefix("tuned, "), *cells))
     return lines
+
+
+def against_plain_peft() -> list[str]:
+    """The same LoRA trained here and with plain `peft` and `Trainer`: test RMSE and training time of each."""
+    rows = results.load("accuracy_against_plain_peft.json")["rows"]
+    lines = table_header("side", "test RMSE", "training, minutes")
+    for name in rows[0]["ours"]["baselines"]:
+        lines.append(table_row(f"*{MODELS[name]}*", spread([row["ours"]["baselines"][name] for row in rows]), ""))
+    lowest = min(
+        statistics.mean(row["ours"]["baselines"][name] for row in rows) for name in rows[0]["ours"]["baselines"]
+    )
+    for side, label in (("plain", "plain `peft` + `Trainer`"), ("ours", "**this package**")):
+        minutes = statistics.mean(row[side]["seconds"] for row in rows) / 60
+        errors = [row[side]["rmse"] for row in rows]
+        mark = "" if statistics.mean(errors) < lowest else f" {MARK}"
+        lines.append(table_row(label, spread(errors) + mark, f"{minutes:.1f}"))
+    ours, plain = ({str(row["seed"]): row[side]["rmse"] for row in rows} for side in ("ours", "plain"))
+    return [*lines, table_row("this package minus plain", paired_over_runs(ours, plain).written, "")]
 
 
 def ratings_cold_items() -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import committed_results as results
+from committed_results import Difference
+from figure_text import interval, spread
 from markdown_table import table_header, table_row
 
 AHEAD = "▲"
@@ -15,18 +17,30 @@ LOWER_IS_BETTER = ("rmse",)
 
 
 def classical_peers() -> list[str]:
-    """A row a task: the test figure of each peer and of this package."""
+    """A row a task: the test figure of each peer and of this package, and the difference to the best peer."""
     tasks = results.load("classical_peers.json")["tasks"]
     models = list(dict.fromkeys(row["model"] for task in tasks for row in task["peers"]))
-    lines = table_header("task", "metric", *models, "**this package**")
+    lines = table_header("task", "metric", *models, "**this package**", "minus the best peer")
     for task in tasks:
         metric, rows = task["metric"], {row["model"]: row for row in task["peers"]}
         ours = None if task["ours"] is None else task["ours"]["test"][metric]
         cells = [_cell(rows.get(model), metric, ours) for model in models]
         arrow = "↓" if metric in LOWER_IS_BETTER else "↑"
-        own = "–" if ours is None else f"**{_spread(ours)}**"
-        lines.append(table_row(task["task"], f"{metric.upper()} {arrow}", *cells, own))
+        own = "–" if ours is None else f"**{spread(ours)}**"
+        lines.append(table_row(task["task"], f"{metric.upper()} {arrow}", *cells, own, _minus_best(rows, metric)))
     return lines
+
+
+def _minus_best(rows: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+    """The paired difference to the peer that is best on validation, with its wider interval; a dash without runs."""
+    done = [row for row in rows.values() if row["status"] == "ok"]
+    pick = min if metric in LOWER_IS_BETTER else max
+    best = pick(done, key=lambda row: float(row["validation"]))
+    if "ours_minus" not in best:
+        return "–"
+    one = best["ours_minus"][metric]
+    apart = Difference(one["difference"], one["low"], one["high"], one["unit"], one["differs"])
+    return f"{best['model']}: {interval(apart)}"
 
 
 def _cell(row: Mapping[str, Any] | None, metric: str, ours: Sequence[float] | None) -> str:
@@ -34,13 +48,9 @@ def _cell(row: Mapping[str, Any] | None, metric: str, ours: Sequence[float] | No
     if row is None or row["status"] != "ok":
         return "–"
     figures = row["test"][metric]
-    return _spread(figures) + (f" {AHEAD}" if ours is not None and _ahead(metric, ours, figures) else "")
+    return spread(figures) + (f" {AHEAD}" if ours is not None and _ahead(metric, ours, figures) else "")
 
 
 def _ahead(metric: str, ours: Sequence[float], peer: Sequence[float]) -> bool:
     first, second = statistics.mean(ours), statistics.mean(peer)
     return second < first if metric in LOWER_IS_BETTER else second > first
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.mean(values):.4f}" + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")

@@ -38,6 +38,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "ratings-cold-items": accuracy_tables.ratings_cold_items,
     "ratings-cold-items-difference": accuracy_tables.ratings_cold_items_difference,
     "clicks-and-rankings": accuracy_tables.clicks_and_rankings,
+    "accuracy-against-plain-peft": accuracy_tables.against_plain_peft,
     "taste-settings": accuracy_tables.taste_settings,
     "new-items": accuracy_tables.new_items,
     "methods-minilm": lambda: method_tables.methods_on_films("minilm"),

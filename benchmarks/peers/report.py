@@ -19,8 +19,10 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     lines = ["# Collaborative peers", "", *report["how"], "", f"{AHEAD}: the peer's mean figure is better than ours."]
     lines += [f"{NONE}: an interval contains zero, whatever is resampled: no difference.", ""]
     for task in report["tasks"]:
+        missing = _not_measured(task, report["tasks"])
         lines += [f"## {task['task']}", "", _facts(task), "", *table(task), ""]
         lines += [f"- {one['model']} ({one['package']}): {_settings(one)}." for one in task["peers"]]
+        lines += [f"- Not measured on this task: {', '.join(missing)}."] if missing else []
         lines.append("")
     told = ", ".join(f"{name} {number}" for name, number in report["versions"].items() if number is not None)
     hardware = report["hardware"]
@@ -55,6 +57,13 @@ def _facts(task: Mapping[str, Any]) -> str:
         f" {sizes['learned']:,} interactions to learn from, {sizes['test']:,} test examples."
     )
     return said + (f" Published {task['published']}." if task["published"] else "")
+
+
+def _not_measured(task: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the peers that were measured on other tasks of the same kind alone."""
+    alike = [one for one in tasks if (one["metric"] == "rmse") == (task["metric"] == "rmse")]
+    named = dict.fromkeys(_named(row) for one in alike for row in one["peers"])
+    return [name for name in named if name not in {_named(row) for row in task["peers"]}]
 
 
 def _named(row: Mapping[str, Any]) -> str:

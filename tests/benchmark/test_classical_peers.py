@@ -179,8 +179,15 @@ def reported(rooms: Rooms, peer: float, ours: float) -> str:
     }
     task |= {"sizes": {"users": 1, "items": 2, "learned": 3, "test": 4}}
     task |= {"ours": {"model": "after", "seeds": [1, 2], "test": {"ndcg@10": [ours, ours]}}}
+    other = {**task, "task": "games", "peers": [row, {**row, "model": "SASRec", "package": "cornac"}]}
     machine = {"hardware": {"processor": "P", "threads": 1}, "versions": {}, "date": "2026-11-30", "how": ["How."]}
-    return str(rooms.report.as_markdown({**machine, "tasks": [task]}))
+    return str(rooms.report.as_markdown({**machine, "tasks": [task, other]}))
+
+
+def test_peers_that_other_tasks_were_measured_with_are_named_where_they_were_not(rooms: Rooms) -> None:
+    films, games = reported(rooms, 0.1, 0.2).split("## games")
+    assert "- Not measured on this task: SASRec (cornac)." in films
+    assert "- Not measured on this task: EASE (cornac)." in games
 
 
 def test_a_peer_that_is_ahead_is_shown_as_such(rooms: Rooms) -> None:
