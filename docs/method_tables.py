@@ -15,7 +15,7 @@ from llmrec_peft.evaluation.measures import better
 
 def methods_on_films(backbone: str) -> list[str]:
     """All adapter methods on one backbone: costs, and accuracy on films that training never saw."""
-    return _methods("methods.json", backbone, "rmse", timed=("step ÷ LoRA's", "… stored"))
+    return _methods("methods.json", backbone, "rmse", timed=("step ÷ frozen forward", "… stored"))
 
 
 def methods_on_products() -> list[str]:
@@ -39,7 +39,7 @@ def _methods(name: str, backbone: str, metric: str, timed: Sequence[str] = ()) -
             reasons = [row["reason"] for row in rows if row["axes"]["adapter"] == method]
             lines.append(table_row(method, f"refused: {reasons[0]}", *[""] * (len(columns) + 1)))
             continue
-        steps = _steps(cells, [row for row in done if row["axes"]["adapter"] == "lora"]) if timed else ()
+        steps = _steps(cells) if timed else ()
         difference = interval(apart[method]) if method in apart else ""
         lines.append(table_row(method, *_costs(cells, steps), *_figures(cells, metric), difference))
     return lines
@@ -99,16 +99,10 @@ def _costs(rows: list[Any], steps: Sequence[str]) -> list[str]:
     return [f"{rows[0]['parameters']['adapter']:,}", f"{size:,.1f}", *steps, peak]
 
 
-def _steps(rows: list[Any], lora: list[Any]) -> list[str]:
-    """An optimizer step, whole and above stored states, over a whole one of LoRA.
-
-    Both were timed in turns with a frozen forward pass, so that what the machine did at the time cancels out.
-    """
-    reference = statistics.mean(row["steps"]["step_over_forward"] for row in lora)
+def _steps(rows: list[Any]) -> list[str]:
+    """An optimizer step, whole and above stored states, over the frozen forward pass that it took turns with."""
     ratios = ("step_over_forward", "step_with_trunk_over_forward")
-    return [
-        mean_text([row["steps"][name] and row["steps"][name] / reference for row in rows], ".2f") for name in ratios
-    ]
+    return [mean_text([row["steps"][name] for row in rows], ".2f") for name in ratios]
 
 
 def _figures(rows: list[Any], metric: str) -> list[str]:
