@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from peers.tasks import TASKS, Arena
 from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.artifact.hardware import hardware, versions
 from llmrec_peft.benchmark.runner import alone_in
+from llmrec_peft.errors import InputError
 
 RESULTS = Path(__file__).parent / "results" / "classical_peers.json"
 PEERS: tuple[Peer, ...] = (
@@ -157,4 +159,7 @@ def _write(report: dict[str, Any], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -34,6 +34,7 @@ TABLES: Mapping[str, Callable[[], list[str]]] = {
     "classical-sentence": accuracy_tables.classical_sentence,
     "classical": accuracy_tables.classical,
     "classical-peers": classical_tables.classical_peers,
+    "peers-ahead": classical_tables.peers_ahead,
     "ratings-u1-differences": accuracy_tables.ratings_u1_differences,
     "ratings-cold-items": accuracy_tables.ratings_cold_items,
     "ratings-cold-items-difference": accuracy_tables.ratings_cold_items_difference,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmrec_peft.artifact.predictions import numbered
+from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.intervals import group_interval, no_difference, wider
 from llmrec_peft.evaluation.measures import LOWER_IS_BETTER
 from llmrec_peft.evaluation.outcomes import Outcome, Ranks
@@ -55,6 +56,8 @@ class Ours:
         told = [run.head(None).models for run in runs]
         model = "recommended" if all("recommended" in models for models in told) else "after"
         seeds = tuple(int(run.recipe["seed"]) for run in runs)
+        if len(set(seeds)) < len(seeds):  # such as those of two matrices, which are not one model
+            raise InputError(f"{arena.task.name}: --runs has several runs of one seed: give one run a seed")
         place = np.argsort(order)
         return cls(model, seeds, tuple(_outcome(arena, models[model][place]) for models in told))
 

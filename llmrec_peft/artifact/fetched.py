@@ -58,7 +58,7 @@ class Fetched:
     notes: tuple[str, ...] = ()
 
 
-def run_folder(run: str | Path, revision: str | None = None, verify: Verify | None = None) -> Path:
+def run_folder(run: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a run that somebody named: a folder here, or a repository of the Hub, which is fetched.
 
     What lies here wins. A name whose owner is a folder here is taken for a mistyped path, and the Hub is not asked.
@@ -66,7 +66,6 @@ def run_folder(run: str | Path, revision: str | None = None, verify: Verify | No
     Args:
         run: Run folder, or ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
         revision: Revision on the Hub.
-        verify: Looks at the folder, wherever it lies.
 
     Raises:
         InputError: If a folder is given with a revision, or the repository cannot be fetched, or is no run.
@@ -79,11 +78,9 @@ def run_folder(run: str | Path, revision: str | None = None, verify: Verify | No
                 f"{shown(path)} is a path here, which has no revisions: leave {quoted(revision)} out, or call it from"
                 " elsewhere to mean the Hub's"
             )
-        if verify is not None:
-            verify(path)
         return path
     try:
-        found = fetched_once(HubName.parse(named, revision), verify)
+        found = fetched_once(HubName.parse(named, revision))
     except InputError as error:
         raise InputError(f"there is no folder {named} here, and {error}") from error
     note(f"there is no folder {named} here: the run is that of the Hub, {found.name}")  # it may be a mistyped path

@@ -26,6 +26,7 @@ from llmrec_peft.data.histories import Histories
 from llmrec_peft.data.vocabulary import Vocabulary
 from llmrec_peft.errors import InputError
 from llmrec_peft.model import RecModel
+from llmrec_peft.printable import shown
 from llmrec_peft.recipe import Recipe
 from llmrec_peft.run.adding import Addition
 from llmrec_peft.run.attached import AttachedRuns
@@ -123,7 +124,9 @@ class Recommender(AttachedRuns):
             InputError: If the folder is not a complete run of this version, its base is not that of `base`, the Hub
                 cannot be asked, or the signature is missing or another one.
         """
-        folder = run_folder(folder, revision, None if verify is None else signed_by(Path(verify)))
+        verified = None if verify is None else signed_by(Path(verify))
+        folder = run_folder(folder, revision)
+        signed = None if verified is None else verified(folder).digest
 
         def open_base(manifest: Manifest, recipe: Recipe) -> LanguageModel:
             if base is not None:
@@ -139,6 +142,8 @@ class Recommender(AttachedRuns):
             where = torch.device(device) if device is not None else best_device()
         with allowing(trust_remote_code):  # whoever shared the run may ask for it in its recipe
             tenant = read_tenant(folder, where, open_base)
+        if signed not in (None, tenant.manifest.digest):
+            raise InputError(f"{shown(folder)} was replaced after its signature had been verified: load it again")
         recommender = cls.__new__(cls)
         recommender._begin(tenant, tenant.manifest.digest[:12])
         return recommender

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from llmrec_peft.data.interactions import Interactions
+from llmrec_peft.errors import InputError
 from llmrec_peft.evaluation.baselines.ranking import ranking_baselines
 from llmrec_peft.evaluation.baselines.ranking_data import RankingData
 from llmrec_peft.evaluation.outcomes import Ranks
@@ -256,6 +257,8 @@ def test_a_run_speaks_for_us_with_its_own_figures_on_the_same_examples(
     assert told["model"] == ("recommended" if "recommended" in report["test"] else "after")
     assert told["test"]["ndcg@10"] == [pytest.approx(report["test"][told["model"]]["ndcg@10"])]
     assert rooms.ours.Ours.among([task_runs("click")], arena) is None
+    with pytest.raises(InputError, match="several runs of one seed"):
+        rooms.ours.Ours.among([task_runs("ranking"), task_runs("ranking")], arena)
     split = arena.prepared.split
     backwards = replace(split, test=split.test[::-1].copy())
     turned = rooms.tasks.Arena(arena.task, replace(arena.prepared, split=backwards))

@@ -101,3 +101,16 @@ def test_a_recommender_signs_what_it_pushes_and_verifies_what_it_loads(
         Recommender.from_pretrained(people_run, verify=keys.public)
     with pytest.raises(InputError, match="PEM"):
         Recommender.from_pretrained("ann/films", verify=people_run / "recipe.yaml")
+
+
+def test_a_run_that_takes_the_place_of_a_verified_one_before_it_is_read_is_refused(
+    hub: Hub, people_run: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmrec_peft import Recommender
+    from llmrec_peft.run import recommender
+
+    signed(people_run, keys)
+    read = recommender.read_tenant
+    monkeypatch.setattr(recommender, "read_tenant", lambda folder, *rest: read(people_run, *rest))
+    with pytest.raises(InputError, match="was replaced after its signature had been verified"):
+        Recommender.from_pretrained("ann/films", verify=keys.public)
