@@ -28,11 +28,15 @@ def test_readiness_is_that_of_the_versions_that_answer_these_users(engine: Engin
     engine.register("shop", rivals[0])
     trial = engine.swap("shop", rivals[1], share=0.3).trial
     assert trial is not None
-    mine = [user for user in USERS if place_of(trial.version, user) >= 0.3]
-    theirs = [user for user in USERS if user not in mine]
+    users = [str(number) for number in range(1, 201)]  # enough that both versions have some, whatever their digests are
+    mine = [user for user in users if place_of(trial.version, user) >= 0.3]
+    theirs = [user for user in users if user not in mine]
+    assert mine
+    assert theirs
     with engine._tier.lock:
         engine._tier.evict([one for one in engine._tier.residents() if one.sealed.digest == trial.version])
     assert not engine.readiness("shop", mine).absent
+    assert not engine.readiness("shop", []).absent, "nobody asks"
     assert engine.readiness("shop", theirs).absent == engine.readiness("shop").absent == {trial.version}
     with engine.in_use("shop"):
         assert not engine.readiness("shop").absent

@@ -17,6 +17,7 @@ from llmrec_peft.serving.engine import Engine
 from llmrec_peft.serving.http.registry.registry import FILE, Registry
 
 SHOP = "shop"
+MANY_USERS = [str(number) for number in range(1, 41)]  # a trial has some of them, whatever its digest is
 Said = dict[str, Any]
 
 
@@ -55,7 +56,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, rivals: list[Path]) -> Ite
         engine.add_items(SHOP, [FILM])
         said["with an item"] = recommended(engine, USERS)
         engine.swap(SHOP, rivals[2], share=0.5)
-        said["on trial"] = recommended(engine, USERS)
+        said["on trial"] = recommended(engine, MANY_USERS)
         assert len({one["version"] for one in said["on trial"]["answers"]}) == 2
         said["scores"] = scored(engine, [*USERS, "nobody"], ["1", "new", "3", "4", "5", "new", "7", "8", "9"])
         engine.weight(SHOP, engine.standing(SHOP).trial.version, 1.0)  # type: ignore[union-attr]
