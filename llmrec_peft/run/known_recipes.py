@@ -21,7 +21,7 @@ def recipe_of(sealed: SealedFolder) -> Recipe:
     """Return a run's recipe; recipes never change, so runs whose files have the same bytes share one.
 
     The file is verified each time. Parsing and validating it took a quarter of the time of loading a run of 2,000
-    items. Where a run was moved with the merged base that lies in it, the recipe names the base's new place.
+    items. Where a merged base lies in the run's folder, the recipe names that one, wherever the folder was moved.
 
     Raises:
         InputError: If the file is missing, changed, or no recipe.
@@ -44,8 +44,8 @@ def recipe_of(sealed: SealedFolder) -> Recipe:
 
 
 def _moved(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with the base inside the run's folder, if it names such a base where there is none any more."""
+    """Return the recipe with the base inside the run's folder, if there is one and the recipe names a merged base."""
     named, inside = Path(recipe.backbone.name), folder / MERGED_BASE
-    if named.name != MERGED_BASE or not named.is_absolute() or is_folder(named) or not is_folder(inside):
+    if named.name != MERGED_BASE or not named.is_absolute() or not is_folder(inside):
         return recipe
     return recipe.changed({"backbone.name": str(inside.resolve())})

@@ -14,7 +14,16 @@ from typing import Self
 
 from llmrec_peft.artifact.exchange import exchange
 from llmrec_peft.artifact.folder import flush
-from llmrec_peft.artifact.manifest import HISTORIES, NAME, Manifest, is_there, limit_of, read_manifest, write_json
+from llmrec_peft.artifact.manifest import (
+    HISTORIES,
+    MERGED_BASE,
+    NAME,
+    Manifest,
+    is_there,
+    limit_of,
+    read_manifest,
+    write_json,
+)
 from llmrec_peft.artifact.sealed import SealedFolder
 from llmrec_peft.artifact.workspace import NEW, OLD, Workspace, removed
 from llmrec_peft.backbone.tensor_header import read_header
@@ -73,6 +82,8 @@ class SealedStore:
 
     A copy is made in a hidden folder beside its place, held against the manifest byte by byte, flushed to the disk,
     made read-only, and renamed. A process that is killed leaves a hidden folder, which the next `SealedStore` removes.
+    The base that `llmrec merge` left in a run's folder is not copied, as no base is: the copy has a link to it, and
+    what is loaded through the link is held against the manifest.
 
     Attributes:
         folder: The store.
@@ -123,8 +134,8 @@ class SealedStore:
             raise InputError(f"{shown(Path(run))} is run {found[:12]}, and not {digest[:12]}, which was asked for")
         names = _names_in(source.folder, source.manifest)
         sealed = SealedRun.of(self.folder, source.manifest, names)
-        damaged = anew is not None and anew(sealed)
-        if not damaged and self._is_whole(sealed):
+        damaged = (anew is not None and anew(sealed)) or not _points_to(sealed.folder, _base_in(source.folder))
+        if self._is_whole(sealed) and not damaged:
             return sealed
         with self._workspace(sealed, damaged) as workspace:
             if workspace is not None:
@@ -207,6 +218,9 @@ class SealedStore:
             for path in partial.iterdir():
                 path.chmod(_FILE_MODE)
                 flush(path)
+            base = _base_in(source.folder)
+            if base is not None:
+                (partial / MERGED_BASE).symlink_to(base)
             flush(partial)
             if is_there(sealed.folder):
                 sealed.folder.chmod(_STORE_MODE)  # a damaged copy: the folder of a read-only one could not be moved
@@ -245,6 +259,20 @@ class SealedStore:
             if stat.S_IMODE(folder.stat().st_mode) != _FOLDER_MODE:  # killed before its last step
                 folder.chmod(_FOLDER_MODE)
         return True
+
+
+def _base_in(folder: Path) -> Path | None:
+    """Return the place of the merged base that lies in a run's folder; None if there is none."""
+    return (folder / MERGED_BASE).resolve() if is_folder(folder / MERGED_BASE) else None
+
+
+def _points_to(folder: Path, base: Path | None) -> bool:
+    """Return whether a copy, if there is one, has the link to a run's merged base; a run without one needs none."""
+    if base is None or not is_there(folder):
+        return True
+    with contextlib.suppress(OSError):
+        return (folder / MERGED_BASE).readlink() == base
+    return False
 
 
 def _names_in(folder: Path, manifest: Manifest) -> Sequence[str]:
