@@ -89,8 +89,8 @@ conformance: setup  ## prove heads, signals, and every adapter method on every b
 
 docs: setup  ## write the plugin reference, the tables of results and the plots, and build the site into site/
 	$(BIN)/python docs/make_reference.py
-	$(BIN)/python docs/make_tables.py
 	$(BIN)/python benchmarks/plot.py
+	$(BIN)/python docs/make_tables.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 release: setup  ## check, build, try and tag a version: make release VERSION=0.2.0; DRY=--dry-run leaves nothing behind

@@ -1,4 +1,4 @@
-"""Draw the committed results: docs/images/*.png from benchmarks/results/*.json."""
+"""Draw the committed results: docs/images/*.png and benchmarks/results/*.png from benchmarks/results/*.json."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+
+from llmrec_peft.benchmark.pictures import write_pictures
+from llmrec_peft.benchmark.report import read_report
 
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"
@@ -40,6 +43,11 @@ def main() -> None:
     source = HERE / "results" / "replay.json"
     if source.is_file():
         draw_replay(json.loads(source.read_text(encoding="utf-8")), IMAGES / "replay.png")
+    for source in sorted((HERE / "results").glob("*.json")):
+        report = json.loads(source.read_text(encoding="utf-8"))
+        if isinstance(report, dict) and {"matrix", "rows"} <= set(report):  # of `llmrec bench`
+            for picture in write_pictures(read_report(source), source.parent, f"{source.stem}-"):
+                print(picture)
 
 
 def draw_rows(report: dict, target: Path) -> None:  # type: ignore[type-arg]

@@ -12,6 +12,7 @@ from recipe_tables import ROOT, data_name, measured_recipes
 from llmrec_peft.benchmark.grouping import groups_of
 from llmrec_peft.benchmark.markdown import LOSES, NOTHING
 from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.pictures import COSTS, GAINS
 from llmrec_peft.benchmark.provenance import current_code
 from llmrec_peft.benchmark.report import read_report
 from llmrec_peft.benchmark.task_table import Cell, Row, ShownTask, shown_task
@@ -21,6 +22,11 @@ from llmrec_peft.recipe.measurements import ModelFigures
 
 SHOWN = ("trained parameters", "peak memory, MiB", "encode one new item, ms p95")
 """Costs in the tables, of those that a result has."""
+SAID = {
+    GAINS: "test figures less the best baseline's, turned so that more is better, with 95 % intervals",
+    COSTS: "test figures against trained parameters, memory and the latency of a new item",
+}
+"""What the pictures show, by the ends of their names."""
 
 
 def recipes() -> list[str]:
@@ -60,6 +66,7 @@ def benchmarks() -> list[str]:
             "",
             f"{report['date']}, {link}. {for_markdown(matrix.description)}".strip(),
             "",
+            *_pictures(file),
         ]
         for task in tasks_of(measured, matrix):
             lines += _task(shown_task(task, records, current))
@@ -72,6 +79,14 @@ def committed() -> Iterator[Path]:
         report = load(file.name)
         if isinstance(report, dict) and {"matrix", "rows"} <= set(report):
             yield file
+
+
+def _pictures(file: Path) -> Iterator[str]:
+    """Yield the pictures of a result, which `benchmarks/plot.py` draws beside it."""
+    for name, what in SAID.items():
+        picture = file.with_name(f"{file.stem}-{name}.png")
+        if picture.is_file():
+            yield from (f"![{file.stem}: {what}](../{picture.relative_to(ROOT).as_posix()})", "")
 
 
 def _task(task: ShownTask) -> list[str]:

@@ -17,16 +17,14 @@ from llmrec_peft.benchmark.item_slices import COLLABORATIVE, all_slices
 from llmrec_peft.benchmark.markdown import NOTHING, metric_name, spread
 from llmrec_peft.benchmark.noise import Difference
 from llmrec_peft.benchmark.provenance import OTHER_CODE, by_other_code
-from llmrec_peft.benchmark.sections import BEST_BASELINE
+from llmrec_peft.benchmark.spots import best_baseline, spots_of
 from llmrec_peft.benchmark.tasks import FROZEN, FULL, Reference, Task, best_on_validation
 from llmrec_peft.page.curves import Line, curves
-from llmrec_peft.page.scatter import Spot, scatter
+from llmrec_peft.page.scatter import scatter
 
 _BLEND = "blend"
 _MOST_METRICS = 6
 """Further metrics of the tuned model in the table."""
-_KINDS = {FROZEN: "before", FULL: "baseline"}
-"""Marks of reference groups in plots."""
 
 
 @dataclass(frozen=True)
@@ -218,16 +216,11 @@ def _order(value: float | None, lower_is_better: bool) -> tuple[bool, float]:
 
 def _plots(task: Task) -> list[Markup]:
     """Draw accuracy against each cost that several groups have, and in which they differ."""
-    best = [value for group in task.groups for value in group.values("test", BEST_BASELINE, task.metric)]
-    line = statistics.mean(best) if best else None
-    metric, drawn = metric_name(task.metric), []
+    line, metric = best_baseline(task), metric_name(task.metric)
+    drawn = []
     for cost in PLOTTED:
-        spots = [
-            Spot(task.name(group), mean, statistics.mean(values), _KINDS.get(task.role(group) or "", "other"))
-            for group in task.groups
-            if (values := group.values("test", "after", task.metric)) and (mean := cost.mean(group)) is not None
-        ]
-        if len({spot.cost for spot in spots}) > 1:
+        spots = spots_of(task, cost)
+        if spots:
             title = f"Test {metric} against {cost.label}"
             labels = (cost.label, f"test {metric}")
             drawn.append(scatter(title, spots, *labels, task.lower_is_better, line, "best baseline"))

@@ -62,6 +62,10 @@ class Task:
         """Whether a lower figure is better."""
         return self.metric in LOWER_IS_BETTER
 
+    def gain(self, difference: float) -> float:
+        """Return a difference of the metric turned so that more is better."""
+        return -difference if self.lower_is_better else difference
+
     def name(self, group: Group) -> str:
         """Return what tells a group from the others of this task."""
         own = {axis: value for axis, value in group.axes.items() if axis not in _of_task(group.axes)}

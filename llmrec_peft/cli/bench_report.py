@@ -20,19 +20,30 @@ def report(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder to write into.", show_default="where the results lie"),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="DIR", help="Also draw PNG pictures into this folder; needs matplotlib."),
+    ] = None,
     as_json: parameters.Json = False,
 ) -> None:
     """Write the report of earlier results; nothing is measured.
 
-    It writes report.html and report.md, and results.csv and results.parquet with a line for each cell.
+    It writes report.html and report.md, and results.csv and results.parquet with a line for each cell. With --plot also
+    gains.png (each method's gain over the best baseline, with its interval) and costs.png (accuracy against trained
+    parameters, memory and latency).
 
     Examples:
-      llmrec bench report runs/methods
+      llmrec bench report runs/methods --plot runs/methods
       llmrec bench report benchmarks/results/methods.json --out runs/methods-report
     """
-    from llmrec_peft.benchmark.report import file_of, rewrite_report
+    from llmrec_peft.benchmark.report import file_of, read_report, rewrite_report
 
-    written = rewrite_report(results, file_of(results).parent if out is None else out)
+    drawn: list[Path] = []
+    if plot is not None:
+        from llmrec_peft.benchmark.pictures import write_pictures
+
+        drawn = write_pictures(read_report(results), plot)
+    written = [*rewrite_report(results, file_of(results).parent if out is None else out), *drawn]
     if as_json:
         print_json([str(path) for path in written])
     else:

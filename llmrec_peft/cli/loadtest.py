@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmrec_peft.artifact.folder import whole_file
+from llmrec_peft.artifact.picture import require_drawable
 from llmrec_peft.cli import parameters, server
 from llmrec_peft.cli.command import SERVE, Command
 from llmrec_peft.cli.output import print_json, print_line, print_note, print_table
@@ -89,6 +90,8 @@ def loadtest(
       llmrec loadtest --requests 10000 --warm-up 5 --out load.json
     """
     asked = _users(users, user_range)
+    if plot is not None:
+        require_drawable(plot)
     key = server.key_of(key_file)
 
     from llmrec_peft.serving.http.load_test.load_plan import LoadPlan, require_near

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrec_peft.artifact.folder import whole_file
-from llmrec_peft.errors import InputError, reason_of
-from llmrec_peft.printable import for_terminal, shown
+from llmrec_peft.artifact.picture import new_figure, plain, plot_folder, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,33 +28,12 @@ def write_plots(report: Mapping[str, Any], folder: Path) -> list[Path]:
     Raises:
         InputError: If matplotlib is missing, or a file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("--plot draws with matplotlib: pip install 'llmrec-peft[benchmark]'") from None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"--plot {shown(folder)} is a file: name a folder") from None
-    except OSError as error:
-        raise InputError(f"--plot {shown(folder)}: {reason_of(error)}") from None
-    written = []
-    for name, (needed, draw) in _DRAWINGS.items():
-        if not needed(report):
-            continue
-        figure = Figure(figsize=(7.0, 4.0), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes, report)
-        figure.suptitle(_plain(report["name"]))
-        with whole_file(folder / f"{name}.png") as partial:
-            figure.savefig(partial, format="png", dpi=120)
-        written.append(folder / f"{name}.png")
-    return written
-
-
-def _plain(text: object) -> str:
-    """Return a text of others without what matplotlib takes for a formula."""
-    return for_terminal(text).replace("$", r"\$")[:80]
+    plot_folder(folder)
+    figures = {name: new_figure(7.0, 4.0) for name, (needed, _) in _DRAWINGS.items() if needed(report)}
+    for name, figure in figures.items():
+        _DRAWINGS[name][1](figure.add_subplot(), report)
+        figure.suptitle(plain(report["name"]))
+    return [write_picture(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 def _popularity(axes: Axes, report: Mapping[str, Any]) -> None:

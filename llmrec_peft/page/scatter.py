@@ -72,7 +72,7 @@ def scatter(
     """
     values = [spot.value for spot in spots]
     near = line is not None and _near(line, values)
-    logarithmic = _logarithmic([spot.cost for spot in spots])
+    logarithmic = is_logarithmic([spot.cost for spot in spots])
     across = scale_of([_place(spot.cost, logarithmic) for spot in spots], _LEFT, RIGHT)
     up = scale_of([*values, *([line] if line is not None and near else [])], _BOTTOM, _TOP)
     if across is None or up is None or not spots:
@@ -154,7 +154,8 @@ def _names(named: Sequence[tuple[str, float, float]]) -> list[Markup]:
     return parts
 
 
-def _logarithmic(costs: Sequence[float]) -> bool:
+def is_logarithmic(costs: Sequence[float]) -> bool:
+    """Return whether costs are so far apart that they stand on a logarithmic scale."""
     least, most = min(costs, default=0.0), max(costs, default=0.0)
     return least > 0.0 and math.log10(most / least) > _DECADES
 

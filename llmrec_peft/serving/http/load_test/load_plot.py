@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmrec_peft.artifact.folder import whole_file
-from llmrec_peft.errors import InputError, reason_of
+from llmrec_peft.artifact.picture import new_figure, write_picture
 from llmrec_peft.serving.http.load_test.load_report import LoadReport
 
 _LAST = 0.9999
@@ -23,16 +22,7 @@ def draw(report: LoadReport, target: Path) -> None:
     Raises:
         InputError: If Matplotlib is not installed, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            f"a plot needs Matplotlib ({reason_of(error)}): pip install 'llmrec-peft[benchmark]'"
-        ) from None
-    form = target.suffix.lower().removeprefix(".")
-    if form not in ("png", "svg"):
-        raise InputError(f"{target}: name it .png or .svg")
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7.0, 4.0)
     axes = figure.add_subplot()
     axes.plot([_place(share) for share, _ in report.curve], [waited for _, waited in report.curve], color="#2f6f9f")
     axes.set_xscale("log")
@@ -43,8 +33,7 @@ def draw(report: LoadReport, target: Path) -> None:
     axes.set_ylabel("waited at most, ms")
     axes.set_title(f"{report.offered:g} requests per second due, {report.achieved:g} answered", fontsize=10)
     axes.grid(alpha=0.3)
-    with whole_file(target) as partial:
-        figure.savefig(partial, format=form, dpi=120)
+    write_picture(figure, target)
 
 
 def _place(share: float) -> float:
