@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 GAINS, COSTS = "gains", "costs"
 """Names of the two pictures, without their ending."""
-_MOST_BARS = 400
-"""Rows in the picture of gains: more than that cannot be read, nor drawn in a reasonable time."""
+_TALLEST = 200.0
+"""Inches of a picture: a taller one cannot be read, nor drawn in a reasonable time."""
 _FEWEST_SPOTS = 3
 """Groups from which a task's accuracy is drawn against costs."""
 _LABEL = 40
@@ -87,8 +87,8 @@ def write_pictures(report: Mapping[str, Any], folder: Path, prefix: str = "") ->
     costs = [(task, panels) for task in tasks if (panels := _panels(task))]
     if not gains and not costs:
         raise InputError(f"--plot: nothing of {report['name']} can be drawn: no cell has a figure and a baseline")
-    if sum(len(bars) for _, bars in gains) > _MOST_BARS:
-        raise InputError(f"--plot: {report['name']} has more than {_MOST_BARS} groups: draw a part of the matrix")
+    if max(sum(_heights(gains)), _PANEL * len(costs)) > _TALLEST:
+        raise InputError(f"--plot: {report['name']} has too many groups for one picture: draw a part of the matrix")
     plot_folder(folder)
     source = values_digest(
         [
@@ -135,9 +135,14 @@ def _texts(rows: Iterable[Sequence[object]]) -> list[list[str]]:
     return [[f"{value:.8g}" if isinstance(value, float) else str(value) for value in row] for row in rows]
 
 
+def _heights(drawn: Sequence[tuple[Task, Sequence[Bar]]]) -> list[float]:
+    """Return the inches that each task's gains take."""
+    return [_BAR * (len(bars) + len(references_of(task))) + _HEAD for task, bars in drawn]
+
+
 def _gains(drawn: Sequence[tuple[Task, Sequence[Bar]]]) -> Figure:
     """Draw each task's gains below each other."""
-    heights = [_BAR * (len(bars) + len(references_of(task))) + _HEAD for task, bars in drawn]
+    heights = _heights(drawn)
     figure = new_figure(8.0, sum(heights))
     every = figure.subplots(len(drawn), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, (task, bars) in zip(every[:, 0], drawn, strict=True):
