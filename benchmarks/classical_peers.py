@@ -1,10 +1,10 @@
-"""Collaborative models of `implicit` and `cornac` on the splits of our recipes: settings by validation, test once.
+"""Collaborative models of other packages on the splits of our recipes: settings by validation, test once.
 
-They learn from what the recipe's own model learns from, answer the same test examples, and are measured by the same
-code: the split, the items that are left out as seen and the metrics are the package's (`peers/tasks.py`). Settings are
-chosen on validation with the first seed. What is measured already is kept; `--again` measures it again. With `--runs`,
-finished runs of the same recipes (`benchmarks/recipes.py` leaves some) are paired with every peer. Needs the extra
-`classical`.
+They are those of `implicit`, `cornac` and `myFM`. They learn from what the recipe's own model learns from, answer the
+same test examples, and are measured by the same code: the split, the items that are left out as seen and the metrics
+are the package's (`peers/tasks.py`). Settings are chosen on validation with the first seed. What is measured already is
+kept; `--again` measures it again. With `--runs`, finished runs of the same recipes (`benchmarks/recipes.py` leaves
+some) are paired with every peer. Needs the extra `classical`.
 
     python benchmarks/classical_peers.py --data DIR [--task Office] [--peer ALS EASE] [--runs runs/recipes/*]
 """
@@ -24,6 +24,7 @@ from peers.cornac_models import BiasedFactors, Ease, SelfAttention
 from peers.implicit_models import ItemNeighbours, LeastSquares, PersonalizedRanking
 from peers.kept import Kept
 from peers.measuring import measured
+from peers.myfm_models import FactorizationMachine
 from peers.ours import Ours, committed
 from peers.report import as_markdown
 from peers.tasks import TASKS, Arena
@@ -41,6 +42,7 @@ PEERS: tuple[Peer, ...] = (
     Ease(),
     SelfAttention(),
     BiasedFactors(),
+    FactorizationMachine(),
 )
 SEEDS = (1, 2, 3)
 HOW = (

@@ -44,7 +44,7 @@ def peers_ahead() -> list[str]:
                 )
     named = "; ".join(said) or "none"
     return [
-        "Collaborative models of `implicit` and `cornac` that are ahead of ours on the mean, on the same split:",
+        "Collaborative models of other packages that are ahead of ours on the mean, on the same split:",
         f"{named}.",
     ]
 

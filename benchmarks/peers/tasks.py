@@ -79,6 +79,7 @@ TASKS = (
     ),
     Task("stars, MovieLens-100K u1", "movies", "ml-100k", report=("movies-u1", "movies-u1")),
     Task("stars, FilmTrust", "social", "filmtrust"),
+    Task("stars, Amazon Magazines", "ecommerce", "amazon-magazines"),
 )
 
 

@@ -235,14 +235,20 @@ def test_a_library_s_model_beats_counting_on_made_up_tastes(name: str, rooms: Ro
 
 
 @pytest.mark.trains
-def test_factors_of_ratings_beat_the_mean(rooms: Rooms) -> None:
-    pytest.importorskip("cornac")
+@pytest.mark.parametrize(
+    ("module", "name"), [("cornac_models", "BiasedFactors"), ("myfm_models", "FactorizationMachine")]
+)
+def test_factors_of_ratings_beat_the_mean(module: str, name: str, rooms: Rooms) -> None:
+    peer = getattr(getattr(rooms, module), name)()
+    pytest.importorskip(peer.package)
     arena = arena_of(rooms, "social")
-    test, peer = arena.prepared.test, rooms.cornac_models.BiasedFactors()
+    test = arena.prepared.test
     scores = peer.fitted(arena.final, peer.grid(arena.final)[0], 1)
     mean = float(arena.final.interactions.label.mean())
     even = arena.figures(arena.outcome(lambda part: np.full(len(part), mean), test), test)
     assert arena.figures(arena.outcome(scores, test), test)["rmse"] < even["rmse"]
+    assert scores(test).min() >= arena.final.interactions.label.min() - 1
+    assert scores(test).max() <= arena.final.interactions.label.max() + 1
 
 
 @pytest.mark.trains
