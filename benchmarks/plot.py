@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 
 from llmrec_peft.benchmark.pictures import write_pictures
 from llmrec_peft.benchmark.report import read_report
+from llmrec_peft.benchmark.result_schema import is_report
 
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"
@@ -44,8 +45,7 @@ def main() -> None:
     if source.is_file():
         draw_replay(json.loads(source.read_text(encoding="utf-8")), IMAGES / "replay.png")
     for source in sorted((HERE / "results").glob("*.json")):
-        report = json.loads(source.read_text(encoding="utf-8"))
-        if isinstance(report, dict) and {"matrix", "rows"} <= set(report):  # of `llmrec bench`
+        if is_report(json.loads(source.read_text(encoding="utf-8"))):
             for picture in write_pictures(read_report(source), source.parent, f"{source.stem}-"):
                 print(picture)
 

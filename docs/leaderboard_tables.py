@@ -15,6 +15,7 @@ from llmrec_peft.benchmark.matrix import Matrix
 from llmrec_peft.benchmark.pictures import COSTS, GAINS
 from llmrec_peft.benchmark.provenance import current_code
 from llmrec_peft.benchmark.report import read_report
+from llmrec_peft.benchmark.result_schema import is_report
 from llmrec_peft.benchmark.task_table import Cell, Row, ShownTask, shown_task
 from llmrec_peft.benchmark.tasks import tasks_of
 from llmrec_peft.printable import for_markdown
@@ -76,8 +77,7 @@ def benchmarks() -> list[str]:
 def committed() -> Iterator[Path]:
     """Yield the committed results of `llmrec bench`, by name."""
     for file in sorted(RESULTS.glob("*.json")):
-        report = load(file.name)
-        if isinstance(report, dict) and {"matrix", "rows"} <= set(report):
+        if is_report(load(file.name)):
             yield file
 
 

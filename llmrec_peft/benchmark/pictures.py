@@ -14,6 +14,7 @@ from llmrec_peft.benchmark.costs import CUDA, NEW_ITEM, RSS, TRAINABLE, Cost
 from llmrec_peft.benchmark.grouping import groups_of
 from llmrec_peft.benchmark.markdown import metric_name
 from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.sections import BEST_BASELINE
 from llmrec_peft.benchmark.spots import best_baseline, spots_of
 from llmrec_peft.benchmark.tasks import FROZEN, Task, tasks_of
 from llmrec_peft.errors import InputError
@@ -30,7 +31,7 @@ _TALLEST = 200.0
 """Inches of a picture: a taller one cannot be read, nor drawn in a reasonable time."""
 _FEWEST_SPOTS = 3
 """Groups from which a task's accuracy is drawn against costs."""
-_LABEL = 40
+_LABEL = 48
 """Characters of a group's name."""
 _BAR, _HEAD, _PANEL = 0.22, 0.8, 3.1
 """Inches of a row, of what stands around a task's rows, and of a plot against a cost."""
@@ -63,6 +64,26 @@ class Bar:
         return _WON if self.low is not None and self.low > 0.0 else _LEVEL
 
 
+@dataclass(frozen=True)
+class Gains:
+    """What is drawn of a task's gains.
+
+    Attributes:
+        task: The task.
+        bars: Gains of its groups, the best first.
+        references: Models that they are read by, with their own gains.
+    """
+
+    task: Task
+    bars: Sequence[Bar]
+    references: Sequence[tuple[str, float]]
+
+    @property
+    def height(self) -> float:
+        """Inches that they take."""
+        return _BAR * (len(self.bars) + len(self.references)) + _HEAD
+
+
 def write_pictures(report: Mapping[str, Any], folder: Path, prefix: str = "") -> list[Path]:
     """Draw a report into a folder, which is made; pictures of the same name are replaced.
 
@@ -83,16 +104,17 @@ def write_pictures(report: Mapping[str, Any], folder: Path, prefix: str = "") ->
     """
     matrix = Matrix.from_plain(report["matrix"], report["name"])
     tasks = tasks_of(groups_of(report["rows"]), matrix)
-    gains = [(task, bars) for task in tasks if (bars := bars_of(task, report.get("comparisons", ())))]
+    records = report.get("comparisons", ())
+    gains = [Gains(task, bars, references_of(task)) for task in tasks if (bars := bars_of(task, records))]
     costs = [(task, panels) for task in tasks if (panels := _panels(task))]
     if not gains and not costs:
         raise InputError(f"--plot: nothing of {report['name']} can be drawn: no cell has a figure and a baseline")
-    if max(sum(_heights(gains)), _PANEL * len(costs)) > _TALLEST:
+    if max(sum(one.height for one in gains), _PANEL * len(costs)) > _TALLEST:
         raise InputError(f"--plot: {report['name']} has too many groups for one picture: draw a part of the matrix")
     plot_folder(folder)
     source = values_digest(
         [
-            [[task.title, _texts(map(astuple, bars)), _texts(references_of(task))] for task, bars in gains],
+            [[one.task.title, _texts(map(astuple, one.bars)), _texts(one.references)] for one in gains],
             [[task.title, cost.key, _texts(map(astuple, own))] for task, panels in costs for cost, own in panels],
         ]
     )
@@ -126,7 +148,7 @@ def references_of(task: Task) -> list[tuple[str, float]]:
     return [
         (one.label, task.gain(statistics.mean(one.test) - best))
         for one in task.references()
-        if one.test and not one.label.startswith("best baseline")
+        if one.test and one.model != BEST_BASELINE
     ]
 
 
@@ -135,30 +157,25 @@ def _texts(rows: Iterable[Sequence[object]]) -> list[list[str]]:
     return [[f"{value:.8g}" if isinstance(value, float) else str(value) for value in row] for row in rows]
 
 
-def _heights(drawn: Sequence[tuple[Task, Sequence[Bar]]]) -> list[float]:
-    """Return the inches that each task's gains take."""
-    return [_BAR * (len(bars) + len(references_of(task))) + _HEAD for task, bars in drawn]
-
-
-def _gains(drawn: Sequence[tuple[Task, Sequence[Bar]]]) -> Figure:
+def _gains(drawn: Sequence[Gains]) -> Figure:
     """Draw each task's gains below each other."""
-    heights = _heights(drawn)
+    heights = [one.height for one in drawn]
     figure = new_figure(8.0, sum(heights))
     every = figure.subplots(len(drawn), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for axes, (task, bars) in zip(every[:, 0], drawn, strict=True):
-        _task_gains(axes, task, bars)
+    for axes, one in zip(every[:, 0], drawn, strict=True):
+        _task_gains(axes, one)
     return figure
 
 
-def _task_gains(axes: Axes, task: Task, bars: Sequence[Bar]) -> None:
+def _task_gains(axes: Axes, drawn: Gains) -> None:
     """Draw a task's gains, the best first, and below them the models that they are read by."""
+    task, bars, references = drawn.task, drawn.bars, drawn.references
     for at, bar in enumerate(bars):
         if bar.low is not None and bar.high is not None:
             axes.plot([bar.low, bar.high], [at, at], color=bar.colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot([bar.gain], [at], "v" if bar.gain <= 0.0 else "o", color=bar.colour, markersize=5)
     axes.axvline(0.0, color="black", linewidth=0.8)
     low, high = axes.get_xlim()
-    references = references_of(task)
     for at, (_, gain) in enumerate(references, len(bars)):
         if low - (high - low) <= gain <= high + (high - low):
             axes.plot([gain], [at], "D", color=_GREY, markersize=4)
@@ -180,16 +197,19 @@ def _task_gains(axes: Axes, task: Task, bars: Sequence[Bar]) -> None:
         tick.set(color=_GREY, style="italic")
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="x", labelsize=8)
-    metric, best = metric_name(task.metric), best_baseline(task)
+    metric = metric_name(task.metric)
     hows = {bar.how for bar in bars if bar.how}
     by = f", 95 % interval {hows.pop()}" if len(hows) == 1 else ", 95 % interval" if hows else ""
     axes.set_xlabel(plain(f"gain in {metric} over the best baseline{by}"), fontsize=8)
-    axes.set_title(
-        plain(task.title if best is None else f"{task.title}: best baseline {metric} {best:.4f}"),
-        fontsize=9,
-        loc="left",
-    )
+    axes.set_title(plain(f"{task.title}: best baseline {metric} {_best_baselines(task)}"), fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _best_baselines(task: Task) -> str:
+    """Return the test figure of the groups' best baselines, or the least and the most where these differ."""
+    values = [group.values("test", BEST_BASELINE, task.metric) for group in task.groups]
+    means = sorted(f"{statistics.mean(one):.4f}" for one in values if one)
+    return means[0] if means[0] == means[-1] else f"{means[0]} to {means[-1]}"
 
 
 def _panels(task: Task) -> list[tuple[Cost, list[Spot]]]:

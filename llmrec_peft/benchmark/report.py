@@ -11,6 +11,7 @@ from llmrec_peft.artifact.folder import whole_file
 from llmrec_peft.benchmark.html_report import as_html
 from llmrec_peft.benchmark.markdown_report import Report, as_markdown
 from llmrec_peft.benchmark.matrix import Matrix
+from llmrec_peft.benchmark.pictures import write_pictures
 from llmrec_peft.benchmark.provenance import commit_here
 from llmrec_peft.benchmark.result_schema import checked_report
 from llmrec_peft.benchmark.rows import Row
@@ -104,26 +105,28 @@ def write_report(report: Report, out: Path, with_json: bool = True) -> list[Path
     return [out / name for name in contents]
 
 
-def rewrite_report(source: Path, out: Path) -> list[Path]:
+def rewrite_report(source: Path, out: Path, plot: Path | None = None) -> list[Path]:
     """Write the tables and pages of earlier results, without measuring anything.
 
     Args:
         source: A ``results.json``, or the folder that holds it.
         out: Folder to write into; it is made where it is missing.
+        plot: Folder to draw pictures into, before anything else is written; None for no pictures.
 
     Returns:
         The files that were written.
 
     Raises:
-        InputError: If `source` is no report, or the files cannot be written.
+        InputError: If `source` is no report, the files cannot be written, or nothing can be drawn that should be.
     """
     report = read_report(source)
+    drawn = [] if plot is None else write_pictures(report, plot)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{shown(out)}: {reason_of(error)}") from None
     same = file_of(source).resolve() == (out / FILE).resolve()
-    return write_report(report, out, with_json=not same)
+    return [*write_report(report, out, with_json=not same), *drawn]
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -191,6 +191,11 @@ class ReportResult(_Part):
         return self
 
 
+def is_report(values: object) -> bool:
+    """Return whether what a JSON file holds can be a ``results.json``; of other results it has other names."""
+    return isinstance(values, dict) and {"name", "matrix", "rows"} <= values.keys()
+
+
 def checked_report(values: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the contents of a ``results.json`` unchanged, if they are those of a report.
 
@@ -201,7 +206,7 @@ def checked_report(values: dict[str, Any], where: str) -> dict[str, Any]:
     Raises:
         InputError: One line that names the file and the field.
     """
-    if not {"name", "matrix", "rows"} <= set(values):
+    if not is_report(values):
         raise InputError(f"{where}: not the results.json of a benchmark")
     return _checked(ReportResult, values, where)
 

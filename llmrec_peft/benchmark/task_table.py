@@ -144,7 +144,7 @@ def _missing(task: Task) -> list[str]:
     """Name the references that a reader would look for, and that were not measured."""
     roles = {task.role(group) for group in task.groups}
     missing = [role for role in (FULL,) if role not in roles]
-    frozen = FROZEN in roles or any(one.label.startswith("before") for one in task.references())
+    frozen = FROZEN in roles or any(one.model == "before" for one in task.references())
     return [*([] if task.collaborative_only else ["collaborative only"]), *([] if frozen else [FROZEN]), *missing]
 
 

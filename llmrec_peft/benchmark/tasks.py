@@ -31,12 +31,14 @@ class Reference:
         valid: Its validation figure in each run.
         test: Its test figure in each run; the published one of a model that did not run here.
         published: Whether others published it.
+        model: Its name in rows, or `best_baseline`; empty for a published one.
     """
 
     label: str
     valid: tuple[float, ...]
     test: tuple[float, ...]
     published: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Task:
                 break
         named = [(key, one) for key, one in found.items() if one is not None and one[1]]
         best = _best_names(self.groups) if model == BEST_BASELINE else ""
-        return [Reference(f"{label}{best}{f', {key}' if key else ''}", *one) for key, one in named]
+        return [Reference(f"{label}{best}{f', {key}' if key else ''}", *one, model=model) for key, one in named]
 
 
 def tasks_of(groups: Sequence[Group], matrix: Matrix) -> list[Task]:

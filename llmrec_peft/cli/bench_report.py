@@ -36,14 +36,9 @@ def report(
       llmrec bench report runs/methods --plot runs/methods
       llmrec bench report benchmarks/results/methods.json --out runs/methods-report
     """
-    from llmrec_peft.benchmark.report import file_of, read_report, rewrite_report
+    from llmrec_peft.benchmark.report import file_of, rewrite_report
 
-    drawn: list[Path] = []
-    if plot is not None:
-        from llmrec_peft.benchmark.pictures import write_pictures
-
-        drawn = write_pictures(read_report(results), plot)
-    written = [*rewrite_report(results, file_of(results).parent if out is None else out), *drawn]
+    written = rewrite_report(results, file_of(results).parent if out is None else out, plot)
     if as_json:
         print_json([str(path) for path in written])
     else:
